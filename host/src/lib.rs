@@ -1,0 +1,3 @@
+//! Reprieve
+#[allow(missing_docs)]
+pub mod pop3;

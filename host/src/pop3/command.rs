@@ -1,0 +1,177 @@
+//! Commands of a client, parsed strictly: what is ambiguous is refused and never forwarded,
+//! so that a mail server cannot read a line otherwise than Reprieve did.
+
+/// The number of a message in a maildrop: from 1 (RFC 1939, section 5).
+pub type Number = u32;
+
+/// A command line of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command<'a> {
+    /// `USER name`
+    User(&'a [u8]),
+    /// `PASS secret`: all that follows the first space, spaces included.
+    Pass(&'a [u8]),
+    /// `AUTH [mechanism [initial-response]]` (RFC 5034)
+    Auth {
+        /// None asks for the list of mechanisms.
+        mechanism: Option<&'a [u8]>,
+        /// Initial response, still in base64.
+        initial: Option<&'a [u8]>,
+    },
+    /// `CAPA` (RFC 2449)
+    Capa,
+    /// `NOOP`
+    Noop,
+    /// `QUIT`
+    Quit,
+    /// `STAT`
+    Stat,
+    /// `LIST [n]`
+    List(Option<Number>),
+    /// `UIDL [n]`
+    Uidl(Option<Number>),
+    /// `RETR n`
+    Retr(Number),
+    /// `TOP n lines`
+    Top(Number, u32),
+    /// `DELE n`
+    Dele(Number),
+    /// `RSET`
+    Rset,
+    /// `LAST`, of RFC 1460 and no later one.
+    Last,
+    /// A known command with arguments that it cannot have.
+    Malformed,
+    /// Anything else.
+    Unknown,
+}
+
+impl<'a> Command<'a> {
+    /// Parses a line, without its end.
+    #[must_use]
+    pub fn parse(line: &'a [u8]) -> Self {
+        // A CR or NUL inside a line ends it for some servers and not for others.
+        if memchr::memchr2(b'\r', 0, line).is_some() {
+            return Self::Unknown;
+        }
+        let (verb, rest) = match memchr::memchr(b' ', line) {
+            Some(space) => (&line[..space], Some(&line[space + 1..])),
+            None => (line, None),
+        };
+        let mut upper = [0_u8; 4];
+        let Some(upper) = upper.get_mut(..verb.len()) else { return Self::Unknown };
+        upper.copy_from_slice(verb);
+        upper.make_ascii_uppercase();
+        let arguments = rest.unwrap_or_default();
+        match &*upper {
+            b"USER" => match arguments.trim_ascii() {
+                b"" => Self::Malformed,
+                name => Self::User(name),
+            },
+            b"PASS" => rest.map_or(Self::Malformed, Self::Pass),
+            b"AUTH" => {
+                let mut words = words(arguments);
+                match (words.next(), words.next(), words.next()) {
+                    (mechanism, initial, None) => Self::Auth { mechanism, initial },
+                    _ => Self::Malformed,
+                }
+            }
+            b"CAPA" => without_arguments(arguments, Self::Capa),
+            b"NOOP" => without_arguments(arguments, Self::Noop),
+            b"QUIT" => without_arguments(arguments, Self::Quit),
+            b"STAT" => without_arguments(arguments, Self::Stat),
+            b"RSET" => without_arguments(arguments, Self::Rset),
+            b"LAST" => without_arguments(arguments, Self::Last),
+            b"LIST" => optional_number(arguments).map_or(Self::Malformed, Self::List),
+            b"UIDL" => optional_number(arguments).map_or(Self::Malformed, Self::Uidl),
+            b"RETR" => number(arguments.trim_ascii()).map_or(Self::Malformed, Self::Retr),
+            b"DELE" => number(arguments.trim_ascii()).map_or(Self::Malformed, Self::Dele),
+            b"TOP" => {
+                let mut words = words(arguments);
+                match (words.next().and_then(number), words.next().and_then(number), words.next()) {
+                    (Some(message), Some(lines), None) => Self::Top(message, lines),
+                    _ => Self::Malformed,
+                }
+            }
+            _ => Self::Unknown,
+        }
+    }
+}
+
+fn without_arguments<'a>(arguments: &[u8], command: Command<'a>) -> Command<'a> {
+    if arguments.trim_ascii().is_empty() { command } else { Command::Malformed }
+}
+
+fn words(arguments: &[u8]) -> impl Iterator<Item = &[u8]> {
+    arguments.split(|&octet| octet == b' ').filter(|word| !word.is_empty())
+}
+
+fn optional_number(arguments: &[u8]) -> Option<Option<Number>> {
+    match arguments.trim_ascii() {
+        b"" => Some(None),
+        word => number(word).map(Some),
+    }
+}
+
+/// A decimal number, as commands and listings carry it.
+pub(crate) fn number(word: &[u8]) -> Option<u32> {
+    if word.is_empty() || word.len() > 10 {
+        return None;
+    }
+    let value = word.iter().try_fold(0_u64, |value, &octet| {
+        octet.is_ascii_digit().then(|| value * 10 + u64::from(octet - b'0'))
+    })?;
+    u32::try_from(value).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbs_are_read_in_any_case() {
+        assert_eq!(Command::parse(b"stat"), Command::Stat);
+        assert_eq!(Command::parse(b"uIdL 3"), Command::Uidl(Some(3)));
+        assert_eq!(Command::parse(b"top 2 10"), Command::Top(2, 10));
+    }
+
+    #[test]
+    fn a_password_keeps_every_space_and_word_in_it() {
+        assert_eq!(Command::parse(b"PASS  STAT QUIT "), Command::Pass(b" STAT QUIT "));
+        assert_eq!(Command::parse(b"PASS "), Command::Pass(b""));
+        assert_eq!(Command::parse(b"PASS"), Command::Malformed);
+    }
+
+    #[test]
+    fn auth_comes_bare_with_a_mechanism_and_with_an_initial_response() {
+        assert_eq!(Command::parse(b"AUTH"), Command::Auth { mechanism: None, initial: None });
+        assert_eq!(Command::parse(b"AUTH PLAIN"), Command::Auth { mechanism: Some(b"PLAIN"), initial: None });
+        assert_eq!(
+            Command::parse(b"auth plain AGEAYg=="),
+            Command::Auth { mechanism: Some(b"plain"), initial: Some(b"AGEAYg==") }
+        );
+        assert_eq!(Command::parse(b"AUTH PLAIN a b"), Command::Malformed);
+    }
+
+    #[test]
+    fn arguments_that_are_no_message_numbers_are_malformed() {
+        for line in [&b"RETR"[..], b"RETR x", b"RETR -1", b"DELE 1 2", b"LIST 99999999999", b"TOP 1", b"STAT 1"] {
+            assert_eq!(Command::parse(line), Command::Malformed, "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_line_that_servers_could_split_differently_is_unknown() {
+        assert_eq!(Command::parse(b"NOOP\rDELE 1"), Command::Unknown);
+        assert_eq!(Command::parse(b"NOOP\0"), Command::Unknown);
+        assert_eq!(Command::parse(b"XTND XMIT"), Command::Unknown);
+        assert_eq!(Command::parse(b""), Command::Unknown);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_line_makes_the_parser_panic(line in proptest::collection::vec(0u8..=255, 0..300)) {
+            let _ = Command::parse(&line);
+        }
+    }
+}

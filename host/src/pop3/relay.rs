@@ -1,0 +1,832 @@
+//! The relayed TRANSACTION state: which commands go to the mail server, in which numbers, and
+//! where each of its replies ends. Every command is parsed and written anew, so both sides
+//! always agree on what was asked; replies pass as they are.
+//!
+//! The session feeds it octets and carries out what it says; it holds no reply's octets but
+//! the line that is not whole yet.
+
+use std::collections::VecDeque;
+
+use super::capability::Capabilities;
+use super::command::{Command, Number};
+use super::listing::{Listing, Missing};
+use super::posed::{self, Maildrop};
+use super::reply::{self, push_number};
+use super::snapshot::Snapshot;
+
+/// The longest status line or row of a listing that is looked at, in octets. RFC 2449 allows
+/// 512.
+const LINE_LIMIT: usize = 2048;
+/// Commands that may be under way at once: more wait, so that neither side can make the other
+/// hold much.
+const PIPELINE_LIMIT: usize = 64;
+
+/// What a command led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Sent on or answered.
+    Done,
+    /// Answered with an error: no such command.
+    Bad,
+    /// Not taken: replies that are under way come first. Try again after the next one.
+    Wait,
+}
+
+/// What became of the session at the end of a reply.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The mail server has answered QUIT: the session is over.
+    Quit {
+        /// The maildrop as the session leaves it, where it is known.
+        snapshot: Option<Snapshot>,
+        /// Whether deletions were confirmed, or may have been.
+        deleted: bool,
+    },
+}
+
+/// How far [`Relay::reply`] has come.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Fed {
+    /// Octets that were read.
+    pub used: usize,
+    /// Whether they are for the client.
+    pub forward: bool,
+    /// What the client is told instead.
+    pub instead: Option<Vec<u8>>,
+    /// What it led to. It must be carried out before the client sees the octets.
+    pub event: Option<Event>,
+}
+
+/// The mail server said something that is no POP3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// A reply begins neither with +OK nor with -ERR.
+    #[error("the mail server's reply is neither +OK nor -ERR")]
+    NoStatus,
+    /// A status line without an end.
+    #[error("the mail server's status line is too long")]
+    TooLong,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Stat,
+    Sizes,
+    UniqueIds,
+    /// The same, for the host's own snapshot.
+    Missing(Missing),
+    /// LIST n, UIDL n, NOOP.
+    Line,
+    /// RETR, TOP.
+    Message,
+    /// The number as the client knows it.
+    Dele(Number),
+    Rset,
+    Quit,
+}
+
+impl Asked {
+    fn is_multi_line(self) -> bool {
+        matches!(self, Self::Sizes | Self::UniqueIds | Self::Missing(_) | Self::Message)
+    }
+
+    fn is_listing(self) -> bool {
+        matches!(self, Self::Sizes | Self::UniqueIds | Self::Missing(_))
+    }
+}
+
+/// What the client sees of the maildrop.
+#[derive(Debug)]
+enum View {
+    /// The mail server's own numbers.
+    Direct(Listing),
+    /// The numbers of the posed maildrop that the session began with.
+    Translated {
+        maildrop: Maildrop,
+        /// The mail server's number of each posed message; 0 where it is gone.
+        numbers: Vec<Number>,
+    },
+}
+
+#[derive(Debug, Default)]
+enum Phase {
+    #[default]
+    Status,
+    /// In a message: octets of CR LF . CR LF that were just seen.
+    Message(usize),
+    Rows,
+}
+
+/// A relayed session between the login and the end.
+#[derive(Debug)]
+pub struct Relay {
+    view: View,
+    pending: VecDeque<Asked>,
+    phase: Phase,
+    /// A line of the mail server's that is not whole yet.
+    partial: Vec<u8>,
+    /// The row that is coming is longer than it may be.
+    overlong: bool,
+    quitting: bool,
+}
+
+const END_OF_MESSAGE: &[u8; 5] = b"\r\n.\r\n";
+
+impl Relay {
+    /// A session that shows the mail server's own maildrop.
+    #[must_use]
+    pub fn direct() -> Self {
+        Self::new(View::Direct(Listing::default()))
+    }
+
+    /// A session that began posed and goes on at the mail server. `unique_ids`: the mail
+    /// server's listing now, by its numbers.
+    #[must_use]
+    pub fn translated(maildrop: Maildrop, unique_ids: &[(Number, Box<[u8]>)]) -> Self {
+        let by_id: std::collections::HashMap<&[u8], Number> =
+            unique_ids.iter().map(|(number, id)| (&**id, *number)).collect();
+        let numbers = maildrop
+            .snapshot()
+            .rows()
+            .map(|(_, row)| by_id.get(row.unique_id).copied().unwrap_or(0))
+            .collect();
+        Self::new(View::Translated { maildrop, numbers })
+    }
+
+    fn new(view: View) -> Self {
+        Self {
+            view,
+            pending: VecDeque::new(),
+            phase: Phase::Status,
+            partial: Vec::new(),
+            overlong: false,
+            quitting: false,
+        }
+    }
+
+    /// Whether a reply is under way.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Whether QUIT was taken: nothing that the client sends after it counts.
+    #[must_use]
+    pub fn is_quitting(&self) -> bool {
+        self.quitting
+    }
+
+    /// Takes a command of the client's: writes to the mail server, or answers.
+    pub fn command(
+        &mut self,
+        line: &[u8],
+        capabilities: &Capabilities,
+        to_server: &mut Vec<u8>,
+        to_client: &mut Vec<u8>,
+    ) -> Taken {
+        if self.pending.len() >= PIPELINE_LIMIT {
+            return Taken::Wait;
+        }
+        let command = Command::parse(line);
+        if let Command::Quit = command {
+            // Deletions that are under way decide what the snapshot lacks.
+            if self.is_waiting() {
+                return Taken::Wait;
+            }
+            self.quitting = true;
+            self.ask_missing_or_quit(to_server);
+            return Taken::Done;
+        }
+        match &mut self.view {
+            View::Direct(_) => {
+                let asked = match command {
+                    Command::Stat => Asked::Stat,
+                    Command::List(None) => Asked::Sizes,
+                    Command::Uidl(None) => Asked::UniqueIds,
+                    Command::List(Some(_)) | Command::Uidl(Some(_)) | Command::Noop => Asked::Line,
+                    Command::Retr(_) | Command::Top(..) => Asked::Message,
+                    Command::Dele(number) => Asked::Dele(number),
+                    Command::Rset => Asked::Rset,
+                    _ => return self.answer(command, capabilities, to_client),
+                };
+                self.ask(asked, command, to_server);
+                Taken::Done
+            }
+            View::Translated { maildrop, numbers } => {
+                let (asked, wanted) = match command {
+                    Command::Noop => (Asked::Line, None),
+                    Command::Rset => (Asked::Rset, None),
+                    Command::Retr(number) | Command::Top(number, _) => (Asked::Message, Some(number)),
+                    Command::Dele(number) => (Asked::Dele(number), Some(number)),
+                    _ => return self.answer(command, capabilities, to_client),
+                };
+                let Some(wanted) = wanted else {
+                    self.ask(asked, command, to_server);
+                    return Taken::Done;
+                };
+                // Whether the message is marked is known once the DELEs before are answered.
+                if self.pending.iter().any(|asked| matches!(asked, Asked::Dele(_) | Asked::Rset)) {
+                    return Taken::Wait;
+                }
+                let there = wanted
+                    .checked_sub(1)
+                    .and_then(|index| numbers.get(index as usize))
+                    .copied()
+                    .filter(|&number| number != 0 && maildrop.has(wanted));
+                match there {
+                    Some(number) => {
+                        let command = match command {
+                            Command::Top(_, lines) => Command::Top(number, lines),
+                            Command::Dele(_) => Command::Dele(number),
+                            _ => Command::Retr(number),
+                        };
+                        self.ask(asked, command, to_server);
+                        Taken::Done
+                    }
+                    None if self.is_waiting() => Taken::Wait,
+                    None => {
+                        to_client.extend_from_slice(reply::NO_SUCH_MESSAGE);
+                        Taken::Done
+                    }
+                }
+            }
+        }
+    }
+
+    /// A line of the client's was too long to be a command.
+    pub fn too_long(&self, to_client: &mut Vec<u8>) -> Taken {
+        if self.is_waiting() {
+            return Taken::Wait;
+        }
+        to_client.extend_from_slice(reply::TOO_LONG);
+        Taken::Bad
+    }
+
+    /// Reads what the mail server says, up to the end of one reply or of the octets.
+    ///
+    /// # Errors
+    /// Where it is no POP3: the session cannot go on.
+    pub fn reply(&mut self, octets: &[u8], to_server: &mut Vec<u8>) -> Result<Fed, Fault> {
+        let Some(&asked) = self.pending.front() else {
+            // Some servers say why before they close an idle session.
+            return Ok(Fed { used: octets.len(), forward: true, instead: None, event: None });
+        };
+        let forward = !matches!(asked, Asked::Missing(_));
+        match self.phase {
+            Phase::Status => self.status(asked, octets, to_server),
+            Phase::Message(matched) => {
+                let (used, matched) = find_end(octets, matched);
+                self.phase = Phase::Message(matched);
+                if matched == END_OF_MESSAGE.len() {
+                    self.end();
+                }
+                Ok(Fed { used, forward, instead: None, event: None })
+            }
+            Phase::Rows => {
+                let used = self.rows(asked, octets, to_server);
+                Ok(Fed { used, forward, instead: None, event: None })
+            }
+        }
+    }
+
+    fn status(&mut self, asked: Asked, octets: &[u8], to_server: &mut Vec<u8>) -> Result<Fed, Fault> {
+        let end = memchr::memchr(b'\n', octets);
+        let used = end.map_or(octets.len(), |end| end + 1);
+        // A DELE by a translated number is answered in the client's numbers.
+        let replaced = matches!((&self.view, asked), (View::Translated { .. }, Asked::Dele(_)));
+        let forward = !matches!(asked, Asked::Missing(_)) && !replaced;
+        if self.partial.len() + used > LINE_LIMIT {
+            return Err(Fault::TooLong);
+        }
+        if end.is_none() {
+            self.partial.extend_from_slice(octets);
+            // A status line is judged before the client sees any of it.
+            return Ok(Fed { used, forward: false, instead: None, event: None });
+        }
+        let held = std::mem::take(&mut self.partial);
+        let whole;
+        let line = if held.is_empty() {
+            &octets[..used]
+        } else {
+            whole = [&held, &octets[..used]].concat();
+            &whole
+        };
+        let positive = reply::status(line).ok_or(Fault::NoStatus)?;
+        let mut event = None;
+        if positive && asked.is_multi_line() {
+            // The end of the status line may be the beginning of the end.
+            self.phase = if asked.is_listing() { Phase::Rows } else { Phase::Message(2) };
+        } else {
+            event = self.single(asked, positive, line.trim_ascii_end());
+            self.end();
+            if let Asked::Missing(_) = asked {
+                self.ask_missing_or_quit(to_server);
+            }
+        }
+        let instead = match asked {
+            Asked::Dele(number) if replaced && positive => {
+                let mut text = b"+OK message ".to_vec();
+                push_number(&mut text, u64::from(number));
+                text.extend_from_slice(b" deleted\r\n");
+                Some(text)
+            }
+            _ if replaced => Some(line.to_vec()),
+            // What was held back goes out with the rest of its line.
+            _ if forward && !held.is_empty() => Some(line.to_vec()),
+            _ => None,
+        };
+        Ok(Fed { used, forward: forward && instead.is_none(), instead, event })
+    }
+
+    /// A reply that is over with its status line.
+    fn single(&mut self, asked: Asked, positive: bool, line: &[u8]) -> Option<Event> {
+        match (&mut self.view, asked, positive) {
+            (View::Direct(listing), Asked::Stat, true) => listing.stat(line),
+            (View::Direct(listing), Asked::Dele(number), true) => listing.deleted(number),
+            (View::Direct(listing), Asked::Rset, true) => listing.reset(),
+            (View::Direct(listing), Asked::Sizes | Asked::UniqueIds | Asked::Missing(_), false) => {
+                listing.refused();
+            }
+            (View::Translated { maildrop, .. }, Asked::Dele(number), true) => {
+                maildrop.mark_deleted(number);
+            }
+            (View::Translated { maildrop, .. }, Asked::Rset, true) => maildrop.unmark(),
+            (View::Direct(listing), Asked::Quit, positive) => {
+                return Some(Event::Quit {
+                    snapshot: if positive { listing.snapshot() } else { None },
+                    deleted: listing.has_deletions(),
+                });
+            }
+            (View::Translated { maildrop, numbers }, Asked::Quit, positive) => {
+                let left = maildrop
+                    .rows()
+                    .filter(|(number, _)| numbers.get(*number as usize - 1).is_some_and(|&n| n != 0));
+                return Some(Event::Quit {
+                    snapshot: if positive { Snapshot::pack(left.map(|(_, row)| row)) } else { None },
+                    deleted: maildrop.rows().count() < maildrop.snapshot().count() as usize,
+                });
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn rows(&mut self, asked: Asked, octets: &[u8], to_server: &mut Vec<u8>) -> usize {
+        let mut used = 0;
+        while let Some(end) = memchr::memchr(b'\n', &octets[used..]) {
+            let part = &octets[used..used + end];
+            used += end + 1;
+            let held = std::mem::take(&mut self.partial);
+            let whole;
+            let row = if held.is_empty() {
+                part
+            } else {
+                whole = [&held, part].concat();
+                &whole
+            };
+            if std::mem::take(&mut self.overlong) || row.len() > LINE_LIMIT {
+                self.with_listing(Listing::refused);
+                continue;
+            }
+            let row = row.strip_suffix(b"\r").unwrap_or(row);
+            if row == b"." {
+                let host_asked = matches!(asked, Asked::Missing(_));
+                let of_sizes = matches!(asked, Asked::Sizes | Asked::Missing(Missing::Sizes));
+                self.with_listing(if of_sizes { Listing::sizes_end } else { Listing::unique_ids_end });
+                self.end();
+                if host_asked {
+                    self.ask_missing_or_quit(to_server);
+                }
+                return used;
+            }
+            match asked {
+                Asked::Sizes | Asked::Missing(Missing::Sizes) => {
+                    self.with_listing(|listing| listing.size_row(row));
+                }
+                _ => self.with_listing(|listing| listing.unique_id_row(row)),
+            }
+        }
+        let rest = &octets[used..];
+        if self.overlong || self.partial.len() + rest.len() > LINE_LIMIT {
+            self.overlong = true;
+            self.partial = Vec::new();
+        } else {
+            self.partial.extend_from_slice(rest);
+        }
+        octets.len()
+    }
+
+    fn with_listing(&mut self, note: impl FnOnce(&mut Listing)) {
+        if let View::Direct(listing) = &mut self.view {
+            note(listing);
+        }
+    }
+
+    fn end(&mut self) {
+        self.pending.pop_front();
+        self.phase = Phase::Status;
+        if self.pending.is_empty() {
+            self.pending = VecDeque::new();
+        }
+    }
+
+    /// Before the host lets the session go it asks what the client did not.
+    fn ask_missing_or_quit(&mut self, to_server: &mut Vec<u8>) {
+        let missing = match &self.view {
+            View::Direct(listing) => listing.missing(),
+            View::Translated { .. } => None,
+        };
+        match missing {
+            Some(Missing::UniqueIds) => {
+                self.ask(Asked::Missing(Missing::UniqueIds), Command::Uidl(None), to_server);
+            }
+            Some(Missing::Sizes) => {
+                self.ask(Asked::Missing(Missing::Sizes), Command::List(None), to_server);
+            }
+            None => self.ask(Asked::Quit, Command::Quit, to_server),
+        }
+    }
+
+    fn ask(&mut self, asked: Asked, command: Command<'_>, to_server: &mut Vec<u8>) {
+        write(command, to_server);
+        self.pending.push_back(asked);
+    }
+
+    /// Answers a command that no mail server needs to see.
+    fn answer(
+        &mut self,
+        command: Command<'_>,
+        capabilities: &Capabilities,
+        to_client: &mut Vec<u8>,
+    ) -> Taken {
+        if self.is_waiting() {
+            return Taken::Wait;
+        }
+        if let View::Translated { maildrop, .. } = &self.view
+            && maildrop.list(command, to_client)
+        {
+            return Taken::Done;
+        }
+        match posed::anywhere(command, capabilities, to_client) {
+            posed::Event::Bad => Taken::Bad,
+            _ => Taken::Done,
+        }
+    }
+}
+
+/// Writes a command that is sent to mail servers.
+fn write(command: Command<'_>, out: &mut Vec<u8>) {
+    let (verb, first, second): (&[u8], Option<u32>, Option<u32>) = match command {
+        Command::Stat => (b"STAT", None, None),
+        Command::List(number) => (b"LIST", number, None),
+        Command::Uidl(number) => (b"UIDL", number, None),
+        Command::Retr(number) => (b"RETR", Some(number), None),
+        Command::Top(number, lines) => (b"TOP", Some(number), Some(lines)),
+        Command::Dele(number) => (b"DELE", Some(number), None),
+        Command::Rset => (b"RSET", None, None),
+        Command::Quit => (b"QUIT", None, None),
+        _ => (b"NOOP", None, None),
+    };
+    out.extend_from_slice(verb);
+    for number in [first, second].into_iter().flatten() {
+        out.push(b' ');
+        push_number(out, u64::from(number));
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Looks for the end of a message, of which `matched` octets came before. Returns the octets
+/// up to it, or all, and how much of the end they close with.
+///
+/// Only CR LF . CR LF ends a message: a bare LF around a dot, which mail can contain, does not.
+fn find_end(octets: &[u8], mut matched: usize) -> (usize, usize) {
+    let mut at = 0;
+    while at < octets.len() {
+        if matched == 0 {
+            match memchr::memmem::find(&octets[at..], END_OF_MESSAGE) {
+                Some(found) => return (at + found + END_OF_MESSAGE.len(), END_OF_MESSAGE.len()),
+                None => {
+                    // No end in it; it may still close with a beginning of one.
+                    let tail = octets.len().saturating_sub(END_OF_MESSAGE.len() - 1).max(at);
+                    let rest = &octets[tail..];
+                    let begun = (1..END_OF_MESSAGE.len())
+                        .rev()
+                        .find(|&length| rest.ends_with(&END_OF_MESSAGE[..length]));
+                    return (octets.len(), begun.unwrap_or(0));
+                }
+            }
+        }
+        let octet = octets[at];
+        at += 1;
+        matched = if octet == END_OF_MESSAGE[matched] {
+            matched + 1
+        } else {
+            usize::from(octet == END_OF_MESSAGE[0])
+        };
+        if matched == END_OF_MESSAGE.len() {
+            return (at, matched);
+        }
+    }
+    (at, matched)
+}
+
+/// Reads a whole UIDL reply's rows for [`Relay::translated`].
+#[derive(Debug, Default)]
+pub struct UniqueIds {
+    rows: Vec<(Number, Box<[u8]>)>,
+}
+
+impl UniqueIds {
+    /// Takes a row; false where it is none.
+    #[must_use]
+    pub fn row(&mut self, row: &[u8]) -> bool {
+        let mut words = row.split(|&octet| octet == b' ').filter(|word| !word.is_empty());
+        match (words.next().and_then(super::command::number), words.next()) {
+            (Some(number), Some(id)) => {
+                self.rows.push((number, id.into()));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The rows.
+    #[must_use]
+    pub fn rows(&self) -> &[(Number, Box<[u8]>)] {
+        &self.rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::pop3::snapshot::Row;
+
+    struct Talk {
+        relay: Relay,
+        to_server: Vec<u8>,
+        to_client: Vec<u8>,
+        event: Option<Event>,
+        fault: Option<Fault>,
+    }
+
+    impl Talk {
+        fn new(relay: Relay) -> Self {
+            Self { relay, to_server: Vec::new(), to_client: Vec::new(), event: None, fault: None }
+        }
+
+        fn client(&mut self, line: &str) -> (Taken, String) {
+            self.to_server.clear();
+            let taken = self.relay.command(
+                line.as_bytes(),
+                &Capabilities::new(None),
+                &mut self.to_server,
+                &mut self.to_client,
+            );
+            (taken, String::from_utf8(self.to_server.clone()).unwrap())
+        }
+
+        /// What the client gets of what the server says.
+        fn server(&mut self, octets: &[u8]) -> String {
+            self.to_server.clear();
+            let mut rest = octets;
+            while !rest.is_empty() && self.fault.is_none() {
+                match self.relay.reply(rest, &mut self.to_server) {
+                    Ok(fed) => {
+                        if let Some(event) = fed.event {
+                            assert!(self.event.is_none());
+                            self.event = Some(event);
+                        }
+                        if let Some(instead) = fed.instead {
+                            self.to_client.extend_from_slice(&instead);
+                        } else if fed.forward {
+                            self.to_client.extend_from_slice(&rest[..fed.used]);
+                        }
+                        rest = &rest[fed.used..];
+                    }
+                    Err(fault) => self.fault = Some(fault),
+                }
+            }
+            String::from_utf8(std::mem::take(&mut self.to_client)).unwrap()
+        }
+
+        fn snapshot_ids(&mut self) -> Option<Vec<String>> {
+            match self.event.take() {
+                Some(Event::Quit { snapshot, .. }) => snapshot.map(|snapshot| {
+                    snapshot
+                        .rows()
+                        .map(|(_, row)| String::from_utf8_lossy(row.unique_id).into_owned())
+                        .collect()
+                }),
+                None => panic!("the session is not over"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_session_that_asked_for_everything_quits_at_once_and_leaves_a_snapshot() {
+        let mut talk = Talk::new(Relay::direct());
+        assert_eq!(talk.client("list").1, "LIST\r\n");
+        assert_eq!(talk.server(b"+OK\r\n1 10\r\n2 20\r\n.\r\n"), "+OK\r\n1 10\r\n2 20\r\n.\r\n");
+        assert_eq!(talk.client("UIDL").1, "UIDL\r\n");
+        assert_eq!(talk.server(b"+OK\r\n1 a\r\n2 b\r\n.\r\n"), "+OK\r\n1 a\r\n2 b\r\n.\r\n");
+        assert_eq!(talk.client("DELE 1").1, "DELE 1\r\n");
+        talk.server(b"+OK\r\n");
+        assert_eq!(talk.client("QUIT").1, "QUIT\r\n");
+        assert_eq!(talk.server(b"+OK bye\r\n"), "+OK bye\r\n");
+        assert_eq!(talk.snapshot_ids().unwrap(), ["b"]);
+    }
+
+    #[test]
+    fn what_the_client_did_not_ask_the_host_asks_before_quit_and_the_client_sees_none_of_it() {
+        let mut talk = Talk::new(Relay::direct());
+        talk.client("STAT");
+        assert_eq!(talk.server(b"+OK 1 10\r\n"), "+OK 1 10\r\n");
+        assert_eq!(talk.client("QUIT").1, "UIDL\r\n");
+        assert_eq!(talk.server(b"+OK\r\n1 a\r\n.\r\n"), "");
+        assert_eq!(talk.to_server, b"LIST\r\n");
+        assert_eq!(talk.server(b"+OK\r\n1 10\r\n.\r\n"), "");
+        assert_eq!(talk.to_server, b"QUIT\r\n");
+        assert_eq!(talk.server(b"+OK\r\n"), "+OK\r\n");
+        assert_eq!(talk.snapshot_ids().unwrap(), ["a"]);
+    }
+
+    #[test]
+    fn a_server_without_uidl_still_lets_the_session_go() {
+        let mut talk = Talk::new(Relay::direct());
+        assert_eq!(talk.client("QUIT").1, "UIDL\r\n");
+        assert_eq!(talk.server(b"-ERR what\r\n"), "");
+        assert_eq!(talk.to_server, b"QUIT\r\n");
+        assert_eq!(talk.server(b"+OK\r\n"), "+OK\r\n");
+        assert_eq!(talk.snapshot_ids(), None);
+    }
+
+    #[test]
+    fn an_empty_maildrop_is_known_from_stat_alone() {
+        let mut talk = Talk::new(Relay::direct());
+        talk.client("STAT");
+        talk.server(b"+OK 0 0\r\n");
+        assert_eq!(talk.client("QUIT").1, "QUIT\r\n");
+        talk.server(b"+OK\r\n");
+        assert_eq!(talk.snapshot_ids().unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_refused_quit_leaves_no_snapshot() {
+        let mut talk = Talk::new(Relay::direct());
+        talk.client("STAT");
+        talk.server(b"+OK 0 0\r\n");
+        talk.client("QUIT");
+        talk.server(b"-ERR some deleted messages not removed\r\n");
+        assert_eq!(talk.snapshot_ids(), None);
+    }
+
+    #[test]
+    fn pipelined_commands_go_on_and_local_answers_keep_their_place() {
+        let mut talk = Talk::new(Relay::direct());
+        assert_eq!(talk.client("RETR 1").0, Taken::Done);
+        assert_eq!(talk.client("RETR 2").0, Taken::Done);
+        assert_eq!(talk.client("CAPA").0, Taken::Wait);
+        talk.server(b"+OK\r\nx\r\n.\r\n+OK\r\ny\r\n.\r\n");
+        assert_eq!(talk.client("CAPA").0, Taken::Done);
+        assert!(String::from_utf8_lossy(&talk.to_client).contains("UIDL"));
+    }
+
+    #[test]
+    fn nothing_that_could_be_read_in_two_ways_reaches_the_server() {
+        let mut talk = Talk::new(Relay::direct());
+        for line in ["XTND XMIT", "NOOP\rDELE 1", "RETR x", "PASS x", "AUTH PLAIN", "LIST 1 2", "STLS"] {
+            assert_eq!(talk.client(line), (Taken::Bad, String::new()), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_message_ends_only_where_pop3_says() {
+        let body: &[u8] = b"+OK\r\n..dot\r\n\n.\n\r\n.x\r\n.\rx\r\n\r\r\n.\r\n";
+        for cut in 0..body.len() {
+            let mut talk = Talk::new(Relay::direct());
+            talk.client("RETR 1");
+            talk.client("NOOP");
+            let mut seen = talk.server(&body[..cut]);
+            assert!(talk.relay.pending.len() == 2, "cut at {cut}");
+            seen += &talk.server(&body[cut..]);
+            assert_eq!(seen.as_bytes(), body);
+            assert_eq!(talk.relay.pending.len(), 1, "cut at {cut}");
+            assert_eq!(talk.server(b"+OK\r\n"), "+OK\r\n");
+        }
+    }
+
+    #[test]
+    fn an_empty_message_body_ends_right_after_the_status() {
+        let mut talk = Talk::new(Relay::direct());
+        talk.client("TOP 1 0");
+        talk.server(b"+OK\r\n.\r\n");
+        assert!(!talk.relay.is_waiting());
+    }
+
+    #[test]
+    fn a_server_that_speaks_no_pop3_is_at_fault() {
+        let mut talk = Talk::new(Relay::direct());
+        talk.client("STAT");
+        talk.server(b"HTTP/1.1 400\r\n");
+        assert_eq!(talk.fault, Some(Fault::NoStatus));
+        let mut talk = Talk::new(Relay::direct());
+        talk.client("STAT");
+        talk.server(&[b'x'; 5000]);
+        assert_eq!(talk.fault, Some(Fault::TooLong));
+    }
+
+    fn moved() -> Relay {
+        let rows = [
+            Row { size: 1, unique_id: b"a" },
+            Row { size: 2, unique_id: b"b" },
+            Row { size: 3, unique_id: b"c" },
+        ];
+        let maildrop = Maildrop::new(Arc::new(Snapshot::pack(rows).unwrap()));
+        // Another client has deleted `a`, and `d` is new.
+        let now = [(1, b"b"[..].into()), (2, b"c"[..].into()), (3, b"d"[..].into())];
+        Relay::translated(maildrop, &now)
+    }
+
+    #[test]
+    fn numbers_that_the_client_was_shown_stay_valid_after_an_upgrade() {
+        let mut talk = Talk::new(moved());
+        assert_eq!(talk.client("RETR 3").1, "RETR 2\r\n");
+        talk.server(b"+OK\r\nc\r\n.\r\n");
+        assert_eq!(talk.client("TOP 2 7").1, "TOP 1 7\r\n");
+        talk.server(b"+OK\r\n.\r\n");
+        assert_eq!(talk.client("RETR 1"), (Taken::Done, String::new()));
+        assert_eq!(talk.server(b""), "-ERR no such message\r\n");
+        assert_eq!(talk.client("RETR 4").1, "");
+        assert_eq!(talk.server(b""), "-ERR no such message\r\n");
+    }
+
+    #[test]
+    fn a_translated_dele_is_acknowledged_only_by_the_server_and_in_the_clients_numbers() {
+        let mut talk = Talk::new(moved());
+        assert_eq!(talk.client("DELE 2").1, "DELE 1\r\n");
+        assert_eq!(talk.client("STAT").0, Taken::Wait);
+        assert_eq!(talk.server(b"+OK message 1 dele"), "");
+        assert_eq!(talk.server(b"ted\r\n"), "+OK message 2 deleted\r\n");
+        talk.client("STAT");
+        assert_eq!(talk.server(b""), "+OK 2 4\r\n");
+        assert_eq!(talk.client("DELE 3").1, "DELE 2\r\n");
+        assert_eq!(talk.server(b"-ERR locked\r\n"), "-ERR locked\r\n");
+        assert_eq!(talk.client("QUIT").1, "QUIT\r\n");
+        assert_eq!(talk.server(b"+OK\r\n"), "+OK\r\n");
+        // `a` is gone, `b` was deleted, `d` was never shown.
+        assert_eq!(talk.snapshot_ids().unwrap(), ["c"]);
+    }
+
+    #[test]
+    fn a_reset_after_an_upgrade_brings_the_marked_messages_back() {
+        let mut talk = Talk::new(moved());
+        talk.client("DELE 2");
+        talk.server(b"+OK\r\n");
+        assert_eq!(talk.client("RSET").1, "RSET\r\n");
+        assert_eq!(talk.client("DELE 2").0, Taken::Wait);
+        talk.server(b"+OK\r\n");
+        talk.client("UIDL");
+        assert_eq!(talk.server(b""), "+OK\r\n1 a\r\n2 b\r\n3 c\r\n.\r\n");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn however_replies_are_cut_the_client_gets_the_same_octets(
+            cuts in proptest::collection::vec(0usize..120, 0..12),
+        ) {
+            let replies: &[u8] = b"+OK 2 30\r\n+OK\r\n1 10\r\n2 20\r\n.\r\n+OK\r\n1 a\r\n2 b\r\n.\r\n-ERR\r\n+OK\r\n..\r\n\r\n.\r\n+OK\r\n";
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|c| c.min(replies.len())).collect();
+            cuts.extend([0, replies.len()]);
+            cuts.sort_unstable();
+            let mut talk = Talk::new(Relay::direct());
+            for line in ["STAT", "LIST", "UIDL", "RETR 9", "RETR 1", "DELE 1"] {
+                proptest::prop_assert_eq!(talk.client(line).0, Taken::Done);
+            }
+            let mut seen = String::new();
+            for pair in cuts.windows(2) {
+                seen += &talk.server(&replies[pair[0]..pair[1]]);
+            }
+            proptest::prop_assert_eq!(seen.as_bytes(), replies);
+            talk.client("QUIT");
+            talk.server(b"+OK\r\n");
+            proptest::prop_assert_eq!(talk.snapshot_ids().unwrap(), ["b"]);
+        }
+
+        #[test]
+        fn no_server_makes_the_relay_panic(octets in proptest::collection::vec(0u8..=255, 0..400)) {
+            let mut relay = Relay::direct();
+            let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
+            for line in [&b"STAT"[..], b"LIST", b"UIDL", b"RETR 1"] {
+                relay.command(line, &Capabilities::new(None), &mut to_server, &mut to_client);
+            }
+            let mut rest = &octets[..];
+            while let (false, Ok(fed)) = (rest.is_empty(), relay.reply(rest, &mut to_server)) {
+                proptest::prop_assert!(fed.used > 0);
+                rest = &rest[fed.used..];
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Replies that Reprieve gives itself.
+
+/// Says that a command is not one, or not one here.
+pub const UNKNOWN: &[u8] = b"-ERR unknown command\r\n";
+/// Says that a command's arguments are wrong.
+pub const MALFORMED: &[u8] = b"-ERR wrong arguments\r\n";
+/// Says that a line was longer than [`super::line::COMMAND_LIMIT`].
+pub const TOO_LONG: &[u8] = b"-ERR line too long\r\n";
+/// Says that the command needs a login.
+pub const LOG_IN_FIRST: &[u8] = b"-ERR log in first\r\n";
+/// Says that a login is not possible any more.
+pub const LOGGED_IN: &[u8] = b"-ERR you are logged in\r\n";
+/// The plain positive reply.
+pub const OK: &[u8] = b"+OK\r\n";
+/// The answer to an accepted login that no mail server saw.
+pub const LOGGED_IN_OK: &[u8] = b"+OK Logged in.\r\n";
+/// The answer to QUIT.
+pub const BYE: &[u8] = b"+OK bye\r\n";
+/// No message has the number that a command named.
+pub const NO_SUCH_MESSAGE: &[u8] = b"-ERR no such message\r\n";
+/// The manner `busy`, in answer to each command about mail.
+pub const BUSY: &[u8] = b"-ERR [SYS/TEMP] mailbox is busy, try again later\r\n";
+/// No node could be reached.
+pub const UNREACHABLE: &[u8] = b"-ERR [SYS/TEMP] mail server is not available, try again later\r\n";
+/// A node was lost in the middle of something.
+pub const LOST: &[u8] = b"-ERR [SYS/TEMP] connection to the mail server was lost\r\n";
+/// The policy failed and `on-failure` says `deny`.
+pub const POLICY_FAILED: &[u8] = b"-ERR [SYS/TEMP] login is not possible now, try again later\r\n";
+/// Too many commands that are none.
+pub const TOO_MANY_BAD: &[u8] = b"-ERR too many bad commands\r\n";
+/// Too many logins that failed.
+pub const TOO_MANY_FAILED: &[u8] = b"-ERR too many failed logins\r\n";
+/// The client was silent for too long.
+pub const IDLE: &[u8] = b"-ERR disconnected for inactivity\r\n";
+/// The server ends.
+pub const SHUTTING_DOWN: &[u8] = b"-ERR [SYS/TEMP] server is shutting down, try again later\r\n";
+/// The server has as many connections as it may.
+pub const TOO_MANY_CONNECTIONS: &[u8] = b"-ERR [SYS/TEMP] too many connections, try again later\r\n";
+/// One address has as many connections as it may.
+pub const TOO_MANY_FROM_ADDRESS: &[u8] =
+    b"-ERR [SYS/TEMP] too many connections from your address, try again later\r\n";
+
+/// Writes a number in decimal digits.
+pub(crate) fn push_number(out: &mut Vec<u8>, number: u64) {
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Why a login is refused, as a response code tells a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// RFC 2449, section 8.1.1.
+    LoginDelay,
+    /// RFC 2449, section 8.1.2.
+    InUse,
+    /// RFC 3206, section 4.
+    SysTemp,
+    /// RFC 3206, section 4.
+    SysPerm,
+    /// RFC 3206, section 5.
+    Auth,
+}
+
+impl Refusal {
+    /// Writes the reply, with the seconds to wait where they are known.
+    pub fn write(self, retry_after: Option<u32>, out: &mut Vec<u8>) {
+        let (code, text): (&str, &str) = match self {
+            Self::LoginDelay => ("LOGIN-DELAY", "too soon after your last login"),
+            Self::InUse => ("IN-USE", "maildrop is in use"),
+            Self::SysTemp => ("SYS/TEMP", "login is not possible now"),
+            Self::SysPerm => ("SYS/PERM", "login is not possible, ask your administrator"),
+            Self::Auth => ("AUTH", "authentication failed"),
+        };
+        out.extend_from_slice(b"-ERR [");
+        out.extend_from_slice(code.as_bytes());
+        out.extend_from_slice(b"] ");
+        out.extend_from_slice(text.as_bytes());
+        if let Some(seconds) = retry_after {
+            out.extend_from_slice(b", try again in ");
+            push_number(out, u64::from(seconds));
+            out.extend_from_slice(b" seconds");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// The response code of a backend's status line, for instance `SYS/TEMP` of
+/// `-ERR [SYS/TEMP] …`.
+#[must_use]
+pub fn response_code(status: &[u8]) -> Option<&[u8]> {
+    let text = status.strip_prefix(b"-ERR ").or_else(|| status.strip_prefix(b"+OK "))?;
+    let rest = text.trim_ascii_start().strip_prefix(b"[")?;
+    rest.split(|&octet| octet == b']').next()
+}
+
+/// Whether a status line is positive. Anything but `+OK` and `-ERR` is neither.
+#[must_use]
+pub fn status(line: &[u8]) -> Option<bool> {
+    if line.starts_with(b"+OK") {
+        Some(true)
+    } else if line.starts_with(b"-ERR") {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_tells_the_code_and_the_seconds() {
+        let mut out = Vec::new();
+        Refusal::LoginDelay.write(Some(540), &mut out);
+        assert_eq!(
+            out,
+            b"-ERR [LOGIN-DELAY] too soon after your last login, try again in 540 seconds\r\n"
+        );
+    }
+
+    #[test]
+    fn response_codes_are_found_where_they_stand() {
+        assert_eq!(response_code(b"-ERR [SYS/TEMP] later"), Some(&b"SYS/TEMP"[..]));
+        assert_eq!(response_code(b"-ERR no [AUTH] here"), None);
+    }
+
+    #[test]
+    fn numbers_are_written_whole() {
+        for number in [0, 7, 10, 1_234_567, u64::MAX] {
+            let mut out = Vec::new();
+            push_number(&mut out, number);
+            assert_eq!(out, number.to_string().as_bytes());
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Reprieve's default policy. A login passes if the user's last authenticated login is at
+//! least `interval` ago or was on another day; otherwise it is denied. The rule comes from
+//! an article of 2006 on relieving POP3 servers; the README tells how to set it.
+
+mod rule;
+mod settings;
+
+use std::cell::OnceCell;
+
+use settings::{Settings, Start};
+
+#[allow(missing_docs)]
+mod bindings {
+    wit_bindgen::generate!({ path: "../../wit", world: "policy" });
+}
+
+use bindings::reprieve::policy::types::{
+    Deny, Ending, Login, Manner, Moment, Outcome, Pass, Verdict,
+};
+use bindings::reprieve::policy::{log, store};
+use rule::{Judgement, Stamp};
+
+thread_local! {
+    static SETTINGS: OnceCell<Settings> = const { OnceCell::new() };
+}
+
+struct Interval;
+
+impl bindings::Guest for Interval {
+    fn configure(settings: Vec<(String, String)>) -> Result<(), String> {
+        let parsed = Settings::parse(&settings)?;
+        SETTINGS.with(|cell| cell.set(parsed)).map_err(|_| "configured twice".to_owned())
+    }
+
+    fn decide(login: Login) -> Verdict {
+        SETTINGS.with(|cell| match cell.get() {
+            Some(settings) => decide(settings, &login),
+            None => pass(),
+        })
+    }
+
+    fn observe(outcome: Outcome) {
+        SETTINGS.with(|cell| match cell.get() {
+            Some(settings)
+                if settings.start == Start::Authenticated && outcome.ending == Ending::Authenticated =>
+            {
+                remember(settings, &outcome.claim.user, stamp(&outcome.time));
+            }
+            _ => {}
+        });
+    }
+}
+
+fn decide(settings: &Settings, login: &Login) -> Verdict {
+    if settings.interval_ms == 0 {
+        return pass();
+    }
+    if store::usage() > settings.memory_limit {
+        log::line(log::Level::Info, "memory-limit reached: every user is forgotten");
+        store::clear();
+    }
+    let now = stamp(&login.time);
+    let key = settings.key(&login.claim.user);
+    let found = store::get(&key);
+    let judgement = rule::judge(
+        settings.interval_ms,
+        settings.daily_reset,
+        found.as_deref().and_then(Stamp::from_octets),
+        now,
+        login.time.second_of_day,
+    );
+    match judgement {
+        Judgement::Pass if settings.start == Start::Login => {
+            // Of several logins at the same moment, the one that writes first passes.
+            let written = match &found {
+                Some(before) => {
+                    store::compare_and_set(&key, before, &now.to_octets(), Some(settings.interval_ms))
+                }
+                None => store::add(&key, &now.to_octets(), Some(settings.interval_ms)),
+            };
+            match written {
+                Ok(false) => deny(settings.manner, settings.interval_ms.div_ceil(1000)),
+                Ok(true) => pass(),
+                Err(_) => {
+                    remember(settings, &login.claim.user, now);
+                    pass()
+                }
+            }
+        }
+        Judgement::Pass => pass(),
+        Judgement::Deny { retry_after_s } => deny(settings.manner, retry_after_s),
+    }
+}
+
+fn remember(settings: &Settings, user: &str, stamp: Stamp) {
+    if settings.interval_ms == 0 {
+        return;
+    }
+    let key = settings.key(user);
+    let ttl = Some(settings.interval_ms);
+    match store::set(&key, &stamp.to_octets(), ttl) {
+        Ok(()) => {}
+        Err(store::Refused::Quota) => {
+            log::line(
+                log::Level::Warn,
+                "the store's quota is reached before memory-limit: every user is forgotten",
+            );
+            store::clear();
+            let _ = store::set(&key, &stamp.to_octets(), ttl);
+        }
+        // A user name that is too long to remember belongs to nobody: it passes each time.
+        Err(_) => {}
+    }
+}
+
+fn stamp(moment: &Moment) -> Stamp {
+    Stamp {
+        unix_ms: moment.unix_ms,
+        day: (i32::from(moment.date.year) * 16 + i32::from(moment.date.month)) * 32
+            + i32::from(moment.date.day),
+    }
+}
+
+fn pass() -> Verdict {
+    Verdict::Pass(Pass { pool: None, user: None, note: None, delay_ms: 0 })
+}
+
+fn deny(manner: Manner, retry_after_s: u64) -> Verdict {
+    Verdict::Deny(Deny {
+        manner,
+        code: None,
+        retry_after: Some(u32::try_from(retry_after_s).unwrap_or(u32::MAX)),
+        reason: "too-soon".to_owned(),
+        delay_ms: 0,
+    })
+}
+
+bindings::export!(Interval with_types_in bindings);

@@ -1,0 +1,158 @@
+//! The settings, read from the configuration's text.
+
+use crate::bindings::reprieve::policy::types::Manner;
+
+/// When a user's clock starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// When the mail server has accepted the login.
+    Authenticated,
+    /// When the login passes, whether or not its secret is right.
+    Login,
+}
+
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// Zero passes always.
+    pub(crate) interval_ms: u64,
+    pub(crate) daily_reset: bool,
+    /// Octets of the store above which everything is forgotten.
+    pub(crate) memory_limit: u64,
+    pub(crate) manner: Manner,
+    pub(crate) start: Start,
+    fold_case: bool,
+}
+
+const KNOWN: &str = "interval, reset, memory-limit, manner, start, case";
+
+impl Settings {
+    pub(crate) fn parse(given: &[(String, String)]) -> Result<Self, String> {
+        let mut settings = Self {
+            interval_ms: 10 * 60 * 1000,
+            daily_reset: true,
+            memory_limit: 32 << 20,
+            manner: Manner::Unchanged,
+            start: Start::Authenticated,
+            fold_case: true,
+        };
+        for (key, value) in given {
+            match key.as_str() {
+                "interval" => settings.interval_ms = duration_ms(key, value)?,
+                "reset" => settings.daily_reset = choice(key, value, &[("daily", true), ("never", false)])?,
+                "memory-limit" => settings.memory_limit = octets(key, value)?,
+                "manner" => {
+                    settings.manner = choice(
+                        key,
+                        value,
+                        &[
+                            ("unchanged", Manner::Unchanged),
+                            ("empty", Manner::Empty),
+                            ("busy", Manner::Busy),
+                            ("refuse", Manner::Refuse),
+                            ("disconnect", Manner::Disconnect),
+                        ],
+                    )?;
+                }
+                "start" => {
+                    settings.start =
+                        choice(key, value, &[("authenticated", Start::Authenticated), ("login", Start::Login)])?;
+                }
+                "case" => settings.fold_case = choice(key, value, &[("fold", true), ("exact", false)])?,
+                _ => return Err(format!("unknown setting `{key}`; known are {KNOWN}")),
+            }
+        }
+        Ok(settings)
+    }
+
+    /// The store's key for a user: two names that the mail server takes for one share it.
+    pub(crate) fn key(&self, user: &str) -> String {
+        if self.fold_case { user.to_ascii_lowercase() } else { user.to_owned() }
+    }
+}
+
+fn choice<T: Copy>(key: &str, value: &str, known: &[(&str, T)]) -> Result<T, String> {
+    known.iter().find(|(name, _)| *name == value).map(|(_, meaning)| *meaning).ok_or_else(|| {
+        let names: Vec<_> = known.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+        format!("`{key}` is \"{value}\"; it can be {}", names.join(", "))
+    })
+}
+
+fn duration_ms(key: &str, value: &str) -> Result<u64, String> {
+    let wrong = || format!("`{key}` is \"{value}\"; a duration reads like \"90s\", \"10m\" or \"1h\"");
+    let (number, unit) = split_unit(value).ok_or_else(wrong)?;
+    let factor = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(factor).ok_or_else(wrong)
+}
+
+fn octets(key: &str, value: &str) -> Result<u64, String> {
+    let wrong = || format!("`{key}` is \"{value}\"; a size reads like \"100KiB\" or \"32MiB\"");
+    let (number, unit) = split_unit(value).ok_or_else(wrong)?;
+    let shift = match unit {
+        "" | "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(1 << shift).ok_or_else(wrong)
+}
+
+fn split_unit(value: &str) -> Option<(u64, &str)> {
+    let digits = value.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = value.split_at(digits);
+    Some((number.parse().ok()?, unit.trim_start()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(pairs: &[(&str, &str)]) -> Result<Settings, String> {
+        let owned: Vec<_> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Settings::parse(&owned)
+    }
+
+    #[test]
+    fn without_settings_it_is_ten_minutes_daily_and_unchanged() {
+        let settings = parse(&[]).unwrap();
+        assert_eq!(settings.interval_ms, 600_000);
+        assert!(settings.daily_reset);
+        assert_eq!(settings.manner, Manner::Unchanged);
+        assert_eq!(settings.start, Start::Authenticated);
+    }
+
+    #[test]
+    fn each_setting_is_read() {
+        let settings = parse(&[
+            ("interval", "90s"),
+            ("reset", "never"),
+            ("memory-limit", "100KiB"),
+            ("manner", "busy"),
+            ("start", "login"),
+            ("case", "exact"),
+        ])
+        .unwrap();
+        assert_eq!(settings.interval_ms, 90_000);
+        assert!(!settings.daily_reset);
+        assert_eq!(settings.memory_limit, 102_400);
+        assert_eq!(settings.manner, Manner::Busy);
+        assert_eq!(settings.start, Start::Login);
+        assert_eq!(settings.key("Alice"), "Alice");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_what_would_be_right() {
+        assert!(parse(&[("intervall", "1m")]).unwrap_err().contains("interval, reset"));
+        assert!(parse(&[("interval", "soon")]).unwrap_err().contains("10m"));
+        assert!(parse(&[("interval", "99999999999999999999d")]).unwrap_err().contains("10m"));
+        assert!(parse(&[("manner", "rude")]).unwrap_err().contains("\"unchanged\""));
+        assert!(parse(&[("memory-limit", "12 furlongs")]).unwrap_err().contains("MiB"));
+    }
+}
