@@ -1,3 +1,22 @@
-//! Reprieve
-#[allow(missing_docs)]
+//! Reprieve: a POP3 proxy that relieves mail servers of clients that check mail too often,
+//! and asks sandboxed WebAssembly policies who may pass.
+//!
+//! One connection goes one way: [`net`] accepts it, [`session`] greets the client and learns
+//! who is logging in, a [`policy`] gives a verdict, and the session either goes through to a
+//! node of a [`pool`] or is posed from what [`maildrop`] remembers. [`pop3`] is the protocol,
+//! free of I/O. [`server`] puts the rooms together by a [`config`].
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod demo;
+pub mod logging;
+pub mod maildrop;
+pub mod net;
+pub mod policy;
+pub mod pool;
 pub mod pop3;
+mod rlimit;
+pub mod server;
+pub mod session;
+pub mod store;

@@ -1,1 +1,5 @@
-fn main(){}
+//! The `reprieve` binary.
+
+fn main() -> std::process::ExitCode {
+    reprieve::cli::main()
+}

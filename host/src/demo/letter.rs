@@ -79,13 +79,13 @@ fn pick<'a>(from: &[&'a str]) -> &'a str {
 /// A random number below `end`, which is small.
 pub(crate) fn below(end: usize) -> usize {
     let random = getrandom::u32().expect("the system gives random octets");
-    usize::try_from(u64::from(random) * end as u64 >> 32).unwrap_or(0)
+    usize::try_from((u64::from(random) * end as u64) >> 32).unwrap_or(0)
 }
 
 /// The Message-ID that a message's header names.
 pub(crate) fn message_id(octets: &[u8]) -> Option<&str> {
-    let header = octets.split(|&octet| octet == b'\n').take_while(|line| *line != b"\r");
-    let value = header.filter_map(|line| line.strip_prefix(b"Message-ID:")).next()?;
+    let mut header = octets.split(|&octet| octet == b'\n').take_while(|line| *line != b"\r");
+    let value = header.find_map(|line| line.strip_prefix(b"Message-ID:"))?;
     std::str::from_utf8(value).ok().map(str::trim)
 }
 

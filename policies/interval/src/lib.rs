@@ -74,9 +74,9 @@ fn decide(settings: &Settings, login: &Login) -> Verdict {
             // Of several logins at the same moment, the one that writes first passes.
             let written = match &found {
                 Some(before) => {
-                    store::compare_and_set(&key, before, &now.to_octets(), Some(settings.interval_ms))
+                    store::compare_and_set(&key, before, &now.to_octets(), settings.time_to_live())
                 }
-                None => store::add(&key, &now.to_octets(), Some(settings.interval_ms)),
+                None => store::add(&key, &now.to_octets(), settings.time_to_live()),
             };
             match written {
                 Ok(false) => deny(settings.manner, settings.interval_ms.div_ceil(1000)),
@@ -97,7 +97,7 @@ fn remember(settings: &Settings, user: &str, stamp: Stamp) {
         return;
     }
     let key = settings.key(user);
-    let ttl = Some(settings.interval_ms);
+    let ttl = settings.time_to_live();
     match store::set(&key, &stamp.to_octets(), ttl) {
         Ok(()) => {}
         Err(store::Refused::Quota) => {

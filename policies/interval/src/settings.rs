@@ -64,6 +64,11 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Seconds after which a stamp says nothing any more.
+    pub(crate) fn time_to_live(&self) -> Option<u32> {
+        Some(u32::try_from(self.interval_ms.div_ceil(1000)).unwrap_or(u32::MAX))
+    }
+
     /// The store's key for a user: two names that the mail server takes for one share it.
     pub(crate) fn key(&self, user: &str) -> String {
         if self.fold_case { user.to_ascii_lowercase() } else { user.to_owned() }

@@ -1,6 +1,6 @@
 //! What a client was told of its maildrop in one session. Everything said must fit together.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use super::fault::Fault;
 

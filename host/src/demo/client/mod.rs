@@ -23,7 +23,7 @@ use wire::Wire;
 const PATIENCE_S: u64 = 20;
 
 /// Whose mail is polled, and with what.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Account {
     pub(crate) user: String,
     pub(crate) password: String,
@@ -147,10 +147,14 @@ impl Client {
             ask_capabilities(wire).await?;
         }
         let listing = self.ask(wire, pipelines).await?;
-        let deletions = self.fetch(wire, &listing, pipelines, ledger, poll).await?;
+        let fetched = self.fetch(wire, &listing, pipelines, ledger, poll).await?;
+        if !self.deletes {
+            return quit(wire).await;
+        }
+        self.delete(wire, &fetched).await?;
         quit(wire).await?;
         // Only now are they gone: without its +OK to QUIT the server keeps everything.
-        for unique_id in deletions {
+        for (_, unique_id) in fetched {
             self.left.remove(&unique_id);
             self.deleted.insert(unique_id);
         }
@@ -206,7 +210,7 @@ impl Client {
         Ok(listing)
     }
 
-    /// Fetches what it has not, and tells which messages it has marked for deletion.
+    /// Fetches what it has not, and tells which messages those were.
     async fn fetch(
         &mut self,
         wire: &mut Wire,
@@ -214,7 +218,7 @@ impl Client {
         pipelines: bool,
         ledger: &Mutex<Ledger>,
         poll: &mut Poll,
-    ) -> Result<Vec<String>, Fault> {
+    ) -> Result<Vec<(u64, String)>, Fault> {
         let has = |id: &String| self.left.contains(id) || self.deleted.contains(id);
         let new: Vec<(u64, String)> =
             listing.unique_ids().iter().filter(|(_, id)| !has(id)).cloned().collect();
@@ -222,10 +226,10 @@ impl Client {
             let all: String = new.iter().map(|(number, _)| format!("RETR {number}\r\n")).collect();
             wire.send(&all).await?;
         }
-        let mut deletions = Vec::new();
+        let mut fetched = Vec::new();
         for (number, unique_id) in new {
             let mut size = listing.size(number);
-            if self.habit.sizes_one_by_one {
+            if self.habit.sizes_one_by_one && !pipelines {
                 size = Some(ask_size(wire, number).await?);
             }
             if !pipelines {
@@ -247,14 +251,17 @@ impl Client {
             ledger.lock().fetched(&message, &self.account.user, self.number).map_err(Fault::Contradiction)?;
             poll.fetched += 1;
             self.left.insert(unique_id.clone());
-            if self.deletes {
-                wire.send(&format!("DELE {number}\r\n")).await?;
-                // Pipelined RETRs are answered first; this client does not pipeline.
-                wire.status("DELE").await?.expect_positive("DELE")?;
-                deletions.push(unique_id);
-            }
+            fetched.push((number, unique_id));
         }
-        Ok(deletions)
+        Ok(fetched)
+    }
+
+    async fn delete(&self, wire: &mut Wire, messages: &[(u64, String)]) -> Result<(), Fault> {
+        for (number, _) in messages {
+            wire.send(&format!("DELE {number}\r\n")).await?;
+            wire.status("DELE").await?.expect_positive("DELE")?;
+        }
+        Ok(())
     }
 }
 
@@ -308,7 +315,6 @@ mod tests {
     use super::*;
     use crate::demo::letter::Letter;
     use crate::demo::mailserver::{MailServer, Settings};
-    use crate::demo::phase::Phase;
 
     fn server() -> MailServer {
         let server = MailServer::start(Settings { password_rounds: 2, ..Settings::default() }).unwrap();
@@ -322,7 +328,7 @@ mod tests {
 
     fn send(server: &MailServer, ledger: &Mutex<Ledger>) {
         let letter = Letter::write("anna");
-        ledger.lock().sent(&letter, "anna", Phase::Direct);
+        ledger.lock().sent(&letter, "anna");
         server.deliver("anna", &letter.octets).unwrap();
     }
 
@@ -344,7 +350,7 @@ mod tests {
         }
         let mut late = Client::new(0, account(), false, false);
         late.poll(server.address(), &ledger).await;
-        assert_eq!(ledger.lock().tally().doubled, 9, "who forgets what it has, fetches it again");
+        assert_eq!(ledger.lock().tally().doubled, 3, "who forgets what it has, fetches it again");
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::demo::cpu::ThreadCpu;
+use crate::demo::cpu::{self, ThreadCpu};
 
 /// Counters that the server's thread keeps and others read.
 #[derive(Debug, Default)]
@@ -12,6 +12,7 @@ pub(crate) struct Meter {
     closed: AtomicU64,
     logins: AtomicU64,
     rejected: AtomicU64,
+    password_ns: AtomicU64,
     commands: AtomicU64,
     octets_out: AtomicU64,
     pub(crate) cpu: ThreadCpu,
@@ -26,8 +27,14 @@ impl Meter {
         self.closed.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn login(&self) {
+    /// Counts a login, and what judging it costs.
+    pub(crate) fn login<T>(&self, judge: impl FnOnce() -> T) -> T {
         self.logins.fetch_add(1, Ordering::Relaxed);
+        let before = cpu::of_this_thread();
+        let judgement = judge();
+        let cost = cpu::of_this_thread().saturating_sub(before);
+        self.password_ns.fetch_add(u64::try_from(cost.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        judgement
     }
 
     pub(crate) fn rejected(&self) {
@@ -54,6 +61,7 @@ impl Meter {
             commands: self.commands.load(Ordering::Relaxed),
             octets_out: self.octets_out.load(Ordering::Relaxed),
             cpu: self.cpu.get(),
+            password_cpu: Duration::from_nanos(self.password_ns.load(Ordering::Relaxed)),
         }
     }
 }
@@ -75,6 +83,8 @@ pub struct Stats {
     pub octets_out: u64,
     /// CPU time of the server's thread, its system calls included.
     pub cpu: Duration,
+    /// Of that, judging passwords.
+    pub password_cpu: Duration,
 }
 
 impl Stats {
@@ -89,6 +99,7 @@ impl Stats {
             commands: self.commands - earlier.commands,
             octets_out: self.octets_out - earlier.octets_out,
             cpu: self.cpu.saturating_sub(earlier.cpu),
+            password_cpu: self.password_cpu.saturating_sub(earlier.password_cpu),
         }
     }
 }

@@ -93,8 +93,7 @@ impl Session {
     }
 
     fn log_in(&mut self, user: &str, password: &[u8], out: &mut Vec<u8>) {
-        self.meter.login();
-        match self.maildrops.open(user, password) {
+        match self.meter.login(|| self.maildrops.open(user, password)) {
             Ok(lease) => {
                 let transaction = Transaction::new(lease);
                 let (count, octets) = transaction.totals();
@@ -182,7 +181,8 @@ impl Transaction {
 
     /// Number and octets of the messages that are not marked for deletion.
     fn totals(&self) -> (usize, usize) {
-        self.present().fold((0, 0), |(count, octets), (_, message)| (count + 1, octets + message.octets.len()))
+        self.present()
+            .fold((0, 0), |(count, octets), (_, message)| (count + 1, octets + message.octets.len()))
     }
 
     fn present(&self) -> impl Iterator<Item = (usize, &Message)> {
@@ -300,7 +300,9 @@ mod tests {
         let (mut session, _) = session(&[]);
         assert!(say(&mut session, &["USER anna", "PASS a secre"]).contains("-ERR [AUTH]"));
         assert!(say(&mut session, &["PASS a secret"]).starts_with("-ERR"), "USER is asked for again");
-        assert!(say(&mut session, &["user anna", "pass a secret"]).ends_with("+OK 0 messages (0 octets)\r\n"));
+        assert!(
+            say(&mut session, &["user anna", "pass a secret"]).ends_with("+OK 0 messages (0 octets)\r\n")
+        );
     }
 
     #[test]
@@ -309,7 +311,10 @@ mod tests {
         assert_eq!(say(&mut session, &["LIST 1"]), format!("+OK 1 {}\r\n", LETTER.len()));
         assert_eq!(
             say(&mut session, &["RETR 1"]),
-            format!("+OK {} octets\r\nSubject: dots\r\n\r\n..hidden\r\n...\r\nend\r\n..\r\n.\r\n", LETTER.len()),
+            format!(
+                "+OK {} octets\r\nSubject: dots\r\n\r\n..hidden\r\n...\r\nend\r\n..\r\n.\r\n",
+                LETTER.len()
+            ),
         );
     }
 
@@ -366,11 +371,15 @@ mod tests {
     #[test]
     fn what_is_no_command_here_is_an_error() {
         let (mut session, _) = session(&[]);
-        for line in ["", "STAT", "NOOP", "AUTH PLAIN", "STLS", "LAST", "USER", "USER ", "PASS x", "CAPA x", "QUIT x"] {
+        for line in
+            ["", "STAT", "NOOP", "AUTH PLAIN", "STLS", "LAST", "USER", "USER ", "PASS x", "CAPA x", "QUIT x"]
+        {
             assert!(say(&mut session, &[line]).starts_with("-ERR"), "{line}");
         }
         let (mut session, _) = logged_in(&[b"one\r\n"]);
-        for line in ["", "USER anna", "PASS x", "LAST", "STAT 1", "RETR", "RETR 0", "RETR +1", "RETR 1x", "LIST 2"] {
+        for line in
+            ["", "USER anna", "PASS x", "LAST", "STAT 1", "RETR", "RETR 0", "RETR +1", "RETR 1x", "LIST 2"]
+        {
             assert!(say(&mut session, &[line]).starts_with("-ERR"), "{line}");
         }
         assert!(say(&mut session, &["CAPA"]).ends_with("PIPELINING\r\n.\r\n"));

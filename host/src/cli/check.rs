@@ -1,0 +1,34 @@
+//! `reprieve check`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::server::{Options, Prepared};
+
+/// Check a configuration: everything that a start checks, without starting.
+///
+/// Reads the file, loads and configures each policy, and says what is wrong with the file, the
+/// line, the key and what would be right. Nothing is listened on and no mail server is asked.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let config = super::read_config(&arguments.config)?;
+    let prepared = Prepared::new(config, Options::default())?;
+    for server in &prepared.config().virtual_servers {
+        let listen: Vec<_> = server.listen.iter().map(ToString::to_string).collect();
+        println!(
+            "virtual server {}: {} → pool {}, policy {}",
+            server.name,
+            listen.join(", "),
+            server.pool,
+            server.policy.component
+        );
+    }
+    println!("{}: good", arguments.config.display());
+    Ok(ExitCode::SUCCESS)
+}

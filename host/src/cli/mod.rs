@@ -1,0 +1,60 @@
+//! The command line: one file a subcommand, none of which knows how anything works.
+
+mod check;
+mod demo;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A test or check failed.
+const FAILED: u8 = 1;
+/// The command line or the configuration is wrong.
+const WRONG: u8 = 2;
+
+/// A POP3 proxy that takes the load of clients that check mail too often off mail servers.
+///
+/// It stands in front of a POP3 server, lets a user through when a policy says so, and
+/// otherwise answers in the server's place that nothing has changed. Policies are WebAssembly
+/// components; the built-in one, `interval`, lets each user through once in ten minutes.
+#[derive(Debug, Parser)]
+#[command(name = "reprieve", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Subcommands,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    Run(run::Arguments),
+    Check(check::Arguments),
+    Demo(demo::Arguments),
+}
+
+/// Runs the command line of this process. Exit codes: 0 done, 1 a test or check failed, 2
+/// usage or configuration.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let (result, code) = match arguments.command {
+        Subcommands::Run(arguments) => (run::run(&arguments), WRONG),
+        Subcommands::Check(arguments) => (check::run(&arguments), WRONG),
+        Subcommands::Demo(arguments) => (demo::run(&arguments), FAILED),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("reprieve: {error:#}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Reads a configuration file.
+fn read_config(path: &std::path::Path) -> anyhow::Result<crate::config::Config> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| anyhow::anyhow!("cannot read the configuration {name}: {error}"))?;
+    Ok(crate::config::Config::parse(&text, &name)?)
+}

@@ -1,0 +1,207 @@
+//! Reads a table key by key, remembers which keys were asked for, and knows the line of each.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// One thing that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {message}")]
+pub struct Error {
+    /// The file and, where one is to blame, the line.
+    place: String,
+    message: String,
+}
+
+impl Error {
+    /// An error that no line is to blame for.
+    #[must_use]
+    pub fn general(place: &str, message: impl Into<String>) -> Self {
+        Self { place: place.to_owned(), message: message.into() }
+    }
+}
+
+/// A configuration's text with its name.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) file: &'a str,
+    pub(super) text: &'a str,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn parse(self) -> Result<Spanned<DeTable<'a>>, Error> {
+        DeTable::parse(self.text).map_err(|error| {
+            let span = error.span().unwrap_or(0..0);
+            self.at(&span, error.message().to_owned())
+        })
+    }
+
+    pub(super) fn at(self, span: &Range<usize>, message: String) -> Error {
+        let before = self.text.get(..span.start.min(self.text.len())).unwrap_or_default();
+        let line = before.bytes().filter(|&octet| octet == b'\n').count() + 1;
+        Error { place: format!("{}:{line}", self.file), message }
+    }
+}
+
+/// A table that is being read.
+pub(super) struct Section<'a, 's> {
+    source: Source<'a>,
+    /// Its key from the top, as a user would write it.
+    path: String,
+    span: Range<usize>,
+    table: &'s DeTable<'a>,
+    known: Vec<&'static str>,
+}
+
+/// A value with its place.
+pub(super) struct Value<'a, 's> {
+    source: Source<'a>,
+    pub(super) path: String,
+    value: &'s Spanned<DeValue<'a>>,
+}
+
+impl<'a, 's> Section<'a, 's> {
+    pub(super) fn new(source: Source<'a>, path: &str, span: Range<usize>, table: &'s DeTable<'a>) -> Self {
+        Self { source, path: path.to_owned(), span, table, known: Vec::new() }
+    }
+
+    fn key_path(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// The value of a key, if it is set.
+    pub(super) fn get(&mut self, key: &'static str) -> Option<Value<'a, 's>> {
+        self.known.push(key);
+        let value = self.table.get(key)?;
+        Some(Value { source: self.source, path: self.key_path(key), value })
+    }
+
+    /// The value of a key that must be set.
+    pub(super) fn need(&mut self, key: &'static str, example: &str) -> Result<Value<'a, 's>, Error> {
+        let missing = format!("`{}` is missing; for example: {key} = {example}", self.key_path(key));
+        self.get(key).ok_or_else(|| self.source.at(&self.span, missing))
+    }
+
+    /// Each key with its value, for tables whose keys are names.
+    pub(super) fn named(&self) -> impl Iterator<Item = (&'s str, Value<'a, 's>)> {
+        self.table.iter().map(|(key, value)| {
+            let name: &'s str = key.get_ref();
+            (name, Value { source: self.source, path: self.key_path(name), value })
+        })
+    }
+
+    /// What stands here and was not asked for is an error.
+    pub(super) fn finish(self) -> Result<(), Error> {
+        let mut unknown: Vec<_> = self
+            .table
+            .iter()
+            .filter(|(key, _)| !self.known.iter().any(|known| *known == &**key.get_ref()))
+            .map(|(key, _)| key)
+            .collect();
+        unknown.sort_by_key(|key| key.span().start);
+        let Some(key) = unknown.first() else { return Ok(()) };
+        let name: &str = key.get_ref();
+        let nearest = self
+            .known
+            .iter()
+            .map(|known| (strsim::damerau_levenshtein(known, name), *known))
+            .min()
+            .filter(|(distance, known)| *distance <= 1 + known.len() / 3);
+        let remedy = match nearest {
+            Some((_, known)) => format!("did you mean `{known}`?"),
+            None => format!("known here: {}", self.known.join(", ")),
+        };
+        Err(self.source.at(&key.span(), format!("`{}` is not known; {remedy}", self.key_path(name))))
+    }
+
+    pub(super) fn error(&self, message: String) -> Error {
+        self.source.at(&self.span, message)
+    }
+}
+
+impl<'a, 's> Value<'a, 's> {
+    pub(super) fn error(&self, message: impl std::fmt::Display) -> Error {
+        self.source.at(&self.value.span(), format!("`{}` {message}", self.path))
+    }
+
+    fn expected(&self, what: &str) -> Error {
+        let found = match self.value.get_ref() {
+            DeValue::String(text) => format!("the text {text:?}"),
+            DeValue::Integer(number) => format!("the number {number}"),
+            DeValue::Float(number) => format!("the number {number}"),
+            DeValue::Boolean(truth) => format!("{truth}"),
+            DeValue::Datetime(_) => "a date".to_owned(),
+            DeValue::Array(_) => "a list".to_owned(),
+            DeValue::Table(_) => "a table".to_owned(),
+        };
+        self.error(format!("is {found}; it must be {what}"))
+    }
+
+    pub(super) fn text(&self) -> Result<&'s str, Error> {
+        match self.value.get_ref() {
+            DeValue::String(text) => Ok(text),
+            _ => Err(self.expected("a text in quotes")),
+        }
+    }
+
+    pub(super) fn list(&self) -> Result<Vec<Value<'a, 's>>, Error> {
+        match self.value.get_ref() {
+            DeValue::Array(items) => Ok(items
+                .iter()
+                .map(|value| Value { source: self.source, path: self.path.clone(), value })
+                .collect()),
+            _ => Err(self.expected("a list in square brackets")),
+        }
+    }
+
+    pub(super) fn section(&self) -> Result<Section<'a, 's>, Error> {
+        match self.value.get_ref() {
+            DeValue::Table(table) => Ok(Section::new(self.source, &self.path, self.value.span(), table)),
+            _ => Err(self.expected("a table")),
+        }
+    }
+
+    pub(super) fn count(&self, least: u64, most: u64) -> Result<u64, Error> {
+        let what = format!("a whole number from {least} to {most}");
+        match self.value.get_ref() {
+            DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix())
+                .ok()
+                .filter(|number| (least..=most).contains(number))
+                .ok_or_else(|| self.expected(&what)),
+            _ => Err(self.expected(&what)),
+        }
+    }
+
+    pub(super) fn duration(&self) -> Result<std::time::Duration, Error> {
+        let what = "a duration such as \"90s\", \"10m\" or \"1h\"";
+        super::values::duration(self.text().map_err(|_| self.expected(what))?).ok_or_else(|| self.expected(what))
+    }
+
+    pub(super) fn size(&self) -> Result<u64, Error> {
+        let what = "a size such as \"64MiB\" or \"100KiB\"";
+        super::values::size(self.text().map_err(|_| self.expected(what))?).ok_or_else(|| self.expected(what))
+    }
+
+    pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, Error> {
+        let names: Vec<_> = choices.iter().map(|(name, _)| format!("{name:?}")).collect();
+        let what = names.join(" or ");
+        let text = self.text().map_err(|_| self.expected(&what))?;
+        choices
+            .iter()
+            .find(|(name, _)| *name == text)
+            .map(|(_, meaning)| *meaning)
+            .ok_or_else(|| self.expected(&what))
+    }
+
+    /// A value as a policy gets it: any plain value, as text.
+    pub(super) fn setting(&self) -> Result<String, Error> {
+        match self.value.get_ref() {
+            DeValue::String(text) => Ok(text.clone().into_owned()),
+            DeValue::Integer(number) => Ok(number.to_string()),
+            DeValue::Float(number) => Ok(number.to_string()),
+            DeValue::Boolean(truth) => Ok(truth.to_string()),
+            _ => Err(self.expected("a text, a number, true or false")),
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Reprieve itself, as the demo runs it: in this process, with the default policy, before
+//! the demo's mail server.
+
+use std::net::SocketAddr;
+
+use anyhow::Context;
+
+use crate::config::Config;
+use crate::server::{Options, Server};
+
+/// The virtual server's name.
+pub(crate) const NAME: &str = "pop3";
+
+/// Starts Reprieve on a free loopback port.
+pub(crate) fn start(backend: SocketAddr, interval: &str) -> anyhow::Result<Server> {
+    let config = Config::parse(&configuration(backend, interval), "the demo's configuration")?;
+    Server::start(config, Options::default()).context("Reprieve does not start")
+}
+
+fn configuration(backend: SocketAddr, interval: &str) -> String {
+    // Quoted by the library, because the interval is the user's.
+    let interval = toml::Value::String(interval.to_owned());
+    format!(
+        "[[virtual-server]]\n\
+         name = \"{NAME}\"\n\
+         listen = [\"127.0.0.1:0\"]\n\
+         pool = \"mail\"\n\n\
+         [virtual-server.policy]\n\
+         component = \"interval\"\n\
+         settings = {{ interval = {interval} }}\n\n\
+         [pool.mail]\n\
+         nodes = [\"{backend}\"]\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_cannot_break_out_of_its_setting() {
+        let text = configuration("127.0.0.1:1".parse().unwrap(), "5s\" }\nx = \"");
+        let parsed: toml::Table = text.parse().unwrap();
+        let settings = &parsed["virtual-server"][0]["policy"]["settings"];
+        assert_eq!(settings["interval"].as_str(), Some("5s\" }\nx = \""));
+    }
+}

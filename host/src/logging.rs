@@ -1,0 +1,129 @@
+//! The host's log: lines that are gathered in memory and written by a thread of their own, so
+//! that a slow terminal or journal never stalls a connection.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Octets that may wait to be written. What comes beyond is dropped, and counted.
+const MOST_WAITING: usize = 4 << 20;
+/// How long lines are gathered before they are written.
+const GATHERED_FOR: Duration = Duration::from_millis(20);
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Default)]
+struct Waiting {
+    octets: Vec<u8>,
+    dropped: u64,
+    ended: bool,
+}
+
+#[derive(Clone)]
+struct Lines(Arc<(Mutex<Waiting>, Condvar)>);
+
+/// Keeps the log going. What waits is written when it is dropped.
+pub struct Logging {
+    lines: Lines,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Sends the log to standard error. `level`: what to log, as `RUST_LOG` says it.
+///
+/// # Errors
+/// Where the level cannot be read, or a log is going already.
+pub fn start(format: Format, level: &str) -> anyhow::Result<Logging> {
+    let filter = EnvFilter::try_new(level)
+        .map_err(|error| anyhow::anyhow!("--log-level: {error}; an example is \"info\" or \"warn,session=info\""))?;
+    let lines = Lines(Arc::default());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines.clone());
+    let result = match format {
+        Format::Human => builder.with_ansi(io::stderr().is_terminal()).try_init(),
+        Format::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+    };
+    result.map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))?;
+    let thread = std::thread::Builder::new().name("log".to_owned()).spawn({
+        let lines = lines.clone();
+        move || lines.write_until_ended()
+    })?;
+    Ok(Logging { lines, thread: Some(thread) })
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        self.lines.0.0.lock().ended = true;
+        self.lines.0.1.notify_all();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Lines {
+    fn write_until_ended(&self) {
+        let (waiting, changed) = &*self.0;
+        loop {
+            let mut guard = waiting.lock();
+            while guard.octets.is_empty() && !guard.ended {
+                changed.wait(&mut guard);
+            }
+            if !guard.ended {
+                // Many lines in one write.
+                changed.wait_for(&mut guard, GATHERED_FOR);
+            }
+            let octets = std::mem::take(&mut guard.octets);
+            let dropped = std::mem::take(&mut guard.dropped);
+            let ended = guard.ended;
+            drop(guard);
+            let mut stderr = io::stderr().lock();
+            let _ = stderr.write_all(&octets);
+            if dropped > 0 {
+                let _ = writeln!(stderr, "log: {dropped} lines were dropped: they came faster than they could be written");
+            }
+            if ended {
+                return;
+            }
+        }
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut guard = self.0.0.lock();
+        if guard.octets.len() + line.len() > MOST_WAITING {
+            guard.dropped += 1;
+        } else {
+            let first = guard.octets.is_empty();
+            guard.octets.extend_from_slice(line);
+            if first {
+                self.0.1.notify_one();
+            }
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}

@@ -1,0 +1,115 @@
+//! Keyed hashes of users and of their secrets: enough to know them again, not enough to learn
+//! anything about them.
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::pop3::credential::Credentials;
+
+/// Names a user of a pool, without his name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UserKey(pub(super) u128);
+
+/// Stands for a secret that a mail server has accepted.
+#[derive(Clone, Copy)]
+pub struct Tag([u8; 16]);
+
+impl Tag {
+    /// Compares in constant time.
+    #[must_use]
+    pub fn matches(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl std::fmt::Debug for Tag {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tag(…)")
+    }
+}
+
+/// Makes keys and tags, by a key that lives as long as the process and nowhere else.
+pub struct Tagger {
+    key: Zeroizing<[u8; 32]>,
+}
+
+impl Tagger {
+    /// Draws a key.
+    ///
+    /// # Errors
+    /// Where the operating system has no randomness to give.
+    pub fn new() -> Result<Self, getrandom::Error> {
+        let mut key = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *key)?;
+        Ok(Self { key })
+    }
+
+    /// The user of a pool. Names are taken octet for octet: two spellings of one user are
+    /// two users here, each with what its own clients have seen.
+    #[must_use]
+    pub fn user(&self, pool: &str, user: &[u8]) -> UserKey {
+        UserKey(u128::from_le_bytes(self.hash(&[b"user", pool.as_bytes(), user])))
+    }
+
+    /// The tag of a user's secret.
+    #[must_use]
+    pub fn tag(&self, user: UserKey, credentials: &Credentials) -> Tag {
+        Tag(self.hash(&[
+            b"secret",
+            &user.0.to_le_bytes(),
+            credentials.mechanism.family().as_bytes(),
+            credentials.secret.expose(),
+        ]))
+    }
+
+    fn hash(&self, parts: &[&[u8]]) -> [u8; 16] {
+        // One input: each part behind its length, so that no two lists of parts are the same.
+        let length = parts.iter().map(|part| part.len() + 8).sum();
+        let mut input = Zeroizing::new(Vec::with_capacity(length));
+        for part in parts {
+            input.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            input.extend_from_slice(part);
+        }
+        let hash = blake3::keyed_hash(&self.key, &input);
+        let mut short = [0; 16];
+        short.copy_from_slice(&hash.as_bytes()[..16]);
+        short
+    }
+}
+
+impl std::fmt::Debug for Tagger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tagger")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pop3::credential::{Mechanism, Secret};
+
+    fn credentials(secret: &[u8], mechanism: Mechanism) -> Credentials {
+        Credentials { user: b"alice"[..].into(), secret: Secret::new(secret), mechanism }
+    }
+
+    #[test]
+    fn only_the_same_secret_of_the_same_user_has_the_same_tag() {
+        let tagger = Tagger::new().unwrap();
+        let alice = tagger.user("mail", b"alice");
+        let tag = tagger.tag(alice, &credentials(b"right", Mechanism::UserPass));
+        assert!(tag.matches(&tagger.tag(alice, &credentials(b"right", Mechanism::Plain))));
+        assert!(!tag.matches(&tagger.tag(alice, &credentials(b"wrong", Mechanism::UserPass))));
+        let bob = tagger.user("mail", b"bob");
+        assert!(!tag.matches(&tagger.tag(bob, &credentials(b"right", Mechanism::UserPass))));
+        assert_ne!(tagger.user("other", b"alice"), alice);
+    }
+
+    #[test]
+    fn tags_of_another_process_mean_nothing() {
+        let (one, other) = (Tagger::new().unwrap(), Tagger::new().unwrap());
+        let secret = credentials(b"right", Mechanism::UserPass);
+        let (a, b) = (one.user("mail", b"a"), other.user("mail", b"a"));
+        assert_ne!(a, b);
+        assert!(!one.tag(a, &secret).matches(&other.tag(a, &secret)));
+    }
+}

@@ -1,0 +1,107 @@
+//! How many connections there are, in all and from each address.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use parking_lot::Mutex;
+
+const SHARDS: usize = 16;
+
+/// Counts the connections of a process, or of one virtual server.
+#[derive(Debug)]
+pub struct Admission {
+    total: Arc<AtomicU32>,
+    most: u32,
+    most_per_address: u32,
+    addresses: Box<[Mutex<HashMap<IpAddr, u32>>]>,
+}
+
+/// Why a connection is not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There are as many as may be.
+    Full,
+    /// There are as many from this address as may be.
+    AddressFull,
+}
+
+impl Admission {
+    /// `total` is shared by all virtual servers of a process.
+    #[must_use]
+    pub fn new(total: Arc<AtomicU32>, most: u32, most_per_address: u32) -> Arc<Self> {
+        let addresses = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Arc::new(Self { total, most, most_per_address, addresses })
+    }
+
+    /// Admits a connection.
+    ///
+    /// # Errors
+    /// Where there are too many.
+    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Admitted, Refused> {
+        if self.total.fetch_add(1, Ordering::Relaxed) >= self.most {
+            self.total.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refused::Full);
+        }
+        let mut addresses = self.shard(address).lock();
+        let count = addresses.entry(address).or_default();
+        if *count >= self.most_per_address {
+            drop(addresses);
+            self.total.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refused::AddressFull);
+        }
+        *count += 1;
+        drop(addresses);
+        Ok(Admitted { admission: self.clone(), address })
+    }
+
+    fn shard(&self, address: IpAddr) -> &Mutex<HashMap<IpAddr, u32>> {
+        let octet = match address {
+            IpAddr::V4(address) => address.octets()[3],
+            IpAddr::V6(address) => address.octets()[15] ^ address.octets()[7],
+        };
+        &self.addresses[usize::from(octet) % SHARDS]
+    }
+}
+
+/// An admitted connection: counted while this lives.
+#[derive(Debug)]
+pub struct Admitted {
+    admission: Arc<Admission>,
+    address: IpAddr,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let mut addresses = self.admission.shard(self.address).lock();
+        if let Some(count) = addresses.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                addresses.remove(&self.address);
+            }
+        }
+        drop(addresses);
+        self.admission.total.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_counted_in_all_and_for_each_address() {
+        let total = Arc::new(AtomicU32::new(0));
+        let admission = Admission::new(total.clone(), 3, 2);
+        let (a, b): (IpAddr, IpAddr) = ([127, 0, 0, 1].into(), [127, 0, 0, 2].into());
+        let first = admission.admit(a).unwrap();
+        let _second = admission.admit(a).unwrap();
+        assert_eq!(admission.admit(a).unwrap_err(), Refused::AddressFull);
+        let _third = admission.admit(b).unwrap();
+        assert_eq!(admission.admit(b).unwrap_err(), Refused::Full);
+        drop(first);
+        assert!(admission.admit(a).is_ok());
+        assert_eq!(total.load(Ordering::Relaxed), 2);
+    }
+}

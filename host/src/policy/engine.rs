@@ -1,0 +1,148 @@
+//! The WebAssembly engine of the process, and the thread that keeps its epochs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use super::limits;
+
+/// How often a guest that computes is interrupted, to look at its budget and to let others
+/// run.
+const TICK: Duration = Duration::from_millis(4);
+/// Ticks without a call after which the thread sleeps until the next one.
+const IDLE_TICKS: u32 = 250;
+
+/// Compiles and runs components. Its thread ends with it.
+#[derive(Debug)]
+pub struct Engine {
+    engine: wasmtime::Engine,
+    ticker: Arc<Ticker>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Ticker {
+    /// Calls since the start; what has changed since the last tick keeps the thread awake.
+    calls: AtomicU64,
+    /// Calls that have not ended.
+    active: AtomicU64,
+    asleep: AtomicBool,
+    ended: Mutex<bool>,
+    wake: Condvar,
+}
+
+impl Engine {
+    /// `memory`: the most octets that an instance of any policy may have.
+    ///
+    /// # Errors
+    /// Where the machine cannot run it.
+    pub fn new(memory: u64) -> anyhow::Result<Arc<Self>> {
+        let engine = match wasmtime::Engine::new(&config(memory, true)) {
+            Ok(engine) => engine,
+            Err(error) => {
+                // Address space may be limited; instances then cost a little more to make.
+                tracing::warn!(%error, "no pool of address space for policies: they start more slowly");
+                wasmtime::Engine::new(&config(memory, false)).map_err(|error| anyhow::anyhow!("{error:#}"))?
+            }
+        };
+        let ticker = Arc::new(Ticker::default());
+        let thread = std::thread::Builder::new().name("epochs".to_owned()).spawn({
+            let (engine, ticker) = (engine.clone(), ticker.clone());
+            move || ticker.run(&engine)
+        })?;
+        Ok(Arc::new(Self { engine, ticker, thread: Some(thread) }))
+    }
+
+    pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.engine
+    }
+
+    /// Keeps the epochs running as long as the guard lives.
+    pub(super) fn enter(&self) -> Running<'_> {
+        self.ticker.active.fetch_add(1, Ordering::SeqCst);
+        self.ticker.calls.fetch_add(1, Ordering::Relaxed);
+        if self.ticker.asleep.load(Ordering::SeqCst) {
+            let _guard = self.ticker.ended.lock();
+            self.ticker.wake.notify_all();
+        }
+        Running(&self.ticker)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        *self.ticker.ended.lock() = true;
+        self.ticker.wake.notify_all();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A call that is under way.
+pub(super) struct Running<'a>(&'a Ticker);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Ticker {
+    fn run(&self, engine: &wasmtime::Engine) {
+        let mut seen = 0;
+        let mut idle = 0;
+        let mut ended = self.ended.lock();
+        while !*ended {
+            let calls = self.calls.load(Ordering::Relaxed);
+            let quiet = calls == seen && self.active.load(Ordering::SeqCst) == 0;
+            seen = calls;
+            idle = if quiet { idle + 1 } else { 0 };
+            if idle < IDLE_TICKS {
+                self.wake.wait_for(&mut ended, TICK);
+            } else {
+                self.asleep.store(true, Ordering::SeqCst);
+                // A call that came before it could see the flag is seen here.
+                if self.active.load(Ordering::SeqCst) == 0 {
+                    self.wake.wait(&mut ended);
+                }
+                self.asleep.store(false, Ordering::SeqCst);
+                idle = 0;
+            }
+            engine.increment_epoch();
+        }
+    }
+}
+
+fn config(memory: u64, pooled: bool) -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .epoch_interruption(true)
+        .max_wasm_stack(limits::STACK)
+        .async_stack_size(limits::STACK + (512 << 10))
+        // Four gigabytes of addresses for each memory would soon be too many.
+        .memory_reservation(memory)
+        .memory_guard_size(64 << 10)
+        .memory_init_cow(true);
+    if pooled {
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_component_instances(2_000)
+            .total_core_instances(4_000)
+            .total_memories(1_000)
+            .total_tables(4_000)
+            .total_stacks(2_000)
+            .max_memories_per_component(8)
+            .max_tables_per_component(16)
+            .max_core_instances_per_component(32)
+            .table_elements(20_000)
+            .max_memory_size(usize::try_from(memory).unwrap_or(usize::MAX))
+            .max_unused_warm_slots(64);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    }
+    config
+}

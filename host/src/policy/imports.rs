@@ -1,0 +1,98 @@
+//! The host's side of the WIT's imports.
+
+use std::time::Duration;
+
+use tracing::Level;
+use wasmtime::Result;
+
+use super::bindings::reprieve::policy::{log, store, types};
+use super::instance::State;
+use crate::store::Refused;
+
+impl types::Host for State {}
+
+impl store::Host for State {
+    async fn get(&mut self, key: String) -> Result<Option<Vec<u8>>> {
+        Ok(self.namespace.get(&key).await)
+    }
+
+    async fn set(
+        &mut self,
+        key: String,
+        value: Vec<u8>,
+        ttl: Option<u32>,
+    ) -> Result<Result<(), store::Refused>> {
+        Ok(self.namespace.set(&key, &value, seconds(ttl)).await.map_err(refused))
+    }
+
+    async fn add(
+        &mut self,
+        key: String,
+        value: Vec<u8>,
+        ttl: Option<u32>,
+    ) -> Result<Result<bool, store::Refused>> {
+        Ok(self.namespace.add(&key, &value, seconds(ttl)).await.map_err(refused))
+    }
+
+    async fn compare_and_set(
+        &mut self,
+        key: String,
+        expected: Vec<u8>,
+        value: Vec<u8>,
+        ttl: Option<u32>,
+    ) -> Result<Result<bool, store::Refused>> {
+        Ok(self.namespace.compare_and_set(&key, &expected, &value, seconds(ttl)).await.map_err(refused))
+    }
+
+    async fn increment(
+        &mut self,
+        key: String,
+        by: i32,
+        ttl: Option<u32>,
+    ) -> Result<Result<i64, store::Refused>> {
+        Ok(self.namespace.increment(&key, i64::from(by), seconds(ttl)).await.map_err(refused))
+    }
+
+    async fn delete(&mut self, key: String) -> Result<bool> {
+        Ok(self.namespace.delete(&key).await)
+    }
+
+    async fn usage(&mut self) -> Result<u64> {
+        Ok(self.namespace.usage().await)
+    }
+
+    async fn clear(&mut self) -> Result<()> {
+        self.namespace.clear().await;
+        Ok(())
+    }
+}
+
+impl log::Host for State {
+    fn line(&mut self, level: log::Level, text: String) -> Result<()> {
+        if self.log_lines_left == 0 {
+            self.log.drop_line();
+            return Ok(());
+        }
+        self.log_lines_left -= 1;
+        let level = match level {
+            log::Level::Debug => Level::DEBUG,
+            log::Level::Info => Level::INFO,
+            log::Level::Warn => Level::WARN,
+            log::Level::Error => Level::ERROR,
+        };
+        self.log.line(level, &text);
+        Ok(())
+    }
+}
+
+fn seconds(ttl: Option<u32>) -> Option<Duration> {
+    ttl.map(|seconds| Duration::from_secs(u64::from(seconds)))
+}
+
+fn refused(why: Refused) -> store::Refused {
+    match why {
+        Refused::Quota => store::Refused::Quota,
+        Refused::TooLong => store::Refused::TooLong,
+        Refused::NotANumber => store::Refused::NotANumber,
+    }
+}

@@ -1,0 +1,240 @@
+//! One instance of a policy and its calls, each within the limits. After a failure the
+//! instance is of no more use: whoever holds it throws it away.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use wasmtime::component::ResourceTable;
+use wasmtime::{ResourceLimiter, Store, Trap, UpdateDeadline};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::failure::Failure;
+use super::guestlog::GuestLog;
+use super::judge::Policy;
+use super::limits::{self, Limits};
+use super::wasi::{self, GuestClock};
+use super::{Login, Outcome, Verdict, bindings};
+use crate::store::Namespace;
+
+/// What the host keeps beside a guest.
+pub(super) struct State {
+    pub(super) namespace: Namespace,
+    pub(super) log: Arc<GuestLog>,
+    pub(super) log_lines_left: u32,
+    ceiling: Ceiling,
+    clock: GuestClock,
+    meter: Arc<Meter>,
+    budget: Duration,
+    wasi: WasiCtx,
+    resources: ResourceTable,
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("computing time is over")]
+struct BudgetSpent;
+
+#[derive(Debug, thiserror::Error)]
+#[error("memory is over")]
+struct CeilingReached;
+
+/// Counts all memories of an instance together.
+struct Ceiling {
+    limit: u64,
+    used: u64,
+}
+
+impl ResourceLimiter for Ceiling {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let used = self.used + desired.saturating_sub(current) as u64;
+        if used > self.limit {
+            // An error rather than a refusal: the guest's own words for it are seldom clear.
+            return Err(wasmtime::Error::new(CeilingReached));
+        }
+        self.used = used;
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= limits::TABLE_ELEMENTS)
+    }
+}
+
+/// Counts the time that a guest computes: the time inside polls of its call.
+#[derive(Debug)]
+struct Meter {
+    base: Instant,
+    spent_ns: AtomicU64,
+    resumed_ns: AtomicU64,
+}
+
+impl Meter {
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.base.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn begin(&self) {
+        self.spent_ns.store(0, Ordering::Relaxed);
+    }
+
+    fn resume(&self) {
+        self.resumed_ns.store(self.now_ns(), Ordering::Relaxed);
+    }
+
+    fn pause(&self) {
+        let run = self.now_ns().saturating_sub(self.resumed_ns.load(Ordering::Relaxed));
+        self.spent_ns.fetch_add(run, Ordering::Relaxed);
+    }
+
+    fn spent_until_now(&self) -> Duration {
+        let run = self.now_ns().saturating_sub(self.resumed_ns.load(Ordering::Relaxed));
+        Duration::from_nanos(self.spent_ns.load(Ordering::Relaxed) + run)
+    }
+}
+
+/// A guest that is configured and waits for calls.
+pub(super) struct Instance {
+    store: Store<State>,
+    exports: bindings::Policy,
+    calls: u64,
+    memory_at_start: u64,
+}
+
+impl Instance {
+    /// Makes one and has it configured.
+    pub(super) async fn start(policy: &Policy) -> Result<Self, Failure> {
+        let clock = GuestClock::default();
+        clock.set(policy.now_ms());
+        let meter = Arc::new(Meter {
+            base: Instant::now(),
+            spent_ns: AtomicU64::new(0),
+            resumed_ns: AtomicU64::new(0),
+        });
+        let state = State {
+            namespace: policy.namespace().clone(),
+            log: policy.log().clone(),
+            log_lines_left: policy.limits().log_lines,
+            ceiling: Ceiling { limit: policy.limits().memory, used: 0 },
+            wasi: wasi::context(&clock, policy.log()),
+            clock,
+            meter: meter.clone(),
+            budget: limits::START_TIME,
+            resources: ResourceTable::new(),
+        };
+        let mut store = Store::new(policy.engine().wasmtime(), state);
+        store.limiter(|state| &mut state.ceiling);
+        store.epoch_deadline_callback(|context| {
+            let state = context.data();
+            if state.meter.spent_until_now() > state.budget {
+                return Err(wasmtime::Error::new(BudgetSpent));
+            }
+            Ok(UpdateDeadline::Yield(1))
+        });
+        store.set_epoch_deadline(1);
+        let limits = Limits { time: limits::START_TIME, ..policy.limits().clone() };
+        let running = policy.engine().enter();
+        let started = within(&limits, &meter, async {
+            let exports = policy.component().instantiate_async(&mut store).await?;
+            store.set_hostcall_fuel(limits::PASSED_OCTETS);
+            let answer = exports.call_configure(&mut store, policy.settings()).await?;
+            Ok((exports, answer))
+        })
+        .await;
+        drop(running);
+        let (exports, answer) = started.map_err(|failure| match failure {
+            Failure::Trap(why) => Failure::Start(why),
+            other => other,
+        })?;
+        answer.map_err(Failure::Settings)?;
+        let memory_at_start = store.data().ceiling.used;
+        Ok(Self { store, exports, calls: 0, memory_at_start })
+    }
+
+    pub(super) async fn decide(&mut self, policy: &Policy, login: &Login) -> Result<Verdict, Failure> {
+        let meter = self.prepare(policy, login.time.unix_ms);
+        let _running = policy.engine().enter();
+        within(policy.limits(), &meter, self.exports.call_decide(&mut self.store, login)).await
+    }
+
+    pub(super) async fn observe(&mut self, policy: &Policy, outcome: &Outcome) -> Result<(), Failure> {
+        let meter = self.prepare(policy, outcome.time.unix_ms);
+        let _running = policy.engine().enter();
+        within(policy.limits(), &meter, self.exports.call_observe(&mut self.store, outcome)).await
+    }
+
+    /// Whether it is better to begin anew than to go on with it.
+    pub(super) fn is_worn(&self, policy: &Policy) -> bool {
+        let used = self.store.data().ceiling.used;
+        let half = policy.limits().memory / 2;
+        self.calls >= policy.limits().calls || (used > half && used > self.memory_at_start)
+    }
+
+    fn prepare(&mut self, policy: &Policy, unix_ms: u64) -> Arc<Meter> {
+        self.calls += 1;
+        self.store.set_epoch_deadline(1);
+        self.store.set_hostcall_fuel(limits::PASSED_OCTETS);
+        let state = self.store.data_mut();
+        state.clock.set(unix_ms);
+        state.budget = policy.limits().time;
+        state.log_lines_left = policy.limits().log_lines;
+        state.meter.begin();
+        state.meter.clone()
+    }
+}
+
+/// Runs a call within its limits of time.
+async fn within<T>(
+    limits: &Limits,
+    meter: &Meter,
+    call: impl Future<Output = wasmtime::Result<T>>,
+) -> Result<T, Failure> {
+    let mut call = pin!(call);
+    let metered = poll_fn(|context| {
+        meter.resume();
+        let polled = call.as_mut().poll(context);
+        meter.pause();
+        polled
+    });
+    match tokio::time::timeout(limits.time + limits.wait, metered).await {
+        Ok(result) => result.map_err(|error| classify(&error, limits)),
+        Err(_) => Err(Failure::Wait(limits.wait.as_millis())),
+    }
+}
+
+fn classify(error: &wasmtime::Error, limits: &Limits) -> Failure {
+    if error.downcast_ref::<BudgetSpent>().is_some() {
+        return Failure::Time(limits.time.as_millis());
+    }
+    if error.downcast_ref::<CeilingReached>().is_some() {
+        return Failure::Memory(limits.memory);
+    }
+    if error.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) {
+        return Failure::Stack;
+    }
+    let text = format!("{error:#}");
+    if text.contains("fuel allocated for hostcalls") {
+        return Failure::Strings;
+    }
+    // The backtrace of a guest is long and full of its own names; its last line tells.
+    let brief = text.lines().filter(|line| !line.trim().is_empty()).next_back().unwrap_or_default();
+    let brief = brief.rsplit("wasm trap: ").next().unwrap_or(brief).trim();
+    Failure::Trap(brief.chars().take(200).collect())
+}

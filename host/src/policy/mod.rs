@@ -1,0 +1,35 @@
+//! Policies: WebAssembly components that decide. Loading and compiling them, running their
+//! calls within limits, and the host's side of the WIT. Nothing here knows POP3 or sockets.
+
+mod builtin;
+mod engine;
+mod failure;
+mod guestlog;
+mod imports;
+mod instance;
+mod judge;
+mod limits;
+mod wasi;
+
+/// The types of the WIT, `reprieve:policy@0.1.0`.
+#[allow(missing_docs)]
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "policy",
+        imports: { "reprieve:policy/store": async | trappable, default: trappable },
+        exports: { default: async },
+        require_store_data_send: true,
+    });
+}
+
+pub use bindings::reprieve::policy::types::{
+    Backend, Claim, Client, Date, Deny, Ending, Endpoint, Login, Manner, Mechanism, Moment, Outcome, Pass,
+    ResponseCode, Session, Standing, TlsSession, Verdict, Weekday,
+};
+pub use engine::Engine;
+pub use failure::Failure;
+pub use judge::{Judge, LoadError, OnFailure, Policy, PolicyOptions};
+pub use limits::Limits;
+
+pub use builtin::{names as builtin_names, source as load_source};

@@ -1,0 +1,157 @@
+//! WASI 0.2 as far as language runtimes import it, and virtual: the clock is the login's, and
+//! output becomes log lines. There are no files, sockets, environment variables or arguments.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use tracing::Level;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx};
+
+use super::guestlog::GuestLog;
+use super::limits;
+
+/// The time that a guest sees, in milliseconds since 1970: set before each call, and still
+/// while it runs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct GuestClock(Arc<AtomicU64>);
+
+impl GuestClock {
+    pub(super) fn set(&self, unix_ms: u64) {
+        self.0.store(unix_ms, Ordering::Relaxed);
+    }
+}
+
+impl HostWallClock for GuestClock {
+    fn resolution(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
+    fn now(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+impl HostMonotonicClock for GuestClock {
+    fn resolution(&self) -> u64 {
+        1_000_000
+    }
+
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed).saturating_mul(1_000_000)
+    }
+}
+
+pub(super) fn context(clock: &GuestClock, log: &Arc<GuestLog>) -> WasiCtx {
+    let mut builder = WasiCtx::builder();
+    builder
+        .wall_clock(clock.clone())
+        .monotonic_clock(clock.clone())
+        .stdout(Output { log: log.clone(), level: Level::INFO })
+        .stderr(Output { log: log.clone(), level: Level::WARN })
+        .max_random_size(limits::PASSED_OCTETS as u64)
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false);
+    builder.build()
+}
+
+#[derive(Clone)]
+struct Output {
+    log: Arc<GuestLog>,
+    level: Level,
+}
+
+impl IsTerminal for Output {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Output {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(Lines { output: self.clone(), partial: Vec::new() })
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(Lines { output: self.clone(), partial: Vec::new() })
+    }
+}
+
+/// Makes lines of what is written.
+struct Lines {
+    output: Output,
+    partial: Vec<u8>,
+}
+
+impl Lines {
+    fn take(&mut self, octets: &[u8]) {
+        for part in octets.split_inclusive(|&octet| octet == b'\n') {
+            let room = (limits::LOG_LINE + 1).saturating_sub(self.partial.len());
+            self.partial.extend_from_slice(&part[..part.len().min(room)]);
+            if part.ends_with(b"\n") {
+                self.end_line();
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        let line = std::mem::take(&mut self.partial);
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end_matches(['\r', '\n']);
+        if !text.is_empty() {
+            self.output.log.line(self.output.level, text);
+        }
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.end_line();
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Lines {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for Lines {
+    fn write(&mut self, octets: Bytes) -> StreamResult<()> {
+        self.take(&octets);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(limits::LOG_LINE * 4)
+    }
+}
+
+impl AsyncWrite for Lines {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        self.take(octets);
+        Poll::Ready(Ok(octets.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,128 @@
+//! What all sessions of a virtual server share on one thread.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::config::Verify;
+use crate::maildrop::{Registry, Tagger};
+use crate::policy::{Judge, OnFailure};
+use crate::pool::Pool;
+use crate::pop3::capability::Capabilities;
+
+/// The protocol settings of a virtual server, ready for use.
+#[derive(Debug)]
+pub struct Settings {
+    /// Name of the virtual server.
+    pub name: Arc<str>,
+    /// The greeting, `+OK` and line end included.
+    pub banner: Box<[u8]>,
+    /// What CAPA and AUTH answer.
+    pub capabilities: Capabilities,
+    /// Where its days change.
+    pub time_zone: TimeZone,
+    /// Whether posing needs a proven user.
+    pub verify: Verify,
+    /// What happens when the policy fails.
+    pub on_failure: OnFailure,
+    /// How long a client may take to log in.
+    pub login_timeout: Duration,
+    /// How long a client that is logged in may be silent.
+    pub idle_timeout: Duration,
+    /// Commands that are none, before the connection is closed.
+    pub max_bad_commands: u32,
+    /// Logins that fail, before the connection is closed.
+    pub max_failed_logins: u32,
+    /// Name of its own pool.
+    pub pool: String,
+}
+
+/// A virtual server on one thread.
+#[derive(Debug)]
+pub struct Context {
+    /// Its settings.
+    pub settings: Arc<Settings>,
+    /// Who decides.
+    pub judge: Judge,
+    /// All pools, by name.
+    pub pools: Arc<HashMap<String, Arc<Pool>>>,
+    /// Its own pool.
+    pub pool: Arc<Pool>,
+    /// What is remembered of users.
+    pub registry: Arc<Registry>,
+    /// Makes their keys and tags.
+    pub tagger: Arc<Tagger>,
+    /// The time of verdicts.
+    pub clock: Arc<dyn Clock>,
+    /// What has happened.
+    pub counters: Arc<Counters>,
+    /// Becomes true when the server ends.
+    pub drain: watch::Receiver<bool>,
+}
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident),+ $(,)?) => {
+        /// Counts what has happened, on all threads.
+        #[derive(Debug, Default)]
+        pub struct Counters {
+            $($(#[doc = $doc])+ pub $name: AtomicU64,)+
+        }
+
+        /// The counters at one moment.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct CountersSnapshot {
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
+
+        impl Counters {
+            /// Reads them all.
+            #[must_use]
+            pub fn snapshot(&self) -> CountersSnapshot {
+                CountersSnapshot { $($name: self.$name.load(Ordering::Relaxed),)+ }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections that were served to their end.
+    sessions,
+    /// Connections that were not admitted.
+    refused_connections,
+    /// Verdicts `pass`.
+    passed,
+    /// Verdicts `deny`.
+    denied,
+    /// Denied logins that passed all the same, because the secret was not known.
+    unverified,
+    /// Denied logins that passed all the same, because there was no snapshot.
+    no_snapshot,
+    /// Logins that a mail server accepted, upgrades included.
+    authenticated,
+    /// Logins that a mail server refused.
+    rejected,
+    /// Logins that no mail server judged.
+    unreachable,
+    /// Denials that let the client in.
+    posed,
+    /// Posed sessions that went on at a mail server.
+    upgrades,
+    /// Upgrades that failed.
+    failed_upgrades,
+    /// Denied logins that never reached a mail server: the relief.
+    relieved,
+    /// Calls of a policy that failed.
+    policy_failures,
+}
+
+impl Counters {
+    /// Adds one.
+    pub(super) fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}

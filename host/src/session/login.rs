@@ -1,0 +1,206 @@
+//! A complete login: ask the policy, carry out what it says.
+
+use std::time::Duration;
+
+use super::Session;
+use super::context::Counters;
+use super::link::LinkEnd;
+use super::pose::Pose;
+use super::record::End;
+use crate::clock::civil;
+use crate::config::Verify;
+use crate::maildrop::{Standing, Tag, UserKey};
+use crate::policy::{self, Deny, Failure, Manner, OnFailure, Pass, ResponseCode, Verdict};
+use crate::pop3::credential::{Credentials, Mechanism};
+use crate::pop3::posed::Maildrop;
+use crate::pop3::reply::{self, Refusal};
+
+/// What a login led to.
+pub(super) enum Answer {
+    /// The session is over.
+    Over(End),
+    /// The client was told that it failed, and may try again.
+    TryAgain,
+}
+
+/// Who logs in, with all that is known of him.
+pub(super) struct Candidate {
+    pub(super) credentials: Credentials,
+    pub(super) key: UserKey,
+    pub(super) tag: Tag,
+    /// What the policy was shown.
+    pub(super) login: policy::Login,
+}
+
+impl Session {
+    pub(super) async fn log_in(&mut self, credentials: Credentials) -> Result<Answer, LinkEnd> {
+        let candidate = self.candidate(credentials);
+        self.record.begin_login(
+            candidate.login.claim.user.clone(),
+            candidate.credentials.mechanism.name(),
+        );
+        match self.context.judge.decide(&candidate.login).await {
+            Ok(Verdict::Pass(verdict)) => {
+                Counters::count(&self.context.counters.passed);
+                self.record.verdict = "pass";
+                self.delay(verdict.delay_ms).await;
+                self.pass(candidate, verdict).await
+            }
+            Ok(Verdict::Deny(verdict)) => {
+                Counters::count(&self.context.counters.denied);
+                self.record.verdict = "deny";
+                self.record.manner = Some(verdict.manner);
+                self.record.reason.clone_from(&verdict.reason);
+                self.delay(verdict.delay_ms).await;
+                self.deny(candidate, verdict).await
+            }
+            Err(failure) => {
+                self.policy_failed(&failure);
+                match self.context.settings.on_failure {
+                    OnFailure::Pass => {
+                        self.record.verdict = "pass";
+                        self.pass(candidate, plain_pass()).await
+                    }
+                    OnFailure::Deny => {
+                        self.record.verdict = "deny";
+                        self.link.out.extend_from_slice(reply::POLICY_FAILED);
+                        Ok(Answer::TryAgain)
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn policy_failed(&mut self, failure: &Failure) {
+        Counters::count(&self.context.counters.policy_failures);
+        "policy-failure".clone_into(&mut self.record.reason);
+        tracing::warn!(
+            server = &*self.context.settings.name,
+            kind = failure.kind(),
+            id = self.record.id,
+            "policy failed: {failure}"
+        );
+    }
+
+    fn candidate(&self, credentials: Credentials) -> Candidate {
+        let context = &self.context;
+        let key = context.tagger.user(&context.settings.pool, &credentials.user);
+        let tag = context.tagger.tag(key, &credentials);
+        let standing = match context.registry.standing(key, &tag) {
+            Standing::Known => policy::Standing::Known,
+            Standing::Changed => policy::Standing::Changed,
+            Standing::Unknown => policy::Standing::Unknown,
+        };
+        let endpoint = |address: std::net::SocketAddr| policy::Endpoint {
+            address: address.ip().to_canonical().to_string(),
+            port: address.port(),
+        };
+        let pool = context.pool.state();
+        let login = policy::Login {
+            session: policy::Session {
+                virtual_server: context.settings.name.to_string(),
+                id: self.record.id.clone(),
+            },
+            client: policy::Client {
+                peer: endpoint(self.record.peer),
+                local: endpoint(self.record.local),
+                tls: None,
+            },
+            claim: policy::Claim {
+                user: String::from_utf8_lossy(&credentials.user).into_owned(),
+                authorization_id: None,
+                mechanism: match credentials.mechanism {
+                    Mechanism::UserPass => policy::Mechanism::UserPass,
+                    Mechanism::Plain => policy::Mechanism::Plain,
+                    Mechanism::Login => policy::Mechanism::Login,
+                },
+                standing,
+            },
+            time: self.moment(),
+            backend: policy::Backend {
+                pool: context.settings.pool.clone(),
+                nodes: pool.nodes,
+                healthy_nodes: pool.healthy,
+                sessions: pool.sessions,
+                waiting: pool.waiting,
+                login_latency_ms: pool.login_latency_ms,
+            },
+        };
+        Candidate { credentials, key, tag, login }
+    }
+
+    pub(super) fn moment(&self) -> policy::Moment {
+        let unix_ms = self.context.clock.now_ms();
+        let civil = civil(unix_ms, &self.context.settings.time_zone);
+        policy::Moment {
+            unix_ms,
+            date: policy::Date { year: civil.year, month: civil.month, day: civil.day },
+            weekday: match civil.weekday {
+                0 => policy::Weekday::Monday,
+                1 => policy::Weekday::Tuesday,
+                2 => policy::Weekday::Wednesday,
+                3 => policy::Weekday::Thursday,
+                4 => policy::Weekday::Friday,
+                5 => policy::Weekday::Saturday,
+                _ => policy::Weekday::Sunday,
+            },
+            second_of_day: civil.second_of_day,
+        }
+    }
+
+    async fn delay(&self, ms: u32) {
+        if ms > 0 {
+            tokio::time::sleep(Duration::from_millis(u64::from(ms))).await;
+        }
+    }
+
+    async fn deny(&mut self, candidate: Candidate, verdict: Deny) -> Result<Answer, LinkEnd> {
+        match verdict.manner {
+            Manner::Refuse => {
+                let refusal = match verdict.code {
+                    None | Some(ResponseCode::LoginDelay) => Refusal::LoginDelay,
+                    Some(ResponseCode::InUse) => Refusal::InUse,
+                    Some(ResponseCode::SysTemp) => Refusal::SysTemp,
+                    Some(ResponseCode::SysPerm) => Refusal::SysPerm,
+                    Some(ResponseCode::Auth) => Refusal::Auth,
+                };
+                refusal.write(verdict.retry_after, &mut self.link.out);
+                return Ok(Answer::TryAgain);
+            }
+            Manner::Disconnect => {
+                self.link.close().await;
+                return Ok(Answer::Over(End::Disconnected));
+            }
+            Manner::Unchanged | Manner::Empty | Manner::Busy => {}
+        }
+        // Only the mail server can tell right from wrong for a secret that it has not judged.
+        let proven = candidate.login.claim.standing == policy::Standing::Known
+            || self.context.settings.verify == Verify::Off;
+        if !proven {
+            Counters::count(&self.context.counters.unverified);
+            "unverified".clone_into(&mut self.record.reason);
+            return self.pass(candidate, plain_pass()).await;
+        }
+        let pose = match verdict.manner {
+            Manner::Busy => Pose::Busy,
+            Manner::Empty => Pose::Maildrop(Maildrop::new(std::sync::Arc::default())),
+            _ => match self.context.registry.snapshot(candidate.key) {
+                Some(snapshot) => Pose::Maildrop(Maildrop::new(snapshot)),
+                None => {
+                    Counters::count(&self.context.counters.no_snapshot);
+                    "no-snapshot".clone_into(&mut self.record.reason);
+                    return self.pass(candidate, plain_pass()).await;
+                }
+            },
+        };
+        Counters::count(&self.context.counters.posed);
+        self.record.posed = true;
+        self.link.out.extend_from_slice(reply::LOGGED_IN_OK);
+        self.pose(pose, candidate).await.map(Answer::Over)
+    }
+}
+
+/// What is done with a login that passes although no policy has said so.
+fn plain_pass() -> Pass {
+    Pass { pool: None, user: None, note: None, delay_ms: 0 }
+}

@@ -1,0 +1,129 @@
+//! A passed login: through to a node, the outcome to the policy, then the relay.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Session;
+use super::context::Counters;
+use super::link::LinkEnd;
+use super::login::{Answer, Candidate};
+use super::record::End;
+use crate::maildrop::Route;
+use crate::policy::{Ending, Outcome, Pass};
+use crate::pool::{LoginEnd, Pool};
+use crate::pop3::credential::Credentials;
+use crate::pop3::relay::Relay;
+use crate::pop3::reply;
+
+/// Octets that a client may send while its login is under way, before no more are read.
+const AHEAD: u64 = 4096;
+
+impl Session {
+    pub(super) async fn pass(&mut self, candidate: Candidate, verdict: Pass) -> Result<Answer, LinkEnd> {
+        let began = Instant::now();
+        let route = (verdict.pool.is_some() || verdict.user.is_some())
+            .then(|| Arc::new(Route { pool: verdict.pool, user: verdict.user }));
+        let Some(end) = self.at_server(&candidate.credentials, route.as_deref()).await else {
+            self.record.outcome = "abandoned";
+            self.observe(candidate, None, Ending::Abandoned, began, verdict.note).await;
+            return Err(LinkEnd::Closed);
+        };
+        let counters = self.context.counters.clone();
+        match end {
+            LoginEnd::Accepted { connection, reply } => {
+                Counters::count(&counters.authenticated);
+                self.record.outcome = "authenticated";
+                self.record.node = Some(connection.node().clone());
+                let session = self.context.registry.begin(candidate.key, candidate.tag, route);
+                let node = Some(connection.node().clone());
+                self.observe(candidate, node, Ending::Authenticated, began, verdict.note).await;
+                self.link.out.extend_from_slice(&reply);
+                self.relay(connection, Relay::direct(), session).await.map(Answer::Over)
+            }
+            LoginEnd::Rejected(rejection) => {
+                Counters::count(&counters.rejected);
+                self.record.outcome = "rejected";
+                self.record.node = Some(rejection.node.clone());
+                if rejection.is_judgement() {
+                    self.context.registry.reject(candidate.key, &candidate.tag);
+                }
+                let node = Some(rejection.node.clone());
+                self.observe(candidate, node, Ending::Rejected, began, verdict.note).await;
+                self.link.out.extend_from_slice(&rejection.reply);
+                Ok(Answer::TryAgain)
+            }
+            LoginEnd::Unreachable { node } => {
+                Counters::count(&counters.unreachable);
+                self.record.outcome = "unreachable";
+                self.record.node.clone_from(&node);
+                self.observe(candidate, node, Ending::Unreachable, began, verdict.note).await;
+                self.link.out.extend_from_slice(reply::UNREACHABLE);
+                self.link.flush(self.context.settings.login_timeout).await?;
+                // A login that nobody judged is no failed one, but it may not go on for ever.
+                Ok(Answer::TryAgain)
+            }
+        }
+    }
+
+    /// Logs in at a node. None where the client has left meanwhile.
+    pub(super) async fn at_server(
+        &mut self,
+        credentials: &Credentials,
+        route: Option<&Route>,
+    ) -> Option<LoginEnd> {
+        let pool: Arc<Pool> = route
+            .and_then(|route| route.pool.as_ref())
+            .and_then(|name| self.context.pools.get(name))
+            .unwrap_or(&self.context.pool)
+            .clone();
+        let user = route.and_then(|route| route.user.as_ref()).map_or(&*credentials.user, |user| user.as_bytes());
+        let mut login = std::pin::pin!(pool.log_in(user, &credentials.secret));
+        let most = self.link.octets_in + AHEAD;
+        loop {
+            if self.link.octets_in >= most {
+                return Some(login.await);
+            }
+            tokio::select! {
+                biased;
+                end = &mut login => return Some(end),
+                filled = self.link.fill() => match filled {
+                    Ok(()) => {}
+                    // One who has sent all that he has to say may close his end.
+                    Err(LinkEnd::Closed) if self.link.inbox.has_rest() => return Some(login.await),
+                    Err(_) => return None,
+                },
+            }
+        }
+    }
+
+    /// Tells the policy, before the client is told.
+    async fn observe(
+        &mut self,
+        candidate: Candidate,
+        node: Option<Arc<str>>,
+        ending: Ending,
+        began: Instant,
+        note: Option<String>,
+    ) {
+        let outcome = Outcome {
+            time: self.moment(),
+            session: candidate.login.session,
+            client: candidate.login.client,
+            claim: candidate.login.claim,
+            node: node.map(|node| node.to_string()),
+            latency_ms: u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX),
+            ending,
+            note,
+        };
+        if let Err(failure) = self.context.judge.observe(&outcome).await {
+            self.policy_failed(&failure);
+        }
+    }
+
+    /// What a posed or relayed session that ends at the server's side comes to.
+    pub(super) async fn lost_server(&mut self) -> Result<End, LinkEnd> {
+        self.link.flush(self.context.settings.idle_timeout).await?;
+        self.link.close().await;
+        Ok(End::Server)
+    }
+}

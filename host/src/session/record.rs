@@ -1,0 +1,149 @@
+//! What is told of a session when it is over: one line, and the counters.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use super::context::{Context, Counters};
+use super::link::{Link, LinkEnd};
+use crate::policy::Manner;
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// By QUIT.
+    Quit,
+    /// At the client's end.
+    Link(LinkEnd),
+    /// The mail server closed it or was lost.
+    Server,
+    /// Closed by the manner `disconnect`.
+    Disconnected,
+    /// Too many commands that were none.
+    BadCommands,
+    /// Too many logins that failed.
+    FailedLogins,
+}
+
+impl End {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Quit => "quit",
+            Self::Link(LinkEnd::Closed) => "closed",
+            Self::Link(LinkEnd::Lost) => "lost",
+            Self::Link(LinkEnd::Idle) => "idle",
+            Self::Link(LinkEnd::Drained) => "drained",
+            Self::Server => "server-lost",
+            Self::Disconnected => "disconnected",
+            Self::BadCommands => "bad-commands",
+            Self::FailedLogins => "failed-logins",
+        }
+    }
+}
+
+/// What is kept of a session for its line.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) id: String,
+    pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
+    pub(super) user: Option<String>,
+    pub(super) mechanism: &'static str,
+    /// `pass` or `deny`, by the policy or by `on-failure`.
+    pub(super) verdict: &'static str,
+    pub(super) manner: Option<Manner>,
+    pub(super) reason: String,
+    /// Of the login at the mail server.
+    pub(super) outcome: &'static str,
+    pub(super) node: Option<Arc<str>>,
+    pub(super) posed: bool,
+    pub(super) upgraded: bool,
+    pub(super) logins: u32,
+    began: Instant,
+}
+
+impl Record {
+    pub(super) fn new(_context: &Context, peer: SocketAddr, local: SocketAddr) -> Self {
+        Self {
+            id: session_id(),
+            peer,
+            local,
+            user: None,
+            mechanism: "",
+            verdict: "",
+            manner: None,
+            reason: String::new(),
+            outcome: "",
+            node: None,
+            posed: false,
+            upgraded: false,
+            logins: 0,
+            began: Instant::now(),
+        }
+    }
+
+    /// Forgets the login before, of which this connection makes another one.
+    pub(super) fn begin_login(&mut self, user: String, mechanism: &'static str) {
+        self.user = Some(user);
+        self.mechanism = mechanism;
+        self.verdict = "";
+        self.manner = None;
+        self.reason.clear();
+        self.outcome = "";
+        self.node = None;
+        self.logins += 1;
+    }
+
+    pub(super) fn finish(&self, context: &Context, link: &Link, end: End) {
+        let counters = &context.counters;
+        Counters::count(&counters.sessions);
+        let relief = self.verdict == "deny" && self.outcome.is_empty();
+        if relief {
+            Counters::count(&counters.relieved);
+        }
+        tracing::info!(
+            target: "session",
+            id = self.id,
+            server = &*context.settings.name,
+            peer = %self.peer,
+            user = self.user.as_deref().unwrap_or(""),
+            mechanism = self.mechanism,
+            verdict = self.verdict,
+            manner = self.manner.map_or("", manner_name),
+            reason = self.reason,
+            outcome = self.outcome,
+            node = self.node.as_deref().unwrap_or(""),
+            upgraded = self.upgraded,
+            relief,
+            logins = self.logins,
+            octets_in = link.octets_in,
+            octets_out = link.octets_out,
+            duration_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            end = end.name(),
+            "session"
+        );
+    }
+}
+
+pub(super) fn manner_name(manner: Manner) -> &'static str {
+    match manner {
+        Manner::Unchanged => "unchanged",
+        Manner::Empty => "empty",
+        Manner::Busy => "busy",
+        Manner::Refuse => "refuse",
+        Manner::Disconnect => "disconnect",
+    }
+}
+
+/// Different for each session of this process, and most likely of all.
+fn session_id() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    static PROCESS: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    let process = PROCESS.get_or_init(|| {
+        let mut octets = [0; 4];
+        let _ = getrandom::fill(&mut octets);
+        u32::from_le_bytes(octets)
+    });
+    format!("{process:08x}{:08x}", NEXT.fetch_add(1, Ordering::Relaxed))
+}

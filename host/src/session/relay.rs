@@ -1,0 +1,370 @@
+//! Both ways at once between a client and a node, with what passes in view.
+
+use std::cell::RefCell;
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use super::Session;
+use super::context::Context;
+use super::link::{LARGE, Link, LinkEnd};
+use super::record::End;
+use crate::maildrop::Session as ServerSession;
+use crate::pool::Connection;
+use crate::pop3::line::{COMMAND_LIMIT, Next};
+use crate::pop3::relay::{Event, Relay, Taken};
+use crate::pop3::reply;
+
+/// Octets that are read from a node at once.
+const READ: usize = 64 << 10;
+
+thread_local! {
+    /// What nodes say goes through here: a session that waits has no buffer of its own.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
+}
+
+impl Session {
+    /// Relays until the end, beginning with the reply to the login, which waits to be written.
+    pub(super) async fn relay(
+        &mut self,
+        connection: Connection,
+        relay: Relay,
+        session: ServerSession,
+    ) -> Result<End, LinkEnd> {
+        self.relay_from(connection, relay, session, None).await
+    }
+
+    /// Relays until the end. `first`: a command that was taken already.
+    pub(super) async fn relay_from(
+        &mut self,
+        mut connection: Connection,
+        relay: Relay,
+        session: ServerSession,
+        first: Option<Vec<u8>>,
+    ) -> Result<End, LinkEnd> {
+        let idle = self.context.settings.idle_timeout;
+        let early = std::mem::take(&mut connection.rest);
+        let mut pump = Pump {
+            context: &self.context,
+            to_client: Outbox { octets: std::mem::take(&mut self.link.out), written: 0 },
+            link: &mut self.link,
+            connection,
+            relay,
+            session,
+            to_server: Outbox::default(),
+            held: first.map_or(Held::Nothing, Held::Command),
+            bad: 0,
+            client_closed: false,
+            finished: None,
+            active: false,
+            timer: Box::pin(tokio::time::sleep(idle)),
+            idle,
+        };
+        pump.link.octets_out += pump.to_client.octets.len() as u64;
+        if !early.is_empty() {
+            pump.take_replies(&early);
+        }
+        let end = poll_fn(|task| pump.poll(task)).await;
+        drop(pump);
+        match end {
+            Ok(End::Quit) => {
+                self.link.close().await;
+                Ok(End::Quit)
+            }
+            Ok(End::Link(LinkEnd::Idle)) => self.say_why(LinkEnd::Idle).await,
+            Ok(End::BadCommands) => self.part(reply::TOO_MANY_BAD, End::BadCommands).await,
+            Ok(End::Server) => self.lost_server().await,
+            Ok(end) => Ok(end),
+            Err(end) => Err(end),
+        }
+    }
+}
+
+/// Octets that wait to be written.
+#[derive(Default)]
+struct Outbox {
+    octets: Vec<u8>,
+    written: usize,
+}
+
+impl Outbox {
+    fn is_empty(&self) -> bool {
+        self.written == self.octets.len()
+    }
+
+    /// Writes what waits. Ready when nothing does.
+    fn poll_write<W: AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut W,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        while !self.is_empty() {
+            match Pin::new(&mut *stream).poll_write(task, &self.octets[self.written..]) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => self.written += count,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        if self.octets.capacity() > 0 {
+            *self = Self::default();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A command that was read and has to wait for replies that are under way.
+enum Held {
+    Nothing,
+    /// The inbox's present line.
+    Line,
+    /// A line that was too long.
+    TooLong,
+    /// The command that a posed session was upgraded for.
+    Command(Vec<u8>),
+}
+
+struct Pump<'a> {
+    context: &'a Context,
+    link: &'a mut Link,
+    connection: Connection,
+    relay: Relay,
+    session: ServerSession,
+    to_server: Outbox,
+    to_client: Outbox,
+    held: Held,
+    bad: u32,
+    /// The client will send no more; what it asked for is still brought.
+    client_closed: bool,
+    /// How it ends once everything is written.
+    finished: Option<End>,
+    /// Whether anything moved since the timer was set.
+    active: bool,
+    timer: Pin<Box<Sleep>>,
+    idle: Duration,
+}
+
+impl Pump<'_> {
+    fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<Result<End, LinkEnd>> {
+        loop {
+            let mut moved = false;
+            match self.to_client.poll_write(&mut self.link.stream, task) {
+                Poll::Ready(Ok(())) => {
+                    if let Some(end) = self.finished {
+                        return Poll::Ready(Ok(end));
+                    }
+                    // A node is read only when the client has taken what was read before.
+                    moved |= self.poll_server(task);
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(LinkEnd::Lost)),
+                Poll::Pending => {}
+            }
+            if self.finished.is_none() {
+                match self.poll_client(task) {
+                    Ok(progress) => moved |= progress,
+                    Err(end) => return Poll::Ready(Err(end)),
+                }
+                if let Poll::Ready(Err(_)) = self.to_server.poll_write(&mut self.connection.stream, task) {
+                    self.finished = Some(End::Server);
+                    moved = true;
+                }
+            }
+            if !moved {
+                break;
+            }
+            self.active = true;
+        }
+        // The timer is set once in a while, not once a command: a client is idle after one
+        // to two times the time-out.
+        while self.timer.as_mut().poll(task).is_ready() {
+            if !std::mem::take(&mut self.active) {
+                return Poll::Ready(if self.relay.is_waiting() || !self.to_client.is_empty() {
+                    Err(LinkEnd::Idle)
+                } else {
+                    Ok(End::Link(LinkEnd::Idle))
+                });
+            }
+            self.timer.as_mut().reset(tokio::time::Instant::now() + self.idle);
+        }
+        Poll::Pending
+    }
+
+    /// Reads what the node says, once. True where something came of it.
+    fn poll_server(&mut self, task: &mut TaskContext<'_>) -> bool {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            match Pin::new(&mut self.connection.stream).poll_read(task, &mut buffer) {
+                Poll::Pending => false,
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    let octets = buffer.filled();
+                    self.take_replies_and_write(octets, task);
+                    true
+                }
+                Poll::Ready(_) => {
+                    self.finished.get_or_insert(End::Server);
+                    true
+                }
+            }
+        })
+    }
+
+    fn take_replies_and_write(&mut self, octets: &[u8], task: &mut TaskContext<'_>) {
+        let whole = self.take_replies_until_split(octets);
+        if whole < octets.len() {
+            return;
+        }
+        // Everything is for the client: it is written from where it was read.
+        self.link.octets_out += octets.len() as u64;
+        let mut written = 0;
+        while written < octets.len() {
+            match Pin::new(&mut self.link.stream).poll_write(task, &octets[written..]) {
+                Poll::Ready(Ok(count)) if count > 0 => written += count,
+                // An error shows again when the rest is written.
+                _ => break,
+            }
+        }
+        self.to_client.octets.extend_from_slice(&octets[written..]);
+    }
+
+    /// Reads replies. Where all of them go to the client as they are, returns their length and
+    /// leaves the writing to the caller; otherwise they wait to be written, and it returns 0.
+    fn take_replies_until_split(&mut self, octets: &[u8]) -> usize {
+        let mut split = false;
+        let mut done = 0;
+        while done < octets.len() {
+            match self.relay.reply(&octets[done..], &mut self.to_server.octets) {
+                Ok(fed) => {
+                    if let Some(event) = fed.event {
+                        self.over(event);
+                    }
+                    let part = &octets[done..done + fed.used];
+                    if !fed.forward && !split {
+                        split = true;
+                        self.to_client.octets.extend_from_slice(&octets[..done]);
+                        self.link.octets_out += done as u64;
+                    }
+                    if let Some(instead) = &fed.instead {
+                        self.to_client.octets.extend_from_slice(instead);
+                        self.link.octets_out += instead.len() as u64;
+                    } else if fed.forward && split {
+                        self.to_client.octets.extend_from_slice(part);
+                        self.link.octets_out += part.len() as u64;
+                    }
+                    done += fed.used;
+                }
+                Err(fault) => {
+                    tracing::warn!(node = &**self.connection.node(), "{fault}");
+                    if !split {
+                        split = true;
+                        self.to_client.octets.extend_from_slice(&octets[..done]);
+                        self.link.octets_out += done as u64;
+                    }
+                    self.finished.get_or_insert(End::Server);
+                    break;
+                }
+            }
+        }
+        if split { 0 } else { octets.len() }
+    }
+
+    /// Reads replies that came together with the one to the login.
+    fn take_replies(&mut self, octets: &[u8]) {
+        if self.take_replies_until_split(octets) > 0 {
+            self.to_client.octets.extend_from_slice(octets);
+            self.link.octets_out += octets.len() as u64;
+        }
+    }
+
+    /// The mail server has answered QUIT: what the session leaves counts before the client
+    /// knows, because its next session can come at once.
+    fn over(&mut self, event: Event) {
+        let Event::Quit { snapshot, deleted } = event;
+        self.context.registry.commit(self.session, snapshot, deleted);
+        self.finished = Some(End::Quit);
+    }
+
+    /// Takes commands of the client's, and reads more. True where something came of it.
+    fn poll_client(&mut self, task: &mut TaskContext<'_>) -> Result<bool, LinkEnd> {
+        if self.relay.is_quitting() {
+            return Ok(false);
+        }
+        let mut moved = false;
+        loop {
+            if self.to_client.octets.len() >= LARGE {
+                // A client that asks and does not read fills no memory.
+                return Ok(moved);
+            }
+            match self.take_command() {
+                Some(Taken::Done) => moved = true,
+                Some(Taken::Bad) => {
+                    moved = true;
+                    self.bad += 1;
+                    if self.bad >= self.context.settings.max_bad_commands {
+                        self.finished = Some(End::BadCommands);
+                        return Ok(true);
+                    }
+                }
+                Some(Taken::Wait) => return Ok(moved),
+                None if self.client_closed => {
+                    // What it asked for is brought; then it is gone.
+                    if self.relay.is_waiting() || !self.to_client.is_empty() {
+                        return Ok(moved);
+                    }
+                    return Err(LinkEnd::Closed);
+                }
+                None => match self.link.poll_fill(task) {
+                    Poll::Ready(Ok(())) => moved = true,
+                    Poll::Ready(Err(LinkEnd::Closed)) => {
+                        self.client_closed = true;
+                        moved = true;
+                    }
+                    Poll::Ready(Err(end)) => return Err(end),
+                    Poll::Pending => return Ok(moved),
+                },
+            }
+            if self.relay.is_quitting() {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Takes the command that is held, or the next one. None where there is none.
+    fn take_command(&mut self) -> Option<Taken> {
+        if let Held::Nothing = self.held {
+            self.held = match self.link.inbox.next_line(COMMAND_LIMIT) {
+                Next::Line => Held::Line,
+                Next::TooLong => Held::TooLong,
+                Next::Incomplete => return None,
+            };
+        }
+        let line = match &self.held {
+            Held::TooLong => {
+                let before = self.to_client.octets.len();
+                let taken = self.relay.too_long(&mut self.to_client.octets);
+                return Some(self.taken(taken, before));
+            }
+            Held::Command(line) => line,
+            Held::Line | Held::Nothing => self.link.inbox.line(),
+        };
+        let before = self.to_client.octets.len();
+        let taken = self.relay.command(
+            line,
+            &self.context.settings.capabilities,
+            &mut self.to_server.octets,
+            &mut self.to_client.octets,
+        );
+        Some(self.taken(taken, before))
+    }
+
+    fn taken(&mut self, taken: Taken, before: usize) -> Taken {
+        self.link.octets_out += (self.to_client.octets.len() - before) as u64;
+        if taken != Taken::Wait {
+            self.held = Held::Nothing;
+        }
+        taken
+    }
+}

@@ -1,0 +1,64 @@
+//! curl: lists a maildrop or retrieves one message; it remembers nothing.
+
+use tempfile::TempDir;
+
+use super::{Client, Poll, write_private};
+use crate::support::account::Account;
+use crate::support::tool::{Ending, Tool};
+
+const CURL: Tool = Tool { program: "curl", package: "curl" };
+
+/// curl with one of its ways to log in; a poll is the maildrop's listing, its total the messages listed.
+pub struct Curl {
+    home: TempDir,
+    login: &'static str,
+}
+
+impl Curl {
+    /// Logs in by AUTH PLAIN in two steps, as it does by itself.
+    pub fn that_lists() -> Self {
+        Self::new("")
+    }
+
+    /// Logs in by AUTH PLAIN with an initial response.
+    pub fn that_lists_and_says_it_all_at_once() -> Self {
+        Self::new("sasl-ir\n")
+    }
+
+    /// Logs in by AUTH LOGIN.
+    pub fn that_lists_and_says_auth_login() -> Self {
+        Self::new("login-options = \"AUTH=LOGIN\"\n")
+    }
+
+    fn new(login: &'static str) -> Self {
+        Self { home: TempDir::with_prefix("curl-").expect("a temporary folder"), login }
+    }
+
+    /// Retrieves the message of a number: the exit code and the message.
+    pub fn retrieve(&self, account: &Account, number: usize) -> (i32, String) {
+        let ending = self.get(account, &number.to_string());
+        (ending.code, ending.stdout)
+    }
+
+    fn get(&self, account: &Account, path: &str) -> Ending {
+        let home = self.home.path();
+        let Account { server, user, password } = account;
+        let configuration = format!(
+            "url = \"pop3://{server}/{path}\"\n\
+             user = \"{user}:{password}\"\n\
+             silent\n\
+             show-error\n\
+             {}",
+            self.login,
+        );
+        write_private(&home.join("configuration"), &configuration);
+        CURL.run(home, ["--disable", "--config", "configuration"])
+    }
+}
+
+impl Client for Curl {
+    fn poll(&self, account: &Account) -> Poll {
+        let ending = self.get(account, "");
+        Poll { exit: ending.code, total: ending.stdout.lines().count(), said: ending.said }
+    }
+}

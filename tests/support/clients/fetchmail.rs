@@ -1,0 +1,66 @@
+//! fetchmail: collects for local delivery.
+
+use tempfile::TempDir;
+
+use super::delivery::Delivery;
+use super::{Client, Poll, write_private};
+use crate::support::account::Account;
+use crate::support::tool::Tool;
+
+const FETCHMAIL: Tool = Tool { program: "fetchmail", package: "fetchmail" };
+
+/// fetchmail with one of its ways to treat what it has fetched.
+pub struct Fetchmail {
+    home: TempDir,
+    delivery: Delivery,
+    server_options: &'static str,
+    user_options: &'static str,
+}
+
+impl Fetchmail {
+    /// Leaves messages on the server and knows them by their unique-ids.
+    pub fn that_keeps_by_unique_id() -> Self {
+        Self::new("uidl", "keep")
+    }
+
+    /// Leaves messages on the server and lets the protocol tell it which ones are new.
+    pub fn that_keeps() -> Self {
+        Self::new("", "keep")
+    }
+
+    /// Deletes on the server what it has fetched.
+    pub fn that_deletes() -> Self {
+        Self::new("", "no keep")
+    }
+
+    fn new(server_options: &'static str, user_options: &'static str) -> Self {
+        let home = TempDir::with_prefix("fetchmail-").expect("a temporary folder");
+        let delivery = Delivery::at(home.path());
+        Self { home, delivery, server_options, user_options }
+    }
+}
+
+impl Client for Fetchmail {
+    fn poll(&self, account: &Account) -> Poll {
+        let home = self.home.path();
+        let here = home.display();
+        let Account { server, user, password } = account;
+        // An empty sslproto keeps it from trying STLS where nobody offers it.
+        let configuration = format!(
+            "set no bouncemail\n\
+             set idfile \"{here}/ids\"\n\
+             set pidfile \"{here}/pid\"\n\
+             poll {ip} protocol pop3 service {port} {server_options}\n  \
+               user \"{user}\" password \"{password}\" sslproto '' {user_options}\n  \
+               mda \"/bin/sh {script}\"\n",
+            ip = server.ip(),
+            port = server.port(),
+            server_options = self.server_options,
+            user_options = self.user_options,
+            script = self.delivery.script(),
+        );
+        write_private(&home.join("configuration"), &configuration);
+        let ending = FETCHMAIL.run(home, ["--fetchmailrc", "configuration", "--nodetach"]);
+        Poll { exit: ending.code, total: self.delivery.count(), said: ending.said }
+    }
+}

@@ -1,0 +1,60 @@
+//! mpop: a small fetcher that sends its commands in bundles.
+
+use tempfile::TempDir;
+
+use super::{Client, Poll, make_maildir, messages_in, write_private};
+use crate::support::account::Account;
+use crate::support::tool::Tool;
+
+const MPOP: Tool = Tool { program: "mpop", package: "mpop" };
+
+/// mpop that leaves messages on the server and knows them by their unique-ids.
+pub struct Mpop {
+    home: TempDir,
+    mechanism: &'static str,
+}
+
+impl Mpop {
+    /// Logs in by USER and PASS, in one write.
+    pub fn that_keeps() -> Self {
+        Self::with_mechanism("user")
+    }
+
+    /// Logs in by AUTH LOGIN.
+    pub fn that_keeps_and_says_auth_login() -> Self {
+        Self::with_mechanism("login")
+    }
+
+    fn with_mechanism(mechanism: &'static str) -> Self {
+        Self { home: TempDir::with_prefix("mpop-").expect("a temporary folder"), mechanism }
+    }
+}
+
+impl Client for Mpop {
+    fn poll(&self, account: &Account) -> Poll {
+        let home = self.home.path();
+        let maildir = home.join("maildir");
+        make_maildir(&maildir);
+        let Account { server, user, password } = account;
+        let configuration = format!(
+            "account default\n\
+             host {ip}\n\
+             port {port}\n\
+             tls off\n\
+             auth {mechanism}\n\
+             user \"{user}\"\n\
+             password \"{password}\"\n\
+             delivery maildir {maildir}\n\
+             keep on\n\
+             uidls_file {here}/uidls\n",
+            ip = server.ip(),
+            port = server.port(),
+            mechanism = self.mechanism,
+            maildir = maildir.display(),
+            here = home.display(),
+        );
+        write_private(&home.join("configuration"), &configuration);
+        let ending = MPOP.run(home, ["--file", "configuration"]);
+        Poll { exit: ending.code, total: messages_in(&maildir), said: ending.said }
+    }
+}

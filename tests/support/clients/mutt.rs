@@ -1,0 +1,91 @@
+//! mutt: a mail program for the terminal, told what to do by the keys that it finds pushed at its start.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::{Client, Poll, make_maildir, messages_in, write_private};
+use crate::support::account::Account;
+use crate::support::tool::{Ending, Tool};
+
+const MUTT: Tool = Tool { program: "mutt", package: "mutt" };
+
+/// Gives a program the terminal that it insists on.
+const SCRIPT: Tool = Tool { program: "script", package: "bsdutils" };
+
+/// Settings that answer all of its questions, and let it talk to a server without TLS.
+const QUIET: &str = "set quit=yes move=no delete=yes confirmappend=no confirmcreate=no wait_key=no beep=no\n\
+                     set folder=. mbox_type=Maildir pop_reconnect=no sleep_time=0\n\
+                     set ssl_starttls=no ssl_force_tls=no\n";
+
+/// mutt that opens the maildrop as a folder, with its caches; a poll saves what the folder shows,
+/// its total the messages shown.
+pub struct MuttFolder {
+    home: TempDir,
+}
+
+impl MuttFolder {
+    /// One that has never polled.
+    pub fn with_caches() -> Self {
+        Self { home: TempDir::with_prefix("mutt-").expect("a temporary folder") }
+    }
+}
+
+impl Client for MuttFolder {
+    fn poll(&self, account: &Account) -> Poll {
+        let home = self.home.path();
+        let shown = TempDir::with_prefix_in("shown-", home).expect("a temporary folder");
+        let copies = shown.path().join("maildir");
+        make_maildir(&copies);
+        std::fs::create_dir_all(home.join("bodies")).expect("a folder");
+        let Account { server, user, password } = account;
+        let configuration = format!(
+            "{QUIET}\
+             set pop_pass=\"{password}\"\n\
+             set header_cache={here}/headers message_cachedir={here}/bodies message_cache_clean=no\n\
+             push \"<tag-pattern>~A<enter><tag-prefix-cond><copy-message>{copies}<enter><end-cond><quit>\"\n",
+            here = home.display(),
+            copies = copies.display(),
+        );
+        let folder = format!("pop://{user}@{server}/");
+        let ending = run(home, &configuration, &folder);
+        Poll { exit: ending.code, total: messages_in(&copies), said: ending.said }
+    }
+}
+
+/// mutt that moves everything from the maildrop into its own mailbox.
+pub struct MuttFetch {
+    home: TempDir,
+}
+
+impl MuttFetch {
+    /// Deletes on the server what it has fetched.
+    pub fn that_deletes() -> Self {
+        Self { home: TempDir::with_prefix("mutt-").expect("a temporary folder") }
+    }
+}
+
+impl Client for MuttFetch {
+    fn poll(&self, account: &Account) -> Poll {
+        let home = self.home.path();
+        let (mailbox, elsewhere) = (home.join("mailbox"), home.join("elsewhere"));
+        make_maildir(&mailbox);
+        make_maildir(&elsewhere);
+        let Account { server, user, password } = account;
+        let configuration = format!(
+            "{QUIET}\
+             set pop_host=\"pop://{user}@{server}/\" pop_pass=\"{password}\" pop_delete=yes\n\
+             set spoolfile={mailbox}\n\
+             push \"<fetch-mail><quit>\"\n",
+            mailbox = mailbox.display(),
+        );
+        let ending = run(home, &configuration, &elsewhere.display().to_string());
+        Poll { exit: ending.code, total: messages_in(&mailbox), said: ending.said }
+    }
+}
+
+fn run(home: &Path, configuration: &str, folder: &str) -> Ending {
+    write_private(&home.join("configuration"), configuration);
+    let command = format!("exec {} -n -F configuration -f '{folder}'", MUTT.path().display());
+    SCRIPT.run(home, ["--quiet", "--return", "--flush", "--command", &command, "/dev/null"])
+}

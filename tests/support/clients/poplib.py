@@ -1,0 +1,36 @@
+"""Collects new mail: poll.py ACCOUNT UIDS FOLDER
+
+ACCOUNT has the server, the port, the user and the password, one a line. UIDS remembers the
+unique-ids of the messages that have been collected. FOLDER gets a file for each new message.
+The exit code is 0 where there was new mail, 1 where there was none.
+"""
+
+import pathlib
+import poplib
+import sys
+import tempfile
+
+account, uids, folder = map(pathlib.Path, sys.argv[1:])
+host, port, user, password = account.read_text().splitlines()
+known = set(uids.read_text().splitlines()) if uids.exists() else set()
+
+server = poplib.POP3(host, int(port))
+assert "UIDL" in server.capa()
+server.user(user)
+server.pass_(password)
+count, octets = server.stat()
+sizes = dict(line.split() for line in server.list()[1])
+listing = dict(line.split() for line in server.uidl()[1])
+assert len(sizes) == len(listing) == count, "STAT, LIST and UIDL disagree"
+assert sum(map(int, sizes.values())) == octets, "STAT and LIST disagree"
+new = 0
+for number, uid in listing.items():
+    if uid.decode() in known:
+        continue
+    lines = server.retr(int(number))[1]
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as message:
+        message.write(b"\n".join(lines))
+    new += 1
+server.quit()
+uids.write_text("".join(uid.decode() + "\n" for uid in listing.values()))
+sys.exit(0 if new else 1)

@@ -1,0 +1,40 @@
+//! Python's poplib: the library under many home-made scripts.
+
+use tempfile::TempDir;
+
+use super::{Client, Poll, files_in, write_private};
+use crate::support::account::Account;
+use crate::support::tool::Tool;
+
+const PYTHON: Tool = Tool { program: "python3", package: "python3" };
+
+/// A script as people write it: it asks for everything and retrieves what it does not know.
+const SCRIPT: &str = include_str!("poplib.py");
+
+/// A poplib script that leaves messages on the server and knows them by their unique-ids.
+pub struct Poplib {
+    home: TempDir,
+}
+
+impl Poplib {
+    /// One that has never polled.
+    pub fn that_keeps() -> Self {
+        Self { home: TempDir::with_prefix("poplib-").expect("a temporary folder") }
+    }
+}
+
+impl Client for Poplib {
+    fn poll(&self, account: &Account) -> Poll {
+        let home = self.home.path();
+        let delivered = home.join("delivered");
+        std::fs::create_dir_all(&delivered).expect("a folder");
+        let Account { server, user, password } = account;
+        write_private(
+            &home.join("account"),
+            &format!("{}\n{}\n{user}\n{password}\n", server.ip(), server.port()),
+        );
+        write_private(&home.join("poll.py"), SCRIPT);
+        let ending = PYTHON.run(home, ["-I", "poll.py", "account", "uids", "delivered"]);
+        Poll { exit: ending.code, total: files_in(&delivered), said: ending.said }
+    }
+}

@@ -1,0 +1,265 @@
+//! A real Dovecot with its mailboxes, on a free port, in a folder of its own, for as long as a
+//! test needs it.
+
+mod configuration;
+mod log;
+mod maildir;
+mod owner;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use tempfile::TempDir;
+
+use configuration::write_passwords;
+use log::Log;
+use maildir::{Maildir, message};
+use owner::Owner;
+
+use super::DEADLINE;
+use super::account::{Account, PASSWORD};
+use super::dialogue::Dialogue;
+use super::tool::Tool;
+
+const DOVECOT: Tool = Tool { program: "dovecot", package: "dovecot-pop3d" };
+
+/// Logs in directly only to leave a mark in the log; no test uses it for anything else.
+const MARKER: &str = "marker";
+
+/// How often another port is tried when somebody took the free one before Dovecot could.
+const PORTS_TO_TRY: usize = 10;
+
+/// A running Dovecot; dropping it ends all its processes and removes its folder.
+pub struct Dovecot {
+    process: Child,
+    log: Arc<Log>,
+    reader: Option<JoinHandle<()>>,
+    address: SocketAddr,
+    users: Mutex<BTreeMap<String, String>>,
+    owner: Option<Owner>,
+    delivered: AtomicUsize,
+    marks: Mutex<usize>,
+    // Last, so that the folder goes after the processes that write to it.
+    folder: TempDir,
+}
+
+impl Dovecot {
+    /// Starts a server with these users, whose password is the usual one.
+    #[track_caller]
+    pub fn start(users: &[&str]) -> Self {
+        Self::start_with_passwords(&users.iter().map(|&user| (user, PASSWORD)).collect::<Vec<_>>())
+    }
+
+    /// Starts a server with these users and passwords.
+    #[track_caller]
+    pub fn start_with_passwords(users: &[(&str, &str)]) -> Self {
+        let mut users: BTreeMap<_, _> =
+            users.iter().map(|&(user, password)| (user.to_owned(), password.to_owned())).collect();
+        users.insert(MARKER.to_owned(), PASSWORD.to_owned());
+        let mut log = String::new();
+        for _ in 0..PORTS_TO_TRY {
+            match Self::start_once(users.clone()) {
+                Ok(dovecot) => return dovecot,
+                Err(said) => log = said,
+            }
+        }
+        panic!("dovecot does not start; it said:\n{log}");
+    }
+
+    /// Starts a server; the error is its log.
+    fn start_once(users: BTreeMap<String, String>) -> Result<Self, String> {
+        let folder = TempDir::with_prefix("dovecot-").expect("a temporary folder");
+        // Dovecot's processes run as several users and must reach their files.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))
+            .expect("permissions of a folder");
+        let owner = Owner::for_mailboxes_in(folder.path());
+        let mail = folder.path().join("mail");
+        fs::create_dir(&mail).expect("the mailboxes' folder");
+        Owner::give(owner.as_ref(), &mail);
+        write_passwords(folder.path(), &users);
+        let address = free_address();
+        let configuration = configuration::write(folder.path(), address, owner.as_ref());
+
+        let mut process = DOVECOT
+            .command()
+            .arg("-F")
+            .arg("-c")
+            .arg(&configuration)
+            // A group of its own: the end can then be told to all of its processes at once.
+            .process_group(0)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starting dovecot");
+        let log = Arc::new(Log::default());
+        let reader = Log::follow(&log, process.stderr.take().expect("dovecot's log"));
+        let dovecot = Self {
+            process,
+            log,
+            reader: Some(reader),
+            address,
+            users: Mutex::new(users),
+            owner,
+            delivered: AtomicUsize::new(0),
+            marks: Mutex::new(0),
+            folder,
+        };
+        // Its listeners are open by the time it says so.
+        if dovecot.log.wait_for(1, |line| line.contains("starting up for pop3")) {
+            dovecot.mark();
+            Ok(dovecot)
+        } else {
+            Err(dovecot.log.text())
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A user's account at Dovecot itself, past any proxy.
+    pub fn account(&self, user: &str) -> Account {
+        self.account_at(self.address, user)
+    }
+
+    /// The account of a user of this server who connects to `server`.
+    pub fn account_at(&self, server: SocketAddr, user: &str) -> Account {
+        let password = self.users.lock().expect("users")[user].clone();
+        Account { server, user: user.to_owned(), password }
+    }
+
+    /// Gives a user another password, and waits until the server goes by it.
+    #[track_caller]
+    pub fn change_password(&self, user: &str, password: &str) {
+        let mut users = self.users.lock().expect("users");
+        users.insert(user.to_owned(), password.to_owned()).expect("a user that exists");
+        // Dovecot looks for a new password file once a second, and knows it by its size. The
+        // marker's password makes the difference, and tells by its success that the file was read.
+        users.get_mut(MARKER).expect("the marker").push('!');
+        write_passwords(self.folder.path(), &users);
+        drop(users);
+        let deadline = Instant::now() + DEADLINE;
+        // No pause between the tries: Dovecot takes its half second for each refusal.
+        while !self.accepts(&self.account(MARKER)) {
+            assert!(Instant::now() < deadline, "Dovecot does not read its password file again");
+        }
+        *self.marks.lock().expect("marks") += 1;
+    }
+
+    /// Whether it lets somebody in.
+    #[track_caller]
+    fn accepts(&self, account: &Account) -> bool {
+        let mut session = Dialogue::open(self.address);
+        session.ok(&format!("USER {}", account.user));
+        session.send(&format!("PASS {}", account.password));
+        let accepted = session.line().starts_with("+OK");
+        session.quit();
+        accepted
+    }
+
+    /// Delivers so many messages to a user.
+    pub fn deliver_many(&self, user: &str, count: usize) {
+        for _ in 0..count {
+            self.deliver(user);
+        }
+    }
+
+    /// Delivers a message to a user; its subject is `Message N`, N counting those of this server.
+    pub fn deliver(&self, user: &str) {
+        let number = self.delivered.fetch_add(1, Ordering::Relaxed) + 1;
+        self.maildir(user).deliver(number, &message(user, number));
+    }
+
+    /// How many messages a user has, by the files in the mailbox.
+    pub fn messages(&self, user: &str) -> usize {
+        self.maildir(user).count()
+    }
+
+    /// How many logins of a user have succeeded so far.
+    #[track_caller]
+    pub fn logins(&self, user: &str) -> usize {
+        self.mark();
+        self.log.count(|line| line.contains(&login_line(user)))
+    }
+
+    /// How many connections have got as far as a login or have gone without one, the marker's left out.
+    #[track_caller]
+    pub fn connections(&self) -> usize {
+        self.mark();
+        let of_the_marker = format!("user=<{MARKER}>");
+        self.log.count(|line| line.contains("pop3-login: Info: ") && !line.contains(&of_the_marker))
+    }
+
+    /// Waits until so many sessions of a user have ended, in whichever way, and are done with the mailbox.
+    #[track_caller]
+    pub fn wait_for_ended_sessions(&self, user: &str, count: usize) {
+        let session = format!("pop3({user})<");
+        let ended = |line: &str| line.contains(&session) && line.contains("Info: Disconnected: ");
+        assert!(
+            self.log.wait_for(count, ended),
+            "not {count} ended sessions of {user}; the log:\n{}",
+            self.log.text()
+        );
+    }
+
+    /// Leaves a mark in the log and waits for it: whatever happened before is then in the log too.
+    ///
+    /// That holds because one single login process writes all lines about connections and logins.
+    #[track_caller]
+    fn mark(&self) {
+        let mut marks = self.marks.lock().expect("marks");
+        Dialogue::log_in(&self.account(MARKER)).quit();
+        *marks += 1;
+        let mark = login_line(MARKER);
+        let marked = self.log.wait_for(*marks, |line| line.contains(&mark));
+        assert!(marked, "the mark is missing in the log:\n{}", self.log.text());
+    }
+
+    fn maildir(&self, user: &str) -> Maildir<'_> {
+        Maildir::new(self.folder.path().join("mail").join(user), self.owner.as_ref())
+    }
+
+    /// Tells all its processes to end.
+    fn signal(&self, signal: libc::c_int) {
+        let group = libc::pid_t::try_from(self.process.id()).expect("a process id");
+        // SAFETY: kill has no preconditions; the group is ours, as its leader has not been waited for.
+        unsafe { libc::kill(-group, signal) };
+    }
+}
+
+impl Drop for Dovecot {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("dovecot's log:\n{}", self.log.text());
+        }
+        self.signal(libc::SIGTERM);
+        // The log ends when the last process that could write to it has gone.
+        if !self.log.wait_for_end() {
+            self.signal(libc::SIGKILL);
+        }
+        let _ = self.process.wait();
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+/// The line that a successful login leaves in the log.
+fn login_line(user: &str) -> String {
+    format!("pop3-login: Info: Login: user=<{user}>,")
+}
+
+/// An address on which nobody listens, as far as one can know.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("a port")
+}

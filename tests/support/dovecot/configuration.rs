@@ -1,0 +1,109 @@
+//! What Dovecot is told: its configuration and its users' passwords.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::owner::Owner;
+
+/// Writes the configuration of a server that keeps everything in `folder`; the file's place.
+pub(super) fn write(folder: &Path, address: SocketAddr, owner: Option<&Owner>) -> PathBuf {
+    let file = folder.join("dovecot.conf");
+    fs::write(&file, text(folder, address, owner)).expect("dovecot's configuration");
+    file
+}
+
+/// Writes the password file anew, in one step.
+pub(super) fn write_passwords(folder: &Path, users: &BTreeMap<String, String>) {
+    let mut text = String::new();
+    for (user, password) in users {
+        assert!(!password.contains(':'), "the password file's fields end at a colon");
+        writeln!(text, "{user}:{{PLAIN}}{password}::::::").expect("writing to a string");
+    }
+    let aside = folder.join("users.new");
+    fs::write(&aside, text).expect("the password file");
+    fs::set_permissions(&aside, fs::Permissions::from_mode(0o644)).expect("permissions of a file");
+    fs::rename(&aside, folder.join("users")).expect("the password file");
+}
+
+/// A server that takes one password a user, says so at once when it is wrong, and punishes nobody for it.
+fn text(folder: &Path, address: SocketAddr, owner: Option<&Owner>) -> String {
+    let folder = folder.display();
+    let (ip, port) = (address.ip(), address.port());
+    // Without root all of it runs as the caller, who can lock none of it up in a chroot.
+    let (mail_user, without_root, no_chroot) = match owner {
+        Some(Owner { uid, gid }) => (format!("uid={uid} gid={gid}"), String::new(), ""),
+        None => {
+            let ours = fs::metadata("/proc/self").expect("this process");
+            let (uid, gid) = (ours.uid(), ours.gid());
+            let (user, group) = (name_of(uid, "/etc/passwd"), name_of(gid, "/etc/group"));
+            let internal = format!(
+                "default_internal_user = {user}\n\
+                 default_internal_group = {group}\n\
+                 default_login_user = {user}\n"
+            );
+            (format!("uid={uid} gid={gid}"), internal, "chroot =")
+        }
+    };
+    format!(
+        r#"
+base_dir = {folder}/base
+state_dir = {folder}/state
+log_path = /dev/stderr
+protocols = pop3
+listen = {ip}
+login_greeting = Dovecot ready.
+ssl = no
+disable_plaintext_auth = no
+auth_mechanisms = plain login
+auth_failure_delay = 0
+mail_max_userip_connections = 0
+mail_location = maildir:~/Maildir
+first_valid_uid = 1
+{without_root}
+passdb {{
+  driver = passwd-file
+  args = {folder}/users
+}}
+userdb {{
+  driver = static
+  args = {mail_user} home={folder}/mail/%u
+}}
+service anvil {{
+  {no_chroot}
+  # A mode of 0 turns off the waiting after failed logins from one address.
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
+}}
+service pop3-login {{
+  {no_chroot}
+  # One process for all connections: its lines are in the log in the order in which things happened.
+  service_count = 0
+  process_limit = 1
+  process_min_avail = 1
+  inet_listener pop3 {{
+    port = {port}
+  }}
+  inet_listener pop3s {{
+    port = 0
+  }}
+}}
+"#
+    )
+}
+
+/// The name behind a number in the system's list of users or groups.
+fn name_of(id: u32, list: &str) -> String {
+    let names = fs::read_to_string(list).expect("the system's users and groups");
+    let id = id.to_string();
+    let named = |line: &str| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == id).then(|| name.to_owned())
+    };
+    names.lines().find_map(named).unwrap_or_else(|| panic!("{list} has no name for {id}"))
+}

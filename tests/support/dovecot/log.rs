@@ -1,0 +1,65 @@
+//! Dovecot's log, followed as it is written.
+
+use std::io::{BufRead, BufReader};
+use std::process::ChildStderr;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::{self, JoinHandle};
+
+use crate::support::DEADLINE;
+
+/// What Dovecot has logged so far, and a way to wait for more.
+#[derive(Default)]
+pub(super) struct Log {
+    state: Mutex<LogState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct LogState {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+impl Log {
+    /// Keeps up with a log until its end.
+    pub(super) fn follow(log: &Arc<Self>, source: ChildStderr) -> JoinHandle<()> {
+        let log = Arc::clone(log);
+        thread::spawn(move || {
+            for line in BufReader::new(source).lines().map_while(Result::ok) {
+                log.lock().lines.push(line);
+                log.changed.notify_all();
+            }
+            log.lock().ended = true;
+            log.changed.notify_all();
+        })
+    }
+
+    /// Waits for so many lines as wanted; whether they came before the log's end and the deadline.
+    pub(super) fn wait_for(&self, count: usize, wanted: impl Fn(&str) -> bool) -> bool {
+        let enough = |state: &LogState| state.lines.iter().filter(|line| wanted(line)).count() >= count;
+        let waiting = |state: &mut LogState| !enough(state) && !state.ended;
+        let (state, _) = self.changed.wait_timeout_while(self.lock(), DEADLINE, waiting).expect("the log");
+        enough(&state)
+    }
+
+    /// Waits for its end; whether it came before the deadline.
+    pub(super) fn wait_for_end(&self) -> bool {
+        let (state, _) =
+            self.changed.wait_timeout_while(self.lock(), DEADLINE, |state| !state.ended).expect("the log");
+        state.ended
+    }
+
+    /// How many lines are as wanted.
+    pub(super) fn count(&self, wanted: impl Fn(&str) -> bool) -> usize {
+        self.lock().lines.iter().filter(|line| wanted(line)).count()
+    }
+
+    /// All of it.
+    pub(super) fn text(&self) -> String {
+        self.lock().lines.join("\n")
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LogState> {
+        self.state.lock().expect("the log")
+    }
+}

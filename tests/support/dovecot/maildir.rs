@@ -1,0 +1,70 @@
+//! A user's mailbox, filled as a delivery agent fills it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::owner::Owner;
+
+/// A maildir and whom its files belong to.
+pub(super) struct Maildir<'a> {
+    home: PathBuf,
+    path: PathBuf,
+    owner: Option<&'a Owner>,
+}
+
+impl<'a> Maildir<'a> {
+    /// The maildir in a user's home.
+    pub(super) fn new(home: PathBuf, owner: Option<&'a Owner>) -> Self {
+        let path = home.join("Maildir");
+        Self { home, path, owner }
+    }
+
+    /// Delivers a message: written aside, then moved in.
+    pub(super) fn deliver(&self, number: usize, message: &str) {
+        self.make();
+        // Dovecot numbers new messages in the order of the time in their names.
+        let name = format!("{}.M{number}.localhost", 1_700_000_000 + number);
+        let aside = self.path.join("tmp").join(&name);
+        fs::write(&aside, message).expect("a message");
+        Owner::give(self.owner, &aside);
+        fs::rename(&aside, self.path.join("new").join(&name)).expect("a delivery");
+    }
+
+    /// How many messages there are.
+    pub(super) fn count(&self) -> usize {
+        let files = |part| fs::read_dir(self.path.join(part)).map_or(0, Iterator::count);
+        files("new") + files("cur")
+    }
+
+    /// Makes it where Dovecot has not made it yet.
+    fn make(&self) {
+        let make = |folder: &Path| {
+            if !folder.exists() {
+                fs::create_dir(folder).expect("a part of a mailbox");
+                Owner::give(self.owner, folder);
+            }
+        };
+        make(&self.home);
+        make(&self.path);
+        for part in ["tmp", "new", "cur"] {
+            make(&self.path.join(part));
+        }
+    }
+}
+
+/// A message that differs from all others in text and size, with lines that start with a dot.
+pub(super) fn message(user: &str, number: usize) -> String {
+    format!(
+        "From: Sender <sender@example.org>\n\
+         To: {user}@example.org\n\
+         Subject: Message {number}\n\
+         Date: Tue, 10 Mar 2026 09:{:02}:{:02} +0100\n\
+         Message-ID: <{number}@example.org>\n\
+         \n\
+         This is message {number}.\n\
+         {}",
+        number / 60 % 60,
+        number % 60,
+        ".a line that starts with a dot\n".repeat(number),
+    )
+}

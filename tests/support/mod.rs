@@ -1,0 +1,18 @@
+//! What the end-to-end tests share: a real Dovecot, real clients, a client of single lines, and Reprieve.
+
+// Each test binary compiles this module for itself and uses a part of it.
+#![allow(dead_code, unused_imports)]
+
+pub mod account;
+pub mod clients;
+pub mod dialogue;
+pub mod dovecot;
+pub mod proxy;
+pub mod tool;
+
+use std::time::Duration;
+
+/// How long anything that a test waits for may take before the test calls it missing.
+///
+/// Nothing waits this long in a run that passes; it is generous for loaded machines.
+pub const DEADLINE: Duration = Duration::from_secs(60);

@@ -1,0 +1,96 @@
+//! Programs of the system: found or reported missing, limited in time, and never left behind.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::DEADLINE;
+
+/// Where the system keeps its programs; a test does not depend on the caller's own PATH.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
+
+/// A program of the system, by its file name and the Debian package that brings it.
+#[derive(Clone, Copy, Debug)]
+pub struct Tool {
+    /// The program's file name.
+    pub program: &'static str,
+    /// The package that contains it.
+    pub package: &'static str,
+}
+
+/// How a program ended, and what it said.
+#[derive(Debug)]
+pub struct Ending {
+    /// The exit code.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard output and error, for the message of a failing test.
+    pub said: String,
+}
+
+impl Tool {
+    /// The program's place; where it is missing, a failure that names the command that installs it.
+    #[track_caller]
+    pub fn path(self) -> PathBuf {
+        let found =
+            PATH.split(':').map(|folder| Path::new(folder).join(self.program)).find(|path| path.exists());
+        found.unwrap_or_else(|| {
+            panic!("{} is not installed; install it with: apt-get install {}", self.program, self.package)
+        })
+    }
+
+    /// A command for the program that ends when the thread that started it ends, however that happens.
+    #[track_caller]
+    pub fn command(self) -> Command {
+        let path = self.path();
+        let mut command = Command::new(SETPRIV.path());
+        command.args(["--pdeathsig", "TERM"]).arg(path).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the program at home in `home`, with nothing of the caller's environment.
+    ///
+    /// A program that does not end by itself is ended with all that it started, and the test fails: it hung.
+    #[track_caller]
+    pub fn run<I: AsRef<std::ffi::OsStr>>(
+        self,
+        home: &Path,
+        arguments: impl IntoIterator<Item = I>,
+    ) -> Ending {
+        let mut command = TIMEOUT.command();
+        command
+            .arg("--kill-after=5")
+            .arg(DEADLINE.as_secs().to_string())
+            .arg(self.path())
+            .args(arguments)
+            .env_clear()
+            .env("PATH", PATH)
+            .env("HOME", home)
+            .env("LC_ALL", "C")
+            .env("TERM", "xterm")
+            .current_dir(home)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child =
+            command.spawn().unwrap_or_else(|error| panic!("{} does not start: {error}", self.program));
+        // Held open until the program has ended: some take the end of their input for a command.
+        let stdin = child.stdin.take();
+        let output = child.wait_with_output().expect("output of a started program");
+        drop(stdin);
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        let said = format!("{stdout}{}", String::from_utf8_lossy(&output.stderr));
+        match output.status.code() {
+            Some(TIMED_OUT | TIMED_OUT_AND_KILLED) => panic!("{} hung; it said:\n{said}", self.program),
+            Some(code) => Ending { code, stdout, said },
+            None => panic!("{} was ended by a signal ({}); it said:\n{said}", self.program, output.status),
+        }
+    }
+}
+
+const SETPRIV: Tool = Tool { program: "setpriv", package: "util-linux" };
+const TIMEOUT: Tool = Tool { program: "timeout", package: "coreutils" };
+
+/// What `timeout` reports when it ended the program, and when it had to kill it.
+const TIMED_OUT: i32 = 124;
+const TIMED_OUT_AND_KILLED: i32 = 137;
