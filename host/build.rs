@@ -10,7 +10,9 @@ fn main() {
     let host = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     let root = host.parent().map(Path::to_path_buf).unwrap_or_default();
-    for watched in ["policies/interval/src", "policies/interval/Cargo.toml", "wit", "Cargo.lock", "Cargo.toml"] {
+    for watched in
+        ["policies/interval/src", "policies/interval/Cargo.toml", "wit", "Cargo.lock", "Cargo.toml"]
+    {
         println!("cargo::rerun-if-changed={}", root.join(watched).display());
     }
     println!("cargo::rerun-if-changed=build.rs");

@@ -77,8 +77,10 @@ pub struct Civil {
 /// The civil time of a moment in a time zone.
 #[must_use]
 pub fn civil(unix_ms: u64, zone: &TimeZone) -> Civil {
-    let timestamp =
-        i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::MAX);
+    let timestamp = i64::try_from(unix_ms)
+        .ok()
+        .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+        .unwrap_or(Timestamp::MAX);
     let local = zone.to_datetime(timestamp);
     let (hour, minute, second) = (local.hour(), local.minute(), local.second());
     let unsigned = |part: i8| u8::try_from(part).unwrap_or(0);

@@ -46,8 +46,9 @@ pub struct Logging {
 /// # Errors
 /// Where the level cannot be read, or a log is going already.
 pub fn start(format: Format, level: &str) -> anyhow::Result<Logging> {
-    let filter = EnvFilter::try_new(level)
-        .map_err(|error| anyhow::anyhow!("--log-level: {error}; an example is \"info\" or \"warn,session=info\""))?;
+    let filter = EnvFilter::try_new(level).map_err(|error| {
+        anyhow::anyhow!("--log-level: {error}; an example is \"info\" or \"warn,session=info\"")
+    })?;
     let lines = Lines(Arc::default());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines.clone());
     let result = match format {
@@ -91,7 +92,10 @@ impl Lines {
             let mut stderr = io::stderr().lock();
             let _ = stderr.write_all(&octets);
             if dropped > 0 {
-                let _ = writeln!(stderr, "log: {dropped} lines were dropped: they came faster than they could be written");
+                let _ = writeln!(
+                    stderr,
+                    "log: {dropped} lines were dropped: they came faster than they could be written"
+                );
             }
             if ended {
                 return;

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, VirtualServerConfig, Verify};
+use crate::config::{Config, Verify, VirtualServerConfig};
 use crate::maildrop::{Registry, Tagger};
 use crate::net::{self, Admission, Refused, Stream};
 use crate::policy::{self, Engine, Judge, Policy, PolicyOptions};
@@ -134,8 +134,8 @@ impl Server {
             let mut bound = Vec::new();
             listeners.iter_mut().for_each(|thread| thread.push(Vec::new()));
             for &address in &server.listen {
-                let sockets = net::bind(address, threads)
-                    .with_context(|| format!("virtual server {}", server.name))?;
+                let sockets =
+                    net::bind(address, threads).with_context(|| format!("virtual server {}", server.name))?;
                 bound.push(sockets[0].local_addr()?);
                 for (thread, socket) in listeners.iter_mut().zip(sockets) {
                     if let Some(last) = thread.last_mut() {
@@ -235,8 +235,8 @@ async fn load(
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Arc<Policy>> {
     let place = || format!("{}: virtual server {}", server.policy.place, server.name);
-    let octets = policy::load_source(&server.policy.component)
-        .map_err(|why| anyhow::anyhow!("{}: {why}", place()))?;
+    let octets =
+        policy::load_source(&server.policy.component).map_err(|why| anyhow::anyhow!("{}: {why}", place()))?;
     let options = PolicyOptions {
         server: server.name.clone(),
         component: server.policy.component.clone(),
@@ -303,7 +303,8 @@ fn thread(
                 drain: drained.clone(),
             });
             if let Err(failure) = context.judge.warm_up().await {
-                let _ = ready.send(Err(anyhow::anyhow!("virtual server {}: {failure}", shared.settings.name)));
+                let _ =
+                    ready.send(Err(anyhow::anyhow!("virtual server {}: {failure}", shared.settings.name)));
                 return;
             }
             for listener in listeners {

@@ -190,3 +190,30 @@ impl Dialogue {
         panic!("expected {expected}; the dialogue was:\n{}", self.transcript)
     }
 }
+
+/// All that a server says, greeting to close, to commands of which each waits for the reply to
+/// the one before.
+#[track_caller]
+pub fn spoken_one_by_one(server: SocketAddr, commands: &[&str]) -> String {
+    let stream = TcpStream::connect(server).unwrap_or_else(|error| panic!("connecting to {server}: {error}"));
+    let mut dialogue = Dialogue { stream: BufReader::new(stream), transcript: String::new() };
+    let mut all = dialogue.octets();
+    for command in commands {
+        dialogue.send(command);
+        let reply = dialogue.octets();
+        // Of the commands that are sent here, these have more lines where they succeed.
+        let upper = command.to_ascii_uppercase();
+        let more = reply.starts_with(b"+OK") && matches!(&*upper, "LIST" | "UIDL" | "CAPA" | "AUTH");
+        all.extend_from_slice(&reply);
+        while more {
+            let line = dialogue.octets();
+            all.extend_from_slice(&line);
+            if line == b".\r\n" || line.is_empty() {
+                break;
+            }
+        }
+    }
+    let rest = dialogue.octets();
+    dialogue.check(rest.is_empty(), "the end of the connection");
+    String::from_utf8_lossy(&all).into_owned()
+}

@@ -7,12 +7,25 @@ pub mod account;
 pub mod clients;
 pub mod dialogue;
 pub mod dovecot;
+pub mod guests;
 pub mod proxy;
+pub mod scripted;
+pub mod setup;
 pub mod tool;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long anything that a test waits for may take before the test calls it missing.
 ///
 /// Nothing waits this long in a run that passes; it is generous for loaded machines.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Waits until something holds that no event announces, looking again and again.
+#[track_caller]
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "still not so: {what}");
+        std::thread::yield_now();
+    }
+}

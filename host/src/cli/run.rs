@@ -106,7 +106,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!(at_most_s = drain_timeout.as_secs(), "draining: no new connections; sessions end by themselves");
+        tracing::info!(
+            at_most_s = drain_timeout.as_secs(),
+            "draining: no new connections; sessions end by themselves"
+        );
         let drained = tokio::task::spawn_blocking(move || server.shutdown(drain_timeout));
         tokio::select! {
             _ = drained => tracing::info!("drained"),

@@ -175,7 +175,8 @@ impl<'a, 's> Value<'a, 's> {
 
     pub(super) fn duration(&self) -> Result<std::time::Duration, Error> {
         let what = "a duration such as \"90s\", \"10m\" or \"1h\"";
-        super::values::duration(self.text().map_err(|_| self.expected(what))?).ok_or_else(|| self.expected(what))
+        super::values::duration(self.text().map_err(|_| self.expected(what))?)
+            .ok_or_else(|| self.expected(what))
     }
 
     pub(super) fn size(&self) -> Result<u64, Error> {

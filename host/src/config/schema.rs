@@ -185,7 +185,8 @@ impl Config {
             }
             maildrop.finish()?;
         }
-        for (name, value) in top.need("pool", "{ mail = { nodes = [\"10.0.0.5:110\"] } }")?.section()?.named() {
+        for (name, value) in top.need("pool", "{ mail = { nodes = [\"10.0.0.5:110\"] } }")?.section()?.named()
+        {
             config.pools.push(pool(name, &value)?);
         }
         let servers = top.need("virtual-server", "[{ … }], or better a table [[virtual-server]]")?;
@@ -248,7 +249,9 @@ fn virtual_server(value: &Value<'_, '_>, pools: &[PoolConfig]) -> Result<Virtual
     let name_text = name.text()?;
     if name_text.is_empty()
         || name_text.len() > 64
-        || !name_text.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.'))
+        || !name_text
+            .bytes()
+            .all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.'))
     {
         return Err(name.error("must be made of up to 64 letters, digits, dots, hyphens and underscores"));
     }
@@ -288,7 +291,9 @@ fn virtual_server(value: &Value<'_, '_>, pools: &[PoolConfig]) -> Result<Virtual
     if let Some(value) = section.get("time-zone") {
         let zone = value.text()?;
         server.time_zone = TimeZone::get(zone).map_err(|_| {
-            value.error(format!("is {zone:?}, which is no time zone; an example is \"Europe/Berlin\" or \"UTC\""))
+            value.error(format!(
+                "is {zone:?}, which is no time zone; an example is \"Europe/Berlin\" or \"UTC\""
+            ))
         })?;
     }
     if let Some(value) = section.get("verify") {
@@ -303,7 +308,9 @@ fn virtual_server(value: &Value<'_, '_>, pools: &[PoolConfig]) -> Result<Virtual
     if let Some(value) = section.get("idle-timeout") {
         server.idle_timeout = value.duration()?;
         if server.idle_timeout < Duration::from_secs(600) {
-            return Err(value.error("must be at least \"10m\": RFC 1939 gives a client as long between commands"));
+            return Err(
+                value.error("must be at least \"10m\": RFC 1939 gives a client as long between commands")
+            );
         }
     }
     if let Some(value) = section.get("max-bad-commands") {
@@ -329,7 +336,8 @@ fn policy(value: &Value<'_, '_>) -> Result<PolicyConfig, Error> {
         value.text()?.clone_into(&mut policy.component);
         policy.place = value.error("").to_string().split(": ").next().unwrap_or_default().to_owned();
     } else {
-        policy.place = section.error(String::new()).to_string().split(": ").next().unwrap_or_default().to_owned();
+        policy.place =
+            section.error(String::new()).to_string().split(": ").next().unwrap_or_default().to_owned();
     }
     if let Some(value) = section.get("settings") {
         for (key, value) in value.section()?.named() {
@@ -445,15 +453,19 @@ nodes = ["10.0.0.5:110", "mail.example:110"]
     #[test]
     fn each_mistake_names_line_key_and_remedy() {
         for (right, wrong, expected) in [
-            ("pool = \"mail\"", "pool = \"male\"", ["reprieve.toml:9", "`virtual-server.pool`", "[pool.male]"]),
-            ("\"0.0.0.0:110\"", "\"0.0.0.0\"", ["reprieve.toml:8", "`virtual-server.listen`", "0.0.0.0:110"]),
-            ("\"Europe/Berlin\"", "\"Berlin\"", ["reprieve.toml:11", "time-zone", "Europe/Berlin"]),
+            (
+                "pool = \"mail\"",
+                "pool = \"male\"",
+                ["reprieve.toml:10", "`virtual-server.pool`", "[pool.male]"],
+            ),
+            ("\"0.0.0.0:110\"", "\"0.0.0.0\"", ["reprieve.toml:9", "`virtual-server.listen`", "0.0.0.0:110"]),
+            ("\"Europe/Berlin\"", "\"Berlin\"", ["reprieve.toml:12", "time-zone", "Europe/Berlin"]),
             ("\"5s\"", "5", ["reprieve.toml:4", "`drain-timeout`", "90s"]),
             ("\"16MiB\"", "\"16MB\"", ["reprieve.toml:5", "`maildrop.memory`", "64MiB"]),
             ("threads = 2", "threads = 0", ["reprieve.toml:2", "`threads`", "1 to 1024"]),
             ("\"10.0.0.5:110\"", "\"10.0.0.5\"", ["reprieve.toml:23", "`pool.mail.nodes`", "10.0.0.5:110"]),
-            ("verify = \"off\"", "verify = \"no\"", ["reprieve.toml:13", "verify", "\"on\" or \"off\""]),
-            ("name = \"pop3\"", "", ["reprieve.toml:6", "`virtual-server.name`", "name = \"pop3\""]),
+            ("verify = \"off\"", "verify = \"no\"", ["reprieve.toml:14", "verify", "\"on\" or \"off\""]),
+            ("name = \"pop3\"", "", ["reprieve.toml:7", "`virtual-server.name`", "name = \"pop3\""]),
         ] {
             let error = error_of(&WHOLE.replace(right, wrong));
             for part in expected {

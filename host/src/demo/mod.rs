@@ -68,6 +68,16 @@ const CLIENTS: std::ops::RangeInclusive<usize> = 1..=200;
 /// If an option is out of range, something cannot be started, or `out` cannot be written.
 /// That something was *wrong* is no error but in the report.
 pub fn run(options: &Options, out: &mut impl Write, terminal: bool) -> anyhow::Result<Report> {
+    play(options, out, terminal, interrupt::wait())
+}
+
+/// Runs the demo until its time is up or `interrupted` says so.
+fn play(
+    options: &Options,
+    out: &mut impl Write,
+    terminal: bool,
+    interrupted: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<Report> {
     ensure!(
         SECONDS.contains(&options.seconds),
         "a demo takes {} to {} seconds, not {}",
@@ -109,7 +119,7 @@ pub fn run(options: &Options, out: &mut impl Write, terminal: bool) -> anyhow::R
         .name("clients".to_owned())
         .spawn({
             let stage = Arc::clone(&stage);
-            move || perform(stage, clients)
+            move || perform(stage, clients, interrupted)
         })
         .context("the clients' thread cannot be started")?;
     let ended = || thread.is_finished();
@@ -140,7 +150,11 @@ fn actor(client: &Client) -> Actor {
 }
 
 /// The clients' thread.
-fn perform(stage: Arc<Stage>, clients: Vec<Client>) -> anyhow::Result<()> {
+fn perform(
+    stage: Arc<Stage>,
+    clients: Vec<Client>,
+    interrupted: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
     let at_rest = Arc::clone(&stage);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -151,7 +165,7 @@ fn perform(stage: Arc<Stage>, clients: Vec<Client>) -> anyhow::Result<()> {
         let interrupted = {
             let stage = Arc::clone(&stage);
             async move {
-                interrupt::wait().await;
+                interrupted.await;
                 stage.board.lock().interrupted = true;
                 stage.stop.send_replace(true);
             }
@@ -161,4 +175,49 @@ fn perform(stage: Arc<Stage>, clients: Vec<Client>) -> anyhow::Result<()> {
         interrupted.abort();
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn short() -> Options {
+        Options { seconds: 4, clients: 6, interval: "2s".to_owned() }
+    }
+
+    #[test]
+    fn a_short_demo_relieves_the_server_and_ends_sound() {
+        let mut out = Vec::new();
+        let report = play(&short(), &mut out, false, std::future::pending()).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(report.is_sound(), "{text}");
+        assert!(!report.interrupted && report.messages.delivered > 0, "{text}");
+        assert_eq!(report.direct.server.logins, report.direct.polls, "{text}");
+        assert!(report.relieved.relief() > 0.2, "{text}");
+        assert!(report.relieved.server_cpu_a_poll() < report.direct.server_cpu_a_poll(), "{text}");
+        assert!(text.contains("lost: none, doubled: none") && !text.contains('\x1b'), "{text}");
+    }
+
+    #[test]
+    fn a_demo_that_is_interrupted_ends_soon_and_still_sums_up() {
+        let start = std::time::Instant::now();
+        let mut out = Vec::new();
+        let options = Options { seconds: 60, ..short() };
+        let interrupted = async { tokio::time::sleep(Duration::from_millis(1500)).await };
+        let report = play(&options, &mut out, false, interrupted).unwrap();
+        assert!(report.interrupted && report.is_sound());
+        assert!(start.elapsed() < Duration::from_secs(20));
+    }
+
+    #[test]
+    fn what_cannot_be_shown_is_refused_with_the_reason() {
+        for (options, says) in [
+            (Options { seconds: 1, ..short() }, "4 to 3600 seconds"),
+            (Options { clients: 0, ..short() }, "1 to 200 clients"),
+            (Options { interval: "soon".to_owned(), ..short() }, "interval"),
+        ] {
+            let error = play(&options, &mut Vec::new(), false, std::future::pending()).unwrap_err();
+            assert!(format!("{error:#}").contains(says), "{error:#}");
+        }
+    }
 }

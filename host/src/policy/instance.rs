@@ -234,7 +234,7 @@ fn classify(error: &wasmtime::Error, limits: &Limits) -> Failure {
         return Failure::Strings;
     }
     // The backtrace of a guest is long and full of its own names; its last line tells.
-    let brief = text.lines().filter(|line| !line.trim().is_empty()).next_back().unwrap_or_default();
+    let brief = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
     let brief = brief.rsplit("wasm trap: ").next().unwrap_or(brief).trim();
     Failure::Trap(brief.chars().take(200).collect())
 }

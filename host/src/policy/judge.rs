@@ -84,7 +84,11 @@ impl Policy {
     ///
     /// # Errors
     /// Where it is no policy, or refuses its settings.
-    pub async fn load(engine: Arc<Engine>, octets: &[u8], options: PolicyOptions) -> Result<Arc<Self>, LoadError> {
+    pub async fn load(
+        engine: Arc<Engine>,
+        octets: &[u8],
+        options: PolicyOptions,
+    ) -> Result<Arc<Self>, LoadError> {
         let refuse = |why: String| LoadError::Component { component: options.component.clone(), why };
         if octets.len() >= 8 && octets.starts_with(b"\0asm") && octets[4..8] == [1, 0, 0, 0] {
             return Err(refuse(

@@ -153,9 +153,7 @@ impl Authorization {
         };
         match state {
             State::PlainAwaited => match sasl::plain(&message) {
-                Ok(credentials) => {
-                    login(credentials.user, credentials.secret, Mechanism::Plain, out)
-                }
+                Ok(credentials) => login(credentials.user, credentials.secret, Mechanism::Plain, out),
                 Err(sasl::PlainError::Malformed) => {
                     out.extend_from_slice(b"-ERR not a PLAIN message\r\n");
                     Event::Bad
@@ -170,9 +168,7 @@ impl Authorization {
                 out.extend_from_slice(b"+ UGFzc3dvcmQ6\r\n");
                 Event::Continue
             }
-            State::LoginSecretAwaited(user) => {
-                login(user, Secret::new(&message), Mechanism::Login, out)
-            }
+            State::LoginSecretAwaited(user) => login(user, Secret::new(&message), Mechanism::Login, out),
             State::Start | State::UserGiven(_) => Event::Bad,
         }
     }

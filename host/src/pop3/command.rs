@@ -155,7 +155,9 @@ mod tests {
 
     #[test]
     fn arguments_that_are_no_message_numbers_are_malformed() {
-        for line in [&b"RETR"[..], b"RETR x", b"RETR -1", b"DELE 1 2", b"LIST 99999999999", b"TOP 1", b"STAT 1"] {
+        for line in
+            [&b"RETR"[..], b"RETR x", b"RETR -1", b"DELE 1 2", b"LIST 99999999999", b"TOP 1", b"STAT 1"]
+        {
             assert_eq!(Command::parse(line), Command::Malformed, "{}", line.escape_ascii());
         }
     }

@@ -131,7 +131,9 @@ impl Drop for LineBuffer {
 impl std::fmt::Debug for LineBuffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The octets may be a password.
-        f.debug_struct("LineBuffer").field("waiting", &(self.octets.len() - self.start)).finish_non_exhaustive()
+        f.debug_struct("LineBuffer")
+            .field("waiting", &(self.octets.len() - self.start))
+            .finish_non_exhaustive()
     }
 }
 

@@ -64,9 +64,7 @@ impl Listing {
     pub fn unique_id_row(&mut self, row: &[u8]) {
         let mut words = row.split(|&octet| octet == b' ').filter(|word| !word.is_empty());
         match (words.next().and_then(number), words.next()) {
-            (Some(message), Some(id))
-                if is_unique_id(id) && self.coming_unique_ids.len() < MOST_MESSAGES =>
-            {
+            (Some(message), Some(id)) if is_unique_id(id) && self.coming_unique_ids.len() < MOST_MESSAGES => {
                 self.coming_unique_ids.push((message, id.into()));
             }
             _ => self.unknowable = true,

@@ -11,5 +11,5 @@ pub mod listing;
 pub mod posed;
 pub mod relay;
 pub mod reply;
-pub mod snapshot;
 mod sasl;
+pub mod snapshot;

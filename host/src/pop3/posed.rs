@@ -230,7 +230,11 @@ mod tests {
             assert_eq!(ask(&maildrop, line), (Event::Upgrade, String::new()), "{line}");
         }
         for line in ["RETR 4", "TOP 0 0", "DELE 9"] {
-            assert_eq!(ask(&maildrop, line), (Event::Answered, "-ERR no such message\r\n".to_owned()), "{line}");
+            assert_eq!(
+                ask(&maildrop, line),
+                (Event::Answered, "-ERR no such message\r\n".to_owned()),
+                "{line}"
+            );
         }
     }
 

@@ -123,10 +123,7 @@ mod tests {
     fn a_refusal_tells_the_code_and_the_seconds() {
         let mut out = Vec::new();
         Refusal::LoginDelay.write(Some(540), &mut out);
-        assert_eq!(
-            out,
-            b"-ERR [LOGIN-DELAY] too soon after your last login, try again in 540 seconds\r\n"
-        );
+        assert_eq!(out, b"-ERR [LOGIN-DELAY] too soon after your last login, try again in 540 seconds\r\n");
     }
 
     #[test]

@@ -35,10 +35,7 @@ pub(super) struct Candidate {
 impl Session {
     pub(super) async fn log_in(&mut self, credentials: Credentials) -> Result<Answer, LinkEnd> {
         let candidate = self.candidate(credentials);
-        self.record.begin_login(
-            candidate.login.claim.user.clone(),
-            candidate.credentials.mechanism.name(),
-        );
+        self.record.begin_login(candidate.login.claim.user.clone(), candidate.credentials.mechanism.name());
         match self.context.judge.decide(&candidate.login).await {
             Ok(Verdict::Pass(verdict)) => {
                 Counters::count(&self.context.counters.passed);

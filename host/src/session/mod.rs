@@ -31,7 +31,13 @@ struct Session {
 }
 
 /// Serves one connection to its end.
-pub async fn serve(context: Arc<Context>, stream: Stream, peer: SocketAddr, local: SocketAddr, admitted: Admitted) {
+pub async fn serve(
+    context: Arc<Context>,
+    stream: Stream,
+    peer: SocketAddr,
+    local: SocketAddr,
+    admitted: Admitted,
+) {
     let record = Box::new(Record::new(&context, peer, local));
     let mut session = Session { context, link: Link::new(stream), record };
     let end = session.run().await;

@@ -76,7 +76,8 @@ impl Session {
             .and_then(|name| self.context.pools.get(name))
             .unwrap_or(&self.context.pool)
             .clone();
-        let user = route.and_then(|route| route.user.as_ref()).map_or(&*credentials.user, |user| user.as_bytes());
+        let user =
+            route.and_then(|route| route.user.as_ref()).map_or(&*credentials.user, |user| user.as_bytes());
         let mut login = std::pin::pin!(pool.log_in(user, &credentials.secret));
         let most = self.link.octets_in + AHEAD;
         loop {

@@ -417,7 +417,10 @@ mod tests {
         let (memory, _) = memory(1 << 20);
         let added: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..8)
-                .map(|_| scope.spawn(|| (0..100).filter(|n| memory.add(&n.to_string(), b"", None).unwrap()).count()))
+                .map(|_| {
+                    scope
+                        .spawn(|| (0..100).filter(|n| memory.add(&n.to_string(), b"", None).unwrap()).count())
+                })
                 .collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });

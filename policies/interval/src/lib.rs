@@ -14,9 +14,7 @@ mod bindings {
     wit_bindgen::generate!({ path: "../../wit", world: "policy" });
 }
 
-use bindings::reprieve::policy::types::{
-    Deny, Ending, Login, Manner, Moment, Outcome, Pass, Verdict,
-};
+use bindings::reprieve::policy::types::{Deny, Ending, Login, Manner, Moment, Outcome, Pass, Verdict};
 use bindings::reprieve::policy::{log, store};
 use rule::{Judgement, Stamp};
 

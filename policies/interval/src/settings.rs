@@ -54,8 +54,11 @@ impl Settings {
                     )?;
                 }
                 "start" => {
-                    settings.start =
-                        choice(key, value, &[("authenticated", Start::Authenticated), ("login", Start::Login)])?;
+                    settings.start = choice(
+                        key,
+                        value,
+                        &[("authenticated", Start::Authenticated), ("login", Start::Login)],
+                    )?;
                 }
                 "case" => settings.fold_case = choice(key, value, &[("fold", true), ("exact", false)])?,
                 _ => return Err(format!("unknown setting `{key}`; known are {KNOWN}")),
