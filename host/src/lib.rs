@@ -9,6 +9,7 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod cpu_time;
 pub mod demo;
 pub mod logging;
 pub mod maildrop;

@@ -79,8 +79,22 @@ impl<'a, 's> Section<'a, 's> {
 
     /// The value of a key that must be set.
     pub(super) fn need(&mut self, key: &'static str, example: &str) -> Result<Value<'a, 's>, Error> {
-        let missing = format!("`{}` is missing; for example: {key} = {example}", self.key_path(key));
-        self.get(key).ok_or_else(|| self.source.at(&self.span, missing))
+        if let Some(value) = self.get(key) {
+            return Ok(value);
+        }
+        // A key that looks like it says more than that it is missing.
+        let most = 1 + key.len() / 5;
+        let meant = self.table.keys().find(|other| strsim::damerau_levenshtein(other.get_ref(), key) <= most);
+        Err(match meant {
+            Some(other) => {
+                let path = self.key_path(other.get_ref());
+                self.source.at(&other.span(), format!("`{path}` is not known; did you mean `{key}`?"))
+            }
+            None => {
+                let path = self.key_path(key);
+                self.error(format!("`{path}` is missing; for example: {key} = {example}"))
+            }
+        })
     }
 
     /// Each key with its value, for tables whose keys are names.

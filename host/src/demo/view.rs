@@ -26,6 +26,7 @@ pub(crate) struct Actor {
 /// Everything that one picture shows, read at one moment.
 struct Scene {
     phase: Phase,
+    ended: bool,
     direct: Option<Figures>,
     relieved: Option<Figures>,
     tally: Tally,
@@ -35,13 +36,14 @@ struct Scene {
 }
 
 impl Scene {
-    fn read(stage: &Stage) -> Self {
+    fn read(stage: &Stage, ended: bool) -> Self {
         stage.view_cpu.publish();
         let reading = Reading::take(&stage.server, &stage.clients_cpu, &stage.view_cpu);
         let tally = stage.ledger.lock().tally();
         let board: &Board = &stage.board.lock();
         Self {
             phase: board.phase,
+            ended,
             direct: board.figures(Phase::Direct, &reading),
             relieved: board.figures(Phase::Relieved, &reading),
             tally,
@@ -68,11 +70,10 @@ pub(crate) fn picture(
     let mut picture = Picture::new(out, terminal::colours_wanted())?;
     let marks = Marks::new(terminal::speaks_unicode());
     loop {
-        let last = ended();
-        let scene = Scene::read(stage);
+        let scene = Scene::read(stage, ended());
         let (columns, rows) = terminal::size();
         let mut lines = heading(&scene, stage, interval);
-        if !last {
+        if !scene.ended {
             lines.extend(comparison(&scene));
             lines.push(Line::default());
         }
@@ -83,7 +84,7 @@ pub(crate) fn picture(
         lines.extend(footing);
         picture.draw(&lines)?;
         stage.view_cpu.publish();
-        if last {
+        if scene.ended {
             return Ok(());
         }
         sleep(Duration::from_millis(100));
@@ -100,7 +101,7 @@ pub(crate) fn progress(
     // Ten lines or so, but no flood on a long run and no silence on a short one.
     let every = (stage.plan.total() / 10).max(Duration::from_secs(1));
     let mut next = Instant::now() + every;
-    for line in heading(&Scene::read(stage), stage, interval) {
+    for line in heading(&Scene::read(stage, false), stage, interval) {
         write_plain(&line, out)?;
     }
     while !ended() {
@@ -110,7 +111,7 @@ pub(crate) fn progress(
             continue;
         }
         next += every;
-        let scene = Scene::read(stage);
+        let scene = Scene::read(stage, false);
         let (place, figures) = match (&scene.direct, &scene.relieved) {
             (_, Some(figures)) => ("through Reprieve", figures),
             (Some(figures), None) => ("straight", figures),
@@ -152,6 +153,9 @@ fn heading(scene: &Scene, stage: &Stage, interval: &str) -> Vec<Line> {
             Style::Good,
             format!("the same through Reprieve: policy interval, interval = {interval}"),
         ),
+        Phase::Closing if scene.ended => {
+            Line::of(Style::Dim, "done: every maildrop was compared with what was fetched")
+        }
         Phase::Closing => {
             Line::of(Style::Dim, "the time is up; every maildrop is compared with what was fetched")
         }

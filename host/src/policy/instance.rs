@@ -4,8 +4,8 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Store, Trap, UpdateDeadline};
@@ -17,6 +17,7 @@ use super::judge::Policy;
 use super::limits::{self, Limits};
 use super::wasi::{self, GuestClock};
 use super::{Login, Outcome, Verdict, bindings};
+use crate::cpu_time;
 use crate::store::Namespace;
 
 /// What the host keeps beside a guest.
@@ -78,36 +79,51 @@ impl ResourceLimiter for Ceiling {
     }
 }
 
-/// Counts the time that a guest computes: the time inside polls of its call.
-#[derive(Debug)]
+/// Counts the CPU time that a guest takes. Time on the wall would not do: a thread that the
+/// kernel holds up in the middle of a call has computed nothing meanwhile.
+///
+/// Most calls are over before the first tick and never look at a clock: the meter begins to
+/// run at the first tick, and so allows a call one tick more than its budget.
+#[derive(Debug, Default)]
 struct Meter {
-    base: Instant,
+    running: AtomicBool,
     spent_ns: AtomicU64,
     resumed_ns: AtomicU64,
 }
 
 impl Meter {
-    fn now_ns(&self) -> u64 {
-        u64::try_from(self.base.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-
     fn begin(&self) {
+        self.running.store(false, Ordering::Relaxed);
         self.spent_ns.store(0, Ordering::Relaxed);
     }
 
+    /// At a tick, inside the call: what it has spent.
+    fn tick(&self) -> Duration {
+        if !self.running.swap(true, Ordering::Relaxed) {
+            self.resumed_ns.store(now_ns(), Ordering::Relaxed);
+        }
+        Duration::from_nanos(self.spent_ns.load(Ordering::Relaxed) + self.since_resumed_ns())
+    }
+
     fn resume(&self) {
-        self.resumed_ns.store(self.now_ns(), Ordering::Relaxed);
+        if self.running.load(Ordering::Relaxed) {
+            self.resumed_ns.store(now_ns(), Ordering::Relaxed);
+        }
     }
 
     fn pause(&self) {
-        let run = self.now_ns().saturating_sub(self.resumed_ns.load(Ordering::Relaxed));
-        self.spent_ns.fetch_add(run, Ordering::Relaxed);
+        if self.running.load(Ordering::Relaxed) {
+            self.spent_ns.fetch_add(self.since_resumed_ns(), Ordering::Relaxed);
+        }
     }
 
-    fn spent_until_now(&self) -> Duration {
-        let run = self.now_ns().saturating_sub(self.resumed_ns.load(Ordering::Relaxed));
-        Duration::from_nanos(self.spent_ns.load(Ordering::Relaxed) + run)
+    fn since_resumed_ns(&self) -> u64 {
+        now_ns().saturating_sub(self.resumed_ns.load(Ordering::Relaxed))
     }
+}
+
+fn now_ns() -> u64 {
+    u64::try_from(cpu_time::of_this_thread().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A guest that is configured and waits for calls.
@@ -123,11 +139,7 @@ impl Instance {
     pub(super) async fn start(policy: &Policy) -> Result<Self, Failure> {
         let clock = GuestClock::default();
         clock.set(policy.now_ms());
-        let meter = Arc::new(Meter {
-            base: Instant::now(),
-            spent_ns: AtomicU64::new(0),
-            resumed_ns: AtomicU64::new(0),
-        });
+        let meter = Arc::new(Meter::default());
         let state = State {
             namespace: policy.namespace().clone(),
             log: policy.log().clone(),
@@ -143,7 +155,7 @@ impl Instance {
         store.limiter(|state| &mut state.ceiling);
         store.epoch_deadline_callback(|context| {
             let state = context.data();
-            if state.meter.spent_until_now() > state.budget {
+            if state.meter.tick() > state.budget {
                 return Err(wasmtime::Error::new(BudgetSpent));
             }
             Ok(UpdateDeadline::Yield(1))

@@ -1,0 +1,258 @@
+//! The binary as its users meet it: the README's commands, clear errors, signals, the log.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+use support::DEADLINE;
+use support::account::{Account, PASSWORD};
+use support::dialogue::Dialogue;
+use support::dovecot::Dovecot;
+use support::setup::mail_server;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_reprieve");
+
+/// A process that is killed, if it still runs, when the test ends.
+struct Running {
+    child: Child,
+    log: BufReader<std::process::ChildStderr>,
+}
+
+impl Running {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(BINARY)
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("starting reprieve");
+        let log = BufReader::new(child.stderr.take().expect("its standard error"));
+        Self { child, log }
+    }
+
+    /// The next log line that contains a text.
+    fn line_with(&mut self, text: &str) -> String {
+        let mut all = String::new();
+        loop {
+            let mut line = String::new();
+            let length = self.log.read_line(&mut line).expect("reading the log");
+            assert!(length > 0, "the log ended without {text:?}:\n{all}");
+            if line.contains(text) {
+                return line;
+            }
+            all += &line;
+        }
+    }
+
+    /// Where it listens, by its own JSON log.
+    fn address(&mut self) -> SocketAddr {
+        let line = self.line_with("\"listening\"");
+        let line: serde_json::Value = serde_json::from_str(&line).expect("a JSON line");
+        line["address"].as_str().expect("an address").parse().expect("an address")
+    }
+
+    fn signal(&self, signal: &str) {
+        let done = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        assert!(done.expect("running kill").success());
+    }
+
+    fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("waiting") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn failing(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(BINARY).args(arguments).output().expect("running reprieve");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn one_line_serves_a_dovecot_without_a_configuration_file() {
+    let dovecot = Dovecot::start(&["alice"]);
+    dovecot.deliver_many("alice", 2);
+    let mut reprieve = Running::start(&[
+        "run",
+        "--listen",
+        "127.0.0.1:0",
+        "--backend",
+        &dovecot.address().to_string(),
+        "--log-format",
+        "json",
+    ]);
+    let alice = dovecot.account_at(reprieve.address(), "alice");
+    let mut session = Dialogue::log_in(&alice);
+    assert_eq!(session.lines("UIDL").len(), 2);
+    session.quit();
+    let passed: serde_json::Value = serde_json::from_str(&reprieve.line_with("\"session\"")).unwrap();
+    assert_eq!((&passed["verdict"], &passed["outcome"]), (&"pass".into(), &"authenticated".into()));
+    assert_eq!(passed["user"], "alice");
+    Dialogue::log_in(&alice).quit();
+    let line = reprieve.line_with("\"relief\":true");
+    let denied: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&denied["verdict"], &denied["manner"]), (&"deny".into(), &"unchanged".into()));
+    assert_eq!(denied["reason"], "too-soon");
+    assert!(!line.contains(&alice.password), "{line}");
+    assert_eq!(dovecot.logins("alice"), 1);
+}
+
+#[test]
+fn sigterm_lets_sessions_end_and_accepts_no_new_ones() {
+    let mail = mail_server(1);
+    for signal in ["-TERM", "-INT"] {
+        let mut reprieve = Running::start(&[
+            "run",
+            "--listen",
+            "127.0.0.1:0",
+            "--backend",
+            &mail.address().to_string(),
+            "--log-format",
+            "json",
+        ]);
+        let address = reprieve.address();
+        let account = Account { server: address, user: "alice".to_owned(), password: PASSWORD.to_owned() };
+        let mut relayed = Dialogue::log_in(&account);
+        let mut waiting = Dialogue::open(address);
+        reprieve.signal(signal);
+        assert!(waiting.line().starts_with("-ERR [SYS/TEMP] server is shutting down"));
+        reprieve.line_with("draining");
+        assert!(std::net::TcpStream::connect(address).is_err(), "it still listens");
+        relayed.ok("STAT");
+        relayed.quit();
+        assert_eq!(reprieve.ended().code(), Some(0));
+    }
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let mail = mail_server(1);
+    let mut reprieve = Running::start(&[
+        "run",
+        "--listen",
+        "127.0.0.1:0",
+        "--backend",
+        &mail.address().to_string(),
+        "--log-format",
+        "json",
+    ]);
+    let server = reprieve.address();
+    let _held =
+        Dialogue::log_in(&Account { server, user: "alice".to_owned(), password: PASSWORD.to_owned() });
+    reprieve.signal("-TERM");
+    reprieve.line_with("draining");
+    reprieve.signal("-TERM");
+    assert_eq!(reprieve.ended().code(), Some(0));
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_with_the_remedy() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, said) = failing(&["run", "--listen", &address, "--backend", "127.0.0.1:1"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains(&format!("cannot listen on {address}: another program listens there")), "{said}");
+}
+
+#[test]
+fn wrong_usage_is_told_with_what_would_be_right() {
+    for (arguments, expected) in [
+        (&["run"][..], "--config"),
+        (&["run", "--listen", "127.0.0.1:0"], "--backend"),
+        (&["run", "--listen", "here", "--backend", "a:1"], "invalid socket address"),
+        (
+            &["run", "--listen", "127.0.0.1:0", "--backend", "mail"],
+            "--backend: has \"mail\"; a mail server is",
+        ),
+        (&["run", "--listen", "127.0.0.1:0", "--backend", "a:1", "--set", "interval"], "KEY=VALUE"),
+        (
+            &["run", "--listen", "127.0.0.1:0", "--backend", "a:1", "--set", "intervall=1m"],
+            "unknown setting `intervall`; known are interval, reset",
+        ),
+        (
+            &["run", "--listen", "127.0.0.1:0", "--backend", "a:1", "--policy", "mine"],
+            "there is no built-in policy `mine` and no file of that name; built in: interval",
+        ),
+        (&["check", "--config", "/nowhere.toml"], "cannot read the configuration /nowhere.toml"),
+    ] {
+        let (code, said) = failing(arguments);
+        assert_eq!(code, Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+        assert!(!said.contains("panicked"), "{said}");
+    }
+}
+
+#[test]
+fn check_tells_the_file_the_line_and_the_key_and_accepts_what_is_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("reprieve.toml");
+    let right = "[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:1\"]\npool = \"mail\"\n\n\
+                 [virtual-server.policy]\ncomponent = \"interval\"\nsettings = { interval = \"10m\" }\n\n\
+                 [pool.mail]\nnodes = [\"127.0.0.1:2\"]\n";
+    std::fs::write(&path, right).unwrap();
+    let name = path.to_str().unwrap();
+    let output = Command::new(BINARY).args(["check", "--config", name]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("policy interval"));
+    for (from, to, expected) in [
+        ("listen =", "lisen =", ":3: `virtual-server.lisen` is not known; did you mean `listen`?"),
+        ("listen = [\"127.0.0.1:1\"]", "", ":1: `virtual-server.listen` is missing; for example"),
+        (
+            "component =",
+            "compnent =",
+            ":7: `virtual-server.policy.compnent` is not known; did you mean `component`?",
+        ),
+        ("\"10m\"", "\"soon\"", ":7: virtual server pop3: policy interval refuses its settings"),
+        ("\"interval\"", "\"./none.wasm\"", ":7: virtual server pop3: cannot read the component ./none.wasm"),
+    ] {
+        std::fs::write(&path, right.replacen(from, to, 1)).unwrap();
+        let (code, said) = failing(&["check", "--config", name]);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(&format!("{name}{expected}")), "{said}");
+    }
+}
+
+#[test]
+fn help_teaches_every_subcommand() {
+    for (arguments, expected) in [
+        (&["--help"][..], "takes the load of clients that check mail too often"),
+        (&["run", "--help"], "reprieve run --listen 127.0.0.1:1110 --backend 127.0.0.1:110"),
+        (&["check", "--help"], "without starting"),
+        (&["demo", "--help"], "--seconds"),
+    ] {
+        let output = Command::new(BINARY).args(arguments).output().unwrap();
+        assert!(output.status.success());
+        let help = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(help.contains(expected), "{help}");
+    }
+}
+
+#[test]
+fn the_demo_ends_by_itself_and_finds_nothing_lost_or_doubled() {
+    let mut child = Command::new(BINARY)
+        .args(["demo", "--seconds", "6", "--clients", "4", "--interval", "2s"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("starting the demo");
+    let mut said = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    let status = child.wait().unwrap();
+    assert!(status.success(), "{said}");
+    assert!(!said.contains('\u{1b}'), "escapes in what is piped: {said}");
+    assert!(said.to_lowercase().contains("relief"), "{said}");
+}
