@@ -3,7 +3,7 @@
 mod support;
 
 use support::account::Account;
-use support::clients::{Client, Curl, Fetchmail, Getmail, Mpop, MuttFolder, Poplib};
+use support::clients::{Client, Curl, Fetchmail, Getmail, Mpop, MuttFetch, MuttFolder, Poplib};
 use support::dialogue::Dialogue;
 use support::dovecot::Dovecot;
 use support::proxy::Proxy;
@@ -72,6 +72,18 @@ fn what_another_client_saw_first_arrives_once(client: &impl Client) -> Dovecot {
 }
 
 #[test]
+fn mutt_that_fetches_without_deleting_gets_the_same_as_at_the_server() {
+    // It knows no unique-ids and asks for everything each time.
+    let (dovecot, proxy, alice) = denied_with_messages(3);
+    let (there, here) = (MuttFetch::that_keeps(), MuttFetch::that_keeps());
+    for upgrades in 1..=2 {
+        let (there, here) = (there.poll(&dovecot.account("alice")), here.poll(&alice));
+        assert_eq!((here.total, here.exit), (there.total, there.exit), "{here:?}");
+        assert_eq!((proxy.denied(), proxy.upgrades()), (upgrades, upgrades));
+    }
+}
+
+#[test]
 fn curl_retrieves_in_a_denied_session_what_the_server_would_give_it() {
     let (dovecot, _proxy, alice) = denied_with_messages(3);
     let curl = Curl::that_lists();
@@ -115,6 +127,32 @@ fn retr_and_top_give_what_the_server_has() {
     assert_eq!(posed.ok("STAT"), real.ok("STAT"));
     real.quit();
     posed.quit();
+    assert_eq!((proxy.denied(), proxy.upgrades()), (1, 1));
+}
+
+#[test]
+fn a_large_message_full_of_dots_arrives_whole() {
+    let dovecot = Dovecot::start(&["alice"]);
+    let dots = ".\n..\n...\n.\n\n..x\n".repeat(1_000);
+    let long_lines = format!("{}\n", "octets ".repeat(140)).repeat(2_000);
+    dovecot.deliver_with("alice", &format!("{dots}{long_lines}{dots}"));
+    dovecot.deliver_with("alice", ".\n");
+    let proxy = Proxy::before(&dovecot);
+    let alice = proxy.account(&dovecot, "alice");
+    let messages = |account: &Account| {
+        let mut session = Dialogue::log_in(account);
+        session.send_at_once(&["RETR 1", "RETR 2", "TOP 1 999999", "NOOP"]);
+        let messages = [(); 3].map(|()| {
+            session.accepted();
+            session.body()
+        });
+        session.accepted();
+        session.quit();
+        messages
+    };
+    let there = messages(&dovecot.account("alice"));
+    assert!(messages(&alice) == there, "the session that passed differs");
+    assert!(messages(&alice) == there, "the denied session differs");
     assert_eq!((proxy.denied(), proxy.upgrades()), (1, 1));
 }
 

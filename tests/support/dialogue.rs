@@ -205,12 +205,11 @@ pub fn spoken_one_by_one(server: SocketAddr, commands: &[&str]) -> String {
         let upper = command.to_ascii_uppercase();
         let more = reply.starts_with(b"+OK") && matches!(&*upper, "LIST" | "UIDL" | "CAPA" | "AUTH");
         all.extend_from_slice(&reply);
-        while more {
-            let line = dialogue.octets();
+        let mut line = Vec::new();
+        while more && line != b".\r\n" {
+            line = dialogue.octets();
+            dialogue.check(!line.is_empty(), "a line of a multi-line reply");
             all.extend_from_slice(&line);
-            if line == b".\r\n" || line.is_empty() {
-                break;
-            }
         }
     }
     let rest = dialogue.octets();

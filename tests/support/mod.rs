@@ -8,6 +8,7 @@ pub mod clients;
 pub mod dialogue;
 pub mod dovecot;
 pub mod guests;
+pub mod ordinary;
 pub mod proxy;
 pub mod scripted;
 pub mod setup;

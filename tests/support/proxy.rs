@@ -50,7 +50,7 @@ nodes = ["{node}"]
         );
         let config = Config::parse(&text, "test.toml").unwrap_or_else(|error| panic!("{error}"));
         let clock = ManualClock::new(NOON);
-        let options = Options { clock: Some(clock.clone()), ..Options::default() };
+        let options = Options { clock: Some(clock.clone()) };
         let server = Server::start(config, options).unwrap_or_else(|error| panic!("{error:#}"));
         Self { server, clock }
     }

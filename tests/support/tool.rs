@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::DEADLINE;
+use super::ordinary::OrdinaryUser;
 
 /// Where the system keeps its programs; a test does not depend on the caller's own PATH.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
@@ -42,13 +43,21 @@ impl Tool {
     /// A command for the program that ends when the thread that started it ends, however that happens.
     #[track_caller]
     pub fn command(self) -> Command {
+        self.command_as(None)
+    }
+
+    #[track_caller]
+    fn command_as(self, user: Option<OrdinaryUser>) -> Command {
         let path = self.path();
         let mut command = Command::new(SETPRIV.path());
+        if let Some(OrdinaryUser { uid, gid }) = user {
+            command.args([format!("--reuid={uid}"), format!("--regid={gid}"), "--clear-groups".to_owned()]);
+        }
         command.args(["--pdeathsig", "TERM"]).arg(path).stdin(Stdio::null());
         command
     }
 
-    /// Runs the program at home in `home`, with nothing of the caller's environment.
+    /// Runs the program at home in `home`, as an ordinary user, with nothing of the caller's environment.
     ///
     /// A program that does not end by itself is ended with all that it started, and the test fails: it hung.
     #[track_caller]
@@ -57,7 +66,11 @@ impl Tool {
         home: &Path,
         arguments: impl IntoIterator<Item = I>,
     ) -> Ending {
-        let mut command = TIMEOUT.command();
+        let user = OrdinaryUser::instead_of_root();
+        if let Some(user) = user {
+            user.own_all(home);
+        }
+        let mut command = TIMEOUT.command_as(user);
         command
             .arg("--kill-after=5")
             .arg(DEADLINE.as_secs().to_string())

@@ -37,18 +37,25 @@ enum Subcommands {
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let (result, code) = match arguments.command {
-        Subcommands::Run(arguments) => (run::run(&arguments), WRONG),
-        Subcommands::Check(arguments) => (check::run(&arguments), WRONG),
-        Subcommands::Demo(arguments) => (demo::run(&arguments), FAILED),
+    let result = match arguments.command {
+        Subcommands::Run(arguments) => run::run(&arguments),
+        Subcommands::Check(arguments) => check::run(&arguments),
+        Subcommands::Demo(arguments) => demo::run(&arguments),
     };
     match result {
         Ok(code) => code,
+        // Whoever read our output has read enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("reprieve: {error:#}");
-            ExitCode::from(code)
+            ExitCode::from(WRONG)
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    io.into_iter().any(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// Reads a configuration file.

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::client::Poll;
-use super::cpu::{self, ThreadCpu};
+use super::cpu::ThreadCpu;
 use super::mailserver::{MailServer, Stats};
 use super::phase::Phase;
+use crate::cpu_time;
 
 /// Polls that are remembered of each client: more than a wide terminal shows.
 const REMEMBERED: usize = 400;
@@ -44,7 +45,11 @@ impl Reading {
     pub(crate) fn take(server: &MailServer, clients: &ThreadCpu, view: &ThreadCpu) -> Self {
         let stats = server.stats();
         let others = stats.cpu + clients.get() + view.get();
-        Self { at: Instant::now(), server: stats, reprieve: cpu::of_this_process().saturating_sub(others) }
+        Self {
+            at: Instant::now(),
+            server: stats,
+            reprieve: cpu_time::of_this_process().saturating_sub(others),
+        }
     }
 }
 

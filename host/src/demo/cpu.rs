@@ -1,8 +1,10 @@
-//! CPU time as the kernel counts it: the only figures of the demo that a busy machine does
-//! not spoil.
+//! CPU time of a thread, told to the others: the only figures of the demo that a busy machine
+//! does not spoil.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use crate::cpu_time;
 
 /// CPU time of a thread, readable from the others.
 ///
@@ -14,7 +16,7 @@ pub(crate) struct ThreadCpu(AtomicU64);
 impl ThreadCpu {
     /// Takes the calling thread's clock.
     pub(crate) fn publish(&self) {
-        let nanoseconds = u64::try_from(of_this_thread().as_nanos()).unwrap_or(u64::MAX);
+        let nanoseconds = u64::try_from(cpu_time::of_this_thread().as_nanos()).unwrap_or(u64::MAX);
         self.0.store(nanoseconds, Ordering::Relaxed);
     }
 
@@ -24,42 +26,25 @@ impl ThreadCpu {
     }
 }
 
-/// CPU time of the calling thread.
-pub(crate) fn of_this_thread() -> Duration {
-    read(libc::CLOCK_THREAD_CPUTIME_ID)
-}
-
-/// CPU time of all threads of this process, those that have ended included.
-pub(crate) fn of_this_process() -> Duration {
-    read(libc::CLOCK_PROCESS_CPUTIME_ID)
-}
-
-fn read(clock: libc::clockid_t) -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a valid place for the call to write to, and is not kept by it.
-    let result = unsafe { libc::clock_gettime(clock, &raw mut time) };
-    // Both clocks are POSIX and always there; zero would show as a missing figure, not a wrong one.
-    if result != 0 {
-        return Duration::ZERO;
-    }
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn work_shows_in_the_clocks_and_sleep_does_not() {
-        let before = of_this_thread();
+        let cpu = ThreadCpu::default();
+        let process_before = cpu_time::of_this_process();
+        cpu.publish();
+        let before = cpu.get();
         std::thread::sleep(Duration::from_millis(50));
-        let slept = of_this_thread().saturating_sub(before);
+        cpu.publish();
+        let slept = cpu.get() - before;
         let mut hash = blake3::hash(b"work");
-        let process_before = of_this_process();
-        while of_this_thread().saturating_sub(before + slept) < Duration::from_millis(20) {
+        while cpu.get() < before + slept + Duration::from_millis(20) {
             hash = blake3::hash(hash.as_bytes());
+            cpu.publish();
         }
         assert!(slept < Duration::from_millis(10), "sleeping took {slept:?} of CPU time");
-        assert!(of_this_process().saturating_sub(process_before) >= Duration::from_millis(15));
+        assert!(cpu_time::of_this_process().saturating_sub(process_before) >= Duration::from_millis(15));
     }
 }

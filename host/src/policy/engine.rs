@@ -13,8 +13,11 @@ use super::limits;
 /// How often a guest that computes is interrupted, to look at its budget and to let others
 /// run.
 const TICK: Duration = Duration::from_millis(4);
-/// Ticks without a call after which the thread sleeps until the next one.
-const IDLE_TICKS: u32 = 250;
+/// How often the thread looks whether a guest computes. Calls take microseconds: most are not
+/// seen at all, and one that goes on holds up its thread no longer than this before it is.
+const LOOK: Duration = Duration::from_millis(16);
+/// Looks without a call since the last, after which the thread sleeps until the next one.
+const IDLE_LOOKS: u32 = 2;
 
 /// Compiles and runs components. Its thread ends with it.
 #[derive(Debug)]
@@ -99,11 +102,11 @@ impl Ticker {
         let mut ended = self.ended.lock();
         while !*ended {
             let calls = self.calls.load(Ordering::Relaxed);
-            let quiet = calls == seen && self.active.load(Ordering::SeqCst) == 0;
+            let computing = self.active.load(Ordering::SeqCst) > 0;
+            idle = if computing || calls != seen { 0 } else { idle + 1 };
             seen = calls;
-            idle = if quiet { idle + 1 } else { 0 };
-            if idle < IDLE_TICKS {
-                self.wake.wait_for(&mut ended, TICK);
+            if idle < IDLE_LOOKS {
+                self.wake.wait_for(&mut ended, if computing { TICK } else { LOOK });
             } else {
                 self.asleep.store(true, Ordering::SeqCst);
                 // A call that came before it could see the flag is seen here.

@@ -1,18 +1,21 @@
 //! fetchmail: collects for local delivery.
 
+use std::fs;
+
 use tempfile::TempDir;
 
-use super::delivery::Delivery;
-use super::{Client, Poll, write_private};
+use super::{Client, Poll, files_in, write_private};
 use crate::support::account::Account;
 use crate::support::tool::Tool;
 
 const FETCHMAIL: Tool = Tool { program: "fetchmail", package: "fetchmail" };
 
+/// A delivery agent that puts each message into a file of its own.
+const DELIVER: &str = "set -e\nfile=$(mktemp \"$HOME/delivered/XXXXXXXX\")\ncat > \"$file\"\n";
+
 /// fetchmail with one of its ways to treat what it has fetched.
 pub struct Fetchmail {
     home: TempDir,
-    delivery: Delivery,
     server_options: &'static str,
     user_options: &'static str,
 }
@@ -35,8 +38,9 @@ impl Fetchmail {
 
     fn new(server_options: &'static str, user_options: &'static str) -> Self {
         let home = TempDir::with_prefix("fetchmail-").expect("a temporary folder");
-        let delivery = Delivery::at(home.path());
-        Self { home, delivery, server_options, user_options }
+        fs::create_dir(home.path().join("delivered")).expect("a folder");
+        fs::write(home.path().join("deliver"), DELIVER).expect("a script");
+        Self { home, server_options, user_options }
     }
 }
 
@@ -52,15 +56,14 @@ impl Client for Fetchmail {
              set pidfile \"{here}/pid\"\n\
              poll {ip} protocol pop3 service {port} {server_options}\n  \
                user \"{user}\" password \"{password}\" sslproto '' {user_options}\n  \
-               mda \"/bin/sh {script}\"\n",
+               mda \"/bin/sh {here}/deliver\"\n",
             ip = server.ip(),
             port = server.port(),
             server_options = self.server_options,
             user_options = self.user_options,
-            script = self.delivery.script(),
         );
         write_private(&home.join("configuration"), &configuration);
         let ending = FETCHMAIL.run(home, ["--fetchmailrc", "configuration", "--nodetach"]);
-        Poll { exit: ending.code, total: self.delivery.count(), said: ending.said }
+        Poll { exit: ending.code, total: files_in(&home.join("delivered")), said: ending.said }
     }
 }

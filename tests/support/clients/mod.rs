@@ -1,7 +1,6 @@
 //! Real POP3 clients: each polls an account once and tells what has arrived so far.
 
 mod curl;
-mod delivery;
 mod fetchmail;
 mod getmail;
 mod mpop;

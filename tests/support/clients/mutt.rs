@@ -53,15 +53,25 @@ impl Client for MuttFolder {
     }
 }
 
-/// mutt that moves everything from the maildrop into its own mailbox.
+/// mutt that fetches everything from the maildrop into its own mailbox.
 pub struct MuttFetch {
     home: TempDir,
+    delete: &'static str,
 }
 
 impl MuttFetch {
     /// Deletes on the server what it has fetched.
     pub fn that_deletes() -> Self {
-        Self { home: TempDir::with_prefix("mutt-").expect("a temporary folder") }
+        Self::new("yes")
+    }
+
+    /// Leaves messages on the server, and fetches them again each time.
+    pub fn that_keeps() -> Self {
+        Self::new("no")
+    }
+
+    fn new(delete: &'static str) -> Self {
+        Self { home: TempDir::with_prefix("mutt-").expect("a temporary folder"), delete }
     }
 }
 
@@ -74,9 +84,10 @@ impl Client for MuttFetch {
         let Account { server, user, password } = account;
         let configuration = format!(
             "{QUIET}\
-             set pop_host=\"pop://{user}@{server}/\" pop_pass=\"{password}\" pop_delete=yes\n\
+             set pop_host=\"pop://{user}@{server}/\" pop_pass=\"{password}\" pop_delete={delete}\n\
              set spoolfile={mailbox}\n\
              push \"<fetch-mail><quit>\"\n",
+            delete = self.delete,
             mailbox = mailbox.display(),
         );
         let ending = run(home, &configuration, &elsewhere.display().to_string());

@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::owner::Owner;
+use crate::support::ordinary::OrdinaryUser;
 
 /// Writes the configuration of a server that keeps everything in `folder`; the file's place.
-pub(super) fn write(folder: &Path, address: SocketAddr, owner: Option<&Owner>) -> PathBuf {
+pub(super) fn write(folder: &Path, address: SocketAddr, owner: Option<OrdinaryUser>) -> PathBuf {
     let file = folder.join("dovecot.conf");
     fs::write(&file, text(folder, address, owner)).expect("dovecot's configuration");
     file
@@ -30,12 +30,12 @@ pub(super) fn write_passwords(folder: &Path, users: &BTreeMap<String, String>) {
 }
 
 /// A server that takes one password a user, says so at once when it is wrong, and punishes nobody for it.
-fn text(folder: &Path, address: SocketAddr, owner: Option<&Owner>) -> String {
+fn text(folder: &Path, address: SocketAddr, owner: Option<OrdinaryUser>) -> String {
     let folder = folder.display();
     let (ip, port) = (address.ip(), address.port());
     // Without root all of it runs as the caller, who can lock none of it up in a chroot.
     let (mail_user, without_root, no_chroot) = match owner {
-        Some(Owner { uid, gid }) => (format!("uid={uid} gid={gid}"), String::new(), ""),
+        Some(OrdinaryUser { uid, gid }) => (format!("uid={uid} gid={gid}"), String::new(), ""),
         None => {
             let ours = fs::metadata("/proc/self").expect("this process");
             let (uid, gid) = (ours.uid(), ours.gid());

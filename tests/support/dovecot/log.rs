@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::ChildStderr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crate::support::DEADLINE;
 
@@ -34,11 +35,11 @@ impl Log {
         })
     }
 
-    /// Waits for so many lines as wanted; whether they came before the log's end and the deadline.
-    pub(super) fn wait_for(&self, count: usize, wanted: impl Fn(&str) -> bool) -> bool {
+    /// Waits for so many lines as wanted; whether they came in time and before the log's end.
+    pub(super) fn wait_for(&self, time: Duration, count: usize, wanted: impl Fn(&str) -> bool) -> bool {
         let enough = |state: &LogState| state.lines.iter().filter(|line| wanted(line)).count() >= count;
         let waiting = |state: &mut LogState| !enough(state) && !state.ended;
-        let (state, _) = self.changed.wait_timeout_while(self.lock(), DEADLINE, waiting).expect("the log");
+        let (state, _) = self.changed.wait_timeout_while(self.lock(), time, waiting).expect("the log");
         enough(&state)
     }
 

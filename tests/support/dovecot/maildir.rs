@@ -3,18 +3,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::owner::Owner;
+use crate::support::ordinary::OrdinaryUser;
 
 /// A maildir and whom its files belong to.
-pub(super) struct Maildir<'a> {
+pub(super) struct Maildir {
     home: PathBuf,
     path: PathBuf,
-    owner: Option<&'a Owner>,
+    owner: Option<OrdinaryUser>,
 }
 
-impl<'a> Maildir<'a> {
+impl Maildir {
     /// The maildir in a user's home.
-    pub(super) fn new(home: PathBuf, owner: Option<&'a Owner>) -> Self {
+    pub(super) fn new(home: PathBuf, owner: Option<OrdinaryUser>) -> Self {
         let path = home.join("Maildir");
         Self { home, path, owner }
     }
@@ -26,7 +26,7 @@ impl<'a> Maildir<'a> {
         let name = format!("{}.M{number}.localhost", 1_700_000_000 + number);
         let aside = self.path.join("tmp").join(&name);
         fs::write(&aside, message).expect("a message");
-        Owner::give(self.owner, &aside);
+        self.own(&aside);
         fs::rename(&aside, self.path.join("new").join(&name)).expect("a delivery");
     }
 
@@ -41,13 +41,19 @@ impl<'a> Maildir<'a> {
         let make = |folder: &Path| {
             if !folder.exists() {
                 fs::create_dir(folder).expect("a part of a mailbox");
-                Owner::give(self.owner, folder);
+                self.own(folder);
             }
         };
         make(&self.home);
         make(&self.path);
         for part in ["tmp", "new", "cur"] {
             make(&self.path.join(part));
+        }
+    }
+
+    fn own(&self, path: &Path) {
+        if let Some(owner) = self.owner {
+            owner.own(path);
         }
     }
 }

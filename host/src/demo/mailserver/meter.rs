@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::demo::cpu::{self, ThreadCpu};
+use crate::cpu_time;
+use crate::demo::cpu::ThreadCpu;
 
 /// Counters that the server's thread keeps and others read.
 #[derive(Debug, Default)]
@@ -30,9 +31,9 @@ impl Meter {
     /// Counts a login, and what judging it costs.
     pub(crate) fn login<T>(&self, judge: impl FnOnce() -> T) -> T {
         self.logins.fetch_add(1, Ordering::Relaxed);
-        let before = cpu::of_this_thread();
+        let before = cpu_time::of_this_thread();
         let judgement = judge();
-        let cost = cpu::of_this_thread().saturating_sub(before);
+        let cost = cpu_time::of_this_thread().saturating_sub(before);
         self.password_ns.fetch_add(u64::try_from(cost.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         judgement
     }
