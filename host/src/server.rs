@@ -340,6 +340,8 @@ fn thread(
 async fn accept(listener: tokio::net::TcpListener, context: Arc<Context>, admission: Arc<Admission>) {
     let mut sessions = JoinSet::new();
     let mut drain = context.drain.clone();
+    // Only where it listens on all addresses must each connection be asked for its own.
+    let listening_on = listener.local_addr().ok().filter(|address| !address.ip().is_unspecified());
     loop {
         let accepted = tokio::select! {
             biased;
@@ -349,8 +351,13 @@ async fn accept(listener: tokio::net::TcpListener, context: Arc<Context>, admiss
         };
         match accepted {
             Ok((stream, peer)) => {
-                let Ok(local) = stream.local_addr() else { continue };
-                let _ = stream.set_nodelay(true);
+                let local = match listening_on {
+                    Some(address) => address,
+                    None => match stream.local_addr() {
+                        Ok(address) => address,
+                        Err(_) => continue,
+                    },
+                };
                 match admission.admit(peer.ip()) {
                     Ok(admitted) => {
                         let context = context.clone();

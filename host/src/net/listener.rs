@@ -61,6 +61,8 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
+    // Accepted connections inherit it: replies go out at once.
+    socket.set_tcp_nodelay(true)?;
     if address.is_ipv6() {
         // "[::]" beside "0.0.0.0" is usual, and each is to mean its own family.
         socket.set_only_v6(true)?;
@@ -79,6 +81,14 @@ mod tests {
         let listeners = bind(any, 3).unwrap();
         let address = listeners[0].local_addr().unwrap();
         assert!(listeners.iter().all(|listener| listener.local_addr().unwrap() == address));
+        let client = std::net::TcpStream::connect(address).unwrap();
+        let accepted = loop {
+            if let Some((accepted, _)) = listeners.iter().find_map(|listener| listener.accept().ok()) {
+                break accepted;
+            }
+        };
+        assert!(accepted.nodelay().unwrap(), "accepted connections inherit TCP_NODELAY");
+        drop(client);
         let error = bind(address, 2).unwrap_err();
         assert!(error.to_string().contains("another program"), "{error}");
     }

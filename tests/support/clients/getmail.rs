@@ -1,8 +1,9 @@
-//! getmail6: collects into a maildir and leaves everything on the server.
+//! getmail6: collects for local delivery and leaves everything on the server.
 
 use tempfile::TempDir;
 
-use super::{Client, Poll, make_maildir, messages_in, write_private};
+use super::lmtp::Inbox;
+use super::{Client, Poll, write_private};
 use crate::support::account::Account;
 use crate::support::tool::Tool;
 
@@ -10,22 +11,25 @@ const GETMAIL: Tool = Tool { program: "getmail", package: "getmail6" };
 
 /// getmail that leaves messages on the server and knows them by their unique-ids.
 pub struct Getmail {
+    // Before the home that it lives in, so that it ends first.
+    inbox: Inbox,
     home: TempDir,
 }
 
 impl Getmail {
     /// One that has never polled.
     pub fn that_keeps() -> Self {
-        Self { home: TempDir::with_prefix("getmail-").expect("a temporary folder") }
+        let home = TempDir::with_prefix("getmail-").expect("a temporary folder");
+        Self { inbox: Inbox::at(home.path()), home }
     }
 }
 
 impl Client for Getmail {
     fn poll(&self, account: &Account) -> Poll {
         let home = self.home.path();
-        let maildir = home.join("maildir");
-        make_maildir(&maildir);
         let Account { server, user, password } = account;
+        // Its deliveries to files and programs fork, and wait for a child that has gone already if that
+        // one was fast.
         let configuration = format!(
             "[retriever]\n\
              type = SimplePOP3Retriever\n\
@@ -34,18 +38,19 @@ impl Client for Getmail {
              username = {user}\n\
              password = {password}\n\
              [destination]\n\
-             type = Maildir\n\
-             path = {maildir}/\n\
+             type = MDA_lmtp\n\
+             host = {inbox}\n\
+             override = {user}@example.org\n\
              [options]\n\
              read_all = false\n\
              delete = false\n",
             ip = server.ip(),
             port = server.port(),
-            maildir = maildir.display(),
+            inbox = self.inbox.socket().display(),
         );
         write_private(&home.join("configuration"), &configuration);
         let here = home.to_str().expect("a path in UTF-8");
         let ending = GETMAIL.run(home, ["--getmaildir", here, "--rcfile", "configuration"]);
-        Poll { exit: ending.code, total: messages_in(&maildir), said: ending.said }
+        Poll { exit: ending.code, total: self.inbox.count(), said: ending.said }
     }
 }

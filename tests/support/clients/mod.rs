@@ -3,6 +3,7 @@
 mod curl;
 mod fetchmail;
 mod getmail;
+mod lmtp;
 mod mpop;
 mod mutt;
 mod poplib;

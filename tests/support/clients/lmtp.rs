@@ -1,0 +1,87 @@
+//! A local delivery agent that speaks LMTP (RFC 2033), for clients that would rather talk than fork.
+
+use std::io::{BufRead, BufReader, Result, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+
+/// Takes every message and counts it; dropping it ends it.
+pub struct Inbox {
+    socket: PathBuf,
+    taken: Arc<AtomicUsize>,
+    closing: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Inbox {
+    /// Opens an inbox in a client's home.
+    pub fn at(home: &Path) -> Self {
+        let socket = home.join("lmtp");
+        let listener = UnixListener::bind(&socket).expect("a socket");
+        let (taken, closing) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let thread = {
+            let (taken, closing) = (Arc::clone(&taken), Arc::clone(&closing));
+            thread::spawn(move || {
+                for stream in listener.incoming() {
+                    if closing.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    // A client that breaks off delivers nothing more; the test sees it in the count.
+                    let _ = stream.and_then(|stream| converse(stream, &taken));
+                }
+            })
+        };
+        Self { socket, taken, closing, thread: Some(thread) }
+    }
+
+    /// Where to deliver.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// How many messages have been delivered.
+    pub fn count(&self) -> usize {
+        self.taken.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.closing.store(true, Ordering::SeqCst);
+        // Wakes the thread up, to see that it is over.
+        let _ = UnixStream::connect(&self.socket);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Holds a conversation in which each message has one recipient.
+fn converse(mut stream: UnixStream, taken: &AtomicUsize) -> Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?).split(b'\n');
+    stream.write_all(b"220 ready\r\n")?;
+    while let Some(line) = lines.next().transpose()? {
+        let verb = line.get(..4).unwrap_or_default().to_ascii_uppercase();
+        let reply: &[u8] = match verb.as_slice() {
+            b"LHLO" | b"MAIL" | b"RCPT" | b"RSET" | b"NOOP" => b"250 ok\r\n",
+            b"DATA" => {
+                stream.write_all(b"354 go on\r\n")?;
+                loop {
+                    match lines.next().transpose()? {
+                        Some(line) if line == b".\r" => break,
+                        Some(_) => {}
+                        None => return Ok(()),
+                    }
+                }
+                taken.fetch_add(1, Ordering::SeqCst);
+                b"250 taken\r\n"
+            }
+            b"QUIT" => b"221 bye\r\n",
+            _ => b"500 what?\r\n",
+        };
+        stream.write_all(reply)?;
+    }
+    Ok(())
+}
