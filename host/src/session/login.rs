@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::Session;
 use super::context::Counters;
 use super::link::LinkEnd;
-use super::pose::Pose;
+use super::pose::{Pose, Posing};
 use super::record::End;
+use super::{Session, Stage};
 use crate::clock::civil;
 use crate::config::Verify;
 use crate::maildrop::{Standing, Tag, UserKey};
@@ -17,8 +17,8 @@ use crate::pop3::reply::{self, Refusal};
 
 /// What a login led to.
 pub(super) enum Answer {
-    /// The session is over.
-    Over(End),
+    /// The client was let in, or sent away.
+    Go(Stage),
     /// The client was told that it failed, and may try again.
     TryAgain,
 }
@@ -166,7 +166,7 @@ impl Session {
             }
             Manner::Disconnect => {
                 self.link.close().await;
-                return Ok(Answer::Over(End::Disconnected));
+                return Ok(Answer::Go(Stage::Over(End::Disconnected)));
             }
             Manner::Unchanged | Manner::Empty | Manner::Busy => {}
         }
@@ -193,7 +193,7 @@ impl Session {
         Counters::count(&self.context.counters.posed);
         self.record.posed = true;
         self.link.out.extend_from_slice(reply::LOGGED_IN_OK);
-        self.pose(pose, candidate).await.map(Answer::Over)
+        Ok(Answer::Go(Stage::Pose(Box::new(Posing { pose, candidate }))))
     }
 }
 

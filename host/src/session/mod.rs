@@ -21,7 +21,19 @@ use crate::pop3::line::Next;
 use crate::pop3::reply;
 use link::{Link, LinkEnd};
 use login::Answer;
+use pose::Posing;
 use record::{End, Record};
+use relay::Relaying;
+
+/// What a session goes on with.
+enum Stage {
+    /// Nothing: it is over.
+    Over(End),
+    /// The host answers.
+    Pose(Box<Posing>),
+    /// A mail server answers.
+    Relay(Box<Relaying>),
+}
 
 /// One connection of a client.
 struct Session {
@@ -53,7 +65,20 @@ impl Session {
         }
     }
 
+    /// One stage after the other, each with no more memory than it needs itself.
     async fn talk(&mut self) -> Result<End, LinkEnd> {
+        let mut stage = Box::pin(self.authorize()).await?;
+        loop {
+            stage = match stage {
+                Stage::Over(end) => return Ok(end),
+                Stage::Pose(posing) => Box::pin(self.pose(posing)).await?,
+                Stage::Relay(relaying) => Stage::Over(Box::pin(self.relay(*relaying)).await?),
+            };
+        }
+    }
+
+    /// From the banner to a login that leads on.
+    async fn authorize(&mut self) -> Result<Stage, LinkEnd> {
         self.link.out.extend_from_slice(&self.context.settings.banner);
         self.link.flush(self.context.settings.login_timeout).await?;
         let mut authorization = Authorization::default();
@@ -72,7 +97,7 @@ impl Session {
                     self.link.flush_until(deadline).await?;
                     match self.link.fill_until(deadline, &self.context).await {
                         Ok(()) => continue,
-                        Err(end) => return self.say_why(end).await,
+                        Err(end) => return self.say_why(end).await.map(Stage::Over),
                     }
                 }
             };
@@ -81,19 +106,22 @@ impl Session {
                 Event::Bad => {
                     bad += 1;
                     if bad >= self.context.settings.max_bad_commands {
-                        return self.part(reply::TOO_MANY_BAD, End::BadCommands).await;
+                        return self.part(reply::TOO_MANY_BAD, End::BadCommands).await.map(Stage::Over);
                     }
                 }
-                Event::Quit => return self.part(b"", End::Quit).await,
+                Event::Quit => return self.part(b"", End::Quit).await.map(Stage::Over),
                 Event::Login(credentials) => {
                     // What was asked before is answered before, however long the login takes.
                     self.link.flush_until(deadline).await?;
                     match Box::pin(self.log_in(credentials)).await? {
-                        Answer::Over(end) => return Ok(end),
+                        Answer::Go(stage) => return Ok(stage),
                         Answer::TryAgain => {
                             failed += 1;
                             if failed >= self.context.settings.max_failed_logins {
-                                return self.part(reply::TOO_MANY_FAILED, End::FailedLogins).await;
+                                return self
+                                    .part(reply::TOO_MANY_FAILED, End::FailedLogins)
+                                    .await
+                                    .map(Stage::Over);
                             }
                         }
                     }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Session;
 use super::context::Counters;
 use super::link::LinkEnd;
 use super::login::{Answer, Candidate};
 use super::record::End;
+use super::relay::Relaying;
+use super::{Session, Stage};
 use crate::maildrop::Route;
 use crate::policy::{Ending, Outcome, Pass};
 use crate::pool::{LoginEnd, Pool};
@@ -38,7 +39,9 @@ impl Session {
                 let node = Some(connection.node().clone());
                 self.observe(candidate, node, Ending::Authenticated, began, verdict.note).await;
                 self.link.out.extend_from_slice(&reply);
-                self.relay(connection, Relay::direct(), session).await.map(Answer::Over)
+                let relay = Relay::direct();
+                let relaying = Relaying { connection, relay, session, first: None };
+                Ok(Answer::Go(Stage::Relay(Box::new(relaying))))
             }
             LoginEnd::Rejected(rejection) => {
                 Counters::count(&counters.rejected);

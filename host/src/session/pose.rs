@@ -2,11 +2,11 @@
 
 use tokio::time::Instant;
 
-use super::Session;
 use super::link::LinkEnd;
 use super::login::Candidate;
 use super::record::End;
 use super::upgrade::Upgraded;
+use super::{Session, Stage};
 use crate::pop3::command::Command;
 use crate::pop3::line::{COMMAND_LIMIT, Next};
 use crate::pop3::posed::{self, Event, Maildrop};
@@ -20,6 +20,12 @@ pub(super) enum Pose {
     Busy,
 }
 
+/// A session that is to be posed.
+pub(super) struct Posing {
+    pub(super) pose: Pose,
+    pub(super) candidate: Candidate,
+}
+
 /// What a posed session needs to go on at the mail server.
 pub(super) struct Means {
     pub(super) candidate: Candidate,
@@ -29,7 +35,8 @@ pub(super) struct Means {
 impl Session {
     /// The secret is held as long as the session may need it for an upgrade: not at all where
     /// there is nothing to upgrade for.
-    pub(super) async fn pose(&mut self, pose: Pose, candidate: Candidate) -> Result<End, LinkEnd> {
+    pub(super) async fn pose(&mut self, posing: Box<Posing>) -> Result<Stage, LinkEnd> {
+        let Posing { pose, candidate } = *posing;
         let busy = matches!(pose, Pose::Busy);
         let mut means = match pose {
             Pose::Maildrop(maildrop) if maildrop.snapshot().count() > 0 => {
@@ -62,7 +69,7 @@ impl Session {
                     let deadline = Instant::now() + idle_timeout;
                     match self.link.fill_until(deadline, &self.context).await {
                         Ok(()) => continue,
-                        Err(end) => return self.say_why(end).await,
+                        Err(end) => return self.say_why(end).await.map(Stage::Over),
                     }
                 }
             };
@@ -71,16 +78,16 @@ impl Session {
                 Event::Bad => {
                     bad += 1;
                     if bad >= self.context.settings.max_bad_commands {
-                        return self.part(reply::TOO_MANY_BAD, End::BadCommands).await;
+                        return self.part(reply::TOO_MANY_BAD, End::BadCommands).await.map(Stage::Over);
                     }
                 }
-                Event::Quit => return self.part(b"", End::Quit).await,
+                Event::Quit => return self.part(b"", End::Quit).await.map(Stage::Over),
                 Event::Upgrade if upgrade_failed => self.link.out.extend_from_slice(reply::LOST),
                 Event::Upgrade => {
                     self.link.flush(idle_timeout).await?;
                     if let Some(kept) = means.take() {
-                        match self.upgrade(kept).await? {
-                            Upgraded::Over(end) => return Ok(end),
+                        match Box::pin(self.upgrade(kept)).await? {
+                            Upgraded::Done(relaying) => return Ok(Stage::Relay(relaying)),
                             Upgraded::Failed(kept) => {
                                 upgrade_failed = true;
                                 means = Some(kept);

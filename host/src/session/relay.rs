@@ -29,23 +29,8 @@ thread_local! {
 
 impl Session {
     /// Relays until the end, beginning with the reply to the login, which waits to be written.
-    pub(super) async fn relay(
-        &mut self,
-        connection: Connection,
-        relay: Relay,
-        session: ServerSession,
-    ) -> Result<End, LinkEnd> {
-        self.relay_from(connection, relay, session, None).await
-    }
-
-    /// Relays until the end. `first`: a command that was taken already.
-    pub(super) async fn relay_from(
-        &mut self,
-        mut connection: Connection,
-        relay: Relay,
-        session: ServerSession,
-        first: Option<Vec<u8>>,
-    ) -> Result<End, LinkEnd> {
+    pub(super) async fn relay(&mut self, relaying: Relaying) -> Result<End, LinkEnd> {
+        let Relaying { mut connection, relay, session, first } = relaying;
         let idle = self.context.settings.idle_timeout;
         let early = std::mem::take(&mut connection.rest);
         let mut pump = Pump {
@@ -82,6 +67,15 @@ impl Session {
             Err(end) => Err(end),
         }
     }
+}
+
+/// A session that is logged in at a node.
+pub(super) struct Relaying {
+    pub(super) connection: Connection,
+    pub(super) relay: Relay,
+    pub(super) session: ServerSession,
+    /// A command that was taken already.
+    pub(super) first: Option<Vec<u8>>,
 }
 
 /// Octets that wait to be written.

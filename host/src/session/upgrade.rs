@@ -5,15 +5,15 @@ use super::Session;
 use super::context::Counters;
 use super::link::LinkEnd;
 use super::pose::Means;
-use super::record::End;
+use super::relay::Relaying;
 use crate::maildrop::Session as ServerSession;
 use crate::pool::{Connection, LoginEnd};
 use crate::pop3::relay::{Relay, UniqueIds};
 use crate::pop3::reply::status;
 
 pub(super) enum Upgraded {
-    /// The session went on there, to its end.
-    Over(End),
+    /// The session goes on there.
+    Done(Box<Relaying>),
     /// It stays posed.
     Failed(Box<Means>),
 }
@@ -32,7 +32,7 @@ impl Session {
                 let relay = Relay::translated(means.maildrop.clone(), unique_ids.rows());
                 // The secret has done its work.
                 drop(means);
-                self.relay_from(connection, relay, session, Some(line)).await.map(Upgraded::Over)
+                Ok(Upgraded::Done(Box::new(Relaying { connection, relay, session, first: Some(line) })))
             }
             None => {
                 Counters::count(&self.context.counters.failed_upgrades);
