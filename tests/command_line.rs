@@ -256,3 +256,27 @@ fn the_demo_ends_by_itself_and_finds_nothing_lost_or_doubled() {
     assert!(!said.contains('\u{1b}'), "escapes in what is piped: {said}");
     assert!(said.to_lowercase().contains("relief"), "{said}");
 }
+
+#[test]
+fn the_readmes_configuration_is_right_and_its_error_is_the_real_one() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let block = |fence: &str, of: &str| {
+        let blocks = readme.split(fence).skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+        blocks.into_iter().find(|block| block.contains(of)).expect("the block").trim().to_owned()
+    };
+    let configuration = block("```toml\n", "[[virtual-server]]");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("reprieve.toml"), &configuration).unwrap();
+    let check = || {
+        Command::new(BINARY)
+            .args(["check", "--config", "reprieve.toml"])
+            .current_dir(folder.path())
+            .output()
+            .expect("running reprieve")
+    };
+    assert!(check().status.success(), "{:?}", check());
+    let wrong = configuration.replace("on-failure", "on-failur");
+    std::fs::write(folder.path().join("reprieve.toml"), wrong).unwrap();
+    let said = check().stderr;
+    assert_eq!(String::from_utf8_lossy(&said).trim(), block("```\n", "reprieve: reprieve.toml:"));
+}
