@@ -201,3 +201,36 @@ fn every_way_to_log_in_is_the_same_to_a_posed_session() {
     }
     assert_eq!(mail.stats().logins, before, "{PASSWORD}");
 }
+
+#[test]
+fn an_upgraded_session_hides_nothing_that_another_client_saw_meanwhile() {
+    let (mail, reprieve) = known_user("unchanged", 2);
+    let account = reprieve.account("alice");
+    let mut posed = Dialogue::log_in(&account);
+    assert_eq!(posed.lines("UIDL").len(), 2);
+    reprieve.clock.advance(std::time::Duration::from_secs(600));
+    mail.deliver("alice", b"Subject: new\r\n\r\nnew\r\n");
+    let mut other = Dialogue::log_in(&account);
+    assert_eq!(other.lines("UIDL").len(), 3);
+    other.quit();
+    posed.lines("RETR 2");
+    assert_eq!(posed.lines("UIDL").len(), 2, "its numbers stay valid");
+    posed.quit();
+    let mut denied = Dialogue::log_in(&account);
+    assert_eq!(denied.lines("UIDL").len(), 3, "what the other client saw last");
+    denied.quit();
+    assert_eq!(reprieve.server.counters().denied, 2);
+}
+
+#[test]
+fn a_session_that_the_drain_cuts_off_is_counted() {
+    let (_mail, reprieve) = known_user("unchanged", 1);
+    reprieve.clock.advance(std::time::Duration::from_secs(600));
+    let before = reprieve.server.counters().sessions;
+    let mut relayed = Dialogue::log_in(&reprieve.account("alice"));
+    relayed.ok("STAT");
+    let counters = reprieve.server.live_counters();
+    reprieve.server.shutdown(std::time::Duration::ZERO);
+    assert_eq!(counters.snapshot().sessions, before + 1);
+    relayed.closed();
+}

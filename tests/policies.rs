@@ -157,3 +157,29 @@ fn a_thousand_failures_leave_the_policy_host_as_it_was() {
     }
     assert_eq!(reprieve.server.counters().policy_failures, 1000);
 }
+
+#[test]
+fn a_denied_login_that_passes_after_all_goes_where_the_users_last_session_went() {
+    let (mail, reprieve) = hostile("decide", "reroute-once-then-deny", "");
+    let reprieve = reprieve.unwrap();
+    mail.add_user("alice@home", support::account::PASSWORD);
+    mail.deliver("alice@home", b"Subject: routed\r\n\r\nhello\r\n");
+    mail.deliver("alice@home", b"Subject: routed\r\n\r\nhello again\r\n");
+    let sessions = || reprieve.server.counters().sessions;
+    let mut dropped = Dialogue::log_in(&reprieve.account("alice"));
+    assert!(dropped.ok("STAT").starts_with("2 "));
+    let before = sessions();
+    drop(dropped);
+    support::until("the dropped session ends", || sessions() > before);
+    // Without a snapshot it passes, and to the same maildrop.
+    let mut session = Dialogue::log_in(&reprieve.account("alice"));
+    assert!(session.ok("STAT").starts_with("2 "));
+    session.quit();
+    assert_eq!(reprieve.server.counters().no_snapshot, 1);
+    // Posed, and upgraded, it is the same maildrop too.
+    let mut session = Dialogue::log_in(&reprieve.account("alice"));
+    assert!(session.ok("STAT").starts_with("2 "));
+    assert!(session.lines("RETR 1").contains(&"Subject: routed".to_owned()));
+    session.quit();
+    assert_eq!((mail.logins("alice@home"), mail.logins("alice")), (3, 0));
+}

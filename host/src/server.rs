@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -76,13 +76,13 @@ impl Prepared {
                 pool,
                 admission: Admission::new(
                     total.clone(),
-                    config.max_connections,
+                    config.max_connections.unwrap_or(Config::MAX_CONNECTIONS),
                     server.max_connections_per_address,
                 ),
             });
         }
         Ok(Self {
-            registry: Arc::new(Registry::new(config.maildrop_memory)),
+            registry: Arc::new(Registry::new(config.maildrop_memory, config.maildrop_trust)),
             tagger: Arc::new(Tagger::new().map_err(|error| anyhow::anyhow!("no randomness: {error}"))?),
             counters: Arc::default(),
             pools: Arc::new(pools),
@@ -197,6 +197,12 @@ impl Server {
         self.counters.snapshot()
     }
 
+    /// The counters themselves, which outlive the server.
+    #[must_use]
+    pub fn live_counters(&self) -> Arc<Counters> {
+        self.counters.clone()
+    }
+
     /// What is remembered of users.
     #[must_use]
     pub fn registry(&self) -> &Registry {
@@ -253,10 +259,7 @@ async fn load(
 
 fn settings(server: &VirtualServerConfig) -> Settings {
     if server.verify == Verify::Off {
-        tracing::warn!(
-            server = server.name,
-            "verify = \"off\": whoever knows a user's name is shown the posed maildrop, with any password"
-        );
+        tracing::warn!(server = server.name, "{}", crate::config::VERIFY_OFF);
     }
     Settings {
         name: server.name.as_str().into(),
@@ -301,6 +304,7 @@ fn thread(
                 clock: prepared.clock.clone(),
                 counters: prepared.counters.clone(),
                 drain: drained.clone(),
+                failure_logged_s: AtomicU64::new(0),
             });
             if let Err(failure) = context.judge.warm_up().await {
                 let _ =

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::config::Verify;
 use crate::server::{Options, Prepared};
 
 /// Check a configuration: everything that a start checks, without starting.
@@ -28,6 +29,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             server.pool,
             server.policy.component
         );
+    }
+    for server in prepared.config().virtual_servers.iter().filter(|server| server.verify == Verify::Off) {
+        eprintln!("warning: virtual server {}: {}", server.name, crate::config::VERIFY_OFF);
     }
     println!("{}: good", arguments.config.display());
     Ok(ExitCode::SUCCESS)

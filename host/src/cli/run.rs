@@ -78,18 +78,27 @@ impl Arguments {
     }
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let config = arguments.config()?;
-    let _log = logging::start(arguments.log.log_format, &arguments.log.log_level)?;
-    let most = crate::rlimit::raise_descriptors();
-    let needed = u64::from(config.max_connections) * 2 + 100;
-    if most < needed {
-        tracing::warn!(
-            descriptors = most,
-            needed,
+/// A connection takes a descriptor, and another one at a mail server; some are needed beside.
+fn fit_to_descriptors(config: &mut Config, descriptors: u64) {
+    let room = u32::try_from(descriptors.saturating_sub(100) / 2).unwrap_or(u32::MAX).max(1);
+    match config.max_connections {
+        Some(wanted) if wanted > room => tracing::warn!(
+            descriptors,
+            needed = u64::from(wanted) * 2 + 100,
             "fewer file descriptors than max-connections can need; raise the limit (ulimit -n, LimitNOFILE)"
-        );
+        ),
+        None if Config::MAX_CONNECTIONS > room => {
+            tracing::info!(descriptors, "max-connections is {room}, as many as file descriptors allow");
+            config.max_connections = Some(room);
+        }
+        _ => {}
     }
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let mut config = arguments.config()?;
+    let _log = logging::start(arguments.log.log_format, &arguments.log.log_level)?;
+    fit_to_descriptors(&mut config, crate::rlimit::raise_descriptors());
     let drain_timeout = config.drain_timeout;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

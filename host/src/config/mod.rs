@@ -6,6 +6,10 @@ mod reader;
 mod schema;
 mod values;
 
+/// What is said of a virtual server with `verify = "off"`.
+pub(crate) const VERIFY_OFF: &str =
+    "verify = \"off\": whoever knows a user's name is shown the posed maildrop, with any password";
+
 pub use reader::Error;
 pub use schema::{Config, PolicyConfig, PoolConfig, Verify, VirtualServerConfig};
 pub use values::{duration, size};

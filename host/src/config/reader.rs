@@ -97,12 +97,17 @@ impl<'a, 's> Section<'a, 's> {
         })
     }
 
-    /// Each key with its value, for tables whose keys are names.
-    pub(super) fn named(&self) -> impl Iterator<Item = (&'s str, Value<'a, 's>)> {
-        self.table.iter().map(|(key, value)| {
-            let name: &'s str = key.get_ref();
-            (name, Value { source: self.source, path: self.key_path(name), value })
-        })
+    /// Each key with its value, in the order of the file, for tables whose keys are names.
+    pub(super) fn named(&self) -> Vec<(&'s str, Value<'a, 's>)> {
+        let mut entries: Vec<_> = self.table.iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        entries
+            .into_iter()
+            .map(|(key, value)| {
+                let name: &'s str = key.get_ref();
+                (name, Value { source: self.source, path: self.key_path(name), value })
+            })
+            .collect()
     }
 
     /// What stands here and was not asked for is an error.

@@ -22,12 +22,14 @@ pub enum Verify {
 pub struct Config {
     /// Threads that serve connections.
     pub threads: usize,
-    /// Connections of all virtual servers together.
-    pub max_connections: u32,
+    /// Connections of all virtual servers together, where that is set.
+    pub max_connections: Option<u32>,
     /// How long sessions may go on after a signal to end.
     pub drain_timeout: Duration,
     /// Octets for credential tags and snapshots.
     pub maildrop_memory: u64,
+    /// How long a secret is known after a mail server has accepted it.
+    pub maildrop_trust: Duration,
     /// The listeners.
     pub virtual_servers: Vec<VirtualServerConfig>,
     /// The groups of mail servers, by name.
@@ -147,14 +149,18 @@ impl VirtualServerConfig {
 }
 
 impl Config {
+    /// Connections of all virtual servers together, where nothing is set.
+    pub const MAX_CONNECTIONS: u32 = 20_000;
+
     /// A configuration without virtual servers and pools.
     #[must_use]
     pub fn empty() -> Self {
         Self {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
-            max_connections: 20_000,
+            max_connections: None,
             drain_timeout: Duration::from_secs(30),
             maildrop_memory: 256 << 20,
+            maildrop_trust: Duration::from_secs(24 * 3600),
             virtual_servers: Vec::new(),
             pools: Vec::new(),
         }
@@ -173,7 +179,7 @@ impl Config {
             config.threads = usize::try_from(value.count(1, 1024)?).unwrap_or(1);
         }
         if let Some(value) = top.get("max-connections") {
-            config.max_connections = to_u32(value.count(1, 10_000_000)?);
+            config.max_connections = Some(to_u32(value.count(1, 10_000_000)?));
         }
         if let Some(value) = top.get("drain-timeout") {
             config.drain_timeout = value.duration()?;
@@ -182,6 +188,9 @@ impl Config {
             let mut maildrop = value.section()?;
             if let Some(value) = maildrop.get("memory") {
                 config.maildrop_memory = value.size()?;
+            }
+            if let Some(value) = maildrop.get("trust") {
+                config.maildrop_trust = value.duration()?;
             }
             maildrop.finish()?;
         }
@@ -416,7 +425,7 @@ verify = "off"
 
 [virtual-server.policy]
 component = "interval"
-settings = { interval = "10m", manner = "busy" }
+settings = { manner = "busy", interval = "10m" }
 on-failure = "deny"
 limits = { time = "5ms", memory = "32MiB" }
 
@@ -436,7 +445,8 @@ nodes = ["10.0.0.5:110", "mail.example:110"]
         assert_eq!(server.verify, Verify::Off);
         assert_eq!(server.policy.on_failure, OnFailure::Deny);
         assert_eq!(server.policy.limits.time, Duration::from_millis(5));
-        assert!(server.policy.settings.contains(&("manner".to_owned(), "busy".to_owned())));
+        let settings: Vec<_> = server.policy.settings.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(settings, ["manner", "interval"], "in the order of the file");
         assert_eq!(config.pools[0].nodes.len(), 2);
         assert_eq!(config.maildrop_memory, 16 << 20);
     }

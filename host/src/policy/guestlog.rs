@@ -54,7 +54,7 @@ impl GuestLog {
 }
 
 /// Cuts a line to its limit and escapes what could forge another line or move a terminal.
-fn harmless(text: &str) -> String {
+pub(super) fn harmless(text: &str) -> String {
     let mut cut = text.len().min(limits::LOG_LINE);
     while !text.is_char_boundary(cut) {
         cut -= 1;

@@ -12,7 +12,7 @@ use wasmtime::{ResourceLimiter, Store, Trap, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::failure::Failure;
-use super::guestlog::GuestLog;
+use super::guestlog::{GuestLog, harmless};
 use super::judge::Policy;
 use super::limits::{self, Limits};
 use super::wasi::{self, GuestClock};
@@ -175,7 +175,7 @@ impl Instance {
             Failure::Trap(why) => Failure::Start(why),
             other => other,
         })?;
-        answer.map_err(Failure::Settings)?;
+        answer.map_err(|why| Failure::Settings(harmless(&why)))?;
         let memory_at_start = store.data().ceiling.used;
         Ok(Self { store, exports, calls: 0, memory_at_start })
     }
@@ -248,5 +248,5 @@ fn classify(error: &wasmtime::Error, limits: &Limits) -> Failure {
     // The backtrace of a guest is long and full of its own names; its last line tells.
     let brief = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
     let brief = brief.rsplit("wasm trap: ").next().unwrap_or(brief).trim();
-    Failure::Trap(brief.chars().take(200).collect())
+    Failure::Trap(harmless(&brief.chars().take(200).collect::<String>()))
 }

@@ -8,13 +8,13 @@ use super::node::{Node, Pool};
 impl Pool {
     /// The nodes in the order in which a login tries them: each in its turn, those that could
     /// not be reached lately after the others.
-    pub(super) fn in_turn(&self) -> impl Iterator<Item = &Arc<Node>> {
+    pub(super) fn in_turn(&self) -> Vec<Arc<Node>> {
         let nodes = self.nodes();
         let first = self.turn.fetch_add(1, Ordering::Relaxed) % nodes.len().max(1);
-        let turn = move || nodes[first..].iter().chain(&nodes[..first]);
-        let up = turn().filter(|node| !self.is_down(node));
-        let down: Vec<_> = turn().filter(|node| self.is_down(node)).collect();
-        up.chain(down)
+        let mut order: Vec<_> = nodes[first..].iter().chain(&nodes[..first]).cloned().collect();
+        // Judged once, now: a node that goes down while others are tried is tried all the same.
+        order.sort_by_cached_key(|node| self.is_down(node));
+        order
     }
 }
 
@@ -24,7 +24,7 @@ mod tests {
     use crate::config::PoolConfig;
 
     fn order(pool: &Pool) -> String {
-        pool.in_turn().map(|node| &node.name[..1]).collect()
+        pool.in_turn().iter().map(|node| &node.name[..1]).collect()
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -21,16 +22,19 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(node: &Arc<Node>) -> std::io::Result<Self> {
+    /// `within`: for each address that the node's name has, so that one that does not answer
+    /// leaves time for the next.
+    pub(super) async fn open(node: &Arc<Node>, within: Duration) -> std::io::Result<Self> {
         let mut last = std::io::Error::other("its name has no address");
         for address in node.addresses().await? {
-            match TcpStream::connect(address).await {
-                Ok(stream) => {
+            match tokio::time::timeout(within, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
                     stream.set_nodelay(true)?;
                     node.sessions.fetch_add(1, Ordering::Relaxed);
                     return Ok(Self { stream, node: node.clone(), rest: Vec::new() });
                 }
-                Err(error) => last = error,
+                Ok(Err(error)) => last = error,
+                Err(elapsed) => last = elapsed.into(),
             }
         }
         Err(last)

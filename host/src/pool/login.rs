@@ -2,7 +2,7 @@
 //! none has seen the secret.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
@@ -55,9 +55,9 @@ impl Pool {
     pub async fn log_in(&self, user: &[u8], secret: &Secret) -> LoginEnd {
         let _waiting = self.wait();
         let began = Instant::now();
-        for node in self.in_turn() {
-            match tokio::time::timeout(self.config.connect_timeout, greeted(node)).await {
-                Ok(Ok(connection)) => {
+        for node in &self.in_turn() {
+            match greeted(node, self.config.connect_timeout).await {
+                Ok(connection) => {
                     self.mark_up(node);
                     let judged = judge(connection, user, secret);
                     let end = match tokio::time::timeout(self.config.login_timeout, judged).await {
@@ -75,16 +75,16 @@ impl Pool {
                     }
                     return end;
                 }
-                Ok(Err(_)) | Err(_) => self.mark_down(node),
+                Err(_) => self.mark_down(node),
             }
         }
         LoginEnd::Unreachable { node: None }
     }
 }
 
-async fn greeted(node: &Arc<Node>) -> std::io::Result<Connection> {
-    let mut connection = Connection::open(node).await?;
-    let banner = connection.line().await?;
+async fn greeted(node: &Arc<Node>, within: Duration) -> std::io::Result<Connection> {
+    let mut connection = Connection::open(node, within).await?;
+    let banner = tokio::time::timeout(within, connection.line()).await??;
     if status(&banner) == Some(true) {
         Ok(connection)
     } else {

@@ -7,7 +7,7 @@ use super::snapshot::{Row, Snapshot, is_unique_id};
 
 /// More messages than this are not remembered: a listing of them takes longer to show than a
 /// login takes, and a hostile mail server must not fill the memory.
-const MOST_MESSAGES: usize = 200_000;
+pub(super) const MOST_MESSAGES: usize = 200_000;
 
 /// A listing that the host lacks for a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

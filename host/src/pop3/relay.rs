@@ -9,10 +9,10 @@ use std::collections::VecDeque;
 
 use super::capability::Capabilities;
 use super::command::{Command, Number};
-use super::listing::{Listing, Missing};
+use super::listing::{Listing, MOST_MESSAGES, Missing};
 use super::posed::{self, Maildrop};
 use super::reply::{self, push_number};
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, is_unique_id};
 
 /// The longest status line or row of a listing that is looked at, in octets. RFC 2449 allows
 /// 512.
@@ -143,8 +143,11 @@ impl Relay {
     /// server's listing now, by its numbers.
     #[must_use]
     pub fn translated(maildrop: Maildrop, unique_ids: &[(Number, Box<[u8]>)]) -> Self {
-        let by_id: std::collections::HashMap<&[u8], Number> =
-            unique_ids.iter().map(|(number, id)| (&**id, *number)).collect();
+        let mut by_id = std::collections::HashMap::with_capacity(unique_ids.len());
+        for (number, id) in unique_ids {
+            // An id that stands there twice tells no message.
+            by_id.entry(&**id).and_modify(|known| *known = 0).or_insert(*number);
+        }
         let numbers = maildrop
             .snapshot()
             .rows()
@@ -196,6 +199,14 @@ impl Relay {
             self.quitting = true;
             self.ask_missing_or_quit(to_server);
             return Taken::Done;
+        }
+        if let (Command::Dele(_), Some(_)) = (command, self.missing()) {
+            // The host's questions come before the first deletion: should the mail server not
+            // survive them, nothing is undone that the client was told is done.
+            if !self.is_waiting() {
+                self.ask_missing_or_quit(to_server);
+            }
+            return Taken::Wait;
         }
         match &mut self.view {
             View::Direct(_) => {
@@ -283,7 +294,7 @@ impl Relay {
                 Ok(Fed { used, forward, instead: None, event: None })
             }
             Phase::Rows => {
-                let used = self.rows(asked, octets, to_server);
+                let used = self.take_rows(asked, octets, to_server);
                 Ok(Fed { used, forward, instead: None, event: None })
             }
         }
@@ -371,7 +382,7 @@ impl Relay {
         None
     }
 
-    fn rows(&mut self, asked: Asked, octets: &[u8], to_server: &mut Vec<u8>) -> usize {
+    fn take_rows(&mut self, asked: Asked, octets: &[u8], to_server: &mut Vec<u8>) -> usize {
         let mut used = 0;
         while let Some(end) = memchr::memchr(b'\n', &octets[used..]) {
             let part = &octets[used..used + end];
@@ -430,20 +441,40 @@ impl Relay {
         }
     }
 
-    /// Before the host lets the session go it asks what the client did not.
-    fn ask_missing_or_quit(&mut self, to_server: &mut Vec<u8>) {
-        let missing = match &self.view {
+    /// What the host lacks for a snapshot.
+    fn missing(&self) -> Option<Missing> {
+        match &self.view {
             View::Direct(listing) => listing.missing(),
             View::Translated { .. } => None,
-        };
-        match missing {
+        }
+    }
+
+    /// Asks what the client did not; then lets a session go that waits for it.
+    fn ask_missing_or_quit(&mut self, to_server: &mut Vec<u8>) {
+        match self.missing() {
             Some(Missing::UniqueIds) => {
                 self.ask(Asked::Missing(Missing::UniqueIds), Command::Uidl(None), to_server);
             }
             Some(Missing::Sizes) => {
                 self.ask(Asked::Missing(Missing::Sizes), Command::List(None), to_server);
             }
-            None => self.ask(Asked::Quit, Command::Quit, to_server),
+            None if self.quitting => self.ask(Asked::Quit, Command::Quit, to_server),
+            None => {}
+        }
+    }
+
+    /// Whether QUIT was sent and not answered: deletions may have been carried out.
+    #[must_use]
+    pub fn is_quit_unanswered(&self) -> bool {
+        self.pending.contains(&Asked::Quit)
+    }
+
+    /// Messages of the listing that local answers look at; 0 where the mail server answers.
+    #[must_use]
+    pub fn rows(&self) -> u32 {
+        match &self.view {
+            View::Direct(_) => 0,
+            View::Translated { maildrop, .. } => maildrop.snapshot().count(),
         }
     }
 
@@ -537,12 +568,12 @@ pub struct UniqueIds {
 }
 
 impl UniqueIds {
-    /// Takes a row; false where it is none.
+    /// Takes a row; false where it is none, or one too many.
     #[must_use]
     pub fn row(&mut self, row: &[u8]) -> bool {
         let mut words = row.split(|&octet| octet == b' ').filter(|word| !word.is_empty());
         match (words.next().and_then(super::command::number), words.next()) {
-            (Some(number), Some(id)) => {
+            (Some(number), Some(id)) if is_unique_id(id) && self.rows.len() < MOST_MESSAGES => {
                 self.rows.push((number, id.into()));
                 true
             }
@@ -651,6 +682,23 @@ mod tests {
         assert_eq!(talk.to_server, b"QUIT\r\n");
         assert_eq!(talk.server(b"+OK\r\n"), "+OK\r\n");
         assert_eq!(talk.snapshot_ids().unwrap(), ["a"]);
+    }
+
+    #[test]
+    fn the_host_asks_before_the_first_deletion_and_not_between_it_and_quit() {
+        let mut talk = Talk::new(Relay::direct());
+        talk.client("STAT");
+        talk.server(b"+OK 2 20\r\n");
+        assert_eq!(talk.client("DELE 1"), (Taken::Wait, "UIDL\r\n".to_owned()));
+        assert_eq!(talk.server(b"+OK\r\n1 a\r\n2 b\r\n.\r\n"), "");
+        assert_eq!(talk.to_server, b"LIST\r\n");
+        assert_eq!(talk.client("DELE 1"), (Taken::Wait, String::new()));
+        assert_eq!(talk.server(b"+OK\r\n1 10\r\n2 10\r\n.\r\n"), "");
+        assert_eq!(talk.client("DELE 1"), (Taken::Done, "DELE 1\r\n".to_owned()));
+        assert_eq!(talk.server(b"+OK\r\n"), "+OK\r\n");
+        assert_eq!(talk.client("QUIT").1, "QUIT\r\n");
+        talk.server(b"+OK\r\n");
+        assert_eq!(talk.snapshot_ids().unwrap(), ["b"]);
     }
 
     #[test]
@@ -802,7 +850,7 @@ mod tests {
             cuts.extend([0, replies.len()]);
             cuts.sort_unstable();
             let mut talk = Talk::new(Relay::direct());
-            for line in ["STAT", "LIST", "UIDL", "RETR 9", "RETR 1", "DELE 1"] {
+            for line in ["STAT", "LIST", "UIDL", "RETR 9", "RETR 1", "NOOP"] {
                 proptest::prop_assert_eq!(talk.client(line).0, Taken::Done);
             }
             let mut seen = String::new();
@@ -812,7 +860,7 @@ mod tests {
             proptest::prop_assert_eq!(seen.as_bytes(), replies);
             talk.client("QUIT");
             talk.server(b"+OK\r\n");
-            proptest::prop_assert_eq!(talk.snapshot_ids().unwrap(), ["b"]);
+            proptest::prop_assert_eq!(talk.snapshot_ids().unwrap(), ["a", "b"]);
         }
 
         #[test]

@@ -63,6 +63,8 @@ pub struct Context {
     pub counters: Arc<Counters>,
     /// Becomes true when the server ends.
     pub drain: watch::Receiver<bool>,
+    /// The second, since 1970, in which a failure of the policy was last logged.
+    pub failure_logged_s: AtomicU64,
 }
 
 macro_rules! counters {

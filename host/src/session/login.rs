@@ -1,5 +1,6 @@
 //! A complete login: ask the policy, carry out what it says.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::context::Counters;
@@ -7,7 +8,7 @@ use super::link::LinkEnd;
 use super::pose::{Pose, Posing};
 use super::record::End;
 use super::{Session, Stage};
-use crate::clock::civil;
+use crate::clock::{Clock as _, SystemClock, civil};
 use crate::config::Verify;
 use crate::maildrop::{Standing, Tag, UserKey};
 use crate::policy::{self, Deny, Failure, Manner, OnFailure, Pass, ResponseCode, Verdict};
@@ -56,10 +57,12 @@ impl Session {
                 match self.context.settings.on_failure {
                     OnFailure::Pass => {
                         self.record.verdict = "pass";
-                        self.pass(candidate, plain_pass()).await
+                        let as_before = self.pass_as_before(&candidate);
+                        self.pass(candidate, as_before).await
                     }
                     OnFailure::Deny => {
                         self.record.verdict = "deny";
+                        self.record.asked_server = true;
                         self.link.out.extend_from_slice(reply::POLICY_FAILED);
                         Ok(Answer::TryAgain)
                     }
@@ -71,19 +74,24 @@ impl Session {
     pub(super) fn policy_failed(&mut self, failure: &Failure) {
         Counters::count(&self.context.counters.policy_failures);
         "policy-failure".clone_into(&mut self.record.reason);
-        tracing::warn!(
-            server = &*self.context.settings.name,
-            kind = failure.kind(),
-            id = self.record.id,
-            "policy failed: {failure}"
-        );
+        // Each session's line has it as the reason; the words for it come once a second.
+        let second = SystemClock.now_ms() / 1000;
+        if self.context.failure_logged_s.swap(second, Ordering::Relaxed) != second {
+            tracing::warn!(
+                server = &*self.context.settings.name,
+                kind = failure.kind(),
+                id = self.record.id,
+                failures = self.context.counters.policy_failures.load(Ordering::Relaxed),
+                "policy failed: {failure}"
+            );
+        }
     }
 
     fn candidate(&self, credentials: Credentials) -> Candidate {
         let context = &self.context;
-        let key = context.tagger.user(&context.settings.pool, &credentials.user);
+        let key = context.tagger.user(&context.settings.name, &context.settings.pool, &credentials.user);
         let tag = context.tagger.tag(key, &credentials);
-        let standing = match context.registry.standing(key, &tag) {
+        let standing = match context.registry.standing(key, &tag, context.clock.now_ms()) {
             Standing::Known => policy::Standing::Known,
             Standing::Changed => policy::Standing::Changed,
             Standing::Unknown => policy::Standing::Unknown,
@@ -162,9 +170,11 @@ impl Session {
                     Some(ResponseCode::Auth) => Refusal::Auth,
                 };
                 refusal.write(verdict.retry_after, &mut self.link.out);
+                Counters::count(&self.context.counters.relieved);
                 return Ok(Answer::TryAgain);
             }
             Manner::Disconnect => {
+                Counters::count(&self.context.counters.relieved);
                 self.link.close().await;
                 return Ok(Answer::Go(Stage::Over(End::Disconnected)));
             }
@@ -176,28 +186,41 @@ impl Session {
         if !proven {
             Counters::count(&self.context.counters.unverified);
             "unverified".clone_into(&mut self.record.reason);
-            return self.pass(candidate, plain_pass()).await;
+            let as_before = self.pass_as_before(&candidate);
+            return self.pass(candidate, as_before).await;
         }
+        let mut route = None;
         let pose = match verdict.manner {
             Manner::Busy => Pose::Busy,
             Manner::Empty => Pose::Maildrop(Maildrop::new(std::sync::Arc::default())),
             _ => match self.context.registry.snapshot(candidate.key) {
-                Some(snapshot) => Pose::Maildrop(Maildrop::new(snapshot)),
+                Some((snapshot, there)) => {
+                    route = there;
+                    Pose::Maildrop(Maildrop::new(snapshot))
+                }
                 None => {
                     Counters::count(&self.context.counters.no_snapshot);
                     "no-snapshot".clone_into(&mut self.record.reason);
-                    return self.pass(candidate, plain_pass()).await;
+                    let as_before = self.pass_as_before(&candidate);
+                    return self.pass(candidate, as_before).await;
                 }
             },
         };
         Counters::count(&self.context.counters.posed);
         self.record.posed = true;
         self.link.out.extend_from_slice(reply::LOGGED_IN_OK);
-        Ok(Answer::Go(Stage::Pose(Box::new(Posing { pose, candidate }))))
+        Ok(Answer::Go(Stage::Pose(Box::new(Posing { pose, candidate, route }))))
     }
-}
 
-/// What is done with a login that passes although no policy has said so.
-fn plain_pass() -> Pass {
-    Pass { pool: None, user: None, note: None, delay_ms: 0 }
+    /// What is done with a login that passes although no policy has said so: it goes where the
+    /// user's last session went.
+    fn pass_as_before(&self, candidate: &Candidate) -> Pass {
+        let route = self.context.registry.route(candidate.key);
+        Pass {
+            pool: route.as_ref().and_then(|route| route.pool.clone()),
+            user: route.as_ref().and_then(|route| route.user.clone()),
+            note: None,
+            delay_ms: 0,
+        }
+    }
 }

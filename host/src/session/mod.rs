@@ -57,6 +57,13 @@ pub async fn serve(
     drop(admitted);
 }
 
+impl Drop for Session {
+    fn drop(&mut self) {
+        // One that is cut off when the server's patience ends is told of too.
+        self.record.finish(&self.context, &self.link, End::Link(LinkEnd::Drained));
+    }
+}
+
 impl Session {
     async fn run(&mut self) -> End {
         match self.talk().await {

@@ -35,7 +35,12 @@ impl Session {
                 Counters::count(&counters.authenticated);
                 self.record.outcome = "authenticated";
                 self.record.node = Some(connection.node().clone());
-                let session = self.context.registry.begin(candidate.key, candidate.tag, route);
+                let session = self.context.registry.begin(
+                    candidate.key,
+                    candidate.tag,
+                    route,
+                    self.context.clock.now_ms(),
+                );
                 let node = Some(connection.node().clone());
                 self.observe(candidate, node, Ending::Authenticated, began, verdict.note).await;
                 self.link.out.extend_from_slice(&reply);
@@ -81,6 +86,7 @@ impl Session {
             .clone();
         let user =
             route.and_then(|route| route.user.as_ref()).map_or(&*credentials.user, |user| user.as_bytes());
+        self.record.asked_server = true;
         let mut login = std::pin::pin!(pool.log_in(user, &credentials.secret));
         let most = self.link.octets_in + AHEAD;
         loop {

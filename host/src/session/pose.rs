@@ -1,16 +1,21 @@
 //! A denied session: the host answers in the mail server's place.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::link::LinkEnd;
 use super::login::Candidate;
 use super::record::End;
-use super::upgrade::Upgraded;
 use super::{Session, Stage};
+use crate::maildrop::Route;
 use crate::pop3::command::Command;
 use crate::pop3::line::{COMMAND_LIMIT, Next};
 use crate::pop3::posed::{self, Event, Maildrop};
 use crate::pop3::reply;
+
+/// Rows of a listing that one session looks at before others have their turn.
+pub(super) const ROWS_AT_ONCE: u32 = 20_000;
 
 /// What is shown.
 pub(super) enum Pose {
@@ -24,30 +29,36 @@ pub(super) enum Pose {
 pub(super) struct Posing {
     pub(super) pose: Pose,
     pub(super) candidate: Candidate,
+    /// Where the maildrop is that is shown.
+    pub(super) route: Option<Arc<Route>>,
 }
 
 /// What a posed session needs to go on at the mail server.
 pub(super) struct Means {
     pub(super) candidate: Candidate,
-    pub(super) maildrop: Maildrop,
+    pub(super) route: Option<Arc<Route>>,
 }
 
 impl Session {
     /// The secret is held as long as the session may need it for an upgrade: not at all where
     /// there is nothing to upgrade for.
     pub(super) async fn pose(&mut self, posing: Box<Posing>) -> Result<Stage, LinkEnd> {
-        let Posing { pose, candidate } = *posing;
+        let Posing { pose, candidate, route } = *posing;
         let busy = matches!(pose, Pose::Busy);
-        let mut means = match pose {
-            Pose::Maildrop(maildrop) if maildrop.snapshot().count() > 0 => {
-                Some(Box::new(Means { candidate, maildrop }))
-            }
-            Pose::Maildrop(_) | Pose::Busy => None,
+        let maildrop = match pose {
+            Pose::Maildrop(maildrop) => maildrop,
+            Pose::Busy => Maildrop::new(Arc::default()),
         };
-        let empty = Maildrop::new(std::sync::Arc::default());
+        let rows = maildrop.snapshot().count();
+        let mut means = if rows > 0 {
+            Some(Box::new(Means { candidate, route }))
+        } else {
+            drop(candidate);
+            None
+        };
         let idle_timeout = self.context.settings.idle_timeout;
         let mut bad = 0;
-        let mut upgrade_failed = false;
+        let mut looked_at = 0;
         loop {
             let event = match self.link.inbox.next_line(COMMAND_LIMIT) {
                 Next::Line => {
@@ -56,7 +67,6 @@ impl Session {
                     if busy {
                         posed::busy(command, capabilities, &mut self.link.out)
                     } else {
-                        let maildrop = means.as_ref().map_or(&empty, |means| &means.maildrop);
                         maildrop.command(command, capabilities, &mut self.link.out)
                     }
                 }
@@ -82,20 +92,21 @@ impl Session {
                     }
                 }
                 Event::Quit => return self.part(b"", End::Quit).await.map(Stage::Over),
-                Event::Upgrade if upgrade_failed => self.link.out.extend_from_slice(reply::LOST),
                 Event::Upgrade => {
                     self.link.flush(idle_timeout).await?;
-                    if let Some(kept) = means.take() {
-                        match Box::pin(self.upgrade(kept)).await? {
-                            Upgraded::Done(relaying) => return Ok(Stage::Relay(relaying)),
-                            Upgraded::Failed(kept) => {
-                                upgrade_failed = true;
-                                means = Some(kept);
-                                self.link.out.extend_from_slice(reply::LOST);
-                            }
-                        }
+                    // It is tried once: the secret is not kept beyond that.
+                    if let Some(means) = means.take()
+                        && let Some(relaying) = Box::pin(self.upgrade(means, &maildrop)).await?
+                    {
+                        return Ok(Stage::Relay(relaying));
                     }
+                    self.link.out.extend_from_slice(reply::LOST);
                 }
+            }
+            looked_at += rows;
+            if looked_at >= ROWS_AT_ONCE {
+                looked_at = 0;
+                tokio::task::yield_now().await;
             }
             self.link.flush_if_large(idle_timeout).await?;
         }

@@ -58,9 +58,13 @@ pub(super) struct Record {
     pub(super) outcome: &'static str,
     pub(super) node: Option<Arc<str>>,
     pub(super) posed: bool,
+    /// Whether a mail server was asked, or nobody knows what the policy would have said: then
+    /// there was no relief.
+    pub(super) asked_server: bool,
     pub(super) upgraded: bool,
     pub(super) logins: u32,
     began: Instant,
+    told: bool,
 }
 
 impl Record {
@@ -77,9 +81,11 @@ impl Record {
             outcome: "",
             node: None,
             posed: false,
+            asked_server: false,
             upgraded: false,
             logins: 0,
             began: Instant::now(),
+            told: false,
         }
     }
 
@@ -92,14 +98,20 @@ impl Record {
         self.reason.clear();
         self.outcome = "";
         self.node = None;
+        self.asked_server = false;
         self.logins += 1;
     }
 
-    pub(super) fn finish(&self, context: &Context, link: &Link, end: End) {
+    /// Tells of the session, once.
+    pub(super) fn finish(&mut self, context: &Context, link: &Link, end: End) {
+        if std::mem::replace(&mut self.told, true) {
+            return;
+        }
         let counters = &context.counters;
         Counters::count(&counters.sessions);
-        let relief = self.verdict == "deny" && self.outcome.is_empty();
-        if relief {
+        let relief = self.verdict == "deny" && !self.asked_server;
+        // Refusals and disconnections were counted when they happened.
+        if relief && self.posed {
             Counters::count(&counters.relieved);
         }
         tracing::info!(

@@ -12,6 +12,7 @@ use tokio::time::Sleep;
 use super::Session;
 use super::context::Context;
 use super::link::{LARGE, Link, LinkEnd};
+use super::pose::ROWS_AT_ONCE;
 use super::record::End;
 use crate::maildrop::Session as ServerSession;
 use crate::pool::Connection;
@@ -54,6 +55,10 @@ impl Session {
             pump.take_replies(&early);
         }
         let end = poll_fn(|task| pump.poll(task)).await;
+        if pump.relay.is_quit_unanswered() {
+            // Nobody knows whether the deletions were carried out.
+            pump.context.registry.commit(pump.session, None, true);
+        }
         drop(pump);
         match end {
             Ok(End::Quit) => {
@@ -287,7 +292,14 @@ impl Pump<'_> {
             return Ok(false);
         }
         let mut moved = false;
+        let mut looked_at = 0;
         loop {
+            if looked_at >= ROWS_AT_ONCE {
+                // Others have their turn; this goes on after it.
+                task.waker().wake_by_ref();
+                return Ok(false);
+            }
+            looked_at += self.relay.rows();
             if self.to_client.octets.len() >= LARGE {
                 // A client that asks and does not read fills no memory.
                 return Ok(moved);

@@ -8,54 +8,51 @@ use super::pose::Means;
 use super::relay::Relaying;
 use crate::maildrop::Session as ServerSession;
 use crate::pool::{Connection, LoginEnd};
+use crate::pop3::posed::Maildrop;
 use crate::pop3::relay::{Relay, UniqueIds};
 use crate::pop3::reply::status;
 
-pub(super) enum Upgraded {
-    /// The session goes on there.
-    Done(Box<Relaying>),
-    /// It stays posed.
-    Failed(Box<Means>),
-}
-
 impl Session {
-    /// Logs in with the login's own secret and goes on as a relay. The command that asked for
-    /// it stands as the inbox's line.
-    pub(super) async fn upgrade(&mut self, means: Box<Means>) -> Result<Upgraded, LinkEnd> {
+    /// Logs in with the login's own secret, to go on as a relay that shows the same maildrop.
+    /// None where it fails. The command that asked for it stands as the inbox's line.
+    pub(super) async fn upgrade(
+        &mut self,
+        means: Box<Means>,
+        maildrop: &Maildrop,
+    ) -> Result<Option<Box<Relaying>>, LinkEnd> {
         let line = self.link.inbox.line().to_vec();
-        match self.go_to_server(&means).await? {
-            Some((connection, unique_ids, session)) => {
-                Counters::count(&self.context.counters.upgrades);
-                self.record.upgraded = true;
-                self.record.outcome = "authenticated";
-                self.record.node = Some(connection.node().clone());
-                let relay = Relay::translated(means.maildrop.clone(), unique_ids.rows());
-                // The secret has done its work.
-                drop(means);
-                Ok(Upgraded::Done(Box::new(Relaying { connection, relay, session, first: Some(line) })))
-            }
-            None => {
-                Counters::count(&self.context.counters.failed_upgrades);
-                // Whatever is wrong, the user's next login passes and finds out.
-                self.context.registry.forget_snapshot(means.candidate.key);
-                Ok(Upgraded::Failed(means))
-            }
-        }
+        let Some((connection, unique_ids, session)) = self.go_to_server(&means, maildrop).await? else {
+            Counters::count(&self.context.counters.failed_upgrades);
+            // Whatever is wrong, the user's next login passes and finds out.
+            self.context.registry.forget_snapshot(means.candidate.key);
+            return Ok(None);
+        };
+        Counters::count(&self.context.counters.upgrades);
+        self.record.upgraded = true;
+        self.record.outcome = "authenticated";
+        self.record.node = Some(connection.node().clone());
+        let relay = Relay::translated(maildrop.clone(), unique_ids.rows());
+        Ok(Some(Box::new(Relaying { connection, relay, session, first: Some(line) })))
     }
 
     async fn go_to_server(
         &mut self,
         means: &Means,
+        maildrop: &Maildrop,
     ) -> Result<Option<(Connection, UniqueIds, ServerSession)>, LinkEnd> {
         let candidate = &means.candidate;
-        let route = self.context.registry.route(candidate.key);
-        let Some(end) = self.at_server(&candidate.credentials, route.as_deref()).await else {
+        let Some(end) = self.at_server(&candidate.credentials, means.route.as_deref()).await else {
             return Err(LinkEnd::Closed);
         };
         match end {
             LoginEnd::Accepted { mut connection, .. } => {
                 Counters::count(&self.context.counters.authenticated);
-                let session = self.context.registry.begin(candidate.key, candidate.tag, route);
+                let session = self.context.registry.begin_upgraded(
+                    candidate.key,
+                    candidate.tag,
+                    maildrop.snapshot(),
+                    self.context.clock.now_ms(),
+                );
                 let within = self.context.settings.login_timeout;
                 match tokio::time::timeout(within, unique_ids(&mut connection)).await {
                     Ok(Ok(unique_ids)) => Ok(Some((connection, unique_ids, session))),

@@ -222,9 +222,10 @@ impl Memory {
                 } else {
                     entry.octets = [key, value].concat().into_boxed_slice();
                 }
-                entry.expires = expires;
-                let known = entry.queued;
+                // One that now expires sooner than the queue knows stands there twice.
+                let known = entry.queued && entry.expires <= expires;
                 entry.queued |= expires != NEVER;
+                entry.expires = expires;
                 known
             }
             Slot::Vacant(vacant) => {
@@ -233,8 +234,6 @@ impl Memory {
                 false
             }
         };
-        // An entry that now expires sooner than the queue knows is kept a little longer than
-        // it counts, no more.
         if !queued && expires != NEVER {
             shard.queue.push(Reverse((expires, hash)));
             if shard.queue.len() > 2 * shard.entries.len() + QUEUE_SLACK {
@@ -399,6 +398,21 @@ mod tests {
         let queued: usize = memory.shards.iter().map(|shard| shard.lock().queue.len()).sum();
         assert_eq!(queued, 1);
         assert_eq!(memory.get("a").unwrap(), b"1");
+    }
+
+    #[test]
+    fn an_entry_that_comes_to_expire_sooner_goes_sooner() {
+        let (memory, clock) = memory(1 << 20);
+        for index in 0..500 {
+            memory.set(&index.to_string(), b"1", Some(Duration::from_secs(1_000_000))).unwrap();
+            memory.set(&index.to_string(), b"1", SECOND).unwrap();
+        }
+        clock.advance(Duration::from_secs(2));
+        for index in 1000..2000 {
+            memory.set(&index.to_string(), b"1", None).unwrap();
+        }
+        let left = memory.shards.iter().map(|shard| shard.lock().entries.len()).sum::<usize>();
+        assert!(left < 1010, "{left}");
     }
 
     #[test]

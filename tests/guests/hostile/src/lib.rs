@@ -91,6 +91,21 @@ fn misbehave(call: &str) -> Result<Option<Verdict>, String> {
             }
             return Ok(None);
         }
+        Some("reroute-once-then-deny") => match store::increment("logins", 1, None) {
+            Ok(1) => Verdict::Pass(Pass {
+                pool: None,
+                user: Some("alice@home".to_owned()),
+                note: None,
+                delay_ms: 0,
+            }),
+            _ => Verdict::Deny(Deny {
+                manner: Manner::Unchanged,
+                code: None,
+                retry_after: None,
+                reason: "later".to_owned(),
+                delay_ms: 0,
+            }),
+        },
         Some("flood-log") => {
             for _ in 0..100_000 {
                 log::line(log::Level::Error, "forged\r\nline \u{1b}[2J");
