@@ -229,3 +229,34 @@ fn a_client_that_asks_much_and_reads_nothing_fills_no_memory() {
     let grown = resident_octets().saturating_sub(before);
     assert!(grown < 20 << 20, "grown by {grown} octets");
 }
+
+#[test]
+fn when_no_node_can_be_reached_a_known_user_sees_his_maildrop_unchanged_where_that_is_set() {
+    for (setting, begins) in [("pose", "+OK"), ("error", "-ERR [SYS/TEMP]")] {
+        let mail = mail_server(2);
+        let server = format!("on-unreachable = \"{setting}\"");
+        let reprieve =
+            Setup { server: &server, policy: "settings = { interval = \"0s\" }", ..Setup::default() }
+                .before(&[mail.address()]);
+        let account = reprieve.account("alice");
+        let mut real = Dialogue::log_in(&account);
+        let seen = real.lines("UIDL");
+        real.quit();
+        drop(mail);
+        let mut session = Dialogue::open(account.server);
+        session.ok("USER alice");
+        session.send("PASS open sesame");
+        let reply = session.line();
+        assert!(reply.starts_with(begins), "{reply}");
+        if setting == "pose" {
+            assert_eq!(session.lines("UIDL"), seen);
+            assert!(session.err("RETR 1").starts_with("-ERR [SYS/TEMP]"));
+        }
+        session.quit();
+        // A wrong password is not let in by an outage.
+        let mut wrong = Dialogue::open(account.server);
+        wrong.ok("USER alice");
+        assert!(wrong.err("PASS wrong").starts_with("-ERR [SYS/TEMP]"));
+        wrong.quit();
+    }
+}

@@ -268,6 +268,7 @@ fn settings(server: &VirtualServerConfig) -> Settings {
         time_zone: server.time_zone.clone(),
         verify: server.verify,
         on_failure: server.policy.on_failure,
+        on_unreachable: server.on_unreachable,
         login_timeout: server.login_timeout,
         idle_timeout: server.idle_timeout,
         max_bad_commands: server.max_bad_commands,

@@ -17,6 +17,15 @@ pub enum Verify {
     Off,
 }
 
+/// What a user of good standing is shown when no node can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnUnreachable {
+    /// `-ERR [SYS/TEMP]`.
+    Error,
+    /// The maildrop unchanged, where there is a snapshot of it.
+    Pose,
+}
+
 /// Everything that `reprieve run` needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -51,6 +60,8 @@ pub struct VirtualServerConfig {
     pub time_zone: TimeZone,
     /// Whether posing needs a proven user.
     pub verify: Verify,
+    /// What a known user is shown when no node can be reached.
+    pub on_unreachable: OnUnreachable,
     /// Delay between logins that CAPA announces.
     pub login_delay: Option<Duration>,
     /// How long a client may take to log in.
@@ -137,6 +148,7 @@ impl VirtualServerConfig {
             banner: "POP3 server ready".to_owned(),
             time_zone: TimeZone::system(),
             verify: Verify::On,
+            on_unreachable: OnUnreachable::Error,
             login_delay: None,
             login_timeout: Duration::from_secs(180),
             idle_timeout: Duration::from_secs(600),
@@ -307,6 +319,10 @@ fn virtual_server(value: &Value<'_, '_>, pools: &[PoolConfig]) -> Result<Virtual
     }
     if let Some(value) = section.get("verify") {
         server.verify = value.choice(&[("on", Verify::On), ("off", Verify::Off)])?;
+    }
+    if let Some(value) = section.get("on-unreachable") {
+        server.on_unreachable =
+            value.choice(&[("error", OnUnreachable::Error), ("pose", OnUnreachable::Pose)])?;
     }
     if let Some(value) = section.get("login-delay") {
         server.login_delay = Some(value.duration()?);

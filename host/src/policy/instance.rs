@@ -2,11 +2,13 @@
 //! instance is of no more use: whoever holds it throws it away.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
+use tokio::time::Sleep;
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Store, Trap, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -87,6 +89,8 @@ impl ResourceLimiter for Ceiling {
 #[derive(Debug, Default)]
 struct Meter {
     running: AtomicBool,
+    /// Whether the call was interrupted only to let others run.
+    yielded: AtomicBool,
     spent_ns: AtomicU64,
     resumed_ns: AtomicU64,
 }
@@ -94,6 +98,7 @@ struct Meter {
 impl Meter {
     fn begin(&self) {
         self.running.store(false, Ordering::Relaxed);
+        self.yielded.store(false, Ordering::Relaxed);
         self.spent_ns.store(0, Ordering::Relaxed);
     }
 
@@ -158,6 +163,7 @@ impl Instance {
             if state.meter.tick() > state.budget {
                 return Err(wasmtime::Error::new(BudgetSpent));
             }
+            state.meter.yielded.store(true, Ordering::Relaxed);
             Ok(UpdateDeadline::Yield(1))
         });
         store.set_epoch_deadline(1);
@@ -212,23 +218,39 @@ impl Instance {
     }
 }
 
-/// Runs a call within its limits of time.
+/// Runs a call within its limits of time. What it waits counts by the clock on the wall, but
+/// not while it only lets others run.
 async fn within<T>(
     limits: &Limits,
     meter: &Meter,
     call: impl Future<Output = wasmtime::Result<T>>,
 ) -> Result<T, Failure> {
     let mut call = pin!(call);
-    let metered = poll_fn(|context| {
+    let mut waited = Duration::ZERO;
+    let mut waiting_since: Option<Instant> = None;
+    let mut timer: Option<Pin<Box<Sleep>>> = None;
+    poll_fn(|context| {
+        if let Some(since) = waiting_since.take() {
+            waited += since.elapsed();
+        }
         meter.resume();
         let polled = call.as_mut().poll(context);
         meter.pause();
-        polled
-    });
-    match tokio::time::timeout(limits.time + limits.wait, metered).await {
-        Ok(result) => result.map_err(|error| classify(&error, limits)),
-        Err(_) => Err(Failure::Wait(limits.wait.as_millis())),
-    }
+        if let Poll::Ready(result) = polled {
+            return Poll::Ready(result.map_err(|error| classify(&error, limits)));
+        }
+        if meter.yielded.swap(false, Ordering::Relaxed) {
+            return Poll::Pending;
+        }
+        let over = Poll::Ready(Err(Failure::Wait(limits.wait.as_millis())));
+        let Some(left) = limits.wait.checked_sub(waited).filter(|left| !left.is_zero()) else { return over };
+        let now = Instant::now();
+        waiting_since = Some(now);
+        let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
+        timer.as_mut().reset((now + left).into());
+        if timer.as_mut().poll(context).is_ready() { over } else { Poll::Pending }
+    })
+    .await
 }
 
 fn classify(error: &wasmtime::Error, limits: &Limits) -> Failure {

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::config::Verify;
+use crate::config::{OnUnreachable, Verify};
 use crate::maildrop::{Registry, Tagger};
 use crate::policy::{Judge, OnFailure};
 use crate::pool::Pool;
@@ -30,6 +30,8 @@ pub struct Settings {
     pub verify: Verify,
     /// What happens when the policy fails.
     pub on_failure: OnFailure,
+    /// What a known user is shown when no node can be reached.
+    pub on_unreachable: OnUnreachable,
     /// How long a client may take to log in.
     pub login_timeout: Duration,
     /// How long a client that is logged in may be silent.

@@ -1,5 +1,6 @@
 //! A complete login: ask the policy, carry out what it says.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::record::End;
 use super::{Session, Stage};
 use crate::clock::{Clock as _, SystemClock, civil};
 use crate::config::Verify;
-use crate::maildrop::{Standing, Tag, UserKey};
+use crate::maildrop::{Route, Standing, Tag, UserKey};
 use crate::policy::{self, Deny, Failure, Manner, OnFailure, Pass, ResponseCode, Verdict};
 use crate::pop3::credential::{Credentials, Mechanism};
 use crate::pop3::posed::Maildrop;
@@ -24,25 +25,23 @@ pub(super) enum Answer {
     TryAgain,
 }
 
-/// Who logs in, with all that is known of him.
+/// Who logs in.
 pub(super) struct Candidate {
     pub(super) credentials: Credentials,
     pub(super) key: UserKey,
     pub(super) tag: Tag,
-    /// What the policy was shown.
-    pub(super) login: policy::Login,
 }
 
 impl Session {
     pub(super) async fn log_in(&mut self, credentials: Credentials) -> Result<Answer, LinkEnd> {
-        let candidate = self.candidate(credentials);
-        self.record.begin_login(candidate.login.claim.user.clone(), candidate.credentials.mechanism.name());
-        match self.context.judge.decide(&candidate.login).await {
+        let (candidate, login) = self.candidate(credentials);
+        self.record.begin_login(login.claim.user.clone(), candidate.credentials.mechanism.name());
+        match self.context.judge.decide(&login).await {
             Ok(Verdict::Pass(verdict)) => {
                 Counters::count(&self.context.counters.passed);
                 self.record.verdict = "pass";
                 self.delay(verdict.delay_ms).await;
-                self.pass(candidate, verdict).await
+                self.pass(candidate, login, verdict).await
             }
             Ok(Verdict::Deny(verdict)) => {
                 Counters::count(&self.context.counters.denied);
@@ -50,7 +49,7 @@ impl Session {
                 self.record.manner = Some(verdict.manner);
                 self.record.reason.clone_from(&verdict.reason);
                 self.delay(verdict.delay_ms).await;
-                self.deny(candidate, verdict).await
+                self.deny(candidate, login, verdict).await
             }
             Err(failure) => {
                 self.policy_failed(&failure);
@@ -58,7 +57,7 @@ impl Session {
                     OnFailure::Pass => {
                         self.record.verdict = "pass";
                         let as_before = self.pass_as_before(&candidate);
-                        self.pass(candidate, as_before).await
+                        self.pass(candidate, login, as_before).await
                     }
                     OnFailure::Deny => {
                         self.record.verdict = "deny";
@@ -87,7 +86,7 @@ impl Session {
         }
     }
 
-    fn candidate(&self, credentials: Credentials) -> Candidate {
+    fn candidate(&self, credentials: Credentials) -> (Candidate, policy::Login) {
         let context = &self.context;
         let key = context.tagger.user(&context.settings.name, &context.settings.pool, &credentials.user);
         let tag = context.tagger.tag(key, &credentials);
@@ -131,7 +130,7 @@ impl Session {
                 login_latency_ms: pool.login_latency_ms,
             },
         };
-        Candidate { credentials, key, tag, login }
+        (Candidate { credentials, key, tag }, login)
     }
 
     pub(super) fn moment(&self) -> policy::Moment {
@@ -159,7 +158,12 @@ impl Session {
         }
     }
 
-    async fn deny(&mut self, candidate: Candidate, verdict: Deny) -> Result<Answer, LinkEnd> {
+    async fn deny(
+        &mut self,
+        candidate: Candidate,
+        login: policy::Login,
+        verdict: Deny,
+    ) -> Result<Answer, LinkEnd> {
         match verdict.manner {
             Manner::Refuse => {
                 let refusal = match verdict.code {
@@ -181,18 +185,18 @@ impl Session {
             Manner::Unchanged | Manner::Empty | Manner::Busy => {}
         }
         // Only the mail server can tell right from wrong for a secret that it has not judged.
-        let proven = candidate.login.claim.standing == policy::Standing::Known
-            || self.context.settings.verify == Verify::Off;
+        let proven =
+            login.claim.standing == policy::Standing::Known || self.context.settings.verify == Verify::Off;
         if !proven {
             Counters::count(&self.context.counters.unverified);
             "unverified".clone_into(&mut self.record.reason);
             let as_before = self.pass_as_before(&candidate);
-            return self.pass(candidate, as_before).await;
+            return self.pass(candidate, login, as_before).await;
         }
         let mut route = None;
         let pose = match verdict.manner {
             Manner::Busy => Pose::Busy,
-            Manner::Empty => Pose::Maildrop(Maildrop::new(std::sync::Arc::default())),
+            Manner::Empty => Pose::Maildrop(Maildrop::new(Arc::default())),
             _ => match self.context.registry.snapshot(candidate.key) {
                 Some((snapshot, there)) => {
                     route = there;
@@ -202,14 +206,19 @@ impl Session {
                     Counters::count(&self.context.counters.no_snapshot);
                     "no-snapshot".clone_into(&mut self.record.reason);
                     let as_before = self.pass_as_before(&candidate);
-                    return self.pass(candidate, as_before).await;
+                    return self.pass(candidate, login, as_before).await;
                 }
             },
         };
+        Ok(self.let_in(pose, candidate, route))
+    }
+
+    /// Accepts the login in the mail server's place.
+    pub(super) fn let_in(&mut self, pose: Pose, candidate: Candidate, route: Option<Arc<Route>>) -> Answer {
         Counters::count(&self.context.counters.posed);
         self.record.posed = true;
         self.link.out.extend_from_slice(reply::LOGGED_IN_OK);
-        Ok(Answer::Go(Stage::Pose(Box::new(Posing { pose, candidate, route }))))
+        Answer::Go(Stage::Pose(Box::new(Posing { pose, candidate, route })))
     }
 
     /// What is done with a login that passes although no policy has said so: it goes where the

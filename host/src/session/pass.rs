@@ -6,13 +6,16 @@ use std::time::Instant;
 use super::context::Counters;
 use super::link::LinkEnd;
 use super::login::{Answer, Candidate};
+use super::pose::Pose;
 use super::record::End;
 use super::relay::Relaying;
 use super::{Session, Stage};
+use crate::config::OnUnreachable;
 use crate::maildrop::Route;
-use crate::policy::{Ending, Outcome, Pass};
+use crate::policy::{Ending, Login, Outcome, Pass, Standing};
 use crate::pool::{LoginEnd, Pool};
 use crate::pop3::credential::Credentials;
+use crate::pop3::posed::Maildrop;
 use crate::pop3::relay::Relay;
 use crate::pop3::reply;
 
@@ -20,13 +23,18 @@ use crate::pop3::reply;
 const AHEAD: u64 = 4096;
 
 impl Session {
-    pub(super) async fn pass(&mut self, candidate: Candidate, verdict: Pass) -> Result<Answer, LinkEnd> {
+    pub(super) async fn pass(
+        &mut self,
+        candidate: Candidate,
+        login: Login,
+        verdict: Pass,
+    ) -> Result<Answer, LinkEnd> {
         let began = Instant::now();
         let route = (verdict.pool.is_some() || verdict.user.is_some())
             .then(|| Arc::new(Route { pool: verdict.pool, user: verdict.user }));
         let Some(end) = self.at_server(&candidate.credentials, route.as_deref()).await else {
             self.record.outcome = "abandoned";
-            self.observe(candidate, None, Ending::Abandoned, began, verdict.note).await;
+            self.observe(login, None, Ending::Abandoned, began, verdict.note).await;
             return Err(LinkEnd::Closed);
         };
         let counters = self.context.counters.clone();
@@ -42,7 +50,7 @@ impl Session {
                     self.context.clock.now_ms(),
                 );
                 let node = Some(connection.node().clone());
-                self.observe(candidate, node, Ending::Authenticated, began, verdict.note).await;
+                self.observe(login, node, Ending::Authenticated, began, verdict.note).await;
                 self.link.out.extend_from_slice(&reply);
                 let relay = Relay::direct();
                 let relaying = Relaying { connection, relay, session, first: None };
@@ -56,7 +64,7 @@ impl Session {
                     self.context.registry.reject(candidate.key, &candidate.tag);
                 }
                 let node = Some(rejection.node.clone());
-                self.observe(candidate, node, Ending::Rejected, began, verdict.note).await;
+                self.observe(login, node, Ending::Rejected, began, verdict.note).await;
                 self.link.out.extend_from_slice(&rejection.reply);
                 Ok(Answer::TryAgain)
             }
@@ -64,7 +72,14 @@ impl Session {
                 Counters::count(&counters.unreachable);
                 self.record.outcome = "unreachable";
                 self.record.node.clone_from(&node);
-                self.observe(candidate, node, Ending::Unreachable, began, verdict.note).await;
+                let known = login.claim.standing == Standing::Known;
+                self.observe(login, node, Ending::Unreachable, began, verdict.note).await;
+                if known
+                    && self.context.settings.on_unreachable == OnUnreachable::Pose
+                    && let Some((snapshot, route)) = self.context.registry.snapshot(candidate.key)
+                {
+                    return Ok(self.let_in(Pose::Maildrop(Maildrop::new(snapshot)), candidate, route));
+                }
                 self.link.out.extend_from_slice(reply::UNREACHABLE);
                 self.link.flush(self.context.settings.login_timeout).await?;
                 // A login that nobody judged is no failed one, but it may not go on for ever.
@@ -109,7 +124,7 @@ impl Session {
     /// Tells the policy, before the client is told.
     async fn observe(
         &mut self,
-        candidate: Candidate,
+        login: Login,
         node: Option<Arc<str>>,
         ending: Ending,
         began: Instant,
@@ -117,9 +132,9 @@ impl Session {
     ) {
         let outcome = Outcome {
             time: self.moment(),
-            session: candidate.login.session,
-            client: candidate.login.client,
-            claim: candidate.login.claim,
+            session: login.session,
+            client: login.client,
+            claim: login.claim,
             node: node.map(|node| node.to_string()),
             latency_ms: u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX),
             ending,
