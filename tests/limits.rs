@@ -4,6 +4,7 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use support::DEADLINE;
 use support::dialogue::Dialogue;
@@ -259,4 +260,26 @@ fn when_no_node_can_be_reached_a_known_user_sees_his_maildrop_unchanged_where_th
         assert!(wrong.err("PASS wrong").starts_with("-ERR [SYS/TEMP]"));
         wrong.quit();
     }
+}
+
+#[test]
+fn a_client_that_falls_silent_after_the_login_is_told_and_let_go() {
+    let mail = mail_server(2);
+    let setup = Setup { idle_timeout: Some(Duration::from_millis(200)), ..Setup::default() };
+    let reprieve = setup.before(&[mail.address()]);
+    let account = reprieve.account("alice");
+    // Relayed: the mail server is let go too, and nothing that it may have seen is remembered.
+    let mut relayed = Dialogue::log_in(&account);
+    relayed.ok("STAT");
+    assert_eq!(relayed.line(), "-ERR disconnected for inactivity");
+    relayed.closed();
+    support::until("the mail server is let go", || mail.stats().open == 0);
+    Dialogue::log_in(&account).quit();
+    assert_eq!(reprieve.server.counters().no_snapshot, 1);
+    // Posed.
+    let mut posed = Dialogue::log_in(&account);
+    posed.ok("STAT");
+    assert_eq!(posed.line(), "-ERR disconnected for inactivity");
+    posed.closed();
+    assert_eq!(mail.stats().logins, 2);
 }

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reprieve::clock::ManualClock;
 use reprieve::config::Config;
@@ -23,6 +24,8 @@ pub struct Setup<'a> {
     pub policy: &'a str,
     /// Keys at the top, as TOML lines.
     pub top: &'a str,
+    /// An idle time-out, which a configuration cannot set as short as a test wants it.
+    pub idle_timeout: Option<Duration>,
 }
 
 /// A running Reprieve; dropping it ends it.
@@ -66,7 +69,10 @@ banner = "ready"
             policy = self.policy
         );
         let clock = ManualClock::new(NOON);
-        let config = Config::parse(&text, "test.toml")?;
+        let mut config = Config::parse(&text, "test.toml")?;
+        if let Some(timeout) = self.idle_timeout {
+            config.virtual_servers[0].idle_timeout = timeout;
+        }
         let server = Server::start(config, Options { clock: Some(clock.clone()) })?;
         Ok(Reprieve { server, clock })
     }

@@ -1,6 +1,8 @@
 //! Commands of a client, parsed strictly: what is ambiguous is refused and never forwarded,
 //! so that a mail server cannot read a line otherwise than Reprieve did.
 
+use super::reply::push_number;
+
 /// The number of a message in a maildrop: from 1 (RFC 1939, section 5).
 pub type Number = u32;
 
@@ -95,6 +97,28 @@ impl<'a> Command<'a> {
             }
             _ => Self::Unknown,
         }
+    }
+
+    /// Writes a command of those that are sent to mail servers after the login; any other is
+    /// written as NOOP.
+    pub(super) fn write(self, out: &mut Vec<u8>) {
+        let (verb, first, second): (&[u8], Option<u32>, Option<u32>) = match self {
+            Self::Stat => (b"STAT", None, None),
+            Self::List(number) => (b"LIST", number, None),
+            Self::Uidl(number) => (b"UIDL", number, None),
+            Self::Retr(number) => (b"RETR", Some(number), None),
+            Self::Top(number, lines) => (b"TOP", Some(number), Some(lines)),
+            Self::Dele(number) => (b"DELE", Some(number), None),
+            Self::Rset => (b"RSET", None, None),
+            Self::Quit => (b"QUIT", None, None),
+            _ => (b"NOOP", None, None),
+        };
+        out.extend_from_slice(verb);
+        for number in [first, second].into_iter().flatten() {
+            out.push(b' ');
+            push_number(out, u64::from(number));
+        }
+        out.extend_from_slice(b"\r\n");
     }
 }
 

@@ -7,7 +7,7 @@ use super::snapshot::{Row, Snapshot, is_unique_id};
 
 /// More messages than this are not remembered: a listing of them takes longer to show than a
 /// login takes, and a hostile mail server must not fill the memory.
-pub(super) const MOST_MESSAGES: usize = 200_000;
+const MOST_MESSAGES: usize = 200_000;
 
 /// A listing that the host lacks for a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +161,33 @@ impl Listing {
         all_of(self.count)
             || all_of(self.sizes.as_ref().map(|column| column.rows.len() + column.left_out))
             || all_of(self.unique_ids.as_ref().map(|column| column.rows.len() + column.left_out))
+    }
+}
+
+/// The rows of a whole UIDL reply, for [`super::relay::Relay::translated`].
+#[derive(Debug, Default)]
+pub struct UniqueIds {
+    rows: Vec<(Number, Box<[u8]>)>,
+}
+
+impl UniqueIds {
+    /// Takes a row; false where it is none, or one too many.
+    #[must_use]
+    pub fn row(&mut self, row: &[u8]) -> bool {
+        let mut words = row.split(|&octet| octet == b' ').filter(|word| !word.is_empty());
+        match (words.next().and_then(number), words.next()) {
+            (Some(number), Some(id)) if is_unique_id(id) && self.rows.len() < MOST_MESSAGES => {
+                self.rows.push((number, id.into()));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The rows.
+    #[must_use]
+    pub fn rows(&self) -> &[(Number, Box<[u8]>)] {
+        &self.rows
     }
 }
 

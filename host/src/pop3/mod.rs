@@ -8,6 +8,7 @@ pub mod command;
 pub mod credential;
 pub mod line;
 pub mod listing;
+mod message_end;
 pub mod posed;
 pub mod relay;
 pub mod reply;

@@ -9,10 +9,11 @@ use std::collections::VecDeque;
 
 use super::capability::Capabilities;
 use super::command::{Command, Number};
-use super::listing::{Listing, MOST_MESSAGES, Missing};
+use super::listing::{Listing, Missing};
+use super::message_end;
 use super::posed::{self, Maildrop};
 use super::reply::{self, push_number};
-use super::snapshot::{Snapshot, is_unique_id};
+use super::snapshot::Snapshot;
 
 /// The longest status line or row of a listing that is looked at, in octets. RFC 2449 allows
 /// 512.
@@ -129,8 +130,6 @@ pub struct Relay {
     overlong: bool,
     quitting: bool,
 }
-
-const END_OF_MESSAGE: &[u8; 5] = b"\r\n.\r\n";
 
 impl Relay {
     /// A session that shows the mail server's own maildrop.
@@ -286,9 +285,9 @@ impl Relay {
         match self.phase {
             Phase::Status => self.status(asked, octets, to_server),
             Phase::Message(matched) => {
-                let (used, matched) = find_end(octets, matched);
+                let (used, matched) = message_end::find(octets, matched);
                 self.phase = Phase::Message(matched);
-                if matched == END_OF_MESSAGE.len() {
+                if matched == message_end::END.len() {
                     self.end();
                 }
                 Ok(Fed { used, forward, instead: None, event: None })
@@ -479,7 +478,7 @@ impl Relay {
     }
 
     fn ask(&mut self, asked: Asked, command: Command<'_>, to_server: &mut Vec<u8>) {
-        write(command, to_server);
+        command.write(to_server);
         self.pending.push_back(asked);
     }
 
@@ -505,376 +504,5 @@ impl Relay {
     }
 }
 
-/// Writes a command that is sent to mail servers.
-fn write(command: Command<'_>, out: &mut Vec<u8>) {
-    let (verb, first, second): (&[u8], Option<u32>, Option<u32>) = match command {
-        Command::Stat => (b"STAT", None, None),
-        Command::List(number) => (b"LIST", number, None),
-        Command::Uidl(number) => (b"UIDL", number, None),
-        Command::Retr(number) => (b"RETR", Some(number), None),
-        Command::Top(number, lines) => (b"TOP", Some(number), Some(lines)),
-        Command::Dele(number) => (b"DELE", Some(number), None),
-        Command::Rset => (b"RSET", None, None),
-        Command::Quit => (b"QUIT", None, None),
-        _ => (b"NOOP", None, None),
-    };
-    out.extend_from_slice(verb);
-    for number in [first, second].into_iter().flatten() {
-        out.push(b' ');
-        push_number(out, u64::from(number));
-    }
-    out.extend_from_slice(b"\r\n");
-}
-
-/// Looks for the end of a message, of which `matched` octets came before. Returns the octets
-/// up to it, or all, and how much of the end they close with.
-///
-/// Only CR LF . CR LF ends a message: a bare LF around a dot, which mail can contain, does not.
-fn find_end(octets: &[u8], mut matched: usize) -> (usize, usize) {
-    let mut at = 0;
-    while at < octets.len() {
-        if matched == 0 {
-            match memchr::memmem::find(&octets[at..], END_OF_MESSAGE) {
-                Some(found) => return (at + found + END_OF_MESSAGE.len(), END_OF_MESSAGE.len()),
-                None => {
-                    // No end in it; it may still close with a beginning of one.
-                    let tail = octets.len().saturating_sub(END_OF_MESSAGE.len() - 1).max(at);
-                    let rest = &octets[tail..];
-                    let begun = (1..END_OF_MESSAGE.len())
-                        .rev()
-                        .find(|&length| rest.ends_with(&END_OF_MESSAGE[..length]));
-                    return (octets.len(), begun.unwrap_or(0));
-                }
-            }
-        }
-        let octet = octets[at];
-        at += 1;
-        matched = if octet == END_OF_MESSAGE[matched] {
-            matched + 1
-        } else {
-            usize::from(octet == END_OF_MESSAGE[0])
-        };
-        if matched == END_OF_MESSAGE.len() {
-            return (at, matched);
-        }
-    }
-    (at, matched)
-}
-
-/// Reads a whole UIDL reply's rows for [`Relay::translated`].
-#[derive(Debug, Default)]
-pub struct UniqueIds {
-    rows: Vec<(Number, Box<[u8]>)>,
-}
-
-impl UniqueIds {
-    /// Takes a row; false where it is none, or one too many.
-    #[must_use]
-    pub fn row(&mut self, row: &[u8]) -> bool {
-        let mut words = row.split(|&octet| octet == b' ').filter(|word| !word.is_empty());
-        match (words.next().and_then(super::command::number), words.next()) {
-            (Some(number), Some(id)) if is_unique_id(id) && self.rows.len() < MOST_MESSAGES => {
-                self.rows.push((number, id.into()));
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// The rows.
-    #[must_use]
-    pub fn rows(&self) -> &[(Number, Box<[u8]>)] {
-        &self.rows
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::pop3::snapshot::Row;
-
-    struct Talk {
-        relay: Relay,
-        to_server: Vec<u8>,
-        to_client: Vec<u8>,
-        event: Option<Event>,
-        fault: Option<Fault>,
-    }
-
-    impl Talk {
-        fn new(relay: Relay) -> Self {
-            Self { relay, to_server: Vec::new(), to_client: Vec::new(), event: None, fault: None }
-        }
-
-        fn client(&mut self, line: &str) -> (Taken, String) {
-            self.to_server.clear();
-            let taken = self.relay.command(
-                line.as_bytes(),
-                &Capabilities::new(None),
-                &mut self.to_server,
-                &mut self.to_client,
-            );
-            (taken, String::from_utf8(self.to_server.clone()).unwrap())
-        }
-
-        /// What the client gets of what the server says.
-        fn server(&mut self, octets: &[u8]) -> String {
-            self.to_server.clear();
-            let mut rest = octets;
-            while !rest.is_empty() && self.fault.is_none() {
-                match self.relay.reply(rest, &mut self.to_server) {
-                    Ok(fed) => {
-                        if let Some(event) = fed.event {
-                            assert!(self.event.is_none());
-                            self.event = Some(event);
-                        }
-                        if let Some(instead) = fed.instead {
-                            self.to_client.extend_from_slice(&instead);
-                        } else if fed.forward {
-                            self.to_client.extend_from_slice(&rest[..fed.used]);
-                        }
-                        rest = &rest[fed.used..];
-                    }
-                    Err(fault) => self.fault = Some(fault),
-                }
-            }
-            String::from_utf8(std::mem::take(&mut self.to_client)).unwrap()
-        }
-
-        fn snapshot_ids(&mut self) -> Option<Vec<String>> {
-            match self.event.take() {
-                Some(Event::Quit { snapshot, .. }) => snapshot.map(|snapshot| {
-                    snapshot
-                        .rows()
-                        .map(|(_, row)| String::from_utf8_lossy(row.unique_id).into_owned())
-                        .collect()
-                }),
-                None => panic!("the session is not over"),
-            }
-        }
-    }
-
-    #[test]
-    fn a_session_that_asked_for_everything_quits_at_once_and_leaves_a_snapshot() {
-        let mut talk = Talk::new(Relay::direct());
-        assert_eq!(talk.client("list").1, "LIST\r\n");
-        assert_eq!(talk.server(b"+OK\r\n1 10\r\n2 20\r\n.\r\n"), "+OK\r\n1 10\r\n2 20\r\n.\r\n");
-        assert_eq!(talk.client("UIDL").1, "UIDL\r\n");
-        assert_eq!(talk.server(b"+OK\r\n1 a\r\n2 b\r\n.\r\n"), "+OK\r\n1 a\r\n2 b\r\n.\r\n");
-        assert_eq!(talk.client("DELE 1").1, "DELE 1\r\n");
-        talk.server(b"+OK\r\n");
-        assert_eq!(talk.client("QUIT").1, "QUIT\r\n");
-        assert_eq!(talk.server(b"+OK bye\r\n"), "+OK bye\r\n");
-        assert_eq!(talk.snapshot_ids().unwrap(), ["b"]);
-    }
-
-    #[test]
-    fn what_the_client_did_not_ask_the_host_asks_before_quit_and_the_client_sees_none_of_it() {
-        let mut talk = Talk::new(Relay::direct());
-        talk.client("STAT");
-        assert_eq!(talk.server(b"+OK 1 10\r\n"), "+OK 1 10\r\n");
-        assert_eq!(talk.client("QUIT").1, "UIDL\r\n");
-        assert_eq!(talk.server(b"+OK\r\n1 a\r\n.\r\n"), "");
-        assert_eq!(talk.to_server, b"LIST\r\n");
-        assert_eq!(talk.server(b"+OK\r\n1 10\r\n.\r\n"), "");
-        assert_eq!(talk.to_server, b"QUIT\r\n");
-        assert_eq!(talk.server(b"+OK\r\n"), "+OK\r\n");
-        assert_eq!(talk.snapshot_ids().unwrap(), ["a"]);
-    }
-
-    #[test]
-    fn the_host_asks_before_the_first_deletion_and_not_between_it_and_quit() {
-        let mut talk = Talk::new(Relay::direct());
-        talk.client("STAT");
-        talk.server(b"+OK 2 20\r\n");
-        assert_eq!(talk.client("DELE 1"), (Taken::Wait, "UIDL\r\n".to_owned()));
-        assert_eq!(talk.server(b"+OK\r\n1 a\r\n2 b\r\n.\r\n"), "");
-        assert_eq!(talk.to_server, b"LIST\r\n");
-        assert_eq!(talk.client("DELE 1"), (Taken::Wait, String::new()));
-        assert_eq!(talk.server(b"+OK\r\n1 10\r\n2 10\r\n.\r\n"), "");
-        assert_eq!(talk.client("DELE 1"), (Taken::Done, "DELE 1\r\n".to_owned()));
-        assert_eq!(talk.server(b"+OK\r\n"), "+OK\r\n");
-        assert_eq!(talk.client("QUIT").1, "QUIT\r\n");
-        talk.server(b"+OK\r\n");
-        assert_eq!(talk.snapshot_ids().unwrap(), ["b"]);
-    }
-
-    #[test]
-    fn a_server_without_uidl_still_lets_the_session_go() {
-        let mut talk = Talk::new(Relay::direct());
-        assert_eq!(talk.client("QUIT").1, "UIDL\r\n");
-        assert_eq!(talk.server(b"-ERR what\r\n"), "");
-        assert_eq!(talk.to_server, b"QUIT\r\n");
-        assert_eq!(talk.server(b"+OK\r\n"), "+OK\r\n");
-        assert_eq!(talk.snapshot_ids(), None);
-    }
-
-    #[test]
-    fn an_empty_maildrop_is_known_from_stat_alone() {
-        let mut talk = Talk::new(Relay::direct());
-        talk.client("STAT");
-        talk.server(b"+OK 0 0\r\n");
-        assert_eq!(talk.client("QUIT").1, "QUIT\r\n");
-        talk.server(b"+OK\r\n");
-        assert_eq!(talk.snapshot_ids().unwrap(), Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_refused_quit_leaves_no_snapshot() {
-        let mut talk = Talk::new(Relay::direct());
-        talk.client("STAT");
-        talk.server(b"+OK 0 0\r\n");
-        talk.client("QUIT");
-        talk.server(b"-ERR some deleted messages not removed\r\n");
-        assert_eq!(talk.snapshot_ids(), None);
-    }
-
-    #[test]
-    fn pipelined_commands_go_on_and_local_answers_keep_their_place() {
-        let mut talk = Talk::new(Relay::direct());
-        assert_eq!(talk.client("RETR 1").0, Taken::Done);
-        assert_eq!(talk.client("RETR 2").0, Taken::Done);
-        assert_eq!(talk.client("CAPA").0, Taken::Wait);
-        talk.server(b"+OK\r\nx\r\n.\r\n+OK\r\ny\r\n.\r\n");
-        assert_eq!(talk.client("CAPA").0, Taken::Done);
-        assert!(String::from_utf8_lossy(&talk.to_client).contains("UIDL"));
-    }
-
-    #[test]
-    fn nothing_that_could_be_read_in_two_ways_reaches_the_server() {
-        let mut talk = Talk::new(Relay::direct());
-        for line in ["XTND XMIT", "NOOP\rDELE 1", "RETR x", "PASS x", "AUTH PLAIN", "LIST 1 2", "STLS"] {
-            assert_eq!(talk.client(line), (Taken::Bad, String::new()), "{line}");
-        }
-    }
-
-    #[test]
-    fn a_message_ends_only_where_pop3_says() {
-        let body: &[u8] = b"+OK\r\n..dot\r\n\n.\n\r\n.x\r\n.\rx\r\n\r\r\n.\r\n";
-        for cut in 0..body.len() {
-            let mut talk = Talk::new(Relay::direct());
-            talk.client("RETR 1");
-            talk.client("NOOP");
-            let mut seen = talk.server(&body[..cut]);
-            assert!(talk.relay.pending.len() == 2, "cut at {cut}");
-            seen += &talk.server(&body[cut..]);
-            assert_eq!(seen.as_bytes(), body);
-            assert_eq!(talk.relay.pending.len(), 1, "cut at {cut}");
-            assert_eq!(talk.server(b"+OK\r\n"), "+OK\r\n");
-        }
-    }
-
-    #[test]
-    fn an_empty_message_body_ends_right_after_the_status() {
-        let mut talk = Talk::new(Relay::direct());
-        talk.client("TOP 1 0");
-        talk.server(b"+OK\r\n.\r\n");
-        assert!(!talk.relay.is_waiting());
-    }
-
-    #[test]
-    fn a_server_that_speaks_no_pop3_is_at_fault() {
-        let mut talk = Talk::new(Relay::direct());
-        talk.client("STAT");
-        talk.server(b"HTTP/1.1 400\r\n");
-        assert_eq!(talk.fault, Some(Fault::NoStatus));
-        let mut talk = Talk::new(Relay::direct());
-        talk.client("STAT");
-        talk.server(&[b'x'; 5000]);
-        assert_eq!(talk.fault, Some(Fault::TooLong));
-    }
-
-    fn moved() -> Relay {
-        let rows = [
-            Row { size: 1, unique_id: b"a" },
-            Row { size: 2, unique_id: b"b" },
-            Row { size: 3, unique_id: b"c" },
-        ];
-        let maildrop = Maildrop::new(Arc::new(Snapshot::pack(rows).unwrap()));
-        // Another client has deleted `a`, and `d` is new.
-        let now = [(1, b"b"[..].into()), (2, b"c"[..].into()), (3, b"d"[..].into())];
-        Relay::translated(maildrop, &now)
-    }
-
-    #[test]
-    fn numbers_that_the_client_was_shown_stay_valid_after_an_upgrade() {
-        let mut talk = Talk::new(moved());
-        assert_eq!(talk.client("RETR 3").1, "RETR 2\r\n");
-        talk.server(b"+OK\r\nc\r\n.\r\n");
-        assert_eq!(talk.client("TOP 2 7").1, "TOP 1 7\r\n");
-        talk.server(b"+OK\r\n.\r\n");
-        assert_eq!(talk.client("RETR 1"), (Taken::Done, String::new()));
-        assert_eq!(talk.server(b""), "-ERR no such message\r\n");
-        assert_eq!(talk.client("RETR 4").1, "");
-        assert_eq!(talk.server(b""), "-ERR no such message\r\n");
-    }
-
-    #[test]
-    fn a_translated_dele_is_acknowledged_only_by_the_server_and_in_the_clients_numbers() {
-        let mut talk = Talk::new(moved());
-        assert_eq!(talk.client("DELE 2").1, "DELE 1\r\n");
-        assert_eq!(talk.client("STAT").0, Taken::Wait);
-        assert_eq!(talk.server(b"+OK message 1 dele"), "");
-        assert_eq!(talk.server(b"ted\r\n"), "+OK message 2 deleted\r\n");
-        talk.client("STAT");
-        assert_eq!(talk.server(b""), "+OK 2 4\r\n");
-        assert_eq!(talk.client("DELE 3").1, "DELE 2\r\n");
-        assert_eq!(talk.server(b"-ERR locked\r\n"), "-ERR locked\r\n");
-        assert_eq!(talk.client("QUIT").1, "QUIT\r\n");
-        assert_eq!(talk.server(b"+OK\r\n"), "+OK\r\n");
-        // `a` is gone, `b` was deleted, `d` was never shown.
-        assert_eq!(talk.snapshot_ids().unwrap(), ["c"]);
-    }
-
-    #[test]
-    fn a_reset_after_an_upgrade_brings_the_marked_messages_back() {
-        let mut talk = Talk::new(moved());
-        talk.client("DELE 2");
-        talk.server(b"+OK\r\n");
-        assert_eq!(talk.client("RSET").1, "RSET\r\n");
-        assert_eq!(talk.client("DELE 2").0, Taken::Wait);
-        talk.server(b"+OK\r\n");
-        talk.client("UIDL");
-        assert_eq!(talk.server(b""), "+OK\r\n1 a\r\n2 b\r\n3 c\r\n.\r\n");
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn however_replies_are_cut_the_client_gets_the_same_octets(
-            cuts in proptest::collection::vec(0usize..120, 0..12),
-        ) {
-            let replies: &[u8] = b"+OK 2 30\r\n+OK\r\n1 10\r\n2 20\r\n.\r\n+OK\r\n1 a\r\n2 b\r\n.\r\n-ERR\r\n+OK\r\n..\r\n\r\n.\r\n+OK\r\n";
-            let mut cuts: Vec<usize> = cuts.into_iter().map(|c| c.min(replies.len())).collect();
-            cuts.extend([0, replies.len()]);
-            cuts.sort_unstable();
-            let mut talk = Talk::new(Relay::direct());
-            for line in ["STAT", "LIST", "UIDL", "RETR 9", "RETR 1", "NOOP"] {
-                proptest::prop_assert_eq!(talk.client(line).0, Taken::Done);
-            }
-            let mut seen = String::new();
-            for pair in cuts.windows(2) {
-                seen += &talk.server(&replies[pair[0]..pair[1]]);
-            }
-            proptest::prop_assert_eq!(seen.as_bytes(), replies);
-            talk.client("QUIT");
-            talk.server(b"+OK\r\n");
-            proptest::prop_assert_eq!(talk.snapshot_ids().unwrap(), ["a", "b"]);
-        }
-
-        #[test]
-        fn no_server_makes_the_relay_panic(octets in proptest::collection::vec(0u8..=255, 0..400)) {
-            let mut relay = Relay::direct();
-            let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
-            for line in [&b"STAT"[..], b"LIST", b"UIDL", b"RETR 1"] {
-                relay.command(line, &Capabilities::new(None), &mut to_server, &mut to_client);
-            }
-            let mut rest = &octets[..];
-            while let (false, Ok(fed)) = (rest.is_empty(), relay.reply(rest, &mut to_server)) {
-                proptest::prop_assert!(fed.used > 0);
-                rest = &rest[fed.used..];
-            }
-        }
-    }
-}
+mod tests;

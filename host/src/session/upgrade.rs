@@ -8,8 +8,9 @@ use super::pose::Means;
 use super::relay::Relaying;
 use crate::maildrop::Session as ServerSession;
 use crate::pool::{Connection, LoginEnd};
+use crate::pop3::listing::UniqueIds;
 use crate::pop3::posed::Maildrop;
-use crate::pop3::relay::{Relay, UniqueIds};
+use crate::pop3::relay::Relay;
 use crate::pop3::reply::status;
 
 impl Session {
