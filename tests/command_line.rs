@@ -113,6 +113,26 @@ fn one_line_serves_a_dovecot_without_a_configuration_file() {
 }
 
 #[test]
+fn the_readmes_configuration_serves_once_its_addresses_are_free() {
+    let mail = mail_server(1);
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let block = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let text = block
+        .replace("127.0.0.1:1110", "127.0.0.1:0")
+        .replace("127.0.0.1:110\"", &format!("{}\"", mail.address()));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("reprieve.toml");
+    std::fs::write(&path, text).unwrap();
+    let mut reprieve = Running::start(&["run", "--config", path.to_str().unwrap(), "--log-format", "json"]);
+    let server = reprieve.address();
+    let mut session =
+        Dialogue::log_in(&Account { server, user: "alice".to_owned(), password: PASSWORD.to_owned() });
+    assert!(session.ok("STAT").starts_with("1 "));
+    session.quit();
+    assert_eq!(mail.stats().logins, 1);
+}
+
+#[test]
 fn sigterm_lets_sessions_end_and_accepts_no_new_ones() {
     let mail = mail_server(1);
     for signal in ["-TERM", "-INT"] {
