@@ -265,7 +265,7 @@ fn when_no_node_can_be_reached_a_known_user_sees_his_maildrop_unchanged_where_th
 #[test]
 fn a_client_that_falls_silent_after_the_login_is_told_and_let_go() {
     let mail = mail_server(2);
-    let setup = Setup { idle_timeout: Some(Duration::from_millis(200)), ..Setup::default() };
+    let setup = Setup { idle_timeout: Some(Duration::from_secs(1)), ..Setup::default() };
     let reprieve = setup.before(&[mail.address()]);
     let account = reprieve.account("alice");
     // Relayed: the mail server is let go too, and nothing that it may have seen is remembered.
