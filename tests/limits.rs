@@ -4,6 +4,7 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use support::DEADLINE;
@@ -282,4 +283,37 @@ fn a_client_that_falls_silent_after_the_login_is_told_and_let_go() {
     assert_eq!(posed.line(), "-ERR disconnected for inactivity");
     posed.closed();
     assert_eq!(mail.stats().logins, 2);
+}
+
+#[test]
+fn a_node_that_lists_without_end_at_an_upgrade_fails_it_and_fills_no_memory() {
+    let endless = AtomicBool::new(false);
+    let node = Scripted::start(move |server| {
+        server.let_in();
+        if endless.swap(true, Ordering::SeqCst) {
+            server.hear();
+            server.say(b"+OK\r\n");
+            // Far more than any maildrop has; it ends only so that a failing test does too.
+            let rows: String = (1..=1000).map(|row| format!("{row} {row:070}\r\n")).collect();
+            for _ in 0..2000 {
+                server.say(rows.as_bytes());
+            }
+        } else {
+            server.answer(&[
+                ("UIDL", "+OK\r\n1 a\r\n.\r\n"),
+                ("LIST", "+OK\r\n1 100\r\n.\r\n"),
+                ("QUIT", "+OK\r\n"),
+            ]);
+        }
+    });
+    let reprieve = Setup::default().before(&[node.address()]);
+    Dialogue::log_in(&reprieve.account("alice")).quit();
+    let mut posed = Dialogue::log_in(&reprieve.account("alice"));
+    let before = resident_octets();
+    assert!(posed.err("RETR 1").starts_with("-ERR [SYS/TEMP]"));
+    let grown = resident_octets().saturating_sub(before);
+    assert!(grown < 64 << 20, "grown by {grown} octets");
+    assert_eq!(posed.lines("UIDL"), ["1 a"], "it stays posed");
+    posed.quit();
+    assert_eq!(reprieve.server.counters().failed_upgrades, 1);
 }
