@@ -33,6 +33,12 @@ impl Running {
         Self { child, log }
     }
 
+    /// By one line, without a configuration file.
+    fn before(server: SocketAddr) -> Self {
+        let server = server.to_string();
+        Self::start(&["run", "--listen", "127.0.0.1:0", "--backend", &server, "--log-format", "json"])
+    }
+
     /// The next log line that contains a text.
     fn line_with(&mut self, text: &str) -> String {
         let mut all = String::new();
@@ -87,15 +93,7 @@ fn failing(arguments: &[&str]) -> (Option<i32>, String) {
 fn one_line_serves_a_dovecot_without_a_configuration_file() {
     let dovecot = Dovecot::start(&["alice"]);
     dovecot.deliver_many("alice", 2);
-    let mut reprieve = Running::start(&[
-        "run",
-        "--listen",
-        "127.0.0.1:0",
-        "--backend",
-        &dovecot.address().to_string(),
-        "--log-format",
-        "json",
-    ]);
+    let mut reprieve = Running::before(dovecot.address());
     let alice = dovecot.account_at(reprieve.address(), "alice");
     let mut session = Dialogue::log_in(&alice);
     assert_eq!(session.lines("UIDL").len(), 2);
@@ -136,15 +134,7 @@ fn the_readmes_configuration_serves_once_its_addresses_are_free() {
 fn sigterm_lets_sessions_end_and_accepts_no_new_ones() {
     let mail = mail_server(1);
     for signal in ["-TERM", "-INT"] {
-        let mut reprieve = Running::start(&[
-            "run",
-            "--listen",
-            "127.0.0.1:0",
-            "--backend",
-            &mail.address().to_string(),
-            "--log-format",
-            "json",
-        ]);
+        let mut reprieve = Running::before(mail.address());
         let address = reprieve.address();
         let account = Account { server: address, user: "alice".to_owned(), password: PASSWORD.to_owned() };
         let mut relayed = Dialogue::log_in(&account);
@@ -162,15 +152,7 @@ fn sigterm_lets_sessions_end_and_accepts_no_new_ones() {
 #[test]
 fn a_second_signal_ends_at_once() {
     let mail = mail_server(1);
-    let mut reprieve = Running::start(&[
-        "run",
-        "--listen",
-        "127.0.0.1:0",
-        "--backend",
-        &mail.address().to_string(),
-        "--log-format",
-        "json",
-    ]);
+    let mut reprieve = Running::before(mail.address());
     let server = reprieve.address();
     let _held =
         Dialogue::log_in(&Account { server, user: "alice".to_owned(), password: PASSWORD.to_owned() });

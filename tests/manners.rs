@@ -148,6 +148,21 @@ fn manners_that_let_in_are_for_the_known_secret_only() {
 }
 
 #[test]
+fn the_default_policy_refuses_and_disconnects_only_the_known_user() {
+    for manner in ["refuse", "disconnect"] {
+        let (mail, reprieve) = known_user(manner, 2);
+        let mut direct = Dialogue::open(mail.address());
+        direct.ok("USER alice");
+        let own_words = direct.err("PASS wrong");
+        let mut wrong = Dialogue::open(reprieve.address());
+        wrong.ok("USER alice");
+        assert_eq!(wrong.err("PASS wrong"), own_words, "{manner}");
+        wrong.quit();
+        assert_eq!(reprieve.server.counters().denied, 0, "{manner}");
+    }
+}
+
+#[test]
 fn without_verification_anybody_sees_the_posed_maildrop_but_no_mail() {
     let (mail, reprieve) = known_user_with("unchanged", 2, "verify = \"off\"");
     let mut wrong = Dialogue::open(reprieve.address());

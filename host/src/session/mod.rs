@@ -50,7 +50,7 @@ pub async fn serve(
     local: SocketAddr,
     admitted: Admitted,
 ) {
-    let record = Box::new(Record::new(&context, peer, local));
+    let record = Box::new(Record::new(peer, local));
     let mut session = Session { context, link: Link::new(stream), record };
     let end = session.run().await;
     session.record.finish(&session.context, &session.link, end);

@@ -68,7 +68,7 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(_context: &Context, peer: SocketAddr, local: SocketAddr) -> Self {
+    pub(super) fn new(peer: SocketAddr, local: SocketAddr) -> Self {
         Self {
             id: session_id(),
             peer,

@@ -14,7 +14,9 @@ mod bindings {
     wit_bindgen::generate!({ path: "../../wit", world: "policy" });
 }
 
-use bindings::reprieve::policy::types::{Deny, Ending, Login, Manner, Moment, Outcome, Pass, Verdict};
+use bindings::reprieve::policy::types::{
+    Deny, Ending, Login, Manner, Moment, Outcome, Pass, Standing, Verdict,
+};
 use bindings::reprieve::policy::{log, store};
 use rule::{Judgement, Stamp};
 
@@ -77,7 +79,7 @@ fn decide(settings: &Settings, login: &Login) -> Verdict {
                 None => store::add(&key, &now.to_octets(), settings.time_to_live()),
             };
             match written {
-                Ok(false) => deny(settings.manner, settings.interval_ms.div_ceil(1000)),
+                Ok(false) => deny(settings, login, settings.interval_ms.div_ceil(1000)),
                 Ok(true) => pass(),
                 Err(_) => {
                     remember(settings, &login.claim.user, now);
@@ -86,7 +88,7 @@ fn decide(settings: &Settings, login: &Login) -> Verdict {
             }
         }
         Judgement::Pass => pass(),
-        Judgement::Deny { retry_after_s } => deny(settings.manner, retry_after_s),
+        Judgement::Deny { retry_after_s } => deny(settings, login, retry_after_s),
     }
 }
 
@@ -123,9 +125,15 @@ fn pass() -> Verdict {
     Verdict::Pass(Pass { pool: None, user: None, note: None, delay_ms: 0 })
 }
 
-fn deny(manner: Manner, retry_after_s: u64) -> Verdict {
+fn deny(settings: &Settings, login: &Login, retry_after_s: u64) -> Verdict {
+    // The host carries these out whoever asks. Somebody with a wrong or a new password is to
+    // hear the mail server's own answer, not how long the user has to wait.
+    let lets_nobody_in = matches!(settings.manner, Manner::Refuse | Manner::Disconnect);
+    if lets_nobody_in && login.claim.standing != Standing::Known {
+        return pass();
+    }
     Verdict::Deny(Deny {
-        manner,
+        manner: settings.manner,
         code: None,
         retry_after: Some(u32::try_from(retry_after_s).unwrap_or(u32::MAX)),
         reason: "too-soon".to_owned(),
