@@ -21,3 +21,4 @@ mod rlimit;
 pub mod server;
 pub mod session;
 pub mod store;
+pub mod trial;

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::AtomicU32;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Verify, VirtualServerConfig};
+use crate::config::{Config, PolicyCache, Verify, VirtualServerConfig};
 use crate::maildrop::{Registry, Tagger};
 use crate::net::{self, Admission, Refused, Stream};
-use crate::policy::{self, Engine, Judge, Policy, PolicyOptions};
+use crate::policy::{self, Cache, Engine, Judge, MetricsSnapshot, Policy, PolicyOptions};
 use crate::pool::Pool;
 use crate::pop3::capability::Capabilities;
 use crate::pop3::reply;
@@ -59,16 +59,14 @@ impl Prepared {
     /// What is wrong, in one sentence with its place in the configuration.
     pub fn new(config: Config, options: Options) -> anyhow::Result<Self> {
         let clock = options.clock.unwrap_or_else(|| Arc::new(SystemClock));
-        let memory =
-            config.virtual_servers.iter().map(|server| server.policy.limits.memory).max().unwrap_or(64 << 20);
-        let engine = Engine::new(memory).context("cannot start the WebAssembly engine")?;
+        let engines = Engines::new(&config)?;
         let pools: HashMap<_, _> =
             config.pools.iter().map(|pool| (pool.name.clone(), Arc::new(Pool::new(pool.clone())))).collect();
         let total = Arc::new(AtomicU32::new(0));
         let runtime = runtime()?;
         let mut servers = Vec::new();
         for server in &config.virtual_servers {
-            let policy = runtime.block_on(load(&engine, server, &config, &clock))?;
+            let policy = runtime.block_on(load(&engines, server, &config, &clock))?;
             let pool = pools.get(&server.pool).context("a virtual server's pool is not defined")?.clone();
             servers.push(Shared {
                 settings: Arc::new(settings(server)),
@@ -99,10 +97,58 @@ impl Prepared {
     }
 }
 
+/// The engines of a process: virtual servers whose policies have equal limits of memory and
+/// stack share one, because these shape the code.
+struct Engines(HashMap<(u64, u64), Arc<Engine>>);
+
+impl Engines {
+    fn new(config: &Config) -> anyhow::Result<Self> {
+        let cache = open_cache(&config.policy_cache)?;
+        let mut instances: HashMap<(u64, u64), u32> = HashMap::new();
+        for server in &config.virtual_servers {
+            let each = config.threads.saturating_mul(server.policy.limits.instances);
+            let sum = instances.entry(Self::key(server)).or_default();
+            // Beside those that serve, one more is tried at the start.
+            *sum = sum.saturating_add(u32::try_from(each + 1).unwrap_or(u32::MAX));
+        }
+        let engines = instances.into_iter().map(|((memory, stack), instances)| {
+            let size = policy::EngineSize { memory, stack, instances };
+            let engine = Engine::new(size, cache.as_ref()).context("cannot start the WebAssembly engine")?;
+            Ok(((memory, stack), engine))
+        });
+        Ok(Self(engines.collect::<anyhow::Result<_>>()?))
+    }
+
+    fn key(server: &VirtualServerConfig) -> (u64, u64) {
+        (server.policy.limits.memory, server.policy.limits.stack)
+    }
+
+    fn of(&self, server: &VirtualServerConfig) -> anyhow::Result<Arc<Engine>> {
+        self.0.get(&Self::key(server)).cloned().context("a virtual server has no engine")
+    }
+}
+
+/// Opens the folder for compiled policies. The usual one is a convenience: a start goes on
+/// without it.
+fn open_cache(wanted: &PolicyCache) -> anyhow::Result<Option<Cache>> {
+    match wanted {
+        PolicyCache::Off => Ok(None),
+        PolicyCache::Folder(folder) => Ok(Some(Cache::open(folder)?)),
+        PolicyCache::Usual => {
+            let opened = Cache::usual_folder().map(|folder| Cache::open(&folder)).transpose();
+            Ok(opened.unwrap_or_else(|error| {
+                tracing::warn!("{error}; policies are compiled at each start. Set policy-cache to a folder, or to \"off\"");
+                None
+            }))
+        }
+    }
+}
+
 /// A server that serves. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Server {
     addresses: Vec<(String, Vec<SocketAddr>)>,
+    policies: Vec<(String, Arc<Policy>)>,
     counters: Arc<Counters>,
     registry: Arc<Registry>,
     drain: watch::Sender<bool>,
@@ -164,6 +210,11 @@ impl Server {
         }
         Ok(Self {
             addresses,
+            policies: prepared
+                .servers
+                .iter()
+                .map(|shared| (shared.settings.name.to_string(), shared.policy.clone()))
+                .collect(),
             counters: prepared.counters.clone(),
             registry: prepared.registry.clone(),
             drain,
@@ -189,6 +240,11 @@ impl Server {
     /// Every virtual server with the addresses that it listens on.
     pub fn addresses(&self) -> impl Iterator<Item = (&str, &[SocketAddr])> {
         self.addresses.iter().map(|(name, addresses)| (name.as_str(), addresses.as_slice()))
+    }
+
+    /// What has been counted of each virtual server's policy.
+    pub fn policy_metrics(&self) -> impl Iterator<Item = (&str, MetricsSnapshot)> {
+        self.policies.iter().map(|(name, policy)| (name.as_str(), policy.metrics()))
     }
 
     /// What has happened until now.
@@ -235,7 +291,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 async fn load(
-    engine: &Arc<Engine>,
+    engines: &Engines,
     server: &VirtualServerConfig,
     config: &Config,
     clock: &Arc<dyn Clock>,
@@ -243,16 +299,18 @@ async fn load(
     let place = || format!("{}: virtual server {}", server.policy.place, server.name);
     let octets =
         policy::load_source(&server.policy.component).map_err(|why| anyhow::anyhow!("{}: {why}", place()))?;
+    let namespace = Namespace::in_memory(server.policy.store_quota, clock.clone());
     let options = PolicyOptions {
-        server: server.name.clone(),
-        component: server.policy.component.clone(),
+        sha256: server.policy.sha256,
         settings: server.policy.settings.clone(),
         limits: server.policy.limits.clone(),
-        namespace: Namespace::in_memory(server.policy.store_quota, clock.clone()),
-        clock: clock.clone(),
+        isolation: server.policy.isolation,
+        breaker: server.policy.breaker.clone(),
+        on_failure: server.policy.on_failure,
         pools: config.pools.iter().map(|pool| pool.name.clone()).collect(),
+        ..PolicyOptions::new(&server.name, &server.policy.component, namespace, clock.clone())
     };
-    Policy::load(engine.clone(), &octets, options)
+    Policy::load(engines.of(server)?, &octets, options)
         .await
         .map_err(|error| anyhow::anyhow!("{}: {error}", place()))
 }
@@ -305,7 +363,6 @@ fn thread(
                 clock: prepared.clock.clone(),
                 counters: prepared.counters.clone(),
                 drain: drained.clone(),
-                failure_logged_s: AtomicU64::new(0),
             });
             if let Err(failure) = context.judge.warm_up().await {
                 let _ =

@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod policy;
 mod run;
 
 use std::process::ExitCode;
@@ -30,6 +31,7 @@ enum Subcommands {
     Run(run::Arguments),
     Check(check::Arguments),
     Demo(demo::Arguments),
+    Policy(policy::Arguments),
 }
 
 /// Runs the command line of this process. Exit codes: 0 done, 1 a test or check failed, 2
@@ -41,6 +43,7 @@ pub fn main() -> ExitCode {
         Subcommands::Run(arguments) => run::run(&arguments),
         Subcommands::Check(arguments) => check::run(&arguments),
         Subcommands::Demo(arguments) => demo::run(&arguments),
+        Subcommands::Policy(arguments) => policy::run(&arguments),
     };
     match result {
         Ok(code) => code,

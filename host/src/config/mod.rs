@@ -11,7 +11,9 @@ pub(crate) const VERIFY_OFF: &str =
     "verify = \"off\": whoever knows a user's name is shown the posed maildrop, with any password";
 
 pub use reader::Error;
-pub use schema::{Config, OnUnreachable, PolicyConfig, PoolConfig, Verify, VirtualServerConfig};
+pub(crate) use reader::{Section, Source, Value};
+pub(crate) use schema::limits;
+pub use schema::{Config, OnUnreachable, PolicyCache, PolicyConfig, PoolConfig, Verify, VirtualServerConfig};
 pub use values::{duration, size};
 
 pub use command_line::CommandLine;

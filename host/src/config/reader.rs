@@ -24,20 +24,20 @@ impl Error {
 
 /// A configuration's text with its name.
 #[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
-    pub(super) file: &'a str,
-    pub(super) text: &'a str,
+pub(crate) struct Source<'a> {
+    pub(crate) file: &'a str,
+    pub(crate) text: &'a str,
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn parse(self) -> Result<Spanned<DeTable<'a>>, Error> {
+    pub(crate) fn parse(self) -> Result<Spanned<DeTable<'a>>, Error> {
         DeTable::parse(self.text).map_err(|error| {
             let span = error.span().unwrap_or(0..0);
             self.at(&span, error.message().to_owned())
         })
     }
 
-    pub(super) fn at(self, span: &Range<usize>, message: String) -> Error {
+    pub(crate) fn at(self, span: &Range<usize>, message: String) -> Error {
         let before = self.text.get(..span.start.min(self.text.len())).unwrap_or_default();
         let line = before.bytes().filter(|&octet| octet == b'\n').count() + 1;
         Error { place: format!("{}:{line}", self.file), message }
@@ -45,7 +45,7 @@ impl<'a> Source<'a> {
 }
 
 /// A table that is being read.
-pub(super) struct Section<'a, 's> {
+pub(crate) struct Section<'a, 's> {
     source: Source<'a>,
     /// Its key from the top, as a user would write it.
     path: String,
@@ -55,14 +55,14 @@ pub(super) struct Section<'a, 's> {
 }
 
 /// A value with its place.
-pub(super) struct Value<'a, 's> {
+pub(crate) struct Value<'a, 's> {
     source: Source<'a>,
-    pub(super) path: String,
+    pub(crate) path: String,
     value: &'s Spanned<DeValue<'a>>,
 }
 
 impl<'a, 's> Section<'a, 's> {
-    pub(super) fn new(source: Source<'a>, path: &str, span: Range<usize>, table: &'s DeTable<'a>) -> Self {
+    pub(crate) fn new(source: Source<'a>, path: &str, span: Range<usize>, table: &'s DeTable<'a>) -> Self {
         Self { source, path: path.to_owned(), span, table, known: Vec::new() }
     }
 
@@ -71,14 +71,14 @@ impl<'a, 's> Section<'a, 's> {
     }
 
     /// The value of a key, if it is set.
-    pub(super) fn get(&mut self, key: &'static str) -> Option<Value<'a, 's>> {
+    pub(crate) fn get(&mut self, key: &'static str) -> Option<Value<'a, 's>> {
         self.known.push(key);
         let value = self.table.get(key)?;
         Some(Value { source: self.source, path: self.key_path(key), value })
     }
 
     /// The value of a key that must be set.
-    pub(super) fn need(&mut self, key: &'static str, example: &str) -> Result<Value<'a, 's>, Error> {
+    pub(crate) fn need(&mut self, key: &'static str, example: &str) -> Result<Value<'a, 's>, Error> {
         if let Some(value) = self.get(key) {
             return Ok(value);
         }
@@ -98,7 +98,7 @@ impl<'a, 's> Section<'a, 's> {
     }
 
     /// Each key with its value, in the order of the file, for tables whose keys are names.
-    pub(super) fn named(&self) -> Vec<(&'s str, Value<'a, 's>)> {
+    pub(crate) fn named(&self) -> Vec<(&'s str, Value<'a, 's>)> {
         let mut entries: Vec<_> = self.table.iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
         entries
@@ -111,7 +111,7 @@ impl<'a, 's> Section<'a, 's> {
     }
 
     /// What stands here and was not asked for is an error.
-    pub(super) fn finish(self) -> Result<(), Error> {
+    pub(crate) fn finish(self) -> Result<(), Error> {
         let mut unknown: Vec<_> = self
             .table
             .iter()
@@ -134,13 +134,13 @@ impl<'a, 's> Section<'a, 's> {
         Err(self.source.at(&key.span(), format!("`{}` is not known; {remedy}", self.key_path(name))))
     }
 
-    pub(super) fn error(&self, message: String) -> Error {
+    pub(crate) fn error(&self, message: String) -> Error {
         self.source.at(&self.span, message)
     }
 }
 
 impl<'a, 's> Value<'a, 's> {
-    pub(super) fn error(&self, message: impl std::fmt::Display) -> Error {
+    pub(crate) fn error(&self, message: impl std::fmt::Display) -> Error {
         self.source.at(&self.value.span(), format!("`{}` {message}", self.path))
     }
 
@@ -157,14 +157,14 @@ impl<'a, 's> Value<'a, 's> {
         self.error(format!("is {found}; it must be {what}"))
     }
 
-    pub(super) fn text(&self) -> Result<&'s str, Error> {
+    pub(crate) fn text(&self) -> Result<&'s str, Error> {
         match self.value.get_ref() {
             DeValue::String(text) => Ok(text),
             _ => Err(self.expected("a text in quotes")),
         }
     }
 
-    pub(super) fn list(&self) -> Result<Vec<Value<'a, 's>>, Error> {
+    pub(crate) fn list(&self) -> Result<Vec<Value<'a, 's>>, Error> {
         match self.value.get_ref() {
             DeValue::Array(items) => Ok(items
                 .iter()
@@ -174,14 +174,14 @@ impl<'a, 's> Value<'a, 's> {
         }
     }
 
-    pub(super) fn section(&self) -> Result<Section<'a, 's>, Error> {
+    pub(crate) fn section(&self) -> Result<Section<'a, 's>, Error> {
         match self.value.get_ref() {
             DeValue::Table(table) => Ok(Section::new(self.source, &self.path, self.value.span(), table)),
             _ => Err(self.expected("a table")),
         }
     }
 
-    pub(super) fn count(&self, least: u64, most: u64) -> Result<u64, Error> {
+    pub(crate) fn count(&self, least: u64, most: u64) -> Result<u64, Error> {
         let what = format!("a whole number from {least} to {most}");
         match self.value.get_ref() {
             DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix())
@@ -192,18 +192,18 @@ impl<'a, 's> Value<'a, 's> {
         }
     }
 
-    pub(super) fn duration(&self) -> Result<std::time::Duration, Error> {
+    pub(crate) fn duration(&self) -> Result<std::time::Duration, Error> {
         let what = "a duration such as \"90s\", \"10m\" or \"1h\"";
         super::values::duration(self.text().map_err(|_| self.expected(what))?)
             .ok_or_else(|| self.expected(what))
     }
 
-    pub(super) fn size(&self) -> Result<u64, Error> {
+    pub(crate) fn size(&self) -> Result<u64, Error> {
         let what = "a size such as \"64MiB\" or \"100KiB\"";
         super::values::size(self.text().map_err(|_| self.expected(what))?).ok_or_else(|| self.expected(what))
     }
 
-    pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, Error> {
+    pub(crate) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, Error> {
         let names: Vec<_> = choices.iter().map(|(name, _)| format!("{name:?}")).collect();
         let what = names.join(" or ");
         let text = self.text().map_err(|_| self.expected(&what))?;
@@ -215,7 +215,7 @@ impl<'a, 's> Value<'a, 's> {
     }
 
     /// A value as a policy gets it: any plain value, as text.
-    pub(super) fn setting(&self) -> Result<String, Error> {
+    pub(crate) fn setting(&self) -> Result<String, Error> {
         match self.value.get_ref() {
             DeValue::String(text) => Ok(text.clone().into_owned()),
             DeValue::Integer(number) => Ok(number.to_string()),

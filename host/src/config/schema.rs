@@ -1,12 +1,13 @@
 //! What can be configured, with its defaults.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
 use super::reader::{Error, Section, Source, Value};
-use crate::policy::{Limits, OnFailure};
+use crate::policy::{BreakerSettings, Isolation, Limits, OnFailure, digest};
 
 /// Whether posing needs a proven user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,17 @@ pub enum OnUnreachable {
     Pose,
 }
 
+/// Where compiled policies are kept, so that a start does not compile them again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicyCache {
+    /// Where such things are usually kept; nowhere if there is no such place.
+    Usual,
+    /// In this folder.
+    Folder(PathBuf),
+    /// Nowhere.
+    Off,
+}
+
 /// Everything that `reprieve run` needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -39,6 +51,8 @@ pub struct Config {
     pub maildrop_memory: u64,
     /// How long a secret is known after a mail server has accepted it.
     pub maildrop_trust: Duration,
+    /// Where compiled policies are kept.
+    pub policy_cache: PolicyCache,
     /// The listeners.
     pub virtual_servers: Vec<VirtualServerConfig>,
     /// The groups of mail servers, by name.
@@ -83,8 +97,14 @@ pub struct VirtualServerConfig {
 pub struct PolicyConfig {
     /// A built-in policy's name or a file's path.
     pub component: String,
+    /// SHA-256 that the component must have.
+    pub sha256: Option<[u8; 32]>,
     /// Settings in their order.
     pub settings: Vec<(String, String)>,
+    /// How long its instances live.
+    pub isolation: Isolation,
+    /// When it is paused.
+    pub breaker: BreakerSettings,
     /// What happens when it fails.
     pub on_failure: OnFailure,
     /// What it may use.
@@ -114,7 +134,10 @@ impl Default for PolicyConfig {
     fn default() -> Self {
         Self {
             component: "interval".to_owned(),
+            sha256: None,
             settings: Vec::new(),
+            isolation: Isolation::default(),
+            breaker: BreakerSettings::default(),
             on_failure: OnFailure::Pass,
             limits: Limits::default(),
             store_quota: 64 << 20,
@@ -173,6 +196,7 @@ impl Config {
             drain_timeout: Duration::from_secs(30),
             maildrop_memory: 256 << 20,
             maildrop_trust: Duration::from_secs(24 * 3600),
+            policy_cache: PolicyCache::Usual,
             virtual_servers: Vec::new(),
             pools: Vec::new(),
         }
@@ -195,6 +219,9 @@ impl Config {
         }
         if let Some(value) = top.get("drain-timeout") {
             config.drain_timeout = value.duration()?;
+        }
+        if let Some(value) = top.get("policy-cache") {
+            config.policy_cache = policy_cache(&value)?;
         }
         if let Some(value) = top.get("maildrop") {
             let mut maildrop = value.section()?;
@@ -223,6 +250,16 @@ impl Config {
             return Err(servers.error("is empty; nothing would listen"));
         }
         Ok(config)
+    }
+}
+
+fn policy_cache(value: &Value<'_, '_>) -> Result<PolicyCache, Error> {
+    match value.text()? {
+        "off" => Ok(PolicyCache::Off),
+        folder if folder.starts_with('/') => Ok(PolicyCache::Folder(PathBuf::from(folder))),
+        other => Err(value.error(format!(
+            "is {other:?}; it is \"off\" or the absolute path of a folder, such as \"/var/cache/reprieve\""
+        ))),
     }
 }
 
@@ -364,6 +401,18 @@ fn policy(value: &Value<'_, '_>) -> Result<PolicyConfig, Error> {
         policy.place =
             section.error(String::new()).to_string().split(": ").next().unwrap_or_default().to_owned();
     }
+    if let Some(value) = section.get("sha256") {
+        let pinned = digest::from_hex(value.text()?);
+        policy.sha256 = Some(pinned.ok_or_else(|| {
+            value.error("must be the 64 hexadecimal digits that `reprieve policy inspect` or sha256sum print")
+        })?);
+    }
+    if let Some(value) = section.get("isolation") {
+        policy.isolation = value.choice(&[("reuse", Isolation::Reuse), ("call", Isolation::Call)])?;
+    }
+    if let Some(value) = section.get("breaker") {
+        breaker(&value, &mut policy.breaker)?;
+    }
     if let Some(value) = section.get("settings") {
         for (key, value) in value.section()?.named() {
             policy.settings.push((key.to_owned(), value.setting()?));
@@ -382,18 +431,47 @@ fn policy(value: &Value<'_, '_>) -> Result<PolicyConfig, Error> {
     Ok(policy)
 }
 
-fn limits(value: &Value<'_, '_>, limits: &mut Limits) -> Result<(), Error> {
+fn breaker(value: &Value<'_, '_>, breaker: &mut BreakerSettings) -> Result<(), Error> {
     let mut section = value.section()?;
-    if let Some(value) = section.get("time") {
-        limits.time = positive(&value)?;
+    if let Some(value) = section.get("failures") {
+        breaker.failures = to_u32(value.count(0, 1_000_000)?);
     }
-    if let Some(value) = section.get("wait") {
-        limits.wait = value.duration()?;
+    if let Some(value) = section.get("pause") {
+        breaker.pause = positive(&value)?;
+        breaker.longest_pause = breaker.longest_pause.max(breaker.pause);
     }
-    if let Some(value) = section.get("memory") {
-        limits.memory = value.size()?;
-        if !(1 << 20..=1 << 30).contains(&limits.memory) {
-            return Err(value.error("must be from \"1MiB\" to \"1GiB\""));
+    if let Some(value) = section.get("longest-pause") {
+        breaker.longest_pause = positive(&value)?;
+        if breaker.longest_pause < breaker.pause {
+            return Err(value.error("is shorter than `pause`"));
+        }
+    }
+    section.finish()
+}
+
+/// Reads the table of a policy's limits.
+pub(crate) fn limits(value: &Value<'_, '_>, limits: &mut Limits) -> Result<(), Error> {
+    let mut section = value.section()?;
+    for (key, limit) in [("time", &mut limits.time), ("start", &mut limits.start)] {
+        if let Some(value) = section.get(key) {
+            *limit = positive(&value)?;
+        }
+    }
+    for (key, limit) in [("wait", &mut limits.wait), ("delay", &mut limits.delay)] {
+        if let Some(value) = section.get(key) {
+            *limit = value.duration()?;
+        }
+    }
+    for (key, limit, range, words) in [
+        ("memory", &mut limits.memory, 1 << 20..=1 << 30, "from \"1MiB\" to \"1GiB\""),
+        ("stack", &mut limits.stack, 64 << 10..=16 << 20, "from \"64KiB\" to \"16MiB\""),
+        ("strings", &mut limits.strings, 64 << 10..=64 << 20, "from \"64KiB\" to \"64MiB\""),
+    ] {
+        if let Some(value) = section.get(key) {
+            *limit = value.size()?;
+            if !range.contains(limit) {
+                return Err(value.error(format!("must be {words}")));
+            }
         }
     }
     if let Some(value) = section.get("instances") {
@@ -405,8 +483,14 @@ fn limits(value: &Value<'_, '_>, limits: &mut Limits) -> Result<(), Error> {
     if let Some(value) = section.get("log-lines") {
         limits.log_lines = to_u32(value.count(0, 10_000)?);
     }
-    if let Some(value) = section.get("delay") {
-        limits.delay = value.duration()?;
+    if let Some(value) = section.get("log-rate") {
+        limits.log_rate = to_u32(value.count(0, 1_000_000)?);
+    }
+    if let Some(value) = section.get("log-line") {
+        limits.log_line = to_u32(value.size()?);
+        if !(80..=64 << 10).contains(&limits.log_line) {
+            return Err(value.error("must be from \"80B\" to \"64KiB\""));
+        }
     }
     section.finish()
 }
@@ -428,6 +512,7 @@ mod tests {
 threads = 2
 max-connections = 100
 drain-timeout = "5s"
+policy-cache = "off"
 maildrop = { memory = "16MiB" }
 
 [[virtual-server]]
@@ -443,7 +528,10 @@ verify = "off"
 component = "interval"
 settings = { manner = "busy", interval = "10m" }
 on-failure = "deny"
-limits = { time = "5ms", memory = "32MiB" }
+limits = { time = "5ms", memory = "32MiB", stack = "1MiB", strings = "2MiB", log-line = "2KiB" }
+sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+isolation = "call"
+breaker = { failures = 3, pause = "10m" }
 
 [pool.mail]
 nodes = ["10.0.0.5:110", "mail.example:110"]
@@ -461,6 +549,15 @@ nodes = ["10.0.0.5:110", "mail.example:110"]
         assert_eq!(server.verify, Verify::Off);
         assert_eq!(server.policy.on_failure, OnFailure::Deny);
         assert_eq!(server.policy.limits.time, Duration::from_millis(5));
+        assert_eq!((server.policy.limits.stack, server.policy.limits.log_line), (1 << 20, 2048));
+        assert_eq!(server.policy.sha256.map(|digest| digest[0]), Some(0xe3));
+        assert_eq!(server.policy.isolation, Isolation::Call);
+        assert_eq!(
+            server.policy.breaker.longest_pause,
+            Duration::from_secs(600),
+            "not shorter than the first"
+        );
+        assert_eq!(config.policy_cache, PolicyCache::Off);
         let settings: Vec<_> = server.policy.settings.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(settings, ["manner", "interval"], "in the order of the file");
         assert_eq!(config.pools[0].nodes.len(), 2);
@@ -472,7 +569,7 @@ nodes = ["10.0.0.5:110", "mail.example:110"]
         let text = WHOLE.replace("on-failure =", "on-failur =");
         assert_eq!(
             error_of(&text),
-            "reprieve.toml:19: `virtual-server.policy.on-failur` is not known; did you mean `on-failure`?"
+            "reprieve.toml:20: `virtual-server.policy.on-failur` is not known; did you mean `on-failure`?"
         );
     }
 
@@ -482,16 +579,24 @@ nodes = ["10.0.0.5:110", "mail.example:110"]
             (
                 "pool = \"mail\"",
                 "pool = \"male\"",
-                ["reprieve.toml:10", "`virtual-server.pool`", "[pool.male]"],
+                ["reprieve.toml:11", "`virtual-server.pool`", "[pool.male]"],
             ),
-            ("\"0.0.0.0:110\"", "\"0.0.0.0\"", ["reprieve.toml:9", "`virtual-server.listen`", "0.0.0.0:110"]),
-            ("\"Europe/Berlin\"", "\"Berlin\"", ["reprieve.toml:12", "time-zone", "Europe/Berlin"]),
+            (
+                "\"0.0.0.0:110\"",
+                "\"0.0.0.0\"",
+                ["reprieve.toml:10", "`virtual-server.listen`", "0.0.0.0:110"],
+            ),
+            ("\"Europe/Berlin\"", "\"Berlin\"", ["reprieve.toml:13", "time-zone", "Europe/Berlin"]),
             ("\"5s\"", "5", ["reprieve.toml:4", "`drain-timeout`", "90s"]),
-            ("\"16MiB\"", "\"16MB\"", ["reprieve.toml:5", "`maildrop.memory`", "64MiB"]),
+            ("\"16MiB\"", "\"16MB\"", ["reprieve.toml:6", "`maildrop.memory`", "64MiB"]),
             ("threads = 2", "threads = 0", ["reprieve.toml:2", "`threads`", "1 to 1024"]),
-            ("\"10.0.0.5:110\"", "\"10.0.0.5\"", ["reprieve.toml:23", "`pool.mail.nodes`", "10.0.0.5:110"]),
-            ("verify = \"off\"", "verify = \"no\"", ["reprieve.toml:14", "verify", "\"on\" or \"off\""]),
-            ("name = \"pop3\"", "", ["reprieve.toml:7", "`virtual-server.name`", "name = \"pop3\""]),
+            ("\"10.0.0.5:110\"", "\"10.0.0.5\"", ["reprieve.toml:27", "`pool.mail.nodes`", "10.0.0.5:110"]),
+            ("verify = \"off\"", "verify = \"no\"", ["reprieve.toml:15", "verify", "\"on\" or \"off\""]),
+            ("\"call\"", "\"always\"", ["isolation", "\"reuse\"", "\"call\""]),
+            ("sha256 = \"e3", "sha256 = \"3", ["sha256", "64 hexadecimal", "inspect"]),
+            ("stack = \"1MiB\"", "stack = \"1GiB\"", ["limits.stack", "\"64KiB\"", "\"16MiB\""]),
+            ("\"off\"\nmaildrop", "\"cache\"\nmaildrop", ["policy-cache", "absolute", "\"off\""]),
+            ("name = \"pop3\"", "", ["reprieve.toml:8", "`virtual-server.name`", "name = \"pop3\""]),
         ] {
             let error = error_of(&WHOLE.replace(right, wrong));
             for part in expected {

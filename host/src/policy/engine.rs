@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use super::limits;
+use super::cache::Cache;
 
 /// How often a guest that computes is interrupted, to look at its budget and to let others
 /// run.
@@ -18,6 +18,22 @@ const TICK: Duration = Duration::from_millis(4);
 const LOOK: Duration = Duration::from_millis(16);
 /// Looks without a call since the last, after which the thread sleeps until the next one.
 const IDLE_LOOKS: u32 = 2;
+
+/// Stack that the host's own functions need when a guest calls them.
+const STACK_OF_THE_HOST: usize = 512 << 10;
+/// The most memories, tables or instances that addresses are set aside for.
+const MOST_POOLED: u32 = 100_000;
+
+/// What an engine makes room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineSize {
+    /// The most octets of memory that an instance may have.
+    pub memory: u64,
+    /// Octets of an instance's stack.
+    pub stack: u64,
+    /// Instances at a time, of all policies on all threads.
+    pub instances: u32,
+}
 
 /// Compiles and runs components. Its thread ends with it.
 #[derive(Debug)]
@@ -39,17 +55,18 @@ pub(super) struct Ticker {
 }
 
 impl Engine {
-    /// `memory`: the most octets that an instance of any policy may have.
+    /// An engine for policies of these sizes. `cache`: where compiled code is kept.
     ///
     /// # Errors
     /// Where the machine cannot run it.
-    pub fn new(memory: u64) -> anyhow::Result<Arc<Self>> {
-        let engine = match wasmtime::Engine::new(&config(memory, true)) {
+    pub fn new(size: EngineSize, cache: Option<&Cache>) -> anyhow::Result<Arc<Self>> {
+        let engine = match wasmtime::Engine::new(&config(size, cache, true)) {
             Ok(engine) => engine,
             Err(error) => {
                 // Address space may be limited; instances then cost a little more to make.
                 tracing::warn!(%error, "no pool of address space for policies: they start more slowly");
-                wasmtime::Engine::new(&config(memory, false)).map_err(|error| anyhow::anyhow!("{error:#}"))?
+                wasmtime::Engine::new(&config(size, cache, false))
+                    .map_err(|error| anyhow::anyhow!("{error:#}"))?
             }
         };
         let ticker = Arc::new(Ticker::default());
@@ -121,29 +138,33 @@ impl Ticker {
     }
 }
 
-fn config(memory: u64, pooled: bool) -> Config {
+fn config(size: EngineSize, cache: Option<&Cache>, pooled: bool) -> Config {
+    let stack = usize::try_from(size.stack).unwrap_or(usize::MAX / 2);
     let mut config = Config::new();
     config
         .wasm_component_model(true)
         .epoch_interruption(true)
-        .max_wasm_stack(limits::STACK)
-        .async_stack_size(limits::STACK + (512 << 10))
+        .max_wasm_stack(stack)
+        .async_stack_size(stack + STACK_OF_THE_HOST)
         // Four gigabytes of addresses for each memory would soon be too many.
-        .memory_reservation(memory)
+        .memory_reservation(size.memory)
         .memory_guard_size(64 << 10)
-        .memory_init_cow(true);
+        .memory_init_cow(true)
+        .cache(cache.map(Cache::wasmtime));
     if pooled {
+        let times = |most: u32| size.instances.saturating_mul(most).min(MOST_POOLED);
         let mut pool = PoolingAllocationConfig::new();
-        pool.total_component_instances(2_000)
-            .total_core_instances(4_000)
-            .total_memories(1_000)
-            .total_tables(4_000)
-            .total_stacks(2_000)
+        pool.total_component_instances(times(1))
+            .total_core_instances(times(8))
+            // A JavaScript runtime has three of each.
+            .total_memories(times(3))
+            .total_tables(times(4))
+            .total_stacks(times(1))
             .max_memories_per_component(8)
             .max_tables_per_component(16)
             .max_core_instances_per_component(32)
             .table_elements(20_000)
-            .max_memory_size(usize::try_from(memory).unwrap_or(usize::MAX))
+            .max_memory_size(usize::try_from(size.memory).unwrap_or(usize::MAX))
             .max_unused_warm_slots(64);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     }

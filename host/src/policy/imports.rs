@@ -7,13 +7,14 @@ use wasmtime::Result;
 
 use super::bindings::reprieve::policy::{log, store, types};
 use super::instance::State;
+use super::metrics::Overrun;
 use crate::store::Refused;
 
 impl types::Host for State {}
 
 impl store::Host for State {
     async fn get(&mut self, key: String) -> Result<Option<Vec<u8>>> {
-        Ok(self.namespace.get(&key).await)
+        Ok(self.namespace.get(&key).await?)
     }
 
     async fn set(
@@ -22,7 +23,8 @@ impl store::Host for State {
         value: Vec<u8>,
         ttl: Option<u32>,
     ) -> Result<Result<(), store::Refused>> {
-        Ok(self.namespace.set(&key, &value, seconds(ttl)).await.map_err(refused))
+        let written = self.namespace.set(&key, &value, seconds(ttl)).await?;
+        Ok(written.map_err(|why| self.refused(why)))
     }
 
     async fn add(
@@ -31,7 +33,8 @@ impl store::Host for State {
         value: Vec<u8>,
         ttl: Option<u32>,
     ) -> Result<Result<bool, store::Refused>> {
-        Ok(self.namespace.add(&key, &value, seconds(ttl)).await.map_err(refused))
+        let written = self.namespace.add(&key, &value, seconds(ttl)).await?;
+        Ok(written.map_err(|why| self.refused(why)))
     }
 
     async fn compare_and_set(
@@ -41,7 +44,8 @@ impl store::Host for State {
         value: Vec<u8>,
         ttl: Option<u32>,
     ) -> Result<Result<bool, store::Refused>> {
-        Ok(self.namespace.compare_and_set(&key, &expected, &value, seconds(ttl)).await.map_err(refused))
+        let written = self.namespace.compare_and_set(&key, &expected, &value, seconds(ttl)).await?;
+        Ok(written.map_err(|why| self.refused(why)))
     }
 
     async fn increment(
@@ -50,20 +54,20 @@ impl store::Host for State {
         by: i32,
         ttl: Option<u32>,
     ) -> Result<Result<i64, store::Refused>> {
-        Ok(self.namespace.increment(&key, i64::from(by), seconds(ttl)).await.map_err(refused))
+        let written = self.namespace.increment(&key, i64::from(by), seconds(ttl)).await?;
+        Ok(written.map_err(|why| self.refused(why)))
     }
 
     async fn delete(&mut self, key: String) -> Result<bool> {
-        Ok(self.namespace.delete(&key).await)
+        Ok(self.namespace.delete(&key).await?)
     }
 
     async fn usage(&mut self) -> Result<u64> {
-        Ok(self.namespace.usage().await)
+        Ok(self.namespace.usage().await?)
     }
 
     async fn clear(&mut self) -> Result<()> {
-        self.namespace.clear().await;
-        Ok(())
+        Ok(self.namespace.clear().await?)
     }
 }
 
@@ -89,10 +93,18 @@ fn seconds(ttl: Option<u32>) -> Option<Duration> {
     ttl.map(|seconds| Duration::from_secs(u64::from(seconds)))
 }
 
-fn refused(why: Refused) -> store::Refused {
-    match why {
-        Refused::Quota => store::Refused::Quota,
-        Refused::TooLong => store::Refused::TooLong,
-        Refused::NotANumber => store::Refused::NotANumber,
+impl State {
+    fn refused(&self, why: Refused) -> store::Refused {
+        match why {
+            Refused::Quota => {
+                self.log.overran(Overrun::StoreQuota);
+                store::Refused::Quota
+            }
+            Refused::TooLong => {
+                self.log.overran(Overrun::StoreLength);
+                store::Refused::TooLong
+            }
+            Refused::NotANumber => store::Refused::NotANumber,
+        }
     }
 }

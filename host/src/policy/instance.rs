@@ -13,14 +13,17 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, Store, Trap, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use super::component::Policy;
 use super::failure::Failure;
 use super::guestlog::{GuestLog, harmless};
-use super::judge::Policy;
 use super::limits::{self, Limits};
 use super::wasi::{self, GuestClock};
 use super::{Login, Outcome, Verdict, bindings};
 use crate::cpu_time;
-use crate::store::Namespace;
+use crate::store::{Namespace, Unavailable};
+
+/// Octets of a guest's last words that are worth telling.
+const WORDS: usize = 300;
 
 /// What the host keeps beside a guest.
 pub(super) struct State {
@@ -142,36 +145,37 @@ pub(super) struct Instance {
 impl Instance {
     /// Makes one and has it configured.
     pub(super) async fn start(policy: &Policy) -> Result<Self, Failure> {
+        let limits = policy.limits();
+        policy.metrics_now().started();
         let clock = GuestClock::default();
         clock.set(policy.now_ms());
         let meter = Arc::new(Meter::default());
         let state = State {
             namespace: policy.namespace().clone(),
             log: policy.log().clone(),
-            log_lines_left: policy.limits().log_lines,
-            ceiling: Ceiling { limit: policy.limits().memory, used: 0 },
-            wasi: wasi::context(&clock, policy.log()),
+            log_lines_left: limits.log_lines,
+            ceiling: Ceiling { limit: limits.memory, used: 0 },
+            wasi: wasi::context(&clock, policy.log(), limits.strings, policy.seed()),
             clock,
             meter: meter.clone(),
-            budget: limits::START_TIME,
+            budget: limits.start,
             resources: ResourceTable::new(),
         };
         let mut store = Store::new(policy.engine().wasmtime(), state);
         store.limiter(|state| &mut state.ceiling);
         store.epoch_deadline_callback(|context| {
             let state = context.data();
-            if state.meter.tick() > state.budget {
+            if state.meter.tick() >= state.budget {
                 return Err(wasmtime::Error::new(BudgetSpent));
             }
             state.meter.yielded.store(true, Ordering::Relaxed);
             Ok(UpdateDeadline::Yield(1))
         });
         store.set_epoch_deadline(1);
-        let limits = Limits { time: limits::START_TIME, ..policy.limits().clone() };
         let running = policy.engine().enter();
-        let started = within(&limits, &meter, async {
+        let started = within(limits, &meter, async {
             let exports = policy.component().instantiate_async(&mut store).await?;
-            store.set_hostcall_fuel(limits::PASSED_OCTETS);
+            store.set_hostcall_fuel(octets(limits.strings));
             let answer = exports.call_configure(&mut store, policy.settings()).await?;
             Ok((exports, answer))
         })
@@ -179,15 +183,26 @@ impl Instance {
         drop(running);
         let (exports, answer) = started.map_err(|failure| match failure {
             Failure::Trap(why) => Failure::Start(why),
+            Failure::Time(_) => Failure::StartTime(limits.start.as_millis()),
             other => other,
         })?;
-        answer.map_err(|why| Failure::Settings(harmless(&why)))?;
+        answer.map_err(|why| Failure::Settings(harmless(&why, policy.log().longest)))?;
         let memory_at_start = store.data().ceiling.used;
         Ok(Self { store, exports, calls: 0, memory_at_start })
     }
 
-    pub(super) async fn decide(&mut self, policy: &Policy, login: &Login) -> Result<Verdict, Failure> {
+    /// `exhausted`: its time is over before it begins.
+    pub(super) async fn decide(
+        &mut self,
+        policy: &Policy,
+        login: &Login,
+        exhausted: bool,
+    ) -> Result<Verdict, Failure> {
         let meter = self.prepare(policy, login.time.unix_ms);
+        if exhausted {
+            self.store.data_mut().budget = Duration::ZERO;
+            self.store.set_epoch_deadline(0);
+        }
         let _running = policy.engine().enter();
         within(policy.limits(), &meter, self.exports.call_decide(&mut self.store, login)).await
     }
@@ -198,9 +213,14 @@ impl Instance {
         within(policy.limits(), &meter, self.exports.call_observe(&mut self.store, outcome)).await
     }
 
+    /// Octets of memory that it has.
+    pub(super) fn memory(&self) -> u64 {
+        self.store.data().ceiling.used
+    }
+
     /// Whether it is better to begin anew than to go on with it.
     pub(super) fn is_worn(&self, policy: &Policy) -> bool {
-        let used = self.store.data().ceiling.used;
+        let used = self.memory();
         let half = policy.limits().memory / 2;
         self.calls >= policy.limits().calls || (used > half && used > self.memory_at_start)
     }
@@ -208,7 +228,7 @@ impl Instance {
     fn prepare(&mut self, policy: &Policy, unix_ms: u64) -> Arc<Meter> {
         self.calls += 1;
         self.store.set_epoch_deadline(1);
-        self.store.set_hostcall_fuel(limits::PASSED_OCTETS);
+        self.store.set_hostcall_fuel(octets(policy.limits().strings));
         let state = self.store.data_mut();
         state.clock.set(unix_ms);
         state.budget = policy.limits().time;
@@ -253,6 +273,10 @@ async fn within<T>(
     .await
 }
 
+fn octets(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
 fn classify(error: &wasmtime::Error, limits: &Limits) -> Failure {
     if error.downcast_ref::<BudgetSpent>().is_some() {
         return Failure::Time(limits.time.as_millis());
@@ -261,14 +285,17 @@ fn classify(error: &wasmtime::Error, limits: &Limits) -> Failure {
         return Failure::Memory(limits.memory);
     }
     if error.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) {
-        return Failure::Stack;
+        return Failure::Stack(limits.stack);
+    }
+    if let Some(unavailable) = error.downcast_ref::<Unavailable>() {
+        return Failure::Store(harmless(&unavailable.to_string(), WORDS));
     }
     let text = format!("{error:#}");
     if text.contains("fuel allocated for hostcalls") {
-        return Failure::Strings;
+        return Failure::Strings(limits.strings);
     }
     // The backtrace of a guest is long and full of its own names; its last line tells.
     let brief = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
     let brief = brief.rsplit("wasm trap: ").next().unwrap_or(brief).trim();
-    Failure::Trap(harmless(&brief.chars().take(200).collect::<String>()))
+    Failure::Trap(harmless(brief, WORDS))
 }

@@ -1,172 +1,24 @@
-//! A virtual server's policy: loaded once, and asked on each thread by a judge with instances
-//! of its own.
+//! Asks a policy, on one thread, with instances of that thread's own.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
-use wasmtime::component::{Component, Linker};
 
-use super::engine::Engine;
+use super::component::{Call, Isolation, Policy};
 use super::failure::Failure;
-use super::guestlog::GuestLog;
-use super::instance::{Instance, State};
-use super::limits::{self, Limits};
-use super::{Login, Outcome, Verdict, bindings};
-use crate::clock::Clock;
-use crate::store::Namespace;
-
-/// What happens to a login that a failed policy has not judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFailure {
-    /// It passes: mail must flow.
-    Pass,
-    /// It is refused for now.
-    Deny,
-}
-
-/// Everything that a policy is loaded with.
-#[derive(Debug)]
-pub struct PolicyOptions {
-    /// Name of the virtual server, for log lines.
-    pub server: String,
-    /// A built-in policy's name or a file's path, for messages.
-    pub component: String,
-    /// Settings in their order.
-    pub settings: Vec<(String, String)>,
-    /// What it may use.
-    pub limits: Limits,
-    /// Its part of the store.
-    pub namespace: Namespace,
-    /// The time that it is started with.
-    pub clock: Arc<dyn Clock>,
-    /// Names of the pools that it may choose.
-    pub pools: Vec<String>,
-}
-
-/// Why a policy could not be loaded: one sentence for the administrator.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The octets are no component that this host can run.
-    #[error("policy {component}: {why}")]
-    Component {
-        /// What was to be loaded.
-        component: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// It refuses its settings, in its own words.
-    #[error("policy {component} refuses its settings: {why}")]
-    Settings {
-        /// What was to be loaded.
-        component: String,
-        /// What it says.
-        why: String,
-    },
-}
-
-/// A policy that is compiled, linked and was configured once.
-pub struct Policy {
-    options: PolicyOptions,
-    engine: Arc<Engine>,
-    component: bindings::PolicyPre<State>,
-    log: Arc<GuestLog>,
-}
-
-impl std::fmt::Debug for Policy {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Policy").field("options", &self.options).finish_non_exhaustive()
-    }
-}
-
-impl Policy {
-    /// Compiles and links a component and tries it with its settings.
-    ///
-    /// # Errors
-    /// Where it is no policy, or refuses its settings.
-    pub async fn load(
-        engine: Arc<Engine>,
-        octets: &[u8],
-        options: PolicyOptions,
-    ) -> Result<Arc<Self>, LoadError> {
-        let refuse = |why: String| LoadError::Component { component: options.component.clone(), why };
-        if octets.len() >= 8 && octets.starts_with(b"\0asm") && octets[4..8] == [1, 0, 0, 0] {
-            return Err(refuse(
-                "it is a core WebAssembly module, not a component; make one of it with wasm-tools component new"
-                    .to_owned(),
-            ));
-        }
-        if !octets.starts_with(b"\0asm") {
-            return Err(refuse("it is not WebAssembly".to_owned()));
-        }
-        let component = Component::from_binary(engine.wasmtime(), octets)
-            .map_err(|error| refuse(format!("it cannot be compiled: {error:#}")))?;
-        let mut linker = Linker::new(engine.wasmtime());
-        let link = |linker: &mut Linker<State>| -> wasmtime::Result<()> {
-            wasmtime_wasi::p2::add_to_linker_async(linker)?;
-            bindings::Policy::add_to_linker::<_, wasmtime::component::HasSelf<_>>(linker, |state| state)
-        };
-        link(&mut linker).map_err(|error| refuse(format!("{error:#}")))?;
-        let component = linker
-            .instantiate_pre(&component)
-            .and_then(bindings::PolicyPre::new)
-            .map_err(|error| refuse(format!("it is no policy for this host: {error:#}")))?;
-        let log = Arc::new(GuestLog::new(options.server.as_str().into()));
-        let policy = Arc::new(Self { options, engine, component, log });
-        match Instance::start(&policy).await {
-            Ok(_) => Ok(policy),
-            Err(Failure::Settings(why)) => {
-                Err(LoadError::Settings { component: policy.options.component.clone(), why })
-            }
-            Err(failure) => Err(LoadError::Component {
-                component: policy.options.component.clone(),
-                why: failure.to_string(),
-            }),
-        }
-    }
-
-    pub(super) fn engine(&self) -> &Engine {
-        &self.engine
-    }
-
-    pub(super) fn component(&self) -> &bindings::PolicyPre<State> {
-        &self.component
-    }
-
-    pub(super) fn settings(&self) -> &[(String, String)] {
-        &self.options.settings
-    }
-
-    pub(super) fn namespace(&self) -> &Namespace {
-        &self.options.namespace
-    }
-
-    pub(super) fn log(&self) -> &Arc<GuestLog> {
-        &self.log
-    }
-
-    pub(super) fn now_ms(&self) -> u64 {
-        self.options.clock.now_ms()
-    }
-
-    /// What it may use.
-    #[must_use]
-    pub fn limits(&self) -> &Limits {
-        &self.options.limits
-    }
-
-    /// A built-in policy's name or a file's path.
-    #[must_use]
-    pub fn component_name(&self) -> &str {
-        &self.options.component
-    }
-}
+use super::instance::Instance;
+use super::limits;
+use super::metrics::Overrun;
+use super::{Login, Outcome, Verdict};
 
 /// Asks a policy, on one thread. Instances are made when they are needed, and kept.
 pub struct Judge {
     policy: Arc<Policy>,
     idle: Mutex<Vec<Instance>>,
     places: Semaphore,
+    exhausted: AtomicBool,
 }
 
 impl std::fmt::Debug for Judge {
@@ -180,7 +32,13 @@ impl Judge {
     #[must_use]
     pub fn new(policy: Arc<Policy>) -> Self {
         let places = Semaphore::new(policy.limits().instances);
-        Self { policy, idle: Mutex::new(Vec::new()), places }
+        Self { policy, idle: Mutex::new(Vec::new()), places, exhausted: AtomicBool::new(false) }
+    }
+
+    /// The policy that it asks.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// Has an instance ready, so that the first login pays nothing for it.
@@ -193,16 +51,16 @@ impl Judge {
         Ok(())
     }
 
-    /// Asks for a verdict.
+    /// Asks for a verdict. One that cannot be carried out safely is a failure; a delay that is
+    /// too long is shortened.
     ///
     /// # Errors
     /// Where the call failed, or its verdict cannot be carried out.
     pub async fn decide(&self, login: &Login) -> Result<Verdict, Failure> {
-        let _place = self.place().await?;
-        let mut instance = self.instance().await?;
-        let verdict = instance.decide(&self.policy, login).await?;
-        self.keep(instance);
-        self.check(verdict)
+        let admitted = self.policy.admit(Call::Decide)?;
+        let result = self.call_decide(login).await;
+        self.policy.ended(Call::Decide, admitted, &login.session.id, &result);
+        result
     }
 
     /// Tells what became of a passed login.
@@ -210,6 +68,39 @@ impl Judge {
     /// # Errors
     /// Where the call failed.
     pub async fn observe(&self, outcome: &Outcome) -> Result<(), Failure> {
+        let admitted = self.policy.admit(Call::Observe)?;
+        let result = self.call_observe(outcome).await;
+        self.policy.ended(Call::Observe, admitted, &outcome.session.id, &result);
+        result
+    }
+
+    /// The next `decide` finds that its time is over: for trials of what happens then.
+    pub fn exhaust_next_decision(&self) {
+        self.exhausted.store(true, Ordering::Relaxed);
+    }
+
+    /// Octets of memory of the instances that wait for calls.
+    #[must_use]
+    pub fn idle_memory(&self) -> u64 {
+        self.idle.lock().iter().map(Instance::memory).sum()
+    }
+
+    /// Throws the waiting instances away: the next call gets a fresh one.
+    pub fn forget_instances(&self) {
+        self.idle.lock().clear();
+    }
+
+    async fn call_decide(&self, login: &Login) -> Result<Verdict, Failure> {
+        let _place = self.place().await?;
+        let mut instance = self.instance().await?;
+        let exhausted =
+            self.exhausted.load(Ordering::Relaxed) && self.exhausted.swap(false, Ordering::Relaxed);
+        let verdict = instance.decide(&self.policy, login, exhausted).await?;
+        self.keep(instance);
+        self.check(verdict)
+    }
+
+    async fn call_observe(&self, outcome: &Outcome) -> Result<(), Failure> {
         let _place = self.place().await?;
         let mut instance = self.instance().await?;
         instance.observe(&self.policy, outcome).await?;
@@ -229,6 +120,7 @@ impl Judge {
     }
 
     async fn instance(&self) -> Result<Instance, Failure> {
+        self.policy.metrics_now().called();
         let idle = self.idle.lock().pop();
         match idle {
             Some(instance) => Ok(instance),
@@ -237,19 +129,23 @@ impl Judge {
     }
 
     fn keep(&self, instance: Instance) {
-        if !instance.is_worn(&self.policy) {
-            self.idle.lock().push(instance);
+        if self.policy.isolation() == Isolation::Call {
+            return;
         }
+        if instance.is_worn(&self.policy) {
+            self.policy.log().overran(Overrun::Recycled);
+            return;
+        }
+        self.idle.lock().push(instance);
     }
 
     /// A verdict comes from a stranger: what cannot be carried out safely is a failure.
     fn check(&self, mut verdict: Verdict) -> Result<Verdict, Failure> {
-        let most = u32::try_from(self.policy.limits().delay.as_millis()).unwrap_or(u32::MAX);
         match &mut verdict {
             Verdict::Pass(pass) => {
-                pass.delay_ms = pass.delay_ms.min(most);
+                self.shorten(&mut pass.delay_ms);
                 if let Some(pool) = &pass.pool
-                    && !self.policy.options.pools.contains(pool)
+                    && !self.policy.has_pool(pool)
                 {
                     return Err(Failure::Verdict(format!("there is no pool {}", excerpt(pool))));
                 }
@@ -263,20 +159,29 @@ impl Judge {
                 }
             }
             Verdict::Deny(deny) => {
-                deny.delay_ms = deny.delay_ms.min(most);
+                self.shorten(&mut deny.delay_ms);
                 let fits = |reason: &str| {
                     reason.len() <= limits::REASON
                         && reason.bytes().all(|octet| matches!(octet, b'a'..=b'z' | b'0'..=b'9' | b'-'))
                 };
                 if !fits(&deny.reason) {
                     return Err(Failure::Verdict(format!(
-                        "its reason {} is not made of lower-case letters, digits and hyphens",
-                        excerpt(&deny.reason)
+                        "its reason {} is not made of up to {} lower-case letters, digits and hyphens",
+                        excerpt(&deny.reason),
+                        limits::REASON
                     )));
                 }
             }
         }
         Ok(verdict)
+    }
+
+    fn shorten(&self, delay_ms: &mut u32) {
+        let most = u32::try_from(self.policy.limits().delay.as_millis()).unwrap_or(u32::MAX);
+        if *delay_ms > most {
+            *delay_ms = most;
+            self.policy.log().overran(Overrun::Delay);
+        }
     }
 }
 

@@ -1,7 +1,11 @@
 //! Policies: WebAssembly components that decide. Loading and compiling them, running their
 //! calls within limits, and the host's side of the WIT. Nothing here knows POP3 or sockets.
 
+mod breaker;
 mod builtin;
+mod cache;
+mod component;
+pub mod digest;
 mod engine;
 mod failure;
 mod guestlog;
@@ -9,6 +13,10 @@ mod imports;
 mod instance;
 mod judge;
 mod limits;
+mod load;
+mod metrics;
+mod misfit;
+mod moment;
 mod wasi;
 
 /// The types of the WIT, `reprieve:policy@0.1.0`.
@@ -27,9 +35,15 @@ pub use bindings::reprieve::policy::types::{
     Backend, Claim, Client, Date, Deny, Ending, Endpoint, Login, Manner, Mechanism, Moment, Outcome, Pass,
     ResponseCode, Session, Standing, TlsSession, Verdict, Weekday,
 };
-pub use engine::Engine;
-pub use failure::Failure;
-pub use judge::{Judge, LoadError, OnFailure, Policy, PolicyOptions};
-pub use limits::Limits;
-
+pub use breaker::BreakerSettings;
 pub use builtin::{names as builtin_names, source as load_source};
+pub use cache::{Cache, CacheError};
+pub use component::{Isolation, OnFailure, Policy, PolicyOptions};
+pub use engine::{Engine, EngineSize};
+pub use failure::Failure;
+pub use guestlog::Lines;
+pub use judge::Judge;
+pub use limits::Limits;
+pub use load::LoadError;
+pub use metrics::MetricsSnapshot;
+pub use moment::moment;

@@ -8,6 +8,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use tokio::io::AsyncWrite;
 use tracing::Level;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
@@ -15,7 +17,9 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx};
 
 use super::guestlog::GuestLog;
-use super::limits;
+
+/// Octets that a guest may write to its output at once.
+const WRITE_AT_ONCE: usize = 4096;
 
 /// The time that a guest sees, in milliseconds since 1970: set before each call, and still
 /// while it runs.
@@ -48,17 +52,25 @@ impl HostMonotonicClock for GuestClock {
     }
 }
 
-pub(super) fn context(clock: &GuestClock, log: &Arc<GuestLog>) -> WasiCtx {
+/// `strings`: the most octets of randomness at once. `seed`: of randomness that is to be the same
+/// each time; without it it is the system's.
+pub(super) fn context(clock: &GuestClock, log: &Arc<GuestLog>, strings: u64, seed: Option<u64>) -> WasiCtx {
     let mut builder = WasiCtx::builder();
     builder
         .wall_clock(clock.clone())
         .monotonic_clock(clock.clone())
         .stdout(Output { log: log.clone(), level: Level::INFO })
         .stderr(Output { log: log.clone(), level: Level::WARN })
-        .max_random_size(limits::PASSED_OCTETS as u64)
+        .max_random_size(strings)
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false);
+    if let Some(seed) = seed {
+        builder
+            .secure_random(StdRng::seed_from_u64(seed))
+            .insecure_random(StdRng::seed_from_u64(seed.wrapping_add(1)))
+            .insecure_random_seed(u128::from(seed));
+    }
     builder.build()
 }
 
@@ -93,7 +105,7 @@ struct Lines {
 impl Lines {
     fn take(&mut self, octets: &[u8]) {
         for part in octets.split_inclusive(|&octet| octet == b'\n') {
-            let room = (limits::LOG_LINE + 1).saturating_sub(self.partial.len());
+            let room = (self.output.log.longest + 1).saturating_sub(self.partial.len());
             self.partial.extend_from_slice(&part[..part.len().min(room)]);
             if part.ends_with(b"\n") {
                 self.end_line();
@@ -133,7 +145,7 @@ impl OutputStream for Lines {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(limits::LOG_LINE * 4)
+        Ok(WRITE_AT_ONCE)
     }
 }
 

@@ -65,8 +65,6 @@ pub struct Context {
     pub counters: Arc<Counters>,
     /// Becomes true when the server ends.
     pub drain: watch::Receiver<bool>,
-    /// The second, since 1970, in which a failure of the policy was last logged.
-    pub failure_logged_s: AtomicU64,
 }
 
 macro_rules! counters {
@@ -122,6 +120,8 @@ counters! {
     relieved,
     /// Calls of a policy that failed.
     policy_failures,
+    /// Calls of a policy that were not made, because the circuit breaker had paused it.
+    policy_pauses,
 }
 
 impl Counters {

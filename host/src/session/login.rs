@@ -1,7 +1,6 @@
 //! A complete login: ask the policy, carry out what it says.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::context::Counters;
@@ -9,7 +8,6 @@ use super::link::LinkEnd;
 use super::pose::{Pose, Posing};
 use super::record::End;
 use super::{Session, Stage};
-use crate::clock::{Clock as _, SystemClock, civil};
 use crate::config::Verify;
 use crate::maildrop::{Route, Standing, Tag, UserKey};
 use crate::policy::{self, Deny, Failure, Manner, OnFailure, Pass, ResponseCode, Verdict};
@@ -70,20 +68,15 @@ impl Session {
         }
     }
 
+    /// Each session's line has the reason; the policy's own lines have the words for it.
     pub(super) fn policy_failed(&mut self, failure: &Failure) {
-        Counters::count(&self.context.counters.policy_failures);
-        "policy-failure".clone_into(&mut self.record.reason);
-        // Each session's line has it as the reason; the words for it come once a second.
-        let second = SystemClock.now_ms() / 1000;
-        if self.context.failure_logged_s.swap(second, Ordering::Relaxed) != second {
-            tracing::warn!(
-                server = &*self.context.settings.name,
-                kind = failure.kind(),
-                id = self.record.id,
-                failures = self.context.counters.policy_failures.load(Ordering::Relaxed),
-                "policy failed: {failure}"
-            );
-        }
+        let counters = &self.context.counters;
+        let (counter, reason) = match failure {
+            Failure::Paused => (&counters.policy_pauses, "policy-paused"),
+            _ => (&counters.policy_failures, "policy-failure"),
+        };
+        Counters::count(counter);
+        reason.clone_into(&mut self.record.reason);
     }
 
     fn candidate(&self, credentials: Credentials) -> (Candidate, policy::Login) {
@@ -134,22 +127,7 @@ impl Session {
     }
 
     pub(super) fn moment(&self) -> policy::Moment {
-        let unix_ms = self.context.clock.now_ms();
-        let civil = civil(unix_ms, &self.context.settings.time_zone);
-        policy::Moment {
-            unix_ms,
-            date: policy::Date { year: civil.year, month: civil.month, day: civil.day },
-            weekday: match civil.weekday {
-                0 => policy::Weekday::Monday,
-                1 => policy::Weekday::Tuesday,
-                2 => policy::Weekday::Wednesday,
-                3 => policy::Weekday::Thursday,
-                4 => policy::Weekday::Friday,
-                5 => policy::Weekday::Saturday,
-                _ => policy::Weekday::Sunday,
-            },
-            second_of_day: civil.second_of_day,
-        }
+        policy::moment(self.context.clock.now_ms(), &self.context.settings.time_zone)
     }
 
     async fn delay(&self, ms: u32) {

@@ -166,6 +166,20 @@ impl Memory {
         }
     }
 
+    pub(super) fn entries(&self) -> Vec<(String, Vec<u8>, Option<u64>)> {
+        let now = self.clock.now_ms();
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock();
+            let living = shard.entries.iter().filter(|entry| entry.expires > now);
+            all.extend(living.map(|entry| {
+                let key = String::from_utf8_lossy(entry.key()).into_owned();
+                (key, entry.value().to_vec(), (entry.expires != NEVER).then_some(entry.expires))
+            }));
+        }
+        all
+    }
+
     fn hash(&self, key: &[u8]) -> u64 {
         self.hasher.hash_one(key)
     }

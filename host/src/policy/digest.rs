@@ -1,0 +1,38 @@
+//! SHA-256 digests as people write them.
+
+/// Sixty-four lower-case hexadecimal digits.
+#[must_use]
+pub fn hex(digest: &[u8; 32]) -> String {
+    use std::fmt::Write as _;
+    digest.iter().fold(String::with_capacity(64), |mut text, octet| {
+        let _ = write!(text, "{octet:02x}");
+        text
+    })
+}
+
+/// Reads sixty-four hexadecimal digits.
+#[must_use]
+pub fn from_hex(text: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    if text.len() != 64 || !text.bytes().all(|octet| octet.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (octet, at) in digest.iter_mut().zip((0..64).step_by(2)) {
+        *octet = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
+    }
+    Some(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_survives_being_written_and_what_is_none_is_refused() {
+        let digest: [u8; 32] = std::array::from_fn(|at| u8::try_from(at * 8).unwrap());
+        assert_eq!(from_hex(&hex(&digest)), Some(digest));
+        for wrong in ["", "00", &"g".repeat(64), &"+1".repeat(32), &"ä".repeat(32)] {
+            assert_eq!(from_hex(wrong), None, "{wrong}");
+        }
+    }
+}
