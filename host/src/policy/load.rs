@@ -80,3 +80,59 @@ fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
     bindings::Policy::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |state| state)?;
     Ok(linker)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::policy::{Cache, EngineSize, load_source};
+    use crate::store::Namespace;
+
+    const SIZE: EngineSize = EngineSize { memory: 16 << 20, stack: 512 << 10, instances: 2 };
+
+    fn options(sha256: Option<[u8; 32]>) -> PolicyOptions {
+        let clock = ManualClock::new(0);
+        let namespace = Namespace::in_memory(1 << 20, clock.clone());
+        PolicyOptions { sha256, ..PolicyOptions::new("pop3", "interval", namespace, clock) }
+    }
+
+    async fn load(cache: Option<&Cache>, sha256: Option<[u8; 32]>) -> Result<Arc<Policy>, LoadError> {
+        let octets = load_source("interval").unwrap();
+        Policy::load(Engine::new(SIZE, cache).unwrap(), &octets, options(sha256)).await
+    }
+
+    #[tokio::test]
+    async fn a_component_that_is_not_the_pinned_one_is_refused_with_its_digest() {
+        let policy = load(None, None).await.unwrap();
+        load(None, Some(policy.sha256())).await.unwrap();
+        let error = load(None, Some([0; 32])).await.unwrap_err().to_string();
+        assert!(error.contains(&digest::hex(&policy.sha256())), "{error}");
+    }
+
+    #[tokio::test]
+    async fn compiled_code_is_kept_and_damaged_code_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&folder.path().join("compiled")).unwrap();
+        load(Some(&cache), None).await.unwrap();
+        assert_eq!(cache.hits_and_misses(), (0, 1));
+        load(Some(&cache), None).await.unwrap();
+        assert_eq!(cache.hits_and_misses(), (1, 1));
+        let mut damaged = 0;
+        let mut folders = vec![folder.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_none() {
+                    let whole = std::fs::read(&path).unwrap();
+                    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+                    damaged += 1;
+                }
+            }
+        }
+        assert_eq!(damaged, 1);
+        load(Some(&cache), None).await.unwrap();
+        assert_eq!(cache.hits_and_misses(), (1, 2), "it is not run");
+    }
+}
