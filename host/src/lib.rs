@@ -18,6 +18,7 @@ pub mod policy;
 pub mod pool;
 pub mod pop3;
 mod rlimit;
+pub mod scenario;
 pub mod server;
 pub mod session;
 pub mod store;

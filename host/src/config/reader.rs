@@ -38,9 +38,12 @@ impl<'a> Source<'a> {
     }
 
     pub(crate) fn at(self, span: &Range<usize>, message: String) -> Error {
+        Error { place: format!("{}:{}", self.file, self.line(span)), message }
+    }
+
+    fn line(self, span: &Range<usize>) -> usize {
         let before = self.text.get(..span.start.min(self.text.len())).unwrap_or_default();
-        let line = before.bytes().filter(|&octet| octet == b'\n').count() + 1;
-        Error { place: format!("{}:{line}", self.file), message }
+        before.bytes().filter(|&octet| octet == b'\n').count() + 1
     }
 }
 
@@ -144,7 +147,34 @@ impl<'a, 's> Value<'a, 's> {
         self.source.at(&self.value.span(), format!("`{}` {message}", self.path))
     }
 
-    fn expected(&self, what: &str) -> Error {
+    /// The line that it stands on, from 1.
+    pub(crate) fn line(&self) -> usize {
+        self.source.line(&self.value.span())
+    }
+
+    /// Whether it is a table.
+    pub(crate) fn is_table(&self) -> bool {
+        matches!(self.value.get_ref(), DeValue::Table(_))
+    }
+
+    /// A moment, in quotes or as TOML writes it without.
+    pub(crate) fn moment(&self) -> Result<String, Error> {
+        match self.value.get_ref() {
+            DeValue::String(text) => Ok(text.clone().into_owned()),
+            DeValue::Datetime(moment) => Ok(moment.to_string()),
+            _ => Err(self.expected("a moment such as \"2026-03-10T12:00:00\" or \"12:30\"")),
+        }
+    }
+
+    /// True or false.
+    pub(crate) fn truth(&self) -> Result<bool, Error> {
+        match self.value.get_ref() {
+            DeValue::Boolean(truth) => Ok(*truth),
+            _ => Err(self.expected("true or false")),
+        }
+    }
+
+    pub(crate) fn expected(&self, what: &str) -> Error {
         let found = match self.value.get_ref() {
             DeValue::String(text) => format!("the text {text:?}"),
             DeValue::Integer(number) => format!("the number {number}"),

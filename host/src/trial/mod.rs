@@ -1,5 +1,264 @@
-//! Policies tried on a desk: in virtual time, without sockets.
+//! Policies tried on a desk: in virtual time, without sockets, with the host's part played as
+//! the proxy plays it. For those who write policies, and for `reprieve policy test`.
+//!
+//! ```
+//! use reprieve::trial::{Becomes, Trial};
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let mut trial = Trial::of("interval")
+//!     .setting("interval", "10m")
+//!     .time_zone("Europe/Berlin")?
+//!     .start("2026-03-10T12:00:00")?
+//!     .build()?;
+//! assert_eq!(trial.login("alice").becomes, Becomes::Passed);
+//! trial.advance("9m")?;
+//! let again = trial.login("alice");
+//! assert_eq!(again.becomes, Becomes::Posed);
+//! assert_eq!(again.deny().unwrap().retry_after, Some(60));
+//! # Ok(())
+//! # }
+//! ```
 
+mod builder;
+mod decision;
 mod login;
+mod recorder;
+mod time;
 
-pub use login::Who;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+pub use builder::{Builder, refusal};
+pub use decision::{Becomes, Decision, LogLine, MANNERS, RESPONSE_CODES};
+pub(crate) use decision::{manner, response_code};
+pub use login::{Attempt, Happens, Who};
+
+use crate::clock::ManualClock;
+use crate::config::Verify;
+use crate::cpu_time;
+use crate::policy::{Ending, Failure, Judge, Manner, OnFailure, Outcome, Policy, Standing, Verdict, moment};
+use crate::store::{Interference, Namespace};
+use recorder::{Lines, Recorder};
+pub(crate) use recorder::{octets, text as text_in_words};
+pub(crate) use time::{in_words, moment as read_moment, time_of_day};
+
+/// A policy that is being tried. Time stands still but where it is moved.
+#[derive(Debug)]
+pub struct Trial {
+    runtime: tokio::runtime::Runtime,
+    judge: Judge,
+    namespace: Namespace,
+    clock: Arc<ManualClock>,
+    recorder: Arc<Recorder>,
+    lines: Arc<Lines>,
+    zone: TimeZone,
+    virtual_server: String,
+    pool: String,
+    verify: Verify,
+    on_failure: OnFailure,
+    outcome: Happens,
+    /// Users whose secret a mail server has accepted.
+    known: HashSet<String>,
+    logins: u64,
+}
+
+impl Trial {
+    /// Begins to describe a trial. `component`: a built-in policy's name, or a file's path.
+    #[must_use]
+    pub fn of(component: &str) -> Builder {
+        Builder::new(component)
+    }
+
+    /// Has somebody log in, and tells all that followed.
+    pub fn login(&mut self, attempt: impl Into<Attempt>) -> Decision {
+        let Attempt { mut who, standing, happens, pool, interference, out_of_time } = attempt.into();
+        who.standing = standing.unwrap_or(if self.known.contains(&who.user) {
+            Standing::Known
+        } else {
+            Standing::Unknown
+        });
+        who.backend.pool = pool.unwrap_or_else(|| self.pool.clone());
+        self.logins += 1;
+        let at_ms = self.clock.now_ms();
+        let login = who.login(&self.virtual_server, &format!("trial-{}", self.logins), at_ms, &self.zone);
+        if out_of_time {
+            self.judge.exhaust_next_decision();
+        }
+        self.recorder.interfere_with(interference);
+        let began = cpu_time::of_this_thread();
+        let verdict = self.runtime.block_on(self.judge.decide(&login));
+        let computing = cpu_time::of_this_thread().saturating_sub(began);
+        let becomes = self.becomes(&verdict, who.standing);
+        let happens = happens.unwrap_or_else(|| self.outcome.clone());
+        let mut observed = None;
+        if becomes == Becomes::Passed
+            && let Happens::Ends { ending, node, latency, after } = &happens
+        {
+            self.clock.advance(*after);
+            let outcome = Outcome {
+                session: login.session,
+                client: login.client,
+                claim: login.claim,
+                time: moment(self.clock.now_ms(), &self.zone),
+                node: node.clone(),
+                latency_ms: u32::try_from(latency.as_millis()).unwrap_or(u32::MAX),
+                ending: *ending,
+                note: match &verdict {
+                    Ok(Verdict::Pass(pass)) => pass.note.clone(),
+                    _ => None,
+                },
+            };
+            match ending {
+                Ending::Authenticated => {
+                    self.known.insert(who.user.clone());
+                }
+                Ending::Rejected => {
+                    self.known.remove(&who.user);
+                }
+                Ending::Unreachable | Ending::Abandoned => {}
+            }
+            observed = Some((*ending, self.runtime.block_on(self.judge.observe(&outcome)).err()));
+        }
+        self.recorder.interfere_with(None);
+        Decision {
+            at_ms,
+            user: who.user,
+            standing: who.standing,
+            verdict,
+            becomes,
+            observed,
+            log: self.lines.take(),
+            store: self.recorder.take(),
+            computing,
+            memory: self.judge.idle_memory(),
+        }
+    }
+
+    /// What the host makes of a verdict.
+    fn becomes(&self, verdict: &Result<Verdict, Failure>, standing: Standing) -> Becomes {
+        match verdict {
+            Ok(Verdict::Pass(_)) => Becomes::Passed,
+            Ok(Verdict::Deny(deny)) => match deny.manner {
+                Manner::Refuse => Becomes::Refused,
+                Manner::Disconnect => Becomes::Disconnected,
+                // Only the mail server can tell right from wrong for a secret it has not judged.
+                _ if standing != Standing::Known && self.verify == Verify::On => Becomes::Passed,
+                _ => Becomes::Posed,
+            },
+            Err(_) if self.on_failure == OnFailure::Deny => Becomes::Refused,
+            Err(_) => Becomes::Passed,
+        }
+    }
+
+    /// Lets time pass: `90s`, `10m`, `1h`, `1d`.
+    ///
+    /// # Errors
+    /// Where the text is no duration.
+    pub fn advance(&mut self, by: &str) -> anyhow::Result<()> {
+        let by = crate::config::duration(by)
+            .ok_or_else(|| anyhow::anyhow!("{by:?} is no duration; an example is \"10m\""))?;
+        self.advance_by(by);
+        Ok(())
+    }
+
+    /// Lets time pass.
+    pub fn advance_by(&mut self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    /// Goes to a moment, which may be before the present one: clocks are set back sometimes.
+    /// `to`: `2026-03-10T12:00:00`, in the time zone.
+    ///
+    /// # Errors
+    /// Where the text is no date and time.
+    pub fn go_to(&mut self, to: &str) -> anyhow::Result<()> {
+        self.clock.set(time::moment(to, &self.zone).map_err(anyhow::Error::msg)?);
+        Ok(())
+    }
+
+    /// Milliseconds since 1970 that the clock shows.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
+    pub(crate) fn set_now_ms(&mut self, unix_ms: u64) {
+        self.clock.set(unix_ms);
+    }
+
+    /// The time zone.
+    #[must_use]
+    pub fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
+    /// The store's value under a key.
+    #[must_use]
+    pub fn stored(&self, key: &str) -> Option<Vec<u8>> {
+        self.runtime.block_on(self.namespace.get(key)).ok().flatten()
+    }
+
+    /// All keys and values of the store, by key.
+    #[must_use]
+    pub fn store(&self) -> Vec<(String, Vec<u8>)> {
+        let mut all: Vec<_> =
+            self.namespace.entries().into_iter().map(|(key, value, _)| (key, value)).collect();
+        all.sort();
+        all
+    }
+
+    /// Octets that the store takes, as the policy is told.
+    #[must_use]
+    pub fn store_usage(&self) -> u64 {
+        self.runtime.block_on(self.namespace.usage()).unwrap_or(0)
+    }
+
+    /// Writes into the store, as another proxy that shares it would.
+    ///
+    /// # Errors
+    /// Where the store refuses.
+    pub fn write(&mut self, key: &str, value: &[u8]) -> anyhow::Result<()> {
+        Ok(self.runtime.block_on(self.namespace.set(key, value, None))??)
+    }
+
+    /// Takes a key from the store; tells whether it was there.
+    pub fn forget(&mut self, key: &str) -> bool {
+        self.runtime.block_on(self.namespace.delete(key)).unwrap_or(false)
+    }
+
+    /// Throws the policy's instances away, as the host may at any time: what it has in its own
+    /// memory is gone.
+    pub fn forget_instances(&mut self) {
+        self.judge.forget_instances();
+    }
+
+    /// The policy.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        self.judge.policy()
+    }
+}
+
+/// What is made to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Injection {
+    /// The store cannot be reached.
+    StoreUnavailable,
+    /// The store takes nothing more.
+    StoreFull,
+    /// The budget of computing time is spent at once.
+    Time,
+}
+
+impl Injection {
+    fn interference(self) -> Option<Interference> {
+        match self {
+            Self::StoreUnavailable => Some(Interference::Unavailable),
+            Self::StoreFull => Some(Interference::Full),
+            Self::Time => None,
+        }
+    }
+}

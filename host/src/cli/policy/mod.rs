@@ -1,5 +1,7 @@
 //! `reprieve policy`: tools for those who write policies.
 
+mod test;
+
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -14,8 +16,22 @@ pub(super) struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-enum Subcommands {}
+enum Subcommands {
+    Test(test::Arguments),
+}
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    match arguments.command {}
+    match &arguments.command {
+        Subcommands::Test(arguments) => test::run(arguments),
+    }
+}
+
+/// The settings of a command line, in their order.
+fn settings(set: &[String]) -> anyhow::Result<Vec<(String, String)>> {
+    set.iter()
+        .map(|pair| match pair.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+            _ => Err(anyhow::anyhow!("--set {pair}: a setting is written KEY=VALUE, such as interval=5m")),
+        })
+        .collect()
 }

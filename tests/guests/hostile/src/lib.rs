@@ -70,6 +70,11 @@ fn misbehave(call: &str) -> Result<Option<Verdict>, String> {
         }
         Some("long-note") => pass(None, Some("x".repeat(100_000))),
         Some("giant-note") => pass(None, Some("x".repeat(8 << 20))),
+        Some("random-note") => {
+            // The seed of a new hasher is the only randomness that the standard library shows.
+            let hasher = std::hash::BuildHasher::build_hasher(&std::hash::RandomState::new());
+            pass(None, Some(std::hash::Hasher::finish(&hasher).to_string()))
+        }
         Some("unknown-pool") => pass(Some("nowhere".to_owned()), None),
         Some("smuggling-user") => Verdict::Pass(Pass {
             pool: None,

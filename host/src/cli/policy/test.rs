@@ -1,0 +1,134 @@
+//! `reprieve policy test`
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+
+use crate::cli::FAILED;
+use crate::policy::Cache;
+use crate::scenario::{self, Format, Scenario};
+
+/// How often `--watch` looks for changes.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Test a policy by scenarios, in virtual time and without sockets.
+///
+/// A scenario is a TOML file with steps: who logs in when, and what the policy is to say.
+///
+///   [[step]]
+///   login = "alice"
+///   expect = "pass"
+///
+///   [[step]]
+///   after = "1m"
+///   login = "alice"
+///   expect = { manner = "unchanged", retry-after = 540 }
+///
+/// P is a built-in policy's name, such as interval, or the path of a component.
+/// Exit codes: 0 all as expected, 1 something was not, 2 a file that cannot be read.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Arguments {
+    /// Built-in policy or path of a component
+    #[arg(value_name = "P")]
+    policy: String,
+    /// Scenario files
+    #[arg(value_name = "SCENARIO", required = true)]
+    scenarios: Vec<PathBuf>,
+    /// How the report looks
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Write the report to a file instead of standard output
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// A setting of the policy, in place of the scenarios'; may be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Seed of the policy's randomness, in place of the scenarios'
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Test again whenever the policy or a scenario changes, until Ctrl-C
+    #[arg(long)]
+    watch: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if !arguments.watch {
+        return Ok(if test(arguments)? { ExitCode::SUCCESS } else { ExitCode::from(FAILED) });
+    }
+    loop {
+        let seen = changed(arguments);
+        // A file that is being written is wrong for a moment: the next change mends it.
+        if let Err(error) = test(arguments) {
+            if super::super::is_broken_pipe(&error) {
+                return Err(error);
+            }
+            eprintln!("reprieve: {error:#}");
+        }
+        eprintln!(
+            "watching {} and {} scenario files; Ctrl-C ends",
+            arguments.policy,
+            arguments.scenarios.len()
+        );
+        while changed(arguments) == seen {
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+/// When each file was changed last, and how long it is.
+fn changed(arguments: &Arguments) -> Vec<Option<(SystemTime, u64)>> {
+    let policy = Path::new(&arguments.policy);
+    let files = std::iter::once(policy).chain(arguments.scenarios.iter().map(PathBuf::as_path));
+    files
+        .map(|file| {
+            let metadata = file.metadata().ok()?;
+            Some((metadata.modified().ok()?, metadata.len()))
+        })
+        .collect()
+}
+
+/// Plays all scenarios; whether all was as expected.
+fn test(arguments: &Arguments) -> anyhow::Result<bool> {
+    let settings = super::settings(&arguments.set)?;
+    let cache = Cache::usual_folder().and_then(|folder| Cache::open(&folder).ok());
+    let mut all = Vec::new();
+    for path in &arguments.scenarios {
+        let name = path.display().to_string();
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read the scenario {name}"))?;
+        all.extend(Scenario::parse(&text, &name, &arguments.policy)?);
+    }
+    let mut played = Vec::new();
+    for scenario in &mut all {
+        for (key, value) in &settings {
+            scenario.set(key, value);
+        }
+        if let Some(seed) = arguments.seed {
+            scenario.seed(seed);
+        }
+        if let Some(cache) = &cache {
+            scenario.cache(cache.clone());
+        }
+        played.push(scenario.play()?);
+    }
+    let good = played.iter().all(scenario::Played::is_good);
+    match &arguments.output {
+        Some(path) => {
+            let mut report = Vec::new();
+            scenario::write(&mut report, arguments.format, &arguments.policy, &played, false)?;
+            std::fs::write(path, report).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        None => {
+            let colour = io::stdout().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            let mut out = io::stdout().lock();
+            scenario::write(&mut out, arguments.format, &arguments.policy, &played, colour)?;
+            out.flush()?;
+        }
+    }
+    Ok(good)
+}

@@ -1,0 +1,154 @@
+//! What followed from a login.
+
+use std::fmt;
+use std::time::Duration;
+
+use tracing::Level;
+
+use crate::policy::{Deny, Ending, Failure, Manner, Pass, ResponseCode, Standing, Verdict};
+
+/// What the host makes of a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Becomes {
+    /// The login goes on to a mail server.
+    Passed,
+    /// The client is let in and answered by the host.
+    Posed,
+    /// The login is answered with `-ERR`.
+    Refused,
+    /// The connection is closed.
+    Disconnected,
+}
+
+impl Becomes {
+    /// The words for them, as scenarios write them.
+    pub const WORDS: [(&'static str, Self); 4] = [
+        ("passed", Self::Passed),
+        ("posed", Self::Posed),
+        ("refused", Self::Refused),
+        ("disconnected", Self::Disconnected),
+    ];
+
+    /// Its word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        Self::WORDS[self as usize].0
+    }
+}
+
+/// A line that the policy wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// How much it matters.
+    pub level: Level,
+    /// What it says; control characters are escaped.
+    pub text: String,
+}
+
+impl fmt::Display for LogLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<5} {}", self.level.as_str().to_lowercase(), self.text)
+    }
+}
+
+/// What followed from a login.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// When it was judged, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// Who logged in.
+    pub user: String,
+    /// What the host knew of the secret.
+    pub standing: Standing,
+    /// What the policy said.
+    pub verdict: Result<Verdict, Failure>,
+    /// What the host makes of it.
+    pub becomes: Becomes,
+    /// The outcome that the policy was told, and how it failed at that.
+    pub observed: Option<(Ending, Option<Failure>)>,
+    /// Lines that the policy wrote, at the outcome too.
+    pub log: Vec<LogLine>,
+    /// What it did to the store, in words, at the outcome too.
+    pub store: Vec<String>,
+    /// CPU time of `decide`, the making of an instance included where one was needed.
+    pub computing: Duration,
+    /// Octets of memory of its instance; nothing where the instance is gone.
+    pub memory: u64,
+}
+
+impl Decision {
+    /// The verdict `pass`, if it is one.
+    #[must_use]
+    pub fn pass(&self) -> Option<&Pass> {
+        match &self.verdict {
+            Ok(Verdict::Pass(pass)) => Some(pass),
+            _ => None,
+        }
+    }
+
+    /// The verdict `deny`, if it is one.
+    #[must_use]
+    pub fn deny(&self) -> Option<&Deny> {
+        match &self.verdict {
+            Ok(Verdict::Deny(deny)) => Some(deny),
+            _ => None,
+        }
+    }
+
+    /// How a call failed, at the verdict or at the outcome.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        let at_outcome = self.observed.as_ref().and_then(|(_, failure)| failure.as_ref());
+        self.verdict.as_ref().err().or(at_outcome)
+    }
+
+    /// The verdict in words, whole.
+    #[must_use]
+    pub fn verdict_in_words(&self) -> String {
+        match &self.verdict {
+            Ok(Verdict::Pass(pass)) => {
+                let mut words = vec!["pass".to_owned()];
+                words.extend(pass.pool.as_ref().map(|pool| format!("pool {pool:?}")));
+                words.extend(pass.user.as_ref().map(|user| format!("user {user:?}")));
+                words.extend(pass.note.as_ref().map(|note| format!("note {note:?}")));
+                words.extend((pass.delay_ms > 0).then(|| format!("delay-ms {}", pass.delay_ms)));
+                words.join(", ")
+            }
+            Ok(Verdict::Deny(deny)) => {
+                let mut words = vec![format!("deny {}", manner(deny.manner))];
+                words.extend(deny.code.map(|code| format!("code {}", response_code(code))));
+                words.extend(deny.retry_after.map(|seconds| format!("retry-after {seconds}")));
+                words.push(format!("reason {:?}", deny.reason));
+                words.extend((deny.delay_ms > 0).then(|| format!("delay-ms {}", deny.delay_ms)));
+                words.join(", ")
+            }
+            Err(failure) => format!("failure {}: {failure}", failure.kind()),
+        }
+    }
+}
+
+/// The words for manners, as the WIT has them.
+pub const MANNERS: [(&str, Manner); 5] = [
+    ("unchanged", Manner::Unchanged),
+    ("empty", Manner::Empty),
+    ("busy", Manner::Busy),
+    ("refuse", Manner::Refuse),
+    ("disconnect", Manner::Disconnect),
+];
+
+/// The words for response codes, as the WIT has them.
+pub const RESPONSE_CODES: [(&str, ResponseCode); 5] = [
+    ("login-delay", ResponseCode::LoginDelay),
+    ("in-use", ResponseCode::InUse),
+    ("sys-temp", ResponseCode::SysTemp),
+    ("sys-perm", ResponseCode::SysPerm),
+    ("auth", ResponseCode::Auth),
+];
+
+pub(crate) fn manner(manner: Manner) -> &'static str {
+    MANNERS.iter().find(|(_, other)| *other == manner).map_or("", |(word, _)| word)
+}
+
+pub(crate) fn response_code(code: ResponseCode) -> &'static str {
+    RESPONSE_CODES.iter().find(|(_, other)| *other == code).map_or("", |(word, _)| word)
+}

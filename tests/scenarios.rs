@@ -1,0 +1,281 @@
+//! `reprieve policy test`: scenarios in virtual time.
+
+mod support;
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use reprieve::policy::{Ending, Failure, Standing};
+use reprieve::trial::{Attempt, Becomes, Injection, Trial, Who};
+use support::guests;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_reprieve");
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
+}
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(BINARY).args(["policy", "test"]).args(arguments).output().expect("running reprieve")
+}
+
+fn text(octets: &[u8]) -> String {
+    String::from_utf8_lossy(octets).into_owned()
+}
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, content).expect("writing a scenario");
+        path
+    }
+}
+
+/// Plays one scenario for `interval`: exit code and report.
+fn play(content: &str, more: &[&str]) -> (Option<i32>, String, String) {
+    let folder = Folder::new();
+    let path = folder.file("one.toml", content);
+    let output = run(&[&["interval", &path.display().to_string()], more].concat());
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn the_default_policys_scenarios_hold() {
+    let scenarios = root().join("policies/interval/scenarios");
+    let mut files: Vec<_> = std::fs::read_dir(scenarios)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().display().to_string())
+        .collect();
+    files.sort();
+    assert!(files.len() >= 3);
+    let mut arguments = vec!["interval"];
+    arguments.extend(files.iter().map(String::as_str));
+    let output = run(&arguments);
+    assert!(output.status.success(), "{}", text(&output.stdout));
+    assert!(text(&output.stdout).contains(" passed, 0 failed"));
+}
+
+#[test]
+fn what_differs_is_told_with_line_time_and_what_the_policy_did() {
+    let (code, report, _) = play(
+        r#"
+settings = { interval = "10m" }
+[[step]]
+login = "alice"
+expect = "pass"
+
+[[step]]
+after = "1m"
+login = "alice"
+expect = { manner = "busy", retry-after = 541 }
+becomes = "passed"
+store = { lacks = ["alice"] }
+"#,
+        &[],
+    );
+    assert_eq!(code, Some(1));
+    for expected in [
+        "✗ one",
+        "one.toml:7 at 2026-03-10 12:01:00, \"alice\"",
+        "expected: busy",
+        "got:      unchanged",
+        "expected: 541",
+        "got:      540",
+        "expected: passed",
+        "got:      posed",
+        "decision: deny unchanged, retry-after 540, reason \"too-soon\" → posed",
+        "store: get \"alice\" → hex:",
+        "store, \"alice\"",
+        "0 passed, 1 failed",
+    ] {
+        assert!(report.contains(expected), "{expected:?} is not in:\n{report}");
+    }
+}
+
+#[test]
+fn a_mistake_in_a_scenario_is_named_with_line_key_and_remedy() {
+    for (content, expected) in [
+        ("[[step]]\nlogin = \"alice\"\nexpct = \"pass\"\n", &["one.toml:3", "expct", "`expect`"][..]),
+        (
+            "[[step]]\nlogin = \"a\"\nexpect = \"allow\"\n",
+            &["one.toml:3", "`step.expect`", "\"pass\", \"deny\""],
+        ),
+        ("[[step]]\nlogin = \"a\"\nafter = 5\n", &["one.toml:3", "`step.after`", "10m"]),
+        ("time-zone = \"Berlin\"\n[[step]]\nlogin = \"a\"\n", &["one.toml:1", "Europe/Berlin"]),
+        ("[[step]]\nlogin = { standing = \"known\" }\n", &["one.toml:2", "`step.login.user`", "missing"]),
+        ("[[step]]\nlogin = \"a\"\ncount = { passs = 1 }\n", &["one.toml:3", "passs", "posed"]),
+        ("[[step]]\nusers = { count = 3, name = \"x\" }\n", &["one.toml:2", "{}"]),
+        ("[[step]]\nafter = \"1m\"\n", &["one.toml:1", "does nothing", "login"]),
+        ("name = \"empty\"\n", &["one.toml", "nothing is tested"]),
+        ("[[step]]\nlogin = \"a\"\ninject = \"chaos\"\n", &["one.toml:3", "store-unavailable"]),
+        ("store = { a = \"hex:0\" }\n[[step]]\nlogin = \"a\"\n", &["one.toml:1", "hexadecimal"]),
+        ("refuses = \"x\"\n[[step]]\nlogin = \"a\"\n", &["one.toml:2", "refuses"]),
+        ("limits = { tim = \"1s\" }\n[[step]]\nlogin = \"a\"\n", &["one.toml:1", "`time`"]),
+    ] {
+        let (code, _, error) = play(content, &[]);
+        assert_eq!(code, Some(2), "{content}: {error}");
+        for part in expected {
+            assert!(error.contains(part), "{content}: {error:?} lacks {part:?}");
+        }
+    }
+    let output = run(&["interval", "nowhere.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("cannot read the scenario nowhere.toml"));
+}
+
+#[test]
+fn a_time_that_is_past_fails_the_step() {
+    let (code, report, _) = play("[[step]]\nat = \"2026-03-09T00:00:00\"\nlogin = \"alice\"\n", &[]);
+    assert_eq!(code, Some(1));
+    assert!(report.contains("2026-03-10 12:00:00 already"), "{report}");
+}
+
+#[test]
+fn settings_and_counts_that_do_not_come_fail_it() {
+    for (content, expected) in [
+        ("settings = { interval = \"soon\" }\n[[step]]\nlogin = \"a\"\n", "refused: `interval` is \"soon\""),
+        ("refuses = \"interval\"\n", "got:      taken"),
+        ("[[step]]\nrepeat = 3\nlogin = \"a\"\ncount = { pass = 2 }\n", "count of pass"),
+        ("[[step]]\nlogin = \"a\"\nlog = [\"hello\"]\n", "expected: …hello…"),
+        ("[[step]]\nlogin = \"a\"\ninject = \"time\"\n", "time: it took longer"),
+        ("[[step]]\nstore = { has = [\"a\"] }\n", "store, \"a\""),
+    ] {
+        let (code, report, error) = play(content, &[]);
+        assert_eq!(code, Some(1), "{content}: {error}");
+        assert!(report.contains(expected), "{content}: {report}");
+    }
+}
+
+#[test]
+fn groups_users_and_writes_of_other_proxies_are_played() {
+    let (code, report, _) = play(
+        r#"
+settings = { interval = "1h", reset = "never" }
+[[step]]
+repeat = { times = 3, every = "1h" }
+steps = [
+  { users = ["alice", "bob"], expect = "pass" },
+  { after = "1m", users = { count = 2, name = "user-{}" } },
+  { login = "alice", expect = { retry-after = 3540 } },
+]
+[[step]]
+at = "15:00"
+forget = ["alice"]
+write = { carol = "hex:00" }
+store = { lacks = ["alice"], values = { carol = "hex:00" } }
+"#,
+        &[],
+    );
+    assert_eq!(code, Some(0), "{report}");
+    assert!(report.contains("15 logins, 12 went on, relief 20 %, 3 h"), "{report}");
+}
+
+#[test]
+fn reports_for_machines_are_json_and_xml() {
+    let content = "name = \"a <b> & \\\"c\\\"\"\n[[step]]\nlogin = \"\\u001b[2J\"\nexpect = \"deny\"\n";
+    let (code, report, _) = play(content, &["--format", "json"]);
+    assert_eq!(code, Some(1));
+    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!(report["good"], false);
+    assert_eq!(report["scenarios"][0]["failed"][0]["line"], 2);
+    assert_eq!(report["scenarios"][0]["failed"][0]["differences"][0]["expected"], "deny");
+
+    let folder = Folder::new();
+    let path = folder.0.path().join("report.xml");
+    let (_, report, _) = play(content, &["--format", "junit", "--output", &path.display().to_string()]);
+    assert_eq!(report, "");
+    // A real parser's word for it.
+    let parsed = Command::new("python3")
+        .args(["-c", "import sys, xml.etree.ElementTree as t; s = t.parse(sys.argv[1]).getroot()[0]; print(s.get('failures'), s[0].get('name'), s[0][0].get('message'))"])
+        .arg(&path)
+        .output()
+        .expect("running python3");
+    let expected = "1 a <b> & \"c\" verdict: expected deny, got pass\n";
+    assert_eq!(text(&parsed.stdout), expected, "{}", text(&parsed.stderr));
+}
+
+#[test]
+fn settings_of_the_command_line_replace_those_of_the_file() {
+    let content =
+        "settings = { interval = \"10m\" }\n[[step]]\nrepeat = 2\nlogin = \"alice\"\ncount = { pass = 2 }\n";
+    assert_eq!(play(content, &[]).0, Some(1));
+    assert_eq!(play(content, &["--set", "interval=0s"]).0, Some(0));
+    let (code, _, error) = play(content, &["--set", "interval"]);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("KEY=VALUE"), "{error}");
+}
+
+#[test]
+fn a_watched_scenario_is_tested_again_when_it_changes() {
+    let folder = Folder::new();
+    let good = "[[step]]\nlogin = \"alice\"\nexpect = \"pass\"\n";
+    let path = folder.file("one.toml", good);
+    let mut child = Command::new(BINARY)
+        .args(["policy", "test", "interval", "--watch"])
+        .arg(&path)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("running reprieve");
+    let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+    let mut summary = || loop {
+        let line = lines.next().expect("it goes on").expect("text");
+        if line.contains(" passed, ") {
+            return line;
+        }
+    };
+    assert_eq!(summary(), "1 passed, 0 failed");
+    std::fs::write(&path, good.replace("\"pass\"", "\"deny\"")).unwrap();
+    assert_eq!(summary(), "0 passed, 1 failed");
+    child.kill().expect("ending it");
+    child.wait().expect("its end");
+}
+
+#[test]
+fn a_seed_gives_the_same_randomness_each_time() {
+    let note = |seed| {
+        let component = guests::hostile().display().to_string();
+        let trial = Trial::of(&component).setting("at", "decide").setting("how", "random-note").seed(seed);
+        let decision = trial.build().unwrap().login("alice");
+        decision.pass().expect("a pass").note.clone().expect("a note")
+    };
+    assert_eq!(note(7), note(7));
+    assert_ne!(note(7), note(8));
+}
+
+#[test]
+fn the_library_plays_the_hosts_part() {
+    let mut trial = Trial::of("interval")
+        .setting("interval", "10m")
+        .time_zone("Europe/Berlin")
+        .unwrap()
+        .start("2026-03-10T23:58:00")
+        .unwrap()
+        .build()
+        .unwrap();
+    assert_eq!(trial.login(Attempt::by(Who::new("alice")).ends(Ending::Rejected)).becomes, Becomes::Passed);
+    let first = trial.login("alice");
+    assert_eq!((first.standing, first.becomes), (Standing::Unknown, Becomes::Passed));
+    assert!(first.store.iter().any(|access| access.starts_with("set \"alice\"")), "{:?}", first.store);
+    assert!(first.memory > 0);
+    let again = trial.login("alice");
+    assert_eq!((again.standing, again.becomes), (Standing::Known, Becomes::Posed));
+    assert_eq!(again.deny().unwrap().retry_after, Some(120), "until midnight");
+    let mut other = Who::new("alice");
+    other.standing = Standing::Changed;
+    assert_eq!(trial.login(other).becomes, Becomes::Passed);
+    let failed = trial.login(Attempt::by(Who::new("alice")).inject(Injection::StoreUnavailable));
+    assert!(matches!(failed.failure(), Some(Failure::Store(_))));
+    let failed = trial.login(Attempt::by(Who::new("alice")).inject(Injection::Time));
+    assert!(matches!(failed.failure(), Some(Failure::Time(20))));
+    trial.advance("2m").unwrap();
+    trial.forget_instances();
+    assert_eq!(trial.login("alice").becomes, Becomes::Passed);
+}
