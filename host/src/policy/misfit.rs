@@ -28,7 +28,7 @@ pub(super) fn not_a_component(octets: &[u8]) -> Result<(), String> {
 /// What a failure to compile means.
 pub(super) fn not_compiled(error: &wasmtime::Error) -> String {
     let text = format!("{error:#}");
-    if text.contains("unexpected end") || text.contains("unexpected EOF") {
+    if ["unexpected end", "unexpected EOF", "out of bounds"].iter().any(|sign| text.contains(sign)) {
         return format!("it is cut off or damaged: {text}");
     }
     format!("it cannot be compiled: {text}")

@@ -1,6 +1,7 @@
 //! Policies: WebAssembly components that decide. Loading and compiling them, running their
 //! calls within limits, and the host's side of the WIT. Nothing here knows POP3 or sockets.
 
+mod anatomy;
 mod breaker;
 mod builtin;
 mod cache;
@@ -31,6 +32,7 @@ mod bindings {
     });
 }
 
+pub use anatomy::{Anatomy, Kind, Module, Producer};
 pub use bindings::reprieve::policy::types::{
     Backend, Claim, Client, Date, Deny, Ending, Endpoint, Login, Manner, Mechanism, Moment, Outcome, Pass,
     ResponseCode, Session, Standing, TlsSession, Verdict, Weekday,

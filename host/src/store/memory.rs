@@ -67,6 +67,9 @@ pub(super) struct Memory {
     quota: u64,
     used: AtomicU64,
     clock: Arc<dyn Clock>,
+    /// Whether nothing that has expired is ever counted. It takes time, and makes what a
+    /// policy is told of the usage a matter of what it has written alone, not of chance.
+    exact: bool,
 }
 
 /// What to do with a key, seeing its value.
@@ -81,8 +84,9 @@ enum Lifetime {
 }
 
 impl Memory {
-    pub(super) fn new(quota: u64, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(quota: u64, clock: Arc<dyn Clock>, exact: bool) -> Self {
         Self {
+            exact,
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             quota,
@@ -154,6 +158,7 @@ impl Memory {
     }
 
     pub(super) fn usage(&self) -> u64 {
+        self.sweep_all_if_exact();
         self.used.load(Ordering::Relaxed)
     }
 
@@ -205,6 +210,7 @@ impl Memory {
         });
         let until = if ttl.is_none() { NEVER } else { until };
         let hash = self.hash(key);
+        self.sweep_all_if_exact();
         let mut guard = self.shard(hash).lock();
         let shard = &mut *guard;
         self.sweep(shard, now);
@@ -275,6 +281,19 @@ impl Memory {
             .map_err(|_| Refused::Quota)
     }
 
+    fn sweep_all_if_exact(&self) {
+        if !self.exact {
+            return;
+        }
+        let now = self.clock.now_ms();
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            while shard.queue.peek().is_some_and(|&Reverse((turn, _))| turn <= now) {
+                self.sweep(&mut shard, now);
+            }
+        }
+    }
+
     fn sweep(&self, shard: &mut Shard, now: u64) {
         for _ in 0..SWEPT_BY_A_WRITE {
             match shard.queue.peek() {
@@ -316,7 +335,7 @@ mod tests {
 
     fn memory(quota: u64) -> (Memory, Arc<ManualClock>) {
         let clock = ManualClock::new(1_000_000);
-        (Memory::new(quota, clock.clone()), clock)
+        (Memory::new(quota, clock.clone(), false), clock)
     }
 
     #[test]
@@ -329,6 +348,17 @@ mod tests {
         clock.advance(Duration::from_millis(1));
         assert_eq!(memory.get("a"), None);
         assert_eq!(memory.get("b").unwrap(), b"2");
+    }
+
+    #[test]
+    fn exact_usage_counts_nothing_that_has_expired() {
+        let clock = ManualClock::new(1_000_000);
+        let memory = Memory::new(1 << 20, clock.clone(), true);
+        for number in 0..100 {
+            memory.set(&number.to_string(), b"1", SECOND).unwrap();
+        }
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(memory.usage(), 0);
     }
 
     #[test]

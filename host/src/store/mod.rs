@@ -50,7 +50,14 @@ impl Namespace {
     /// A namespace in this process's memory, of at most `quota` octets.
     #[must_use]
     pub fn in_memory(quota: u64, clock: Arc<dyn Clock>) -> Self {
-        Self { home: Arc::new(memory::Memory::new(quota, clock)), witness: None }
+        Self { home: Arc::new(memory::Memory::new(quota, clock, false)), witness: None }
+    }
+
+    /// The same, but slower and without chance: what has expired never counts. For trials,
+    /// which are to come out the same each time.
+    #[must_use]
+    pub fn exact_in_memory(quota: u64, clock: Arc<dyn Clock>) -> Self {
+        Self { home: Arc::new(memory::Memory::new(quota, clock, true)), witness: None }
     }
 
     /// The same namespace, with somebody who sees what is done through it. What is done

@@ -166,7 +166,7 @@ impl Builder {
         let size = EngineSize { memory: self.limits.memory, stack: self.limits.stack, instances: 4 };
         let engine = Engine::new(size, self.cache.as_ref())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let namespace = Namespace::in_memory(self.store_quota, clock.clone());
+        let namespace = Namespace::exact_in_memory(self.store_quota, clock.clone());
         for (key, value) in &self.store {
             runtime.block_on(namespace.set(key, value, None))??;
         }

@@ -42,7 +42,8 @@ pub(crate) fn in_words(unix_ms: u64, zone: &TimeZone) -> String {
         || unix_ms.to_string(),
         |timestamp| {
             let civil = zone.to_datetime(timestamp);
-            let fraction = if unix_ms.is_multiple_of(1000) { "%Y-%m-%d %H:%M:%S" } else { "%Y-%m-%d %H:%M:%S.%3f" };
+            let fraction =
+                if unix_ms.is_multiple_of(1000) { "%Y-%m-%d %H:%M:%S" } else { "%Y-%m-%d %H:%M:%S.%3f" };
             civil.strftime(fraction).to_string()
         },
     )

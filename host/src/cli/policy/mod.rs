@@ -1,5 +1,8 @@
 //! `reprieve policy`: tools for those who write policies.
 
+mod bench;
+mod decide;
+mod inspect;
 mod test;
 
 use std::process::ExitCode;
@@ -18,12 +21,28 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Subcommands {
     Test(test::Arguments),
+    Decide(decide::Arguments),
+    Bench(bench::Arguments),
+    Inspect(inspect::Arguments),
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         Subcommands::Test(arguments) => test::run(arguments),
+        Subcommands::Decide(arguments) => decide::run(arguments),
+        Subcommands::Bench(arguments) => bench::run(arguments),
+        Subcommands::Inspect(arguments) => inspect::run(arguments),
     }
+}
+
+/// How a report looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON object.
+    Json,
 }
 
 /// The settings of a command line, in their order.

@@ -1,0 +1,62 @@
+//! The rules of the article of 2006 on relieving POP3 servers, to the letter in what they
+//! decide: for comparison, and not for use. The README tells why.
+//!
+//! A user passes if ten minutes have passed since the policy last let him through, if the
+//! weekday has changed since anybody was last let through, or if he is not remembered; then
+//! his timer starts at once, whoever he is and whatever the mail server will say. When what is
+//! remembered takes 100 KB everything is forgotten.
+
+#[allow(missing_docs)]
+mod bindings {
+    wit_bindgen::generate!({ path: "../../wit", world: "policy" });
+}
+
+use bindings::reprieve::policy::store;
+use bindings::reprieve::policy::types::{Deny, Login, Manner, Outcome, Pass, Verdict};
+
+const WINDOW_S: u64 = 600;
+const MEMORY: u64 = 100_000;
+/// No user name has a line feed in it.
+const WEEKDAY: &str = "\nweekday";
+
+struct Article;
+
+impl bindings::Guest for Article {
+    fn configure(settings: Vec<(String, String)>) -> Result<(), String> {
+        match settings.first() {
+            None => Ok(()),
+            Some((key, _)) => {
+                Err(format!("unknown setting `{key}`; the article has none: ten minutes, 100 KB, weekdays"))
+            }
+        }
+    }
+
+    fn decide(login: Login) -> Verdict {
+        let today = [login.time.weekday as u8];
+        if store::get(WEEKDAY).as_deref() != Some(&today[..]) || store::usage() > MEMORY {
+            store::clear();
+            let _ = store::set(WEEKDAY, &today, None);
+        }
+        let now_s = login.time.unix_ms / 1000;
+        let last_s = store::get(&login.claim.user)
+            .and_then(|stamp| <[u8; 8]>::try_from(stamp).ok())
+            .map(u64::from_le_bytes);
+        // Even where the clock was set back: the article subtracts, and so did its users wait.
+        let passes = last_s.is_none_or(|last_s| now_s.abs_diff(last_s) >= WINDOW_S && now_s > last_s);
+        if passes {
+            let _ = store::set(&login.claim.user, &now_s.to_le_bytes(), None);
+            return Verdict::Pass(Pass { pool: None, user: None, note: None, delay_ms: 0 });
+        }
+        Verdict::Deny(Deny {
+            manner: Manner::Empty,
+            code: None,
+            retry_after: None,
+            reason: "too-soon".to_owned(),
+            delay_ms: 0,
+        })
+    }
+
+    fn observe(_: Outcome) {}
+}
+
+bindings::export!(Article with_types_in bindings);

@@ -1,0 +1,81 @@
+//! Relieves only while the pool is stressed: the interval between a user's logins grows with
+//! sessions, waiting logins and latency, and is nothing on a quiet server.
+
+mod rule;
+mod settings;
+
+use std::cell::OnceCell;
+
+use settings::Settings;
+
+#[allow(missing_docs)]
+mod bindings {
+    wit_bindgen::generate!({ path: "../../wit", world: "policy" });
+}
+
+use bindings::reprieve::policy::store;
+use bindings::reprieve::policy::types::{Deny, Ending, Login, Outcome, Pass, Verdict};
+use rule::Pool;
+
+thread_local! {
+    static SETTINGS: OnceCell<Settings> = const { OnceCell::new() };
+}
+
+struct Stress;
+
+impl bindings::Guest for Stress {
+    fn configure(settings: Vec<(String, String)>) -> Result<(), String> {
+        let parsed = Settings::parse(&settings)?;
+        SETTINGS.with(|cell| cell.set(parsed)).map_err(|_| "configured twice".to_owned())
+    }
+
+    fn decide(login: Login) -> Verdict {
+        SETTINGS
+            .with(|cell| cell.get().and_then(|settings| deny(settings, &login)))
+            .map_or(Verdict::Pass(Pass { pool: None, user: None, note: None, delay_ms: 0 }), Verdict::Deny)
+    }
+
+    fn observe(outcome: Outcome) {
+        let longest_s = SETTINGS.with(|cell| cell.get().map(|settings| settings.interval_s));
+        if outcome.ending == Ending::Authenticated
+            && let Some(longest_s) = longest_s
+        {
+            // It is remembered on a quiet server too: stress can come at any time. A name that
+            // is too long, or a full store, is forgotten, and passes.
+            let ttl = u32::try_from(longest_s).unwrap_or(u32::MAX);
+            let stamp = (outcome.time.unix_ms / 1000).to_le_bytes();
+            let _ = store::set(&key(&outcome.claim.user), &stamp, Some(ttl));
+        }
+    }
+}
+
+fn key(user: &str) -> String {
+    user.to_ascii_lowercase()
+}
+
+/// The denial, where the user's last login is more recent than the stress allows.
+fn deny(settings: &Settings, login: &Login) -> Option<Deny> {
+    let pool = Pool {
+        healthy_nodes: login.backend.healthy_nodes,
+        sessions: login.backend.sessions,
+        waiting: login.backend.waiting,
+        latency_ms: login.backend.login_latency_ms,
+    };
+    let interval_s = rule::interval_s(settings.interval_s, settings.signals.stress(pool));
+    if interval_s == 0 {
+        return None;
+    }
+    let stamp: [u8; 8] = store::get(&key(&login.claim.user))?.try_into().ok()?;
+    // A clock that was set back must not keep anybody out.
+    let elapsed_s = (login.time.unix_ms / 1000).checked_sub(u64::from_le_bytes(stamp))?;
+    let left_s = interval_s.checked_sub(elapsed_s).filter(|left| *left > 0)?;
+    Some(Deny {
+        manner: settings.manner,
+        code: None,
+        retry_after: Some(u32::try_from(left_s).unwrap_or(u32::MAX)),
+        reason: "stressed".to_owned(),
+        delay_ms: 0,
+    })
+}
+
+bindings::export!(Stress with_types_in bindings);

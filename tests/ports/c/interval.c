@@ -1,0 +1,239 @@
+// The default policy, `interval`, in C: the same settings, the same verdicts.
+#include "policy.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DURATION "a duration reads like \"90s\", \"10m\" or \"1h\""
+#define SIZE "a size reads like \"100KiB\" or \"32MiB\""
+#define KNOWN "known are interval, reset, memory-limit, manner, start, case"
+#define STAMP 12
+
+static struct {
+  uint64_t interval_ms;
+  uint64_t memory_limit;
+  bool daily_reset;
+  bool start_at_login;
+  bool fold_case;
+  uint8_t manner;
+} settings = {600000, 32 << 20, true, false, true, REPRIEVE_POLICY_TYPES_MANNER_UNCHANGED};
+
+static bool is(const policy_string_t *text, const char *word) {
+  return text->len == strlen(word) && memcmp(text->ptr, word, text->len) == 0;
+}
+
+// Refuses a setting: the key, its value, and what would be right.
+static bool refuse(policy_string_t *error, const policy_string_t *key, const policy_string_t *value,
+                   const char *right) {
+  const char *form = "`%.*s` is \"%.*s\"; %s";
+  int key_length = key->len > 200 ? 200 : (int)key->len, value_length = value->len > 200 ? 200 : (int)value->len;
+  int length = snprintf(NULL, 0, form, key_length, key->ptr, value_length, value->ptr, right);
+  char *text = malloc(length + 1);
+  snprintf(text, length + 1, form, key_length, key->ptr, value_length, value->ptr, right);
+  error->ptr = (uint8_t *)text;
+  error->len = length;
+  return false;
+}
+
+// A number with a unit after it; false where there is no number or it is too large.
+static bool number(const policy_string_t *text, uint64_t *number, policy_string_t *unit) {
+  size_t at = 0;
+  *number = 0;
+  while (at < text->len && text->ptr[at] >= '0' && text->ptr[at] <= '9') {
+    if (__builtin_mul_overflow(*number, 10, number) || __builtin_add_overflow(*number, text->ptr[at] - '0', number))
+      return false;
+    at++;
+  }
+  bool found = at > 0;
+  while (at < text->len && text->ptr[at] == ' ') at++;
+  unit->ptr = text->ptr + at;
+  unit->len = text->len - at;
+  return found;
+}
+
+static bool duration(const policy_string_t *text, uint64_t *ms) {
+  static const struct { const char *unit; uint64_t ms; } units[] = {
+      {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
+  policy_string_t unit;
+  if (!number(text, ms, &unit)) return false;
+  for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+    if (is(&unit, units[i].unit)) return !__builtin_mul_overflow(*ms, units[i].ms, ms);
+  return false;
+}
+
+static bool octets(const policy_string_t *text, uint64_t *octets) {
+  static const struct { const char *unit; uint64_t octets; } units[] = {
+      {"", 1}, {"B", 1}, {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}};
+  policy_string_t unit;
+  if (!number(text, octets, &unit)) return false;
+  for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+    if (is(&unit, units[i].unit)) return !__builtin_mul_overflow(*octets, units[i].octets, octets);
+  return false;
+}
+
+// One of two words; which of them.
+static bool either(const policy_string_t *text, const char *yes, const char *no, bool *answer) {
+  *answer = is(text, yes);
+  return *answer || is(text, no);
+}
+
+static bool configure_one(const policy_string_t *key, const policy_string_t *value, policy_string_t *error) {
+  if (is(key, "interval")) return duration(value, &settings.interval_ms) || refuse(error, key, value, DURATION);
+  if (is(key, "memory-limit")) return octets(value, &settings.memory_limit) || refuse(error, key, value, SIZE);
+  if (is(key, "reset"))
+    return either(value, "daily", "never", &settings.daily_reset) ||
+           refuse(error, key, value, "it can be \"daily\", \"never\"");
+  if (is(key, "start"))
+    return either(value, "login", "authenticated", &settings.start_at_login) ||
+           refuse(error, key, value, "it can be \"authenticated\", \"login\"");
+  if (is(key, "case"))
+    return either(value, "fold", "exact", &settings.fold_case) ||
+           refuse(error, key, value, "it can be \"fold\", \"exact\"");
+  if (is(key, "manner")) {
+    // In the order of the WIT.
+    static const char *manners[] = {"unchanged", "empty", "busy", "refuse", "disconnect"};
+    for (uint8_t i = 0; i < 5; i++)
+      if (is(value, manners[i])) {
+        settings.manner = i;
+        return true;
+      }
+    return refuse(error, key, value,
+                  "it can be \"unchanged\", \"empty\", \"busy\", \"refuse\", \"disconnect\"");
+  }
+  return refuse(error, key, value, "the setting is unknown; " KNOWN);
+}
+
+bool exports_policy_configure(policy_list_tuple2_string_string_t *given, policy_string_t *error) {
+  bool good = true;
+  for (size_t i = 0; good && i < given->len; i++) good = configure_one(&given->ptr[i].f0, &given->ptr[i].f1, error);
+  policy_list_tuple2_string_string_free(given);
+  return good;
+}
+
+static void pass(policy_verdict_t *verdict) {
+  memset(verdict, 0, sizeof *verdict);
+  verdict->tag = REPRIEVE_POLICY_TYPES_VERDICT_PASS;
+}
+
+static void deny(policy_verdict_t *verdict, uint8_t standing, uint64_t retry_after) {
+  // Whoever is not known is to hear the mail server's own answer.
+  if (settings.manner >= REPRIEVE_POLICY_TYPES_MANNER_REFUSE && standing != REPRIEVE_POLICY_TYPES_STANDING_KNOWN) {
+    pass(verdict);
+    return;
+  }
+  memset(verdict, 0, sizeof *verdict);
+  verdict->tag = REPRIEVE_POLICY_TYPES_VERDICT_DENY;
+  verdict->val.deny.manner = settings.manner;
+  verdict->val.deny.retry_after.is_some = true;
+  verdict->val.deny.retry_after.val = retry_after > UINT32_MAX ? UINT32_MAX : (uint32_t)retry_after;
+  policy_string_dup(&verdict->val.deny.reason, "too-soon");
+}
+
+// The store's key: names that the mail server takes for one share it. The caller frees it.
+static policy_string_t key_of(const policy_string_t *user) {
+  policy_string_t key;
+  policy_string_dup_n(&key, (const char *)user->ptr, user->len);
+  for (size_t i = 0; settings.fold_case && i < key.len; i++)
+    if (key.ptr[i] >= 'A' && key.ptr[i] <= 'Z') key.ptr[i] += 'a' - 'A';
+  return key;
+}
+
+// A stamp: the time, and the day as a number that differs from day to day.
+static void stamp_of(const reprieve_policy_types_moment_t *time, uint8_t stamp[STAMP]) {
+  int32_t day = (time->date.year * 16 + time->date.month) * 32 + time->date.day;
+  memcpy(stamp, &time->unix_ms, 8);
+  memcpy(stamp + 8, &day, 4);
+}
+
+static uint32_t ttl(void) {
+  uint64_t seconds = settings.interval_ms / 1000 + (settings.interval_ms % 1000 != 0);
+  return seconds > UINT32_MAX ? UINT32_MAX : (uint32_t)seconds;
+}
+
+static void say(uint8_t level, const char *text) {
+  policy_string_t line;
+  policy_string_set(&line, text);
+  reprieve_policy_log_line(level, &line);
+}
+
+static void remember(policy_string_t *key, uint8_t stamp[STAMP]) {
+  policy_list_u8_t value = {stamp, STAMP};
+  uint32_t seconds = ttl();
+  reprieve_policy_store_refused_t refused;
+  if (!reprieve_policy_store_set(key, &value, &seconds, &refused) && refused == REPRIEVE_POLICY_STORE_REFUSED_QUOTA) {
+    say(REPRIEVE_POLICY_LOG_LEVEL_WARN,
+        "the store's quota is reached before memory-limit: every user is forgotten");
+    reprieve_policy_store_clear();
+    reprieve_policy_store_set(key, &value, &seconds, &refused);
+  }
+}
+
+// Whether the login passes; else the seconds until one would.
+static bool passes(const policy_list_u8_t *found, const uint8_t now[STAMP], uint32_t second_of_day,
+                   uint64_t *retry_after) {
+  if (!found || found->len != STAMP) return true;
+  if (settings.daily_reset && memcmp(found->ptr + 8, now + 8, 4) != 0) return true;
+  uint64_t last_ms, now_ms;
+  memcpy(&last_ms, found->ptr, 8);
+  memcpy(&now_ms, now, 8);
+  // A clock that was set back must not keep anybody out.
+  if (now_ms < last_ms || now_ms - last_ms >= settings.interval_ms) return true;
+  uint64_t left_ms = settings.interval_ms - (now_ms - last_ms);
+  *retry_after = left_ms / 1000 + (left_ms % 1000 != 0);
+  if (settings.daily_reset) {
+    uint64_t until_midnight = second_of_day > 86400 ? 0 : 86400 - second_of_day;
+    if (*retry_after > until_midnight) *retry_after = until_midnight;
+  }
+  return false;
+}
+
+static void decide(const policy_login_t *login, policy_verdict_t *verdict) {
+  pass(verdict);
+  if (settings.interval_ms == 0) return;
+  if (reprieve_policy_store_usage() > settings.memory_limit) {
+    say(REPRIEVE_POLICY_LOG_LEVEL_INFO, "memory-limit reached: every user is forgotten");
+    reprieve_policy_store_clear();
+  }
+  uint8_t now[STAMP];
+  stamp_of(&login->time, now);
+  policy_string_t key = key_of(&login->claim.user);
+  policy_list_u8_t found;
+  bool is_found = reprieve_policy_store_get(&key, &found);
+  uint64_t retry_after;
+  if (!passes(is_found ? &found : NULL, now, login->time.second_of_day, &retry_after)) {
+    deny(verdict, login->claim.standing, retry_after);
+  } else if (settings.start_at_login) {
+    // Of several logins at the same moment, the one that writes first passes.
+    policy_list_u8_t value = {now, STAMP};
+    uint32_t seconds = ttl();
+    bool written;
+    reprieve_policy_store_refused_t refused;
+    bool done = is_found ? reprieve_policy_store_compare_and_set(&key, &found, &value, &seconds, &written, &refused)
+                         : reprieve_policy_store_add(&key, &value, &seconds, &written, &refused);
+    if (!done) {
+      remember(&key, now);
+    } else if (!written) {
+      deny(verdict, login->claim.standing, settings.interval_ms / 1000 + (settings.interval_ms % 1000 != 0));
+    }
+  }
+  if (is_found) policy_list_u8_free(&found);
+  policy_string_free(&key);
+}
+
+void exports_policy_decide(policy_login_t *login, policy_verdict_t *verdict) {
+  decide(login, verdict);
+  policy_login_free(login);
+}
+
+void exports_policy_observe(policy_outcome_t *outcome) {
+  if (!settings.start_at_login && settings.interval_ms > 0 &&
+      outcome->ending == REPRIEVE_POLICY_TYPES_ENDING_AUTHENTICATED) {
+    uint8_t now[STAMP];
+    stamp_of(&outcome->time, now);
+    policy_string_t key = key_of(&outcome->claim.user);
+    remember(&key, now);
+    policy_string_free(&key);
+  }
+  policy_outcome_free(outcome);
+}
