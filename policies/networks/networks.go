@@ -1,0 +1,221 @@
+// Package export_wit_world decides by the client's network: some pass, some are refused, the
+// others wait; and a network can have a pool of its own.
+package export_wit_world
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	wit "go.bytecodealliance.org/pkg/wit/types"
+	log "wit_component/reprieve_policy_log"
+	store "wit_component/reprieve_policy_store"
+	policy "wit_component/reprieve_policy_types"
+)
+
+const (
+	known       = "known are pass, refuse, wait, wait.NAME, manner, pool.NAME"
+	networkForm = "networks read like \"10.0.0.0/8, 2001:db8::/32\""
+)
+
+type action int
+
+const (
+	passes action = iota
+	refuses
+	waits
+)
+
+// What is done with a network. The most specific one that holds the client counts.
+type rule struct {
+	network  netip.Prefix
+	action   action
+	interval uint64
+}
+
+type route struct {
+	network netip.Prefix
+	pool    string
+}
+
+var (
+	rules  []rule
+	routes []route
+	// Whoever is in no network of the rules waits so many seconds.
+	interval uint64 = 600
+	manner          = policy.Manner_Unchanged
+	// In the order of the WIT.
+	manners = []string{"unchanged", "empty", "busy", "refuse", "disconnect"}
+	units   = map[string]uint64{"s": 1, "m": 60, "h": 3600, "d": 86_400}
+)
+
+func networks(value string) (all []netip.Prefix, err error) {
+	for _, part := range strings.Split(value, ",") {
+		part = strings.TrimSpace(part)
+		network, err := netip.ParsePrefix(part)
+		if address, alone := netip.ParseAddr(part); alone == nil && address.Zone() == "" {
+			network, err = netip.PrefixFrom(address, address.BitLen()), nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("has \"%.60s\", which is no network; %s", part, networkForm)
+		}
+		if network != network.Masked() {
+			return nil, fmt.Errorf("has %s, which has bits beyond its length; meant is %s", network, network.Masked())
+		}
+		all = append(all, network)
+	}
+	return all, nil
+}
+
+func duration(value string) (uint64, error) {
+	digits := strings.TrimRight(value, "smhd")
+	number, err := strconv.ParseUint(digits, 10, 31)
+	unit, isUnit := units[value[len(digits):]]
+	if err != nil || !isUnit || number*unit > math.MaxUint32 {
+		return 0, fmt.Errorf("is \"%.40s\"; a duration reads like \"90s\", \"10m\" or \"1h\"", value)
+	}
+	return number * unit, nil
+}
+
+func configureOne(key, value string) error {
+	kind, name, isNamed := strings.Cut(key, ".")
+	switch {
+	case key == "pass" || key == "refuse":
+		all, err := networks(value)
+		for _, network := range all {
+			what := passes
+			if key == "refuse" {
+				what = refuses
+			}
+			rules = append(rules, rule{network: network, action: what})
+		}
+		return err
+	case key == "wait":
+		var err error
+		interval, err = duration(value)
+		return err
+	case kind == "wait" && isNamed && name != "":
+		text, list, isWhole := strings.Cut(value, " ")
+		if !isWhole {
+			return fmt.Errorf("is \"%.60s\"; it reads like \"1h 192.0.2.0/24, 2001:db8::/32\"", value)
+		}
+		seconds, err := duration(text)
+		if err != nil {
+			return err
+		}
+		all, err := networks(list)
+		for _, network := range all {
+			rules = append(rules, rule{network: network, action: waits, interval: seconds})
+		}
+		return err
+	case kind == "pool" && isNamed && name != "":
+		all, err := networks(value)
+		for _, network := range all {
+			routes = append(routes, route{network, name})
+		}
+		return err
+	case key == "manner":
+		for index, word := range manners {
+			if word == value {
+				manner = policy.Manner(index)
+				return nil
+			}
+		}
+		return fmt.Errorf("is \"%.40s\"; it can be \"%s\"", value, strings.Join(manners, "\", \""))
+	}
+	return fmt.Errorf("is not known; %s", known)
+}
+
+// Configure takes the settings.
+func Configure(given []wit.Tuple2[string, string]) wit.Result[wit.Unit, string] {
+	for _, pair := range given {
+		if err := configureOne(pair.F0, pair.F1); err != nil {
+			return wit.Err[wit.Unit, string](fmt.Sprintf("`%.80s` %v", pair.F0, err))
+		}
+	}
+	return wit.Ok[wit.Unit, string](wit.Unit{})
+}
+
+// The rule of the most specific network that holds an address.
+func ruleOf(address netip.Addr) rule {
+	best, bits := rule{action: waits, interval: interval}, -1
+	for _, rule := range rules {
+		if rule.network.Bits() > bits && rule.network.Contains(address) {
+			best, bits = rule, rule.network.Bits()
+		}
+	}
+	return best
+}
+
+func pass(address netip.Addr) policy.Verdict {
+	verdict, bits := policy.Pass{}, -1
+	for _, route := range routes {
+		if route.network.Bits() > bits && route.network.Contains(address) {
+			verdict.Pool, bits = wit.Some(route.pool), route.network.Bits()
+		}
+	}
+	return policy.MakeVerdictPass(verdict)
+}
+
+// Decide judges a login.
+func Decide(login policy.Login) policy.Verdict {
+	address, err := netip.ParseAddr(login.Client.Peer.Address)
+	if err != nil {
+		log.Line(log.Level_Warn, "the peer has no address that can be read: the login passes")
+		return policy.MakeVerdictPass(policy.Pass{})
+	}
+	// An IPv4 client on a socket for both.
+	address = address.Unmap()
+	rule := ruleOf(address)
+	if rule.action == refuses {
+		// By network, whoever it is: the administrator has said so.
+		return policy.MakeVerdictDeny(policy.Deny{
+			Manner: policy.Manner_Refuse,
+			Code:   wit.Some(policy.ResponseCode_SysPerm),
+			Reason: "network",
+		})
+	}
+	if rule.action == passes || rule.interval == 0 {
+		return pass(address)
+	}
+	found := store.Get(strings.ToLower(login.Claim.User))
+	if found.Tag() == wit.OptionNone || len(found.Some()) != 8 {
+		return pass(address)
+	}
+	last, now := binary.LittleEndian.Uint64(found.Some()), login.Time.UnixMs/1000
+	// A clock that was set back must not keep anybody out.
+	if now < last || now-last >= rule.interval {
+		return pass(address)
+	}
+	// Whoever is not known is to hear the mail server's own answer.
+	letsNobodyIn := manner == policy.Manner_Refuse || manner == policy.Manner_Disconnect
+	if letsNobodyIn && login.Claim.Standing != policy.Standing_Known {
+		return pass(address)
+	}
+	return policy.MakeVerdictDeny(policy.Deny{
+		Manner:     manner,
+		RetryAfter: wit.Some(uint32(rule.interval - (now - last))),
+		Reason:     "too-soon",
+	})
+}
+
+// Observe starts a user's clock.
+func Observe(outcome policy.Outcome) {
+	if outcome.Ending != policy.Ending_Authenticated {
+		return
+	}
+	// The user may come back from another network: the longest interval counts.
+	longest := interval
+	for _, rule := range rules {
+		longest = max(longest, rule.interval)
+	}
+	if longest == 0 {
+		return
+	}
+	stamp := binary.LittleEndian.AppendUint64(nil, outcome.Time.UnixMs/1000)
+	// Too long a name, or a full store: such a user passes.
+	store.Set(strings.ToLower(outcome.Claim.User), stamp, wit.Some(uint32(longest)))
+}

@@ -1,0 +1,181 @@
+"""Intervals by time of day and weekday, for each domain."""
+
+import re
+
+import wit_world
+from componentize_py_types import Err
+from wit_world.imports import store
+from wit_world.imports.types import (
+    Deny,
+    Ending,
+    Manner,
+    Pass,
+    Standing,
+    Verdict_Deny,
+    Verdict_Pass,
+)
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+MANNERS = ("unchanged", "empty", "busy", "refuse", "disconnect")
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+DAY = 86_400
+# No interval is longer: what is remembered of a user expires with the longest of them.
+MOST = 31 * DAY
+EXAMPLE = '"mon-fri 08:00-18:00 2m, sat 09:00-13:00 10m, otherwise 30m"'
+RULE = re.compile(
+    r"(?:(?P<from>[a-z]{3})(?:-(?P<to>[a-z]{3}))? )?(?P<begin>\d\d:\d\d)-(?P<end>\d\d:\d\d) (?P<interval>\S+)"
+)
+OTHERWISE = re.compile(r"otherwise (?P<interval>\S+)")
+
+
+class Wrong(Exception):
+    """What is wrong with a setting."""
+
+
+def duration(text):
+    match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
+    seconds = int(match[1]) * SECONDS[match[2]] if match else MOST + 1
+    if seconds > MOST:
+        raise Wrong(f'"{text[:40]}" is no interval; one reads like "90s", "10m" or "1h", up to "31d"')
+    return seconds
+
+
+def day(text):
+    if text not in DAYS:
+        raise Wrong(f'"{text}" is no day; they are {", ".join(DAYS)}')
+    return DAYS.index(text)
+
+
+def time(text):
+    hours, minutes = int(text[:2]), int(text[3:])
+    if minutes > 59 or hours * 60 + minutes > 24 * 60:
+        raise Wrong(f'"{text}" is no time of the day')
+    return hours * 3600 + minutes * 60
+
+
+class Rule:
+    """An interval for some hours of some days. Hours that end before they begin go on after
+    midnight, into a day that need not be one of those named."""
+
+    def __init__(self, text):
+        match = RULE.fullmatch(text)
+        if match is None:
+            raise Wrong(f'"{text[:60]}" is no rule; rules read like {EXAMPLE}')
+        first = day(match["from"]) if match["from"] else 0
+        last = day(match["to"]) if match["to"] else (first if match["from"] else 6)
+        self.days = {number % 7 for number in range(first, last + 1 if last >= first else last + 8)}
+        self.begin, self.end = time(match["begin"]), time(match["end"])
+        if self.begin == self.end:
+            raise Wrong(f'"{text[:60]}" has no hours; the whole day is 00:00-24:00')
+        self.interval = duration(match["interval"])
+
+    def holds(self, weekday, second):
+        if self.begin < self.end:
+            return weekday in self.days and self.begin <= second < self.end
+        return (weekday in self.days and second >= self.begin) or (
+            (weekday - 1) % 7 in self.days and second < self.end
+        )
+
+
+class Hours:
+    """Rules in their order, and what holds where none does."""
+
+    def __init__(self, text):
+        *rules, last = [part.strip() for part in text.split(",")]
+        match = OTHERWISE.fullmatch(last)
+        if match is None:
+            raise Wrong(f'must end with what holds otherwise, such as in {EXAMPLE}')
+        self.rules = [Rule(rule) for rule in rules]
+        self.otherwise = duration(match["interval"])
+
+    def interval(self, moment):
+        for rule in self.rules:
+            if rule.holds(moment.weekday.value, moment.second_of_day):
+                return rule.interval
+        return self.otherwise
+
+    def longest(self):
+        return max([self.otherwise, *(rule.interval for rule in self.rules)])
+
+
+class Settings:
+    def __init__(self):
+        self.hours = Hours("mon-fri 08:00-18:00 2m, otherwise 30m")
+        self.domains = {}
+        self.manner = Manner.UNCHANGED
+
+    def take(self, key, value):
+        if key == "hours":
+            self.hours = Hours(value)
+        elif key.startswith("hours.") and len(key) > len("hours."):
+            self.domains[key.removeprefix("hours.").lower()] = Hours(value)
+        elif key == "manner":
+            if value not in MANNERS:
+                raise Wrong(f'is "{value[:40]}"; it can be ' + ", ".join(f'"{word}"' for word in MANNERS))
+            self.manner = Manner[value.upper()]
+        else:
+            raise Wrong("is not known; known are hours, hours.DOMAIN, manner")
+
+    def of(self, user):
+        """The hours of a user, by the domain after the last @ of his name."""
+        domain = user.rpartition("@")[2].lower()
+        return self.domains.get(domain, self.hours)
+
+
+settings = Settings()
+
+
+def key_of(user):
+    return user.lower()
+
+
+def let_pass():
+    return Verdict_Pass(Pass(pool=None, user=None, note=None, delay_ms=0))
+
+
+class WitWorld(wit_world.WitWorld):
+    def configure(self, given):
+        for key, value in given:
+            try:
+                settings.take(key, value)
+            except Wrong as wrong:
+                raise Err(f"`{key[:80]}` {wrong}")
+
+    def decide(self, login):
+        user = login.claim.user
+        interval = settings.of(user).interval(login.time)
+        if interval == 0:
+            return let_pass()
+        found = store.get(key_of(user))
+        if found is None:
+            return let_pass()
+        elapsed = login.time.unix_ms // 1000 - int.from_bytes(found, "little")
+        # A clock that was set back must not keep anybody out.
+        if elapsed < 0 or elapsed >= interval:
+            return let_pass()
+        # Whoever is not known is to hear the mail server's own answer.
+        if settings.manner in (Manner.REFUSE, Manner.DISCONNECT) and login.claim.standing != Standing.KNOWN:
+            return let_pass()
+        return Verdict_Deny(
+            Deny(
+                manner=settings.manner,
+                code=None,
+                retry_after=interval - elapsed,
+                reason="too-soon",
+                delay_ms=0,
+            )
+        )
+
+    def observe(self, outcome):
+        if outcome.ending != Ending.AUTHENTICATED:
+            return
+        user = outcome.claim.user
+        # It is remembered for the longest interval: another may hold when the user comes back.
+        longest = settings.of(user).longest()
+        if longest == 0:
+            return
+        stamp = (outcome.time.unix_ms // 1000).to_bytes(8, "little")
+        try:
+            store.set(key_of(user), stamp, longest)
+        except Err:
+            pass  # Too long a name, or a full store: such a user passes.
