@@ -23,4 +23,5 @@ pub mod scenario;
 pub mod server;
 pub mod session;
 pub mod store;
+pub mod template;
 pub mod trial;

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	known       = "known are pass, refuse, wait, wait.NAME, manner, pool.NAME"
+	known       = "known are pass, refuse, wait, wait.NAME, manner, case, pool.NAME"
 	networkForm = "networks read like \"10.0.0.0/8, 2001:db8::/32\""
 )
 
@@ -46,6 +46,7 @@ var (
 	routes []route
 	// Whoever is in no network of the rules waits so many seconds.
 	interval uint64 = 600
+	foldCase        = true
 	manner          = policy.Manner_Unchanged
 	// In the order of the WIT.
 	manners = []string{"unchanged", "empty", "busy", "refuse", "disconnect"}
@@ -61,6 +62,13 @@ func networks(value string) (all []netip.Prefix, err error) {
 		}
 		if err != nil {
 			return nil, fmt.Errorf("has \"%.60s\", which is no network; %s", part, networkForm)
+		}
+		// Clients are known by their IPv4 address, however the socket shows it.
+		if network.Addr().Is4In6() {
+			if network.Bits() < 96 {
+				return nil, fmt.Errorf("has %s, which is no IPv4 network; %s", network, networkForm)
+			}
+			network = netip.PrefixFrom(network.Addr().Unmap(), network.Bits()-96)
 		}
 		if network != network.Masked() {
 			return nil, fmt.Errorf("has %s, which has bits beyond its length; meant is %s", network, network.Masked())
@@ -80,25 +88,56 @@ func duration(value string) (uint64, error) {
 	return number * unit, nil
 }
 
+// A network has one rule: of two, neither would be the more specific.
+func addRules(value string, what action, interval uint64) error {
+	all, err := networks(value)
+	for _, network := range all {
+		for _, other := range rules {
+			if other.network == network && (other.action != what || other.interval != interval) {
+				return fmt.Errorf("has %s, which another setting has too; a network can have one rule", network)
+			}
+		}
+		rules = append(rules, rule{network, what, interval})
+	}
+	return err
+}
+
+func addRoutes(value, pool string) error {
+	all, err := networks(value)
+	for _, network := range all {
+		for _, other := range routes {
+			if other.network == network && other.pool != pool {
+				return fmt.Errorf("has %s, which `pool.%.60s` has too; a network can have one pool", network, other.pool)
+			}
+		}
+		routes = append(routes, route{network, pool})
+	}
+	return err
+}
+
+func choice(value string, words ...string) (int, error) {
+	for index, word := range words {
+		if word == value {
+			return index, nil
+		}
+	}
+	return 0, fmt.Errorf("is \"%.40s\"; it can be \"%s\"", value, strings.Join(words, "\", \""))
+}
+
 func configureOne(key, value string) error {
 	kind, name, isNamed := strings.Cut(key, ".")
+	isNamed = isNamed && name != ""
 	switch {
-	case key == "pass" || key == "refuse":
-		all, err := networks(value)
-		for _, network := range all {
-			what := passes
-			if key == "refuse" {
-				what = refuses
-			}
-			rules = append(rules, rule{network: network, action: what})
-		}
-		return err
+	case key == "pass":
+		return addRules(value, passes, 0)
+	case key == "refuse":
+		return addRules(value, refuses, 0)
 	case key == "wait":
-		var err error
-		interval, err = duration(value)
+		seconds, err := duration(value)
+		interval = seconds
 		return err
-	case kind == "wait" && isNamed && name != "":
-		text, list, isWhole := strings.Cut(value, " ")
+	case kind == "wait" && isNamed:
+		text, list, isWhole := strings.Cut(strings.TrimSpace(value), " ")
 		if !isWhole {
 			return fmt.Errorf("is \"%.60s\"; it reads like \"1h 192.0.2.0/24, 2001:db8::/32\"", value)
 		}
@@ -106,25 +145,17 @@ func configureOne(key, value string) error {
 		if err != nil {
 			return err
 		}
-		all, err := networks(list)
-		for _, network := range all {
-			rules = append(rules, rule{network: network, action: waits, interval: seconds})
-		}
-		return err
-	case kind == "pool" && isNamed && name != "":
-		all, err := networks(value)
-		for _, network := range all {
-			routes = append(routes, route{network, name})
-		}
-		return err
+		return addRules(list, waits, seconds)
+	case kind == "pool" && isNamed:
+		return addRoutes(value, name)
 	case key == "manner":
-		for index, word := range manners {
-			if word == value {
-				manner = policy.Manner(index)
-				return nil
-			}
-		}
-		return fmt.Errorf("is \"%.40s\"; it can be \"%s\"", value, strings.Join(manners, "\", \""))
+		index, err := choice(value, manners...)
+		manner = policy.Manner(index)
+		return err
+	case key == "case":
+		index, err := choice(value, "fold", "exact")
+		foldCase = index == 0
+		return err
 	}
 	return fmt.Errorf("is not known; %s", known)
 }
@@ -160,6 +191,19 @@ func pass(address netip.Addr) policy.Verdict {
 	return policy.MakeVerdictPass(verdict)
 }
 
+// The store's key. Only the letters of ASCII have a case, as mail servers see it.
+func keyOf(user string) string {
+	if !foldCase {
+		return user
+	}
+	return strings.Map(func(letter rune) rune {
+		if 'A' <= letter && letter <= 'Z' {
+			return letter + 'a' - 'A'
+		}
+		return letter
+	}, user)
+}
+
 // Decide judges a login.
 func Decide(login policy.Login) policy.Verdict {
 	address, err := netip.ParseAddr(login.Client.Peer.Address)
@@ -181,7 +225,7 @@ func Decide(login policy.Login) policy.Verdict {
 	if rule.action == passes || rule.interval == 0 {
 		return pass(address)
 	}
-	found := store.Get(strings.ToLower(login.Claim.User))
+	found := store.Get(keyOf(login.Claim.User))
 	if found.Tag() == wit.OptionNone || len(found.Some()) != 8 {
 		return pass(address)
 	}
@@ -217,5 +261,5 @@ func Observe(outcome policy.Outcome) {
 	}
 	stamp := binary.LittleEndian.AppendUint64(nil, outcome.Time.UnixMs/1000)
 	// Too long a name, or a full store: such a user passes.
-	store.Set(strings.ToLower(outcome.Claim.User), stamp, wit.Some(uint32(longest)))
+	store.Set(keyOf(outcome.Claim.User), stamp, wit.Some(uint32(longest)))
 }

@@ -3,6 +3,10 @@
 // The rule is a token bucket in its shortest form (the generic cell rate algorithm): of each
 // user one number is remembered, the moment at which the bucket is full again. It needs no
 // floating point, no list of past polls, and expires by itself.
+//
+// A login with a secret that is known takes its token in `decide`: nobody but the user can send
+// it, and of several such logins at once each needs a token of its own. All others pay once the
+// mail server has accepted them, so that a wrong password costs its victim nothing.
 #include "policy.h"
 
 #include <stdio.h>
@@ -10,9 +14,14 @@
 #include <string.h>
 
 #define HOUR_MS 3600000u
-#define MOST 3600000u
+// One poll a second; and no sum of milliseconds or seconds below can overflow.
+#define MOST 3600u
 // Logins of one user at the same moment that all write; the last ones give up.
 #define TRIES 8
+// Clocks of proxies that share a store may differ by so much.
+#define SKEW_MS 10000u
+// In the outcome: the token is taken already.
+#define NOTE "taken"
 
 static struct {
   uint64_t each_ms; // a token comes back after this
@@ -25,11 +34,18 @@ static bool is(const policy_string_t *text, const char *word) {
   return text->len == strlen(word) && memcmp(text->ptr, word, text->len) == 0;
 }
 
+// So much of a text as an error shows of it, up to the end of a character.
+static int shown(const policy_string_t *text, size_t most) {
+  if (text->len <= most) return (int)text->len;
+  while (most > 0 && (text->ptr[most] & 0xC0) == 0x80) most--;
+  return (int)most;
+}
+
 static bool refuse(policy_string_t *error, const policy_string_t *key, const policy_string_t *value,
                    const char *right) {
   char text[640];
-  int length = snprintf(text, sizeof text, "`%.*s` is \"%.*s\"; %s", key->len > 100 ? 100 : (int)key->len, key->ptr,
-                        value->len > 100 ? 100 : (int)value->len, value->ptr, right);
+  int length = snprintf(text, sizeof text, "`%.*s` is \"%.*s\"; %s", shown(key, 100), key->ptr,
+                        shown(value, 100), value->ptr, right);
   policy_string_dup_n(error, text, length);
   return false;
 }
@@ -48,12 +64,13 @@ static bool number(const policy_string_t *text, uint64_t *number) {
 static bool configure_one(const policy_string_t *key, const policy_string_t *value, policy_string_t *error) {
   uint64_t given;
   if (is(key, "per-hour")) {
-    if (!number(value, &given)) return refuse(error, key, value, "a whole number from 1 to 3600000, such as 60");
-    settings.each_ms = HOUR_MS / given;
+    if (!number(value, &given)) return refuse(error, key, value, "a whole number from 1 to 3600, such as 60");
+    // Rounded up: it is at most so many an hour.
+    settings.each_ms = (HOUR_MS + given - 1) / given;
     return true;
   }
   if (is(key, "burst")) {
-    if (!number(value, &given)) return refuse(error, key, value, "a whole number from 1 to 3600000, such as 5");
+    if (!number(value, &given)) return refuse(error, key, value, "a whole number from 1 to 3600, such as 5");
     settings.burst = given;
     return true;
   }
@@ -91,62 +108,118 @@ static policy_string_t key_of(const policy_string_t *user) {
   return key;
 }
 
-// When the user's bucket is full again; now, where it is full.
-static uint64_t full_at(const policy_list_u8_t *found, uint64_t now_ms) {
+static uint64_t bucket_ms(void) { return settings.each_ms * settings.burst; }
+
+// How much the user's bucket lacks, as the time in which that comes back.
+static uint64_t lacks_ms(const policy_list_u8_t *found, uint64_t now_ms) {
   uint64_t full_ms;
-  if (!found || found->len != sizeof full_ms) return now_ms;
+  if (!found || found->len != sizeof full_ms) return 0;
   memcpy(&full_ms, found->ptr, sizeof full_ms);
-  // More than an empty bucket needs: the clock was set back, which must not keep anybody out.
-  if (full_ms < now_ms || full_ms - now_ms > settings.each_ms * settings.burst) return now_ms;
-  return full_ms;
+  if (full_ms <= now_ms) return 0;
+  if (full_ms - now_ms <= bucket_ms()) return full_ms - now_ms;
+  // More than an empty bucket lacks. Another proxy's clock is a little ahead; or the clock was
+  // set back, which must not keep anybody out.
+  return full_ms - now_ms - bucket_ms() <= SKEW_MS ? bucket_ms() : 0;
+}
+
+// How long a login waits for a token; 0 where there is one.
+static uint64_t wait_ms(uint64_t lacks) {
+  uint64_t room_ms = bucket_ms() - settings.each_ms;
+  return lacks > room_ms ? lacks - room_ms : 0;
+}
+
+static uint64_t look(policy_string_t *key, uint64_t now_ms) {
+  policy_list_u8_t found;
+  if (!reprieve_policy_store_get(key, &found)) return 0;
+  uint64_t lacks = lacks_ms(&found, now_ms);
+  policy_list_u8_free(&found);
+  return wait_ms(lacks);
+}
+
+// Writes what a bucket lacks, if nobody has written since it was found. False where the store
+// keeps nothing: the name is too long, or the store is full.
+static bool write(policy_string_t *key, policy_list_u8_t *found, uint64_t now_ms, uint64_t lacks, bool *written) {
+  uint64_t full_ms = now_ms + lacks;
+  policy_list_u8_t value = {(uint8_t *)&full_ms, sizeof full_ms};
+  uint32_t ttl = lacks > 0 ? (uint32_t)((lacks + 999) / 1000) : 1;
+  reprieve_policy_store_refused_t refused;
+  return found ? reprieve_policy_store_compare_and_set(key, found, &value, &ttl, written, &refused)
+               : reprieve_policy_store_add(key, &value, &ttl, written, &refused);
+}
+
+typedef enum { TAKEN, EMPTY, NOT_KEPT } taken_t;
+
+// Takes a token. Where there is none, tells how long to wait for it.
+static taken_t take(policy_string_t *key, uint64_t now_ms, uint64_t *wait) {
+  for (int tries = 0; tries < TRIES; tries++) {
+    policy_list_u8_t found;
+    bool is_found = reprieve_policy_store_get(key, &found);
+    uint64_t lacks = lacks_ms(is_found ? &found : NULL, now_ms);
+    bool is_kept = true, is_written = false;
+    *wait = wait_ms(lacks);
+    if (*wait == 0) is_kept = write(key, is_found ? &found : NULL, now_ms, lacks + settings.each_ms, &is_written);
+    if (is_found) policy_list_u8_free(&found);
+    if (*wait > 0) return EMPTY;
+    if (!is_kept) return NOT_KEPT;
+    if (is_written) return TAKEN;
+  }
+  return NOT_KEPT;
+}
+
+// Gives back the token of a login that came to nothing.
+static void give_back(policy_string_t *key, uint64_t now_ms) {
+  for (int tries = 0; tries < TRIES; tries++) {
+    policy_list_u8_t found;
+    if (!reprieve_policy_store_get(key, &found)) return; // Full again already.
+    uint64_t lacks = lacks_ms(&found, now_ms);
+    bool is_written = false;
+    bool is_kept = write(key, &found, now_ms, lacks > settings.each_ms ? lacks - settings.each_ms : 0, &is_written);
+    policy_list_u8_free(&found);
+    if (is_written || !is_kept) return;
+  }
+}
+
+static void pass(policy_verdict_t *verdict, const char *note) {
+  memset(verdict, 0, sizeof *verdict);
+  verdict->tag = REPRIEVE_POLICY_TYPES_VERDICT_PASS;
+  if (!note) return;
+  verdict->val.pass.note.is_some = true;
+  policy_string_dup(&verdict->val.pass.note.val, note);
+}
+
+static void deny(policy_verdict_t *verdict, uint64_t wait) {
+  memset(verdict, 0, sizeof *verdict);
+  verdict->tag = REPRIEVE_POLICY_TYPES_VERDICT_DENY;
+  verdict->val.deny.manner = settings.manner;
+  verdict->val.deny.retry_after.is_some = true;
+  verdict->val.deny.retry_after.val = (uint32_t)((wait + 999) / 1000);
+  policy_string_dup(&verdict->val.deny.reason, "over-quota");
 }
 
 void exports_policy_decide(policy_login_t *login, policy_verdict_t *verdict) {
-  memset(verdict, 0, sizeof *verdict);
-  verdict->tag = REPRIEVE_POLICY_TYPES_VERDICT_PASS;
+  bool is_known = login->claim.standing == REPRIEVE_POLICY_TYPES_STANDING_KNOWN;
+  bool lets_nobody_in = settings.manner >= REPRIEVE_POLICY_TYPES_MANNER_REFUSE;
+  uint64_t now_ms = login->time.unix_ms, wait;
   policy_string_t key = key_of(&login->claim.user);
-  policy_list_u8_t found;
-  bool is_found = reprieve_policy_store_get(&key, &found);
-  uint64_t now_ms = login->time.unix_ms;
-  uint64_t missing_ms = full_at(is_found ? &found : NULL, now_ms) - now_ms;
-  uint64_t room_ms = settings.each_ms * (settings.burst - 1);
+  taken_t taken = NOT_KEPT;
+  if (is_known) taken = take(&key, now_ms, &wait);
+  else wait = look(&key, now_ms);
   // Whoever is not known is to hear the mail server's own answer.
-  bool is_shown = settings.manner < REPRIEVE_POLICY_TYPES_MANNER_REFUSE ||
-                  login->claim.standing == REPRIEVE_POLICY_TYPES_STANDING_KNOWN;
-  if (missing_ms > room_ms && is_shown) {
-    verdict->tag = REPRIEVE_POLICY_TYPES_VERDICT_DENY;
-    verdict->val.deny.manner = settings.manner;
-    verdict->val.deny.retry_after.is_some = true;
-    verdict->val.deny.retry_after.val = (uint32_t)((missing_ms - room_ms + 999) / 1000);
-    policy_string_dup(&verdict->val.deny.reason, "over-quota");
-  }
-  if (is_found) policy_list_u8_free(&found);
+  if (wait > 0 && (is_known || !lets_nobody_in)) deny(verdict, wait);
+  else pass(verdict, taken == TAKEN ? NOTE : NULL);
   policy_string_free(&key);
   policy_login_free(login);
 }
 
-// Takes a token.
-static void take(policy_string_t *key, uint64_t now_ms) {
-  for (int tries = 0; tries < TRIES; tries++) {
-    policy_list_u8_t found;
-    bool is_found = reprieve_policy_store_get(key, &found);
-    uint64_t full_ms = full_at(is_found ? &found : NULL, now_ms) + settings.each_ms;
-    policy_list_u8_t value = {(uint8_t *)&full_ms, sizeof full_ms};
-    uint32_t ttl = (uint32_t)((full_ms - now_ms + 999) / 1000);
-    bool written = false;
-    reprieve_policy_store_refused_t refused;
-    bool done = is_found ? reprieve_policy_store_compare_and_set(key, &found, &value, &ttl, &written, &refused)
-                         : reprieve_policy_store_add(key, &value, &ttl, &written, &refused);
-    if (is_found) policy_list_u8_free(&found);
-    // A name that is too long, or a store that is full: such a login costs nothing.
-    if (!done || written) return;
-  }
-}
-
 void exports_policy_observe(policy_outcome_t *outcome) {
-  if (outcome->ending == REPRIEVE_POLICY_TYPES_ENDING_AUTHENTICATED) {
+  bool is_paid = outcome->note.is_some && is(&outcome->note.val, NOTE);
+  bool is_accepted = outcome->ending == REPRIEVE_POLICY_TYPES_ENDING_AUTHENTICATED;
+  uint64_t wait;
+  if (is_accepted != is_paid) {
     policy_string_t key = key_of(&outcome->claim.user);
-    take(&key, outcome->time.unix_ms);
+    // There may be no token to take: a denied login goes on where it cannot be posed for.
+    if (is_accepted) take(&key, outcome->time.unix_ms, &wait);
+    else give_back(&key, outcome->time.unix_ms);
     policy_string_free(&key);
   }
   policy_outcome_free(outcome);

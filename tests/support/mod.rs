@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod clients;
+pub mod components;
 pub mod dialogue;
 pub mod dovecot;
 pub mod guests;

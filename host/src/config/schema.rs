@@ -463,6 +463,7 @@ pub(crate) fn limits(value: &Value<'_, '_>, limits: &mut Limits) -> Result<(), E
         }
     }
     for (key, limit, range, words) in [
+        ("component", &mut limits.component, 1 << 10..=1 << 30, "from \"1KiB\" to \"1GiB\""),
         ("memory", &mut limits.memory, 1 << 20..=1 << 30, "from \"1MiB\" to \"1GiB\""),
         ("stack", &mut limits.stack, 64 << 10..=16 << 20, "from \"64KiB\" to \"16MiB\""),
         ("strings", &mut limits.strings, 64 << 10..=64 << 20, "from \"64KiB\" to \"64MiB\""),

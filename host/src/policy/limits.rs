@@ -5,6 +5,8 @@ use std::time::Duration;
 /// Limits of one virtual server's policy.
 #[derive(Clone, Debug)]
 pub struct Limits {
+    /// Octets that a component may have: compiling takes time and memory with its size.
+    pub component: u64,
     /// Time that one call may compute. Waiting does not count.
     pub time: Duration,
     /// Time that one call may wait: for the store, or asleep.
@@ -36,6 +38,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            component: 64 << 20,
             time: Duration::from_millis(20),
             wait: Duration::from_millis(250),
             start: Duration::from_secs(2),

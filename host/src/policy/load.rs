@@ -52,6 +52,13 @@ impl Policy {
                 digest::hex(&sha256)
             )));
         }
+        if octets.len() as u64 > options.limits.component {
+            return Err(refuse(format!(
+                "it has {} octets, more than its {} (limits.component)",
+                octets.len(),
+                options.limits.component
+            )));
+        }
         misfit::not_a_component(octets).map_err(&refuse)?;
         let component = Component::from_binary(engine.wasmtime(), octets)
             .map_err(|error| refuse(misfit::not_compiled(&error)))?;

@@ -23,11 +23,18 @@ static bool is(const policy_string_t *text, const char *word) {
   return text->len == strlen(word) && memcmp(text->ptr, word, text->len) == 0;
 }
 
+// So much of a text as an error shows of it, up to the end of a character.
+static int shown(const policy_string_t *text, size_t most) {
+  if (text->len <= most) return (int)text->len;
+  while (most > 0 && (text->ptr[most] & 0xC0) == 0x80) most--;
+  return (int)most;
+}
+
 // Refuses a setting: the key, its value, and what would be right.
 static bool refuse(policy_string_t *error, const policy_string_t *key, const policy_string_t *value,
                    const char *right) {
   const char *form = "`%.*s` is \"%.*s\"; %s";
-  int key_length = key->len > 200 ? 200 : (int)key->len, value_length = value->len > 200 ? 200 : (int)value->len;
+  int key_length = shown(key, 200), value_length = shown(value, 200);
   int length = snprintf(NULL, 0, form, key_length, key->ptr, value_length, value->ptr, right);
   char *text = malloc(length + 1);
   snprintf(text, length + 1, form, key_length, key->ptr, value_length, value->ptr, right);

@@ -67,6 +67,14 @@ fn configureOne(key: []const u8, value: []const u8) ?[]const u8 {
     return null;
 }
 
+/// So much of a text as an error shows of it, up to the end of a character.
+fn shown(text: []const u8) []const u8 {
+    if (text.len <= 200) return text;
+    var end: usize = 200;
+    while (end > 0 and text[end] & 0xC0 == 0x80) end -= 1;
+    return text[0..end];
+}
+
 export fn exports_policy_configure(given: *c.policy_list_tuple2_string_string_t, err: *c.policy_string_t) bool {
     defer c.policy_list_tuple2_string_string_free(given);
     for (given.ptr[0..given.len]) |pair| {
@@ -75,7 +83,7 @@ export fn exports_policy_configure(given: *c.policy_list_tuple2_string_string_t,
         if (configureOne(key, value)) |right| {
             var buffer: [1024]u8 = undefined;
             const text = std.fmt.bufPrint(&buffer, "`{s}` is \"{s}\"; {s}", .{
-                key[0..@min(key.len, 200)], value[0..@min(value.len, 200)], right,
+                shown(key), shown(value), right,
             }) catch right;
             c.policy_string_dup_n(err, text.ptr, text.len);
             return false;

@@ -3,6 +3,7 @@
 mod bench;
 mod decide;
 mod inspect;
+mod new;
 mod test;
 
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Subcommands {
+    New(new::Arguments),
     Test(test::Arguments),
     Decide(decide::Arguments),
     Bench(bench::Arguments),
@@ -28,6 +30,7 @@ enum Subcommands {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
+        Subcommands::New(arguments) => new::run(arguments),
         Subcommands::Test(arguments) => test::run(arguments),
         Subcommands::Decide(arguments) => decide::run(arguments),
         Subcommands::Bench(arguments) => bench::run(arguments),

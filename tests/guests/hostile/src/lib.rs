@@ -19,6 +19,8 @@ struct Settings {
 }
 
 thread_local! {
+    /// What is never given back.
+    static GROWN: RefCell<Vec<Vec<u8>>> = RefCell::default();
     static SETTINGS: RefCell<Settings> = RefCell::default();
 }
 
@@ -60,6 +62,29 @@ fn misbehave(call: &str) -> Result<Option<Verdict>, String> {
                 all.push(black_box(vec![1_u8; 1 << 20]));
             }
         }
+        Some("small-memory") => {
+            let mut all = Vec::new();
+            loop {
+                all.push(black_box(Box::new([1_u8; 24])));
+            }
+        }
+        Some("unreachable") => core::arch::wasm32::unreachable(),
+        Some("divide") => return Ok(Some(pass(None, Some((1 / black_box(0_u32)).to_string())))),
+        Some("out-of-bounds") => {
+            // SAFETY: none; this is what is tested. No memory is as large as that.
+            let octet = unsafe { std::ptr::read_volatile(black_box(0xffff_fff0_usize as *const u8)) };
+            return Ok(Some(pass(None, Some(octet.to_string()))));
+        }
+        Some("exit") => std::process::exit(7),
+        Some("sleep-often") => loop {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        },
+        Some("spin-store") => loop {
+            black_box(store::get("nothing"));
+        },
+        Some("spin-clock") => loop {
+            black_box(std::time::SystemTime::now());
+        },
         Some("recurse") => {
             black_box(recurse(black_box(1)));
             return Ok(None);
@@ -70,6 +95,71 @@ fn misbehave(call: &str) -> Result<Option<Verdict>, String> {
         }
         Some("long-note") => pass(None, Some("x".repeat(100_000))),
         Some("giant-note") => pass(None, Some("x".repeat(8 << 20))),
+        Some("giant-user") => as_user("x".repeat(8 << 20)),
+        Some("long-user") => as_user("x".repeat(249)),
+        Some("blank-user") => as_user("  ".to_owned()),
+        Some("nul-user") => as_user("alice\0root".to_owned()),
+        // SAFETY: none; a host must not trust a guest's strings.
+        Some("invalid-string") => as_user(unsafe { String::from_utf8_unchecked(vec![0xff, 0xfe]) }),
+        Some("bad-pointer") => {
+            // SAFETY: none; the host reads it, and must look first.
+            let text = unsafe { String::from_raw_parts(black_box(0xffff_fff0_usize as *mut u8), 64, 64) };
+            as_user(text)
+        }
+        Some("bad-discriminant") => {
+            // SAFETY: none; there is no such manner.
+            deny("later", unsafe { std::mem::transmute::<u8, Manner>(black_box(77)) }, 0)
+        }
+        Some("long-reason") => deny(&"x".repeat(65), Manner::Refuse, 0),
+        Some("giant-reason") => deny(&"x".repeat(8 << 20), Manner::Refuse, 0),
+        Some("absurd-delay") => deny("later", Manner::Refuse, u32::MAX),
+        Some("store-too-long") => match store::set("key", &[0; 65_537], None) {
+            Err(store::Refused::TooLong) => return Ok(None),
+            other => panic!("the store took it: {other:?}"),
+        },
+        Some("giant-value") => match store::set("key", &vec![0; 8 << 20], None) {
+            Err(store::Refused::TooLong) => return Ok(None),
+            other => panic!("the store took it: {other:?}"),
+        },
+        Some("long-line") => {
+            log::line(log::Level::Info, &"x".repeat(5000));
+            return Ok(None);
+        }
+        Some("flood-output") => {
+            for number in 0..10_000 {
+                eprintln!("{number} forged\r line \u{1b}[2J");
+                println!("{}", "x".repeat(200));
+            }
+            return Ok(None);
+        }
+        Some("look-around") => {
+            let seen = [
+                std::fs::read("/etc/passwd").is_ok(),
+                std::fs::read_dir("/").is_ok(),
+                std::fs::write("/tmp/hostile", "x").is_ok(),
+                std::env::vars().next().is_some(),
+                std::env::args().next().is_some(),
+                std::net::TcpStream::connect("127.0.0.1:25").is_ok(),
+                std::net::UdpSocket::bind("127.0.0.1:0").is_ok(),
+                std::io::Read::read(&mut std::io::stdin(), &mut [0]).is_ok_and(|read| read > 0),
+            ];
+            pass(None, Some(format!("{seen:?}")))
+        }
+        Some("grow") => {
+            let kept = GROWN.with_borrow_mut(|all| {
+                all.push(black_box(vec![1_u8; 2 << 20]));
+                all.len()
+            });
+            pass(None, Some(kept.to_string()))
+        }
+        Some("fail-each-third") => match store::increment("calls", 1, None) {
+            Ok(number) if number % 3 == 0 => panic!("the third call"),
+            _ => return Ok(None),
+        },
+        Some("fail-until-told") => {
+            assert!(store::get("told").is_some(), "nobody has told me");
+            return Ok(None);
+        }
         Some("random-note") => {
             // The seed of a new hasher is the only randomness that the standard library shows.
             let hasher = std::hash::BuildHasher::build_hasher(&std::hash::RandomState::new());
@@ -127,6 +217,20 @@ fn recurse(depth: u64) -> u64 {
 
 fn pass(pool: Option<String>, note: Option<String>) -> Verdict {
     Verdict::Pass(Pass { pool, user: None, note, delay_ms: 0 })
+}
+
+fn as_user(user: String) -> Verdict {
+    Verdict::Pass(Pass { pool: None, user: Some(user), note: None, delay_ms: 0 })
+}
+
+fn deny(reason: &str, manner: Manner, delay_ms: u32) -> Verdict {
+    Verdict::Deny(Deny {
+        manner,
+        code: None,
+        retry_after: Some(u32::MAX),
+        reason: reason.to_owned(),
+        delay_ms,
+    })
 }
 
 bindings::export!(Hostile with_types_in bindings);

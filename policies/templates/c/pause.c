@@ -1,0 +1,74 @@
+// A pause after each login: a user passes if his last login that the mail server accepted is at
+// least `pause` seconds ago.
+#include "policy.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static uint32_t pause_s = 300;
+
+static bool is(const policy_string_t *text, const char *word) {
+  return text->len == strlen(word) && memcmp(text->ptr, word, text->len) == 0;
+}
+
+static bool seconds(const policy_string_t *text, uint32_t *number) {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < text->len; i++) {
+    if (text->ptr[i] < '0' || text->ptr[i] > '9') return false;
+    sum = sum * 10 + (text->ptr[i] - '0');
+    if (sum > UINT32_MAX) return false;
+  }
+  *number = (uint32_t)sum;
+  return text->len > 0;
+}
+
+bool exports_policy_configure(policy_list_tuple2_string_string_t *settings, policy_string_t *error) {
+  const char *wrong = NULL;
+  for (size_t i = 0; !wrong && i < settings->len; i++) {
+    if (!is(&settings->ptr[i].f0, "pause")) wrong = "a setting is unknown; known is pause";
+    else if (!seconds(&settings->ptr[i].f1, &pause_s)) wrong = "`pause` is a whole number of seconds";
+  }
+  if (wrong) policy_string_dup(error, wrong);
+  policy_list_tuple2_string_string_free(settings);
+  return wrong == NULL;
+}
+
+// The store's key of a user. The caller frees it.
+static policy_string_t key_of(const policy_string_t *user) {
+  static const char prefix[] = "user:";
+  policy_string_t key = {malloc(sizeof prefix - 1 + user->len), sizeof prefix - 1 + user->len};
+  memcpy(key.ptr, prefix, sizeof prefix - 1);
+  for (size_t i = 0; i < user->len; i++) {
+    uint8_t letter = user->ptr[i];
+    key.ptr[sizeof prefix - 1 + i] = letter >= 'A' && letter <= 'Z' ? letter + ('a' - 'A') : letter;
+  }
+  return key;
+}
+
+void exports_policy_decide(policy_login_t *login, policy_verdict_t *verdict) {
+  memset(verdict, 0, sizeof *verdict);
+  verdict->tag = REPRIEVE_POLICY_TYPES_VERDICT_PASS;
+  policy_string_t key = key_of(&login->claim.user);
+  policy_list_u8_t found;
+  // What is there has not expired yet.
+  if (pause_s > 0 && reprieve_policy_store_get(&key, &found)) {
+    verdict->tag = REPRIEVE_POLICY_TYPES_VERDICT_DENY;
+    verdict->val.deny.manner = REPRIEVE_POLICY_TYPES_MANNER_UNCHANGED;
+    policy_string_dup(&verdict->val.deny.reason, "too-soon");
+    policy_list_u8_free(&found);
+  }
+  policy_string_free(&key);
+  policy_login_free(login);
+}
+
+void exports_policy_observe(policy_outcome_t *outcome) {
+  if (pause_s > 0 && outcome->ending == REPRIEVE_POLICY_TYPES_ENDING_AUTHENTICATED) {
+    policy_string_t key = key_of(&outcome->claim.user);
+    policy_list_u8_t value = {(uint8_t *)"1", 1};
+    reprieve_policy_store_refused_t refused;
+    // Too long a name, or a full store: such a user passes.
+    reprieve_policy_store_set(&key, &value, &pause_s, &refused);
+    policy_string_free(&key);
+  }
+  policy_outcome_free(outcome);
+}

@@ -1,0 +1,128 @@
+//! A newcomer's path in every language: `policy new`, the README's commands, `policy test`.
+//! The toolchains are those that `policies/build` installs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_reprieve");
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
+}
+
+/// The tools of the policies, before those of the machine.
+fn path() -> String {
+    let tools = root().join("target/toolchains/bin");
+    assert!(tools.exists(), "the toolchains are missing; install them with: policies/build");
+    format!("{}:{}", tools.display(), std::env::var("PATH").unwrap_or_default())
+}
+
+/// The commands of a README's section.
+fn commands(readme: &str, section: &str) -> String {
+    let after = readme.split_once(&format!("## {section}\n")).expect("the section").1;
+    let block = after.split_once("```sh\n").expect("a block of commands").1;
+    block.split_once("```").expect("the block's end").0.to_owned()
+}
+
+/// Runs commands in a project as its reader would, and tells what they say.
+fn run(folder: &Path, commands: &str) -> (bool, String) {
+    let output = Command::new("bash")
+        .args(["-euc", commands])
+        .current_dir(folder)
+        .env("PATH", format!("{}:{}", Path::new(BINARY).parent().expect("its folder").display(), path()))
+        .env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("newcomer"))
+        .output()
+        .expect("running bash");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    (output.status.success(), said.into_owned())
+}
+
+fn project(language: &str) -> (tempfile::TempDir, PathBuf, String) {
+    let parent = tempfile::tempdir().expect("a folder");
+    let folder = parent.path().join(format!("my-{language}"));
+    let output = Command::new(BINARY)
+        .args(["policy", "new", "--lang", language])
+        .arg(&folder)
+        .output()
+        .expect("running reprieve");
+    assert!(output.status.success(), "{language}: {}", String::from_utf8_lossy(&output.stderr));
+    let readme = std::fs::read_to_string(folder.join("README.md")).expect("a README");
+    (parent, folder, readme)
+}
+
+fn try_language(language: &str) {
+    let (_parent, folder, readme) = project(language);
+    let (built, said) = run(&folder, &commands(&readme, "Build"));
+    assert!(built, "{language}: {said}");
+    let test = commands(&readme, "Test").replace("target/", "$CARGO_TARGET_DIR/");
+    let (good, said) = run(&folder, &test);
+    assert!(good && said.contains("6 passed, 0 failed"), "{language}: {said}");
+    // A rule that is changed is seen: the scenario wants a minute.
+    let (good, said) = run(&folder, &format!("{} --set pause=30", test.trim()));
+    assert!(!good && said.contains("expected: deny"), "{language}: {said}");
+}
+
+#[test]
+fn rust() {
+    try_language("rust");
+}
+
+#[test]
+fn javascript_and_typescript() {
+    try_language("javascript");
+    try_language("typescript");
+}
+
+#[test]
+fn python() {
+    try_language("python");
+}
+
+#[test]
+fn c_cpp_and_zig() {
+    try_language("c");
+    try_language("cpp");
+    try_language("zig");
+}
+
+#[test]
+fn go() {
+    try_language("go");
+}
+
+#[test]
+fn a_tool_that_is_missing_is_named_with_the_command_that_installs_it() {
+    for (language, expected) in [
+        ("c", "build: wit-bindgen is missing; install it with: cargo install"),
+        ("python", "build: componentize-py is missing; install it with: python3 -m venv"),
+    ] {
+        let (_parent, folder, _) = project(language);
+        let output = Command::new("sh")
+            .arg("build")
+            .current_dir(&folder)
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", &folder)
+            .output()
+            .expect("running sh");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(said.starts_with(expected) && said.lines().count() == 1, "{said}");
+    }
+}
+
+#[test]
+fn a_folder_that_is_in_use_and_a_name_that_is_none_are_refused() {
+    let parent = tempfile::tempdir().expect("a folder");
+    for (folder, expected) in
+        [(parent.path().join("Night"), "lower-case"), (root().join("tests"), "is not empty")]
+    {
+        let output = Command::new(BINARY)
+            .args(["policy", "new", "--lang", "rust"])
+            .arg(&folder)
+            .output()
+            .expect("running reprieve");
+        assert_eq!(output.status.code(), Some(2));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(expected), "{said}");
+    }
+}
