@@ -82,7 +82,7 @@ store = { lacks = ["alice"] }
     );
     assert_eq!(code, Some(1));
     for expected in [
-        "✗ one",
+        "✗ one — 2 steps, 2 logins, 1 went on, relief 50 %, 60 s in ",
         "one.toml:7 at 2026-03-10 12:01:00, \"alice\"",
         "expected: busy",
         "got:      unchanged",
@@ -93,6 +93,7 @@ store = { lacks = ["alice"] }
         "decision: deny unchanged, retry-after 540, reason \"too-soon\" → posed",
         "store: get \"alice\" → hex:",
         "store, \"alice\"",
+        "the store holds:\n        \"alice\" = hex:",
         "0 passed, 1 failed",
     ] {
         assert!(report.contains(expected), "{expected:?} is not in:\n{report}");
@@ -117,6 +118,18 @@ fn a_mistake_in_a_scenario_is_named_with_line_key_and_remedy() {
         ("[[step]]\nlogin = \"a\"\ninject = \"chaos\"\n", &["one.toml:3", "store-unavailable"]),
         ("store = { a = \"hex:0\" }\n[[step]]\nlogin = \"a\"\n", &["one.toml:1", "hexadecimal"]),
         ("refuses = \"x\"\n[[step]]\nlogin = \"a\"\n", &["one.toml:2", "refuses"]),
+        ("[[step]]\nat = \"25:00\"\nlogin = \"a\"\n", &["one.toml:2", "`step.at`", "25:00", "12:30"]),
+        (
+            "[[step]]\nlogin = \"a\"\nexpect = { verdict = \"pass\", manner = \"busy\" }\n",
+            &["one.toml:3", "`step.expect` expects of a pass what only a denial has"],
+        ),
+        ("[[step]]\nlogin = \"a\"\nexpect = { note = \"x\", reason = \"y\" }\n", &["one.toml:3", "at once"]),
+        (
+            "[[step]]\nlogin = \"a\"\nexpect = { verdict = \"pass\", failure = \"time\" }\n",
+            &["one.toml:3", "`step.expect.failure`"],
+        ),
+        ("[[step]]\nusers = []\n", &["one.toml:2", "`step.users`", "nobody"]),
+        ("[[step]]\nlogin = \"a\"\nusers = [\"b\"]\n", &["one.toml:2", "exclude each other"]),
         ("limits = { tim = \"1s\" }\n[[step]]\nlogin = \"a\"\n", &["one.toml:1", "`time`"]),
     ] {
         let (code, _, error) = play(content, &[]);
@@ -278,4 +291,139 @@ fn the_library_plays_the_hosts_part() {
     trial.advance("2m").unwrap();
     trial.forget_instances();
     assert_eq!(trial.login("alice").becomes, Becomes::Passed);
+}
+
+#[test]
+fn a_line_of_the_log_is_expected_of_a_step_not_of_each_of_its_logins() {
+    let content = "settings = { memory-limit = \"1KiB\" }\n[[step]]\nusers = { count = 20, name = \"u{}\" }\n\
+                   log = [\"memory-limit reached\"]\n";
+    assert_eq!(play(content, &[]).0, Some(0));
+    let (code, report, _) = play(&content.replace("count = 20", "count = 5"), &[]);
+    assert_eq!(code, Some(1));
+    assert_eq!(report.matches("no such line at any login of the step").count(), 1, "{report}");
+}
+
+#[test]
+fn a_scenario_adds_to_the_files_settings_and_replaces_its_store() {
+    let content = r#"
+settings = { interval = "1m", manner = "busy" }
+store = { a = "1" }
+[[scenario]]
+settings = { interval = "2m" }
+store = { b = "2" }
+[[scenario.step]]
+store = { lacks = ["a"], values = { b = "2" } }
+[[scenario.step]]
+login = "alice"
+[[scenario.step]]
+login = "alice"
+expect = { manner = "busy", retry-after = 120 }
+[[scenario]]
+[[scenario.step]]
+store = { lacks = ["b"], values = { a = "1" } }
+"#;
+    let (code, report, error) = play(content, &[]);
+    assert_eq!(code, Some(0), "{report}{error}");
+}
+
+/// A trial of the policy that tells the log what it is given.
+fn mirror(settings: &[(&str, &str)]) -> reprieve::trial::Builder {
+    let component = guests::mirror().display().to_string();
+    settings.iter().fold(Trial::of(&component), |trial, (key, value)| trial.setting(key, value))
+}
+
+#[test]
+fn the_note_comes_back_with_the_outcome_but_not_where_a_denial_passed_after_all() {
+    let mut trial = mirror(&[("note", "a-b")]).build().unwrap();
+    let told = |decision: &reprieve::trial::Decision| decision.log.last().expect("a line").text.clone();
+    let passed = trial.login("alice");
+    assert_eq!(passed.expect_pass().note.as_deref(), Some("a-b"));
+    assert!(told(&passed).contains("note: Some(\"a-b\")"), "{passed}");
+    let mut trial = mirror(&[("manner", "busy"), ("note", "a-b")]).build().unwrap();
+    let denied = trial.login("alice");
+    denied.expect_deny();
+    assert_eq!(denied.becomes, Becomes::Passed);
+    assert!(told(&denied).contains("note: None"), "{denied}");
+}
+
+#[test]
+fn a_delay_passes_before_the_outcome_and_before_whatever_comes_next() {
+    for settings in [&[("delay-ms", "1500")][..], &[("delay-ms", "1500"), ("manner", "refuse")]] {
+        let mut trial = mirror(settings).build().unwrap();
+        let start = trial.now_ms();
+        let slow = trial.login("alice");
+        assert_eq!((slow.at_ms, trial.now_ms()), (start, start + 1500));
+        if slow.becomes == Becomes::Passed {
+            let outcome = &slow.log.last().expect("a line").text;
+            assert!(outcome.contains(&format!("unix-ms: {}", start + 1500)), "{outcome}");
+        }
+    }
+}
+
+#[test]
+fn that_another_secret_is_wrong_leaves_the_known_one_known() {
+    let mut trial = Trial::of("interval").build().unwrap();
+    trial.login("alice").expect_pass();
+    let other = Attempt::by(Who::new("alice")).standing(Standing::Changed).ends(Ending::Rejected);
+    assert_eq!(trial.login(other).becomes, Becomes::Passed);
+    assert_eq!(trial.login("alice").becomes, Becomes::Posed);
+    // But where the known one is refused, it is known no more.
+    trial.forget("alice");
+    trial.login(Attempt::from("alice").ends(Ending::Rejected)).expect_pass();
+    assert_eq!(trial.login("alice").standing, Standing::Unknown);
+}
+
+#[test]
+#[should_panic(expected = "decision: deny unchanged, retry-after 600, reason \"too-soon\" → posed")]
+fn what_an_author_expects_in_vain_is_told_whole() {
+    let mut trial = Trial::of("interval").build().unwrap();
+    trial.login("alice");
+    trial.login("alice").expect_pass();
+}
+
+#[test]
+fn all_that_a_step_says_of_a_login_reaches_the_policy() {
+    let folder = Folder::new();
+    let path = folder.file(
+        "whole.toml",
+        r#"
+virtual-server = "pop3s"
+time-zone = "Europe/Berlin"
+pools = ["first", "second"]
+[[step]]
+at = "12:34:56"
+backend = { nodes = 5, healthy-nodes = 4, sessions = 3, waiting = 2, login-latency-ms = 11, pool = "second" }
+outcome = { ending = "abandoned", node = "10.0.0.5:110", latency-ms = 12, after = "3s" }
+log = [
+  'virtual-server: "pop3s"', 'address: "2001:db8::7", port: 40000', 'version: "TLSv1.2"',
+  'server-name: Some("pop.example")', 'client-subject: Some("CN=x")', 'user: "alice"',
+  'authorization-id: Some("bob")', 'Mechanism::Plain', 'Standing::Changed',
+  'Date { year: 2026, month: 3, day: 10 }', 'Weekday::Tuesday', 'second-of-day: 45296',
+  'pool: "second", nodes: 5, healthy-nodes: 4, sessions: 3, waiting: 2, login-latency-ms: Some(11)',
+  'second-of-day: 45299', 'node: Some("10.0.0.5:110"), latency-ms: 12', 'Ending::Abandoned',
+]
+[step.login]
+user = "alice"
+peer = "2001:db8::7"
+port = 40000
+standing = "changed"
+mechanism = "plain"
+authorization-id = "bob"
+tls = { version = "TLSv1.2", server-name = "pop.example", client-subject = "CN=x" }
+
+[[step]]
+login = "bob"
+log = [
+  'address: "192.0.2.1", port: 49152', 'tls: None', 'authorization-id: None', 'Mechanism::UserPass',
+  'Standing::Unknown', 'pool: "first", nodes: 1, healthy-nodes: 1, sessions: 0, waiting: 0, login-latency-ms: None',
+  'Ending::Authenticated',
+]
+
+[[step]]
+login = "bob"
+log = ['Standing::Known']
+"#,
+    );
+    let output = run(&[&guests::mirror().display().to_string(), &path.display().to_string()]);
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
 }

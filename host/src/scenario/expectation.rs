@@ -62,6 +62,24 @@ impl Expectation {
         Some(Self { verdict: Some(Kind::Deny), manner: Some(*manner), ..Self::default() })
     }
 
+    /// Why no verdict could ever be this.
+    pub(super) fn contradiction(&self) -> Option<&'static str> {
+        let of_a_pass = self.pool.is_some() || self.user.is_some() || self.note.is_some();
+        let of_a_denial = self.manner.is_some()
+            || self.code.is_some()
+            || self.retry_after.is_some()
+            || self.reason.is_some();
+        match self.verdict {
+            Some(Kind::Failure) if of_a_pass || of_a_denial || self.delay_ms.is_some() => {
+                Some("expects more of a failure than its kind")
+            }
+            Some(Kind::Deny) if of_a_pass => Some("expects of a denial what only a pass has"),
+            Some(Kind::Pass) if of_a_denial => Some("expects of a pass what only a denial has"),
+            _ if of_a_pass && of_a_denial => Some("expects a pass and a denial at once"),
+            _ => None,
+        }
+    }
+
     pub(super) fn allows_failure(&self) -> bool {
         self.verdict == Some(Kind::Failure)
     }

@@ -58,6 +58,13 @@ fn human(out: &mut impl Write, played: &[Played], colour: bool) -> io::Result<()
             if let Some(decision) = &failed.decision {
                 writeln!(out, "      decision: {decision}")?;
             }
+            if let Some(held) = &failed.held {
+                let words = if held.is_empty() { " nothing" } else { "" };
+                writeln!(out, "      the store holds:{words}")?;
+                for entry in held {
+                    writeln!(out, "        {entry}")?;
+                }
+            }
             for (what, lines) in [("store", &failed.store), ("log", &failed.log)] {
                 for line in lines {
                     writeln!(out, "      {what}: {line}")?;
@@ -81,12 +88,17 @@ fn figures(one: &Played) -> String {
     #[allow(clippy::cast_precision_loss)]
     let relief = (one.logins - one.passed) as f64 * 100.0 / one.logins as f64;
     format!(
-        " — {} logins, {} went on, relief {relief:.0} %, {} in {:.0} ms",
-        one.logins,
+        " — {}, {}, {} went on, relief {relief:.0} %, {} in {:.0} ms",
+        count(one.steps, "step"),
+        count(one.logins, "login"),
         one.passed,
         span(one.virtual_time.as_secs()),
         one.real_time.as_secs_f64() * 1000.0
     )
+}
+
+fn count(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Seconds as people say them.
@@ -137,6 +149,7 @@ fn failed_in_json(failed: &Failed) -> serde_json::Value {
         "decision": failed.decision,
         "log": failed.log,
         "store": failed.store,
+        "store-held": failed.held,
     })
 }
 

@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use super::expectation::{Counts, Expectation, StoreExpectation};
-use crate::trial::{Becomes, Happens, Injection, Who};
+use crate::trial::{Becomes, Happens, Injection, Moment, Who};
 
 /// When a step happens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum When {
     /// No time passes.
     Now,
     /// So long after what came before.
     After(Duration),
     /// At a moment, or at the next such time of the day.
-    At(String),
+    At(Moment),
 }
 
 /// How often, and how far apart.
@@ -68,6 +68,17 @@ pub(super) enum Users {
     These(Vec<String>),
     /// So many, with numbers in the place of `{}`.
     Numbered { count: u64, name: String },
+}
+
+impl Login {
+    /// Whether one step, played once, is one login.
+    pub(super) fn is_one(&self) -> bool {
+        match &self.users {
+            Users::One => true,
+            Users::These(names) => names.len() == 1,
+            Users::Numbered { count, .. } => *count == 1,
+        }
+    }
 }
 
 impl Users {
