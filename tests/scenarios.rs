@@ -4,7 +4,7 @@ mod support;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use reprieve::policy::{Ending, Failure, Standing};
 use reprieve::trial::{Attempt, Becomes, Injection, Trial, Who};
@@ -225,30 +225,70 @@ fn settings_of_the_command_line_replace_those_of_the_file() {
     assert!(error.contains("KEY=VALUE"), "{error}");
 }
 
-#[test]
-fn a_watched_scenario_is_tested_again_when_it_changes() {
-    let folder = Folder::new();
-    let good = "[[step]]\nlogin = \"alice\"\nexpect = \"pass\"\n";
-    let path = folder.file("one.toml", good);
-    let mut child = Command::new(BINARY)
-        .args(["policy", "test", "interval", "--watch"])
-        .arg(&path)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("running reprieve");
-    let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-    let mut summary = || loop {
-        let line = lines.next().expect("it goes on").expect("text");
-        if line.contains(" passed, ") {
-            return line;
+/// A test that is repeated on each change; ended with the test at the latest.
+struct Watching {
+    child: Child,
+    lines: std::io::Lines<BufReader<ChildStdout>>,
+}
+
+impl Watching {
+    fn start(policy: &Path, scenario: &Path) -> Self {
+        let mut child = Command::new(BINARY)
+            .args(["policy", "test", "--watch"])
+            .args([policy, scenario])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("starting reprieve");
+        let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        Self { child, lines }
+    }
+
+    fn summary(&mut self) -> String {
+        loop {
+            let line = self.lines.next().expect("it goes on").expect("text");
+            if line.contains(" passed, ") {
+                return line;
+            }
         }
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_watched_test_is_repeated_when_the_scenario_or_the_policy_changes_until_ctrl_c() {
+    let folder = Folder::new();
+    let good = "settings = { note = \"a\" }\n[[step]]\nlogin = \"alice\"\nexpect = { note = \"a\" }\n";
+    let scenario = folder.file("one.toml", good);
+    let policy = folder.0.path().join("policy.wasm");
+    let become_policy = |component: &Path| {
+        // As a build does it: the new file takes the place of the old.
+        let new = folder.0.path().join("policy.new");
+        std::fs::copy(component, &new).unwrap();
+        std::fs::rename(new, &policy).unwrap();
     };
-    assert_eq!(summary(), "1 passed, 0 failed");
-    std::fs::write(&path, good.replace("\"pass\"", "\"deny\"")).unwrap();
-    assert_eq!(summary(), "0 passed, 1 failed");
-    child.kill().expect("ending it");
-    child.wait().expect("its end");
+    become_policy(guests::mirror());
+    let mut watching = Watching::start(&policy, &scenario);
+    assert_eq!(watching.summary(), "1 passed, 0 failed");
+    std::fs::write(&scenario, good.replace("{ note = \"a\" }\n[[", "{ note = \"longer\" }\n[[")).unwrap();
+    assert_eq!(watching.summary(), "0 passed, 1 failed");
+    // What cannot be read is told and waited for; the next test is of what can be read again.
+    std::fs::write(&scenario, "[[step").unwrap();
+    std::fs::write(&scenario, good).unwrap();
+    assert_eq!(watching.summary(), "1 passed, 0 failed");
+    // This one takes any settings and gives no note.
+    become_policy(guests::hostile());
+    assert_eq!(watching.summary(), "0 passed, 1 failed");
+    let signalled = Command::new("kill").args(["-INT", &watching.child.id().to_string()]).status();
+    assert!(signalled.expect("running kill").success());
+    let ended = watching.child.wait().expect("its end");
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ended), Some(2));
 }
 
 #[test]
@@ -261,6 +301,30 @@ fn a_seed_gives_the_same_randomness_each_time() {
     };
     assert_eq!(note(7), note(7));
     assert_ne!(note(7), note(8));
+}
+
+#[test]
+fn the_command_lines_seed_takes_the_place_of_the_files() {
+    let folder = Folder::new();
+    let random = |seed: &str| {
+        let content = format!(
+            "{seed}\nsettings = {{ at = \"decide\", how = \"random-note\" }}\n[[step]]\nlogin = \"alice\"\nexpect = \"deny\"\n"
+        );
+        folder.file("random.toml", &content).display().to_string()
+    };
+    let component = guests::hostile().display().to_string();
+    let note = |arguments: &[&str]| {
+        let report = text(&run(&[&[component.as_str(), "--format", "json"], arguments].concat()).stdout);
+        let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+        let decision =
+            report["scenarios"][0]["failed"][0]["decision"].as_str().expect("a verdict").to_owned();
+        assert!(decision.contains("note"), "{decision}");
+        decision
+    };
+    let of_file = note(&[&random("seed = 7")]);
+    assert_eq!(note(&[&random("seed = 7")]), of_file);
+    assert_eq!(note(&["--seed", "7", &random("")]), of_file);
+    assert_ne!(note(&["--seed", "8", &random("seed = 7")]), of_file);
 }
 
 #[test]
@@ -326,6 +390,58 @@ store = { lacks = ["b"], values = { a = "1" } }
     assert_eq!(code, Some(0), "{report}{error}");
 }
 
+/// The reference for authors.
+fn reference() -> String {
+    std::fs::read_to_string(root().join("policies/SCENARIOS.md")).expect("the reference")
+}
+
+#[test]
+fn the_references_examples_hold_and_its_report_is_the_real_one() {
+    let page = reference();
+    let folder = Folder::new();
+    let mut reports = Vec::new();
+    for (number, block) in page.split("```toml\n").skip(1).enumerate() {
+        let content = block.split("```").next().unwrap();
+        let name = if number == 0 { "first.toml".to_owned() } else { format!("{number}.toml") };
+        let path = folder.file(&name, content);
+        let output = run(&["interval", &path.display().to_string()]);
+        assert!(output.status.success(), "{content}{}{}", text(&output.stdout), text(&output.stderr));
+        reports.push(text(&output.stdout));
+    }
+    assert!(reports.len() >= 5);
+    // How long it took is the machine's.
+    let shown = |report: &str| {
+        report.lines().map(|line| line.split(" s in ").next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let quoted = page.split("$ reprieve policy test interval first.toml\n").nth(1).unwrap();
+    assert_eq!(shown(&reports[0]), shown(quoted.split("```").next().unwrap()));
+}
+
+#[test]
+fn the_reference_names_every_key_that_is_read() {
+    let page = reference();
+    let folder = root().join("host/src/scenario");
+    let mut keys = 0;
+    for file in ["file.rs", "file/step.rs", "file/login.rs", "file/expectation.rs"] {
+        let source = std::fs::read_to_string(folder.join(file)).unwrap();
+        for call in ["get(\"", "need(\""] {
+            for rest in source.split(call).skip(1) {
+                let key = rest.split('"').next().unwrap();
+                let whole = |&(before, after): &(Option<char>, Option<char>)| {
+                    let within = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '-');
+                    !within(before) && !within(after)
+                };
+                let mut places = page
+                    .match_indices(key)
+                    .map(|(at, _)| (page[..at].chars().next_back(), page[at + key.len()..].chars().next()));
+                assert!(places.any(|place| whole(&place)), "`{key}` of {file} is not explained");
+                keys += 1;
+            }
+        }
+    }
+    assert!(keys > 40, "{keys}");
+}
+
 /// A trial of the policy that tells the log what it is given.
 fn mirror(settings: &[(&str, &str)]) -> reprieve::trial::Builder {
     let component = guests::mirror().display().to_string();
@@ -358,6 +474,19 @@ fn a_delay_passes_before_the_outcome_and_before_whatever_comes_next() {
             assert!(outcome.contains(&format!("unix-ms: {}", start + 1500)), "{outcome}");
         }
     }
+}
+
+#[test]
+fn ten_thousand_logins_keep_to_one_instance_and_a_flat_memory() {
+    let mut trial = Trial::of("interval").build().unwrap();
+    let before = trial.login("user-0").memory;
+    for number in 1..10_000 {
+        trial.login(format!("user-{number}").as_str()).expect_pass();
+    }
+    // One to try the settings, one that judges.
+    assert_eq!(trial.policy().metrics().started, 2);
+    assert!(trial.login("user-1").memory <= before + (1 << 16));
+    assert_eq!(trial.store().len(), 10_000);
 }
 
 #[test]

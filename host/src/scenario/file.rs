@@ -172,3 +172,38 @@ fn stored(given: &Value<'_, '_>) -> Result<Vec<u8>, Error> {
 fn texts(value: &Value<'_, '_>) -> Result<Vec<String>, Error> {
     value.list()?.iter().map(|item| item.text().map(str::to_owned)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::step::{Action, When};
+
+    fn read(text: &str) -> Result<Vec<Scenario>, String> {
+        Scenario::parse(text, "folder/polls.toml", "interval").map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_file_is_one_scenario_named_after_it_or_several_with_names_or_numbers() {
+        let names = |text| read(text).unwrap().into_iter().map(|one| one.name).collect::<Vec<_>>();
+        assert_eq!(names("[[step]]\nlogin = \"alice\"\n"), ["polls"]);
+        let several =
+            "name = \"p\"\n[[scenario]]\nname = \"a\"\nrefuses = \"x\"\n[[scenario]]\nrefuses = \"y\"\n";
+        assert_eq!(names(several), ["p: a", "p: 2"]);
+    }
+
+    #[test]
+    fn steps_know_their_lines_in_groups_too() {
+        let text = "[[step]]\nrepeat = 2\nsteps = [\n  { login = \"a\" },\n  { after = \"1m\", forget = [\"a\"] },\n]\n";
+        let scenarios = read(text).unwrap();
+        let Action::Group(group) = &scenarios[0].steps[0].action else { panic!("no group") };
+        assert_eq!(group.iter().map(|step| step.line).collect::<Vec<_>>(), [4, 5]);
+        assert_eq!(group[1].when, When::After(std::time::Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn a_scenario_that_tests_nothing_is_an_error() {
+        assert!(read("[[scenario]]\nname = \"a\"\n").unwrap_err().contains("tests nothing"));
+        let both = "[[step]]\nlogin = \"a\"\n[[scenario]]\nrefuses = \"x\"\n";
+        assert!(read(both).unwrap_err().contains("both at the top and in [[scenario]]"));
+    }
+}

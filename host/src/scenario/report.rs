@@ -218,6 +218,55 @@ mod tests {
         assert_eq!(xml("a<b>&\"\u{1b}[2J\r\n"), "a&lt;b&gt;&amp;&quot;\\u{1b}[2J\\u{d}\n");
     }
 
+    fn failed() -> Played {
+        Played {
+            name: "one".to_owned(),
+            file: "one.toml".to_owned(),
+            steps: 1,
+            logins: 2,
+            passed: 1,
+            failed: vec![Failed {
+                line: 7,
+                at: "2026-03-10 12:00:00".to_owned(),
+                user: Some("a\u{1b}[2J".to_owned()),
+                differences: vec![("manner".to_owned(), "busy".to_owned(), "empty".to_owned())],
+                held: Some(Vec::new()),
+                ..Failed::default()
+            }],
+            more_failed: 3,
+            ..Played::default()
+        }
+    }
+
+    fn report(format: Format, colour: bool) -> String {
+        let mut out = Vec::new();
+        write(&mut out, format, "p.wasm", &[Played::default(), failed()], colour).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn people_are_told_what_was_expected_and_what_came() {
+        let report = report(Format::Human, false);
+        for expected in [
+            "✗ one — 1 step, 2 logins, 1 went on, relief 50 %, 0 s in 0 ms",
+            "one.toml:7 at 2026-03-10 12:00:00, \"a\\u{1b}[2J\"",
+            "manner\n        expected: busy\n        got:      empty\n",
+            "the store holds: nothing",
+            "and 3 more like these",
+            "1 passed, 1 failed",
+        ] {
+            assert!(report.contains(expected), "{expected:?} is not in:\n{report}");
+        }
+        assert!(!report.contains('\u{1b}'), "no colours, and no escapes of a user's name");
+    }
+
+    #[test]
+    fn colours_are_there_where_they_are_wanted() {
+        let report = report(Format::Human, true);
+        assert!(report.contains("\u{1b}[32m✓\u{1b}[0m") && report.contains("\u{1b}[31m✗\u{1b}[0m"));
+        assert!(!report.contains("\u{1b}[2J"), "{report}");
+    }
+
     #[test]
     fn spans_are_told_as_people_say_them() {
         assert_eq!([span(5), span(600), span(36_000), span(1_000_000)], ["5 s", "10 min", "10 h", "11 days"]);

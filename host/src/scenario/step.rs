@@ -92,3 +92,16 @@ impl Users {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_users_are_named_or_numbered_from_one() {
+        let names = |users: Users| users.names("alice").collect::<Vec<_>>();
+        assert_eq!(names(Users::One), ["alice"]);
+        assert_eq!(names(Users::These(vec!["bob".to_owned(), "carol".to_owned()])), ["bob", "carol"]);
+        assert_eq!(names(Users::Numbered { count: 2, name: "u{}@x".to_owned() }), ["u1@x", "u2@x"]);
+    }
+}

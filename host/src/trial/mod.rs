@@ -45,6 +45,11 @@ use recorder::{Lines, Recorder};
 pub(crate) use recorder::{octets, text as text_in_words};
 pub(crate) use time::{Moment, in_words};
 
+/// The reference's example in Rust is compiled and run with the others.
+#[cfg(doctest)]
+#[doc = include_str!("../../../policies/SCENARIOS.md")]
+struct Reference;
+
 /// A policy that is being tried. Time stands still but where it is moved.
 #[derive(Debug)]
 pub struct Trial {
