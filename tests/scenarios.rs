@@ -4,11 +4,12 @@ mod support;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::Receiver;
 
 use reprieve::policy::{Ending, Failure, Standing};
 use reprieve::trial::{Attempt, Becomes, Injection, Trial, Who};
-use support::guests;
+use support::{DEADLINE, guests};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_reprieve");
 
@@ -228,7 +229,7 @@ fn settings_of_the_command_line_replace_those_of_the_file() {
 /// A test that is repeated on each change; ended with the test at the latest.
 struct Watching {
     child: Child,
-    lines: std::io::Lines<BufReader<ChildStdout>>,
+    lines: Receiver<String>,
 }
 
 impl Watching {
@@ -240,13 +241,17 @@ impl Watching {
             .stderr(Stdio::null())
             .spawn()
             .expect("starting reprieve");
-        let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        let output = BufReader::new(child.stdout.take().expect("its output"));
+        let (tell, lines) = std::sync::mpsc::channel();
+        // Reading has no time-out; waiting for a line has.
+        std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
         Self { child, lines }
     }
 
-    fn summary(&mut self) -> String {
+    #[track_caller]
+    fn summary(&self) -> String {
         loop {
-            let line = self.lines.next().expect("it goes on").expect("text");
+            let line = self.lines.recv_timeout(DEADLINE).expect("it tests again");
             if line.contains(" passed, ") {
                 return line;
             }
