@@ -11,6 +11,13 @@ pub fn hostile() -> &'static Path {
     BUILT.get_or_init(|| build("hostile"))
 }
 
+/// The policy that tells the log what it is given.
+#[track_caller]
+pub fn mirror() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build("mirror"))
+}
+
 #[track_caller]
 fn build(package: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");

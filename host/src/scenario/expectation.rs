@@ -62,6 +62,24 @@ impl Expectation {
         Some(Self { verdict: Some(Kind::Deny), manner: Some(*manner), ..Self::default() })
     }
 
+    /// Why no verdict could ever be this.
+    pub(super) fn contradiction(&self) -> Option<&'static str> {
+        let of_a_pass = self.pool.is_some() || self.user.is_some() || self.note.is_some();
+        let of_a_denial = self.manner.is_some()
+            || self.code.is_some()
+            || self.retry_after.is_some()
+            || self.reason.is_some();
+        match self.verdict {
+            Some(Kind::Failure) if of_a_pass || of_a_denial || self.delay_ms.is_some() => {
+                Some("expects more of a failure than its kind")
+            }
+            Some(Kind::Deny) if of_a_pass => Some("expects of a denial what only a pass has"),
+            Some(Kind::Pass) if of_a_denial => Some("expects of a pass what only a denial has"),
+            _ if of_a_pass && of_a_denial => Some("expects a pass and a denial at once"),
+            _ => None,
+        }
+    }
+
     pub(super) fn allows_failure(&self) -> bool {
         self.verdict == Some(Kind::Failure)
     }
@@ -206,3 +224,49 @@ pub(super) fn verdict_words() -> String {
 }
 
 pub(super) const CODES: [(&str, ResponseCode); 5] = RESPONSE_CODES;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_a_verdict_or_a_manner_which_only_a_denial_has() {
+        assert_eq!(Expectation::of("pass").and_then(|expected| expected.verdict), Some(Kind::Pass));
+        let busy = Expectation::of("busy").unwrap();
+        assert_eq!((busy.verdict, busy.manner), (Some(Kind::Deny), Some(Manner::Busy)));
+        assert_eq!(Expectation::of("allow"), None);
+    }
+
+    #[test]
+    fn what_no_verdict_can_be_is_a_contradiction() {
+        let some = || Some("x".to_owned());
+        let of = |verdict| Expectation { verdict, ..Expectation::default() };
+        assert!(Expectation { manner: Some(Manner::Busy), ..of(Some(Kind::Pass)) }.contradiction().is_some());
+        assert!(Expectation { note: some(), ..of(Some(Kind::Deny)) }.contradiction().is_some());
+        assert!(Expectation { delay_ms: Some(0), ..of(Some(Kind::Failure)) }.contradiction().is_some());
+        assert!(Expectation { note: some(), reason: some(), ..of(None) }.contradiction().is_some());
+        assert!(Expectation { note: some(), delay_ms: Some(1), ..of(None) }.contradiction().is_none());
+        assert!(Expectation { retry_after: Some(1), ..of(Some(Kind::Deny)) }.contradiction().is_none());
+    }
+
+    #[test]
+    fn counts_that_differ_are_told_and_what_never_came_counts_nothing() {
+        let came = Counts(vec![("pass".to_owned(), 3)]);
+        let expected =
+            |pairs: &[(&str, u64)]| Counts(pairs.iter().map(|(word, n)| ((*word).to_owned(), *n)).collect());
+        assert_eq!(came.differences(&expected(&[("pass", 3), ("deny", 0)])), []);
+        assert_eq!(
+            came.differences(&expected(&[("pass", 2), ("busy", 1)])),
+            [Difference::new("count of pass", "2", "3"), Difference::new("count of busy", "1", "0")]
+        );
+    }
+
+    #[test]
+    fn values_are_text_or_pairs_of_digits() {
+        assert_eq!(value("text"), Some(b"text".to_vec()));
+        assert_eq!(value("hex:00fF"), Some(vec![0, 255]));
+        for wrong in ["hex:0", "hex:0g", "hex:+1"] {
+            assert_eq!(value(wrong), None, "{wrong}");
+        }
+    }
+}

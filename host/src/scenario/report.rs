@@ -58,6 +58,13 @@ fn human(out: &mut impl Write, played: &[Played], colour: bool) -> io::Result<()
             if let Some(decision) = &failed.decision {
                 writeln!(out, "      decision: {decision}")?;
             }
+            if let Some(held) = &failed.held {
+                let words = if held.is_empty() { " nothing" } else { "" };
+                writeln!(out, "      the store holds:{words}")?;
+                for entry in held {
+                    writeln!(out, "        {entry}")?;
+                }
+            }
             for (what, lines) in [("store", &failed.store), ("log", &failed.log)] {
                 for line in lines {
                     writeln!(out, "      {what}: {line}")?;
@@ -81,12 +88,17 @@ fn figures(one: &Played) -> String {
     #[allow(clippy::cast_precision_loss)]
     let relief = (one.logins - one.passed) as f64 * 100.0 / one.logins as f64;
     format!(
-        " — {} logins, {} went on, relief {relief:.0} %, {} in {:.0} ms",
-        one.logins,
+        " — {}, {}, {} went on, relief {relief:.0} %, {} in {:.0} ms",
+        count(one.steps, "step"),
+        count(one.logins, "login"),
         one.passed,
         span(one.virtual_time.as_secs()),
         one.real_time.as_secs_f64() * 1000.0
     )
+}
+
+fn count(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Seconds as people say them.
@@ -137,6 +149,7 @@ fn failed_in_json(failed: &Failed) -> serde_json::Value {
         "decision": failed.decision,
         "log": failed.log,
         "store": failed.store,
+        "store-held": failed.held,
     })
 }
 
@@ -203,6 +216,55 @@ mod tests {
     #[test]
     fn xml_has_no_control_characters() {
         assert_eq!(xml("a<b>&\"\u{1b}[2J\r\n"), "a&lt;b&gt;&amp;&quot;\\u{1b}[2J\\u{d}\n");
+    }
+
+    fn failed() -> Played {
+        Played {
+            name: "one".to_owned(),
+            file: "one.toml".to_owned(),
+            steps: 1,
+            logins: 2,
+            passed: 1,
+            failed: vec![Failed {
+                line: 7,
+                at: "2026-03-10 12:00:00".to_owned(),
+                user: Some("a\u{1b}[2J".to_owned()),
+                differences: vec![("manner".to_owned(), "busy".to_owned(), "empty".to_owned())],
+                held: Some(Vec::new()),
+                ..Failed::default()
+            }],
+            more_failed: 3,
+            ..Played::default()
+        }
+    }
+
+    fn report(format: Format, colour: bool) -> String {
+        let mut out = Vec::new();
+        write(&mut out, format, "p.wasm", &[Played::default(), failed()], colour).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn people_are_told_what_was_expected_and_what_came() {
+        let report = report(Format::Human, false);
+        for expected in [
+            "✗ one — 1 step, 2 logins, 1 went on, relief 50 %, 0 s in 0 ms",
+            "one.toml:7 at 2026-03-10 12:00:00, \"a\\u{1b}[2J\"",
+            "manner\n        expected: busy\n        got:      empty\n",
+            "the store holds: nothing",
+            "and 3 more like these",
+            "1 passed, 1 failed",
+        ] {
+            assert!(report.contains(expected), "{expected:?} is not in:\n{report}");
+        }
+        assert!(!report.contains('\u{1b}'), "no colours, and no escapes of a user's name");
+    }
+
+    #[test]
+    fn colours_are_there_where_they_are_wanted() {
+        let report = report(Format::Human, true);
+        assert!(report.contains("\u{1b}[32m✓\u{1b}[0m") && report.contains("\u{1b}[31m✗\u{1b}[0m"));
+        assert!(!report.contains("\u{1b}[2J"), "{report}");
     }
 
     #[test]

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 use super::expectation::{Counts, Difference};
 use super::file::Scenario;
 use super::step::{Action, Login, Step, When};
-use crate::trial::{Attempt, Becomes, Decision, Trial, in_words, read_moment, refusal, time_of_day};
+use crate::trial::{Attempt, Becomes, Decision, Trial, in_words, octets, refusal, text_in_words};
 
 /// Failures that are told in full; what comes after is counted.
 const TOLD: usize = 10;
+/// Entries of the store that are told.
+const ENTRIES_TOLD: usize = 20;
 
 /// What came of a scenario.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +68,8 @@ pub struct Failed {
     pub log: Vec<String>,
     /// What it did to the store.
     pub store: Vec<String>,
+    /// What the store held, where that was not as expected.
+    pub held: Option<Vec<String>>,
 }
 
 impl Scenario {
@@ -117,6 +121,21 @@ struct Player<'a> {
     played: &'a mut Played,
 }
 
+/// A login that was judged, and what is wrong with that so far.
+struct Judged {
+    decision: Decision,
+    differences: Vec<Difference>,
+}
+
+/// What only all logins of a step together show.
+struct Tally<'a> {
+    counts: Counts,
+    /// What no log line had yet.
+    unlogged: Vec<&'a str>,
+    /// Whether the step is more than one login.
+    many: bool,
+}
+
 impl Player<'_> {
     fn play_all(&mut self, steps: &[Step]) {
         for step in steps {
@@ -125,55 +144,82 @@ impl Player<'_> {
     }
 
     fn play(&mut self, step: &Step) {
-        if let Err(why) = self.wait(&step.when) {
+        if let Err(why) = self.wait(step.when) {
             return self.fail(step.line, vec![Difference::new("time", "a later moment", why)], None);
         }
-        let mut counts = Counts::default();
         let mut next_ms = self.trial.now_ms();
+        let mut tally = Tally { counts: Counts::default(), unlogged: Vec::new(), many: false };
+        if let Action::Login(login) = &step.action {
+            tally.unlogged = login.log.iter().map(String::as_str).collect();
+            tally.many = step.repeat.times > 1 || !login.is_one();
+        }
         for _ in 0..step.repeat.times {
             self.played.steps += 1;
             // What happens within a repetition takes its own time.
             self.trial.set_now_ms(self.trial.now_ms().max(next_ms));
             next_ms = self.trial.now_ms().saturating_add(millis(step.repeat.every));
+            let mut last = None;
             match &step.action {
                 Action::Group(steps) => self.play_all(steps),
                 Action::Login(login) => {
                     for user in login.users.names(&login.who.user) {
-                        self.log_in(step, login, user, &mut counts);
+                        let judged = self.log_in(login, user, &mut tally);
+                        if let Some(before) = last.replace(judged) {
+                            self.settle(step, before);
+                        }
                     }
                 }
                 Action::Store { write, forget } => self.change_store(step, write, forget),
             }
-            if let Some(expected) = &step.store {
-                let differences = expected.differences(self.trial);
-                if !differences.is_empty() {
-                    self.fail(step.line, differences, None);
-                }
-            }
+            self.check_store(step, last);
         }
-        if let Action::Login(login) = &step.action
-            && let Some(expected) = &login.count
-        {
-            let differences = counts.differences(expected);
-            if !differences.is_empty() {
-                self.fail(step.line, differences, None);
-            }
+        self.check_tally(step, &tally);
+    }
+
+    /// What the store holds is told together with the login before it.
+    fn check_store(&mut self, step: &Step, last: Option<Judged>) {
+        let found = step.store.as_ref().map(|expected| expected.differences(self.trial)).unwrap_or_default();
+        let held = (!found.is_empty()).then(|| self.held());
+        let (decision, mut differences) = match last {
+            Some(judged) => (Some(judged.decision), judged.differences),
+            None => (None, Vec::new()),
+        };
+        differences.extend(found);
+        if !differences.is_empty() {
+            let mut failed = self.failed(step.line, differences, decision.as_ref());
+            failed.held = held;
+            self.played.fail(failed);
         }
     }
 
-    fn wait(&mut self, when: &When) -> Result<(), String> {
+    fn check_tally(&mut self, step: &Step, tally: &Tally<'_>) {
+        let Action::Login(login) = &step.action else { return };
+        let mut differences = Vec::new();
+        if let Some(expected) = &login.count {
+            differences.extend(tally.counts.differences(expected));
+        }
+        if tally.many {
+            let unlogged = tally.unlogged.iter();
+            differences.extend(unlogged.map(|text| {
+                Difference::new("log", format!("…{text}…"), "no such line at any login of the step")
+            }));
+        }
+        if !differences.is_empty() {
+            self.fail(step.line, differences, None);
+        }
+    }
+
+    fn wait(&mut self, when: When) -> Result<(), String> {
         let now = self.trial.now_ms();
         match when {
             When::Now => {}
-            When::After(after) => self.trial.advance_by(*after),
+            When::After(after) => self.trial.advance_by(after),
             When::At(at) => {
                 let zone = self.trial.zone();
-                let to = match time_of_day(at, now, zone) {
-                    Some(to) => to,
-                    None => read_moment(at, zone).map_err(|why| format!("`at` {why}"))?,
-                };
+                let to = at.unix_ms(now, zone).ok_or("a moment that no calendar here has")?;
                 if to < now {
-                    return Err(format!("{at}, while it is {} already", in_words(now, zone)));
+                    let words = |ms| in_words(ms, zone);
+                    return Err(format!("{}, while it is {} already", words(to), words(now)));
                 }
                 self.trial.set_now_ms(to);
             }
@@ -181,7 +227,7 @@ impl Player<'_> {
         Ok(())
     }
 
-    fn log_in(&mut self, step: &Step, login: &Login, user: String, counts: &mut Counts) {
+    fn log_in(&mut self, login: &Login, user: String, tally: &mut Tally<'_>) -> Judged {
         let mut who = login.who.clone();
         who.user = user;
         let standing = who.standing;
@@ -201,7 +247,7 @@ impl Player<'_> {
         let decision = self.trial.login(attempt);
         self.played.logins += 1;
         self.played.passed += u64::from(decision.becomes == Becomes::Passed);
-        counts.add(&decision);
+        tally.counts.add(&decision);
         let mut differences = match &login.expect {
             Some(expected) => expected.differences(&decision),
             None => Vec::new(),
@@ -223,13 +269,18 @@ impl Player<'_> {
         {
             differences.push(Difference::new("becomes", becomes.word(), decision.becomes.word()));
         }
-        for expected in &login.log {
-            if !decision.log.iter().any(|line| line.text.contains(expected.as_str())) {
-                differences.push(Difference::new("log", format!("…{expected}…"), "no such line"));
-            }
+        tally.unlogged.retain(|text| !decision.log.iter().any(|line| line.text.contains(text)));
+        if !tally.many {
+            let unlogged = tally.unlogged.iter();
+            differences
+                .extend(unlogged.map(|text| Difference::new("log", format!("…{text}…"), "no such line")));
         }
-        if !differences.is_empty() {
-            self.fail(step.line, differences, Some(&decision));
+        Judged { decision, differences }
+    }
+
+    fn settle(&mut self, step: &Step, judged: Judged) {
+        if !judged.differences.is_empty() {
+            self.fail(step.line, judged.differences, Some(&judged.decision));
         }
     }
 
@@ -246,8 +297,13 @@ impl Player<'_> {
     }
 
     fn fail(&mut self, line: usize, differences: Vec<Difference>, decision: Option<&Decision>) {
+        let failed = self.failed(line, differences, decision);
+        self.played.fail(failed);
+    }
+
+    fn failed(&self, line: usize, differences: Vec<Difference>, decision: Option<&Decision>) -> Failed {
         let at = decision.map_or(self.trial.now_ms(), |decision| decision.at_ms);
-        self.played.fail(Failed {
+        Failed {
             line,
             at: in_words(at, self.trial.zone()),
             user: decision.map(|decision| decision.user.clone()),
@@ -256,7 +312,18 @@ impl Player<'_> {
                 .map(|decision| format!("{} → {}", decision.verdict_in_words(), decision.becomes.word())),
             log: decision.map(|one| one.log.iter().map(ToString::to_string).collect()).unwrap_or_default(),
             store: decision.map(|decision| decision.store.clone()).unwrap_or_default(),
-        });
+            held: None,
+        }
+    }
+
+    fn held(&self) -> Vec<String> {
+        let all = self.trial.store();
+        let entry = |(key, value): &(String, Vec<u8>)| format!("{} = {}", text_in_words(key), octets(value));
+        let mut told: Vec<_> = all.iter().take(ENTRIES_TOLD).map(entry).collect();
+        if all.len() > ENTRIES_TOLD {
+            told.push(format!("and {} more", all.len() - ENTRIES_TOLD));
+        }
+        told
     }
 }
 

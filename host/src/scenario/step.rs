@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use super::expectation::{Counts, Expectation, StoreExpectation};
-use crate::trial::{Becomes, Happens, Injection, Who};
+use crate::trial::{Becomes, Happens, Injection, Moment, Who};
 
 /// When a step happens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum When {
     /// No time passes.
     Now,
     /// So long after what came before.
     After(Duration),
     /// At a moment, or at the next such time of the day.
-    At(String),
+    At(Moment),
 }
 
 /// How often, and how far apart.
@@ -70,6 +70,17 @@ pub(super) enum Users {
     Numbered { count: u64, name: String },
 }
 
+impl Login {
+    /// Whether one step, played once, is one login.
+    pub(super) fn is_one(&self) -> bool {
+        match &self.users {
+            Users::One => true,
+            Users::These(names) => names.len() == 1,
+            Users::Numbered { count, .. } => *count == 1,
+        }
+    }
+}
+
 impl Users {
     pub(super) fn names<'a>(&'a self, one: &'a str) -> Box<dyn Iterator<Item = String> + 'a> {
         match self {
@@ -79,5 +90,18 @@ impl Users {
                 Box::new((1..=*count).map(move |number| name.replace("{}", &number.to_string())))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_users_are_named_or_numbered_from_one() {
+        let names = |users: Users| users.names("alice").collect::<Vec<_>>();
+        assert_eq!(names(Users::One), ["alice"]);
+        assert_eq!(names(Users::These(vec!["bob".to_owned(), "carol".to_owned()])), ["bob", "carol"]);
+        assert_eq!(names(Users::Numbered { count: 2, name: "u{}@x".to_owned() }), ["u1@x", "u2@x"]);
     }
 }

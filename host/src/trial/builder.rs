@@ -140,6 +140,13 @@ impl Builder {
         self
     }
 
+    /// The store begins empty, whatever it was to hold.
+    #[must_use]
+    pub(crate) fn nothing_stored(mut self) -> Self {
+        self.store.clear();
+        self
+    }
+
     /// Seed of the policy's randomness; else 0. The same seed gives the same numbers.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {

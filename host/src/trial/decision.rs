@@ -3,8 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use tracing::Level;
 
+use super::time::in_words;
 use crate::policy::{Deny, Ending, Failure, Manner, Pass, ResponseCode, Standing, Verdict};
 
 /// What the host makes of a verdict.
@@ -72,6 +74,8 @@ pub struct Decision {
     pub store: Vec<String>,
     /// CPU time of `decide`, the making of an instance included where one was needed.
     pub computing: Duration,
+    /// CPU time of `observe`, where it was called; an instance that it needed included.
+    pub observing: Duration,
     /// Octets of memory of its instance; nothing where the instance is gone.
     pub memory: u64,
 }
@@ -93,6 +97,39 @@ impl Decision {
             Ok(Verdict::Deny(deny)) => Some(deny),
             _ => None,
         }
+    }
+
+    /// The verdict `pass`, which must be one.
+    ///
+    /// # Panics
+    /// Where it is none, or the outcome failed, with all that is known of the login.
+    #[track_caller]
+    pub fn expect_pass(&self) -> &Pass {
+        match (self.pass(), self.failure()) {
+            (Some(pass), None) => pass,
+            _ => panic!("expected a pass without failure\n{self}"),
+        }
+    }
+
+    /// The verdict `deny`, which must be one.
+    ///
+    /// # Panics
+    /// Where it is none, or the outcome failed, with all that is known of the login.
+    #[track_caller]
+    pub fn expect_deny(&self) -> &Deny {
+        match (self.deny(), self.failure()) {
+            (Some(deny), None) => deny,
+            _ => panic!("expected a denial without failure\n{self}"),
+        }
+    }
+
+    /// The failure, of which there must be one.
+    ///
+    /// # Panics
+    /// Where there is none, with all that is known of the login.
+    #[track_caller]
+    pub fn expect_failure(&self) -> &Failure {
+        self.failure().unwrap_or_else(|| panic!("expected a failure\n{self}"))
     }
 
     /// How a call failed, at the verdict or at the outcome.
@@ -127,6 +164,28 @@ impl Decision {
     }
 }
 
+/// All that is known of the login, on several lines.
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = in_words(self.at_ms, &TimeZone::UTC);
+        writeln!(f, "{:?}, secret {}, at {at} UTC", self.user, standing(self.standing))?;
+        write!(f, "decision: {} → {}", self.verdict_in_words(), self.becomes.word())?;
+        if let Some((ended, failure)) = &self.observed {
+            write!(f, "\noutcome: {}", ending(*ended))?;
+            if let Some(failure) = failure {
+                write!(f, ", failure {}: {failure}", failure.kind())?;
+            }
+        }
+        for access in &self.store {
+            write!(f, "\nstore: {access}")?;
+        }
+        for line in &self.log {
+            write!(f, "\nlog: {line}")?;
+        }
+        Ok(())
+    }
+}
+
 /// The words for manners, as the WIT has them.
 pub const MANNERS: [(&str, Manner); 5] = [
     ("unchanged", Manner::Unchanged),
@@ -151,4 +210,21 @@ pub(crate) fn manner(manner: Manner) -> &'static str {
 
 pub(crate) fn response_code(code: ResponseCode) -> &'static str {
     RESPONSE_CODES.iter().find(|(_, other)| *other == code).map_or("", |(word, _)| word)
+}
+
+fn standing(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Known => "known",
+        Standing::Changed => "changed",
+        Standing::Unknown => "unknown",
+    }
+}
+
+fn ending(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Authenticated => "authenticated",
+        Ending::Rejected => "rejected",
+        Ending::Unreachable => "unreachable",
+        Ending::Abandoned => "abandoned",
+    }
 }

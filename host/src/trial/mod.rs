@@ -10,11 +10,11 @@
 //!     .time_zone("Europe/Berlin")?
 //!     .start("2026-03-10T12:00:00")?
 //!     .build()?;
-//! assert_eq!(trial.login("alice").becomes, Becomes::Passed);
+//! trial.login("alice").expect_pass();
 //! trial.advance("9m")?;
 //! let again = trial.login("alice");
+//! assert_eq!(again.expect_deny().retry_after, Some(60));
 //! assert_eq!(again.becomes, Becomes::Posed);
-//! assert_eq!(again.deny().unwrap().retry_after, Some(60));
 //! # Ok(())
 //! # }
 //! ```
@@ -43,7 +43,12 @@ use crate::policy::{Ending, Failure, Judge, Manner, OnFailure, Outcome, Policy, 
 use crate::store::{Interference, Namespace};
 use recorder::{Lines, Recorder};
 pub(crate) use recorder::{octets, text as text_in_words};
-pub(crate) use time::{in_words, moment as read_moment, time_of_day};
+pub(crate) use time::{Moment, in_words};
+
+/// The reference's example in Rust is compiled and run with the others.
+#[cfg(doctest)]
+#[doc = include_str!("../../../policies/SCENARIOS.md")]
+struct Reference;
 
 /// A policy that is being tried. Time stands still but where it is moved.
 #[derive(Debug)]
@@ -91,13 +96,15 @@ impl Trial {
         let began = cpu_time::of_this_thread();
         let verdict = self.runtime.block_on(self.judge.decide(&login));
         let computing = cpu_time::of_this_thread().saturating_sub(began);
+        self.advance_by(delay(&verdict));
         let becomes = self.becomes(&verdict, who.standing);
         let happens = happens.unwrap_or_else(|| self.outcome.clone());
         let mut observed = None;
+        let mut observing = Duration::ZERO;
         if becomes == Becomes::Passed
             && let Happens::Ends { ending, node, latency, after } = &happens
         {
-            self.clock.advance(*after);
+            self.advance_by(*after);
             let outcome = Outcome {
                 session: login.session,
                 client: login.client,
@@ -115,12 +122,16 @@ impl Trial {
                 Ending::Authenticated => {
                     self.known.insert(who.user.clone());
                 }
-                Ending::Rejected => {
+                // That another secret is wrong says nothing about the one that is known.
+                Ending::Rejected if who.standing == Standing::Known => {
                     self.known.remove(&who.user);
                 }
-                Ending::Unreachable | Ending::Abandoned => {}
+                Ending::Rejected | Ending::Unreachable | Ending::Abandoned => {}
             }
-            observed = Some((*ending, self.runtime.block_on(self.judge.observe(&outcome)).err()));
+            let began = cpu_time::of_this_thread();
+            let failure = self.runtime.block_on(self.judge.observe(&outcome)).err();
+            observing = cpu_time::of_this_thread().saturating_sub(began);
+            observed = Some((*ending, failure));
         }
         self.recorder.interfere_with(None);
         Decision {
@@ -133,6 +144,7 @@ impl Trial {
             log: self.lines.take(),
             store: self.recorder.take(),
             computing,
+            observing,
             memory: self.judge.idle_memory(),
         }
     }
@@ -166,7 +178,8 @@ impl Trial {
 
     /// Lets time pass.
     pub fn advance_by(&mut self, by: Duration) {
-        self.clock.advance(by);
+        let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.clock.set(self.clock.now_ms().saturating_add(by));
     }
 
     /// Goes to a moment, which may be before the present one: clocks are set back sometimes.
@@ -240,6 +253,16 @@ impl Trial {
     pub fn policy(&self) -> &Policy {
         self.judge.policy()
     }
+}
+
+/// How long the host waits before it goes on or answers.
+fn delay(verdict: &Result<Verdict, Failure>) -> Duration {
+    let ms = match verdict {
+        Ok(Verdict::Pass(pass)) => pass.delay_ms,
+        Ok(Verdict::Deny(deny)) => deny.delay_ms,
+        Err(_) => 0,
+    };
+    Duration::from_millis(u64::from(ms))
 }
 
 /// What is made to fail.

@@ -1,0 +1,72 @@
+//! Tells the log all that it is given, and gives the verdict of its settings: `manner` denies,
+//! else it passes with `note`; both wait `delay-ms`.
+
+use std::cell::RefCell;
+
+mod bindings {
+    wit_bindgen::generate!({ path: "../../../wit", world: "policy" });
+}
+
+use bindings::reprieve::policy::log;
+use bindings::reprieve::policy::types::{Deny, Login, Manner, Outcome, Pass, Verdict};
+
+#[derive(Default)]
+struct Settings {
+    manner: Option<Manner>,
+    note: Option<String>,
+    delay_ms: u32,
+}
+
+thread_local! {
+    static SETTINGS: RefCell<Settings> = RefCell::default();
+}
+
+struct Mirror;
+
+impl bindings::Guest for Mirror {
+    fn configure(settings: Vec<(String, String)>) -> Result<(), String> {
+        for (key, value) in settings {
+            SETTINGS.with_borrow_mut(|own| {
+                match key.as_str() {
+                    "note" => own.note = Some(value),
+                    "delay-ms" => own.delay_ms = value.parse().map_err(|_| "`delay-ms` is no number")?,
+                    "manner" => {
+                        own.manner = Some(match value.as_str() {
+                            "unchanged" => Manner::Unchanged,
+                            "empty" => Manner::Empty,
+                            "busy" => Manner::Busy,
+                            "refuse" => Manner::Refuse,
+                            "disconnect" => Manner::Disconnect,
+                            _ => return Err("`manner` is none"),
+                        });
+                    }
+                    _ => return Err("known are manner, note, delay-ms"),
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn decide(login: Login) -> Verdict {
+        log::line(log::Level::Debug, &format!("{login:?}"));
+        SETTINGS.with_borrow(|own| match own.manner {
+            Some(manner) => Verdict::Deny(Deny {
+                manner,
+                code: None,
+                retry_after: None,
+                reason: "as-set".to_owned(),
+                delay_ms: own.delay_ms,
+            }),
+            None => {
+                Verdict::Pass(Pass { pool: None, user: None, note: own.note.clone(), delay_ms: own.delay_ms })
+            }
+        })
+    }
+
+    fn observe(outcome: Outcome) {
+        log::line(log::Level::Info, &format!("{outcome:?}"));
+    }
+}
+
+bindings::export!(Mirror with_types_in bindings);
