@@ -17,7 +17,7 @@ use reprieve::trial::Who;
 use support::setup::NOON;
 
 /// Languages that `interval` is ported to.
-const PORTS: [&str; 5] = ["c", "go", "javascript", "python", "zig"];
+const PORTS: [&str; 6] = ["c", "cpp", "go", "javascript", "python", "zig"];
 /// Logins that each port judges, over all settings.
 const LOGINS: usize = 10_000;
 

@@ -290,6 +290,9 @@ fn classify(error: &wasmtime::Error, limits: &Limits) -> Failure {
     if let Some(unavailable) = error.downcast_ref::<Unavailable>() {
         return Failure::Store(harmless(&unavailable.to_string(), WORDS));
     }
+    if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+        return Failure::Trap(format!("it ended itself with status {}", exit.0));
+    }
     let text = format!("{error:#}");
     if text.contains("fuel allocated for hostcalls") {
         return Failure::Strings(limits.strings);
