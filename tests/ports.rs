@@ -68,10 +68,10 @@ fn polls(seed: u64, count: usize) -> Vec<Poll> {
         match numbers.below(100) {
             // A clock that is set back, and a night.
             0 => unix_ms -= numbers.below(7_200_000),
-            1 => unix_ms += numbers.below(86_400_000),
-            2..10 => unix_ms += numbers.below(3_600_000),
-            10..20 => {}
-            _ => unix_ms += numbers.below(60_000),
+            1 => unix_ms += numbers.below(14_400_000),
+            2..6 => unix_ms += numbers.below(900_000),
+            6..20 => {}
+            _ => unix_ms += numbers.below(8_000),
         }
         let user = &users[usize::try_from(numbers.below(users.len() as u64)).expect("a small number")];
         let mut who = Who::new(user);
