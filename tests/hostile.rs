@@ -82,6 +82,7 @@ threads = 1
 policy-cache = {cache:?}
 [pool.mail]
 nodes = ["{node}"]
+check = "off"
 [[virtual-server]]
 name = "{name}"
 listen = ["127.0.0.1:0"]

@@ -18,6 +18,7 @@ pub mod net;
 pub mod policy;
 pub mod pool;
 pub mod pop3;
+mod privileges;
 mod rlimit;
 pub mod scenario;
 pub mod server;

@@ -44,6 +44,7 @@ settings = {{ interval = "{interval}s" }}
 
 [pool.mail]
 nodes = ["{node}"]
+check = "off"
 "#,
             interval = INTERVAL.as_secs(),
             node = dovecot.address(),

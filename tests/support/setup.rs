@@ -52,6 +52,7 @@ threads = 1
 {top}
 [pool.mail]
 nodes = [{nodes}]
+check = "off"
 
 [[virtual-server]]
 name = "pop3"

@@ -36,7 +36,9 @@ pub fn denied_poll(polls: u32) -> anyhow::Result<DeniedPoll> {
     let mut config = Config::empty();
     config.threads = 1;
     config.policy_cache = PolicyCache::Off;
-    config.pools.push(PoolConfig::new("mail", vec![mail.address().to_string()]));
+    let mut pool = PoolConfig::new("mail", vec![mail.address().to_string()]);
+    pool.check = None;
+    config.pools.push(pool);
     config.virtual_servers.push(VirtualServerConfig::new("bench", listen, "mail"));
     let server = Server::start(config, Options::default())?;
     let address = server.address("bench");

@@ -3,13 +3,15 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{CommandLine, Config};
+use crate::config::{CommandLine, Config, NodeTlsMode};
 use crate::logging;
-use crate::server::{Options, Server};
+use crate::privileges;
+use crate::server::{Keys, Options, Prepared, Server, Sockets};
 
 /// Serve: listen, ask the policy, pass or pose.
 ///
@@ -19,19 +21,34 @@ use crate::server::{Options, Server};
 ///
 ///   reprieve run --listen 127.0.0.1:1110 --backend 127.0.0.1:110 --set interval=5m
 ///
+///   reprieve run --listen 0.0.0.0:110 --listen-tls 0.0.0.0:995 --certificate fullchain.pem
+///       --key privkey.pem --backend mail.example:995 --backend-tls implicit
+///
 /// SIGTERM and Ctrl-C drain: nothing new is accepted, sessions end by themselves; a second
-/// signal ends at once.
+/// signal ends at once. SIGHUP reads the certificates again.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
     /// Configuration file (TOML)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["listen", "backend", "policy", "set"], required_unless_present = "listen")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["listen", "listen_tls", "certificate", "backend", "backend_tls", "policy", "set"], required_unless_present_any = ["listen", "listen_tls"])]
     config: Option<PathBuf>,
     /// Address to listen on, with its port; may be given several times
     #[arg(long, value_name = "ADDR", requires = "backend")]
     listen: Vec<SocketAddr>,
+    /// Address to listen on for TLS (POP3S), with its port; may be given several times
+    #[arg(long, value_name = "ADDR", requires_all = ["backend", "certificate"])]
+    listen_tls: Vec<SocketAddr>,
+    /// Certificate chain (PEM), for --listen-tls and for STLS at --listen
+    #[arg(long, value_name = "FILE", requires = "key")]
+    certificate: Option<PathBuf>,
+    /// The certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
+    /// TLS towards the mail servers, whose certificates must be right [default: off]
+    #[arg(long, value_enum, value_name = "MODE", requires = "backend")]
+    backend_tls: Option<BackendTls>,
     /// Mail server to pass to, as HOST:PORT; several share the load
-    #[arg(long, value_name = "ADDR", requires = "listen")]
+    #[arg(long, value_name = "ADDR")]
     backend: Vec<String>,
     /// Built-in policy or path of a component [default: interval]
     #[arg(long, value_name = "P")]
@@ -44,6 +61,27 @@ pub(super) struct Arguments {
     threads: Option<u16>,
     #[command(flatten)]
     log: LogArguments,
+}
+
+/// How TLS begins towards the mail servers.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum BackendTls {
+    /// Not at all
+    Off,
+    /// By STLS after the greeting
+    Stls,
+    /// At once (POP3S)
+    Implicit,
+}
+
+impl From<BackendTls> for NodeTlsMode {
+    fn from(mode: BackendTls) -> Self {
+        match mode {
+            BackendTls::Off => Self::Off,
+            BackendTls::Stls => Self::Stls,
+            BackendTls::Implicit => Self::Implicit,
+        }
+    }
 }
 
 /// How the log looks.
@@ -68,6 +106,9 @@ impl Arguments {
             }
             None => Ok(CommandLine {
                 listen: self.listen.clone(),
+                listen_tls: self.listen_tls.clone(),
+                certificate: self.certificate.clone().zip(self.key.clone()),
+                backend_tls: self.backend_tls.map(Into::into),
                 backend: self.backend.clone(),
                 policy: self.policy.clone(),
                 set: self.set.clone(),
@@ -95,6 +136,20 @@ fn fit_to_descriptors(config: &mut Config, descriptors: u64) {
     }
 }
 
+/// Does first what may need root, and the rest as somebody who is not.
+fn start(config: Config) -> anyhow::Result<Server> {
+    let sockets = Sockets::open(&config)?;
+    let keys = Keys::read(&config)?;
+    match &config.user {
+        Some(user) => privileges::become_user(user, config.group.as_deref())?,
+        None if privileges::is_root() => {
+            tracing::warn!("serving as root; set `user` to somebody who may do less");
+        }
+        None => {}
+    }
+    Server::serve_at(Prepared::with_keys(config, Options::default(), keys)?, sockets)
+}
+
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut config = arguments.config()?;
     let _log = logging::start(arguments.log.log_format, &arguments.log.log_level)?;
@@ -105,16 +160,33 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
         // The policy compiles meanwhile; the first signal still counts.
-        let server = tokio::task::spawn_blocking(move || Server::start(config, Options::default())).await??;
+        let mut hang_up = signal(SignalKind::hangup()).context("cannot watch for signals")?;
+        let certificate_check = config.certificate_check;
+        let server = Arc::new(tokio::task::spawn_blocking(move || start(config)).await??);
         for (name, addresses) in server.addresses() {
             for address in addresses {
                 tracing::info!(server = name, %address, "listening");
             }
         }
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        loop {
+            let next_look = async {
+                match certificate_check {
+                    Some(every) => tokio::time::sleep(every).await,
+                    None => std::future::pending().await,
+                }
+            };
+            // Files are read aside: signals are heard meanwhile.
+            let server = server.clone();
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hang_up.recv() => {
+                    tokio::task::spawn_blocking(move || server.reload_certificates()).await?;
+                }
+                () = next_look => tokio::task::spawn_blocking(move || server.look_at_certificates()).await?,
+            }
         }
+        let server = Arc::into_inner(server).context("the server is still in use")?;
         tracing::info!(
             at_most_s = drain_timeout.as_secs(),
             "draining: no new connections; sessions end by themselves"

@@ -1,15 +1,25 @@
 //! A configuration without a file: `--listen`, `--backend` and the like.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
+use super::pool::{PoolConfig, check_node};
 use super::reader::Error;
-use super::schema::{Config, PoolConfig, VirtualServerConfig, check_node};
+use super::schema::Config;
+use super::tls::{CertificateFiles, NodeTlsMode, ServerTls};
+use super::virtual_server::VirtualServerConfig;
 
 /// What the command line says in place of a file.
 #[derive(Clone, Debug, Default)]
 pub struct CommandLine {
     /// Addresses to listen on.
     pub listen: Vec<SocketAddr>,
+    /// Addresses to listen on for TLS.
+    pub listen_tls: Vec<SocketAddr>,
+    /// The certificate and its key, for TLS and STLS.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// How TLS begins towards the mail servers.
+    pub backend_tls: Option<NodeTlsMode>,
     /// `host:port` of each mail server.
     pub backend: Vec<String>,
     /// A built-in policy's name or a file's path.
@@ -32,6 +42,12 @@ impl CommandLine {
             nodes.push(check_node(node).map_err(|why| Error::general("--backend", why))?);
         }
         let mut server = VirtualServerConfig::new("pop3", self.listen.clone(), "mail");
+        server.listen_tls.clone_from(&self.listen_tls);
+        if let Some((chain, key)) = &self.certificate {
+            let place = "--certificate".to_owned();
+            server.tls =
+                Some(ServerTls::new(CertificateFiles { chain: chain.clone(), key: key.clone(), place }));
+        }
         if let Some(policy) = &self.policy {
             server.policy.component.clone_from(policy);
             "--policy".clone_into(&mut server.policy.place);
@@ -46,7 +62,10 @@ impl CommandLine {
             server.policy.settings.push((key.to_owned(), value.to_owned()));
         }
         config.virtual_servers.push(server);
-        config.pools.push(PoolConfig::new("mail", nodes));
+        let mut pool = PoolConfig::new("mail", nodes);
+        pool.tls.mode = self.backend_tls.unwrap_or(NodeTlsMode::Off);
+        "--backend-tls".clone_into(&mut pool.tls.place);
+        config.pools.push(pool);
         if let Some(threads) = self.threads {
             config.threads = threads;
         }

@@ -2,18 +2,30 @@
 //! line, the key and the remedy. It knows neither sockets nor Wasm.
 
 mod command_line;
+mod policy;
+mod pool;
 mod reader;
 mod schema;
+mod tls;
 mod values;
+mod virtual_server;
 
 /// What is said of a virtual server with `verify = "off"`.
 pub(crate) const VERIFY_OFF: &str =
     "verify = \"off\": whoever knows a user's name is shown the posed maildrop, with any password";
 
+pub use policy::PolicyConfig;
+pub(crate) use policy::limits;
+pub use pool::{
+    Balance, CheckConfig, MasterConfig, NodeConfig, NodeLogin, NodeMode, PoolConfig, ProxyHeader,
+};
 pub use reader::Error;
 pub(crate) use reader::{Section, Source, Value};
-pub(crate) use schema::limits;
-pub use schema::{Config, OnUnreachable, PolicyCache, PolicyConfig, PoolConfig, Verify, VirtualServerConfig};
+pub use schema::{Config, PolicyCache};
+pub use tls::{
+    CertificateFiles, CertificateUser, ClientCertificates, LeastVersion, NodeTls, NodeTlsMode, ServerTls,
+};
 pub use values::{duration, size};
+pub use virtual_server::{CleartextLogin, OnUnreachable, Unverifiable, Verify, VirtualServerConfig};
 
 pub use command_line::CommandLine;

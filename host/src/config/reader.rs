@@ -140,6 +140,11 @@ impl<'a, 's> Section<'a, 's> {
     pub(crate) fn error(&self, message: String) -> Error {
         self.source.at(&self.span, message)
     }
+
+    /// The file and line where it begins.
+    pub(crate) fn place(&self) -> String {
+        format!("{}:{}", self.source.file, self.source.line(&self.span))
+    }
 }
 
 impl<'a, 's> Value<'a, 's> {
@@ -226,6 +231,31 @@ impl<'a, 's> Value<'a, 's> {
         let what = "a duration such as \"90s\", \"10m\" or \"1h\"";
         super::values::duration(self.text().map_err(|_| self.expected(what))?)
             .ok_or_else(|| self.expected(what))
+    }
+
+    /// A duration that is longer than nothing.
+    pub(crate) fn positive(&self) -> Result<std::time::Duration, Error> {
+        let duration = self.duration()?;
+        if duration.is_zero() { Err(self.error("must be longer than nothing")) } else { Ok(duration) }
+    }
+
+    /// A number that fits.
+    pub(crate) fn count_u32(&self, least: u32, most: u32) -> Result<u32, Error> {
+        let number = self.count(u64::from(least), u64::from(most))?;
+        Ok(u32::try_from(number).unwrap_or(most))
+    }
+
+    /// A file's path.
+    pub(crate) fn path(&self) -> Result<std::path::PathBuf, Error> {
+        match self.text()? {
+            "" => Err(self.expected("the path of a file")),
+            text => Ok(text.into()),
+        }
+    }
+
+    /// The file and line where it stands.
+    pub(crate) fn place(&self) -> String {
+        format!("{}:{}", self.source.file, self.line())
     }
 
     pub(crate) fn size(&self) -> Result<u64, Error> {

@@ -4,28 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
-
+use super::pool::{PoolConfig, pool};
 use super::reader::{Error, Section, Source, Value};
-use crate::policy::{BreakerSettings, Isolation, Limits, OnFailure, digest};
-
-/// Whether posing needs a proven user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verify {
-    /// A client is let in without the mail server only where its secret is known.
-    On,
-    /// Anybody who knows a user's name is shown the posed maildrop.
-    Off,
-}
-
-/// What a user of good standing is shown when no node can be reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnUnreachable {
-    /// `-ERR [SYS/TEMP]`.
-    Error,
-    /// The maildrop unchanged, where there is a snapshot of it.
-    Pose,
-}
+use super::virtual_server::{VirtualServerConfig, virtual_server};
 
 /// Where compiled policies are kept, so that a start does not compile them again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,134 +34,18 @@ pub struct Config {
     pub maildrop_trust: Duration,
     /// Where compiled policies are kept.
     pub policy_cache: PolicyCache,
+    /// Who the process becomes once it listens.
+    pub user: Option<String>,
+    /// The group of that user, where it is not his own.
+    pub group: Option<String>,
+    /// How often certificates' files are looked at; None leaves it to SIGHUP.
+    pub certificate_check: Option<Duration>,
+    /// Name servers to ask, instead of the machine's.
+    pub name_servers: Vec<SocketAddr>,
     /// The listeners.
     pub virtual_servers: Vec<VirtualServerConfig>,
     /// The groups of mail servers, by name.
     pub pools: Vec<PoolConfig>,
-}
-
-/// A listener with its protocol settings, its policy and its default pool.
-#[derive(Clone, Debug)]
-pub struct VirtualServerConfig {
-    /// Its name in logs, metrics and to policies.
-    pub name: String,
-    /// Where it listens. Port 0 takes a free one.
-    pub listen: Vec<SocketAddr>,
-    /// Name of its pool.
-    pub pool: String,
-    /// Text of the greeting, without `+OK`.
-    pub banner: String,
-    /// Where its days change.
-    pub time_zone: TimeZone,
-    /// Whether posing needs a proven user.
-    pub verify: Verify,
-    /// What a known user is shown when no node can be reached.
-    pub on_unreachable: OnUnreachable,
-    /// Delay between logins that CAPA announces.
-    pub login_delay: Option<Duration>,
-    /// How long a client may take to log in.
-    pub login_timeout: Duration,
-    /// How long a client that is logged in may be silent.
-    pub idle_timeout: Duration,
-    /// Commands that are none, before the connection is closed.
-    pub max_bad_commands: u32,
-    /// Logins that fail, before the connection is closed.
-    pub max_failed_logins: u32,
-    /// Connections from one address.
-    pub max_connections_per_address: u32,
-    /// Who decides.
-    pub policy: PolicyConfig,
-}
-
-/// A virtual server's policy.
-#[derive(Clone, Debug)]
-pub struct PolicyConfig {
-    /// A built-in policy's name or a file's path.
-    pub component: String,
-    /// SHA-256 that the component must have.
-    pub sha256: Option<[u8; 32]>,
-    /// Settings in their order.
-    pub settings: Vec<(String, String)>,
-    /// How long its instances live.
-    pub isolation: Isolation,
-    /// When it is paused.
-    pub breaker: BreakerSettings,
-    /// What happens when it fails.
-    pub on_failure: OnFailure,
-    /// What it may use.
-    pub limits: Limits,
-    /// Octets that it may keep in the store.
-    pub store_quota: u64,
-    /// Where the component is named, for errors that show only when it is loaded.
-    pub place: String,
-}
-
-/// A group of mail servers.
-#[derive(Clone, Debug)]
-pub struct PoolConfig {
-    /// Its name.
-    pub name: String,
-    /// `host:port` of each.
-    pub nodes: Vec<String>,
-    /// How long connecting to a node and its greeting may take.
-    pub connect_timeout: Duration,
-    /// How long a node may take to judge a login.
-    pub login_timeout: Duration,
-    /// How long a node that could not be reached is tried last.
-    pub retry_after: Duration,
-}
-
-impl Default for PolicyConfig {
-    fn default() -> Self {
-        Self {
-            component: "interval".to_owned(),
-            sha256: None,
-            settings: Vec::new(),
-            isolation: Isolation::default(),
-            breaker: BreakerSettings::default(),
-            on_failure: OnFailure::Pass,
-            limits: Limits::default(),
-            store_quota: 64 << 20,
-            place: "policy".to_owned(),
-        }
-    }
-}
-
-impl PoolConfig {
-    /// A pool with the usual time-outs.
-    #[must_use]
-    pub fn new(name: &str, nodes: Vec<String>) -> Self {
-        Self {
-            name: name.to_owned(),
-            nodes,
-            connect_timeout: Duration::from_secs(5),
-            login_timeout: Duration::from_secs(60),
-            retry_after: Duration::from_secs(5),
-        }
-    }
-}
-
-impl VirtualServerConfig {
-    /// A virtual server with the usual settings and the default policy.
-    #[must_use]
-    pub fn new(name: &str, listen: Vec<SocketAddr>, pool: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            listen,
-            pool: pool.to_owned(),
-            banner: "POP3 server ready".to_owned(),
-            time_zone: TimeZone::system(),
-            verify: Verify::On,
-            on_unreachable: OnUnreachable::Error,
-            login_delay: None,
-            login_timeout: Duration::from_secs(180),
-            idle_timeout: Duration::from_secs(600),
-            max_bad_commands: 20,
-            max_failed_logins: 3,
-            max_connections_per_address: 1000,
-            policy: PolicyConfig::default(),
-        }
-    }
 }
 
 impl Config {
@@ -197,6 +62,10 @@ impl Config {
             maildrop_memory: 256 << 20,
             maildrop_trust: Duration::from_secs(24 * 3600),
             policy_cache: PolicyCache::Usual,
+            user: None,
+            group: None,
+            certificate_check: Some(Duration::from_secs(60)),
+            name_servers: Vec::new(),
             virtual_servers: Vec::new(),
             pools: Vec::new(),
         }
@@ -215,13 +84,30 @@ impl Config {
             config.threads = usize::try_from(value.count(1, 1024)?).unwrap_or(1);
         }
         if let Some(value) = top.get("max-connections") {
-            config.max_connections = Some(to_u32(value.count(1, 10_000_000)?));
+            config.max_connections = Some(value.count_u32(1, 10_000_000)?);
         }
         if let Some(value) = top.get("drain-timeout") {
             config.drain_timeout = value.duration()?;
         }
         if let Some(value) = top.get("policy-cache") {
             config.policy_cache = policy_cache(&value)?;
+        }
+        config.user = top.get("user").map(|value| value.text().map(str::to_owned)).transpose()?;
+        if let Some(value) = top.get("group") {
+            config.group = Some(value.text()?.to_owned());
+            if config.user.is_none() {
+                return Err(value.error("needs `user` beside it"));
+            }
+        }
+        if let Some(value) = top.get("certificate-check") {
+            config.certificate_check = Some(value.duration()?).filter(|every| !every.is_zero());
+        }
+        if let Some(value) = top.get("name-servers") {
+            for server in value.list()? {
+                config.name_servers.push(server.text()?.parse().map_err(|_| {
+                    server.expected("a name server's address with its port, such as \"10.0.0.53:53\"")
+                })?);
+            }
         }
         if let Some(value) = top.get("maildrop") {
             let mut maildrop = value.section()?;
@@ -263,251 +149,12 @@ fn policy_cache(value: &Value<'_, '_>) -> Result<PolicyCache, Error> {
     }
 }
 
-fn pool(name: &str, value: &Value<'_, '_>) -> Result<PoolConfig, Error> {
-    let mut section = value.section()?;
-    let nodes = section.need("nodes", "[\"10.0.0.5:110\"]")?;
-    let mut pool = PoolConfig::new(name, Vec::new());
-    for node in nodes.list()? {
-        pool.nodes.push(check_node(node.text()?).map_err(|why| node.error(why))?);
-    }
-    if pool.nodes.is_empty() {
-        return Err(nodes.error("is empty; a pool needs at least one mail server"));
-    }
-    if let Some(value) = section.get("connect-timeout") {
-        pool.connect_timeout = positive(&value)?;
-    }
-    if let Some(value) = section.get("login-timeout") {
-        pool.login_timeout = positive(&value)?;
-    }
-    if let Some(value) = section.get("retry-after") {
-        pool.retry_after = value.duration()?;
-    }
-    section.finish()?;
-    Ok(pool)
-}
-
-/// Checks the `host:port` of a node.
-pub(super) fn check_node(text: &str) -> Result<String, String> {
-    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
-    let host_is_right = if host.starts_with('[') {
-        text.parse::<SocketAddr>().is_ok()
-    } else {
-        !host.is_empty() && !host.contains([':', ' ', '/'])
-    };
-    if host_is_right && port.parse::<u16>().is_ok_and(|port| port != 0) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("has {text:?}; a mail server is written as host and port, such as \"10.0.0.5:110\""))
-    }
-}
-
-fn virtual_server(value: &Value<'_, '_>, pools: &[PoolConfig]) -> Result<VirtualServerConfig, Error> {
-    let mut section = value.section()?;
-    let name = section.need("name", "\"pop3\"")?;
-    let name_text = name.text()?;
-    if name_text.is_empty()
-        || name_text.len() > 64
-        || !name_text
-            .bytes()
-            .all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.'))
-    {
-        return Err(name.error("must be made of up to 64 letters, digits, dots, hyphens and underscores"));
-    }
-    let listen = section.need("listen", "[\"0.0.0.0:110\", \"[::]:110\"]")?;
-    let mut addresses = Vec::new();
-    for address in listen.list()? {
-        let text = address.text()?;
-        addresses.push(text.parse().map_err(|_| {
-            address.error(format!(
-                "has {text:?}; an address to listen on is written with its port, such as \"0.0.0.0:110\" or \"[::]:110\""
-            ))
-        })?);
-    }
-    if addresses.is_empty() {
-        return Err(listen.error("is empty; nothing would listen"));
-    }
-    let pool = section.need("pool", "\"mail\"")?;
-    let pool_text = pool.text()?;
-    if !pools.iter().any(|known| known.name == pool_text) {
-        let known: Vec<_> = pools.iter().map(|known| known.name.as_str()).collect();
-        return Err(pool.error(format!(
-            "is {pool_text:?}, which is not defined; defined are: {}. Add a table [pool.{pool_text}]",
-            known.join(", ")
-        )));
-    }
-    let mut server = VirtualServerConfig::new(name_text, addresses, pool_text);
-    if let Some(value) = section.get("banner") {
-        let banner = value.text()?;
-        if banner.len() > 400 || banner.chars().any(char::is_control) {
-            return Err(value.error("must be one line of up to 400 octets"));
-        }
-        if banner.contains('<') {
-            return Err(value.error("must not contain `<`: clients would take it for an APOP challenge"));
-        }
-        banner.clone_into(&mut server.banner);
-    }
-    if let Some(value) = section.get("time-zone") {
-        let zone = value.text()?;
-        server.time_zone = TimeZone::get(zone).map_err(|_| {
-            value.error(format!(
-                "is {zone:?}, which is no time zone; an example is \"Europe/Berlin\" or \"UTC\""
-            ))
-        })?;
-    }
-    if let Some(value) = section.get("verify") {
-        server.verify = value.choice(&[("on", Verify::On), ("off", Verify::Off)])?;
-    }
-    if let Some(value) = section.get("on-unreachable") {
-        server.on_unreachable =
-            value.choice(&[("error", OnUnreachable::Error), ("pose", OnUnreachable::Pose)])?;
-    }
-    if let Some(value) = section.get("login-delay") {
-        server.login_delay = Some(value.duration()?);
-    }
-    if let Some(value) = section.get("login-timeout") {
-        server.login_timeout = positive(&value)?;
-    }
-    if let Some(value) = section.get("idle-timeout") {
-        server.idle_timeout = value.duration()?;
-        if server.idle_timeout < Duration::from_secs(600) {
-            return Err(
-                value.error("must be at least \"10m\": RFC 1939 gives a client as long between commands")
-            );
-        }
-    }
-    if let Some(value) = section.get("max-bad-commands") {
-        server.max_bad_commands = to_u32(value.count(1, 1_000_000)?);
-    }
-    if let Some(value) = section.get("max-failed-logins") {
-        server.max_failed_logins = to_u32(value.count(1, 1_000_000)?);
-    }
-    if let Some(value) = section.get("max-connections-per-address") {
-        server.max_connections_per_address = to_u32(value.count(1, 10_000_000)?);
-    }
-    if let Some(value) = section.get("policy") {
-        server.policy = policy(&value)?;
-    }
-    section.finish()?;
-    Ok(server)
-}
-
-fn policy(value: &Value<'_, '_>) -> Result<PolicyConfig, Error> {
-    let mut section = value.section()?;
-    let mut policy = PolicyConfig::default();
-    if let Some(value) = section.get("component") {
-        value.text()?.clone_into(&mut policy.component);
-        policy.place = value.error("").to_string().split(": ").next().unwrap_or_default().to_owned();
-    } else {
-        policy.place =
-            section.error(String::new()).to_string().split(": ").next().unwrap_or_default().to_owned();
-    }
-    if let Some(value) = section.get("sha256") {
-        let pinned = digest::from_hex(value.text()?);
-        policy.sha256 = Some(pinned.ok_or_else(|| {
-            value.error("must be the 64 hexadecimal digits that `reprieve policy inspect` or sha256sum print")
-        })?);
-    }
-    if let Some(value) = section.get("isolation") {
-        policy.isolation = value.choice(&[("reuse", Isolation::Reuse), ("call", Isolation::Call)])?;
-    }
-    if let Some(value) = section.get("breaker") {
-        breaker(&value, &mut policy.breaker)?;
-    }
-    if let Some(value) = section.get("settings") {
-        for (key, value) in value.section()?.named() {
-            policy.settings.push((key.to_owned(), value.setting()?));
-        }
-    }
-    if let Some(value) = section.get("on-failure") {
-        policy.on_failure = value.choice(&[("pass", OnFailure::Pass), ("deny", OnFailure::Deny)])?;
-    }
-    if let Some(value) = section.get("store-quota") {
-        policy.store_quota = value.size()?;
-    }
-    if let Some(value) = section.get("limits") {
-        limits(&value, &mut policy.limits)?;
-    }
-    section.finish()?;
-    Ok(policy)
-}
-
-fn breaker(value: &Value<'_, '_>, breaker: &mut BreakerSettings) -> Result<(), Error> {
-    let mut section = value.section()?;
-    if let Some(value) = section.get("failures") {
-        breaker.failures = to_u32(value.count(0, 1_000_000)?);
-    }
-    if let Some(value) = section.get("pause") {
-        breaker.pause = positive(&value)?;
-        breaker.longest_pause = breaker.longest_pause.max(breaker.pause);
-    }
-    if let Some(value) = section.get("longest-pause") {
-        breaker.longest_pause = positive(&value)?;
-        if breaker.longest_pause < breaker.pause {
-            return Err(value.error("is shorter than `pause`"));
-        }
-    }
-    section.finish()
-}
-
-/// Reads the table of a policy's limits.
-pub(crate) fn limits(value: &Value<'_, '_>, limits: &mut Limits) -> Result<(), Error> {
-    let mut section = value.section()?;
-    for (key, limit) in [("time", &mut limits.time), ("start", &mut limits.start)] {
-        if let Some(value) = section.get(key) {
-            *limit = positive(&value)?;
-        }
-    }
-    for (key, limit) in [("wait", &mut limits.wait), ("delay", &mut limits.delay)] {
-        if let Some(value) = section.get(key) {
-            *limit = value.duration()?;
-        }
-    }
-    for (key, limit, range, words) in [
-        ("component", &mut limits.component, 1 << 10..=1 << 30, "from \"1KiB\" to \"1GiB\""),
-        ("memory", &mut limits.memory, 1 << 20..=1 << 30, "from \"1MiB\" to \"1GiB\""),
-        ("stack", &mut limits.stack, 64 << 10..=16 << 20, "from \"64KiB\" to \"16MiB\""),
-        ("strings", &mut limits.strings, 64 << 10..=64 << 20, "from \"64KiB\" to \"64MiB\""),
-    ] {
-        if let Some(value) = section.get(key) {
-            *limit = value.size()?;
-            if !range.contains(limit) {
-                return Err(value.error(format!("must be {words}")));
-            }
-        }
-    }
-    if let Some(value) = section.get("instances") {
-        limits.instances = usize::try_from(value.count(1, 1000)?).unwrap_or(1);
-    }
-    if let Some(value) = section.get("calls") {
-        limits.calls = value.count(1, u64::MAX)?;
-    }
-    if let Some(value) = section.get("log-lines") {
-        limits.log_lines = to_u32(value.count(0, 10_000)?);
-    }
-    if let Some(value) = section.get("log-rate") {
-        limits.log_rate = to_u32(value.count(0, 1_000_000)?);
-    }
-    if let Some(value) = section.get("log-line") {
-        limits.log_line = to_u32(value.size()?);
-        if !(80..=64 << 10).contains(&limits.log_line) {
-            return Err(value.error("must be from \"80B\" to \"64KiB\""));
-        }
-    }
-    section.finish()
-}
-
-fn positive(value: &Value<'_, '_>) -> Result<Duration, Error> {
-    let duration = value.duration()?;
-    if duration.is_zero() { Err(value.error("must be longer than nothing")) } else { Ok(duration) }
-}
-
-fn to_u32(number: u64) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{NodeTlsMode, ProxyHeader, Verify};
+    use crate::policy::{Isolation, OnFailure};
+    use crate::pop3::credential::Mechanism;
 
     const WHOLE: &str = r#"
 threads = 2
@@ -609,5 +256,88 @@ nodes = ["10.0.0.5:110", "mail.example:110"]
     #[test]
     fn broken_toml_names_its_line() {
         assert!(error_of("threads = 2\n[[virtual-server\n").starts_with("reprieve.toml:2"));
+    }
+
+    const FRONT: &str = r#"
+user = "reprieve"
+certificate-check = "0s"
+name-servers = ["127.0.0.1:53"]
+
+[[virtual-server]]
+name = "front"
+listen = ["0.0.0.0:110"]
+listen-tls = ["0.0.0.0:995"]
+pool = "mail"
+cleartext-login = "loopback"
+proxy-from = ["10.0.0.0/8", "192.0.2.7"]
+mechanisms = ["USER", "PLAIN", "XOAUTH2", "EXTERNAL", "CRAM-MD5"]
+unverifiable = "refuse"
+master-separator = "*"
+
+[virtual-server.tls]
+certificate = "a.pem"
+key = "a.key"
+more = [{ certificate = "b.pem", key = "b.key" }]
+least-version = "1.3"
+client-ca = "ca.pem"
+
+[pool.mail]
+nodes = ["a:110", { address = "b:110", weight = 3, max-sessions = 9 }, { address = "c:110", backup = true }]
+balance = "user"
+max-sessions = 50
+tls = { mode = "stls", ca = "ca.pem" }
+proxy-protocol = "v2"
+check = { interval = "1s", fall = 1 }
+queue = { timeout = "2s", length = 7 }
+"#;
+
+    #[test]
+    fn a_front_and_its_farm_are_read() {
+        let config = Config::parse(FRONT, "reprieve.toml").unwrap();
+        let server = &config.virtual_servers[0];
+        let tls = server.tls.as_ref().unwrap();
+        assert_eq!(tls.certificates.len(), 2);
+        assert_eq!(server.listen_tls.len(), 1);
+        assert!(server.proxy_from[1].contains(&"192.0.2.7".parse::<std::net::IpAddr>().unwrap()));
+        assert!(
+            server.mechanisms.contains(Mechanism::CramMd5) && !server.mechanisms.contains(Mechanism::Login)
+        );
+        let pool = &config.pools[0];
+        let limits: Vec<_> = pool.nodes.iter().map(|node| node.max_sessions).collect();
+        assert_eq!(limits, [Some(50), Some(9), Some(50)]);
+        assert_eq!((pool.tls.mode, pool.proxy_header), (NodeTlsMode::Stls, ProxyHeader::V2));
+        assert!(pool.tls.verify, "certificates of nodes are verified unless somebody says no");
+        assert_eq!((pool.check.unwrap().fall, pool.check.unwrap().rise), (1, 2));
+        assert_eq!(config.certificate_check, None);
+    }
+
+    #[test]
+    fn each_mistake_of_a_front_names_line_key_and_remedy() {
+        for (right, wrong, expected) in [
+            ("certificate = \"a.pem\"", "", ["reprieve.toml:17", "tls.certificate", "fullchain.pem"]),
+            ("client-ca = \"ca.pem\"", "", ["reprieve.toml:13", "EXTERNAL", "client-ca"]),
+            (
+                "client-ca =",
+                "client-certificates = \"required\" #",
+                ["reprieve.toml:22", "needs", "client-ca"],
+            ),
+            ("\"10.0.0.0/8\"", "\"10.0.0.0/33\"", ["reprieve.toml:12", "proxy-from", "10.0.0.0/8"]),
+            ("\"loopback\"", "\"maybe\"", ["reprieve.toml:11", "cleartext-login", "\"loopback\""]),
+            ("\"CRAM-MD5\"", "\"NTLM\"", ["reprieve.toml:13", "mechanisms", "\"CRAM-MD5\""]),
+            ("weight = 3", "weight = 0", ["reprieve.toml:25", "weight", "1 to 1000"]),
+            ("mode = \"stls\", ", "", ["reprieve.toml:28", "tls.mode", "stls"]),
+            ("balance = \"user\"", "balance = \"random\"", ["reprieve.toml:26", "balance", "round-robin"]),
+            ("user = \"reprieve\"", "group = \"mail\"", ["reprieve.toml:2", "group", "user"]),
+        ] {
+            let error = error_of(&FRONT.replace(right, wrong));
+            for part in expected {
+                assert!(error.contains(part), "{error:?} lacks {part:?}");
+            }
+        }
+        let only_backups = FRONT.replace("\"a:110\", ", "").replace("weight = 3", "backup = true");
+        assert!(error_of(&only_backups).contains("only backups"));
+        let no_tls = FRONT.split("[virtual-server.tls]").next().unwrap().to_owned()
+            + "\n[pool.mail]\nnodes = [\"a:110\"]\n";
+        assert!(error_of(&no_tls).contains("[virtual-server.tls]"));
     }
 }

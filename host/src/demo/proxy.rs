@@ -29,7 +29,8 @@ fn configuration(backend: SocketAddr, interval: &str) -> String {
          component = \"interval\"\n\
          settings = {{ interval = {interval} }}\n\n\
          [pool.mail]\n\
-         nodes = [\"{backend}\"]\n"
+         nodes = [\"{backend}\"]\n\
+         check = \"off\"\n"
     )
 }
 

@@ -151,10 +151,13 @@ impl Registry {
 
     /// The mail server has accepted the secret, and a session begins in which the client may
     /// see a newer maildrop: the old snapshot is no longer what the clients saw last.
-    pub fn begin(&self, user: UserKey, tag: Tag, route: Option<Arc<Route>>, now_ms: u64) -> Session {
+    /// `tag`: None where only the mail server has seen the secret.
+    pub fn begin(&self, user: UserKey, tag: Option<Tag>, route: Option<Arc<Route>>, now_ms: u64) -> Session {
         let number = self.number();
         self.change(user, |entry| {
-            entry.accept(tag, now_ms);
+            if let Some(tag) = tag {
+                entry.accept(tag, now_ms);
+            }
             entry.route = route;
             entry.snapshot = None;
             entry.latest = number;
@@ -272,11 +275,7 @@ mod tests {
         fn tag(&self, secret: &str) -> Tag {
             self.tagger.tag(
                 self.user,
-                &Credentials {
-                    user: b"alice"[..].into(),
-                    secret: Secret::new(secret.as_bytes()),
-                    mechanism: Mechanism::UserPass,
-                },
+                &Credentials::new(b"alice", Secret::new(secret.as_bytes()), Mechanism::UserPass),
             )
         }
     }
@@ -289,7 +288,7 @@ mod tests {
     fn a_secret_is_known_once_the_mail_server_has_accepted_it() {
         let world = World::new(1 << 20);
         assert_eq!(world.registry.standing(world.user, &world.tag("a"), NOW), Standing::Unknown);
-        world.registry.begin(world.user, world.tag("a"), None, NOW);
+        world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
         assert_eq!(world.registry.standing(world.user, &world.tag("a"), NOW), Standing::Known);
         assert_eq!(world.registry.standing(world.user, &world.tag("b"), NOW), Standing::Changed);
     }
@@ -297,7 +296,7 @@ mod tests {
     #[test]
     fn a_secret_that_the_mail_server_rejects_is_forgotten_and_a_wrong_one_changes_nothing() {
         let world = World::new(1 << 20);
-        world.registry.begin(world.user, world.tag("a"), None, NOW);
+        world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
         world.registry.reject(world.user, &world.tag("wrong"));
         assert_eq!(world.registry.standing(world.user, &world.tag("a"), NOW), Standing::Known);
         world.registry.reject(world.user, &world.tag("a"));
@@ -307,18 +306,18 @@ mod tests {
     #[test]
     fn while_a_session_is_under_way_there_is_no_snapshot() {
         let world = World::new(1 << 20);
-        let session = world.registry.begin(world.user, world.tag("a"), None, NOW);
+        let session = world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
         world.registry.commit(session, Some(of("one")), false);
         assert_eq!(*world.registry.snapshot(world.user).unwrap().0, of("one"));
-        let _dropped = world.registry.begin(world.user, world.tag("a"), None, NOW);
+        let _dropped = world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
         assert_eq!(world.registry.snapshot(world.user), None);
     }
 
     #[test]
     fn of_overlapping_sessions_the_one_that_began_last_counts() {
         let world = World::new(1 << 20);
-        let first = world.registry.begin(world.user, world.tag("a"), None, NOW);
-        let second = world.registry.begin(world.user, world.tag("a"), None, NOW);
+        let first = world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
+        let second = world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
         world.registry.commit(second, Some(of("newer")), false);
         world.registry.commit(first, Some(of("older")), false);
         assert_eq!(*world.registry.snapshot(world.user).unwrap().0, of("newer"));
@@ -329,8 +328,8 @@ mod tests {
     #[test]
     fn deletions_of_an_older_session_are_not_undone_by_a_newer_one() {
         let world = World::new(1 << 20);
-        let first = world.registry.begin(world.user, world.tag("a"), None, NOW);
-        let second = world.registry.begin(world.user, world.tag("a"), None, NOW);
+        let first = world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
+        let second = world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
         world.registry.commit(first, Some(of("left")), true);
         world.registry.commit(second, Some(of("as-it-was")), false);
         assert_eq!(world.registry.snapshot(world.user), None);
@@ -339,10 +338,10 @@ mod tests {
     #[test]
     fn an_upgraded_session_leaves_nothing_where_another_has_seen_a_newer_maildrop() {
         let world = World::new(1 << 20);
-        let before = world.registry.begin(world.user, world.tag("a"), None, NOW);
+        let before = world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
         world.registry.commit(before, Some(of("old")), false);
         let (posed, _) = world.registry.snapshot(world.user).unwrap();
-        let other = world.registry.begin(world.user, world.tag("a"), None, NOW);
+        let other = world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
         world.registry.commit(other, Some(of("new")), false);
         let upgraded = world.registry.begin_upgraded(world.user, world.tag("a"), &posed, NOW);
         world.registry.commit(upgraded, Some(of("old")), false);
@@ -358,16 +357,16 @@ mod tests {
     #[test]
     fn an_older_session_counts_for_nothing_even_if_its_user_was_forgotten_meanwhile() {
         let world = World::new(128 << 10);
-        let first = world.registry.begin(world.user, world.tag("a"), None, NOW);
+        let first = world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
         for index in 0..10_000_u32 {
             world.registry.begin(
                 world.tagger.user("s", "mail", &index.to_le_bytes()),
-                world.tag("a"),
+                Some(world.tag("a")),
                 None,
                 NOW,
             );
         }
-        let second = world.registry.begin(world.user, world.tag("a"), None, NOW);
+        let second = world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
         world.registry.commit(second, Some(of("newer")), false);
         world.registry.commit(first, Some(of("older")), false);
         assert_eq!(*world.registry.snapshot(world.user).unwrap().0, of("newer"));
@@ -376,7 +375,7 @@ mod tests {
     #[test]
     fn a_secret_is_known_for_a_day_after_it_was_accepted() {
         let world = World::new(1 << 20);
-        world.registry.begin(world.user, world.tag("a"), None, NOW);
+        world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
         let day_ms = 86_400_000;
         assert_eq!(world.registry.standing(world.user, &world.tag("a"), NOW + day_ms), Standing::Known);
         assert_eq!(
@@ -388,7 +387,7 @@ mod tests {
     #[test]
     fn one_huge_maildrop_pushes_nobody_out() {
         let world = World::new(1 << 20);
-        let session = world.registry.begin(world.user, world.tag("a"), None, NOW);
+        let session = world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
         let huge = Snapshot::pack((0..1000).map(|_| Row { size: 1, unique_id: b"0123456789" })).unwrap();
         world.registry.commit(session, Some(huge), false);
         assert_eq!(world.registry.snapshot(world.user), None);
@@ -399,7 +398,7 @@ mod tests {
     fn only_the_latest_few_secrets_of_a_user_are_known() {
         let world = World::new(1 << 20);
         for secret in ["1", "2", "3", "4", "5"] {
-            world.registry.begin(world.user, world.tag(secret), None, NOW);
+            world.registry.begin(world.user, Some(world.tag(secret)), None, NOW);
         }
         assert_eq!(world.registry.standing(world.user, &world.tag("1"), NOW), Standing::Changed);
         assert_eq!(world.registry.standing(world.user, &world.tag("5"), NOW), Standing::Known);
@@ -411,7 +410,7 @@ mod tests {
         let mut last = world.user;
         for index in 0..20_000_u32 {
             last = world.tagger.user("s", "mail", &index.to_le_bytes());
-            let session = world.registry.begin(last, world.tag("a"), None, NOW);
+            let session = world.registry.begin(last, Some(world.tag("a")), None, NOW);
             world.registry.commit(session, Some(of("one")), false);
         }
         assert!(world.registry.octets() <= 256 << 10);

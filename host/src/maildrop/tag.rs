@@ -90,7 +90,7 @@ mod tests {
     use crate::pop3::credential::{Mechanism, Secret};
 
     fn credentials(secret: &[u8], mechanism: Mechanism) -> Credentials {
-        Credentials { user: b"alice"[..].into(), secret: Secret::new(secret), mechanism }
+        Credentials::new(b"alice", Secret::new(secret), mechanism)
     }
 
     #[test]

@@ -35,25 +35,16 @@ impl Admission {
         Arc::new(Self { total, most, most_per_address, addresses })
     }
 
-    /// Admits a connection.
+    /// Admits a connection whose client's address is not known yet.
     ///
     /// # Errors
     /// Where there are too many.
-    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Admitted, Refused> {
+    pub fn admit(self: &Arc<Self>) -> Result<Admitted, Refused> {
         if self.total.fetch_add(1, Ordering::Relaxed) >= self.most {
             self.total.fetch_sub(1, Ordering::Relaxed);
             return Err(Refused::Full);
         }
-        let mut addresses = self.shard(address).lock();
-        let count = addresses.entry(address).or_default();
-        if *count >= self.most_per_address {
-            drop(addresses);
-            self.total.fetch_sub(1, Ordering::Relaxed);
-            return Err(Refused::AddressFull);
-        }
-        *count += 1;
-        drop(addresses);
-        Ok(Admitted { admission: self.clone(), address })
+        Ok(Admitted { admission: self.clone(), address: None })
     }
 
     fn shard(&self, address: IpAddr) -> &Mutex<HashMap<IpAddr, u32>> {
@@ -69,19 +60,38 @@ impl Admission {
 #[derive(Debug)]
 pub struct Admitted {
     admission: Arc<Admission>,
-    address: IpAddr,
+    address: Option<IpAddr>,
+}
+
+impl Admitted {
+    /// Counts it as one of a client's address.
+    ///
+    /// # Errors
+    /// Where there are too many from there.
+    pub fn from(mut self, address: IpAddr) -> Result<Self, Refused> {
+        let mut addresses = self.admission.shard(address).lock();
+        let count = addresses.entry(address).or_default();
+        if *count >= self.admission.most_per_address {
+            return Err(Refused::AddressFull);
+        }
+        *count += 1;
+        drop(addresses);
+        self.address = Some(address);
+        Ok(self)
+    }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        let mut addresses = self.admission.shard(self.address).lock();
-        if let Some(count) = addresses.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                addresses.remove(&self.address);
+        if let Some(address) = self.address {
+            let mut addresses = self.admission.shard(address).lock();
+            if let Some(count) = addresses.get_mut(&address) {
+                *count -= 1;
+                if *count == 0 {
+                    addresses.remove(&address);
+                }
             }
         }
-        drop(addresses);
         self.admission.total.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -95,13 +105,14 @@ mod tests {
         let total = Arc::new(AtomicU32::new(0));
         let admission = Admission::new(total.clone(), 3, 2);
         let (a, b): (IpAddr, IpAddr) = ([127, 0, 0, 1].into(), [127, 0, 0, 2].into());
-        let first = admission.admit(a).unwrap();
-        let _second = admission.admit(a).unwrap();
-        assert_eq!(admission.admit(a).unwrap_err(), Refused::AddressFull);
-        let _third = admission.admit(b).unwrap();
-        assert_eq!(admission.admit(b).unwrap_err(), Refused::Full);
+        let admit = |address| admission.admit().and_then(|admitted| admitted.from(address));
+        let first = admit(a).unwrap();
+        let _second = admit(a).unwrap();
+        assert_eq!(admit(a).unwrap_err(), Refused::AddressFull);
+        let _third = admit(b).unwrap();
+        assert_eq!(admit(b).unwrap_err(), Refused::Full);
         drop(first);
-        assert!(admission.admit(a).is_ok());
+        assert!(admit(a).is_ok());
         assert_eq!(total.load(Ordering::Relaxed), 2);
     }
 }

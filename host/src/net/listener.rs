@@ -8,6 +8,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
 
+/// Octets of a reply that may wait in the system before they are sent.
+#[cfg(target_os = "linux")]
+const NOT_SENT: u32 = 256 << 10;
+
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {}", self.why())]
@@ -29,6 +33,52 @@ impl BindError {
             _ => self.source.to_string(),
         }
     }
+}
+
+/// Sockets that whoever has started this process has opened for it (systemd's socket
+/// activation: `LISTEN_FDS`), by the addresses that they listen on.
+#[derive(Debug, Default)]
+pub struct Inherited(Vec<TcpListener>);
+
+impl Inherited {
+    /// Takes them over. What is no TCP listener is left alone.
+    #[must_use]
+    pub fn take() -> Self {
+        let mut given = listenfd::ListenFd::from_env();
+        let sockets = (0..given.len()).filter_map(|index| given.take_tcp_listener(index).ok().flatten());
+        Self(sockets.collect())
+    }
+
+    /// The socket that listens on an address, `count` times.
+    ///
+    /// # Errors
+    /// Where the system has no more descriptors.
+    pub fn find(&mut self, address: SocketAddr, count: usize) -> io::Result<Option<Vec<TcpListener>>> {
+        let Some(at) = self.0.iter().position(|socket| socket.local_addr().is_ok_and(|own| own == address))
+        else {
+            return Ok(None);
+        };
+        let socket = self.0.swap_remove(at);
+        socket.set_nonblocking(true)?;
+        let mut sockets = (1..count).map(|_| socket.try_clone()).collect::<io::Result<Vec<_>>>()?;
+        sockets.push(socket);
+        let _ = sockets.iter().map(|socket| prepare(socket2::SockRef::from(socket))).count();
+        Ok(Some(sockets))
+    }
+
+    /// The addresses of those that nobody has asked for.
+    pub fn left(&self) -> impl Iterator<Item = SocketAddr> {
+        self.0.iter().filter_map(|socket| socket.local_addr().ok())
+    }
+}
+
+/// Accepted connections inherit these.
+fn prepare(socket: socket2::SockRef<'_>) {
+    // Replies go out at once.
+    let _ = socket.set_tcp_nodelay(true);
+    // Of a reply to a client that reads slowly, no more than this waits in the system.
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_notsent_lowat(NOT_SENT);
 }
 
 /// Listens on an address, `count` times.
@@ -61,8 +111,7 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
-    // Accepted connections inherit it: replies go out at once.
-    socket.set_tcp_nodelay(true)?;
+    prepare(socket2::SockRef::from(&socket));
     if address.is_ipv6() {
         // "[::]" beside "0.0.0.0" is usual, and each is to mean its own family.
         socket.set_only_v6(true)?;

@@ -1,9 +1,16 @@
-//! Listening, connections of clients, and how many of them there may be. It knows no POP3.
+//! Listening, connections of clients and to nodes, TLS, the PROXY protocol, and how many
+//! connections there may be. It knows no POP3.
 
 mod admission;
 mod listener;
+mod proxy;
 mod stream;
+mod tls;
 
 pub use admission::{Admission, Admitted, Refused};
-pub use listener::{BindError, bind};
+pub use listener::{BindError, Inherited, bind};
+pub use proxy::{
+    Proxied, ProxyError, header as proxy_header, local_header as local_proxy_header, read_header,
+};
 pub use stream::Stream;
+pub use tls::{ClientCertificate, NodeConnector, TlsAcceptor, TlsError, TlsSession};

@@ -1,4 +1,4 @@
-//! The connection of a client. TLS will be another variant; nobody outside needs to know.
+//! A connection, in cleartext or encrypted: nobody outside needs to know which.
 
 use std::io;
 use std::pin::Pin;
@@ -6,12 +6,50 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
 
-/// A client's connection.
-#[derive(Debug)]
+/// A connection, of a client or to a node.
+///
+/// An encrypted one keeps what was written until it is flushed.
+#[derive(Debug, Default)]
 pub enum Stream {
     /// In cleartext.
     Plain(TcpStream),
+    /// Encrypted.
+    Tls(Box<TlsStream<TcpStream>>),
+    /// None: it was given away.
+    #[default]
+    Gone,
+}
+
+impl Stream {
+    /// The TCP connection under it.
+    #[must_use]
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(stream) => Some(stream),
+            Self::Tls(stream) => Some(stream.get_ref().0),
+            Self::Gone => None,
+        }
+    }
+
+    /// Octets that were written and that the other end has not acknowledged: in the system's
+    /// buffers, or on their way. 0 where the system does not tell.
+    #[must_use]
+    pub fn unacknowledged(&self) -> u64 {
+        #[cfg(target_os = "linux")]
+        if let Some(stream) = self.tcp() {
+            use std::os::fd::AsRawFd as _;
+            let mut octets: libc::c_int = 0;
+            // SAFETY: the descriptor is open as long as `stream` is borrowed, and TIOCOUTQ
+            // (SIOCOUTQ of sockets) writes one int, which `octets` is.
+            let result = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut octets) };
+            if result == 0 {
+                return u64::try_from(octets).unwrap_or(0);
+            }
+        }
+        0
+    }
 }
 
 impl AsyncRead for Stream {
@@ -22,6 +60,8 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Gone => Poll::Ready(Ok(())),
         }
     }
 }
@@ -30,18 +70,24 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(context, octets),
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, octets),
+            Self::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+            Self::Gone => Poll::Ready(Ok(())),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Gone => Poll::Ready(Ok(())),
         }
     }
 }

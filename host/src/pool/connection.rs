@@ -1,64 +1,33 @@
 //! A connection to a node.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::task::Waker;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
-use super::node::Node;
+use super::queue::Place;
+use crate::config::NodeMode;
+use crate::net::Stream;
 
 /// The longest line that is read before a session is relayed, in octets.
 const LINE_LIMIT: usize = 2048;
 
-/// An open connection to a node. The node counts it as a session while it lives.
+/// Lines to and from a mail server.
 #[derive(Debug)]
-pub struct Connection {
-    pub(crate) stream: TcpStream,
-    node: Arc<Node>,
+pub(super) struct Wire {
+    pub(super) stream: Stream,
     /// What has arrived after the last line that was read.
-    pub(crate) rest: Vec<u8>,
+    pub(super) rest: Vec<u8>,
 }
 
-impl Connection {
-    /// `within`: for each address that the node's name has, so that one that does not answer
-    /// leaves time for the next.
-    pub(super) async fn open(node: &Arc<Node>, within: Duration) -> std::io::Result<Self> {
-        let mut last = std::io::Error::other("its name has no address");
-        for address in node.addresses().await? {
-            match tokio::time::timeout(within, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => {
-                    stream.set_nodelay(true)?;
-                    node.sessions.fetch_add(1, Ordering::Relaxed);
-                    return Ok(Self { stream, node: node.clone(), rest: Vec::new() });
-                }
-                Ok(Err(error)) => last = error,
-                Err(elapsed) => last = elapsed.into(),
-            }
-        }
-        Err(last)
+impl Wire {
+    pub(super) async fn write(&mut self, octets: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(octets).await?;
+        self.stream.flush().await
     }
 
-    /// The node's name.
-    #[must_use]
-    pub fn node(&self) -> &Arc<str> {
-        &self.node.name
-    }
-
-    /// Writes all octets.
-    ///
-    /// # Errors
-    /// Where the connection is lost.
-    pub async fn write(&mut self, octets: &[u8]) -> std::io::Result<()> {
-        self.stream.write_all(octets).await
-    }
-
-    /// Reads one line, its end included.
-    ///
-    /// # Errors
-    /// Where the connection ends before, or the line is longer than any should be.
-    pub async fn line(&mut self) -> std::io::Result<Vec<u8>> {
+    pub(super) async fn line(&mut self) -> std::io::Result<Vec<u8>> {
         let mut searched = 0;
         loop {
             if let Some(end) = memchr::memchr(b'\n', &self.rest[searched..]) {
@@ -76,8 +45,83 @@ impl Connection {
     }
 }
 
+/// An open connection to a node. The node counts it as a session while it lives.
+#[derive(Debug)]
+pub struct Connection {
+    wire: Wire,
+    place: Place,
+    reply_timeout: Duration,
+    watched: Option<u64>,
+}
+
+impl Connection {
+    pub(super) fn new(wire: Wire, place: Place, reply_timeout: Duration) -> Self {
+        Self { wire, place, reply_timeout, watched: None }
+    }
+
+    /// Its octets, for whoever relays them.
+    pub(crate) fn stream(&mut self) -> &mut Stream {
+        &mut self.wire.stream
+    }
+
+    /// What has arrived after the last line that was read.
+    pub(crate) fn take_rest(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.wire.rest)
+    }
+
+    /// The node's name.
+    #[must_use]
+    pub fn node(&self) -> &Arc<str> {
+        &self.place.node().name
+    }
+
+    /// Whether the node may be sent several commands at once. A node that was not asked is
+    /// taken for one that may, as nearly all do.
+    #[must_use]
+    pub fn takes_pipelines(&self) -> bool {
+        self.place.node().learned().is_none_or(|learned| learned.pipelining)
+    }
+
+    /// Whether the node was disabled: its sessions end.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.place.node().mode() == NodeMode::Disabled
+    }
+
+    /// How long the node may be silent while a reply of its is awaited.
+    #[must_use]
+    pub fn reply_timeout(&self) -> Duration {
+        self.reply_timeout
+    }
+
+    /// Has a task woken when the node is disabled.
+    pub fn watch(&mut self, waker: &Waker) {
+        if self.watched.is_none() {
+            self.watched = Some(self.place.node().watch(waker.clone()));
+        }
+    }
+
+    /// Writes all octets.
+    ///
+    /// # Errors
+    /// Where the connection is lost.
+    pub async fn write(&mut self, octets: &[u8]) -> std::io::Result<()> {
+        self.wire.write(octets).await
+    }
+
+    /// Reads one line, its end included.
+    ///
+    /// # Errors
+    /// Where the connection ends before, or the line is longer than any should be.
+    pub async fn line(&mut self) -> std::io::Result<Vec<u8>> {
+        self.wire.line().await
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.node.sessions.fetch_sub(1, Ordering::Relaxed);
+        if let Some(number) = self.watched {
+            self.place.node().unwatch(number);
+        }
     }
 }

@@ -1,15 +1,20 @@
-//! Logging in at a node with the client's own secret. Another node is tried only as long as
-//! none has seen the secret.
+//! Logging in at a node with the client's own secret. Another node is tried as long as none
+//! has judged the secret: before it was shown, or where the reply tells of trouble that will
+//! pass.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use zeroize::Zeroizing;
 
+use super::connect::{Caller, Greeting};
 use super::connection::Connection;
-use super::node::{Node, Pool};
-use crate::pop3::credential::Secret;
+use super::present::{Presentation, present};
+use super::queue::{Asked, Place};
+use super::state::Pool;
+use crate::pop3::credential::{Credentials, Mechanism};
 use crate::pop3::reply::{response_code, status};
+use crate::pop3::sasl;
 
 /// How a login at a pool ended.
 #[derive(Debug)]
@@ -28,6 +33,10 @@ pub enum LoginEnd {
         /// The node that was lost in the middle, if one was.
         node: Option<Arc<str>>,
     },
+    /// The nodes have as many sessions as they may, and the queue was full or too slow.
+    Full,
+    /// The pool has no way to present such a login: SASL EXTERNAL needs a master user.
+    Impossible,
 }
 
 /// A node's refusal.
@@ -37,58 +46,146 @@ pub struct Rejection {
     pub node: Arc<str>,
     /// Its status line, its end included.
     pub reply: Vec<u8>,
+    /// What it has said before that about a token, in base64: the client learns from it what
+    /// is wrong (RFC 7628, section 3.2.2).
+    pub challenge: Option<Vec<u8>>,
+    /// Whether the node had seen the secret.
+    pub has_seen_secret: bool,
 }
 
 impl Rejection {
     /// Whether it says that the secret is wrong, rather than that something else is.
     #[must_use]
     pub fn is_judgement(&self) -> bool {
-        !response_code(self.reply.trim_ascii_end()).is_some_and(|code| {
-            let code = code.to_ascii_uppercase();
-            code.starts_with(b"SYS/") || code == b"IN-USE" || code == b"LOGIN-DELAY"
-        })
+        self.has_seen_secret && !self.has_code(&[b"SYS/TEMP", b"SYS/PERM", b"IN-USE", b"LOGIN-DELAY"])
     }
+
+    /// Whether the trouble will pass by itself, so that another node may do better.
+    fn is_temporary(&self) -> bool {
+        self.has_code(&[b"SYS/TEMP"])
+    }
+
+    fn has_code(&self, codes: &[&[u8]]) -> bool {
+        response_code(self.reply.trim_ascii_end())
+            .is_some_and(|code| codes.iter().any(|known| code.eq_ignore_ascii_case(known)))
+    }
+}
+
+/// What became of looking for a node.
+#[derive(Debug)]
+pub enum Reached {
+    /// One that has greeted.
+    Node(Connection, Greeting),
+    /// None.
+    Unreachable,
+    /// The nodes have as many sessions as they may.
+    Full,
+}
+
+/// What became of looking for a place at a node.
+enum Seat {
+    Place(Place),
+    /// All were tried.
+    None,
+    Full,
 }
 
 impl Pool {
-    /// Logs in at the node whose turn it is, or at the next one that can be reached.
-    pub async fn log_in(&self, user: &[u8], secret: &Secret) -> LoginEnd {
+    /// Logs in at the node whose turn it is, or at the next one that can judge. `user`: the
+    /// name in place of the client's.
+    pub async fn log_in(
+        &self,
+        credentials: &Credentials,
+        user: Option<&[u8]>,
+        caller: Caller<'_>,
+    ) -> LoginEnd {
+        let config = self.config();
+        let Some(presentation) = present(credentials, user, config.login, self.master()) else {
+            return LoginEnd::Impossible;
+        };
         let _waiting = self.wait();
         let began = Instant::now();
-        for node in &self.in_turn() {
-            match greeted(node, self.config.connect_timeout).await {
-                Ok(connection) => {
-                    self.mark_up(node);
-                    let judged = judge(connection, user, secret);
-                    let end = match tokio::time::timeout(self.config.login_timeout, judged).await {
-                        Ok(Ok(end)) => end,
-                        Ok(Err(Lost::BeforeSecret)) => {
-                            self.mark_down(node);
-                            continue;
-                        }
-                        Ok(Err(Lost::AfterSecret)) | Err(_) => {
-                            LoginEnd::Unreachable { node: Some(node.name.clone()) }
-                        }
-                    };
-                    if let LoginEnd::Accepted { .. } = end {
-                        self.note_latency(began.elapsed());
-                    }
-                    return end;
+        let owner = credentials.authorization_id.as_deref().or(user).unwrap_or(&credentials.user);
+        let order = self.in_turn(Some(owner));
+        let mut tried = vec![false; self.nodes().len()];
+        let mut refused = None;
+        loop {
+            let place = match self.seat(&order, &tried).await {
+                Seat::Place(place) => place,
+                Seat::Full => return refused.map_or(LoginEnd::Full, LoginEnd::Rejected),
+                Seat::None => break,
+            };
+            let node = place.node().clone();
+            tried[node.index] = true;
+            let (wire, _) = match self.greeted(&node, Some(caller)).await {
+                Ok(greeted) => greeted,
+                Err(error) => {
+                    self.login_failed(&node, &error.to_string());
+                    continue;
                 }
-                Err(_) => self.mark_down(node),
+            };
+            self.succeeded(&node);
+            let judged = judge(Connection::new(wire, place, config.reply_timeout), &presentation);
+            let end = match tokio::time::timeout(config.login_timeout, judged).await {
+                Ok(Ok(LoginEnd::Rejected(rejection))) if rejection.is_temporary() => {
+                    refused = Some(rejection);
+                    continue;
+                }
+                Ok(Ok(end)) => end,
+                Ok(Err(Lost::BeforeSecret)) => {
+                    self.login_failed(&node, "lost at the login");
+                    continue;
+                }
+                Ok(Err(Lost::AfterSecret)) | Err(_) => {
+                    return LoginEnd::Unreachable { node: Some(node.name.clone()) };
+                }
+            };
+            if let LoginEnd::Accepted { .. } = end {
+                self.note_latency(began.elapsed());
+            }
+            return end;
+        }
+        refused.map_or(LoginEnd::Unreachable { node: None }, LoginEnd::Rejected)
+    }
+
+    /// Finds a node for a login whose secret only the node will see. `user`: where he is
+    /// known.
+    pub async fn reach(&self, user: Option<&[u8]>, caller: Caller<'_>) -> Reached {
+        let _waiting = self.wait();
+        let order = self.in_turn(user);
+        let mut tried = vec![false; self.nodes().len()];
+        loop {
+            let place = match self.seat(&order, &tried).await {
+                Seat::Place(place) => place,
+                Seat::Full => return Reached::Full,
+                Seat::None => return Reached::Unreachable,
+            };
+            let node = place.node().clone();
+            tried[node.index] = true;
+            match self.greeted(&node, Some(caller)).await {
+                Ok((wire, greeting)) => {
+                    self.succeeded(&node);
+                    let connection = Connection::new(wire, place, self.config().reply_timeout);
+                    return Reached::Node(connection, greeting);
+                }
+                Err(error) => self.login_failed(&node, &error.to_string()),
             }
         }
-        LoginEnd::Unreachable { node: None }
     }
-}
 
-async fn greeted(node: &Arc<Node>, within: Duration) -> std::io::Result<Connection> {
-    let mut connection = Connection::open(node, within).await?;
-    let banner = tokio::time::timeout(within, connection.line()).await??;
-    if status(&banner) == Some(true) {
-        Ok(connection)
-    } else {
-        Err(std::io::Error::other("the mail server does not greet with +OK"))
+    async fn seat(&self, order: &super::choice::Order, tried: &[bool]) -> Seat {
+        let candidates = order.next(tried);
+        if candidates.is_empty() {
+            return Seat::None;
+        }
+        match self.queue().ask(&candidates, self.config().queue_length) {
+            Asked::Place(place) => Seat::Place(place),
+            Asked::Full => Seat::Full,
+            Asked::Wait(place) => match tokio::time::timeout(self.config().queue_timeout, place).await {
+                Ok(Ok(place)) => Seat::Place(place),
+                _ => Seat::Full,
+            },
+        }
     }
 }
 
@@ -97,20 +194,23 @@ enum Lost {
     AfterSecret,
 }
 
-async fn judge(mut connection: Connection, user: &[u8], secret: &Secret) -> Result<LoginEnd, Lost> {
-    let user = [b"USER ", user, b"\r\n"].concat();
+async fn judge(connection: Connection, presentation: &Presentation) -> Result<LoginEnd, Lost> {
+    match presentation {
+        Presentation::UserPass { name, secret } => user_and_pass(connection, name, secret.expose()).await,
+        Presentation::Sasl { mechanism, message } => sasl(connection, *mechanism, message).await,
+    }
+}
+
+async fn user_and_pass(mut connection: Connection, name: &[u8], secret: &[u8]) -> Result<LoginEnd, Lost> {
+    let user = [b"USER ", name, b"\r\n"].concat();
     connection.write(&user).await.map_err(|_| Lost::BeforeSecret)?;
     let reply = connection.line().await.map_err(|_| Lost::BeforeSecret)?;
     match status(&reply) {
         Some(true) => {}
-        Some(false) => {
-            let node = connection.node().clone();
-            return Ok(LoginEnd::Rejected(Rejection { node, reply }));
-        }
+        Some(false) => return Ok(rejected(&connection, reply, None, false)),
         None => return Err(Lost::BeforeSecret),
     }
     {
-        let secret = secret.expose();
         // Exactly as large as it becomes: a vector that grows leaves copies behind.
         let mut command = Zeroizing::new(Vec::with_capacity(secret.len() + 7));
         command.extend_from_slice(b"PASS ");
@@ -119,14 +219,54 @@ async fn judge(mut connection: Connection, user: &[u8], secret: &Secret) -> Resu
         connection.write(&command).await.map_err(|_| Lost::AfterSecret)?;
     }
     let reply = connection.line().await.map_err(|_| Lost::AfterSecret)?;
+    judged(connection, reply, None)
+}
+
+async fn sasl(mut connection: Connection, mechanism: Mechanism, message: &[u8]) -> Result<LoginEnd, Lost> {
+    // The response always in a line of its own: it may be longer than a command.
+    let command = format!("AUTH {}\r\n", mechanism.name());
+    connection.write(command.as_bytes()).await.map_err(|_| Lost::BeforeSecret)?;
+    let reply = connection.line().await.map_err(|_| Lost::BeforeSecret)?;
+    if !reply.starts_with(b"+ ") && reply.trim_ascii_end() != b"+" {
+        return match status(&reply) {
+            Some(false) => Ok(rejected(&connection, reply, None, false)),
+            _ => Err(Lost::BeforeSecret),
+        };
+    }
+    {
+        let encoded = sasl::encode(message);
+        let mut line = Zeroizing::new(Vec::with_capacity(encoded.len() + 2));
+        line.extend_from_slice(&encoded);
+        line.extend_from_slice(b"\r\n");
+        connection.write(&line).await.map_err(|_| Lost::AfterSecret)?;
+    }
+    let mut reply = connection.line().await.map_err(|_| Lost::AfterSecret)?;
+    let mut challenge = None;
+    if let Some(said) = reply.strip_prefix(b"+ ") {
+        // It tells what is wrong with the token, and waits for a word before it says -ERR.
+        challenge = Some(said.trim_ascii().to_vec());
+        let word: &[u8] = if mechanism == Mechanism::OauthBearer { b"AQ==\r\n" } else { b"\r\n" };
+        connection.write(word).await.map_err(|_| Lost::AfterSecret)?;
+        reply = connection.line().await.map_err(|_| Lost::AfterSecret)?;
+    }
+    judged(connection, reply, challenge)
+}
+
+fn judged(connection: Connection, reply: Vec<u8>, challenge: Option<Vec<u8>>) -> Result<LoginEnd, Lost> {
     match status(&reply) {
         Some(true) => Ok(LoginEnd::Accepted { connection, reply }),
-        Some(false) => {
-            let node = connection.node().clone();
-            Ok(LoginEnd::Rejected(Rejection { node, reply }))
-        }
+        Some(false) => Ok(rejected(&connection, reply, challenge, true)),
         None => Err(Lost::AfterSecret),
     }
+}
+
+fn rejected(
+    connection: &Connection,
+    reply: Vec<u8>,
+    challenge: Option<Vec<u8>>,
+    has_seen_secret: bool,
+) -> LoginEnd {
+    LoginEnd::Rejected(Rejection { node: connection.node().clone(), reply, challenge, has_seen_secret })
 }
 
 #[cfg(test)]
@@ -135,10 +275,19 @@ mod tests {
 
     #[test]
     fn only_a_refusal_of_the_secret_judges_it() {
-        let rejection = |reply: &[u8]| Rejection { node: "a".into(), reply: reply.to_vec() };
-        assert!(rejection(b"-ERR [AUTH] Authentication failed.\r\n").is_judgement());
-        assert!(rejection(b"-ERR wrong\r\n").is_judgement());
-        assert!(!rejection(b"-ERR [SYS/TEMP] later\r\n").is_judgement());
-        assert!(!rejection(b"-ERR [in-use] locked\r\n").is_judgement());
+        let rejection = |reply: &[u8], has_seen_secret| Rejection {
+            node: "a".into(),
+            reply: reply.to_vec(),
+            challenge: None,
+            has_seen_secret,
+        };
+        assert!(rejection(b"-ERR [AUTH] Authentication failed.\r\n", true).is_judgement());
+        assert!(rejection(b"-ERR wrong\r\n", true).is_judgement());
+        assert!(!rejection(b"-ERR wrong\r\n", false).is_judgement());
+        assert!(!rejection(b"-ERR [SYS/TEMP] later\r\n", true).is_judgement());
+        assert!(!rejection(b"-ERR [in-use] locked\r\n", true).is_judgement());
+        assert!(rejection(b"-ERR [sys/temp] later\r\n", true).is_temporary());
+        assert!(!rejection(b"-ERR [IN-USE] locked\r\n", true).is_temporary());
+        assert!(!rejection(b"-ERR [SYS/PERM] no\r\n", true).is_temporary());
     }
 }

@@ -1,164 +1,229 @@
-//! Pools and their nodes, with what is known of them now.
+//! A mail server, with what is known of it now. Everything that a login looks at is an atomic.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+use hashbrown::HashMap;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
-use crate::config::PoolConfig;
+use crate::config::{NodeConfig, NodeMode};
+use crate::pop3::capability::Learned;
 
-/// How long a resolved name is used.
-const RESOLVED_FOR: Duration = Duration::from_secs(30);
+/// Milliseconds since this process first asked; never 0.
+pub(super) fn now_ms() -> u64 {
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    let began = BEGAN.get_or_init(Instant::now);
+    u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+}
 
 /// A mail server.
 #[derive(Debug)]
 pub struct Node {
     /// `host:port`, as configured.
     pub name: Arc<str>,
-    address: Option<SocketAddr>,
-    resolved: Mutex<Option<(Instant, Vec<SocketAddr>)>>,
-    /// Milliseconds since the pool began, until which it is tried last.
-    down_until_ms: AtomicU64,
-    pub(super) sessions: AtomicU32,
+    /// Its place in the pool.
+    pub(super) index: usize,
+    pub(super) host: Box<str>,
+    pub(super) port: u16,
+    /// Whether its host is a name that can change its addresses.
+    pub(super) is_named: bool,
+    pub(super) addresses: ArcSwap<Vec<SocketAddr>>,
+    pub(super) weight: u32,
+    pub(super) backup: bool,
+    most_sessions: u32,
+    mode: AtomicU8,
+    sessions: AtomicU32,
+    /// By checks.
+    down: AtomicBool,
+    /// By logins: until then it is tried last. 0 where it is not.
+    pub(super) suspended_until_ms: AtomicU64,
+    /// When it came back; 0 where it was never away.
+    came_back_ms: AtomicU64,
+    pub(super) failures: AtomicU32,
+    pub(super) successes: AtomicU32,
+    pub(super) last_error: Mutex<Option<Box<str>>>,
+    learned: Mutex<Option<Learned>>,
+    /// Tells the keeper that something is wrong with it.
+    pub(super) look: Notify,
+    relays: Mutex<Relays>,
+}
+
+/// Sessions that must hear of it when the node is disabled.
+#[derive(Debug, Default)]
+struct Relays {
+    next: u64,
+    wakers: HashMap<u64, Waker>,
+}
+
+/// A node at one moment, for whoever watches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeState {
+    /// `host:port`, as configured.
+    pub name: Arc<str>,
+    /// Whether it is taken for reachable.
+    pub healthy: bool,
+    /// Whether it gets logins, as the administrator wants it.
+    pub mode: NodeMode,
+    /// Whether it is a backup.
+    pub backup: bool,
+    /// Sessions that are open.
+    pub sessions: u32,
+    /// What was wrong when it was last tried in vain.
+    pub last_error: Option<Box<str>>,
 }
 
 impl Node {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(index: usize, config: &NodeConfig) -> Self {
+        let (host, port) = config.address.rsplit_once(':').unwrap_or((&config.address, "110"));
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let address: Option<SocketAddr> = config.address.parse().ok();
         Self {
-            name: name.into(),
-            address: name.parse().ok(),
-            resolved: Mutex::new(None),
-            down_until_ms: AtomicU64::new(0),
+            name: config.address.as_str().into(),
+            index,
+            host: host.into(),
+            port: port.parse().unwrap_or(110),
+            is_named: address.is_none(),
+            addresses: ArcSwap::from_pointee(address.into_iter().collect()),
+            weight: config.weight,
+            backup: config.backup,
+            most_sessions: config.max_sessions.unwrap_or(u32::MAX),
+            mode: AtomicU8::new(config.mode as u8),
             sessions: AtomicU32::new(0),
+            down: AtomicBool::new(false),
+            suspended_until_ms: AtomicU64::new(0),
+            came_back_ms: AtomicU64::new(0),
+            failures: AtomicU32::new(0),
+            successes: AtomicU32::new(0),
+            last_error: Mutex::new(None),
+            learned: Mutex::new(None),
+            look: Notify::new(),
+            relays: Mutex::default(),
         }
     }
 
-    /// Its addresses, resolved again from time to time where it is a name.
-    pub(super) async fn addresses(&self) -> std::io::Result<Vec<SocketAddr>> {
-        if let Some(address) = self.address {
-            return Ok(vec![address]);
-        }
-        if let Some((when, addresses)) = &*self.resolved.lock()
-            && when.elapsed() < RESOLVED_FOR
-        {
-            return Ok(addresses.clone());
-        }
-        let addresses: Vec<_> = tokio::net::lookup_host(&*self.name).await?.collect();
-        *self.resolved.lock() = Some((Instant::now(), addresses.clone()));
-        Ok(addresses)
-    }
-}
-
-/// A named group of nodes.
-#[derive(Debug)]
-pub struct Pool {
-    pub(super) config: PoolConfig,
-    nodes: Vec<Arc<Node>>,
-    pub(super) turn: AtomicUsize,
-    began: Instant,
-    waiting: AtomicU32,
-    /// Moving average of what logins take, in microseconds; 0 before the first.
-    latency_us: AtomicU64,
-}
-
-/// What a policy is told of a pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PoolState {
-    /// Nodes in it.
-    pub nodes: u32,
-    /// Nodes that are taken for reachable.
-    pub healthy: u32,
-    /// Sessions that are open.
-    pub sessions: u32,
-    /// Logins that are under way.
-    pub waiting: u32,
-    /// What recent logins took, in milliseconds.
-    pub login_latency_ms: Option<u32>,
-}
-
-impl Pool {
-    /// A pool whose nodes have not been tried.
+    /// Whether it gets logins, as the administrator wants it.
     #[must_use]
-    pub fn new(config: PoolConfig) -> Self {
-        Self {
-            nodes: config.nodes.iter().map(|name| Arc::new(Node::new(name))).collect(),
-            config,
-            turn: AtomicUsize::new(0),
-            began: Instant::now(),
-            waiting: AtomicU32::new(0),
-            latency_us: AtomicU64::new(0),
+    pub fn mode(&self) -> NodeMode {
+        match self.mode.load(Ordering::Relaxed) {
+            0 => NodeMode::Enabled,
+            1 => NodeMode::Drain,
+            _ => NodeMode::Disabled,
         }
     }
 
-    /// Its name.
+    pub(super) fn set_mode(&self, mode: NodeMode) {
+        self.mode.store(mode as u8, Ordering::SeqCst);
+        if mode == NodeMode::Disabled {
+            let wakers: Vec<_> = self.relays.lock().wakers.drain().map(|(_, waker)| waker).collect();
+            wakers.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Has a session's task woken when the node is disabled. The number is for
+    /// [`Node::unwatch`].
+    pub(super) fn watch(&self, waker: Waker) -> u64 {
+        let mut relays = self.relays.lock();
+        relays.next += 1;
+        let number = relays.next;
+        relays.wakers.insert(number, waker);
+        number
+    }
+
+    pub(super) fn unwatch(&self, number: u64) {
+        self.relays.lock().wakers.remove(&number);
+    }
+
+    /// Sessions that are open or being opened.
     #[must_use]
-    pub fn name(&self) -> &str {
-        &self.config.name
+    pub fn sessions(&self) -> u32 {
+        self.sessions.load(Ordering::Relaxed)
     }
 
-    /// What is known of it now.
+    pub(super) fn is_limited(&self) -> bool {
+        self.most_sessions != u32::MAX
+    }
+
+    /// Counts a session, if it may have another one.
+    pub(super) fn take_session(&self) -> bool {
+        if !self.is_limited() {
+            self.sessions.fetch_add(1, Ordering::Relaxed);
+            return true;
+        }
+        let more = |sessions: u32| (sessions < self.most_sessions).then(|| sessions + 1);
+        self.sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    pub(super) fn end_session(&self) {
+        self.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether it is taken for reachable.
     #[must_use]
-    pub fn state(&self) -> PoolState {
-        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let latency_us = self.latency_us.load(Ordering::Relaxed);
-        PoolState {
-            nodes: count(self.nodes.len()),
-            healthy: count(self.nodes.iter().filter(|node| !self.is_down(node)).count()),
-            sessions: self.nodes.iter().map(|node| node.sessions.load(Ordering::Relaxed)).sum(),
-            waiting: self.waiting.load(Ordering::Relaxed),
-            login_latency_ms: (latency_us > 0)
-                .then(|| u32::try_from(latency_us.div_ceil(1000)).unwrap_or(u32::MAX)),
+    pub fn is_healthy(&self) -> bool {
+        if self.down.load(Ordering::Relaxed) {
+            return false;
         }
+        let until = self.suspended_until_ms.load(Ordering::Relaxed);
+        until == 0 || now_ms() >= until
     }
 
-    pub(super) fn nodes(&self) -> &[Arc<Node>] {
-        &self.nodes
+    pub(super) fn is_down(&self) -> bool {
+        self.down.load(Ordering::Relaxed)
     }
 
-    pub(super) fn is_down(&self, node: &Node) -> bool {
-        let until = node.down_until_ms.load(Ordering::Relaxed);
-        until > 0 && self.now_ms() < until
+    /// True where that changes something.
+    pub(super) fn set_down(&self, down: bool) -> bool {
+        self.down.swap(down, Ordering::Relaxed) != down
     }
 
-    pub(super) fn mark_down(&self, node: &Node) {
-        let pause = u64::try_from(self.config.retry_after.as_millis()).unwrap_or(u64::MAX);
-        let was_up = !self.is_down(node);
-        node.down_until_ms.store(self.now_ms().saturating_add(pause).max(1), Ordering::Relaxed);
-        if was_up {
-            tracing::warn!(pool = self.name(), node = &*node.name, "node cannot be reached");
+    pub(super) fn comes_back(&self) {
+        self.came_back_ms.store(now_ms(), Ordering::Relaxed);
+    }
+
+    /// Its weight now, in thousandths: less than its own while it starts slowly.
+    pub(super) fn weight_now(&self, slow_start: Duration) -> u32 {
+        let whole = self.weight.saturating_mul(1000);
+        let back = self.came_back_ms.load(Ordering::Relaxed);
+        let span = u64::try_from(slow_start.as_millis()).unwrap_or(u64::MAX);
+        if back == 0 || span == 0 {
+            return whole;
         }
-    }
-
-    pub(super) fn mark_up(&self, node: &Node) {
-        if node.down_until_ms.swap(0, Ordering::Relaxed) > 0 {
-            tracing::info!(pool = self.name(), node = &*node.name, "node can be reached again");
+        let since = now_ms().saturating_sub(back);
+        if since >= span {
+            return whole;
         }
+        // Never nothing: somebody must find out whether it is well.
+        let share = u64::from(whole) * since / span;
+        u32::try_from(share).unwrap_or(whole).max(whole / 20).max(1)
     }
 
-    pub(super) fn wait(&self) -> Waiting<'_> {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        Waiting(self)
+    /// What it can do, where it has been asked.
+    #[must_use]
+    pub fn learned(&self) -> Option<Learned> {
+        *self.learned.lock()
     }
 
-    pub(super) fn note_latency(&self, took: Duration) {
-        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
-        let before = self.latency_us.load(Ordering::Relaxed);
-        let after = if before == 0 { took } else { (before * 7 + took) / 8 };
-        self.latency_us.store(after.max(1), Ordering::Relaxed);
+    /// True where that is news.
+    pub(super) fn learn(&self, learned: Learned) -> bool {
+        self.learned.lock().replace(learned) != Some(learned)
     }
 
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-/// A login that is under way at the pool.
-pub(super) struct Waiting<'a>(&'a Pool);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    /// What can be told of it now.
+    #[must_use]
+    pub fn state(&self) -> NodeState {
+        NodeState {
+            name: self.name.clone(),
+            healthy: self.is_healthy(),
+            mode: self.mode(),
+            backup: self.backup,
+            sessions: self.sessions(),
+            last_error: self.last_error.lock().clone(),
+        }
     }
 }

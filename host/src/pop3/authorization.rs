@@ -1,6 +1,8 @@
 //! The AUTHORIZATION state (RFC 1939, section 4): from the banner to a complete login. The
 //! host holds it alone; no mail server is asked before somebody has named himself and shown
-//! a secret.
+//! a secret, except by mechanisms whose challenge only the mail server can give.
+
+use zeroize::Zeroizing;
 
 use super::capability::Capabilities;
 use super::command::Command;
@@ -17,8 +19,37 @@ pub enum Event {
     Bad,
     /// The login is complete and waits for an answer.
     Login(Credentials),
+    /// The client wants to be known by its certificate; whom it asks to act as, if anybody.
+    External(Option<Box<[u8]>>),
+    /// The client logs in by a mechanism whose secret only the mail server can verify.
+    Digest(Digest),
+    /// The handshake begins.
+    StartTls,
     /// The client has said QUIT and was answered.
     Quit,
+}
+
+/// A login of which the host never sees the secret.
+#[derive(Debug)]
+pub enum Digest {
+    /// Complete: an answer to the challenge in the banner.
+    Apop {
+        /// Name of the user.
+        user: Box<[u8]>,
+        /// The client's digest: it proves the secret, so it is kept as one.
+        digest: Secret,
+    },
+    /// The client waits for a challenge.
+    CramMd5,
+    /// The client's first message is there.
+    Scram {
+        /// Name of the user.
+        user: Box<[u8]>,
+        /// Whom he asks to act as.
+        authorization_id: Option<Box<[u8]>>,
+        /// The message, in base64, as it came.
+        first: Zeroizing<Vec<u8>>,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -26,7 +57,8 @@ enum State {
     #[default]
     Start,
     UserGiven(Box<[u8]>),
-    PlainAwaited,
+    /// The only message of a mechanism that has one.
+    MessageAwaited(Mechanism),
     LoginUserAwaited,
     LoginSecretAwaited(Box<[u8]>),
 }
@@ -35,14 +67,22 @@ enum State {
 #[derive(Debug, Default)]
 pub struct Authorization {
     state: State,
+    master_separator: Option<u8>,
 }
 
 impl Authorization {
-    /// The longest line that may come next, its end included.
+    /// `master_separator`: what stands between a user's name and a master user's.
     #[must_use]
-    pub fn line_limit(&self) -> usize {
+    pub fn new(master_separator: Option<u8>) -> Self {
+        Self { state: State::Start, master_separator }
+    }
+
+    /// The longest line that may come next, its end included. `begun`: what is there of it.
+    #[must_use]
+    pub fn line_limit(&self, begun: &[u8]) -> usize {
         match self.state {
-            State::Start | State::UserGiven(_) => COMMAND_LIMIT,
+            // Some programs send a token as an initial response, longer than RFC 5034 allows.
+            State::Start | State::UserGiven(_) if !is_auth(begun) => COMMAND_LIMIT,
             _ => CONTINUATION_LIMIT,
         }
     }
@@ -71,7 +111,9 @@ impl Authorization {
         capabilities: &Capabilities,
         out: &mut Vec<u8>,
     ) -> Event {
+        let by_password = capabilities.offers(Mechanism::UserPass);
         let (event, answer): (Event, &[u8]) = match Command::parse(line) {
+            Command::User(_) | Command::Pass(_) if !by_password => (Event::Bad, reply::TLS_FIRST),
             Command::User(name) => {
                 self.state = State::UserGiven(name.into());
                 out.extend_from_slice(reply::OK);
@@ -79,14 +121,26 @@ impl Authorization {
             }
             Command::Pass(secret) => match user {
                 Some(user) => {
-                    return login(user, Secret::new(secret), Mechanism::UserPass, out);
+                    let credentials = Credentials::new(&user, Secret::new(secret), Mechanism::UserPass);
+                    return self.login(credentials, out);
                 }
                 None => (Event::Bad, b"-ERR USER comes first\r\n"),
             },
+            Command::Apop(name, digest) if capabilities.offers(Mechanism::Apop) => {
+                let login = Credentials::new(name, Secret::new(digest), Mechanism::Apop);
+                return match login.check() {
+                    Ok(login) => Event::Digest(Digest::Apop { user: login.user, digest: login.secret }),
+                    Err(why) => unusable(why, out),
+                };
+            }
+            Command::Apop(..) => (Event::Bad, reply::NOT_OFFERED),
             Command::Auth { mechanism: None, .. } => (Event::Continue, capabilities.mechanisms()),
             Command::Auth { mechanism: Some(mechanism), initial } => {
-                return self.auth(mechanism, initial, out);
+                return self.auth(mechanism, initial, capabilities, out);
             }
+            Command::Stls if capabilities.has_stls() => (Event::StartTls, reply::BEGIN_TLS),
+            // Some programs try it wherever they are.
+            Command::Stls => (Event::Continue, reply::NO_STLS),
             Command::Capa => {
                 // It may stand between USER and PASS.
                 self.state = user.map_or(State::Start, State::UserGiven);
@@ -112,92 +166,147 @@ impl Authorization {
         event
     }
 
-    fn auth(&mut self, mechanism: &[u8], initial: Option<&[u8]>, out: &mut Vec<u8>) -> Event {
-        if mechanism.eq_ignore_ascii_case(b"PLAIN") {
-            self.state = State::PlainAwaited;
-            match initial {
-                Some(response) => self.resume(response, out),
-                None => {
-                    out.extend_from_slice(b"+ \r\n");
-                    Event::Continue
-                }
+    fn auth(
+        &mut self,
+        name: &[u8],
+        initial: Option<&[u8]>,
+        capabilities: &Capabilities,
+        out: &mut Vec<u8>,
+    ) -> Event {
+        let mechanism = match Mechanism::from_sasl(name) {
+            Some(mechanism) if capabilities.offers(mechanism) => mechanism,
+            // On a connection that can be encrypted, that may be all that is missing.
+            Some(mechanism) if mechanism.shows_secret() && capabilities.has_stls() => {
+                out.extend_from_slice(reply::TLS_FIRST);
+                return Event::Bad;
             }
-        } else if mechanism.eq_ignore_ascii_case(b"LOGIN") {
-            self.state = State::LoginUserAwaited;
-            match initial {
-                Some(response) => self.resume(response, out),
-                None => {
-                    out.extend_from_slice(b"+ VXNlcm5hbWU6\r\n");
-                    Event::Continue
-                }
+            _ => {
+                out.extend_from_slice(reply::NOT_OFFERED);
+                return Event::Bad;
             }
-        } else {
-            out.extend_from_slice(b"-ERR mechanism is not offered\r\n");
-            Event::Bad
+        };
+        let (state, challenge): (_, &[u8]) = match mechanism {
+            Mechanism::CramMd5 if initial.is_none() => return Event::Digest(Digest::CramMd5),
+            Mechanism::CramMd5 => {
+                // The server speaks first in it.
+                out.extend_from_slice(reply::NOT_A_MESSAGE);
+                return Event::Bad;
+            }
+            Mechanism::Login => (State::LoginUserAwaited, b"+ VXNlcm5hbWU6\r\n"),
+            mechanism => (State::MessageAwaited(mechanism), b"+ \r\n"),
+        };
+        match initial {
+            Some(response) => self.continuation(response, state, out),
+            None => {
+                self.state = state;
+                out.extend_from_slice(challenge);
+                Event::Continue
+            }
         }
-    }
-
-    fn resume(&mut self, response: &[u8], out: &mut Vec<u8>) -> Event {
-        let state = std::mem::take(&mut self.state);
-        self.continuation(response, state, out)
     }
 
     fn continuation(&mut self, line: &[u8], state: State, out: &mut Vec<u8>) -> Event {
         if line == b"*" {
-            out.extend_from_slice(b"-ERR authentication cancelled\r\n");
+            out.extend_from_slice(reply::CANCELLED);
             return Event::Continue;
         }
         let Some(message) = sasl::decode(line) else {
-            out.extend_from_slice(b"-ERR not base64\r\n");
+            out.extend_from_slice(reply::NOT_BASE64);
             return Event::Bad;
         };
-        match state {
-            State::PlainAwaited => match sasl::plain(&message) {
-                Ok(credentials) => login(credentials.user, credentials.secret, Mechanism::Plain, out),
-                Err(sasl::PlainError::Malformed) => {
-                    out.extend_from_slice(b"-ERR not a PLAIN message\r\n");
-                    Event::Bad
+        let credentials = match state {
+            State::MessageAwaited(Mechanism::External) => {
+                return Event::External((!message.is_empty()).then(|| message.as_slice().into()));
+            }
+            State::MessageAwaited(Mechanism::ScramSha256) => {
+                if let Some((user, acting)) = sasl::scram_user(&message) {
+                    return Event::Digest(Digest::Scram {
+                        user: user.into(),
+                        authorization_id: acting.map(Into::into),
+                        first: Zeroizing::new(line.to_vec()),
+                    });
                 }
-                Err(sasl::PlainError::AuthorizationIdentity) => {
-                    out.extend_from_slice(b"-ERR [AUTH] acting as another user is not offered\r\n");
-                    Event::Bad
-                }
-            },
+                None
+            }
+            State::MessageAwaited(Mechanism::Xoauth2) => sasl::read_xoauth2(&message),
+            State::MessageAwaited(Mechanism::OauthBearer) => sasl::read_oauthbearer(&message),
+            State::MessageAwaited(_) => sasl::read_plain(&message),
             State::LoginUserAwaited => {
                 self.state = State::LoginSecretAwaited(message.as_slice().into());
                 out.extend_from_slice(b"+ UGFzc3dvcmQ6\r\n");
-                Event::Continue
+                return Event::Continue;
             }
-            State::LoginSecretAwaited(user) => login(user, Secret::new(&message), Mechanism::Login, out),
-            State::Start | State::UserGiven(_) => Event::Bad,
+            State::LoginSecretAwaited(user) => {
+                Some(Credentials::new(&user, Secret::new(&message), Mechanism::Login))
+            }
+            State::Start | State::UserGiven(_) => None,
+        };
+        match credentials {
+            Some(credentials) => self.login(credentials, out),
+            None => {
+                out.extend_from_slice(reply::NOT_A_MESSAGE);
+                Event::Bad
+            }
+        }
+    }
+
+    fn login(&self, credentials: Credentials, out: &mut Vec<u8>) -> Event {
+        match credentials.separated_by(self.master_separator).check() {
+            Ok(credentials) => Event::Login(credentials),
+            Err(why) => unusable(why, out),
         }
     }
 }
 
-fn login(user: Box<[u8]>, secret: Secret, mechanism: Mechanism, out: &mut Vec<u8>) -> Event {
-    match (Credentials { user, secret, mechanism }).check() {
-        Ok(credentials) => Event::Login(credentials),
-        Err(why) => {
-            out.extend_from_slice(format!("-ERR [AUTH] {why}\r\n").as_bytes());
-            Event::Bad
-        }
-    }
+fn is_auth(line: &[u8]) -> bool {
+    line.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH "))
+}
+
+fn unusable(why: super::credential::Unusable, out: &mut Vec<u8>) -> Event {
+    out.extend_from_slice(format!("-ERR [AUTH] {why}\r\n").as_bytes());
+    Event::Bad
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pop3::capability::Offer;
+    use crate::pop3::credential::Mechanisms;
 
-    fn talk(lines: &[&str]) -> (String, Option<Credentials>) {
-        let capabilities = Capabilities::new(None);
-        let mut authorization = Authorization::default();
+    fn events(lines: &[&str], capabilities: &Capabilities) -> (String, Event) {
+        let mut authorization = Authorization::new(Some(b'*'));
         let mut out = Vec::new();
+        let mut last = Event::Continue;
         for line in lines {
-            if let Event::Login(credentials) = authorization.line(line.as_bytes(), &capabilities, &mut out) {
-                return (String::from_utf8(out).unwrap(), Some(credentials));
+            last = authorization.line(line.as_bytes(), capabilities, &mut out);
+            if !matches!(last, Event::Continue | Event::Bad) {
+                break;
             }
         }
-        (String::from_utf8(out).unwrap(), None)
+        (String::from_utf8(out).unwrap(), last)
+    }
+
+    fn talk(lines: &[&str]) -> (String, Option<Credentials>) {
+        match events(lines, &Capabilities::default()) {
+            (out, Event::Login(credentials)) => (out, Some(credentials)),
+            (out, _) => (out, None),
+        }
+    }
+
+    fn everything() -> Capabilities {
+        use Mechanism::{Apop, CramMd5, External, Login, OauthBearer, Plain, ScramSha256, UserPass, Xoauth2};
+        let mechanisms = Mechanisms::of(&[
+            UserPass,
+            Plain,
+            Login,
+            Xoauth2,
+            OauthBearer,
+            External,
+            Apop,
+            CramMd5,
+            ScramSha256,
+        ]);
+        Capabilities::new(&Offer { mechanisms, stls: true, ..Offer::default() })
     }
 
     #[test]
@@ -252,13 +361,69 @@ mod tests {
     fn a_bare_auth_lists_the_mechanisms() {
         assert_eq!(talk(&["AUTH"]).0, "+OK\r\nPLAIN\r\nLOGIN\r\n.\r\n");
         assert_eq!(talk(&["AUTH CRAM-MD5"]).0, "-ERR mechanism is not offered\r\n");
+        assert_eq!(talk(&["APOP a 0123"]).0, "-ERR mechanism is not offered\r\n");
     }
 
     #[test]
     fn quit_is_answered_before_login() {
-        let mut out = Vec::new();
-        let event = Authorization::default().line(b"quit", &Capabilities::new(None), &mut out);
+        let (out, event) = events(&["quit"], &Capabilities::default());
         assert!(matches!(event, Event::Quit));
-        assert_eq!(out, b"+OK bye\r\n");
+        assert_eq!(out, "+OK bye\r\n");
+    }
+
+    #[test]
+    fn a_cleartext_connection_that_may_carry_no_secret_takes_none() {
+        let mechanisms = Mechanisms::of(&[Mechanism::CramMd5]);
+        let guarded = Capabilities::new(&Offer { mechanisms, stls: true, ..Offer::default() });
+        for line in ["USER a", "PASS b", "AUTH PLAIN AGEAYg==", "AUTH LOGIN", "AUTH XOAUTH2"] {
+            let (out, event) = events(&[line], &guarded);
+            assert_eq!(out, "-ERR cleartext login is not possible here, use TLS\r\n", "{line}");
+            assert!(matches!(event, Event::Bad));
+        }
+        assert!(matches!(events(&["AUTH CRAM-MD5"], &guarded).1, Event::Digest(Digest::CramMd5)));
+        assert!(matches!(events(&["STLS"], &guarded).1, Event::StartTls));
+        assert_eq!(talk(&["STLS"]).0, "-ERR STLS is not possible here\r\n");
+    }
+
+    #[test]
+    fn master_users_are_kept_apart_however_they_are_written() {
+        let by_name = talk(&["USER alice*root", "PASS x"]).1.unwrap();
+        assert_eq!(
+            (&*by_name.user, by_name.authorization_id.as_deref()),
+            (&b"root"[..], Some(&b"alice"[..]))
+        );
+        // alice NUL root NUL x
+        let by_plain = talk(&["AUTH PLAIN YWxpY2UAcm9vdAB4"]).1.unwrap();
+        assert_eq!(
+            (&*by_plain.user, by_plain.authorization_id.as_deref(), by_plain.separator),
+            (&b"root"[..], Some(&b"alice"[..]), None)
+        );
+    }
+
+    #[test]
+    fn tokens_certificates_and_digests_tell_who_it_is() {
+        let all = everything();
+        let encoded = |message: &[u8]| String::from_utf8(sasl::encode(message).to_vec()).unwrap();
+        let token = encoded(b"user=a\x01auth=Bearer t\x01\x01");
+        let Event::Login(login) = events(&[&format!("AUTH XOAUTH2 {token}")], &all).1 else { panic!() };
+        assert_eq!((&*login.user, login.mechanism), (&b"a"[..], Mechanism::Xoauth2));
+        assert!(matches!(events(&["AUTH EXTERNAL ="], &all).1, Event::External(None)));
+        assert!(matches!(events(&["AUTH EXTERNAL", "YQ=="], &all).1, Event::External(Some(_))));
+        let first = encoded(b"n,,n=a,r=nonce");
+        let (out, event) = events(&["AUTH SCRAM-SHA-256", &first], &all);
+        assert_eq!(out, "+ \r\n");
+        assert!(matches!(event, Event::Digest(Digest::Scram { user, .. }) if &*user == b"a"));
+        let event = events(&["APOP a 0123456789abcdef"], &all).1;
+        assert!(matches!(event, Event::Digest(Digest::Apop { user, .. }) if &*user == b"a"));
+        assert_eq!(events(&["AUTH CRAM-MD5 YQ=="], &all).0, "-ERR not a message of this mechanism\r\n");
+    }
+
+    #[test]
+    fn only_sasl_lines_may_be_long() {
+        let mut authorization = Authorization::default();
+        assert_eq!(authorization.line_limit(b"USER x"), COMMAND_LIMIT);
+        assert_eq!(authorization.line_limit(b"auth plain"), CONTINUATION_LIMIT);
+        authorization.line(b"AUTH PLAIN", &Capabilities::default(), &mut Vec::new());
+        assert_eq!(authorization.line_limit(b""), CONTINUATION_LIMIT);
     }
 }

@@ -20,6 +20,10 @@ pub enum Command<'a> {
         /// Initial response, still in base64.
         initial: Option<&'a [u8]>,
     },
+    /// `APOP name digest` (RFC 1939, section 7)
+    Apop(&'a [u8], &'a [u8]),
+    /// `STLS` (RFC 2595)
+    Stls,
     /// `CAPA` (RFC 2449)
     Capa,
     /// `NOOP`
@@ -78,6 +82,15 @@ impl<'a> Command<'a> {
                     _ => Self::Malformed,
                 }
             }
+            b"APOP" => match memchr::memrchr(b' ', arguments.trim_ascii()) {
+                // The name may have spaces in it; the digest has none.
+                Some(at) => {
+                    let arguments = arguments.trim_ascii();
+                    Self::Apop(arguments[..at].trim_ascii_end(), &arguments[at + 1..])
+                }
+                None => Self::Malformed,
+            },
+            b"STLS" => without_arguments(arguments, Self::Stls),
             b"CAPA" => without_arguments(arguments, Self::Capa),
             b"NOOP" => without_arguments(arguments, Self::Noop),
             b"QUIT" => without_arguments(arguments, Self::Quit),
@@ -175,6 +188,12 @@ mod tests {
             Command::Auth { mechanism: Some(b"plain"), initial: Some(b"AGEAYg==") }
         );
         assert_eq!(Command::parse(b"AUTH PLAIN a b"), Command::Malformed);
+    }
+
+    #[test]
+    fn apop_names_who_and_how() {
+        assert_eq!(Command::parse(b"APOP al ice 0123"), Command::Apop(b"al ice", b"0123"));
+        assert_eq!(Command::parse(b"APOP alice"), Command::Malformed);
     }
 
     #[test]

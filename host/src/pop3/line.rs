@@ -99,9 +99,16 @@ impl LineBuffer {
         self.start < self.octets.len()
     }
 
+    /// What waits and belongs to no line that was taken.
+    #[must_use]
+    pub fn rest(&self) -> &[u8] {
+        &self.octets[self.start..]
+    }
+
     /// Drops everything that has arrived: what came before a TLS handshake must not be taken
     /// for a command inside it (RFC 2595, section 4).
     pub fn discard(&mut self) {
+        self.octets.zeroize();
         *self = Self::default();
     }
 

@@ -12,5 +12,5 @@ mod message_end;
 pub mod posed;
 pub mod relay;
 pub mod reply;
-mod sasl;
+pub(crate) mod sasl;
 pub mod snapshot;

@@ -168,7 +168,9 @@ pub(crate) fn anywhere(command: Command<'_>, capabilities: &Capabilities, out: &
         Command::Quit => (Event::Quit, reply::BYE),
         Command::Capa => (Event::Answered, capabilities.after_login()),
         Command::Last => (Event::Answered, reply::UNKNOWN),
-        Command::User(_) | Command::Pass(_) | Command::Auth { .. } => (Event::Bad, reply::LOGGED_IN),
+        Command::User(_) | Command::Pass(_) | Command::Apop(..) | Command::Auth { .. } | Command::Stls => {
+            (Event::Bad, reply::LOGGED_IN)
+        }
         Command::Malformed => (Event::Bad, reply::MALFORMED),
         _ => (Event::Bad, reply::UNKNOWN),
     };
@@ -205,7 +207,7 @@ mod tests {
 
     fn ask(maildrop: &Maildrop, line: &str) -> (Event, String) {
         let mut out = Vec::new();
-        let event = maildrop.command(Command::parse(line.as_bytes()), &Capabilities::new(None), &mut out);
+        let event = maildrop.command(Command::parse(line.as_bytes()), &Capabilities::default(), &mut out);
         (event, String::from_utf8(out).unwrap())
     }
 
@@ -260,7 +262,7 @@ mod tests {
 
     #[test]
     fn busy_says_so_to_each_command_about_mail_and_to_no_other() {
-        let capabilities = Capabilities::new(None);
+        let capabilities = Capabilities::default();
         for (line, begins) in [
             ("STAT", "-ERR [SYS/TEMP]"),
             ("LIST", "-ERR [SYS/TEMP]"),

@@ -129,6 +129,8 @@ pub struct Relay {
     /// The row that is coming is longer than it may be.
     overlong: bool,
     quitting: bool,
+    /// Commands that may be under way at once.
+    most_pending: usize,
 }
 
 impl Relay {
@@ -163,7 +165,17 @@ impl Relay {
             partial: Vec::new(),
             overlong: false,
             quitting: false,
+            most_pending: PIPELINE_LIMIT,
         }
+    }
+
+    /// Sends one command at a time: the mail server does not promise to read more.
+    #[must_use]
+    pub fn one_by_one(mut self, one_by_one: bool) -> Self {
+        if one_by_one {
+            self.most_pending = 1;
+        }
+        self
     }
 
     /// Whether a reply is under way.
@@ -186,7 +198,7 @@ impl Relay {
         to_server: &mut Vec<u8>,
         to_client: &mut Vec<u8>,
     ) -> Taken {
-        if self.pending.len() >= PIPELINE_LIMIT {
+        if self.pending.len() >= self.most_pending {
             return Taken::Wait;
         }
         let command = Command::parse(line);

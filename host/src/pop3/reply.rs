@@ -10,6 +10,29 @@ pub const TOO_LONG: &[u8] = b"-ERR line too long\r\n";
 pub const LOG_IN_FIRST: &[u8] = b"-ERR log in first\r\n";
 /// Says that a login is not possible any more.
 pub const LOGGED_IN: &[u8] = b"-ERR you are logged in\r\n";
+/// Says that the connection must be encrypted before a secret goes over it.
+pub const TLS_FIRST: &[u8] = b"-ERR cleartext login is not possible here, use TLS\r\n";
+/// Says that the handshake may begin (RFC 2595).
+pub const BEGIN_TLS: &[u8] = b"+OK begin TLS negotiation\r\n";
+/// Says that TLS is there already, or not to be had.
+pub const NO_STLS: &[u8] = b"-ERR STLS is not possible here\r\n";
+/// Says that a way to log in is not to be had.
+pub const NOT_OFFERED: &[u8] = b"-ERR mechanism is not offered\r\n";
+/// Says that the client has ended a SASL exchange.
+pub const CANCELLED: &[u8] = b"-ERR authentication cancelled\r\n";
+/// Says that a SASL response is no base64.
+pub const NOT_BASE64: &[u8] = b"-ERR not base64\r\n";
+/// Says that a SASL response is not what the mechanism asks for.
+pub const NOT_A_MESSAGE: &[u8] = b"-ERR not a message of this mechanism\r\n";
+/// Says that a login whose secret only the mail server sees cannot go where it should.
+pub const NOT_ROUTABLE: &[u8] =
+    b"-ERR [SYS/PERM] this way to log in is not possible for you, use another one\r\n";
+/// Says that a client certificate is missing, or names nobody.
+pub const NO_CERTIFICATE: &[u8] = b"-ERR [AUTH] no client certificate that names a user\r\n";
+/// Says that a login by certificate asks for somebody else's maildrop.
+pub const NOT_CERTIFIED: &[u8] = b"-ERR [AUTH] the client certificate is another user's\r\n";
+/// The mail servers have as many sessions as they may, and the queue is full or too slow.
+pub const POOL_FULL: &[u8] = b"-ERR [SYS/TEMP] mail server has too many sessions, try again later\r\n";
 /// The plain positive reply.
 pub const OK: &[u8] = b"+OK\r\n";
 /// The answer to an accepted login that no mail server saw.

@@ -5,25 +5,41 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use tokio::sync::watch;
 
+use super::offers::Offers;
 use crate::clock::Clock;
-use crate::config::{OnUnreachable, Verify};
+use crate::config::{CleartextLogin, OnUnreachable, Unverifiable, Verify};
 use crate::maildrop::{Registry, Tagger};
+use crate::net::TlsAcceptor;
 use crate::policy::{Judge, OnFailure};
 use crate::pool::Pool;
-use crate::pop3::capability::Capabilities;
 
 /// The protocol settings of a virtual server, ready for use.
 #[derive(Debug)]
 pub struct Settings {
     /// Name of the virtual server.
     pub name: Arc<str>,
-    /// The greeting, `+OK` and line end included.
+    /// The greeting, `+OK` included, without its line end.
     pub banner: Box<[u8]>,
     /// What CAPA and AUTH answer.
-    pub capabilities: Capabilities,
+    pub offers: Offers,
+    /// TLS, where there is any.
+    pub tls: Option<Arc<TlsAcceptor>>,
+    /// Where secrets may come in cleartext.
+    pub cleartext_login: CleartextLogin,
+    /// Networks whose connections begin with a PROXY header.
+    pub proxy_from: Vec<IpNet>,
+    /// How long they may take for it.
+    pub proxy_timeout: Duration,
+    /// Whether APOP is configured: then the greeting is a mail server's in part.
+    pub apop: bool,
+    /// What becomes of a denied login whose secret only the mail server can verify.
+    pub unverifiable: Unverifiable,
+    /// What stands between a user's name and a master user's.
+    pub master_separator: Option<u8>,
     /// Where its days change.
     pub time_zone: TimeZone,
     /// Whether posing needs a proven user.
@@ -34,8 +50,10 @@ pub struct Settings {
     pub on_unreachable: OnUnreachable,
     /// How long a client may take to log in.
     pub login_timeout: Duration,
-    /// How long a client that is logged in may be silent.
+    /// How long a client that is logged in may take for its next command.
     pub idle_timeout: Duration,
+    /// How long a client may take for 1 KiB of a reply.
+    pub stall_timeout: Duration,
     /// Commands that are none, before the connection is closed.
     pub max_bad_commands: u32,
     /// Logins that fail, before the connection is closed.
@@ -96,6 +114,9 @@ counters! {
     sessions,
     /// Connections that were not admitted.
     refused_connections,
+    /// Connections that were refused or lost before a greeting: no PROXY header where one must
+    /// be, or no TLS handshake.
+    failed_handshakes,
     /// Verdicts `pass`.
     passed,
     /// Verdicts `deny`.
@@ -110,6 +131,8 @@ counters! {
     rejected,
     /// Logins that no mail server judged.
     unreachable,
+    /// Logins that found all mail servers with as many sessions as they may have.
+    pool_full,
     /// Denials that let the client in.
     posed,
     /// Posed sessions that went on at a mail server.

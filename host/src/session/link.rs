@@ -25,12 +25,17 @@ pub(super) enum LinkEnd {
     Idle,
     /// The server ends.
     Drained,
+    /// The client does not read, or hardly.
+    Stalled,
 }
 
 /// Octets that are read at once.
 const READ: usize = 16 << 10;
 /// Replies of more octets than this are written before the next command is looked at.
 pub(super) const LARGE: usize = 32 << 10;
+
+/// Octets that a client must take within the time for them.
+pub(super) const LEAST_PROGRESS: u64 = 1024;
 
 thread_local! {
     /// What is read goes through here: a session that waits has no buffer of its own.
@@ -43,11 +48,20 @@ pub(super) struct Link {
     pub(super) out: Vec<u8>,
     pub(super) octets_in: u64,
     pub(super) octets_out: u64,
+    stall_timeout: Duration,
 }
 
 impl Link {
-    pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, inbox: LineBuffer::default(), out: Vec::new(), octets_in: 0, octets_out: 0 }
+    /// `stall_timeout`: how long the client may take for 1 KiB.
+    pub(super) fn new(stream: Stream, stall_timeout: Duration) -> Self {
+        Self {
+            stream,
+            inbox: LineBuffer::default(),
+            out: Vec::new(),
+            octets_in: 0,
+            octets_out: 0,
+            stall_timeout,
+        }
     }
 
     /// Reads what has arrived into the inbox. Ready once there is something.
@@ -87,9 +101,36 @@ impl Link {
         timeout_at(deadline, arrived).await.unwrap_or(Err(LinkEnd::Idle))
     }
 
-    /// Writes the replies.
-    pub(super) async fn flush(&mut self, within: Duration) -> Result<(), LinkEnd> {
-        self.flush_until(Instant::now() + within).await
+    /// Writes the replies, as long as the client takes them in earnest.
+    pub(super) async fn flush(&mut self) -> Result<(), LinkEnd> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let out = std::mem::take(&mut self.out);
+        self.octets_out += out.len() as u64;
+        let mut written = 0;
+        loop {
+            let before = (written as u64).saturating_sub(self.stream.unacknowledged());
+            let writing = async {
+                while written < out.len() {
+                    match self.stream.write(&out[written..]).await? {
+                        0 => return Err(std::io::ErrorKind::WriteZero.into()),
+                        count => written += count,
+                    }
+                }
+                self.stream.flush().await
+            };
+            match tokio::time::timeout(self.stall_timeout, writing).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(_)) => return Err(LinkEnd::Lost),
+                Err(_) => {
+                    let after = (written as u64).saturating_sub(self.stream.unacknowledged());
+                    if after.saturating_sub(before) < LEAST_PROGRESS {
+                        return Err(LinkEnd::Stalled);
+                    }
+                }
+            }
+        }
     }
 
     pub(super) async fn flush_until(&mut self, deadline: Instant) -> Result<(), LinkEnd> {
@@ -98,7 +139,11 @@ impl Link {
         }
         let out = std::mem::take(&mut self.out);
         self.octets_out += out.len() as u64;
-        match timeout_at(deadline, self.stream.write_all(&out)).await {
+        let writing = async {
+            self.stream.write_all(&out).await?;
+            self.stream.flush().await
+        };
+        match timeout_at(deadline, writing).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(LinkEnd::Lost),
             Err(_) => Err(LinkEnd::Idle),
@@ -106,12 +151,14 @@ impl Link {
     }
 
     /// Keeps a client that sends many commands at once from making the replies pile up.
-    pub(super) async fn flush_if_large(&mut self, within: Duration) -> Result<(), LinkEnd> {
-        if self.out.len() >= LARGE { self.flush(within).await } else { Ok(()) }
+    pub(super) async fn flush_if_large(&mut self) -> Result<(), LinkEnd> {
+        if self.out.len() >= LARGE { self.flush().await } else { Ok(()) }
     }
 
     /// Closes in order: the last reply arrives even if the client has sent more meanwhile.
     pub(super) async fn close(&mut self) {
-        let _ = self.stream.shutdown().await;
+        // An encrypted connection says goodbye, for which a client that does not read may
+        // leave no room.
+        let _ = tokio::time::timeout(self.stall_timeout, self.stream.shutdown()).await;
     }
 }

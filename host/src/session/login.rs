@@ -27,7 +27,8 @@ pub(super) enum Answer {
 pub(super) struct Candidate {
     pub(super) credentials: Credentials,
     pub(super) key: UserKey,
-    pub(super) tag: Tag,
+    /// None where only the mail server sees the secret.
+    pub(super) tag: Option<Tag>,
 }
 
 impl Session {
@@ -79,14 +80,17 @@ impl Session {
         reason.clone_into(&mut self.record.reason);
     }
 
-    fn candidate(&self, credentials: Credentials) -> (Candidate, policy::Login) {
+    pub(super) fn candidate(&self, credentials: Credentials) -> (Candidate, policy::Login) {
         let context = &self.context;
-        let key = context.tagger.user(&context.settings.name, &context.settings.pool, &credentials.user);
-        let tag = context.tagger.tag(key, &credentials);
-        let standing = match context.registry.standing(key, &tag, context.clock.now_ms()) {
-            Standing::Known => policy::Standing::Known,
-            Standing::Changed => policy::Standing::Changed,
-            Standing::Unknown => policy::Standing::Unknown,
+        let settings = &context.settings;
+        let key = context.tagger.user(&settings.name, &settings.pool, &credentials.identity());
+        let is_seen = credentials.mechanism.family() != "digest";
+        let tag = is_seen.then(|| context.tagger.tag(key, &credentials));
+        let standing = tag.map(|tag| context.registry.standing(key, &tag, context.clock.now_ms()));
+        let standing = match standing {
+            Some(Standing::Known) => policy::Standing::Known,
+            Some(Standing::Changed) => policy::Standing::Changed,
+            Some(Standing::Unknown) | None => policy::Standing::Unknown,
         };
         let endpoint = |address: std::net::SocketAddr| policy::Endpoint {
             address: address.ip().to_canonical().to_string(),
@@ -101,15 +105,28 @@ impl Session {
             client: policy::Client {
                 peer: endpoint(self.record.peer),
                 local: endpoint(self.record.local),
-                tls: None,
+                tls: self.record.tls.as_ref().map(|tls| policy::TlsSession {
+                    version: tls.version.to_owned(),
+                    server_name: tls.server_name.clone(),
+                    client_subject: tls.client.as_ref().map(|client| client.subject.clone()),
+                }),
             },
             claim: policy::Claim {
                 user: String::from_utf8_lossy(&credentials.user).into_owned(),
-                authorization_id: None,
+                authorization_id: credentials
+                    .authorization_id
+                    .as_ref()
+                    .map(|acting| String::from_utf8_lossy(acting).into_owned()),
                 mechanism: match credentials.mechanism {
                     Mechanism::UserPass => policy::Mechanism::UserPass,
                     Mechanism::Plain => policy::Mechanism::Plain,
                     Mechanism::Login => policy::Mechanism::Login,
+                    Mechanism::Xoauth2 => policy::Mechanism::Xoauth2,
+                    Mechanism::OauthBearer => policy::Mechanism::Oauthbearer,
+                    Mechanism::External => policy::Mechanism::External,
+                    Mechanism::Apop => policy::Mechanism::Apop,
+                    Mechanism::CramMd5 => policy::Mechanism::CramMd5,
+                    Mechanism::ScramSha256 => policy::Mechanism::ScramSha256,
                 },
                 standing,
             },
@@ -130,13 +147,13 @@ impl Session {
         policy::moment(self.context.clock.now_ms(), &self.context.settings.time_zone)
     }
 
-    async fn delay(&self, ms: u32) {
+    pub(super) async fn delay(&self, ms: u32) {
         if ms > 0 {
             tokio::time::sleep(Duration::from_millis(u64::from(ms))).await;
         }
     }
 
-    async fn deny(
+    pub(super) async fn deny(
         &mut self,
         candidate: Candidate,
         login: policy::Login,

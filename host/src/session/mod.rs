@@ -2,25 +2,34 @@
 //! verdicts and does not know how they are made.
 
 mod context;
+mod digest;
 mod link;
 mod login;
+mod offers;
+mod open;
 mod pass;
 mod pose;
 mod record;
 mod relay;
 mod upgrade;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub use context::{Context, Counters, CountersSnapshot, Settings};
+pub use offers::Offers;
+pub use open::{Incoming, refuse, serve};
 
-use crate::net::{Admitted, Stream};
+use crate::config::CleartextLogin;
+use crate::net::{Stream, TlsSession};
+use crate::pool::{Caller, Connection, Reached};
 use crate::pop3::authorization::{Authorization, Event};
+use crate::pop3::capability::Capabilities;
+use crate::pop3::credential::{Credentials, Mechanism, Secret};
 use crate::pop3::line::Next;
 use crate::pop3::reply;
 use link::{Link, LinkEnd};
 use login::Answer;
+use offers::Means;
 use pose::Posing;
 use record::{End, Record};
 use relay::Relaying;
@@ -40,21 +49,8 @@ struct Session {
     context: Arc<Context>,
     link: Link,
     record: Box<Record>,
-}
-
-/// Serves one connection to its end.
-pub async fn serve(
-    context: Arc<Context>,
-    stream: Stream,
-    peer: SocketAddr,
-    local: SocketAddr,
-    admitted: Admitted,
-) {
-    let record = Box::new(Record::new(peer, local));
-    let mut session = Session { context, link: Link::new(stream), record };
-    let end = session.run().await;
-    session.record.finish(&session.context, &session.link, end);
-    drop(admitted);
+    /// What the client is promised.
+    capabilities: Arc<Capabilities>,
 }
 
 impl Drop for Session {
@@ -65,6 +61,12 @@ impl Drop for Session {
 }
 
 impl Session {
+    fn new(context: Arc<Context>, stream: Stream, record: Box<Record>) -> Self {
+        let link = Link::new(stream, context.settings.stall_timeout);
+        let capabilities = promises(&context, &record, false);
+        Self { context, link, record, capabilities }
+    }
+
     async fn run(&mut self) -> End {
         match self.talk().await {
             Ok(end) => end,
@@ -86,19 +88,17 @@ impl Session {
 
     /// From the banner to a login that leads on.
     async fn authorize(&mut self) -> Result<Stage, LinkEnd> {
-        self.link.out.extend_from_slice(&self.context.settings.banner);
-        self.link.flush(self.context.settings.login_timeout).await?;
-        let mut authorization = Authorization::default();
+        let mut challenger = self.greet().await?;
+        let mut authorization = Authorization::new(self.context.settings.master_separator);
         let deadline = tokio::time::Instant::now() + self.context.settings.login_timeout;
         let mut bad = 0;
         let mut failed = 0;
         loop {
-            let event = match self.link.inbox.next_line(authorization.line_limit()) {
-                Next::Line => authorization.line(
-                    self.link.inbox.line(),
-                    &self.context.settings.capabilities,
-                    &mut self.link.out,
-                ),
+            let limit = authorization.line_limit(self.link.inbox.rest());
+            let event = match self.link.inbox.next_line(limit) {
+                Next::Line => {
+                    authorization.line(self.link.inbox.line(), &self.capabilities, &mut self.link.out)
+                }
                 Next::TooLong => authorization.too_long(&mut self.link.out),
                 Next::Incomplete => {
                     self.link.flush_until(deadline).await?;
@@ -108,40 +108,122 @@ impl Session {
                     }
                 }
             };
-            match event {
-                Event::Continue => {}
+            let answer = match event {
+                Event::Continue => None,
                 Event::Bad => {
                     bad += 1;
                     if bad >= self.context.settings.max_bad_commands {
                         return self.part(reply::TOO_MANY_BAD, End::BadCommands).await.map(Stage::Over);
                     }
+                    None
                 }
                 Event::Quit => return self.part(b"", End::Quit).await.map(Stage::Over),
+                Event::StartTls => {
+                    if !Box::pin(self.start_tls()).await? {
+                        return Ok(Stage::Over(End::Handshake));
+                    }
+                    // Nothing that was said in cleartext counts any more (RFC 2595, section 4).
+                    authorization = Authorization::new(self.context.settings.master_separator);
+                    challenger = None;
+                    None
+                }
                 Event::Login(credentials) => {
                     // What was asked before is answered before, however long the login takes.
                     self.link.flush_until(deadline).await?;
-                    match Box::pin(self.log_in(credentials)).await? {
-                        Answer::Go(stage) => return Ok(stage),
-                        Answer::TryAgain => {
-                            failed += 1;
-                            if failed >= self.context.settings.max_failed_logins {
-                                return self
-                                    .part(reply::TOO_MANY_FAILED, End::FailedLogins)
-                                    .await
-                                    .map(Stage::Over);
-                            }
-                        }
+                    Some(Box::pin(self.log_in(credentials)).await?)
+                }
+                Event::External(acting) => match self.certified(acting.as_deref()) {
+                    Ok(credentials) => Some(Box::pin(self.log_in(credentials)).await?),
+                    Err(word) => {
+                        self.link.out.extend_from_slice(word);
+                        Some(Answer::TryAgain)
+                    }
+                },
+                Event::Digest(digest) => {
+                    self.link.flush_until(deadline).await?;
+                    Some(Box::pin(self.digest(digest, challenger.take(), deadline)).await?)
+                }
+            };
+            match answer {
+                Some(Answer::Go(stage)) => return Ok(stage),
+                Some(Answer::TryAgain) => {
+                    failed += 1;
+                    if failed >= self.context.settings.max_failed_logins {
+                        return self.part(reply::TOO_MANY_FAILED, End::FailedLogins).await.map(Stage::Over);
                     }
                 }
+                None => {}
             }
-            self.link.flush_if_large(self.context.settings.login_timeout).await?;
+            self.link.flush_if_large().await?;
         }
+    }
+
+    /// Says the banner. With APOP a mail server's challenge stands in it: that one has to be
+    /// asked before, and waits for the answer.
+    async fn greet(&mut self) -> Result<Option<Box<Connection>>, LinkEnd> {
+        let settings = self.context.settings.clone();
+        let mut challenger = None;
+        self.link.out.extend_from_slice(&settings.banner);
+        if settings.apop {
+            let pool = self.context.pool.clone();
+            if let Reached::Node(connection, greeting) =
+                Box::pin(pool.reach(None, self.record.caller())).await
+                && let Some(timestamp) = greeting.timestamp
+            {
+                self.link.out.push(b' ');
+                self.link.out.extend_from_slice(&timestamp);
+                self.capabilities = promises(&self.context, &self.record, true);
+                challenger = Some(Box::new(connection));
+            }
+        }
+        self.link.out.extend_from_slice(b"\r\n");
+        self.link.flush_until(tokio::time::Instant::now() + settings.login_timeout).await?;
+        Ok(challenger)
+    }
+
+    /// The handshake after STLS. False where the client does not shake hands.
+    async fn start_tls(&mut self) -> Result<bool, LinkEnd> {
+        let Some(tls) = self.context.settings.tls.clone() else { return Ok(false) };
+        self.link.flush_until(tokio::time::Instant::now() + tls.handshake_timeout()).await?;
+        // What came before the handshake must not be taken for a command inside it.
+        self.link.inbox.discard();
+        let Stream::Plain(stream) = std::mem::take(&mut self.link.stream) else { return Ok(false) };
+        match tls.accept(stream).await {
+            Ok((stream, session)) => {
+                self.link.stream = stream;
+                self.record.tls = Some(session);
+                self.capabilities = promises(&self.context, &self.record, false);
+                Ok(true)
+            }
+            Err(error) => {
+                open::handshake_failed(&self.context, &self.record, &error);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Whom the client's certificate names. `acting`: whom the client says that it is.
+    fn certified(&self, acting: Option<&[u8]>) -> Result<Credentials, &'static [u8]> {
+        let certificate = self.record.tls.as_ref().and_then(|tls| tls.client.as_ref());
+        let Some((certificate, user)) = certificate.and_then(|c| Some((c, c.user.as_ref()?))) else {
+            return Err(reply::NO_CERTIFICATE);
+        };
+        if acting.is_some_and(|acting| acting != user.as_bytes()) {
+            return Err(reply::NOT_CERTIFIED);
+        }
+        // The handshake has proved that the client has the key: the certificate stands for it.
+        let proof = match &certificate.fingerprint {
+            Some(fingerprint) => Secret::new(fingerprint),
+            None => Secret::new(certificate.subject.as_bytes()),
+        };
+        let credentials = Credentials::new(user.as_bytes(), proof, Mechanism::External);
+        credentials.check_user().map_err(|_| reply::NO_CERTIFICATE)
     }
 
     /// Says a last word, where there is one, and closes.
     async fn part(&mut self, word: &[u8], end: End) -> Result<End, LinkEnd> {
         self.link.out.extend_from_slice(word);
-        self.link.flush(self.context.settings.login_timeout).await?;
+        self.link.flush().await?;
         self.link.close().await;
         Ok(end)
     }
@@ -151,7 +233,34 @@ impl Session {
         match end {
             LinkEnd::Idle => self.part(reply::IDLE, End::Link(end)).await,
             LinkEnd::Drained => self.part(reply::SHUTTING_DOWN, End::Link(end)).await,
-            LinkEnd::Closed | LinkEnd::Lost => Err(end),
+            LinkEnd::Closed | LinkEnd::Lost | LinkEnd::Stalled => Err(end),
         }
+    }
+}
+
+/// What a connection is promised, as it is now.
+fn promises(context: &Context, record: &Record, has_timestamp: bool) -> Arc<Capabilities> {
+    let settings = &context.settings;
+    let encrypted = record.tls.is_some();
+    let may_show_secrets = encrypted
+        || match settings.cleartext_login {
+            CleartextLogin::Allow => true,
+            CleartextLogin::Deny => false,
+            CleartextLogin::Loopback => record.peer.ip().to_canonical().is_loopback(),
+        };
+    let certificate = record.tls.as_ref().and_then(|tls: &TlsSession| tls.client.as_ref());
+    let means = Means {
+        may_show_secrets,
+        stls: !encrypted && settings.tls.as_ref().is_some_and(|tls| tls.has_stls()),
+        has_certificate: certificate.is_some_and(|certificate| certificate.user.is_some()),
+        has_timestamp,
+    };
+    settings.offers.find(context.pool.learned(), means)
+}
+
+impl Record {
+    /// For whom nodes are connected to.
+    fn caller(&self) -> Caller<'_> {
+        Caller { peer: self.peer, local: self.local, tls: self.tls.as_ref(), session: &self.id }
     }
 }

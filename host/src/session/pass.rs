@@ -13,7 +13,7 @@ use super::{Session, Stage};
 use crate::config::OnUnreachable;
 use crate::maildrop::Route;
 use crate::policy::{Ending, Login, Outcome, Pass, Standing};
-use crate::pool::{LoginEnd, Pool};
+use crate::pool::{Caller, LoginEnd, Pool};
 use crate::pop3::credential::Credentials;
 use crate::pop3::posed::Maildrop;
 use crate::pop3::relay::Relay;
@@ -37,6 +37,20 @@ impl Session {
             self.observe(login, None, Ending::Abandoned, began, verdict.note).await;
             return Err(LinkEnd::Closed);
         };
+        self.conclude(end, candidate, login, route, began, verdict.note).await
+    }
+
+    /// Carries out what a login at the mail server came to. `began`: when the verdict was
+    /// there.
+    pub(super) async fn conclude(
+        &mut self,
+        end: LoginEnd,
+        candidate: Candidate,
+        login: Login,
+        route: Option<Arc<Route>>,
+        began: Instant,
+        note: Option<String>,
+    ) -> Result<Answer, LinkEnd> {
         let counters = self.context.counters.clone();
         match end {
             LoginEnd::Accepted { connection, reply } => {
@@ -50,9 +64,9 @@ impl Session {
                     self.context.clock.now_ms(),
                 );
                 let node = Some(connection.node().clone());
-                self.observe(login, node, Ending::Authenticated, began, verdict.note).await;
+                self.observe(login, node, Ending::Authenticated, began, note).await;
                 self.link.out.extend_from_slice(&reply);
-                let relay = Relay::direct();
+                let relay = Relay::direct().one_by_one(!connection.takes_pipelines());
                 let relaying = Relaying { connection, relay, session, first: None };
                 Ok(Answer::Go(Stage::Relay(Box::new(relaying))))
             }
@@ -60,28 +74,47 @@ impl Session {
                 Counters::count(&counters.rejected);
                 self.record.outcome = "rejected";
                 self.record.node = Some(rejection.node.clone());
-                if rejection.is_judgement() {
-                    self.context.registry.reject(candidate.key, &candidate.tag);
+                if rejection.is_judgement()
+                    && let Some(tag) = &candidate.tag
+                {
+                    self.context.registry.reject(candidate.key, tag);
                 }
                 let node = Some(rejection.node.clone());
-                self.observe(login, node, Ending::Rejected, began, verdict.note).await;
+                self.observe(login, node, Ending::Rejected, began, note).await;
+                if let Some(challenge) = &rejection.challenge {
+                    self.show_challenge(challenge).await?;
+                }
                 self.link.out.extend_from_slice(&rejection.reply);
                 Ok(Answer::TryAgain)
             }
-            LoginEnd::Unreachable { node } => {
+            LoginEnd::Impossible => {
+                Counters::count(&counters.rejected);
+                self.record.outcome = "rejected";
+                self.observe(login, None, Ending::Rejected, began, note).await;
+                self.link.out.extend_from_slice(reply::NOT_ROUTABLE);
+                Ok(Answer::TryAgain)
+            }
+            end @ (LoginEnd::Unreachable { .. } | LoginEnd::Full) => {
+                let (node, word) = match end {
+                    LoginEnd::Unreachable { node } => (node, reply::UNREACHABLE),
+                    _ => {
+                        Counters::count(&counters.pool_full);
+                        (None, reply::POOL_FULL)
+                    }
+                };
                 Counters::count(&counters.unreachable);
                 self.record.outcome = "unreachable";
                 self.record.node.clone_from(&node);
                 let known = login.claim.standing == Standing::Known;
-                self.observe(login, node, Ending::Unreachable, began, verdict.note).await;
+                self.observe(login, node, Ending::Unreachable, began, note).await;
                 if known
                     && self.context.settings.on_unreachable == OnUnreachable::Pose
                     && let Some((snapshot, route)) = self.context.registry.snapshot(candidate.key)
                 {
                     return Ok(self.let_in(Pose::Maildrop(Maildrop::new(snapshot)), candidate, route));
                 }
-                self.link.out.extend_from_slice(reply::UNREACHABLE);
-                self.link.flush(self.context.settings.login_timeout).await?;
+                self.link.out.extend_from_slice(word);
+                self.link.flush().await?;
                 // A login that nobody judged is no failed one, but it may not go on for ever.
                 Ok(Answer::TryAgain)
             }
@@ -99,10 +132,12 @@ impl Session {
             .and_then(|name| self.context.pools.get(name))
             .unwrap_or(&self.context.pool)
             .clone();
-        let user =
-            route.and_then(|route| route.user.as_ref()).map_or(&*credentials.user, |user| user.as_bytes());
+        let user = route.and_then(|route| route.user.as_ref()).map(String::as_bytes);
         self.record.asked_server = true;
-        let mut login = std::pin::pin!(pool.log_in(user, &credentials.secret));
+        let (peer, local) = (self.record.peer, self.record.local);
+        let (tls, id) = (self.record.tls.clone(), self.record.id.clone());
+        let caller = Caller { peer, local, tls: tls.as_ref(), session: &id };
+        let mut login = std::pin::pin!(pool.log_in(credentials, user, caller));
         let most = self.link.octets_in + AHEAD;
         loop {
             if self.link.octets_in >= most {
@@ -119,6 +154,16 @@ impl Session {
                 },
             }
         }
+    }
+
+    /// Shows a client what the mail server has said about its token, and takes the word that
+    /// it has to answer (RFC 7628, section 3.2.3).
+    async fn show_challenge(&mut self, challenge: &[u8]) -> Result<(), LinkEnd> {
+        for part in [&b"+ "[..], challenge, b"\r\n"] {
+            self.link.out.extend_from_slice(part);
+        }
+        let deadline = tokio::time::Instant::now() + self.context.settings.login_timeout;
+        self.continuation(deadline).await.map(|_| ())
     }
 
     /// Tells the policy, before the client is told.
@@ -147,7 +192,7 @@ impl Session {
 
     /// What a posed or relayed session that ends at the server's side comes to.
     pub(super) async fn lost_server(&mut self) -> Result<End, LinkEnd> {
-        self.link.flush(self.context.settings.idle_timeout).await?;
+        self.link.flush().await?;
         self.link.close().await;
         Ok(End::Server)
     }

@@ -59,11 +59,13 @@ impl Session {
         let idle_timeout = self.context.settings.idle_timeout;
         let mut bad = 0;
         let mut looked_at = 0;
+        // From one whole command to the next: one that comes octet by octet is none yet.
+        let mut deadline = Instant::now() + idle_timeout;
         loop {
             let event = match self.link.inbox.next_line(COMMAND_LIMIT) {
                 Next::Line => {
                     let command = Command::parse(self.link.inbox.line());
-                    let capabilities = &self.context.settings.capabilities;
+                    let capabilities = &self.capabilities;
                     if busy {
                         posed::busy(command, capabilities, &mut self.link.out)
                     } else {
@@ -75,8 +77,7 @@ impl Session {
                     Event::Bad
                 }
                 Next::Incomplete => {
-                    self.link.flush(idle_timeout).await?;
-                    let deadline = Instant::now() + idle_timeout;
+                    self.link.flush().await?;
                     match self.link.fill_until(deadline, &self.context).await {
                         Ok(()) => continue,
                         Err(end) => return self.say_why(end).await.map(Stage::Over),
@@ -93,7 +94,7 @@ impl Session {
                 }
                 Event::Quit => return self.part(b"", End::Quit).await.map(Stage::Over),
                 Event::Upgrade => {
-                    self.link.flush(idle_timeout).await?;
+                    self.link.flush().await?;
                     // It is tried once: the secret is not kept beyond that.
                     if let Some(means) = means.take()
                         && let Some(relaying) = Box::pin(self.upgrade(means, &maildrop)).await?
@@ -108,7 +109,8 @@ impl Session {
                 looked_at = 0;
                 tokio::task::yield_now().await;
             }
-            self.link.flush_if_large(idle_timeout).await?;
+            self.link.flush_if_large().await?;
+            deadline = Instant::now() + idle_timeout;
         }
     }
 }

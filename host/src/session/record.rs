@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::context::{Context, Counters};
 use super::link::{Link, LinkEnd};
+use crate::net::TlsSession;
 use crate::policy::Manner;
 
 /// How a session ended.
@@ -20,6 +21,10 @@ pub(super) enum End {
     Server,
     /// Closed by the manner `disconnect`.
     Disconnected,
+    /// STLS led to no handshake.
+    Handshake,
+    /// The mail server was disabled.
+    NodeDisabled,
     /// Too many commands that were none.
     BadCommands,
     /// Too many logins that failed.
@@ -34,8 +39,11 @@ impl End {
             Self::Link(LinkEnd::Lost) => "lost",
             Self::Link(LinkEnd::Idle) => "idle",
             Self::Link(LinkEnd::Drained) => "drained",
+            Self::Link(LinkEnd::Stalled) => "stalled",
             Self::Server => "server-lost",
             Self::Disconnected => "disconnected",
+            Self::Handshake => "no-handshake",
+            Self::NodeDisabled => "node-disabled",
             Self::BadCommands => "bad-commands",
             Self::FailedLogins => "failed-logins",
         }
@@ -48,6 +56,7 @@ pub(super) struct Record {
     pub(super) id: String,
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
+    pub(super) tls: Option<TlsSession>,
     pub(super) user: Option<String>,
     pub(super) mechanism: &'static str,
     /// `pass` or `deny`, by the policy or by `on-failure`.
@@ -73,6 +82,7 @@ impl Record {
             id: session_id(),
             peer,
             local,
+            tls: None,
             user: None,
             mechanism: "",
             verdict: "",
@@ -119,6 +129,7 @@ impl Record {
             id = self.id,
             server = &*context.settings.name,
             peer = %self.peer,
+            tls = self.tls.as_ref().map_or("", |tls| tls.version),
             user = self.user.as_deref().unwrap_or(""),
             mechanism = self.mechanism,
             verdict = self.verdict,

@@ -11,11 +11,12 @@ use tokio::time::Sleep;
 
 use super::Session;
 use super::context::Context;
-use super::link::{LARGE, Link, LinkEnd};
+use super::link::{LARGE, LEAST_PROGRESS, Link, LinkEnd};
 use super::pose::ROWS_AT_ONCE;
 use super::record::End;
 use crate::maildrop::Session as ServerSession;
 use crate::pool::Connection;
+use crate::pop3::capability::Capabilities;
 use crate::pop3::line::{COMMAND_LIMIT, Next};
 use crate::pop3::relay::{Event, Relay, Taken};
 use crate::pop3::reply;
@@ -32,12 +33,17 @@ impl Session {
     /// Relays until the end, beginning with the reply to the login, which waits to be written.
     pub(super) async fn relay(&mut self, relaying: Relaying) -> Result<End, LinkEnd> {
         let Relaying { mut connection, relay, session, first } = relaying;
-        let idle = self.context.settings.idle_timeout;
-        let early = std::mem::take(&mut connection.rest);
+        let limits = Limits {
+            idle: self.context.settings.idle_timeout,
+            stall: self.context.settings.stall_timeout,
+            reply: connection.reply_timeout(),
+        };
+        let early = connection.take_rest();
         let mut pump = Pump {
             context: &self.context,
             to_client: Outbox { octets: std::mem::take(&mut self.link.out), written: 0 },
             link: &mut self.link,
+            capabilities: &self.capabilities,
             connection,
             relay,
             session,
@@ -46,15 +52,19 @@ impl Session {
             bad: 0,
             client_closed: false,
             finished: None,
-            active: false,
-            timer: Box::pin(tokio::time::sleep(idle)),
-            idle,
+            progress: Progress::default(),
+            timer: Box::pin(tokio::time::sleep(limits.shortest())),
+            limits,
         };
         pump.link.octets_out += pump.to_client.octets.len() as u64;
         if !early.is_empty() {
             pump.take_replies(&early);
         }
-        let end = poll_fn(|task| pump.poll(task)).await;
+        let end = poll_fn(|task| {
+            pump.connection.watch(task.waker());
+            pump.poll(task)
+        });
+        let end = end.await;
         if pump.relay.is_quit_unanswered() {
             // Nobody knows whether the deletions were carried out.
             pump.context.registry.commit(pump.session, None, true);
@@ -68,6 +78,7 @@ impl Session {
             Ok(End::Link(LinkEnd::Idle)) => self.say_why(LinkEnd::Idle).await,
             Ok(End::BadCommands) => self.part(reply::TOO_MANY_BAD, End::BadCommands).await,
             Ok(End::Server) => self.lost_server().await,
+            Ok(End::NodeDisabled) => self.lost_server().await.map(|_| End::NodeDisabled),
             Ok(end) => Ok(end),
             Err(end) => Err(end),
         }
@@ -112,7 +123,8 @@ impl Outbox {
         if self.octets.capacity() > 0 {
             *self = Self::default();
         }
-        Poll::Ready(Ok(()))
+        // An encrypted connection keeps what it could not write.
+        Pin::new(stream).poll_flush(task)
     }
 }
 
@@ -129,6 +141,7 @@ enum Held {
 
 struct Pump<'a> {
     context: &'a Context,
+    capabilities: &'a Capabilities,
     link: &'a mut Link,
     connection: Connection,
     relay: Relay,
@@ -141,10 +154,40 @@ struct Pump<'a> {
     client_closed: bool,
     /// How it ends once everything is written.
     finished: Option<End>,
-    /// Whether anything moved since the timer was set.
-    active: bool,
+    progress: Progress,
     timer: Pin<Box<Sleep>>,
+    limits: Limits,
+}
+
+/// How long each side may keep the other waiting.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// The client, for its next command.
     idle: Duration,
+    /// The client, for 1 KiB of a reply.
+    stall: Duration,
+    /// The mail server, while a reply is awaited.
+    reply: Duration,
+}
+
+impl Limits {
+    fn shortest(&self) -> Duration {
+        self.idle.min(self.stall).min(self.reply)
+    }
+}
+
+/// What has moved, for the timer: it ticks once in a while, not once a command.
+#[derive(Default)]
+struct Progress {
+    /// Whole commands were taken, or the mail server has spoken, since the last tick.
+    command: bool,
+    server: bool,
+    /// Time without either, and without the client taking octets, by ticks.
+    without_command: Duration,
+    without_server: Duration,
+    without_delivery: Duration,
+    /// Octets that the client had acknowledged when it was last found to have taken enough.
+    delivered: u64,
 }
 
 impl Pump<'_> {
@@ -167,38 +210,75 @@ impl Pump<'_> {
                     Ok(progress) => moved |= progress,
                     Err(end) => return Poll::Ready(Err(end)),
                 }
-                if let Poll::Ready(Err(_)) = self.to_server.poll_write(&mut self.connection.stream, task) {
+                if let Poll::Ready(Err(_)) = self.to_server.poll_write(self.connection.stream(), task) {
                     self.finished = Some(End::Server);
                     moved = true;
                 }
             }
+            if self.connection.is_cut() && self.finished.is_none() {
+                self.finished = Some(End::NodeDisabled);
+                moved = true;
+            }
             if !moved {
                 break;
             }
-            self.active = true;
         }
-        // The timer is set once in a while, not once a command: a client is idle after one
-        // to two times the time-out.
         while self.timer.as_mut().poll(task).is_ready() {
-            if !std::mem::take(&mut self.active) {
-                return Poll::Ready(if self.relay.is_waiting() || !self.to_client.is_empty() {
-                    Err(LinkEnd::Idle)
-                } else {
-                    Ok(End::Link(LinkEnd::Idle))
-                });
+            if let Some(end) = self.tick() {
+                return Poll::Ready(end);
             }
-            self.timer.as_mut().reset(tokio::time::Instant::now() + self.idle);
+            self.timer.as_mut().reset(tokio::time::Instant::now() + self.limits.shortest());
         }
         Poll::Pending
+    }
+
+    /// Looks how long everything takes. Where that is too long, how the session ends. Each limit
+    /// is noticed at the first tick after it.
+    fn tick(&mut self) -> Option<Result<End, LinkEnd>> {
+        let tick = self.limits.shortest();
+        let delivered = self.link.octets_out.saturating_sub(
+            (self.to_client.octets.len() - self.to_client.written) as u64 + self.link.stream.unacknowledged(),
+        );
+        let is_owed = delivered < self.link.octets_out;
+        let progress = &mut self.progress;
+        let taken = delivered.saturating_sub(progress.delivered);
+        if !is_owed || taken >= LEAST_PROGRESS {
+            progress.delivered = delivered;
+            progress.without_delivery = Duration::ZERO;
+        } else {
+            progress.without_delivery += tick;
+            if progress.without_delivery >= self.limits.stall {
+                return Some(Err(LinkEnd::Stalled));
+            }
+        }
+        // A mail server that is not read because the client does not read is not to blame.
+        if std::mem::take(&mut progress.server) || !self.relay.is_waiting() || is_owed {
+            progress.without_server = Duration::ZERO;
+        } else {
+            progress.without_server += tick;
+            if progress.without_server >= self.limits.reply {
+                return Some(Ok(End::Server));
+            }
+        }
+        if std::mem::take(&mut progress.command) || self.relay.is_waiting() || is_owed {
+            progress.without_command = Duration::ZERO;
+        } else {
+            progress.without_command += tick;
+            if progress.without_command >= self.limits.idle {
+                return Some(Ok(End::Link(LinkEnd::Idle)));
+            }
+        }
+        None
     }
 
     /// Reads what the node says, once. True where something came of it.
     fn poll_server(&mut self, task: &mut TaskContext<'_>) -> bool {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
-            match Pin::new(&mut self.connection.stream).poll_read(task, &mut buffer) {
+            match Pin::new(self.connection.stream()).poll_read(task, &mut buffer) {
                 Poll::Pending => false,
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    self.progress.server = true;
                     let octets = buffer.filled();
                     self.take_replies_and_write(octets, task);
                     true
@@ -359,7 +439,7 @@ impl Pump<'_> {
         let before = self.to_client.octets.len();
         let taken = self.relay.command(
             line,
-            &self.context.settings.capabilities,
+            self.capabilities,
             &mut self.to_server.octets,
             &mut self.to_client.octets,
         );
@@ -370,6 +450,7 @@ impl Pump<'_> {
         self.link.octets_out += (self.to_client.octets.len() - before) as u64;
         if taken != Taken::Wait {
             self.held = Held::Nothing;
+            self.progress.command = true;
         }
         taken
     }

@@ -32,7 +32,8 @@ impl Session {
         self.record.upgraded = true;
         self.record.outcome = "authenticated";
         self.record.node = Some(connection.node().clone());
-        let relay = Relay::translated(maildrop.clone(), unique_ids.rows());
+        let relay =
+            Relay::translated(maildrop.clone(), unique_ids.rows()).one_by_one(!connection.takes_pipelines());
         Ok(Some(Box::new(Relaying { connection, relay, session, first: Some(line) })))
     }
 
@@ -47,10 +48,11 @@ impl Session {
         };
         match end {
             LoginEnd::Accepted { mut connection, .. } => {
+                let Some(tag) = candidate.tag else { return Ok(None) };
                 Counters::count(&self.context.counters.authenticated);
                 let session = self.context.registry.begin_upgraded(
                     candidate.key,
-                    candidate.tag,
+                    tag,
                     maildrop.snapshot(),
                     self.context.clock.now_ms(),
                 );
@@ -66,12 +68,17 @@ impl Session {
             LoginEnd::Rejected(rejection) => {
                 Counters::count(&self.context.counters.rejected);
                 self.record.outcome = "rejected";
-                if rejection.is_judgement() {
-                    self.context.registry.reject(candidate.key, &candidate.tag);
+                if rejection.is_judgement()
+                    && let Some(tag) = &candidate.tag
+                {
+                    self.context.registry.reject(candidate.key, tag);
                 }
                 Ok(None)
             }
-            LoginEnd::Unreachable { .. } => {
+            end @ (LoginEnd::Unreachable { .. } | LoginEnd::Full | LoginEnd::Impossible) => {
+                if let LoginEnd::Full = end {
+                    Counters::count(&self.context.counters.pool_full);
+                }
                 Counters::count(&self.context.counters.unreachable);
                 self.record.outcome = "unreachable";
                 Ok(None)

@@ -22,7 +22,7 @@ impl Talk {
         self.to_server.clear();
         let taken = self.relay.command(
             line.as_bytes(),
-            &Capabilities::new(None),
+            &Capabilities::default(),
             &mut self.to_server,
             &mut self.to_client,
         );
@@ -275,7 +275,7 @@ proptest::proptest! {
         let mut relay = Relay::direct();
         let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
         for line in [&b"STAT"[..], b"LIST", b"UIDL", b"RETR 1"] {
-            relay.command(line, &Capabilities::new(None), &mut to_server, &mut to_client);
+            relay.command(line, &Capabilities::default(), &mut to_server, &mut to_client);
         }
         let mut rest = &octets[..];
         while let (false, Ok(fed)) = (rest.is_empty(), relay.reply(rest, &mut to_server)) {

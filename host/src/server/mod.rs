@@ -1,8 +1,13 @@
 //! Puts the rooms together: engine, policies, pools and registry are made once, and each
 //! thread gets a runtime, listeners and judges of its own. Connections never change threads.
 
+mod certificates;
+mod engines;
+mod serving;
+mod sockets;
+
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::thread::JoinHandle;
@@ -10,18 +15,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, PolicyCache, Verify, VirtualServerConfig};
+use crate::config::{CleartextLogin, Config, Verify, VirtualServerConfig};
 use crate::maildrop::{Registry, Tagger};
-use crate::net::{self, Admission, Refused, Stream};
-use crate::policy::{self, Cache, Engine, Judge, MetricsSnapshot, Policy, PolicyOptions};
-use crate::pool::Pool;
-use crate::pop3::capability::Capabilities;
-use crate::pop3::reply;
-use crate::session::{self, Context, Counters, CountersSnapshot, Settings};
+use crate::net::{Admission, TlsAcceptor};
+use crate::policy::{self, MetricsSnapshot, Policy, PolicyOptions};
+use crate::pool::{Keeper, Pool, PoolError};
+use crate::pop3::credential::Mechanism;
+use crate::session::{Counters, CountersSnapshot, Offers, Settings};
 use crate::store::Namespace;
+use certificates::Certificates;
+use engines::Engines;
+pub use sockets::Sockets;
 
 /// What a server is started with beside its configuration.
 #[derive(Debug, Default)]
@@ -50,6 +56,36 @@ pub struct Prepared {
     registry: Arc<Registry>,
     tagger: Arc<Tagger>,
     counters: Arc<Counters>,
+    certificates: Arc<Certificates>,
+}
+
+/// Certificates, keys and passwords of a configuration: all that needs to be read by somebody
+/// who may, before the process becomes somebody who may not.
+#[derive(Debug)]
+pub struct Keys {
+    pools: HashMap<String, Arc<Pool>>,
+    acceptors: HashMap<String, Arc<TlsAcceptor>>,
+}
+
+impl Keys {
+    /// Reads the files that a configuration names.
+    ///
+    /// # Errors
+    /// Which file is not what it should be, with its place in the configuration.
+    pub fn read(config: &Config) -> anyhow::Result<Self> {
+        let pools = config.pools.iter().map(|pool| {
+            let loaded = Pool::new(pool.clone())?;
+            Ok((pool.name.clone(), Arc::new(loaded)))
+        });
+        let acceptors = config.virtual_servers.iter().filter_map(|server| {
+            let tls = server.tls.as_ref()?;
+            Some(TlsAcceptor::load(tls).map(|loaded| (server.name.clone(), Arc::new(loaded))))
+        });
+        Ok(Self {
+            pools: pools.collect::<Result<_, PoolError>>()?,
+            acceptors: acceptors.collect::<Result<_, _>>()?,
+        })
+    }
 }
 
 impl Prepared {
@@ -58,10 +94,19 @@ impl Prepared {
     /// # Errors
     /// What is wrong, in one sentence with its place in the configuration.
     pub fn new(config: Config, options: Options) -> anyhow::Result<Self> {
+        let keys = Keys::read(&config)?;
+        Self::with_keys(config, options, keys)
+    }
+
+    /// Loads everything else, where certificates, keys and passwords were read before: perhaps
+    /// as somebody who may read more.
+    ///
+    /// # Errors
+    /// As [`Prepared::new`].
+    pub fn with_keys(config: Config, options: Options, keys: Keys) -> anyhow::Result<Self> {
         let clock = options.clock.unwrap_or_else(|| Arc::new(SystemClock));
         let engines = Engines::new(&config)?;
-        let pools: HashMap<_, _> =
-            config.pools.iter().map(|pool| (pool.name.clone(), Arc::new(Pool::new(pool.clone())))).collect();
+        let Keys { pools, acceptors } = keys;
         let total = Arc::new(AtomicU32::new(0));
         let runtime = runtime()?;
         let mut servers = Vec::new();
@@ -69,7 +114,7 @@ impl Prepared {
             let policy = runtime.block_on(load(&engines, server, &config, &clock))?;
             let pool = pools.get(&server.pool).context("a virtual server's pool is not defined")?.clone();
             servers.push(Shared {
-                settings: Arc::new(settings(server)),
+                settings: Arc::new(settings(server, acceptors.get(&server.name).cloned())),
                 policy,
                 pool,
                 admission: Admission::new(
@@ -83,6 +128,7 @@ impl Prepared {
             registry: Arc::new(Registry::new(config.maildrop_memory, config.maildrop_trust)),
             tagger: Arc::new(Tagger::new().map_err(|error| anyhow::anyhow!("no randomness: {error}"))?),
             counters: Arc::default(),
+            certificates: Arc::new(Certificates::new(acceptors.into_iter().collect())),
             pools: Arc::new(pools),
             servers,
             clock,
@@ -97,60 +143,16 @@ impl Prepared {
     }
 }
 
-/// The engines of a process: virtual servers whose policies have equal limits of memory and
-/// stack share one, because these shape the code.
-struct Engines(HashMap<(u64, u64), Arc<Engine>>);
-
-impl Engines {
-    fn new(config: &Config) -> anyhow::Result<Self> {
-        let cache = open_cache(&config.policy_cache)?;
-        let mut instances: HashMap<(u64, u64), u32> = HashMap::new();
-        for server in &config.virtual_servers {
-            let each = config.threads.saturating_mul(server.policy.limits.instances);
-            let sum = instances.entry(Self::key(server)).or_default();
-            // Beside those that serve, one more is tried at the start.
-            *sum = sum.saturating_add(u32::try_from(each + 1).unwrap_or(u32::MAX));
-        }
-        let engines = instances.into_iter().map(|((memory, stack), instances)| {
-            let size = policy::EngineSize { memory, stack, instances };
-            let engine = Engine::new(size, cache.as_ref()).context("cannot start the WebAssembly engine")?;
-            Ok(((memory, stack), engine))
-        });
-        Ok(Self(engines.collect::<anyhow::Result<_>>()?))
-    }
-
-    fn key(server: &VirtualServerConfig) -> (u64, u64) {
-        (server.policy.limits.memory, server.policy.limits.stack)
-    }
-
-    fn of(&self, server: &VirtualServerConfig) -> anyhow::Result<Arc<Engine>> {
-        self.0.get(&Self::key(server)).cloned().context("a virtual server has no engine")
-    }
-}
-
-/// Opens the folder for compiled policies. The usual one is a convenience: a start goes on
-/// without it.
-fn open_cache(wanted: &PolicyCache) -> anyhow::Result<Option<Cache>> {
-    match wanted {
-        PolicyCache::Off => Ok(None),
-        PolicyCache::Folder(folder) => Ok(Some(Cache::open(folder)?)),
-        PolicyCache::Usual => {
-            let opened = Cache::usual_folder().map(|folder| Cache::open(&folder)).transpose();
-            Ok(opened.unwrap_or_else(|error| {
-                tracing::warn!("{error}; policies are compiled at each start. Set policy-cache to a folder, or to \"off\"");
-                None
-            }))
-        }
-    }
-}
-
 /// A server that serves. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Server {
     addresses: Vec<(String, Vec<SocketAddr>)>,
     policies: Vec<(String, Arc<Policy>)>,
+    pools: Arc<HashMap<String, Arc<Pool>>>,
+    certificates: Arc<Certificates>,
     counters: Arc<Counters>,
     registry: Arc<Registry>,
+    _keeper: Keeper,
     drain: watch::Sender<bool>,
     /// When sessions that are still under way are ended.
     deadline: watch::Sender<Option<Instant>>,
@@ -171,26 +173,21 @@ impl Server {
     /// # Errors
     /// Where an address cannot be listened on.
     pub fn serve(prepared: Prepared) -> anyhow::Result<Self> {
+        let sockets = Sockets::open(&prepared.config)?;
+        Self::serve_at(prepared, sockets)
+    }
+
+    /// Serves at sockets that are open already.
+    ///
+    /// # Errors
+    /// Where the system has no more threads, or a policy cannot be started.
+    pub fn serve_at(prepared: Prepared, sockets: Sockets) -> anyhow::Result<Self> {
         let prepared = Arc::new(prepared);
-        let threads = prepared.config.threads.max(1);
-        let mut addresses = Vec::new();
-        // For each thread, for each virtual server, its listeners.
-        let mut listeners: Vec<Vec<Vec<TcpListener>>> = (0..threads).map(|_| Vec::new()).collect();
-        for server in &prepared.config.virtual_servers {
-            let mut bound = Vec::new();
-            listeners.iter_mut().for_each(|thread| thread.push(Vec::new()));
-            for &address in &server.listen {
-                let sockets =
-                    net::bind(address, threads).with_context(|| format!("virtual server {}", server.name))?;
-                bound.push(sockets[0].local_addr()?);
-                for (thread, socket) in listeners.iter_mut().zip(sockets) {
-                    if let Some(last) = thread.last_mut() {
-                        last.push(socket);
-                    }
-                }
-            }
-            addresses.push((server.name.clone(), bound));
-        }
+        let Sockets { addresses, listeners } = sockets;
+        let threads = listeners.len();
+        let keeper =
+            Keeper::start(prepared.pools.values().cloned().collect(), prepared.config.name_servers.clone())
+                .context("cannot look after the nodes")?;
         let (drain, drained) = watch::channel(false);
         let (deadline, ends) = watch::channel(None);
         let (ready, started) = std::sync::mpsc::channel();
@@ -200,7 +197,7 @@ impl Server {
                 (prepared.clone(), drained.clone(), ends.clone(), ready.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("serve-{index}"))
-                .spawn(move || thread(&prepared, listeners, &drained, ends, &ready))
+                .spawn(move || serving::thread(&prepared, listeners, &drained, ends, &ready))
                 .context("cannot start a thread")?;
             running.push(thread);
         }
@@ -215,8 +212,11 @@ impl Server {
                 .iter()
                 .map(|shared| (shared.settings.name.to_string(), shared.policy.clone()))
                 .collect(),
+            pools: prepared.pools.clone(),
+            certificates: prepared.certificates.clone(),
             counters: prepared.counters.clone(),
             registry: prepared.registry.clone(),
+            _keeper: keeper,
             drain,
             deadline,
             threads: running,
@@ -240,6 +240,35 @@ impl Server {
     /// Every virtual server with the addresses that it listens on.
     pub fn addresses(&self) -> impl Iterator<Item = (&str, &[SocketAddr])> {
         self.addresses.iter().map(|(name, addresses)| (name.as_str(), addresses.as_slice()))
+    }
+
+    /// The addresses of a virtual server, in the order of the configuration: those in
+    /// cleartext, then those with TLS.
+    ///
+    /// # Panics
+    /// Where there is no such virtual server.
+    #[must_use]
+    pub fn addresses_of(&self, server: &str) -> &[SocketAddr] {
+        let found = self.addresses.iter().find(|(name, _)| name == server);
+        found.map_or_else(|| panic!("there is no virtual server {server:?}"), |(_, addresses)| addresses)
+    }
+
+    /// A pool, by its name.
+    #[must_use]
+    pub fn pool(&self, name: &str) -> Option<&Arc<Pool>> {
+        self.pools.get(name)
+    }
+
+    /// Reads the certificates towards clients again. New connections get what the files hold;
+    /// those that are open go on. What cannot be read stays as it was, and is logged. True
+    /// where all could be read.
+    pub fn reload_certificates(&self) -> bool {
+        self.certificates.reload()
+    }
+
+    /// Reads them again where a file has changed since.
+    pub fn look_at_certificates(&self) {
+        self.certificates.look();
     }
 
     /// What has been counted of each virtual server's policy.
@@ -315,137 +344,31 @@ async fn load(
         .map_err(|error| anyhow::anyhow!("{}: {error}", place()))
 }
 
-fn settings(server: &VirtualServerConfig) -> Settings {
+fn settings(server: &VirtualServerConfig, tls: Option<Arc<TlsAcceptor>>) -> Settings {
     if server.verify == Verify::Off {
         tracing::warn!(server = server.name, "{}", crate::config::VERIFY_OFF);
     }
+    let by_default = if tls.is_some() { CleartextLogin::Deny } else { CleartextLogin::Allow };
     Settings {
         name: server.name.as_str().into(),
-        banner: format!("+OK {}\r\n", server.banner).into_bytes().into_boxed_slice(),
-        capabilities: Capabilities::new(server.login_delay.map(|delay| delay.as_secs())),
+        banner: format!("+OK {}", server.banner).into_bytes().into_boxed_slice(),
+        offers: Offers::new(server.login_delay.map(|delay| delay.as_secs()), server.mechanisms),
+        cleartext_login: server.cleartext_login.unwrap_or(by_default),
+        tls,
+        proxy_from: server.proxy_from.clone(),
+        proxy_timeout: server.proxy_timeout,
+        apop: server.mechanisms.contains(Mechanism::Apop),
+        unverifiable: server.unverifiable,
+        master_separator: server.master_separator,
         time_zone: server.time_zone.clone(),
         verify: server.verify,
         on_failure: server.policy.on_failure,
         on_unreachable: server.on_unreachable,
         login_timeout: server.login_timeout,
         idle_timeout: server.idle_timeout,
+        stall_timeout: server.stall_timeout,
         max_bad_commands: server.max_bad_commands,
         max_failed_logins: server.max_failed_logins,
         pool: server.pool.clone(),
     }
-}
-
-/// One thread's life.
-fn thread(
-    prepared: &Prepared,
-    listeners: Vec<Vec<TcpListener>>,
-    drained: &watch::Receiver<bool>,
-    mut ends: watch::Receiver<Option<Instant>>,
-    ready: &std::sync::mpsc::Sender<anyhow::Result<()>>,
-) {
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            let _ = ready.send(Err(error));
-            return;
-        }
-    };
-    runtime.block_on(async {
-        let mut accepting = JoinSet::new();
-        for (shared, listeners) in prepared.servers.iter().zip(listeners) {
-            let context = Arc::new(Context {
-                settings: shared.settings.clone(),
-                judge: Judge::new(shared.policy.clone()),
-                pools: prepared.pools.clone(),
-                pool: shared.pool.clone(),
-                registry: prepared.registry.clone(),
-                tagger: prepared.tagger.clone(),
-                clock: prepared.clock.clone(),
-                counters: prepared.counters.clone(),
-                drain: drained.clone(),
-            });
-            if let Err(failure) = context.judge.warm_up().await {
-                let _ =
-                    ready.send(Err(anyhow::anyhow!("virtual server {}: {failure}", shared.settings.name)));
-                return;
-            }
-            for listener in listeners {
-                match tokio::net::TcpListener::from_std(listener) {
-                    Ok(listener) => {
-                        accepting.spawn(accept(listener, context.clone(), shared.admission.clone()));
-                    }
-                    Err(error) => {
-                        let _ = ready.send(Err(error.into()));
-                        return;
-                    }
-                }
-            }
-        }
-        let _ = ready.send(Ok(()));
-        // Each acceptor ends at the drain, when its last session has ended.
-        let all_ended = async { while accepting.join_next().await.is_some() {} };
-        let deadline = async {
-            let end = ends.wait_for(Option::is_some).await.ok().and_then(|end| *end);
-            if let Some(end) = end {
-                tokio::time::sleep_until(end.into()).await;
-            }
-        };
-        tokio::select! {
-            () = all_ended => {}
-            () = deadline => {}
-        }
-    });
-    runtime.shutdown_timeout(Duration::from_millis(100));
-}
-
-/// Accepts connections until the drain, then waits for the sessions.
-async fn accept(listener: tokio::net::TcpListener, context: Arc<Context>, admission: Arc<Admission>) {
-    let mut sessions = JoinSet::new();
-    let mut drain = context.drain.clone();
-    // Only where it listens on all addresses must each connection be asked for its own.
-    let listening_on = listener.local_addr().ok().filter(|address| !address.ip().is_unspecified());
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            _ = drain.wait_for(|drained| *drained) => break,
-            accepted = listener.accept() => accepted,
-            _ = sessions.join_next(), if !sessions.is_empty() => continue,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let local = match listening_on {
-                    Some(address) => address,
-                    None => match stream.local_addr() {
-                        Ok(address) => address,
-                        Err(_) => continue,
-                    },
-                };
-                match admission.admit(peer.ip()) {
-                    Ok(admitted) => {
-                        let context = context.clone();
-                        sessions.spawn(session::serve(context, Stream::Plain(stream), peer, local, admitted));
-                    }
-                    Err(refused) => refuse(&stream, refused, &context),
-                }
-            }
-            Err(error) => {
-                // Out of descriptors, most likely: let sessions end before the next try.
-                tracing::error!(server = &*context.settings.name, %error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-    drop(listener);
-    while sessions.join_next().await.is_some() {}
-}
-
-fn refuse(stream: &tokio::net::TcpStream, refused: Refused, context: &Context) {
-    use std::sync::atomic::Ordering;
-    context.counters.refused_connections.fetch_add(1, Ordering::Relaxed);
-    let word = match refused {
-        Refused::Full => reply::TOO_MANY_CONNECTIONS,
-        Refused::AddressFull => reply::TOO_MANY_FROM_ADDRESS,
-    };
-    // The socket's buffer is empty: the line fits, and nobody waits for it to be read.
-    let _ = stream.try_write(word);
 }

@@ -1,0 +1,147 @@
+//! A virtual server's policy: what can be set of it.
+
+use super::reader::{Error, Value};
+use crate::policy::{BreakerSettings, Isolation, Limits, OnFailure, digest};
+
+/// A virtual server's policy.
+#[derive(Clone, Debug)]
+pub struct PolicyConfig {
+    /// A built-in policy's name or a file's path.
+    pub component: String,
+    /// SHA-256 that the component must have.
+    pub sha256: Option<[u8; 32]>,
+    /// Settings in their order.
+    pub settings: Vec<(String, String)>,
+    /// How long its instances live.
+    pub isolation: Isolation,
+    /// When it is paused.
+    pub breaker: BreakerSettings,
+    /// What happens when it fails.
+    pub on_failure: OnFailure,
+    /// What it may use.
+    pub limits: Limits,
+    /// Octets that it may keep in the store.
+    pub store_quota: u64,
+    /// Where the component is named, for errors that show only when it is loaded.
+    pub place: String,
+}
+
+impl Default for PolicyConfig {
+    fn default() -> Self {
+        Self {
+            component: "interval".to_owned(),
+            sha256: None,
+            settings: Vec::new(),
+            isolation: Isolation::default(),
+            breaker: BreakerSettings::default(),
+            on_failure: OnFailure::Pass,
+            limits: Limits::default(),
+            store_quota: 64 << 20,
+            place: "policy".to_owned(),
+        }
+    }
+}
+
+pub(super) fn policy(value: &Value<'_, '_>) -> Result<PolicyConfig, Error> {
+    let mut section = value.section()?;
+    let mut policy = PolicyConfig::default();
+    if let Some(value) = section.get("component") {
+        value.text()?.clone_into(&mut policy.component);
+        policy.place = value.place();
+    } else {
+        policy.place = section.place();
+    }
+    if let Some(value) = section.get("sha256") {
+        let pinned = digest::from_hex(value.text()?);
+        policy.sha256 = Some(pinned.ok_or_else(|| {
+            value.error("must be the 64 hexadecimal digits that `reprieve policy inspect` or sha256sum print")
+        })?);
+    }
+    if let Some(value) = section.get("isolation") {
+        policy.isolation = value.choice(&[("reuse", Isolation::Reuse), ("call", Isolation::Call)])?;
+    }
+    if let Some(value) = section.get("breaker") {
+        breaker(&value, &mut policy.breaker)?;
+    }
+    if let Some(value) = section.get("settings") {
+        for (key, value) in value.section()?.named() {
+            policy.settings.push((key.to_owned(), value.setting()?));
+        }
+    }
+    if let Some(value) = section.get("on-failure") {
+        policy.on_failure = value.choice(&[("pass", OnFailure::Pass), ("deny", OnFailure::Deny)])?;
+    }
+    if let Some(value) = section.get("store-quota") {
+        policy.store_quota = value.size()?;
+    }
+    if let Some(value) = section.get("limits") {
+        limits(&value, &mut policy.limits)?;
+    }
+    section.finish()?;
+    Ok(policy)
+}
+
+fn breaker(value: &Value<'_, '_>, breaker: &mut BreakerSettings) -> Result<(), Error> {
+    let mut section = value.section()?;
+    if let Some(value) = section.get("failures") {
+        breaker.failures = value.count_u32(0, 1_000_000)?;
+    }
+    if let Some(value) = section.get("pause") {
+        breaker.pause = value.positive()?;
+        breaker.longest_pause = breaker.longest_pause.max(breaker.pause);
+    }
+    if let Some(value) = section.get("longest-pause") {
+        breaker.longest_pause = value.positive()?;
+        if breaker.longest_pause < breaker.pause {
+            return Err(value.error("is shorter than `pause`"));
+        }
+    }
+    section.finish()
+}
+
+/// Reads the table of a policy's limits.
+pub(crate) fn limits(value: &Value<'_, '_>, limits: &mut Limits) -> Result<(), Error> {
+    let mut section = value.section()?;
+    for (key, limit) in [("time", &mut limits.time), ("start", &mut limits.start)] {
+        if let Some(value) = section.get(key) {
+            *limit = value.positive()?;
+        }
+    }
+    for (key, limit) in [("wait", &mut limits.wait), ("delay", &mut limits.delay)] {
+        if let Some(value) = section.get(key) {
+            *limit = value.duration()?;
+        }
+    }
+    for (key, limit, range, words) in [
+        ("component", &mut limits.component, 1 << 10..=1 << 30, "from \"1KiB\" to \"1GiB\""),
+        ("memory", &mut limits.memory, 1 << 20..=1 << 30, "from \"1MiB\" to \"1GiB\""),
+        ("stack", &mut limits.stack, 64 << 10..=16 << 20, "from \"64KiB\" to \"16MiB\""),
+        ("strings", &mut limits.strings, 64 << 10..=64 << 20, "from \"64KiB\" to \"64MiB\""),
+    ] {
+        if let Some(value) = section.get(key) {
+            *limit = value.size()?;
+            if !range.contains(limit) {
+                return Err(value.error(format!("must be {words}")));
+            }
+        }
+    }
+    if let Some(value) = section.get("instances") {
+        limits.instances = usize::try_from(value.count(1, 1000)?).unwrap_or(1);
+    }
+    if let Some(value) = section.get("calls") {
+        limits.calls = value.count(1, u64::MAX)?;
+    }
+    if let Some(value) = section.get("log-lines") {
+        limits.log_lines = value.count_u32(0, 10_000)?;
+    }
+    if let Some(value) = section.get("log-rate") {
+        limits.log_rate = value.count_u32(0, 1_000_000)?;
+    }
+    if let Some(value) = section.get("log-line") {
+        limits.log_line = u32::try_from(value.size()?).unwrap_or(u32::MAX);
+        if !(80..=64 << 10).contains(&limits.log_line) {
+            return Err(value.error("must be from \"80B\" to \"64KiB\""));
+        }
+    }
+    section.finish()
+}

@@ -1,0 +1,234 @@
+//! Reading a PROXY header, version 1 or 2.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ppp::{HeaderResult, v1, v2};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+
+use crate::net::{ClientCertificate, TlsSession};
+
+/// The longest header that is read, in octets. Version 1 has at most 107; of version 2 those
+/// with a certificate's name are the longest that are seen.
+const LONGEST: usize = 2048;
+/// How version 2 begins.
+const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+
+/// What a header says of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proxied {
+    /// It is a client's.
+    Client {
+        /// The client's address.
+        peer: SocketAddr,
+        /// The address that it connected to.
+        local: SocketAddr,
+        /// The TLS session that the proxy has ended, if there was one.
+        tls: Option<TlsSession>,
+    },
+    /// It is the proxy's own, for instance to check whether Reprieve is well.
+    Own,
+}
+
+/// Why there is no header.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// The connection ended or broke.
+    #[error("{0}")]
+    Lost(#[from] std::io::Error),
+    /// What came is none.
+    #[error("a connection from `proxy-from` does not begin with a PROXY header")]
+    Missing,
+}
+
+/// Reads a header and nothing behind it.
+///
+/// # Errors
+/// Where there is none.
+pub async fn read_header(stream: &mut TcpStream) -> Result<Proxied, ProxyError> {
+    let mut header = Vec::with_capacity(128);
+    // Nearly always the whole header is there, in one piece.
+    let mut ahead = [0; 536];
+    let there = stream.peek(&mut ahead).await?;
+    let whole = length(&ahead[..there]).unwrap_or(1);
+    take(stream, &mut header, whole).await?;
+    while length(&header).is_none_or(|whole| header.len() < whole) {
+        let missing = length(&header).map_or(1, |whole| whole - header.len());
+        if !is_beginning(&header) || header.len() + missing > LONGEST {
+            return Err(ProxyError::Missing);
+        }
+        take(stream, &mut header, missing).await?;
+    }
+    match HeaderResult::parse(&header) {
+        HeaderResult::V1(Ok(parsed)) => Ok(from_v1(&parsed)),
+        HeaderResult::V2(Ok(parsed)) => Ok(from_v2(&parsed)),
+        HeaderResult::V1(Err(_)) | HeaderResult::V2(Err(_)) => Err(ProxyError::Missing),
+    }
+}
+
+/// Whether a header can begin so: whoever sends anything else is not waited for.
+fn is_beginning(octets: &[u8]) -> bool {
+    [&SIGNATURE[..], b"PROXY "].into_iter().any(|begin| {
+        let common = octets.len().min(begin.len());
+        octets[..common] == begin[..common]
+    })
+}
+
+async fn take(stream: &mut TcpStream, header: &mut Vec<u8>, count: usize) -> std::io::Result<()> {
+    let before = header.len();
+    header.resize(before + count, 0);
+    stream.read_exact(&mut header[before..]).await?;
+    Ok(())
+}
+
+/// How long the header is of which this is the beginning, where that can be told.
+fn length(begun: &[u8]) -> Option<usize> {
+    if begun.starts_with(SIGNATURE) {
+        let octets = begun.get(14..16)?;
+        return Some(16 + usize::from(u16::from_be_bytes([octets[0], octets[1]]))).filter(|&l| l <= LONGEST);
+    }
+    let is_text = begun.starts_with(b"PROXY ");
+    memchr::memchr(b'\n', begun).map(|end| end + 1).filter(|_| is_text)
+}
+
+fn from_v1(header: &v1::Header<'_>) -> Proxied {
+    let (source, destination): ((IpAddr, u16), (IpAddr, u16)) = match &header.addresses {
+        v1::Addresses::Tcp4(ip) => {
+            ((ip.source_address.into(), ip.source_port), (ip.destination_address.into(), ip.destination_port))
+        }
+        v1::Addresses::Tcp6(ip) => {
+            ((ip.source_address.into(), ip.source_port), (ip.destination_address.into(), ip.destination_port))
+        }
+        v1::Addresses::Unknown => return Proxied::Own,
+    };
+    Proxied::Client { peer: source.into(), local: destination.into(), tls: None }
+}
+
+fn from_v2(header: &v2::Header<'_>) -> Proxied {
+    if header.command == v2::Command::Local {
+        return Proxied::Own;
+    }
+    let (source, destination): ((IpAddr, u16), (IpAddr, u16)) = match &header.addresses {
+        v2::Addresses::IPv4(ip) => {
+            ((ip.source_address.into(), ip.source_port), (ip.destination_address.into(), ip.destination_port))
+        }
+        v2::Addresses::IPv6(ip) => {
+            ((ip.source_address.into(), ip.source_port), (ip.destination_address.into(), ip.destination_port))
+        }
+        v2::Addresses::Unix(_) | v2::Addresses::Unspecified => return Proxied::Own,
+    };
+    Proxied::Client { peer: source.into(), local: destination.into(), tls: tls_of(header) }
+}
+
+/// The TLS session that the proxy has ended: PP2_TYPE_SSL and PP2_TYPE_AUTHORITY.
+fn tls_of(header: &v2::Header<'_>) -> Option<TlsSession> {
+    const BY_TLS: u8 = 1;
+    const WITH_CERTIFICATE: u8 = 2 | 4;
+    let tlvs = || header.tlvs().filter_map(Result::ok);
+    let ssl = tlvs().find(|tlv| tlv.kind == u8::from(v2::Type::SSL))?;
+    let (&[client, _, _, _, _], mut rest) = ssl.value.split_first_chunk::<5>()?;
+    if client & BY_TLS == 0 {
+        return None;
+    }
+    // Verified means a zero in the four octets behind the flags.
+    let verified = ssl.value[1..5] == [0; 4];
+    let (mut version, mut common_name) = ("TLS", None);
+    while let [kind, high, low, more @ ..] = rest {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        let (value, more) = more.split_at_checked(length)?;
+        if *kind == u8::from(v2::Type::SSLVersion) {
+            version = match value {
+                b"TLSv1.3" => "TLSv1.3",
+                b"TLSv1.2" => "TLSv1.2",
+                b"TLSv1.1" => "TLSv1.1",
+                b"TLSv1" => "TLSv1",
+                _ => "TLS",
+            };
+        } else if *kind == u8::from(v2::Type::SSLCommonName) {
+            common_name = std::str::from_utf8(value).ok().map(str::to_owned);
+        }
+        rest = more;
+    }
+    let authority = tlvs().find(|tlv| tlv.kind == u8::from(v2::Type::Authority));
+    Some(TlsSession {
+        version,
+        server_name: authority.and_then(|tlv| String::from_utf8(tlv.value.to_vec()).ok()),
+        client: common_name.filter(|_| verified && client & WITH_CERTIFICATE != 0).map(|name| {
+            ClientCertificate { subject: format!("CN={name}"), user: Some(name), fingerprint: None }
+        }),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ProxyHeader;
+    use crate::net::proxy::{header, local_header};
+    use tokio::io::AsyncWriteExt as _;
+
+    /// What is read of octets that come in pieces, and what is left behind it.
+    async fn read(pieces: &[&[u8]]) -> (Result<Proxied, ProxyError>, Vec<u8>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        client.set_nodelay(true).unwrap();
+        let (mut server, _) = listener.accept().await.unwrap();
+        let writing = async {
+            for piece in pieces {
+                client.write_all(piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            client.shutdown().await.unwrap();
+        };
+        let reading = async {
+            let result = read_header(&mut server).await;
+            let mut rest = Vec::new();
+            if result.is_ok() {
+                server.read_to_end(&mut rest).await.unwrap();
+            }
+            (result, rest)
+        };
+        tokio::join!(writing, reading).1
+    }
+
+    fn addresses() -> (SocketAddr, SocketAddr) {
+        ("192.0.2.7:4711".parse().unwrap(), "198.51.100.1:110".parse().unwrap())
+    }
+
+    #[tokio::test]
+    async fn both_versions_are_read_and_nothing_behind_them() {
+        let (peer, local) = addresses();
+        for version in [ProxyHeader::V1, ProxyHeader::V2] {
+            let octets = [header(version, peer, local, None), b"USER a\r\n".to_vec()].concat();
+            let (proxied, rest) = read(&[&octets]).await;
+            assert_eq!(proxied.unwrap(), Proxied::Client { peer, local, tls: None }, "{version:?}");
+            assert_eq!(rest, b"USER a\r\n");
+            let single: Vec<&[u8]> = octets.chunks(1).collect();
+            let (proxied, rest) = read(&single).await;
+            assert_eq!(proxied.unwrap(), Proxied::Client { peer, local, tls: None }, "{version:?}");
+            assert_eq!(rest, b"USER a\r\n");
+            assert_eq!(read(&[&local_header(version)]).await.0.unwrap(), Proxied::Own);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_header_is_refused() {
+        for octets in [
+            &b"USER alice\r\n"[..],
+            b"PROXY TCP4 1.2.3.4\r\n",
+            b"PROXY TCP4 1.2.3.4 5.6.7.8 99999 1\r\n",
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a client's hello",
+            b"",
+        ] {
+            assert!(read(&[octets]).await.0.is_err(), "{}", octets.escape_ascii());
+        }
+    }
+
+    #[tokio::test]
+    async fn the_tls_session_that_a_proxy_has_ended_is_known() {
+        let (peer, local) = addresses();
+        let tls = TlsSession { version: "TLSv1.3", server_name: None, client: None };
+        let (proxied, _) = read(&[&header(ProxyHeader::V2, peer, local, Some(&tls))]).await;
+        assert_eq!(proxied.unwrap(), Proxied::Client { peer, local, tls: Some(tls) });
+    }
+}

@@ -1,0 +1,339 @@
+//! Logins of which the host never sees the secret: APOP, CRAM-MD5, SCRAM-SHA-256. Only the
+//! mail server can tell right from wrong, so they pass or are refused, and nothing is posed.
+
+use std::time::Instant;
+
+use tokio::time::timeout_at;
+
+use super::Session;
+use super::context::Counters;
+use super::link::LinkEnd;
+use super::login::{Answer, Candidate};
+use crate::config::Unverifiable;
+use crate::maildrop::Route;
+use crate::policy::{Login, Manner, OnFailure, Verdict};
+use crate::pool::{Connection, LoginEnd, Reached, Rejection};
+use crate::pop3::authorization::Digest;
+use crate::pop3::credential::{Credentials, Mechanism, Secret};
+use crate::pop3::line::{CONTINUATION_LIMIT, Next};
+use crate::pop3::reply::{self, Refusal, status};
+use crate::pop3::sasl;
+
+/// Steps that an exchange may have: SCRAM has two.
+const MOST_STEPS: usize = 8;
+
+/// What the policy's verdict comes to for such a login.
+enum Judged {
+    Pass(Box<Passed>),
+    Answer(Answer),
+}
+
+/// A login that goes to the mail server.
+struct Passed {
+    candidate: Candidate,
+    login: Login,
+    note: Option<String>,
+    pool: Option<String>,
+}
+
+/// How an exchange with the mail server ended.
+enum Exchanged {
+    /// By its status line.
+    Status(Vec<u8>),
+    /// The client has cancelled it.
+    Cancelled,
+    /// The mail server was lost, or says what is no POP3.
+    Lost,
+}
+
+impl Session {
+    /// `challenger`: the mail server whose challenge stands in the banner.
+    pub(super) async fn digest(
+        &mut self,
+        digest: Digest,
+        challenger: Option<Box<Connection>>,
+        deadline: tokio::time::Instant,
+    ) -> Result<Answer, LinkEnd> {
+        match digest {
+            Digest::Apop { user, digest } => self.apop(&user, &digest, challenger, deadline).await,
+            Digest::CramMd5 => self.cram_md5(deadline).await,
+            Digest::Scram { user, authorization_id, first } => {
+                let mut credentials = Credentials::new(&user, Secret::new(b""), Mechanism::ScramSha256);
+                credentials.authorization_id = authorization_id;
+                self.scram(credentials, &first, deadline).await
+            }
+        }
+    }
+
+    async fn apop(
+        &mut self,
+        user: &[u8],
+        digest: &Secret,
+        challenger: Option<Box<Connection>>,
+        deadline: tokio::time::Instant,
+    ) -> Result<Answer, LinkEnd> {
+        let Some(mut connection) = challenger else {
+            // The challenge was used up by the login before.
+            self.link.out.extend_from_slice(reply::NOT_OFFERED);
+            return Ok(Answer::TryAgain);
+        };
+        let credentials = Credentials::new(user, Secret::new(b""), Mechanism::Apop);
+        let passed = match self.judge_unverifiable(credentials, false).await? {
+            Judged::Pass(passed) => passed,
+            Judged::Answer(answer) => return Ok(answer),
+        };
+        let began = Instant::now();
+        self.record.asked_server = true;
+        let command = zeroize::Zeroizing::new([b"APOP ", user, b" ", digest.expose(), b"\r\n"].concat());
+        let asked = async {
+            connection.write(&command).await?;
+            connection.line().await
+        };
+        let end = match timeout_at(deadline, asked).await {
+            Ok(Ok(line)) => Exchanged::Status(line),
+            _ => Exchanged::Lost,
+        };
+        self.exchanged(end, *connection, passed, began).await
+    }
+
+    /// The mail server gives the challenge, so it is asked before anybody is named.
+    async fn cram_md5(&mut self, deadline: tokio::time::Instant) -> Result<Answer, LinkEnd> {
+        let pool = self.context.pool.clone();
+        let reached = Box::pin(pool.reach(None, self.record.caller())).await;
+        let Some((mut connection, challenge)) = self.begin_auth(reached, "CRAM-MD5", deadline).await else {
+            return Ok(Answer::TryAgain);
+        };
+        self.link.out.extend_from_slice(&challenge);
+        let Some(line) = self.continuation(deadline).await? else {
+            self.link.out.extend_from_slice(reply::CANCELLED);
+            return Ok(Answer::TryAgain);
+        };
+        let message = sasl::decode(&line);
+        let user = message.as_ref().and_then(|message| sasl::cram_user(message));
+        let Some(user) = user else {
+            self.link.out.extend_from_slice(reply::NOT_A_MESSAGE);
+            return Ok(Answer::TryAgain);
+        };
+        let credentials = Credentials::new(user, Secret::new(b""), Mechanism::CramMd5);
+        let passed = match self.judge_unverifiable(credentials, false).await? {
+            Judged::Pass(passed) => passed,
+            Judged::Answer(answer) => return Ok(answer),
+        };
+        let began = Instant::now();
+        self.record.asked_server = true;
+        let end = self.exchange(&mut connection, &line, deadline).await?;
+        self.exchanged(end, connection, passed, began).await
+    }
+
+    async fn scram(
+        &mut self,
+        credentials: Credentials,
+        first: &[u8],
+        deadline: tokio::time::Instant,
+    ) -> Result<Answer, LinkEnd> {
+        let owner = credentials.authorization_id.clone().unwrap_or_else(|| credentials.user.clone());
+        let passed = match self.judge_unverifiable(credentials, true).await? {
+            Judged::Pass(passed) => passed,
+            Judged::Answer(answer) => return Ok(answer),
+        };
+        let began = Instant::now();
+        self.record.asked_server = true;
+        let wanted = passed.pool.as_ref().and_then(|name| self.context.pools.get(name));
+        let pool = wanted.unwrap_or(&self.context.pool).clone();
+        let reached = Box::pin(pool.reach(Some(&owner), self.record.caller())).await;
+        if let Reached::Full | Reached::Unreachable = reached {
+            let end = match reached {
+                Reached::Full => LoginEnd::Full,
+                _ => LoginEnd::Unreachable { node: None },
+            };
+            return self.concluded(end, passed, began).await;
+        }
+        let Some((mut connection, _)) = self.begin_auth(reached, "SCRAM-SHA-256", deadline).await else {
+            return Ok(Answer::TryAgain);
+        };
+        let end = self.exchange(&mut connection, first, deadline).await?;
+        self.exchanged(end, connection, passed, began).await
+    }
+
+    /// Asks the policy. `may_route`: whether the login can still go to another pool.
+    async fn judge_unverifiable(
+        &mut self,
+        credentials: Credentials,
+        may_route: bool,
+    ) -> Result<Judged, LinkEnd> {
+        let credentials = match credentials.separated_by(self.context.settings.master_separator).check() {
+            Ok(credentials) => credentials,
+            Err(why) => {
+                self.link.out.extend_from_slice(format!("-ERR [AUTH] {why}\r\n").as_bytes());
+                return Ok(Judged::Answer(Answer::TryAgain));
+            }
+        };
+        let (candidate, login) = self.candidate(credentials);
+        self.record.begin_login(login.claim.user.clone(), candidate.credentials.mechanism.name());
+        let (note, pool) = match self.context.judge.decide(&login).await {
+            Ok(Verdict::Pass(verdict)) => {
+                Counters::count(&self.context.counters.passed);
+                self.record.verdict = "pass";
+                self.delay(verdict.delay_ms).await;
+                let pool = verdict.pool.filter(|pool| *pool != self.context.settings.pool);
+                if verdict.user.is_some() || pool.is_some() && !may_route {
+                    // The digest is made for the name, and for the challenge of this server.
+                    "not-routable".clone_into(&mut self.record.reason);
+                    self.link.out.extend_from_slice(reply::NOT_ROUTABLE);
+                    return Ok(Judged::Answer(Answer::TryAgain));
+                }
+                (verdict.note, pool)
+            }
+            Ok(Verdict::Deny(verdict)) => {
+                Counters::count(&self.context.counters.denied);
+                self.record.verdict = "deny";
+                self.record.manner = Some(verdict.manner);
+                self.record.reason.clone_from(&verdict.reason);
+                self.delay(verdict.delay_ms).await;
+                match verdict.manner {
+                    Manner::Refuse | Manner::Disconnect => {
+                        return self.deny(candidate, login, verdict).await.map(Judged::Answer);
+                    }
+                    _ if self.context.settings.unverifiable == Unverifiable::Refuse => {
+                        Refusal::LoginDelay.write(verdict.retry_after, &mut self.link.out);
+                        Counters::count(&self.context.counters.relieved);
+                        return Ok(Judged::Answer(Answer::TryAgain));
+                    }
+                    _ => {
+                        Counters::count(&self.context.counters.unverified);
+                        "unverified".clone_into(&mut self.record.reason);
+                        (None, None)
+                    }
+                }
+            }
+            Err(failure) => {
+                self.policy_failed(&failure);
+                if self.context.settings.on_failure == OnFailure::Deny {
+                    self.record.verdict = "deny";
+                    self.record.asked_server = true;
+                    self.link.out.extend_from_slice(reply::POLICY_FAILED);
+                    return Ok(Judged::Answer(Answer::TryAgain));
+                }
+                self.record.verdict = "pass";
+                (None, None)
+            }
+        };
+        Ok(Judged::Pass(Box::new(Passed { candidate, login, note, pool })))
+    }
+
+    /// Begins AUTH at a node; its challenge. Where that is not possible, the client was told.
+    async fn begin_auth(
+        &mut self,
+        reached: Reached,
+        mechanism: &str,
+        deadline: tokio::time::Instant,
+    ) -> Option<(Connection, Vec<u8>)> {
+        let word: &[u8] = match reached {
+            Reached::Full => reply::POOL_FULL,
+            Reached::Unreachable => reply::UNREACHABLE,
+            Reached::Node(mut connection, _) => {
+                let asked = async {
+                    connection.write(format!("AUTH {mechanism}\r\n").as_bytes()).await?;
+                    connection.line().await
+                };
+                match timeout_at(deadline, asked).await {
+                    Ok(Ok(line)) if line.starts_with(b"+ ") || line.trim_ascii_end() == b"+" => {
+                        return Some((connection, line));
+                    }
+                    Ok(Ok(line)) if status(&line) == Some(false) => reply::NOT_OFFERED,
+                    _ => reply::UNREACHABLE,
+                }
+            }
+        };
+        if word != reply::NOT_OFFERED {
+            Counters::count(&self.context.counters.unreachable);
+        }
+        self.link.out.extend_from_slice(word);
+        None
+    }
+
+    /// Carries lines both ways, beginning with the client's, until the mail server has judged.
+    async fn exchange(
+        &mut self,
+        connection: &mut Connection,
+        first: &[u8],
+        deadline: tokio::time::Instant,
+    ) -> Result<Exchanged, LinkEnd> {
+        let mut line = zeroize::Zeroizing::new(first.to_vec());
+        for _ in 0..MOST_STEPS {
+            let asked = async {
+                connection.write(&[&line, &b"\r\n"[..]].concat()).await?;
+                connection.line().await
+            };
+            let Ok(Ok(said)) = timeout_at(deadline, asked).await else { return Ok(Exchanged::Lost) };
+            if status(&said).is_some() {
+                return Ok(Exchanged::Status(said));
+            }
+            if !said.starts_with(b"+ ") {
+                return Ok(Exchanged::Lost);
+            }
+            self.link.out.extend_from_slice(&said);
+            match self.continuation(deadline).await? {
+                Some(answer) => line = answer,
+                None => return Ok(Exchanged::Cancelled),
+            }
+        }
+        Ok(Exchanged::Lost)
+    }
+
+    /// Sends what waits and reads the client's next line of an exchange; None where it cancels
+    /// it, or says what no exchange has.
+    pub(super) async fn continuation(
+        &mut self,
+        deadline: tokio::time::Instant,
+    ) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>, LinkEnd> {
+        loop {
+            match self.link.inbox.next_line(CONTINUATION_LIMIT) {
+                Next::Line => {
+                    let line = self.link.inbox.line();
+                    return Ok((line != b"*").then(|| zeroize::Zeroizing::new(line.to_vec())));
+                }
+                Next::TooLong => return Ok(None),
+                Next::Incomplete => {
+                    self.link.flush_until(deadline).await?;
+                    self.link.fill_until(deadline, &self.context).await?;
+                }
+            }
+        }
+    }
+
+    async fn exchanged(
+        &mut self,
+        end: Exchanged,
+        connection: Connection,
+        passed: Box<Passed>,
+        began: Instant,
+    ) -> Result<Answer, LinkEnd> {
+        let node = connection.node().clone();
+        let end = match end {
+            Exchanged::Cancelled => {
+                self.link.out.extend_from_slice(reply::CANCELLED);
+                return Ok(Answer::TryAgain);
+            }
+            Exchanged::Lost => LoginEnd::Unreachable { node: Some(node) },
+            Exchanged::Status(reply) if status(&reply) == Some(true) => {
+                LoginEnd::Accepted { connection, reply }
+            }
+            Exchanged::Status(reply) => {
+                LoginEnd::Rejected(Rejection { node, reply, challenge: None, has_seen_secret: true })
+            }
+        };
+        self.concluded(end, passed, began).await
+    }
+
+    async fn concluded(
+        &mut self,
+        end: LoginEnd,
+        passed: Box<Passed>,
+        began: Instant,
+    ) -> Result<Answer, LinkEnd> {
+        let Passed { candidate, login, note, pool } = *passed;
+        let route = pool.map(|pool| std::sync::Arc::new(Route { pool: Some(pool), user: None }));
+        self.conclude(end, candidate, login, route, began, note).await
+    }
+}

@@ -1,0 +1,101 @@
+//! From an accepted connection to one that can be greeted: the PROXY header, the limit of
+//! connections from an address, and the TLS handshake of ports that have it from the start.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+
+use super::Session;
+use super::context::{Context, Counters};
+use super::record::Record;
+use crate::net::{Admitted, Proxied, Refused, Stream, read_header};
+use crate::pop3::reply;
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub struct Incoming {
+    /// Its octets.
+    pub stream: TcpStream,
+    /// Whoever has connected.
+    pub peer: SocketAddr,
+    /// The address that it has connected to.
+    pub local: SocketAddr,
+    /// Whether it begins with a TLS handshake.
+    pub encrypted: bool,
+    /// Its place among the connections.
+    pub admitted: Admitted,
+}
+
+/// Serves one connection to its end.
+pub async fn serve(context: Arc<Context>, incoming: Incoming) {
+    // The way to the greeting needs memory that the session after it does not.
+    let Some((mut session, admitted)) = Box::pin(open(context, incoming)).await else { return };
+    let end = session.run().await;
+    session.record.finish(&session.context, &session.link, end);
+    drop(session);
+    drop(admitted);
+}
+
+async fn open(context: Arc<Context>, incoming: Incoming) -> Option<(Session, Admitted)> {
+    let Incoming { mut stream, peer, local, encrypted, admitted } = incoming;
+    let settings = context.settings.clone();
+    let mut record = Box::new(Record::new(peer, local));
+    let sender = peer.ip().to_canonical();
+    if settings.proxy_from.iter().any(|network| network.contains(&sender)) {
+        match tokio::time::timeout(settings.proxy_timeout, read_header(&mut stream)).await {
+            Ok(Ok(Proxied::Client { peer, local, tls })) => {
+                (record.peer, record.local, record.tls) = (peer, local, tls);
+            }
+            Ok(Ok(Proxied::Own)) => {}
+            Ok(Err(error)) => return unopened(&context, &record, &error),
+            Err(_) => return unopened(&context, &record, &"no PROXY header in time"),
+        }
+    }
+    let admitted = match admitted.from(record.peer.ip().to_canonical()) {
+        Ok(admitted) => admitted,
+        Err(refused) => {
+            refuse(&stream, refused, encrypted, &context);
+            return None;
+        }
+    };
+    let stream = match settings.tls.clone().filter(|_| encrypted) {
+        None => Stream::Plain(stream),
+        Some(tls) => match tls.accept(stream).await {
+            Ok((stream, session)) => {
+                record.tls = Some(session);
+                stream
+            }
+            Err(error) => {
+                handshake_failed(&context, &record, &error);
+                return None;
+            }
+        },
+    };
+    Some((Session::new(context, stream, record), admitted))
+}
+
+fn unopened<T>(context: &Context, record: &Record, why: &dyn std::fmt::Display) -> Option<T> {
+    Counters::count(&context.counters.failed_handshakes);
+    tracing::warn!(server = &*context.settings.name, peer = %record.peer, "{why}");
+    None
+}
+
+/// Usual on the open net, where everything is scanned: worth a line only to who asks for it.
+pub(super) fn handshake_failed(context: &Context, record: &Record, error: &std::io::Error) {
+    Counters::count(&context.counters.failed_handshakes);
+    tracing::debug!(server = &*context.settings.name, peer = %record.peer, %error, "no TLS handshake");
+}
+
+/// Says why there is no session, where that can be said without a handshake.
+pub fn refuse(stream: &TcpStream, refused: Refused, encrypted: bool, context: &Context) {
+    Counters::count(&context.counters.refused_connections);
+    let word = match refused {
+        Refused::Full => reply::TOO_MANY_CONNECTIONS,
+        Refused::AddressFull => reply::TOO_MANY_FROM_ADDRESS,
+    };
+    if !encrypted {
+        // The socket's buffer is empty: the line fits, and nobody waits for it to be read.
+        let _ = stream.try_write(word);
+    }
+}
