@@ -2,87 +2,14 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Instant;
+use std::io::Read;
+use std::process::{Command, Stdio};
 
-use support::DEADLINE;
-use support::account::{Account, PASSWORD};
+use support::account::{Account, PASSWORD, Security};
 use support::dialogue::Dialogue;
 use support::dovecot::Dovecot;
+use support::running::{BINARY, Running};
 use support::setup::mail_server;
-
-const BINARY: &str = env!("CARGO_BIN_EXE_reprieve");
-
-/// A process that is killed, if it still runs, when the test ends.
-struct Running {
-    child: Child,
-    log: BufReader<std::process::ChildStderr>,
-}
-
-impl Running {
-    fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(BINARY)
-            .args(arguments)
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("starting reprieve");
-        let log = BufReader::new(child.stderr.take().expect("its standard error"));
-        Self { child, log }
-    }
-
-    /// By one line, without a configuration file.
-    fn before(server: SocketAddr) -> Self {
-        let server = server.to_string();
-        Self::start(&["run", "--listen", "127.0.0.1:0", "--backend", &server, "--log-format", "json"])
-    }
-
-    /// The next log line that contains a text.
-    fn line_with(&mut self, text: &str) -> String {
-        let mut all = String::new();
-        loop {
-            let mut line = String::new();
-            let length = self.log.read_line(&mut line).expect("reading the log");
-            assert!(length > 0, "the log ended without {text:?}:\n{all}");
-            if line.contains(text) {
-                return line;
-            }
-            all += &line;
-        }
-    }
-
-    /// Where it listens, by its own JSON log.
-    fn address(&mut self) -> SocketAddr {
-        let line = self.line_with("\"listening\"");
-        let line: serde_json::Value = serde_json::from_str(&line).expect("a JSON line");
-        line["address"].as_str().expect("an address").parse().expect("an address")
-    }
-
-    fn signal(&self, signal: &str) {
-        let done = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
-        assert!(done.expect("running kill").success());
-    }
-
-    fn ended(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + DEADLINE;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("waiting") {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "it does not end");
-            std::thread::yield_now();
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn failing(arguments: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(BINARY).args(arguments).output().expect("running reprieve");
@@ -123,8 +50,12 @@ fn the_readmes_configuration_serves_once_its_addresses_are_free() {
     std::fs::write(&path, text).unwrap();
     let mut reprieve = Running::start(&["run", "--config", path.to_str().unwrap(), "--log-format", "json"]);
     let server = reprieve.address();
-    let mut session =
-        Dialogue::log_in(&Account { server, user: "alice".to_owned(), password: PASSWORD.to_owned() });
+    let mut session = Dialogue::log_in(&Account {
+        server,
+        user: "alice".to_owned(),
+        password: PASSWORD.to_owned(),
+        security: Security::Cleartext,
+    });
     assert!(session.ok("STAT").starts_with("1 "));
     session.quit();
     assert_eq!(mail.stats().logins, 1);
@@ -136,7 +67,12 @@ fn sigterm_lets_sessions_end_and_accepts_no_new_ones() {
     for signal in ["-TERM", "-INT"] {
         let mut reprieve = Running::before(mail.address());
         let address = reprieve.address();
-        let account = Account { server: address, user: "alice".to_owned(), password: PASSWORD.to_owned() };
+        let account = Account {
+            server: address,
+            user: "alice".to_owned(),
+            password: PASSWORD.to_owned(),
+            security: Security::Cleartext,
+        };
         let mut relayed = Dialogue::log_in(&account);
         let mut waiting = Dialogue::open(address);
         reprieve.signal(signal);
@@ -154,8 +90,12 @@ fn a_second_signal_ends_at_once() {
     let mail = mail_server(1);
     let mut reprieve = Running::before(mail.address());
     let server = reprieve.address();
-    let _held =
-        Dialogue::log_in(&Account { server, user: "alice".to_owned(), password: PASSWORD.to_owned() });
+    let _held = Dialogue::log_in(&Account {
+        server,
+        user: "alice".to_owned(),
+        password: PASSWORD.to_owned(),
+        security: Security::Cleartext,
+    });
     reprieve.signal("-TERM");
     reprieve.line_with("draining");
     reprieve.signal("-TERM");

@@ -18,7 +18,7 @@ use reprieve::policy::{
 use reprieve::server::{Options, Server};
 use reprieve::store::Namespace;
 use reprieve::trial::{Becomes, Trial, Who};
-use support::account::{Account, PASSWORD};
+use support::account::{Account, PASSWORD, Security};
 use support::dialogue::Dialogue;
 use support::setup::{NOON, mail_server};
 use support::{components, guests};
@@ -106,6 +106,7 @@ pool = "mail"
             server: self.server.address(server),
             user: "alice".to_owned(),
             password: PASSWORD.to_owned(),
+            security: Security::Cleartext,
         }
     }
 

@@ -1,16 +1,19 @@
 //! A POP3 client of single lines, for tests that care about each of them.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Instant;
+
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::DEADLINE;
 use super::account::Account;
 
 /// One connection to a POP3 server; every wait has a deadline, every failure shows the dialogue so far.
 pub struct Dialogue {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Channel>,
     transcript: String,
 }
 
@@ -25,18 +28,126 @@ pub struct Maildrop {
     pub uidl: Vec<String>,
 }
 
+/// A connection, in cleartext or encrypted.
+pub enum Channel {
+    /// In cleartext.
+    Plain(TcpStream),
+    /// Encrypted.
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    /// Given away.
+    Gone,
+}
+
+impl Channel {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => &stream.sock,
+            Self::Gone => panic!("there is no connection"),
+        }
+    }
+}
+
+impl Read for Channel {
+    fn read(&mut self, octets: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(octets),
+            Self::Tls(stream) => stream.read(octets),
+            Self::Gone => Ok(0),
+        }
+    }
+}
+
+impl Write for Channel {
+    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(octets),
+            Self::Tls(stream) => stream.write(octets),
+            Self::Gone => Ok(0),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
+            Self::Gone => Ok(()),
+        }
+    }
+}
+
+/// Shakes hands as a client; the error is why not.
+pub fn handshake(
+    tcp: TcpStream,
+    config: &Arc<ClientConfig>,
+    name: &str,
+) -> std::io::Result<Box<StreamOwned<ClientConnection, TcpStream>>> {
+    let name = rustls::pki_types::ServerName::try_from(name.to_owned()).expect("a server's name");
+    let connection = ClientConnection::new(config.clone(), name).expect("a TLS client");
+    let mut stream = Box::new(StreamOwned::new(connection, tcp));
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock)?;
+    }
+    Ok(stream)
+}
+
 impl Dialogue {
+    /// Connects from a TLS handshake on and takes the greeting.
+    #[track_caller]
+    pub fn open_tls(server: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Self {
+        let tcp = TcpStream::connect(server).unwrap_or_else(|error| panic!("connecting: {error}"));
+        let stream = handshake(tcp, config, name).unwrap_or_else(|error| panic!("shaking hands: {error}"));
+        Self::greeted(Channel::Tls(stream))
+    }
+
+    /// Encrypts a connection by STLS; nothing may be waiting to be read.
+    #[track_caller]
+    pub fn start_tls(&mut self, config: &Arc<ClientConfig>, name: &str) {
+        self.ok("STLS");
+        self.check(self.stream.buffer().is_empty(), "nothing before the handshake");
+        let Channel::Plain(tcp) = std::mem::replace(self.stream.get_mut(), Channel::Gone) else {
+            self.fail("a connection in cleartext");
+        };
+        let stream = handshake(tcp, config, name).unwrap_or_else(|error| panic!("shaking hands: {error}"));
+        self.stream = BufReader::new(Channel::Tls(stream));
+    }
+
+    /// What is known of the TLS session.
+    pub fn tls(&self) -> &ClientConnection {
+        match self.stream.get_ref() {
+            Channel::Tls(stream) => &stream.conn,
+            _ => panic!("a connection in cleartext"),
+        }
+    }
+
+    #[track_caller]
+    fn greeted(channel: Channel) -> Self {
+        channel.tcp().set_nodelay(true).expect("TCP_NODELAY");
+        channel.tcp().set_write_timeout(Some(DEADLINE)).expect("a write deadline");
+        let mut dialogue = Self { stream: BufReader::new(channel), transcript: String::new() };
+        let greeting = dialogue.line();
+        dialogue.check(greeting.starts_with("+OK"), "a greeting that starts with +OK");
+        dialogue
+    }
+
+    /// The connection itself.
+    pub fn tcp(&self) -> &TcpStream {
+        self.stream.get_ref().tcp()
+    }
+
     /// Connects and takes the greeting.
     #[track_caller]
     pub fn open(server: SocketAddr) -> Self {
         let stream =
             TcpStream::connect(server).unwrap_or_else(|error| panic!("connecting to {server}: {error}"));
-        stream.set_nodelay(true).expect("TCP_NODELAY");
-        stream.set_write_timeout(Some(DEADLINE)).expect("a write deadline");
-        let mut dialogue = Self { stream: BufReader::new(stream), transcript: String::new() };
-        let greeting = dialogue.line();
-        dialogue.check(greeting.starts_with("+OK"), "a greeting that starts with +OK");
-        dialogue
+        Self::greeted(Channel::Plain(stream))
+    }
+
+    /// Logs in by USER and PASS.
+    #[track_caller]
+    pub fn give_password(&mut self, user: &str, password: &str) {
+        self.ok(&format!("USER {user}"));
+        self.ok(&format!("PASS {password}"));
     }
 
     /// Connects and logs in by USER and PASS.
@@ -142,6 +253,19 @@ impl Dialogue {
         self.closed();
     }
 
+    /// All that comes until the connection ends, however it does.
+    pub fn rest(mut self, octets: &mut Vec<u8>) -> std::io::Result<usize> {
+        let _ = self.tcp().set_read_timeout(Some(DEADLINE));
+        self.stream.read_to_end(octets)
+    }
+
+    /// Says QUIT to a server that may have gone meanwhile, and waits for the end.
+    pub fn leave(mut self) {
+        let _ = self.stream.get_mut().write_all(b"QUIT\r\n");
+        let _ = self.tcp().set_read_timeout(Some(DEADLINE));
+        let _ = self.stream.read_to_end(&mut Vec::new());
+    }
+
     /// The server closes without another word.
     #[track_caller]
     pub fn closed(mut self) {
@@ -157,7 +281,7 @@ impl Dialogue {
         while octets.last() != Some(&b'\n') {
             let left = deadline.saturating_duration_since(Instant::now());
             self.check(!left.is_zero(), "a line before the deadline");
-            self.stream.get_ref().set_read_timeout(Some(left)).expect("a read deadline");
+            self.tcp().set_read_timeout(Some(left)).expect("a read deadline");
             let taken = match self.stream.fill_buf() {
                 Ok([]) => break,
                 Ok(available) => {
@@ -196,7 +320,7 @@ impl Dialogue {
 #[track_caller]
 pub fn spoken_one_by_one(server: SocketAddr, commands: &[&str]) -> String {
     let stream = TcpStream::connect(server).unwrap_or_else(|error| panic!("connecting to {server}: {error}"));
-    let mut dialogue = Dialogue { stream: BufReader::new(stream), transcript: String::new() };
+    let mut dialogue = Dialogue { stream: BufReader::new(Channel::Plain(stream)), transcript: String::new() };
     let mut all = dialogue.octets();
     for command in commands {
         dialogue.send(command);

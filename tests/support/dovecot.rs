@@ -19,11 +19,12 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use configuration::write_passwords;
+pub use configuration::{Features, Tls};
 use log::Log;
 use maildir::{Maildir, message};
 
 use super::DEADLINE;
-use super::account::{Account, PASSWORD};
+use super::account::{Account, PASSWORD, Security};
 use super::dialogue::Dialogue;
 use super::ordinary::OrdinaryUser;
 use super::tool::Tool;
@@ -46,6 +47,8 @@ pub struct Dovecot {
     log: Arc<Log>,
     reader: Option<JoinHandle<()>>,
     address: SocketAddr,
+    tls: Option<SocketAddr>,
+    proxied: SocketAddr,
     users: Mutex<BTreeMap<String, String>>,
     owner: Option<OrdinaryUser>,
     delivered: AtomicUsize,
@@ -64,12 +67,18 @@ impl Dovecot {
     /// Starts a server with these users and passwords.
     #[track_caller]
     pub fn start_with_passwords(users: &[(&str, &str)]) -> Self {
+        Self::start_with(users, Features::default())
+    }
+
+    /// Starts a server with these users and passwords that can do more.
+    #[track_caller]
+    pub fn start_with(users: &[(&str, &str)], features: Features) -> Self {
         let mut users: BTreeMap<_, _> =
             users.iter().map(|&(user, password)| (user.to_owned(), password.to_owned())).collect();
         users.insert(MARKER.to_owned(), PASSWORD.to_owned());
         let mut log = String::new();
         for _ in 0..PORTS_TO_TRY {
-            match Self::start_once(users.clone()) {
+            match Self::start_once(users.clone(), features.clone()) {
                 Ok(dovecot) => return dovecot,
                 Err(said) => log = said,
             }
@@ -78,7 +87,7 @@ impl Dovecot {
     }
 
     /// Starts a server; the error is its log.
-    fn start_once(users: BTreeMap<String, String>) -> Result<Self, String> {
+    fn start_once(users: BTreeMap<String, String>, mut features: Features) -> Result<Self, String> {
         let folder = TempDir::with_prefix("dovecot-").expect("a temporary folder");
         // Dovecot's processes run as several users and must reach their files.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))
@@ -92,7 +101,13 @@ impl Dovecot {
         }
         write_passwords(folder.path(), &users);
         let address = free_address();
-        let configuration = configuration::write(folder.path(), address, owner);
+        let proxied = free_address();
+        features.proxied = Some(proxied);
+        let tls = features.tls.as_mut().map(|tls| {
+            tls.address = free_address();
+            tls.address
+        });
+        let configuration = configuration::write(folder.path(), address, owner, &features);
 
         let mut process = DOVECOT
             .command()
@@ -112,6 +127,8 @@ impl Dovecot {
             log,
             reader: Some(reader),
             address,
+            tls,
+            proxied,
             users: Mutex::new(users),
             owner,
             delivered: AtomicUsize::new(0),
@@ -132,6 +149,28 @@ impl Dovecot {
         self.address
     }
 
+    /// Where it speaks TLS from the start.
+    pub fn tls_address(&self) -> SocketAddr {
+        self.tls.expect("a server with TLS")
+    }
+
+    /// Where connections begin with a PROXY header.
+    pub fn proxied_address(&self) -> SocketAddr {
+        self.proxied
+    }
+
+    /// The lines of the log that hold all of these words, once everything before now is in it.
+    #[track_caller]
+    pub fn log_lines(&self, words: &[&str]) -> Vec<String> {
+        self.mark();
+        self.log
+            .text()
+            .lines()
+            .filter(|line| words.iter().all(|word| line.contains(word)))
+            .map(str::to_owned)
+            .collect()
+    }
+
     /// A user's account at Dovecot itself, past any proxy.
     pub fn account(&self, user: &str) -> Account {
         self.account_at(self.address, user)
@@ -140,7 +179,7 @@ impl Dovecot {
     /// The account of a user of this server who connects to `server`.
     pub fn account_at(&self, server: SocketAddr, user: &str) -> Account {
         let password = self.users.lock().expect("users")[user].clone();
-        Account { server, user: user.to_owned(), password }
+        Account { server, user: user.to_owned(), password, security: Security::Cleartext }
     }
 
     /// Gives a user another password, and waits until the server goes by it.

@@ -4,13 +4,17 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod account;
+pub mod certificates;
 pub mod clients;
 pub mod components;
 pub mod dialogue;
 pub mod dovecot;
+pub mod farm;
+pub mod front;
 pub mod guests;
 pub mod ordinary;
 pub mod proxy;
+pub mod running;
 pub mod scripted;
 pub mod setup;
 pub mod tool;

@@ -18,6 +18,11 @@ impl Conversation {
         let _ = self.stream.get_mut().write_all(octets);
     }
 
+    /// Says octets as they are; an error once Reprieve has hung up.
+    pub fn try_say(&mut self, octets: &[u8]) -> std::io::Result<()> {
+        self.stream.get_mut().write_all(octets)
+    }
+
     /// The next command, without its end; nothing once Reprieve has closed.
     pub fn hear(&mut self) -> Option<String> {
         let mut line = String::new();
@@ -25,6 +30,18 @@ impl Conversation {
             Ok(length) if length > 0 => Some(line.trim_end().to_owned()),
             _ => None,
         }
+    }
+
+    /// Whether more has arrived than was heard.
+    pub fn has_more(&mut self) -> bool {
+        if !self.stream.buffer().is_empty() {
+            return true;
+        }
+        let socket = self.stream.get_ref();
+        socket.set_nonblocking(true).expect("a setting");
+        let there = socket.peek(&mut [0]).is_ok_and(|count| count > 0);
+        socket.set_nonblocking(false).expect("a setting");
+        there
     }
 
     /// Greets and accepts any login.

@@ -10,7 +10,7 @@ use reprieve::config::Config;
 use reprieve::demo::mailserver::{MailServer, Settings};
 use reprieve::server::{Options, Server};
 
-use super::account::{Account, PASSWORD};
+use super::account::{Account, PASSWORD, Security};
 
 /// 10 March 2026, 12:00 in Berlin, in Unix milliseconds.
 pub const NOON: u64 = 1_773_140_400_000;
@@ -87,7 +87,12 @@ impl Reprieve {
 
     /// A user's account here.
     pub fn account(&self, user: &str) -> Account {
-        Account { server: self.address(), user: user.to_owned(), password: PASSWORD.to_owned() }
+        Account {
+            server: self.address(),
+            user: user.to_owned(),
+            password: PASSWORD.to_owned(),
+            security: Security::Cleartext,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use tempfile::TempDir;
 
 use super::{Client, Poll, write_private};
-use crate::support::account::Account;
+use crate::support::account::{Account, Security};
 use crate::support::tool::{Ending, Tool};
 
 const CURL: Tool = Tool { program: "curl", package: "curl" };
@@ -30,6 +30,11 @@ impl Curl {
         Self::new("login-options = \"AUTH=LOGIN\"\n")
     }
 
+    /// Logs in by APOP.
+    pub fn that_lists_and_says_apop() -> Self {
+        Self::new("login-options = \"AUTH=+APOP\"\n")
+    }
+
     fn new(login: &'static str) -> Self {
         Self { home: TempDir::with_prefix("curl-").expect("a temporary folder"), login }
     }
@@ -42,9 +47,16 @@ impl Curl {
 
     fn get(&self, account: &Account, path: &str) -> Ending {
         let home = self.home.path();
-        let Account { server, user, password } = account;
+        let Account { server, user, password, security } = account;
+        let (scheme, tls) = match security {
+            Security::Cleartext => ("pop3", String::new()),
+            Security::Stls(ca) => ("pop3", format!("ssl-reqd\ncacert = {:?}\n", ca.display())),
+            Security::Tls(ca) => ("pop3s", format!("cacert = {:?}\n", ca.display())),
+        };
+        let (host, port) = (account.host(), server.port());
         let configuration = format!(
-            "url = \"pop3://{server}/{path}\"\n\
+            "url = \"{scheme}://{host}:{port}/{path}\"\n\
+             {tls}\
              user = \"{user}:{password}\"\n\
              silent\n\
              show-error\n\

@@ -5,7 +5,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::{Client, Poll, files_in, write_private};
-use crate::support::account::Account;
+use crate::support::account::{Account, Security};
 use crate::support::tool::Tool;
 
 const FETCHMAIL: Tool = Tool { program: "fetchmail", package: "fetchmail" };
@@ -48,16 +48,23 @@ impl Client for Fetchmail {
     fn poll(&self, account: &Account) -> Poll {
         let home = self.home.path();
         let here = home.display();
-        let Account { server, user, password } = account;
+        let Account { server, user, password, security } = account;
+        let tls = match security {
+            Security::Cleartext => "sslproto ''".to_owned(),
+            Security::Stls(ca) => {
+                format!("sslproto 'TLS1.2+' sslcertck sslcertfile \"{}\"", ca.display())
+            }
+            Security::Tls(ca) => format!("ssl sslcertck sslcertfile \"{}\"", ca.display()),
+        };
         // An empty sslproto keeps it from trying STLS where nobody offers it.
         let configuration = format!(
             "set no bouncemail\n\
              set idfile \"{here}/ids\"\n\
              set pidfile \"{here}/pid\"\n\
-             poll {ip} protocol pop3 service {port} {server_options}\n  \
-               user \"{user}\" password \"{password}\" sslproto '' {user_options}\n  \
+             poll {host} protocol pop3 service {port} {server_options}\n  \
+               user \"{user}\" password \"{password}\" {tls} {user_options}\n  \
                mda \"/bin/sh {here}/deliver\"\n",
-            ip = server.ip(),
+            host = account.host(),
             port = server.port(),
             server_options = self.server_options,
             user_options = self.user_options,

@@ -4,7 +4,7 @@ use tempfile::TempDir;
 
 use super::lmtp::Inbox;
 use super::{Client, Poll, write_private};
-use crate::support::account::Account;
+use crate::support::account::{Account, Security};
 use crate::support::tool::Tool;
 
 const GETMAIL: Tool = Tool { program: "getmail", package: "getmail6" };
@@ -27,16 +27,22 @@ impl Getmail {
 impl Client for Getmail {
     fn poll(&self, account: &Account) -> Poll {
         let home = self.home.path();
-        let Account { server, user, password } = account;
+        let Account { server, user, password, security } = account;
+        let (retriever, tls) = match security {
+            Security::Cleartext => ("SimplePOP3Retriever", String::new()),
+            Security::Tls(ca) => ("SimplePOP3SSLRetriever", format!("ca_certs = {}\n", ca.display())),
+            Security::Stls(_) => panic!("getmail does not know STLS"),
+        };
         // Its deliveries to files and programs fork, and wait for a child that has gone already if that
         // one was fast.
         let configuration = format!(
             "[retriever]\n\
-             type = SimplePOP3Retriever\n\
-             server = {ip}\n\
+             type = {retriever}\n\
+             server = {host}\n\
              port = {port}\n\
              username = {user}\n\
              password = {password}\n\
+             {tls}\
              [destination]\n\
              type = MDA_lmtp\n\
              host = {inbox}\n\
@@ -44,7 +50,7 @@ impl Client for Getmail {
              [options]\n\
              read_all = false\n\
              delete = false\n",
-            ip = server.ip(),
+            host = account.host(),
             port = server.port(),
             inbox = self.inbox.socket().display(),
         );

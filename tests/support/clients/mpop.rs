@@ -25,6 +25,16 @@ impl Mpop {
         Self::with_mechanism("login")
     }
 
+    /// Logs in by AUTH SCRAM-SHA-256.
+    pub fn that_keeps_and_says_scram() -> Self {
+        Self::with_mechanism("scram-sha-256")
+    }
+
+    /// Logs in by AUTH CRAM-MD5.
+    pub fn that_keeps_and_says_cram_md5() -> Self {
+        Self::with_mechanism("cram-md5")
+    }
+
     fn with_mechanism(mechanism: &'static str) -> Self {
         Self { home: TempDir::with_prefix("mpop-").expect("a temporary folder"), mechanism }
     }
@@ -35,7 +45,7 @@ impl Client for Mpop {
         let home = self.home.path();
         let maildir = home.join("maildir");
         make_maildir(&maildir);
-        let Account { server, user, password } = account;
+        let Account { server, user, password, .. } = account;
         let configuration = format!(
             "account default\n\
              host {ip}\n\

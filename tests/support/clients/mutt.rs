@@ -5,7 +5,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::{Client, Poll, make_maildir, messages_in, write_private};
-use crate::support::account::Account;
+use crate::support::account::{Account, Security};
 use crate::support::tool::{Ending, Tool};
 
 const MUTT: Tool = Tool { program: "mutt", package: "mutt" };
@@ -38,16 +38,22 @@ impl Client for MuttFolder {
         let copies = shown.path().join("maildir");
         make_maildir(&copies);
         std::fs::create_dir_all(home.join("bodies")).expect("a folder");
-        let Account { server, user, password } = account;
+        let Account { server, user, password, security } = account;
+        let (scheme, tls) = match security {
+            Security::Cleartext => ("pop", String::new()),
+            Security::Stls(ca) => ("pop", encrypted(ca)),
+            Security::Tls(ca) => ("pops", encrypted(ca)),
+        };
+        let folder = format!("{scheme}://{user}@{}:{}/", account.host(), server.port());
         let configuration = format!(
             "{QUIET}\
+             {tls}\
              set pop_pass=\"{password}\"\n\
              set header_cache={here}/headers message_cachedir={here}/bodies message_cache_clean=no\n\
              push \"<tag-pattern>~A<enter><tag-prefix-cond><copy-message>{copies}<enter><end-cond><quit>\"\n",
             here = home.display(),
             copies = copies.display(),
         );
-        let folder = format!("pop://{user}@{server}/");
         let ending = run(home, &configuration, &folder);
         Poll { exit: ending.code, total: messages_in(&copies), said: ending.said }
     }
@@ -81,7 +87,7 @@ impl Client for MuttFetch {
         let (mailbox, elsewhere) = (home.join("mailbox"), home.join("elsewhere"));
         make_maildir(&mailbox);
         make_maildir(&elsewhere);
-        let Account { server, user, password } = account;
+        let Account { server, user, password, .. } = account;
         let configuration = format!(
             "{QUIET}\
              set pop_host=\"pop://{user}@{server}/\" pop_pass=\"{password}\" pop_delete={delete}\n\
@@ -93,6 +99,11 @@ impl Client for MuttFetch {
         let ending = run(home, &configuration, &elsewhere.display().to_string());
         Poll { exit: ending.code, total: messages_in(&mailbox), said: ending.said }
     }
+}
+
+/// Settings that have a connection encrypted, and its certificate looked at.
+fn encrypted(ca: &Path) -> String {
+    format!("set ssl_starttls=yes ssl_force_tls=yes certificate_file={}\n", ca.display())
 }
 
 fn run(home: &Path, configuration: &str, folder: &str) -> Ending {

@@ -1,20 +1,28 @@
 """Collects new mail: poll.py ACCOUNT UIDS FOLDER
 
-ACCOUNT has the server, the port, the user and the password, one a line. UIDS remembers the
+ACCOUNT has the server, the port, the user, the password and how to encrypt, one a line: nothing,
+`tls` or `stls` with the file of whoever signs certificates. UIDS remembers the
 unique-ids of the messages that have been collected. FOLDER gets a file for each new message.
 The exit code is 0 where there was new mail, 1 where there was none.
 """
 
 import pathlib
 import poplib
+import ssl
 import sys
 import tempfile
 
 account, uids, folder = map(pathlib.Path, sys.argv[1:])
-host, port, user, password = account.read_text().splitlines()
+host, port, user, password, tls = account.read_text().splitlines()
 known = set(uids.read_text().splitlines()) if uids.exists() else set()
 
-server = poplib.POP3(host, int(port))
+how, _, ca = tls.partition(" ")
+if how == "tls":
+    server = poplib.POP3_SSL(host, int(port), context=ssl.create_default_context(cafile=ca))
+else:
+    server = poplib.POP3(host, int(port))
+if how == "stls":
+    server.stls(ssl.create_default_context(cafile=ca))
 assert "UIDL" in server.capa()
 server.user(user)
 server.pass_(password)

@@ -3,7 +3,7 @@
 use tempfile::TempDir;
 
 use super::{Client, Poll, files_in, write_private};
-use crate::support::account::Account;
+use crate::support::account::{Account, Security};
 use crate::support::tool::Tool;
 
 const PYTHON: Tool = Tool { program: "python3", package: "python3" };
@@ -28,10 +28,15 @@ impl Client for Poplib {
         let home = self.home.path();
         let delivered = home.join("delivered");
         std::fs::create_dir_all(&delivered).expect("a folder");
-        let Account { server, user, password } = account;
+        let Account { server, user, password, security } = account;
+        let tls = match security {
+            Security::Cleartext => String::new(),
+            Security::Stls(ca) => format!("stls {}", ca.display()),
+            Security::Tls(ca) => format!("tls {}", ca.display()),
+        };
         write_private(
             &home.join("account"),
-            &format!("{}\n{}\n{user}\n{password}\n", server.ip(), server.port()),
+            &format!("{}\n{}\n{user}\n{password}\n{tls}\n", account.host(), server.port()),
         );
         write_private(&home.join("poll.py"), SCRIPT);
         let ending = PYTHON.run(home, ["-I", "poll.py", "account", "uids", "delivered"]);

@@ -7,12 +7,76 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::support::certificates::Files;
 use crate::support::ordinary::OrdinaryUser;
 
+/// What a server can do beside letting users in by their passwords.
+#[derive(Clone, Debug, Default)]
+pub struct Features {
+    /// Ways to log in beside PLAIN and LOGIN.
+    pub mechanisms: &'static str,
+    /// Who may log in as anybody, with his password.
+    pub master: Option<(&'static str, &'static str)>,
+    /// Whether XCLIENT is offered to connections from this machine.
+    pub xclient: bool,
+    /// Certificate and address for TLS; STLS is offered too.
+    pub tls: Option<Tls>,
+    /// Where connections begin with a PROXY header; set by the server.
+    pub proxied: Option<SocketAddr>,
+}
+
+/// TLS of a server.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The certificate.
+    pub files: Files,
+    pub address: SocketAddr,
+}
+
+impl Tls {
+    /// TLS with a certificate.
+    pub fn with(files: Files) -> Self {
+        Self { files, address: ([127, 0, 0, 1], 0).into() }
+    }
+}
+
+impl Features {
+    fn text(&self, folder: &Path) -> String {
+        let mut text = match &self.tls {
+            None => "ssl = no\n".to_owned(),
+            Some(tls) => {
+                let (chain, key) = (tls.files.chain.display(), tls.files.key.display());
+                format!("ssl = yes\nssl_cert = <{chain}\nssl_key = <{key}\n")
+            }
+        };
+        if self.xclient {
+            text.push_str("login_trusted_networks = 127.0.0.0/8\n");
+        }
+        text.push_str("haproxy_trusted_networks = 127.0.0.0/8\n");
+        if let Some((master, password)) = self.master {
+            let file = folder.join("masters");
+            fs::write(&file, format!("{master}:{{PLAIN}}{password}::::::\n")).expect("the masters' file");
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("permissions of a file");
+            write!(
+                text,
+                "auth_master_user_separator = *\npassdb {{\n  driver = passwd-file\n  args = {}\n  master = yes\n  result_success = continue\n}}\n",
+                file.display()
+            )
+            .expect("writing to a string");
+        }
+        text
+    }
+}
+
 /// Writes the configuration of a server that keeps everything in `folder`; the file's place.
-pub(super) fn write(folder: &Path, address: SocketAddr, owner: Option<OrdinaryUser>) -> PathBuf {
+pub(super) fn write(
+    folder: &Path,
+    address: SocketAddr,
+    owner: Option<OrdinaryUser>,
+    features: &Features,
+) -> PathBuf {
     let file = folder.join("dovecot.conf");
-    fs::write(&file, text(folder, address, owner)).expect("dovecot's configuration");
+    fs::write(&file, text(folder, address, owner, features)).expect("dovecot's configuration");
     file
 }
 
@@ -30,7 +94,12 @@ pub(super) fn write_passwords(folder: &Path, users: &BTreeMap<String, String>) {
 }
 
 /// A server that takes one password a user, says so at once when it is wrong, and punishes nobody for it.
-fn text(folder: &Path, address: SocketAddr, owner: Option<OrdinaryUser>) -> String {
+fn text(folder: &Path, address: SocketAddr, owner: Option<OrdinaryUser>, features: &Features) -> String {
+    let extra = features.text(folder);
+    let (tls_port, proxied_port) = (
+        features.tls.as_ref().map_or(0, |tls| tls.address.port()),
+        features.proxied.map_or(0, |at| at.port()),
+    );
     let folder = folder.display();
     let (ip, port) = (address.ip(), address.port());
     // Without root all of it runs as the caller, who can lock none of it up in a chroot.
@@ -48,6 +117,7 @@ fn text(folder: &Path, address: SocketAddr, owner: Option<OrdinaryUser>) -> Stri
             (format!("uid={uid} gid={gid}"), internal, "chroot =")
         }
     };
+    let mechanisms = features.mechanisms;
     format!(
         r#"
 base_dir = {folder}/base
@@ -56,9 +126,9 @@ log_path = /dev/stderr
 protocols = pop3
 listen = {ip}
 login_greeting = Dovecot ready.
-ssl = no
 disable_plaintext_auth = no
-auth_mechanisms = plain login
+auth_mechanisms = plain login {mechanisms}
+{extra}
 auth_failure_delay = 0
 mail_max_userip_connections = 0
 mail_location = maildir:~/Maildir
@@ -89,7 +159,12 @@ service pop3-login {{
     port = {port}
   }}
   inet_listener pop3s {{
-    port = 0
+    port = {tls_port}
+    ssl = yes
+  }}
+  inet_listener pop3-proxied {{
+    port = {proxied_port}
+    haproxy = yes
   }}
 }}
 "#

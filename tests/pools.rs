@@ -1,0 +1,290 @@
+//! Pools of real sockets: a node that dies under load and comes back, limits and queues, users
+//! who keep their servers, and logins that no second node gets to judge.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use reprieve::config::NodeMode;
+use support::account::PASSWORD;
+use support::dialogue::Dialogue;
+use support::farm::FarmNode;
+use support::front::Front;
+use support::until;
+
+fn front(nodes: &str, pool: &str) -> Front {
+    // Every login passes: this is about where to.
+    Front::start(&format!(
+        r#"
+threads = 2
+[[virtual-server]]
+name = "pop3"
+listen = ["127.0.0.1:0"]
+pool = "mail"
+[virtual-server.policy]
+settings = {{ interval = "0s" }}
+[pool.mail]
+nodes = [{nodes}]
+{pool}
+"#
+    ))
+}
+
+fn listed(nodes: &[FarmNode]) -> String {
+    nodes.iter().map(|node| format!("\"{}\"", node.address())).collect::<Vec<_>>().join(", ")
+}
+
+/// Logs in and out; whether that went well.
+fn session(server: SocketAddr, user: &str) -> bool {
+    let mut session = Dialogue::open(server);
+    session.ok(&format!("USER {user}"));
+    session.send(&format!("PASS {PASSWORD}"));
+    let accepted = session.line().starts_with("+OK");
+    // A session that was let in may be lost with its node.
+    session.leave();
+    accepted
+}
+
+const CHECKED: &str = "check = { interval = \"100ms\", rise = 2, fall = 2 }\nretry-after = \"200ms\"";
+
+#[test]
+fn a_node_that_dies_under_load_fails_no_login_and_comes_back_slowly() {
+    let mut nodes: Vec<_> = (0..3).map(|_| FarmNode::start()).collect();
+    let front = front(&listed(&nodes), &format!("{CHECKED}\nslow-start = \"2s\""));
+    let server = front.address(0);
+    let (stop, failed, done) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for worker in 0..4 {
+            let (stop, failed, done) = (&stop, &failed, &done);
+            scope.spawn(move || {
+                while !stop.load(Ordering::SeqCst) {
+                    // One that was at the node when it died may be lost: its secret was shown.
+                    if !session(server, &format!("user{worker}")) {
+                        failed.fetch_add(1, Ordering::SeqCst);
+                    }
+                    done.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        let more = |count| {
+            let until_then = done.load(Ordering::SeqCst) + count;
+            until("load goes on", || done.load(Ordering::SeqCst) >= until_then);
+        };
+        more(300);
+        for node in &nodes {
+            assert!(node.logins() >= 80, "each has its share: {}", node.logins());
+        }
+        nodes[1].kill();
+        // Whatever was under way there is over.
+        until("the node is known to be down", || front.server.pool("mail").unwrap().state().healthy == 2);
+        more(20);
+        let lost = failed.load(Ordering::SeqCst);
+        assert!(lost <= 4, "at most those that were at it: {lost}");
+        nodes.iter().for_each(FarmNode::forget);
+        more(300);
+        let (one, other) = (nodes[0].logins(), nodes[2].logins());
+        assert!(one.abs_diff(other) * 10 <= one + other, "the others share evenly: {one}, {other}");
+        assert_eq!(failed.load(Ordering::SeqCst), lost, "no login fails that could go elsewhere");
+
+        nodes[1].revive();
+        until("it is back", || front.server.pool("mail").unwrap().state().healthy == 3);
+        nodes.iter().for_each(FarmNode::forget);
+        let began = Instant::now();
+        more(60);
+        let (share, all) = (nodes[1].logins(), nodes.iter().map(FarmNode::logins).sum::<usize>());
+        if began.elapsed() < Duration::from_millis(500) {
+            assert!(share * 5 < all, "it starts slowly: {share} of {all}");
+        }
+        until("its slow start is over", || began.elapsed() > Duration::from_secs(2));
+        nodes.iter().for_each(FarmNode::forget);
+        more(300);
+        let share = nodes[1].logins();
+        let all: usize = nodes.iter().map(FarmNode::logins).sum();
+        assert!(share * 10 > all * 3 - all / 2, "then it has its whole share: {share} of {all}");
+        assert_eq!(failed.load(Ordering::SeqCst), lost);
+        stop.store(true, Ordering::SeqCst);
+    });
+}
+
+#[test]
+fn a_full_node_queues_and_serves_in_turn() {
+    let node = FarmNode::start();
+    let pool = "check = \"off\"\nmax-sessions = 2\nqueue = { timeout = \"30s\", length = 2 }";
+    let front = front(&format!("\"{}\"", node.address()), pool);
+    let open = || {
+        let mut session = Dialogue::open(front.address(0));
+        session.ok("USER alice");
+        session.send(&format!("PASS {PASSWORD}"));
+        session
+    };
+    let mut inside = [open(), open()];
+    for session in &mut inside {
+        session.accepted();
+    }
+    let pool = front.server.pool("mail").unwrap();
+    let mut third = open();
+    until("the third waits", || pool.queued() == 1);
+    let mut fourth = open();
+    until("the fourth waits", || pool.queued() == 2);
+    let mut fifth = open();
+    assert_eq!(
+        fifth.refused(),
+        "-ERR [SYS/TEMP] mail server has too many sessions, try again later",
+        "the queue is full"
+    );
+    fifth.quit();
+    let [first, second] = inside;
+    first.quit();
+    third.accepted();
+    second.quit();
+    fourth.accepted();
+    third.quit();
+    fourth.quit();
+    until("all have gone", || pool.state().sessions == 0);
+    assert_eq!(node.most_open(), 2);
+    assert_eq!(front.server.counters().pool_full, 1);
+}
+
+#[test]
+fn who_waits_too_long_is_told_so_and_his_place_is_not_lost() {
+    let node = FarmNode::start();
+    let pool = "check = \"off\"\nmax-sessions = 1\nqueue = { timeout = \"100ms\" }";
+    let front = front(&format!("\"{}\"", node.address()), pool);
+    let mut inside = Dialogue::open(front.address(0));
+    inside.give_password("alice", PASSWORD);
+    let mut outside = Dialogue::open(front.address(0));
+    outside.ok("USER bob");
+    assert!(outside.err(&format!("PASS {PASSWORD}")).starts_with("-ERR [SYS/TEMP]"));
+    inside.quit();
+    until("the place is free", || front.server.pool("mail").unwrap().state().sessions == 0);
+    outside.give_password("bob", PASSWORD);
+    outside.quit();
+}
+
+#[test]
+fn users_keep_their_server_through_the_loss_and_return_of_another() {
+    let mut nodes: Vec<_> = (0..3).map(|_| FarmNode::start()).collect();
+    let front = front(&listed(&nodes), &format!("{CHECKED}\nbalance = \"user\""));
+    let users: Vec<_> = (0..150).map(|number| format!("user{number}")).collect();
+    let homes = |nodes: &[FarmNode]| -> Vec<Option<usize>> {
+        nodes.iter().for_each(FarmNode::forget);
+        for user in &users {
+            assert!(session(front.address(0), user));
+        }
+        let of_each: Vec<_> = nodes.iter().map(FarmNode::users).collect();
+        users.iter().map(|user| of_each.iter().position(|users| users.contains(user))).collect()
+    };
+    let before = homes(&nodes);
+    assert_eq!(homes(&nodes), before);
+    nodes[1].kill();
+    until("it is down", || front.server.pool("mail").unwrap().state().healthy == 2);
+    let during = homes(&nodes);
+    let lost = before.iter().filter(|home| **home == Some(1)).count();
+    let moved = before.iter().zip(&during).filter(|(before, during)| before != during).count();
+    assert!((30..=70).contains(&lost), "{lost} of 150 were at the lost node");
+    assert!(moved <= lost + users.len() / 50, "{moved} moved, {lost} had to");
+    nodes[1].revive();
+    until("it is back", || front.server.pool("mail").unwrap().state().healthy == 3);
+    assert_eq!(homes(&nodes), before);
+}
+
+#[test]
+fn the_least_busy_node_gets_the_next_session() {
+    let nodes: Vec<_> = (0..2).map(|_| FarmNode::start()).collect();
+    let front = front(&listed(&nodes), "check = \"off\"\nbalance = \"least-sessions\"");
+    let mut open: Vec<_> = (0..10)
+        .map(|_| {
+            let mut session = Dialogue::open(front.address(0));
+            session.give_password("alice", PASSWORD);
+            session
+        })
+        .collect();
+    assert_eq!((nodes[0].logins(), nodes[1].logins()), (5, 5));
+    // Two of the first node end; the next two go there.
+    let at = |session: &mut Dialogue| session.ok("NOOP");
+    open.iter_mut().for_each(|session| drop(at(session)));
+    let (even, odd): (Vec<_>, Vec<_>) = open.into_iter().enumerate().partition(|(index, _)| index % 2 == 0);
+    even.into_iter().for_each(|(_, session)| session.quit());
+    let pool = front.server.pool("mail").unwrap();
+    until("five have gone", || pool.state().sessions == 5);
+    let idle = pool.node_states().position(|node| node.sessions == 0).expect("one is idle");
+    let before = nodes[idle].logins();
+    let more: Vec<_> = (0..5)
+        .map(|_| {
+            let mut session = Dialogue::open(front.address(0));
+            session.give_password("alice", PASSWORD);
+            session
+        })
+        .collect();
+    assert_eq!(nodes[idle].logins() - before, 5);
+    more.into_iter().for_each(Dialogue::quit);
+    odd.into_iter().for_each(|(_, session)| session.quit());
+}
+
+#[test]
+fn a_backup_serves_only_while_nobody_else_can() {
+    let (mut first, backup) = (FarmNode::start(), FarmNode::start());
+    let nodes = format!("\"{}\", {{ address = \"{}\", backup = true }}", first.address(), backup.address());
+    let front = front(&nodes, CHECKED);
+    for _ in 0..5 {
+        assert!(session(front.address(0), "alice"));
+    }
+    assert_eq!((first.logins(), backup.logins()), (5, 0));
+    first.kill();
+    for _ in 0..5 {
+        assert!(session(front.address(0), "alice"));
+    }
+    assert_eq!(backup.logins(), 5);
+    first.revive();
+    until("it is back", || front.server.pool("mail").unwrap().state().healthy == 2);
+    assert!(session(front.address(0), "alice"));
+    assert_eq!((first.logins(), backup.logins()), (1, 5));
+}
+
+#[test]
+fn a_drained_node_keeps_its_sessions_and_a_disabled_one_loses_them() {
+    let nodes: Vec<_> = (0..2).map(|_| FarmNode::start()).collect();
+    let front = front(&listed(&nodes), "check = \"off\"");
+    let pool = front.server.pool("mail").unwrap();
+    let names: Vec<_> = nodes.iter().map(|node| node.address().to_string()).collect();
+    pool.set_mode(&names[1], NodeMode::Drain).unwrap();
+    let mut stays = Dialogue::open(front.address(0));
+    stays.give_password("alice", PASSWORD);
+    assert_eq!((nodes[0].logins(), nodes[1].logins()), (1, 0));
+    pool.set_mode(&names[0], NodeMode::Drain).unwrap();
+    stays.ok("STAT");
+    assert!(!session(front.address(0), "alice"), "nobody is left to log in at");
+    pool.set_mode(&names[1], NodeMode::Enabled).unwrap();
+    assert!(session(front.address(0), "alice"));
+    pool.set_mode(&names[0], NodeMode::Disabled).unwrap();
+    stays.closed();
+    until("its session is over", || pool.state().sessions == 0);
+}
+
+#[test]
+fn a_wrong_password_is_judged_once_and_trouble_is_tried_elsewhere() {
+    let nodes: Vec<_> = (0..2).map(|_| FarmNode::start()).collect();
+    let front = front(&listed(&nodes), "check = \"off\"");
+    // Whichever is asked first, the other one would let it in.
+    for (word, tried_elsewhere) in [
+        ("-ERR [AUTH] wrong password", false),
+        ("-ERR wrong password", false),
+        ("-ERR [IN-USE] locked", false),
+        ("-ERR [SYS/PERM] broken", false),
+        ("-ERR [SYS/TEMP] later", true),
+    ] {
+        nodes[0].refuse(Some(word));
+        nodes[1].forget();
+        let accepted = (0..4).filter(|_| session(front.address(0), "alice")).count();
+        assert_eq!(nodes[1].logins(), accepted);
+        assert_eq!(accepted, if tried_elsewhere { 4 } else { 2 }, "{word}");
+    }
+    // Where all have trouble, the client hears so in their words.
+    nodes.iter().for_each(|node| node.refuse(Some("-ERR [SYS/TEMP] all busy")));
+    let mut session = Dialogue::open(front.address(0));
+    session.ok("USER alice");
+    assert_eq!(session.err("PASS x"), "-ERR [SYS/TEMP] all busy");
+    session.quit();
+}

@@ -1,0 +1,135 @@
+//! Certificates of all kinds, right and wrong, and clients that trust whoever has signed them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
+use rustls::ClientConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tempfile::TempDir;
+
+/// A certificate and its key, as files in PEM.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// The certificate.
+    pub chain: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// Somebody who signs certificates, and the folder that they are in.
+pub struct Authority {
+    folder: TempDir,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A certificate's days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Age {
+    /// It is valid.
+    Valid,
+    /// It was, until long ago.
+    Expired,
+}
+
+impl Authority {
+    /// Somebody new.
+    pub fn new() -> Self {
+        let folder = TempDir::with_prefix("certificates-").expect("a temporary folder");
+        // Other users run the clients.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "Tests of Reprieve");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        write(&folder.path().join("ca.pem"), &certificate.pem());
+        Self { folder, issuer: Issuer::new(params, key) }
+    }
+
+    /// The file of its own certificate, for whoever is to trust it.
+    pub fn file(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
+    }
+
+    /// A certificate for a server with these names; addresses are names too.
+    pub fn server(&self, file: &str, names: &[&str], age: Age) -> Files {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut params = CertificateParams::new(names.clone()).expect("names");
+        params.distinguished_name.push(DnType::CommonName, names[0].as_str());
+        params.extended_key_usages.push(rcgen::ExtendedKeyUsagePurpose::ServerAuth);
+        if age == Age::Expired {
+            params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+        } else {
+            params.not_before = rcgen::date_time_ymd(2024, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2040, 1, 1);
+        }
+        self.sign(file, &params)
+    }
+
+    /// A certificate for a user.
+    pub fn client(&self, user: &str) -> Files {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, user);
+        params.subject_alt_names =
+            vec![SanType::Rfc822Name(format!("{user}@example.org").try_into().expect("an address"))];
+        params.extended_key_usages.push(rcgen::ExtendedKeyUsagePurpose::ClientAuth);
+        self.sign(user, &params)
+    }
+
+    fn sign(&self, file: &str, params: &CertificateParams) -> Files {
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let files = Files {
+            chain: self.folder.path().join(format!("{file}.pem")),
+            key: self.folder.path().join(format!("{file}.key")),
+        };
+        write(&files.chain, &certificate.pem());
+        write(&files.key, &key.serialize_pem());
+        files
+    }
+
+    /// A TLS client that trusts it, and shows a certificate where it has one.
+    pub fn trusted(&self, certificate: Option<&Files>) -> Arc<ClientConfig> {
+        self.trusted_with(certificate, rustls::DEFAULT_VERSIONS)
+    }
+
+    /// The same, with these versions of TLS.
+    pub fn trusted_with(
+        &self,
+        certificate: Option<&Files>,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> Arc<ClientConfig> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.file()).expect("a certificate")).expect("a root");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .expect("versions")
+            .with_root_certificates(roots);
+        Arc::new(match certificate {
+            None => builder.with_no_client_auth(),
+            Some(files) => {
+                let chain = CertificateDer::pem_file_iter(&files.chain)
+                    .expect("a chain")
+                    .collect::<Result<_, _>>()
+                    .expect("certificates");
+                let key = PrivateKeyDer::from_pem_file(&files.key).expect("a key");
+                builder.with_client_auth_cert(chain, key).expect("a client's certificate")
+            }
+        })
+    }
+}
+
+/// Readable by the other users who run the servers and clients: these keys guard nothing. Written
+/// aside first, as whoever replaces certificates does.
+pub fn write(path: &Path, text: &str) {
+    let aside = path.with_extension("new");
+    fs::write(&aside, text).expect("a file");
+    fs::set_permissions(&aside, fs::Permissions::from_mode(0o644)).expect("permissions");
+    fs::rename(&aside, path).expect("a file");
+}
