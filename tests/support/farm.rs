@@ -131,7 +131,7 @@ fn converse(stream: TcpStream, seen: &Seen) -> std::io::Result<()> {
     writer.write_all(b"+OK farm\r\n")?;
     let mut user = String::new();
     let mut line = String::new();
-    let result = loop {
+    loop {
         line.clear();
         if reader.read_line(&mut line)? == 0 {
             break Ok(());
@@ -161,6 +161,5 @@ fn converse(stream: TcpStream, seen: &Seen) -> std::io::Result<()> {
             _ => "+OK\r\n".to_owned(),
         };
         writer.write_all(reply.as_bytes())?;
-    };
-    result
+    }
 }

@@ -7,6 +7,7 @@ pub mod account;
 pub mod certificates;
 pub mod clients;
 pub mod components;
+pub mod cyrus;
 pub mod dialogue;
 pub mod dovecot;
 pub mod farm;

@@ -1,0 +1,178 @@
+//! A real Cyrus: a mail server of another make, from Debian's packages, unpacked beside the
+//! build because Debian lets only one POP3 server be installed.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tempfile::TempDir;
+
+use super::account::{Account, PASSWORD, Security};
+use super::tool::Tool;
+use super::until;
+
+const SASLPASSWD: Tool = Tool { program: "saslpasswd2", package: "sasl2-bin" };
+
+/// Where `tests/setup` has unpacked it.
+const PLACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/test-tools/cyrus");
+
+/// A running Cyrus; dropping it ends all its processes and removes its folder.
+pub struct Cyrus {
+    process: Child,
+    address: SocketAddr,
+    delivered: AtomicUsize,
+    folder: TempDir,
+}
+
+impl Cyrus {
+    /// Starts a server with these users, whose password is the usual one.
+    #[track_caller]
+    pub fn start(users: &[&str]) -> Self {
+        let place = fs::canonicalize(PLACE).unwrap_or_else(|_| {
+            panic!("Cyrus is not unpacked; unpack it with: tests/setup");
+        });
+        let folder = TempDir::with_prefix("cyrus-").expect("a temporary folder");
+        let here = folder.path();
+        for name in ["conf", "spool", "sock"] {
+            fs::create_dir(here.join(name)).expect("a folder");
+        }
+        let passwords = here.join("sasldb");
+        for user in users {
+            let mut child = Command::new(SASLPASSWD.path())
+                .args(["-p", "-c", "-u", "localhost", "-f"])
+                .arg(&passwords)
+                .arg(user)
+                .stdin(Stdio::piped())
+                .spawn()
+                .expect("starting saslpasswd2");
+            writeln!(child.stdin.take().expect("its input"), "{PASSWORD}").expect("a password");
+            assert!(child.wait().expect("saslpasswd2").success());
+        }
+        let owner = if nix::unistd::geteuid().is_root() {
+            "nobody".to_owned()
+        } else {
+            nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().expect("this user").name
+        };
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        write_configuration(here, &place, address, &owner);
+        if nix::unistd::geteuid().is_root() {
+            let nobody = nix::unistd::User::from_name("nobody").unwrap().expect("nobody");
+            own(here, &nobody);
+        }
+        let process = Command::new(place.join("usr/lib/cyrus/bin/master"))
+            .arg("-C")
+            .arg(here.join("imapd.conf"))
+            .arg("-M")
+            .arg(here.join("cyrus.conf"))
+            .arg("-p")
+            .arg(here.join("master.pid"))
+            .env("LD_LIBRARY_PATH", libraries(&place))
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("starting Cyrus");
+        let cyrus = Self { process, address, delivered: AtomicUsize::new(0), folder };
+        until("Cyrus listens", || TcpStream::connect(address).is_ok());
+        cyrus
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A user's account, at another server than itself.
+    pub fn account_at(&self, server: SocketAddr, user: &str) -> Account {
+        let password = PASSWORD.to_owned();
+        Account { server, user: user.to_owned(), password, security: Security::Cleartext }
+    }
+
+    /// Delivers a message to a user by LMTP; the mailbox comes with the user's first login.
+    #[track_caller]
+    pub fn deliver(&self, user: &str) {
+        let number = self.delivered.fetch_add(1, Ordering::Relaxed) + 1;
+        let stream = UnixStream::connect(self.folder.path().join("sock/lmtp")).expect("the LMTP socket");
+        let mut stream = BufReader::new(stream);
+        let mut said = String::new();
+        let message = format!(
+            "From: somebody@example.org\r\nTo: {user}@example.org\r\nSubject: Message {number}\r\n\
+             Message-Id: <{number}@example.org>\r\nDate: Tue, 10 Mar 2026 12:00:00 +0100\r\n\r\nbody\r\n.\r\n"
+        );
+        for (command, expected) in [
+            (String::new(), "220"),
+            ("LHLO localhost\r\n".to_owned(), "250"),
+            ("MAIL FROM:<somebody@example.org>\r\n".to_owned(), "250"),
+            (format!("RCPT TO:<{user}>\r\n"), "250"),
+            ("DATA\r\n".to_owned(), "354"),
+            (message, "250"),
+            ("QUIT\r\n".to_owned(), "221"),
+        ] {
+            stream.get_mut().write_all(command.as_bytes()).expect("LMTP");
+            loop {
+                said.clear();
+                stream.read_line(&mut said).expect("LMTP");
+                assert!(said.starts_with(expected), "{command:?}: {said:?}");
+                if said.as_bytes().get(3) == Some(&b' ') {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn libraries(place: &Path) -> PathBuf {
+    let lib = place.join("usr/lib");
+    let mut folders =
+        fs::read_dir(lib).expect("its libraries").filter_map(Result::ok).map(|entry| entry.path());
+    folders.find(|folder| folder.join("libcyrus.so.0").exists()).expect("its libraries")
+}
+
+fn write_configuration(here: &Path, place: &Path, address: SocketAddr, owner: &str) {
+    let (folder, bin) = (here.display(), place.join("usr/lib/cyrus/bin"));
+    let imapd = format!(
+        "configdirectory: {folder}/conf\ndefaultpartition: default\npartition-default: {folder}/spool\n\
+         cyrus_user: {owner}\nadmins: cyrus\nallowplaintext: yes\nsasl_pwcheck_method: auxprop\n\
+         sasl_auxprop_plugin: sasldb\nsasl_sasldb_path: {folder}/sasldb\n\
+         sasl_mech_list: PLAIN LOGIN CRAM-MD5\nautocreate_quota: 0\nautocreate_post: yes\n\
+         autocreate_users: anyone\nservername: localhost\nlmtpsocket: {folder}/sock/lmtp\n\
+         tls_server_cert: disabled\n"
+    );
+    fs::write(here.join("imapd.conf"), imapd).expect("a configuration");
+    let master = format!(
+        "START {{\n}}\nSERVICES {{\n  pop3 cmd=\"{bin}/pop3d -C {folder}/imapd.conf\" listen=\"{address}\" prefork=0\n  \
+         lmtpunix cmd=\"{bin}/lmtpd -a -C {folder}/imapd.conf\" listen=\"{folder}/sock/lmtp\" prefork=0\n}}\n\
+         EVENTS {{\n}}\n",
+        bin = bin.display(),
+    );
+    fs::write(here.join("cyrus.conf"), master).expect("a configuration");
+}
+
+fn own(path: &Path, owner: &nix::unistd::User) {
+    nix::unistd::chown(path, Some(owner.uid), Some(owner.gid)).expect("an owner");
+    if path.is_dir() {
+        for entry in fs::read_dir(path).expect("a folder") {
+            own(&entry.expect("an entry").path(), owner);
+        }
+    }
+}
+
+impl Drop for Cyrus {
+    fn drop(&mut self) {
+        let group = libc::pid_t::try_from(self.process.id()).expect("a process id");
+        for signal in [libc::SIGTERM, libc::SIGKILL] {
+            // SAFETY: kill has no preconditions; the group is ours, as its leader has not been
+            // waited for before the first and nobody has its number before the second.
+            unsafe { libc::kill(-group, signal) };
+            if signal == libc::SIGTERM {
+                let _ = self.process.wait();
+            }
+        }
+    }
+}
