@@ -6,6 +6,7 @@
 //! node of a [`pool`] or is posed from what [`maildrop`] remembers. [`pop3`] is the protocol,
 //! free of I/O. [`server`] puts the rooms together by a [`config`].
 
+pub mod admin;
 pub mod bench;
 pub mod cli;
 pub mod clock;

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand, none of which knows how anything works.
 
 mod check;
+mod ctl;
 mod demo;
 mod policy;
 mod run;
@@ -30,6 +31,7 @@ struct Arguments {
 enum Subcommands {
     Run(run::Arguments),
     Check(check::Arguments),
+    Ctl(ctl::Arguments),
     Demo(demo::Arguments),
     Policy(policy::Arguments),
 }
@@ -42,6 +44,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Subcommands::Run(arguments) => run::run(&arguments),
         Subcommands::Check(arguments) => check::run(&arguments),
+        Subcommands::Ctl(arguments) => ctl::run(&arguments),
         Subcommands::Demo(arguments) => demo::run(&arguments),
         Subcommands::Policy(arguments) => policy::run(&arguments),
     };

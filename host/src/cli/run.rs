@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::admin;
 use crate::config::{CommandLine, Config, NodeTlsMode};
 use crate::logging;
 use crate::privileges;
@@ -162,11 +163,17 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         // The policy compiles meanwhile; the first signal still counts.
         let mut hang_up = signal(SignalKind::hangup()).context("cannot watch for signals")?;
         let certificate_check = config.certificate_check;
+        let admin_socket = config.admin_socket.clone();
         let server = Arc::new(tokio::task::spawn_blocking(move || start(config)).await??);
         for (name, addresses) in server.addresses() {
             for address in addresses {
                 tracing::info!(server = name, %address, "listening");
             }
+        }
+        if let Some(path) = &admin_socket {
+            let listener = admin::listen(path)?;
+            tracing::info!(path = %path.display(), "taking commands");
+            tokio::spawn(admin::serve(listener, server.view()));
         }
         loop {
             let next_look = async {
@@ -187,6 +194,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             }
         }
         let server = Arc::into_inner(server).context("the server is still in use")?;
+        if let Some(path) = &admin_socket {
+            let _ = std::fs::remove_file(path);
+        }
         tracing::info!(
             at_most_s = drain_timeout.as_secs(),
             "draining: no new connections; sessions end by themselves"

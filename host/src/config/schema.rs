@@ -34,6 +34,8 @@ pub struct Config {
     pub maildrop_trust: Duration,
     /// Where compiled policies are kept.
     pub policy_cache: PolicyCache,
+    /// Where an administrator's commands are taken; nowhere without it.
+    pub admin_socket: Option<PathBuf>,
     /// Who the process becomes once it listens.
     pub user: Option<String>,
     /// The group of that user, where it is not his own.
@@ -62,6 +64,7 @@ impl Config {
             maildrop_memory: 256 << 20,
             maildrop_trust: Duration::from_secs(24 * 3600),
             policy_cache: PolicyCache::Usual,
+            admin_socket: None,
             user: None,
             group: None,
             certificate_check: Some(Duration::from_secs(60)),
@@ -91,6 +94,11 @@ impl Config {
         }
         if let Some(value) = top.get("policy-cache") {
             config.policy_cache = policy_cache(&value)?;
+        }
+        if let Some(value) = top.get("admin") {
+            let mut admin = value.section()?;
+            config.admin_socket = Some(admin.need("socket", "\"/run/reprieve/admin.sock\"")?.path()?);
+            admin.finish()?;
         }
         config.user = top.get("user").map(|value| value.text().map(str::to_owned)).transpose()?;
         if let Some(value) = top.get("group") {
@@ -260,6 +268,7 @@ nodes = ["10.0.0.5:110", "mail.example:110"]
 
     const FRONT: &str = r#"
 user = "reprieve"
+admin = { socket = "/run/reprieve/admin.sock" }
 certificate-check = "0s"
 name-servers = ["127.0.0.1:53"]
 
@@ -314,19 +323,19 @@ queue = { timeout = "2s", length = 7 }
     #[test]
     fn each_mistake_of_a_front_names_line_key_and_remedy() {
         for (right, wrong, expected) in [
-            ("certificate = \"a.pem\"", "", ["reprieve.toml:17", "tls.certificate", "fullchain.pem"]),
-            ("client-ca = \"ca.pem\"", "", ["reprieve.toml:13", "EXTERNAL", "client-ca"]),
+            ("certificate = \"a.pem\"", "", ["reprieve.toml:18", "tls.certificate", "fullchain.pem"]),
+            ("client-ca = \"ca.pem\"", "", ["reprieve.toml:14", "EXTERNAL", "client-ca"]),
             (
                 "client-ca =",
                 "client-certificates = \"required\" #",
-                ["reprieve.toml:22", "needs", "client-ca"],
+                ["reprieve.toml:23", "needs", "client-ca"],
             ),
-            ("\"10.0.0.0/8\"", "\"10.0.0.0/33\"", ["reprieve.toml:12", "proxy-from", "10.0.0.0/8"]),
-            ("\"loopback\"", "\"maybe\"", ["reprieve.toml:11", "cleartext-login", "\"loopback\""]),
-            ("\"CRAM-MD5\"", "\"NTLM\"", ["reprieve.toml:13", "mechanisms", "\"CRAM-MD5\""]),
-            ("weight = 3", "weight = 0", ["reprieve.toml:25", "weight", "1 to 1000"]),
-            ("mode = \"stls\", ", "", ["reprieve.toml:28", "tls.mode", "stls"]),
-            ("balance = \"user\"", "balance = \"random\"", ["reprieve.toml:26", "balance", "round-robin"]),
+            ("\"10.0.0.0/8\"", "\"10.0.0.0/33\"", ["reprieve.toml:13", "proxy-from", "10.0.0.0/8"]),
+            ("\"loopback\"", "\"maybe\"", ["reprieve.toml:12", "cleartext-login", "\"loopback\""]),
+            ("\"CRAM-MD5\"", "\"NTLM\"", ["reprieve.toml:14", "mechanisms", "\"CRAM-MD5\""]),
+            ("weight = 3", "weight = 0", ["reprieve.toml:26", "weight", "1 to 1000"]),
+            ("mode = \"stls\", ", "", ["reprieve.toml:29", "tls.mode", "stls"]),
+            ("balance = \"user\"", "balance = \"random\"", ["reprieve.toml:27", "balance", "round-robin"]),
             ("user = \"reprieve\"", "group = \"mail\"", ["reprieve.toml:2", "group", "user"]),
         ] {
             let error = error_of(&FRONT.replace(right, wrong));

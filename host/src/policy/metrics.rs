@@ -132,6 +132,12 @@ impl MetricsSnapshot {
         self.failures.iter().find(|(word, _)| *word == kind).map_or(0, |(_, count)| *count)
     }
 
+    /// How many failures there were of all kinds.
+    #[must_use]
+    pub fn all_failures(&self) -> u64 {
+        self.failures.iter().map(|(_, count)| count).sum()
+    }
+
     /// How often a limit was reached without failing the call.
     #[must_use]
     pub fn overran(&self, kind: &str) -> u64 {

@@ -143,6 +143,43 @@ impl Prepared {
     }
 }
 
+/// What an administrator can see of a server, and change.
+#[derive(Clone, Debug)]
+pub struct View {
+    addresses: Arc<[(String, Vec<SocketAddr>)]>,
+    policies: Arc<[(String, Arc<Policy>)]>,
+    pools: Arc<HashMap<String, Arc<Pool>>>,
+    counters: Arc<Counters>,
+    began: Instant,
+}
+
+impl View {
+    /// Its pools.
+    pub fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        self.pools.values()
+    }
+
+    /// Its virtual servers: name, addresses, what has been counted of the policy.
+    pub fn virtual_servers(&self) -> impl Iterator<Item = (&str, &[SocketAddr], MetricsSnapshot)> {
+        self.addresses
+            .iter()
+            .zip(self.policies.iter())
+            .map(|((name, addresses), (_, policy))| (name.as_str(), addresses.as_slice(), policy.metrics()))
+    }
+
+    /// What has happened until now.
+    #[must_use]
+    pub fn counters(&self) -> CountersSnapshot {
+        self.counters.snapshot()
+    }
+
+    /// How long it has served.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.began.elapsed()
+    }
+}
+
 /// A server that serves. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -153,6 +190,7 @@ pub struct Server {
     counters: Arc<Counters>,
     registry: Arc<Registry>,
     _keeper: Keeper,
+    began: Instant,
     drain: watch::Sender<bool>,
     /// When sessions that are still under way are ended.
     deadline: watch::Sender<Option<Instant>>,
@@ -217,6 +255,7 @@ impl Server {
             counters: prepared.counters.clone(),
             registry: prepared.registry.clone(),
             _keeper: keeper,
+            began: Instant::now(),
             drain,
             deadline,
             threads: running,
@@ -269,6 +308,18 @@ impl Server {
     /// Reads them again where a file has changed since.
     pub fn look_at_certificates(&self) {
         self.certificates.look();
+    }
+
+    /// What an administrator can see and change, for as long as wanted.
+    #[must_use]
+    pub fn view(&self) -> View {
+        View {
+            addresses: self.addresses.clone().into(),
+            policies: self.policies.clone().into(),
+            pools: self.pools.clone(),
+            counters: self.counters.clone(),
+            began: self.began,
+        }
     }
 
     /// What has been counted of each virtual server's policy.

@@ -1,0 +1,101 @@
+//! Asks a running Reprieve.
+
+use std::path::{Path, PathBuf};
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+use super::Status;
+use super::routes::NodeChange;
+use crate::config::NodeMode;
+
+/// Why nothing came of it.
+#[derive(Debug, thiserror::Error)]
+pub enum CtlError {
+    /// Nobody listens there.
+    #[error(
+        "cannot reach a running reprieve at {path}: {why}; set `admin.socket` in its configuration, and the same path here (--socket)"
+    )]
+    Unreachable {
+        /// The path.
+        path: PathBuf,
+        /// What the system says.
+        why: std::io::Error,
+    },
+    /// It says no.
+    #[error("{0}")]
+    Refused(String),
+    /// It is no Reprieve, or one of another time.
+    #[error("the answer is not understood: {0}")]
+    Odd(String),
+}
+
+/// A way to a running Reprieve.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// By its socket.
+    #[must_use]
+    pub fn new(socket: &Path) -> Self {
+        Self { socket: socket.to_owned() }
+    }
+
+    /// How it is.
+    ///
+    /// # Errors
+    /// Where it cannot be asked.
+    pub async fn status(&self) -> Result<Status, CtlError> {
+        let body = self.ask(Method::GET, "/status", Bytes::new()).await?;
+        serde_json::from_slice(&body).map_err(|error| CtlError::Odd(error.to_string()))
+    }
+
+    /// Has a node get logins or not.
+    ///
+    /// # Errors
+    /// Where there is no such node, or Reprieve cannot be asked.
+    pub async fn set_node(&self, pool: &str, node: &str, mode: NodeMode) -> Result<(), CtlError> {
+        let change = serde_json::to_vec(&NodeChange { mode: mode.into() })
+            .map_err(|error| CtlError::Odd(error.to_string()))?;
+        let path = format!("/pools/{}/nodes/{}", escaped(pool), escaped(node));
+        self.ask(Method::PUT, &path, change.into()).await.map(|_| ())
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, CtlError> {
+        let odd = |error: &dyn std::fmt::Display| CtlError::Odd(error.to_string());
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|why| CtlError::Unreachable { path: self.socket.clone(), why })?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| odd(&error))?;
+        let connection = tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "reprieve")
+            .header("content-type", "application/json")
+            .body(Full::new(body))
+            .map_err(|error| odd(&error))?;
+        let response = sender.send_request(request).await.map_err(|error| odd(&error))?;
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(|error| odd(&error))?.to_bytes();
+        connection.abort();
+        match status {
+            StatusCode::OK | StatusCode::NO_CONTENT => Ok(body),
+            _ => Err(CtlError::Refused(String::from_utf8_lossy(&body).into_owned())),
+        }
+    }
+}
+
+/// Octets that would end a part of a path, in hexadecimal.
+fn escaped(part: &str) -> String {
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~:".contains(&octet);
+    part.bytes()
+        .map(|octet| if plain(octet) { char::from(octet).to_string() } else { format!("%{octet:02X}") })
+        .collect()
+}

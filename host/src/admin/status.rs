@@ -1,0 +1,109 @@
+//! What can be told of a running server.
+
+use serde::{Deserialize, Serialize};
+
+use crate::server::View;
+
+/// A server at one moment.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Status {
+    /// Version of the binary.
+    pub version: String,
+    /// Seconds since it began to serve.
+    pub uptime_s: u64,
+    /// Logins that the policies passed.
+    pub passed: u64,
+    /// Logins that they denied.
+    pub denied: u64,
+    /// Denied logins that never reached a mail server.
+    pub relieved: u64,
+    /// The virtual servers.
+    pub virtual_servers: Vec<VirtualServerStatus>,
+    /// The pools.
+    pub pools: Vec<PoolStatus>,
+}
+
+/// A virtual server.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct VirtualServerStatus {
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub addresses: Vec<String>,
+    /// Calls of its policy that failed.
+    pub policy_failures: u64,
+}
+
+/// A pool.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct PoolStatus {
+    /// Its name.
+    pub name: String,
+    /// Logins that wait for a place at a node.
+    pub queued: usize,
+    /// Moving average of what logins take, in milliseconds.
+    pub login_latency_ms: Option<u32>,
+    /// Its nodes.
+    pub nodes: Vec<NodeStatus>,
+}
+
+/// A node.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// `host:port`, as configured.
+    pub name: String,
+    /// Whether it is taken for reachable.
+    pub healthy: bool,
+    /// `enabled`, `drain` or `disabled`.
+    pub mode: String,
+    /// Whether it is a backup.
+    pub backup: bool,
+    /// Sessions that are open.
+    pub sessions: u32,
+    /// What was wrong when it was last tried in vain.
+    pub last_error: Option<String>,
+}
+
+impl Status {
+    /// Looks at a server.
+    #[must_use]
+    pub fn of(view: &View) -> Self {
+        let counters = view.counters();
+        let mut pools: Vec<_> = view
+            .pools()
+            .map(|pool| PoolStatus {
+                name: pool.name().to_owned(),
+                queued: pool.queued(),
+                login_latency_ms: pool.state().login_latency_ms,
+                nodes: pool
+                    .node_states()
+                    .map(|node| NodeStatus {
+                        name: node.name.to_string(),
+                        healthy: node.healthy,
+                        mode: node.mode.name().to_owned(),
+                        backup: node.backup,
+                        sessions: node.sessions,
+                        last_error: node.last_error.map(Into::into),
+                    })
+                    .collect(),
+            })
+            .collect();
+        pools.sort_by(|one, other| one.name.cmp(&other.name));
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_s: view.uptime().as_secs(),
+            passed: counters.passed,
+            denied: counters.denied,
+            relieved: counters.relieved,
+            virtual_servers: view
+                .virtual_servers()
+                .map(|(name, addresses, metrics)| VirtualServerStatus {
+                    name: name.to_owned(),
+                    addresses: addresses.iter().map(ToString::to_string).collect(),
+                    policy_failures: metrics.all_failures(),
+                })
+                .collect(),
+            pools,
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! `reprieve ctl`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::admin::{Client, Status, USUAL_SOCKET};
+use crate::config::NodeMode;
+
+/// Ask or tell a running Reprieve, by its admin socket (`admin.socket` in its configuration).
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Its admin socket
+    #[arg(long, value_name = "PATH", default_value = USUAL_SOCKET, env = "REPRIEVE_SOCKET", global = true)]
+    socket: PathBuf,
+    #[command(subcommand)]
+    command: Subcommands,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Subcommands {
+    /// How it is: virtual servers, pools, nodes
+    Status {
+        /// As one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Whether a mail server gets logins
+    ///
+    /// `drain` gives it no new ones and lets its sessions end; `disabled` ends them too. It holds
+    /// until the next start: the configuration's `mode` is for longer.
+    Node {
+        /// Name of the pool
+        pool: String,
+        /// The mail server, as the configuration writes it
+        node: String,
+        /// What is to become of it
+        mode: Mode,
+    },
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Mode {
+    /// It gets logins
+    Enabled,
+    /// It gets no new ones
+    Drain,
+    /// It gets none, and its sessions end
+    Disabled,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let client = Client::new(&arguments.socket);
+    match &arguments.command {
+        Subcommands::Status { json } => {
+            let status = runtime.block_on(client.status())?;
+            if *json {
+                println!("{}", serde_json::to_string(&status)?);
+            } else {
+                print!("{}", shown(&status));
+            }
+        }
+        Subcommands::Node { pool, node, mode } => {
+            let mode = match mode {
+                Mode::Enabled => NodeMode::Enabled,
+                Mode::Drain => NodeMode::Drain,
+                Mode::Disabled => NodeMode::Disabled,
+            };
+            runtime.block_on(client.set_node(pool, node, mode))?;
+            println!("pool {pool}, node {node}: {}", mode.name());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn shown(status: &Status) -> String {
+    use std::fmt::Write as _;
+    let mut text = format!(
+        "reprieve {}, up {} s: {} passed, {} denied, {} relieved\n",
+        status.version, status.uptime_s, status.passed, status.denied, status.relieved
+    );
+    for server in &status.virtual_servers {
+        let _ = writeln!(
+            text,
+            "virtual server {} at {}{}",
+            server.name,
+            server.addresses.join(", "),
+            if server.policy_failures > 0 {
+                format!(", {} failures of its policy", server.policy_failures)
+            } else {
+                String::new()
+            }
+        );
+    }
+    for pool in &status.pools {
+        let latency = pool.login_latency_ms.map(|ms| format!(", a login takes {ms} ms")).unwrap_or_default();
+        let _ = writeln!(text, "pool {}: {} waiting{latency}", pool.name, pool.queued);
+        let width = pool.nodes.iter().map(|node| node.name.len()).max().unwrap_or_default();
+        for node in &pool.nodes {
+            let health = if node.healthy { "up" } else { "down" };
+            let backup = if node.backup { ", backup" } else { "" };
+            let why = node.last_error.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            let _ = writeln!(
+                text,
+                "  {:width$}  {health:4}  {:8}  {} sessions{backup}{why}",
+                node.name, node.mode, node.sessions
+            );
+        }
+    }
+    text
+}
