@@ -222,3 +222,23 @@ fn the_readmes_configuration_is_right_and_its_error_is_the_real_one() {
     let said = check().stderr;
     assert_eq!(String::from_utf8_lossy(&said).trim(), block("```\n", "reprieve: reprieve.toml:"));
 }
+
+#[test]
+fn every_feature_that_the_readme_claims_names_a_test() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let readme = std::fs::read_to_string(format!("{root}/README.md")).unwrap();
+    let table = readme.split("## Beside others").nth(1).expect("the table").split("\n## ").next().unwrap();
+    let sources: String = std::fs::read_dir(format!("{root}/tests"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    let mut claims = 0;
+    for row in table.lines().filter(|line| line.starts_with("| ") && line.contains('`')) {
+        let test = row.rsplit('`').nth(1).expect("a test's name");
+        assert!(sources.contains(&format!("fn {test}")), "no test is named {test}: {row}");
+        claims += 1;
+    }
+    assert!(claims >= 25, "{claims}");
+}

@@ -370,7 +370,7 @@ fn load_failures(rows: &mut Vec<Row>) {
         };
         assert!(error.contains(expected), "{name}: {error}");
         // Where the mistake is: file and line, virtual server.
-        let place = format!("test.toml:11: virtual server {name}: ");
+        let place = format!("test.toml:12: virtual server {name}: ");
         let told = error.strip_prefix(&place).unwrap_or_else(|| panic!("{name}: {error}"));
         let told = told.replace(&format!("{}/", folder.path().display()), "");
         let told = told.replace(&folder.path().display().to_string(), "folder");

@@ -122,6 +122,19 @@ fn denied_digests_are_refused_where_that_is_set() {
 }
 
 #[test]
+fn a_digest_cannot_be_sent_elsewhere_and_the_client_is_told_so() {
+    let dovecot = with_digests();
+    let policy = format!("component = {:?}\nsettings = {{ user = \"bob\" }}", guests::mirror());
+    let front = Front::start(&configuration(dovecot.address(), DIGESTS, &policy, ""));
+    let mut session = Dialogue::open(front.address(0));
+    // n,,n=alice,r=nonce
+    let reply = session.err("AUTH SCRAM-SHA-256 biwsbj1hbGljZSxyPW5vbmNl");
+    assert!(reply.starts_with("-ERR [SYS/PERM] this way to log in is not possible for you"), "{reply}");
+    session.quit();
+    assert_eq!((dovecot.logins("alice"), dovecot.logins("bob")), (0, 0));
+}
+
+#[test]
 fn digests_are_offered_only_where_the_mail_servers_have_them() {
     let dovecot = Dovecot::start(&["alice"]);
     let front = Front::start(&configuration(dovecot.address(), DIGESTS, "", ""));
@@ -288,6 +301,22 @@ fn what_a_master_user_has_seen_is_posed_to_him_for_that_user_only() {
     assert_eq!(listed("alice*root", "master's"), 1);
     assert_eq!(listed("bob*root", "master's"), 2);
     until("both are counted", || front.server.counters().relieved == 2);
+}
+
+#[test]
+fn a_master_users_logins_for_one_do_not_push_on_his_clock_for_another() {
+    let features = Features { master: Some(("root", "master's")), ..Features::default() };
+    let dovecot = Dovecot::start_with(&[("alice", PASSWORD), ("bob", PASSWORD)], features);
+    let server = "master-separator = \"*\"";
+    let front = Front::start(&configuration(dovecot.address(), server, "", "check = \"off\""));
+    for (name, logins) in [("alice*root", 1), ("bob*root", 1), ("alice*root", 2)] {
+        let mut session = Dialogue::open(front.address(0));
+        session.give_password(name, "master's");
+        session.quit();
+        let user = name.split('*').next().unwrap();
+        assert_eq!(dovecot.logins(user), logins, "{name}");
+        front.clock.advance(Duration::from_secs(300));
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use support::account::PASSWORD;
 use support::dialogue::Dialogue;
 use support::farm::FarmNode;
 use support::front::Front;
-use support::until;
+use support::{guests, until};
 
 fn front(nodes: &str, pool: &str) -> Front {
     // Every login passes: this is about where to.
@@ -188,6 +188,35 @@ fn users_keep_their_server_through_the_loss_and_return_of_another() {
     nodes[1].revive();
     until("it is back", || front.server.pool("mail").unwrap().state().healthy == 3);
     assert_eq!(homes(&nodes), before);
+}
+
+#[test]
+fn a_pass_goes_to_the_pool_that_the_policy_names() {
+    let (own, other) = (FarmNode::start(), FarmNode::start());
+    let front = Front::start(&format!(
+        r#"
+threads = 1
+[[virtual-server]]
+name = "pop3"
+listen = ["127.0.0.1:0"]
+pool = "mail"
+mechanisms = ["USER", "CRAM-MD5"]
+[virtual-server.policy]
+component = {:?}
+settings = {{ pool = "other", user = "alice@other" }}
+[pool.mail]
+nodes = ["{}"]
+check = "off"
+[pool.other]
+nodes = ["{}"]
+check = "off"
+"#,
+        guests::mirror(),
+        own.address(),
+        other.address(),
+    ));
+    assert!(session(front.address(0), "alice"));
+    assert_eq!((own.logins(), other.users()), (0, vec!["alice@other".to_owned()]));
 }
 
 #[test]

@@ -15,7 +15,7 @@ mod bindings {
 }
 
 use bindings::reprieve::policy::types::{
-    Deny, Ending, Login, Manner, Moment, Outcome, Pass, Standing, Verdict,
+    Claim, Deny, Ending, Login, Manner, Moment, Outcome, Pass, Standing, Verdict,
 };
 use bindings::reprieve::policy::{log, store};
 use rule::{Judgement, Stamp};
@@ -44,7 +44,7 @@ impl bindings::Guest for Interval {
             Some(settings)
                 if settings.start == Start::Authenticated && outcome.ending == Ending::Authenticated =>
             {
-                remember(settings, &outcome.claim.user, stamp(&outcome.time));
+                remember(settings, &outcome.claim, stamp(&outcome.time));
             }
             _ => {}
         });
@@ -60,7 +60,7 @@ fn decide(settings: &Settings, login: &Login) -> Verdict {
         store::clear();
     }
     let now = stamp(&login.time);
-    let key = settings.key(&login.claim.user);
+    let key = key(settings, &login.claim);
     let found = store::get(&key);
     let judgement = rule::judge(
         settings.interval_ms,
@@ -82,7 +82,7 @@ fn decide(settings: &Settings, login: &Login) -> Verdict {
                 Ok(false) => deny(settings, login, settings.interval_ms.div_ceil(1000)),
                 Ok(true) => pass(),
                 Err(_) => {
-                    remember(settings, &login.claim.user, now);
+                    remember(settings, &login.claim, now);
                     pass()
                 }
             }
@@ -92,11 +92,15 @@ fn decide(settings: &Settings, login: &Login) -> Verdict {
     }
 }
 
-fn remember(settings: &Settings, user: &str, stamp: Stamp) {
+fn key(settings: &Settings, claim: &Claim) -> String {
+    settings.key(&claim.user, claim.authorization_id.as_deref())
+}
+
+fn remember(settings: &Settings, claim: &Claim, stamp: Stamp) {
     if settings.interval_ms == 0 {
         return;
     }
-    let key = settings.key(user);
+    let key = key(settings, claim);
     let ttl = settings.time_to_live();
     match store::set(&key, &stamp.to_octets(), ttl) {
         Ok(()) => {}

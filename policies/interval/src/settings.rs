@@ -73,8 +73,16 @@ impl Settings {
     }
 
     /// The store's key for a user: two names that the mail server takes for one share it.
-    pub(crate) fn key(&self, user: &str) -> String {
-        if self.fold_case { user.to_ascii_lowercase() } else { user.to_owned() }
+    ///
+    /// A master user has a clock of his own in each maildrop that he acts for: one for all
+    /// would be pushed on by each, and never run out.
+    pub(crate) fn key(&self, user: &str, authorization_id: Option<&str>) -> String {
+        let whole = match authorization_id {
+            // No name has a NUL in it.
+            Some(acting) => format!("{user}\0{acting}"),
+            None => user.to_owned(),
+        };
+        if self.fold_case { whole.to_ascii_lowercase() } else { whole }
     }
 }
 
@@ -152,7 +160,15 @@ mod tests {
         assert_eq!(settings.memory_limit, 102_400);
         assert_eq!(settings.manner, Manner::Busy);
         assert_eq!(settings.start, Start::Login);
-        assert_eq!(settings.key("Alice"), "Alice");
+        assert_eq!(settings.key("Alice", None), "Alice");
+    }
+
+    #[test]
+    fn a_master_user_has_a_clock_for_each_maildrop() {
+        let settings = parse(&[]).unwrap();
+        assert_eq!(settings.key("Root", Some("Alice")), "root\0alice");
+        assert_ne!(settings.key("root", Some("alice")), settings.key("root", Some("bob")));
+        assert_ne!(settings.key("root", Some("alice")), settings.key("root", None));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Tells the log all that it is given, and gives the verdict of its settings: `manner` denies,
-//! else it passes with `note`; both wait `delay-ms`.
+//! else it passes with `note`, to `pool` as `user`; both wait `delay-ms`.
 
 use std::cell::RefCell;
 
@@ -14,6 +14,8 @@ use bindings::reprieve::policy::types::{Deny, Login, Manner, Outcome, Pass, Verd
 struct Settings {
     manner: Option<Manner>,
     note: Option<String>,
+    pool: Option<String>,
+    user: Option<String>,
     delay_ms: u32,
 }
 
@@ -29,6 +31,8 @@ impl bindings::Guest for Mirror {
             SETTINGS.with_borrow_mut(|own| {
                 match key.as_str() {
                     "note" => own.note = Some(value),
+                    "pool" => own.pool = Some(value),
+                    "user" => own.user = Some(value),
                     "delay-ms" => own.delay_ms = value.parse().map_err(|_| "`delay-ms` is no number")?,
                     "manner" => {
                         own.manner = Some(match value.as_str() {
@@ -40,7 +44,7 @@ impl bindings::Guest for Mirror {
                             _ => return Err("`manner` is none"),
                         });
                     }
-                    _ => return Err("known are manner, note, delay-ms"),
+                    _ => return Err("known are manner, note, pool, user, delay-ms"),
                 }
                 Ok(())
             })?;
@@ -59,7 +63,8 @@ impl bindings::Guest for Mirror {
                 delay_ms: own.delay_ms,
             }),
             None => {
-                Verdict::Pass(Pass { pool: None, user: None, note: own.note.clone(), delay_ms: own.delay_ms })
+                let (pool, user, note) = (own.pool.clone(), own.user.clone(), own.note.clone());
+                Verdict::Pass(Pass { pool, user, note, delay_ms: own.delay_ms })
             }
         })
     }
