@@ -13,6 +13,7 @@ use support::certificates::{Age, Authority};
 use support::dialogue::Dialogue;
 use support::dovecot::{Dovecot, Features};
 use support::front::Front;
+use support::running::Running;
 use support::setup::mail_server;
 use support::tool::Tool;
 use support::{guests, until};
@@ -64,13 +65,30 @@ fn a_header_is_believed_from_who_is_trusted_and_from_nobody_else() {
 }
 
 #[test]
-fn limits_and_policies_go_by_the_clients_own_address() {
+fn the_policy_and_the_log_see_the_clients_own_address() {
     let mail = mail_server(0);
-    let server = format!(
-        "proxy-from = [\"127.0.0.1\"]\nmax-connections-per-address = 1\n[virtual-server.policy]\ncomponent = {:?}\n",
-        guests::mirror()
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        "[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\n\
+         proxy-from = [\"127.0.0.1\"]\n[virtual-server.policy]\ncomponent = {:?}\n\
+         [pool.mail]\nnodes = [\"{}\"]\ncheck = \"off\"\n",
+        guests::mirror(),
+        mail.address()
     );
-    let front = front(mail.address(), &server, "");
+    let mut reprieve = Running::with_configuration(folder.path(), &text);
+    let commands = format!("{CLIENT}USER alice\r\nPASS {PASSWORD}\r\nQUIT\r\n");
+    assert!(said(reprieve.address(), commands.as_bytes()).ends_with("+OK bye\r\n"));
+    let told = reprieve.line_with("Claim");
+    assert!(told.contains(r#"peer: Endpoint { address: \"192.0.2.7\", port: 4711 }"#), "{told}");
+    assert!(told.contains(r#"local: Endpoint { address: \"198.51.100.1\", port: 110 }"#), "{told}");
+    assert!(reprieve.line_with("\"session\"").contains("\"peer\":\"192.0.2.7:4711\""));
+}
+
+#[test]
+fn limits_go_by_the_clients_own_address() {
+    let mail = mail_server(0);
+    let server = "proxy-from = [\"127.0.0.1\"]\nmax-connections-per-address = 1";
+    let front = front(mail.address(), server, "");
     let open = |header: &str| {
         let mut tcp = TcpStream::connect(front.address(0)).unwrap();
         tcp.set_read_timeout(Some(DEADLINE)).unwrap();

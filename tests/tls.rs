@@ -14,6 +14,8 @@ use support::certificates::{Age, Authority, Files};
 use support::dialogue::{Dialogue, handshake};
 use support::farm::FarmNode;
 use support::front::Front;
+use support::guests;
+use support::running::Running;
 use support::setup::mail_server;
 use support::tool::Tool;
 use support::until;
@@ -397,6 +399,36 @@ fn openssl_agrees() {
         assert!(ending.said.contains("Verification: OK"), "{}", ending.said);
         assert!(ending.said.contains("Protocol version: TLSv1.3"), "{}", ending.said);
     }
+}
+
+#[test]
+fn a_policy_sees_the_tls_session_and_the_certificate_that_was_shown() {
+    let (authority, mail) = (Authority::new(), mail_server(0));
+    let files = authority.server("front", &["localhost"], Age::Valid);
+    let folder = tempfile::tempdir().unwrap();
+    let tls = format!(
+        "client-ca = {:?}\n[virtual-server.policy]\ncomponent = {:?}",
+        authority.file(),
+        guests::mirror()
+    );
+    let text = configuration(mail.address(), &files, "", &tls);
+    let mut reprieve = Running::with_configuration(folder.path(), &text);
+    let (_, encrypted) = (reprieve.address(), reprieve.address());
+    for (certificate, expected) in [
+        (None, r#"server-name: Some(\"localhost\"), client-subject: None"#),
+        (
+            Some(authority.client("alice")),
+            r#"server-name: Some(\"localhost\"), client-subject: Some(\"CN=alice"#,
+        ),
+    ] {
+        let config = authority.trusted(certificate.as_ref());
+        let mut session = Dialogue::open_tls(encrypted, &config, "localhost");
+        session.give_password("alice", PASSWORD);
+        session.quit();
+        let told = reprieve.line_with(expected);
+        assert!(told.contains(r#"version: \"TLSv1.3\""#), "{told}");
+    }
+    assert!(reprieve.line_with("\"session\"").contains("\"tls\":\"TLSv1.3\""));
 }
 
 /// Whether the limit of a time-out is kept for a door that speaks TLS.

@@ -21,7 +21,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let config = super::read_config(&arguments.config)?;
     let prepared = Prepared::new(config, Options::default())?;
     for server in &prepared.config().virtual_servers {
-        let listen: Vec<_> = server.listen.iter().map(ToString::to_string).collect();
+        let encrypted = server.listen_tls.iter().map(|address| format!("{address} (TLS)"));
+        let listen: Vec<_> = server.listen.iter().map(ToString::to_string).chain(encrypted).collect();
         println!(
             "virtual server {}: {} → pool {}, policy {}",
             server.name,

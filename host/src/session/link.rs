@@ -109,8 +109,11 @@ impl Link {
         let out = std::mem::take(&mut self.out);
         self.octets_out += out.len() as u64;
         let mut written = 0;
+        // Nearly always there is room for all of it: what the client has acknowledged is asked
+        // only where there is none.
+        let mut within = Duration::ZERO;
+        let mut acknowledged = 0;
         loop {
-            let before = (written as u64).saturating_sub(self.stream.unacknowledged());
             let writing = async {
                 while written < out.len() {
                     match self.stream.write(&out[written..]).await? {
@@ -120,14 +123,16 @@ impl Link {
                 }
                 self.stream.flush().await
             };
-            match tokio::time::timeout(self.stall_timeout, writing).await {
+            match tokio::time::timeout(within, writing).await {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(_)) => return Err(LinkEnd::Lost),
                 Err(_) => {
-                    let after = (written as u64).saturating_sub(self.stream.unacknowledged());
-                    if after.saturating_sub(before) < LEAST_PROGRESS {
+                    let waiting = (out.len() - written) as u64 + self.stream.unacknowledged();
+                    let now = self.octets_out.saturating_sub(waiting);
+                    if !within.is_zero() && now.saturating_sub(acknowledged) < LEAST_PROGRESS {
                         return Err(LinkEnd::Stalled);
                     }
+                    (acknowledged, within) = (now, self.stall_timeout);
                 }
             }
         }
