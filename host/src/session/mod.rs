@@ -20,7 +20,7 @@ pub use offers::Offers;
 pub use open::{Incoming, refuse, serve};
 
 use crate::config::CleartextLogin;
-use crate::net::{Stream, TlsSession};
+use crate::net::Stream;
 use crate::pool::{Caller, Connection, Reached};
 use crate::pop3::authorization::{Authorization, Event};
 use crate::pop3::capability::Capabilities;
@@ -191,7 +191,7 @@ impl Session {
         match tls.accept(stream).await {
             Ok((stream, session)) => {
                 self.link.stream = stream;
-                self.record.tls = Some(session);
+                self.record.tls = Some(Box::new(session));
                 self.capabilities = promises(&self.context, &self.record, false);
                 Ok(true)
             }
@@ -248,7 +248,7 @@ fn promises(context: &Context, record: &Record, has_timestamp: bool) -> Arc<Capa
             CleartextLogin::Deny => false,
             CleartextLogin::Loopback => record.peer.ip().to_canonical().is_loopback(),
         };
-    let certificate = record.tls.as_ref().and_then(|tls: &TlsSession| tls.client.as_ref());
+    let certificate = record.tls.as_ref().and_then(|tls| tls.client.as_ref());
     let means = Means {
         may_show_secrets,
         stls: !encrypted && settings.tls.as_ref().is_some_and(|tls| tls.has_stls()),
@@ -261,6 +261,6 @@ fn promises(context: &Context, record: &Record, has_timestamp: bool) -> Arc<Capa
 impl Record {
     /// For whom nodes are connected to.
     fn caller(&self) -> Caller<'_> {
-        Caller { peer: self.peer, local: self.local, tls: self.tls.as_ref(), session: &self.id }
+        Caller { peer: self.peer, local: self.local, tls: self.tls.as_deref(), session: &self.id }
     }
 }

@@ -45,7 +45,7 @@ async fn open(context: Arc<Context>, incoming: Incoming) -> Option<(Session, Adm
     if settings.proxy_from.iter().any(|network| network.contains(&sender)) {
         match tokio::time::timeout(settings.proxy_timeout, read_header(&mut stream)).await {
             Ok(Ok(Proxied::Client { peer, local, tls })) => {
-                (record.peer, record.local, record.tls) = (peer, local, tls);
+                (record.peer, record.local, record.tls) = (peer, local, tls.map(Box::new));
             }
             Ok(Ok(Proxied::Own)) => {}
             Ok(Err(error)) => return unopened(&context, &record, &error),
@@ -63,7 +63,7 @@ async fn open(context: Arc<Context>, incoming: Incoming) -> Option<(Session, Adm
         None => Stream::Plain(stream),
         Some(tls) => match tls.accept(stream).await {
             Ok((stream, session)) => {
-                record.tls = Some(session);
+                record.tls = Some(Box::new(session));
                 stream
             }
             Err(error) => {

@@ -136,7 +136,7 @@ impl Session {
         self.record.asked_server = true;
         let (peer, local) = (self.record.peer, self.record.local);
         let (tls, id) = (self.record.tls.clone(), self.record.id.clone());
-        let caller = Caller { peer, local, tls: tls.as_ref(), session: &id };
+        let caller = Caller { peer, local, tls: tls.as_deref(), session: &id };
         let mut login = std::pin::pin!(pool.log_in(credentials, user, caller));
         let most = self.link.octets_in + AHEAD;
         loop {

@@ -56,7 +56,8 @@ pub(super) struct Record {
     pub(super) id: String,
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
-    pub(super) tls: Option<TlsSession>,
+    /// Apart: most connections have none, and each has a record.
+    pub(super) tls: Option<Box<TlsSession>>,
     pub(super) user: Option<String>,
     pub(super) mechanism: &'static str,
     /// `pass` or `deny`, by the policy or by `on-failure`.
