@@ -60,6 +60,9 @@ pub(super) struct Arguments {
     /// Threads that serve connections [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// Who to become once the ports are open, where it starts as root
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
     #[command(flatten)]
     log: LogArguments,
 }
@@ -144,7 +147,7 @@ fn start(config: Config) -> anyhow::Result<Server> {
     match &config.user {
         Some(user) => privileges::become_user(user, config.group.as_deref())?,
         None if privileges::is_root() => {
-            tracing::warn!("serving as root; set `user` to somebody who may do less");
+            tracing::warn!("serving as root; set `user` (--user) to somebody who may do less");
         }
         None => {}
     }
@@ -153,6 +156,9 @@ fn start(config: Config) -> anyhow::Result<Server> {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut config = arguments.config()?;
+    if let Some(user) = &arguments.user {
+        config.user = Some(user.clone());
+    }
     let _log = logging::start(arguments.log.log_format, &arguments.log.log_level)?;
     fit_to_descriptors(&mut config, crate::rlimit::raise_descriptors());
     let drain_timeout = config.drain_timeout;
