@@ -81,7 +81,7 @@ impl Session {
             stage = match stage {
                 Stage::Over(end) => return Ok(end),
                 Stage::Pose(posing) => Box::pin(self.pose(posing)).await?,
-                Stage::Relay(relaying) => Stage::Over(Box::pin(self.relay(*relaying)).await?),
+                Stage::Relay(relaying) => Stage::Over(Box::pin(self.relay(relaying)).await?),
             };
         }
     }

@@ -28,13 +28,16 @@ pub struct Incoming {
 }
 
 /// Serves one connection to its end.
-pub async fn serve(context: Arc<Context>, incoming: Incoming) {
+pub fn serve(context: Arc<Context>, incoming: Incoming) -> impl Future<Output = ()> {
     // The way to the greeting needs memory that the session after it does not.
-    let Some((mut session, admitted)) = Box::pin(open(context, incoming)).await else { return };
-    let end = session.run().await;
-    session.record.finish(&session.context, &session.link, end);
-    drop(session);
-    drop(admitted);
+    let opening = Box::pin(open(context, incoming));
+    async move {
+        let Some((mut session, admitted)) = opening.await else { return };
+        let end = session.run().await;
+        session.record.finish(&session.context, &session.link, end);
+        drop(session);
+        drop(admitted);
+    }
 }
 
 async fn open(context: Arc<Context>, incoming: Incoming) -> Option<(Session, Admitted)> {

@@ -31,7 +31,34 @@ thread_local! {
 
 impl Session {
     /// Relays until the end, beginning with the reply to the login, which waits to be written.
-    pub(super) async fn relay(&mut self, relaying: Relaying) -> Result<End, LinkEnd> {
+    pub(super) async fn relay(&mut self, relaying: Box<Relaying>) -> Result<End, LinkEnd> {
+        let mut pump = self.pump(*relaying);
+        let end = poll_fn(|task| {
+            pump.connection.watch(task.waker());
+            pump.poll(task)
+        });
+        let end = end.await;
+        if pump.relay.is_quit_unanswered() {
+            // Nobody knows whether the deletions were carried out.
+            pump.context.registry.commit(pump.session, None, true);
+        }
+        drop(pump);
+        match end {
+            Ok(End::Quit) => {
+                self.link.close().await;
+                Ok(End::Quit)
+            }
+            Ok(End::Link(LinkEnd::Idle)) => self.say_why(LinkEnd::Idle).await,
+            Ok(End::BadCommands) => self.part(reply::TOO_MANY_BAD, End::BadCommands).await,
+            Ok(End::Server) => self.lost_server().await,
+            Ok(End::NodeDisabled) => self.lost_server().await.map(|_| End::NodeDisabled),
+            Ok(end) => Ok(end),
+            Err(end) => Err(end),
+        }
+    }
+
+    /// Made aside, so that the session does not hold the room for making it.
+    fn pump(&mut self, relaying: Relaying) -> Pump<'_> {
         let Relaying { mut connection, relay, session, first } = relaying;
         let limits = Limits {
             idle: self.context.settings.idle_timeout,
@@ -60,28 +87,7 @@ impl Session {
         if !early.is_empty() {
             pump.take_replies(&early);
         }
-        let end = poll_fn(|task| {
-            pump.connection.watch(task.waker());
-            pump.poll(task)
-        });
-        let end = end.await;
-        if pump.relay.is_quit_unanswered() {
-            // Nobody knows whether the deletions were carried out.
-            pump.context.registry.commit(pump.session, None, true);
-        }
-        drop(pump);
-        match end {
-            Ok(End::Quit) => {
-                self.link.close().await;
-                Ok(End::Quit)
-            }
-            Ok(End::Link(LinkEnd::Idle)) => self.say_why(LinkEnd::Idle).await,
-            Ok(End::BadCommands) => self.part(reply::TOO_MANY_BAD, End::BadCommands).await,
-            Ok(End::Server) => self.lost_server().await,
-            Ok(End::NodeDisabled) => self.lost_server().await.map(|_| End::NodeDisabled),
-            Ok(end) => Ok(end),
-            Err(end) => Err(end),
-        }
+        pump
     }
 }
 
