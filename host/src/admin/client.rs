@@ -60,8 +60,8 @@ impl Client {
     /// # Errors
     /// Where there is no such node, or Reprieve cannot be asked.
     pub async fn set_node(&self, pool: &str, node: &str, mode: NodeMode) -> Result<(), CtlError> {
-        let change = serde_json::to_vec(&NodeChange { mode: mode.into() })
-            .map_err(|error| CtlError::Odd(error.to_string()))?;
+        let change =
+            serde_json::to_vec(&NodeChange { mode }).map_err(|error| CtlError::Odd(error.to_string()))?;
         let path = format!("/pools/{}/nodes/{}", escaped(pool), escaped(node));
         self.ask(Method::PUT, &path, change.into()).await.map(|_| ())
     }

@@ -15,36 +15,7 @@ use crate::server::View;
 /// The body of a change of a node.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct NodeChange {
-    pub(super) mode: Mode,
-}
-
-/// Whether a node gets logins.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Mode {
-    Enabled,
-    Drain,
-    Disabled,
-}
-
-impl From<NodeMode> for Mode {
-    fn from(mode: NodeMode) -> Self {
-        match mode {
-            NodeMode::Enabled => Self::Enabled,
-            NodeMode::Drain => Self::Drain,
-            NodeMode::Disabled => Self::Disabled,
-        }
-    }
-}
-
-impl From<Mode> for NodeMode {
-    fn from(mode: Mode) -> Self {
-        match mode {
-            Mode::Enabled => Self::Enabled,
-            Mode::Drain => Self::Drain,
-            Mode::Disabled => Self::Disabled,
-        }
-    }
+    pub(super) mode: NodeMode,
 }
 
 fn routes(view: View) -> Router {
@@ -68,7 +39,7 @@ async fn change_node(
         let word = format!("there is no pool {pool:?}; there is {}", known.join(", "));
         return Err((StatusCode::NOT_FOUND, word));
     };
-    match found.set_mode(&node, change.mode.into()) {
+    match found.set_mode(&node, change.mode) {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(error) => Err((StatusCode::NOT_FOUND, error.to_string())),
     }

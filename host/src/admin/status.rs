@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::NodeMode;
 use crate::server::View;
 
 /// A server at one moment.
@@ -54,8 +55,8 @@ pub struct NodeStatus {
     pub name: String,
     /// Whether it is taken for reachable.
     pub healthy: bool,
-    /// `enabled`, `drain` or `disabled`.
-    pub mode: String,
+    /// Whether it gets logins, as the administrator wants it.
+    pub mode: NodeMode,
     /// Whether it is a backup.
     pub backup: bool,
     /// Sessions that are open.
@@ -80,7 +81,7 @@ impl Status {
                     .map(|node| NodeStatus {
                         name: node.name.to_string(),
                         healthy: node.healthy,
-                        mode: node.mode.name().to_owned(),
+                        mode: node.mode,
                         backup: node.backup,
                         sessions: node.sessions,
                         last_error: node.last_error.map(Into::into),

@@ -34,18 +34,8 @@ enum Subcommands {
         /// The mail server, as the configuration writes it
         node: String,
         /// What is to become of it
-        mode: Mode,
+        mode: NodeMode,
     },
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Mode {
-    /// It gets logins
-    Enabled,
-    /// It gets no new ones
-    Drain,
-    /// It gets none, and its sessions end
-    Disabled,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -61,12 +51,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             }
         }
         Subcommands::Node { pool, node, mode } => {
-            let mode = match mode {
-                Mode::Enabled => NodeMode::Enabled,
-                Mode::Drain => NodeMode::Drain,
-                Mode::Disabled => NodeMode::Disabled,
-            };
-            runtime.block_on(client.set_node(pool, node, mode))?;
+            runtime.block_on(client.set_node(pool, node, *mode))?;
             println!("pool {pool}, node {node}: {}", mode.name());
         }
     }
@@ -103,7 +88,9 @@ fn shown(status: &Status) -> String {
             let _ = writeln!(
                 text,
                 "  {:width$}  {health:4}  {:8}  {} sessions{backup}{why}",
-                node.name, node.mode, node.sessions
+                node.name,
+                node.mode.name(),
+                node.sessions
             );
         }
     }

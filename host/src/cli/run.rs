@@ -47,7 +47,7 @@ pub(super) struct Arguments {
     key: Option<PathBuf>,
     /// TLS towards the mail servers, whose certificates must be right [default: off]
     #[arg(long, value_enum, value_name = "MODE", requires = "backend")]
-    backend_tls: Option<BackendTls>,
+    backend_tls: Option<NodeTlsMode>,
     /// Mail server to pass to, as HOST:PORT; several share the load
     #[arg(long, value_name = "ADDR")]
     backend: Vec<String>,
@@ -65,27 +65,6 @@ pub(super) struct Arguments {
     user: Option<String>,
     #[command(flatten)]
     log: LogArguments,
-}
-
-/// How TLS begins towards the mail servers.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum BackendTls {
-    /// Not at all
-    Off,
-    /// By STLS after the greeting
-    Stls,
-    /// At once (POP3S)
-    Implicit,
-}
-
-impl From<BackendTls> for NodeTlsMode {
-    fn from(mode: BackendTls) -> Self {
-        match mode {
-            BackendTls::Off => Self::Off,
-            BackendTls::Stls => Self::Stls,
-            BackendTls::Implicit => Self::Implicit,
-        }
-    }
 }
 
 /// How the log looks.
@@ -112,7 +91,7 @@ impl Arguments {
                 listen: self.listen.clone(),
                 listen_tls: self.listen_tls.clone(),
                 certificate: self.certificate.clone().zip(self.key.clone()),
-                backend_tls: self.backend_tls.map(Into::into),
+                backend_tls: self.backend_tls,
                 backend: self.backend.clone(),
                 policy: self.policy.clone(),
                 set: self.set.clone(),

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::reader::{Error, Value};
 use super::tls::{NodeTls, node_tls};
 
@@ -39,13 +41,14 @@ pub enum NodeLogin {
 }
 
 /// Whether a node gets logins, as the administrator wants it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum NodeMode {
-    /// It does.
+    /// It gets logins
     Enabled,
-    /// It gets no new ones; sessions go on.
+    /// It gets no new ones; its sessions go on
     Drain,
-    /// It gets none, and its sessions are ended.
+    /// It gets none, and its sessions are ended
     Disabled,
 }
 
@@ -266,11 +269,9 @@ fn node(value: &Value<'_, '_>) -> Result<NodeConfig, Error> {
         node.max_sessions = Some(value.count_u32(1, 1_000_000)?);
     }
     if let Some(value) = section.get("mode") {
-        node.mode = value.choice(&[
-            ("enabled", NodeMode::Enabled),
-            ("drain", NodeMode::Drain),
-            ("disabled", NodeMode::Disabled),
-        ])?;
+        node.mode = value.choice(
+            &[NodeMode::Enabled, NodeMode::Drain, NodeMode::Disabled].map(|mode| (mode.name(), mode)),
+        )?;
     }
     section.finish()?;
     Ok(node)

@@ -67,13 +67,13 @@ pub struct ServerTls {
 }
 
 /// How TLS begins on a connection to a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum NodeTlsMode {
-    /// Not at all.
+    /// Not at all
     Off,
-    /// By STLS after the greeting. A node that does not know it is not logged in at.
+    /// By STLS after the greeting; a server that does not know it is not logged in at
     Stls,
-    /// At once.
+    /// At once (POP3S)
     Implicit,
 }
 

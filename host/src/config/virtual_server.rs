@@ -291,18 +291,7 @@ fn network(value: &Value<'_, '_>) -> Result<IpNet, Error> {
 }
 
 fn mechanisms(value: &Value<'_, '_>, tls: Option<&ServerTls>) -> Result<Mechanisms, Error> {
-    const KNOWN: [Mechanism; 9] = [
-        Mechanism::UserPass,
-        Mechanism::Plain,
-        Mechanism::Login,
-        Mechanism::Xoauth2,
-        Mechanism::OauthBearer,
-        Mechanism::External,
-        Mechanism::Apop,
-        Mechanism::CramMd5,
-        Mechanism::ScramSha256,
-    ];
-    let choices = KNOWN.map(|mechanism| (mechanism.name(), mechanism));
+    let choices = Mechanism::ALL.map(|mechanism| (mechanism.name(), mechanism));
     let mut mechanisms = Mechanisms::default();
     for value in value.list()? {
         let mechanism = value.choice(&choices)?;

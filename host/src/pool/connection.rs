@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::node::Node;
 use super::queue::Place;
 use crate::config::NodeMode;
 use crate::net::Stream;
@@ -73,6 +74,10 @@ impl Connection {
     #[must_use]
     pub fn node(&self) -> &Arc<str> {
         &self.place.node().name
+    }
+
+    pub(super) fn node_itself(&self) -> &Arc<Node> {
+        self.place.node()
     }
 
     /// Whether the node may be sent several commands at once. A node that was not asked is

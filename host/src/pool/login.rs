@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use zeroize::Zeroizing;
 
+use super::choice::Order;
 use super::connect::{Caller, Greeting};
 use super::connection::Connection;
 use super::present::{Presentation, present};
-use super::queue::{Asked, Place};
+use super::queue::Asked;
 use super::state::Pool;
 use crate::pop3::credential::{Credentials, Mechanism};
 use crate::pop3::reply::{response_code, status};
@@ -82,14 +83,6 @@ pub enum Reached {
     Full,
 }
 
-/// What became of looking for a place at a node.
-enum Seat {
-    Place(Place),
-    /// All were tried.
-    None,
-    Full,
-}
-
 impl Pool {
     /// Logs in at the node whose turn it is, or at the next one that can judge. `user`: the
     /// name in place of the client's.
@@ -106,26 +99,16 @@ impl Pool {
         let _waiting = self.wait();
         let began = Instant::now();
         let owner = credentials.authorization_id.as_deref().or(user).unwrap_or(&credentials.user);
-        let order = self.in_turn(Some(owner));
-        let mut tried = vec![false; self.nodes().len()];
+        let mut search = self.search(Some(owner), caller);
         let mut refused = None;
         loop {
-            let place = match self.seat(&order, &tried).await {
-                Seat::Place(place) => place,
-                Seat::Full => return refused.map_or(LoginEnd::Full, LoginEnd::Rejected),
-                Seat::None => break,
+            let connection = match search.next().await {
+                Reached::Node(connection, _) => connection,
+                Reached::Full => return refused.map_or(LoginEnd::Full, LoginEnd::Rejected),
+                Reached::Unreachable => break,
             };
-            let node = place.node().clone();
-            tried[node.index] = true;
-            let (wire, _) = match self.greeted(&node, Some(caller)).await {
-                Ok(greeted) => greeted,
-                Err(error) => {
-                    self.login_failed(&node, &error.to_string());
-                    continue;
-                }
-            };
-            self.succeeded(&node);
-            let judged = judge(Connection::new(wire, place, config.reply_timeout), &presentation);
+            let node = connection.node_itself().clone();
+            let judged = judge(connection, &presentation);
             let end = match tokio::time::timeout(config.login_timeout, judged).await {
                 Ok(Ok(LoginEnd::Rejected(rejection))) if rejection.is_temporary() => {
                     refused = Some(rejection);
@@ -152,39 +135,48 @@ impl Pool {
     /// known.
     pub async fn reach(&self, user: Option<&[u8]>, caller: Caller<'_>) -> Reached {
         let _waiting = self.wait();
-        let order = self.in_turn(user);
-        let mut tried = vec![false; self.nodes().len()];
-        loop {
-            let place = match self.seat(&order, &tried).await {
-                Seat::Place(place) => place,
-                Seat::Full => return Reached::Full,
-                Seat::None => return Reached::Unreachable,
-            };
-            let node = place.node().clone();
-            tried[node.index] = true;
-            match self.greeted(&node, Some(caller)).await {
-                Ok((wire, greeting)) => {
-                    self.succeeded(&node);
-                    let connection = Connection::new(wire, place, self.config().reply_timeout);
-                    return Reached::Node(connection, greeting);
-                }
-                Err(error) => self.login_failed(&node, &error.to_string()),
-            }
-        }
+        self.search(user, caller).next().await
     }
 
-    async fn seat(&self, order: &super::choice::Order, tried: &[bool]) -> Seat {
-        let candidates = order.next(tried);
-        if candidates.is_empty() {
-            return Seat::None;
-        }
-        match self.queue().ask(&candidates, self.config().queue_length) {
-            Asked::Place(place) => Seat::Place(place),
-            Asked::Full => Seat::Full,
-            Asked::Wait(place) => match tokio::time::timeout(self.config().queue_timeout, place).await {
-                Ok(Ok(place)) => Seat::Place(place),
-                _ => Seat::Full,
-            },
+    fn search<'a>(&'a self, user: Option<&[u8]>, caller: Caller<'a>) -> Search<'a> {
+        Search { pool: self, caller, order: self.in_turn(user), tried: vec![false; self.nodes().len()] }
+    }
+}
+
+/// A login's way from node to node.
+struct Search<'a> {
+    pool: &'a Pool,
+    caller: Caller<'a>,
+    order: Order,
+    tried: Vec<bool>,
+}
+
+impl Search<'_> {
+    /// The next node that can be reached and has a place; each is tried once.
+    async fn next(&mut self) -> Reached {
+        loop {
+            let candidates = self.order.next(&self.tried);
+            if candidates.is_empty() {
+                return Reached::Unreachable;
+            }
+            let config = self.pool.config();
+            let place = match self.pool.queue().ask(&candidates, config.queue_length) {
+                Asked::Place(place) => place,
+                Asked::Full => return Reached::Full,
+                Asked::Wait(place) => match tokio::time::timeout(config.queue_timeout, place).await {
+                    Ok(Ok(place)) => place,
+                    _ => return Reached::Full,
+                },
+            };
+            let node = place.node().clone();
+            self.tried[node.index] = true;
+            match self.pool.greeted(&node, Some(self.caller)).await {
+                Ok((wire, greeting)) => {
+                    self.pool.succeeded(&node);
+                    return Reached::Node(Connection::new(wire, place, config.reply_timeout), greeting);
+                }
+                Err(error) => self.pool.login_failed(&node, &error.to_string()),
+            }
         }
     }
 }

@@ -294,18 +294,7 @@ mod tests {
     }
 
     fn everything() -> Capabilities {
-        use Mechanism::{Apop, CramMd5, External, Login, OauthBearer, Plain, ScramSha256, UserPass, Xoauth2};
-        let mechanisms = Mechanisms::of(&[
-            UserPass,
-            Plain,
-            Login,
-            Xoauth2,
-            OauthBearer,
-            External,
-            Apop,
-            CramMd5,
-            ScramSha256,
-        ]);
+        let mechanisms = Mechanisms::of(&Mechanism::ALL);
         Capabilities::new(&Offer { mechanisms, stls: true, ..Offer::default() })
     }
 

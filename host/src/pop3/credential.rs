@@ -54,7 +54,8 @@ pub enum Mechanism {
 }
 
 impl Mechanism {
-    const ALL: [Self; 9] = [
+    /// All of them.
+    pub const ALL: [Self; 9] = [
         Self::UserPass,
         Self::Plain,
         Self::Login,

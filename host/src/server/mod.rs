@@ -5,6 +5,7 @@ mod certificates;
 mod engines;
 mod serving;
 mod sockets;
+mod view;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -28,6 +29,8 @@ use crate::store::Namespace;
 use certificates::Certificates;
 use engines::Engines;
 pub use sockets::Sockets;
+use view::Serving;
+pub use view::View;
 
 /// What a server is started with beside its configuration.
 #[derive(Debug, Default)]
@@ -143,54 +146,13 @@ impl Prepared {
     }
 }
 
-/// What an administrator can see of a server, and change.
-#[derive(Clone, Debug)]
-pub struct View {
-    addresses: Arc<[(String, Vec<SocketAddr>)]>,
-    policies: Arc<[(String, Arc<Policy>)]>,
-    pools: Arc<HashMap<String, Arc<Pool>>>,
-    counters: Arc<Counters>,
-    began: Instant,
-}
-
-impl View {
-    /// Its pools.
-    pub fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
-        self.pools.values()
-    }
-
-    /// Its virtual servers: name, addresses, what has been counted of the policy.
-    pub fn virtual_servers(&self) -> impl Iterator<Item = (&str, &[SocketAddr], MetricsSnapshot)> {
-        self.addresses
-            .iter()
-            .zip(self.policies.iter())
-            .map(|((name, addresses), (_, policy))| (name.as_str(), addresses.as_slice(), policy.metrics()))
-    }
-
-    /// What has happened until now.
-    #[must_use]
-    pub fn counters(&self) -> CountersSnapshot {
-        self.counters.snapshot()
-    }
-
-    /// How long it has served.
-    #[must_use]
-    pub fn uptime(&self) -> Duration {
-        self.began.elapsed()
-    }
-}
-
 /// A server that serves. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Server {
-    addresses: Vec<(String, Vec<SocketAddr>)>,
-    policies: Vec<(String, Arc<Policy>)>,
-    pools: Arc<HashMap<String, Arc<Pool>>>,
+    view: View,
     certificates: Arc<Certificates>,
-    counters: Arc<Counters>,
     registry: Arc<Registry>,
     _keeper: Keeper,
-    began: Instant,
     drain: watch::Sender<bool>,
     /// When sessions that are still under way are ended.
     deadline: watch::Sender<Option<Instant>>,
@@ -243,19 +205,20 @@ impl Server {
         for _ in 0..threads {
             started.recv().context("a thread ended at its start")??;
         }
+        let servers = prepared.servers.iter().zip(addresses).map(|(shared, (name, addresses))| {
+            let policy = shared.policy.clone();
+            Serving { name, addresses, policy }
+        });
         Ok(Self {
-            addresses,
-            policies: prepared
-                .servers
-                .iter()
-                .map(|shared| (shared.settings.name.to_string(), shared.policy.clone()))
-                .collect(),
-            pools: prepared.pools.clone(),
+            view: View {
+                servers: servers.collect(),
+                pools: prepared.pools.clone(),
+                counters: prepared.counters.clone(),
+                began: Instant::now(),
+            },
             certificates: prepared.certificates.clone(),
-            counters: prepared.counters.clone(),
             registry: prepared.registry.clone(),
             _keeper: keeper,
-            began: Instant::now(),
             drain,
             deadline,
             threads: running,
@@ -268,17 +231,12 @@ impl Server {
     /// Where there is no such virtual server.
     #[must_use]
     pub fn address(&self, server: &str) -> SocketAddr {
-        self.addresses
-            .iter()
-            .find(|(name, _)| name == server)
-            .and_then(|(_, addresses)| addresses.first())
-            .copied()
-            .unwrap_or_else(|| panic!("there is no virtual server {server:?}"))
+        self.addresses_of(server)[0]
     }
 
     /// Every virtual server with the addresses that it listens on.
     pub fn addresses(&self) -> impl Iterator<Item = (&str, &[SocketAddr])> {
-        self.addresses.iter().map(|(name, addresses)| (name.as_str(), addresses.as_slice()))
+        self.view.servers.iter().map(|server| (&*server.name, &*server.addresses))
     }
 
     /// The addresses of a virtual server, in the order of the configuration: those in
@@ -288,14 +246,15 @@ impl Server {
     /// Where there is no such virtual server.
     #[must_use]
     pub fn addresses_of(&self, server: &str) -> &[SocketAddr] {
-        let found = self.addresses.iter().find(|(name, _)| name == server);
+        let mut all = self.addresses();
+        let found = all.find(|(name, _)| *name == server);
         found.map_or_else(|| panic!("there is no virtual server {server:?}"), |(_, addresses)| addresses)
     }
 
     /// A pool, by its name.
     #[must_use]
     pub fn pool(&self, name: &str) -> Option<&Arc<Pool>> {
-        self.pools.get(name)
+        self.view.pools.get(name)
     }
 
     /// Reads the certificates towards clients again. New connections get what the files hold;
@@ -313,30 +272,24 @@ impl Server {
     /// What an administrator can see and change, for as long as wanted.
     #[must_use]
     pub fn view(&self) -> View {
-        View {
-            addresses: self.addresses.clone().into(),
-            policies: self.policies.clone().into(),
-            pools: self.pools.clone(),
-            counters: self.counters.clone(),
-            began: self.began,
-        }
+        self.view.clone()
     }
 
     /// What has been counted of each virtual server's policy.
     pub fn policy_metrics(&self) -> impl Iterator<Item = (&str, MetricsSnapshot)> {
-        self.policies.iter().map(|(name, policy)| (name.as_str(), policy.metrics()))
+        self.view.virtual_servers().map(|(name, _, metrics)| (name, metrics))
     }
 
     /// What has happened until now.
     #[must_use]
     pub fn counters(&self) -> CountersSnapshot {
-        self.counters.snapshot()
+        self.view.counters()
     }
 
     /// The counters themselves, which outlive the server.
     #[must_use]
     pub fn live_counters(&self) -> Arc<Counters> {
-        self.counters.clone()
+        self.view.counters.clone()
     }
 
     /// What is remembered of users.

@@ -8,10 +8,10 @@ use tokio::time::timeout_at;
 use super::Session;
 use super::context::Counters;
 use super::link::LinkEnd;
-use super::login::{Answer, Candidate};
+use super::login::{Answer, Candidate, Judged};
 use crate::config::Unverifiable;
 use crate::maildrop::Route;
-use crate::policy::{Login, Manner, OnFailure, Verdict};
+use crate::policy::{Login, Manner};
 use crate::pool::{Connection, LoginEnd, Reached, Rejection};
 use crate::pop3::authorization::Digest;
 use crate::pop3::credential::{Credentials, Mechanism, Secret};
@@ -21,12 +21,6 @@ use crate::pop3::sasl;
 
 /// Steps that an exchange may have: SCRAM has two.
 const MOST_STEPS: usize = 8;
-
-/// What the policy's verdict comes to for such a login.
-enum Judged {
-    Pass(Box<Passed>),
-    Answer(Answer),
-}
 
 /// A login that goes to the mail server.
 struct Passed {
@@ -79,8 +73,8 @@ impl Session {
         };
         let credentials = Credentials::new(user, Secret::new(b""), Mechanism::Apop);
         let passed = match self.judge_unverifiable(credentials, false).await? {
-            Judged::Pass(passed) => passed,
-            Judged::Answer(answer) => return Ok(answer),
+            Ok(passed) => passed,
+            Err(answer) => return Ok(answer),
         };
         let began = Instant::now();
         self.record.asked_server = true;
@@ -116,8 +110,8 @@ impl Session {
         };
         let credentials = Credentials::new(user, Secret::new(b""), Mechanism::CramMd5);
         let passed = match self.judge_unverifiable(credentials, false).await? {
-            Judged::Pass(passed) => passed,
-            Judged::Answer(answer) => return Ok(answer),
+            Ok(passed) => passed,
+            Err(answer) => return Ok(answer),
         };
         let began = Instant::now();
         self.record.asked_server = true;
@@ -133,8 +127,8 @@ impl Session {
     ) -> Result<Answer, LinkEnd> {
         let owner = credentials.authorization_id.clone().unwrap_or_else(|| credentials.user.clone());
         let passed = match self.judge_unverifiable(credentials, true).await? {
-            Judged::Pass(passed) => passed,
-            Judged::Answer(answer) => return Ok(answer),
+            Ok(passed) => passed,
+            Err(answer) => return Ok(answer),
         };
         let began = Instant::now();
         self.record.asked_server = true;
@@ -155,70 +149,42 @@ impl Session {
         self.exchanged(end, connection, passed, began).await
     }
 
-    /// Asks the policy. `may_route`: whether the login can still go to another pool.
+    /// Asks the policy; where the login does not go to a mail server, what it led to.
+    /// `may_route`: whether the login can still go to another pool.
     async fn judge_unverifiable(
         &mut self,
         credentials: Credentials,
         may_route: bool,
-    ) -> Result<Judged, LinkEnd> {
+    ) -> Result<Result<Box<Passed>, Answer>, LinkEnd> {
         let credentials = match credentials.separated_by(self.context.settings.master_separator).check() {
             Ok(credentials) => credentials,
             Err(why) => {
                 self.link.out.extend_from_slice(format!("-ERR [AUTH] {why}\r\n").as_bytes());
-                return Ok(Judged::Answer(Answer::TryAgain));
+                return Ok(Err(Answer::TryAgain));
             }
         };
         let (candidate, login) = self.candidate(credentials);
-        self.record.begin_login(login.claim.user.clone(), candidate.credentials.mechanism.name());
-        let (note, pool) = match self.context.judge.decide(&login).await {
-            Ok(Verdict::Pass(verdict)) => {
-                Counters::count(&self.context.counters.passed);
-                self.record.verdict = "pass";
-                self.delay(verdict.delay_ms).await;
-                let pool = verdict.pool.filter(|pool| *pool != self.context.settings.pool);
-                if verdict.user.is_some() || pool.is_some() && !may_route {
-                    // The digest is made for the name, and for the challenge of this server.
-                    "not-routable".clone_into(&mut self.record.reason);
-                    self.link.out.extend_from_slice(reply::NOT_ROUTABLE);
-                    return Ok(Judged::Answer(Answer::TryAgain));
-                }
-                (verdict.note, pool)
+        let verdict = match self.judge(&candidate, &login).await {
+            Judged::Pass(verdict) => verdict,
+            Judged::Refused => return Ok(Err(Answer::TryAgain)),
+            Judged::Deny(verdict) if matches!(verdict.manner, Manner::Refuse | Manner::Disconnect) => {
+                return self.deny(candidate, login, verdict).await.map(Err);
             }
-            Ok(Verdict::Deny(verdict)) => {
-                Counters::count(&self.context.counters.denied);
-                self.record.verdict = "deny";
-                self.record.manner = Some(verdict.manner);
-                self.record.reason.clone_from(&verdict.reason);
-                self.delay(verdict.delay_ms).await;
-                match verdict.manner {
-                    Manner::Refuse | Manner::Disconnect => {
-                        return self.deny(candidate, login, verdict).await.map(Judged::Answer);
-                    }
-                    _ if self.context.settings.unverifiable == Unverifiable::Refuse => {
-                        Refusal::LoginDelay.write(verdict.retry_after, &mut self.link.out);
-                        Counters::count(&self.context.counters.relieved);
-                        return Ok(Judged::Answer(Answer::TryAgain));
-                    }
-                    _ => {
-                        Counters::count(&self.context.counters.unverified);
-                        "unverified".clone_into(&mut self.record.reason);
-                        (None, None)
-                    }
-                }
+            Judged::Deny(verdict) if self.context.settings.unverifiable == Unverifiable::Refuse => {
+                Refusal::LoginDelay.write(verdict.retry_after, &mut self.link.out);
+                Counters::count(&self.context.counters.relieved);
+                return Ok(Err(Answer::TryAgain));
             }
-            Err(failure) => {
-                self.policy_failed(&failure);
-                if self.context.settings.on_failure == OnFailure::Deny {
-                    self.record.verdict = "deny";
-                    self.record.asked_server = true;
-                    self.link.out.extend_from_slice(reply::POLICY_FAILED);
-                    return Ok(Judged::Answer(Answer::TryAgain));
-                }
-                self.record.verdict = "pass";
-                (None, None)
-            }
+            Judged::Deny(_) => self.pass_unverified(&candidate),
         };
-        Ok(Judged::Pass(Box::new(Passed { candidate, login, note, pool })))
+        let pool = verdict.pool.filter(|pool| *pool != self.context.settings.pool);
+        if verdict.user.is_some() || pool.is_some() && !may_route {
+            // The digest is made for the name, and for the challenge of this server.
+            "not-routable".clone_into(&mut self.record.reason);
+            self.link.out.extend_from_slice(reply::NOT_ROUTABLE);
+            return Ok(Err(Answer::TryAgain));
+        }
+        Ok(Ok(Box::new(Passed { candidate, login, note: verdict.note, pool })))
     }
 
     /// Begins AUTH at a node; its challenge. Where that is not possible, the client was told.

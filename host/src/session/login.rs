@@ -23,6 +23,16 @@ pub(super) enum Answer {
     TryAgain,
 }
 
+/// What is to become of a login.
+pub(super) enum Judged {
+    /// It goes to a mail server.
+    Pass(Pass),
+    /// It does not, if it need not.
+    Deny(Deny),
+    /// The policy has failed, and the client was told that it cannot log in.
+    Refused,
+}
+
 /// Who logs in.
 pub(super) struct Candidate {
     pub(super) credentials: Credentials,
@@ -34,13 +44,22 @@ pub(super) struct Candidate {
 impl Session {
     pub(super) async fn log_in(&mut self, credentials: Credentials) -> Result<Answer, LinkEnd> {
         let (candidate, login) = self.candidate(credentials);
+        match self.judge(&candidate, &login).await {
+            Judged::Pass(verdict) => self.pass(candidate, login, verdict).await,
+            Judged::Deny(verdict) => self.deny(candidate, login, verdict).await,
+            Judged::Refused => Ok(Answer::TryAgain),
+        }
+    }
+
+    /// Asks the policy, and waits as long as it wants.
+    pub(super) async fn judge(&mut self, candidate: &Candidate, login: &policy::Login) -> Judged {
         self.record.begin_login(login.claim.user.clone(), candidate.credentials.mechanism.name());
-        match self.context.judge.decide(&login).await {
+        match self.context.judge.decide(login).await {
             Ok(Verdict::Pass(verdict)) => {
                 Counters::count(&self.context.counters.passed);
                 self.record.verdict = "pass";
                 self.delay(verdict.delay_ms).await;
-                self.pass(candidate, login, verdict).await
+                Judged::Pass(verdict)
             }
             Ok(Verdict::Deny(verdict)) => {
                 Counters::count(&self.context.counters.denied);
@@ -48,21 +67,20 @@ impl Session {
                 self.record.manner = Some(verdict.manner);
                 self.record.reason.clone_from(&verdict.reason);
                 self.delay(verdict.delay_ms).await;
-                self.deny(candidate, login, verdict).await
+                Judged::Deny(verdict)
             }
             Err(failure) => {
                 self.policy_failed(&failure);
                 match self.context.settings.on_failure {
                     OnFailure::Pass => {
                         self.record.verdict = "pass";
-                        let as_before = self.pass_as_before(&candidate);
-                        self.pass(candidate, login, as_before).await
+                        Judged::Pass(self.pass_as_before(candidate))
                     }
                     OnFailure::Deny => {
                         self.record.verdict = "deny";
                         self.record.asked_server = true;
                         self.link.out.extend_from_slice(reply::POLICY_FAILED);
-                        Ok(Answer::TryAgain)
+                        Judged::Refused
                     }
                 }
             }
@@ -147,7 +165,7 @@ impl Session {
         policy::moment(self.context.clock.now_ms(), &self.context.settings.time_zone)
     }
 
-    pub(super) async fn delay(&self, ms: u32) {
+    async fn delay(&self, ms: u32) {
         if ms > 0 {
             tokio::time::sleep(Duration::from_millis(u64::from(ms))).await;
         }
@@ -183,9 +201,7 @@ impl Session {
         let proven =
             login.claim.standing == policy::Standing::Known || self.context.settings.verify == Verify::Off;
         if !proven {
-            Counters::count(&self.context.counters.unverified);
-            "unverified".clone_into(&mut self.record.reason);
-            let as_before = self.pass_as_before(&candidate);
+            let as_before = self.pass_unverified(&candidate);
             return self.pass(candidate, login, as_before).await;
         }
         let mut route = None;
@@ -214,6 +230,13 @@ impl Session {
         self.record.posed = true;
         self.link.out.extend_from_slice(reply::LOGGED_IN_OK);
         Answer::Go(Stage::Pose(Box::new(Posing { pose, candidate, route })))
+    }
+
+    /// A denied login goes to the mail server, which alone can tell right from wrong.
+    pub(super) fn pass_unverified(&mut self, candidate: &Candidate) -> Pass {
+        Counters::count(&self.context.counters.unverified);
+        "unverified".clone_into(&mut self.record.reason);
+        self.pass_as_before(candidate)
     }
 
     /// What is done with a login that passes although no policy has said so: it goes where the

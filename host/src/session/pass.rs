@@ -13,7 +13,7 @@ use super::{Session, Stage};
 use crate::config::OnUnreachable;
 use crate::maildrop::Route;
 use crate::policy::{Ending, Login, Outcome, Pass, Standing};
-use crate::pool::{Caller, LoginEnd, Pool};
+use crate::pool::{LoginEnd, Pool};
 use crate::pop3::credential::Credentials;
 use crate::pop3::posed::Maildrop;
 use crate::pop3::relay::Relay;
@@ -134,10 +134,7 @@ impl Session {
             .clone();
         let user = route.and_then(|route| route.user.as_ref()).map(String::as_bytes);
         self.record.asked_server = true;
-        let (peer, local) = (self.record.peer, self.record.local);
-        let (tls, id) = (self.record.tls.clone(), self.record.id.clone());
-        let caller = Caller { peer, local, tls: tls.as_deref(), session: &id };
-        let mut login = std::pin::pin!(pool.log_in(credentials, user, caller));
+        let mut login = std::pin::pin!(pool.log_in(credentials, user, self.record.caller()));
         let most = self.link.octets_in + AHEAD;
         loop {
             if self.link.octets_in >= most {

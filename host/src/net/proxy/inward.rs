@@ -1,6 +1,6 @@
 //! Reading a PROXY header, version 1 or 2.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use ppp::{HeaderResult, v1, v2};
 use tokio::io::AsyncReadExt as _;
@@ -92,32 +92,32 @@ fn length(begun: &[u8]) -> Option<usize> {
 }
 
 fn from_v1(header: &v1::Header<'_>) -> Proxied {
-    let (source, destination): ((IpAddr, u16), (IpAddr, u16)) = match &header.addresses {
-        v1::Addresses::Tcp4(ip) => {
-            ((ip.source_address.into(), ip.source_port), (ip.destination_address.into(), ip.destination_port))
-        }
-        v1::Addresses::Tcp6(ip) => {
-            ((ip.source_address.into(), ip.source_port), (ip.destination_address.into(), ip.destination_port))
-        }
-        v1::Addresses::Unknown => return Proxied::Own,
-    };
-    Proxied::Client { peer: source.into(), local: destination.into(), tls: None }
+    match &header.addresses {
+        v1::Addresses::Tcp4(addresses) => client_v4(addresses, None),
+        v1::Addresses::Tcp6(addresses) => client_v6(addresses, None),
+        v1::Addresses::Unknown => Proxied::Own,
+    }
 }
 
 fn from_v2(header: &v2::Header<'_>) -> Proxied {
-    if header.command == v2::Command::Local {
-        return Proxied::Own;
+    match &header.addresses {
+        _ if header.command == v2::Command::Local => Proxied::Own,
+        v2::Addresses::IPv4(addresses) => client_v4(addresses, tls_of(header)),
+        v2::Addresses::IPv6(addresses) => client_v6(addresses, tls_of(header)),
+        v2::Addresses::Unix(_) | v2::Addresses::Unspecified => Proxied::Own,
     }
-    let (source, destination): ((IpAddr, u16), (IpAddr, u16)) = match &header.addresses {
-        v2::Addresses::IPv4(ip) => {
-            ((ip.source_address.into(), ip.source_port), (ip.destination_address.into(), ip.destination_port))
-        }
-        v2::Addresses::IPv6(ip) => {
-            ((ip.source_address.into(), ip.source_port), (ip.destination_address.into(), ip.destination_port))
-        }
-        v2::Addresses::Unix(_) | v2::Addresses::Unspecified => return Proxied::Own,
-    };
-    Proxied::Client { peer: source.into(), local: destination.into(), tls: tls_of(header) }
+}
+
+fn client_v4(addresses: &v1::IPv4, tls: Option<TlsSession>) -> Proxied {
+    let peer = (addresses.source_address, addresses.source_port).into();
+    let local = (addresses.destination_address, addresses.destination_port).into();
+    Proxied::Client { peer, local, tls }
+}
+
+fn client_v6(addresses: &v1::IPv6, tls: Option<TlsSession>) -> Proxied {
+    let peer = (addresses.source_address, addresses.source_port).into();
+    let local = (addresses.destination_address, addresses.destination_port).into();
+    Proxied::Client { peer, local, tls }
 }
 
 /// The TLS session that the proxy has ended: PP2_TYPE_SSL and PP2_TYPE_AUTHORITY.
