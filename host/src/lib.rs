@@ -22,6 +22,7 @@ pub mod pop3;
 mod privileges;
 mod rlimit;
 pub mod scenario;
+mod secret_file;
 pub mod server;
 pub mod session;
 pub mod store;

@@ -314,7 +314,7 @@ fn login_line(user: &str) -> String {
 }
 
 /// An address on which nobody listens, as far as one can know.
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("a port")
 }

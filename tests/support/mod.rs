@@ -15,6 +15,7 @@ pub mod front;
 pub mod guests;
 pub mod ordinary;
 pub mod proxy;
+pub mod redis;
 pub mod running;
 pub mod scripted;
 pub mod setup;

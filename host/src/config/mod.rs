@@ -6,6 +6,7 @@ mod policy;
 mod pool;
 mod reader;
 mod schema;
+mod store;
 mod tls;
 mod values;
 mod virtual_server;
@@ -22,6 +23,7 @@ pub use pool::{
 pub use reader::Error;
 pub(crate) use reader::{Section, Source, Value};
 pub use schema::{Config, PolicyCache};
+pub use store::{FileHome, RedisHome, RedisKind, Share, StoreConfig, StoreHome};
 pub use tls::{
     CertificateFiles, CertificateUser, ClientCertificates, LeastVersion, NodeTls, NodeTlsMode, ServerTls,
 };

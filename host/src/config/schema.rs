@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::pool::{PoolConfig, pool};
 use super::reader::{Error, Section, Source, Value};
+use super::store::{StoreConfig, store};
 use super::virtual_server::{VirtualServerConfig, virtual_server};
 
 /// Where compiled policies are kept, so that a start does not compile them again.
@@ -44,6 +45,8 @@ pub struct Config {
     pub certificate_check: Option<Duration>,
     /// Name servers to ask, instead of the machine's.
     pub name_servers: Vec<SocketAddr>,
+    /// Where policies keep their state, for virtual servers that have no store of their own.
+    pub store: StoreConfig,
     /// The listeners.
     pub virtual_servers: Vec<VirtualServerConfig>,
     /// The groups of mail servers, by name.
@@ -69,6 +72,7 @@ impl Config {
             group: None,
             certificate_check: Some(Duration::from_secs(60)),
             name_servers: Vec::new(),
+            store: StoreConfig::default(),
             virtual_servers: Vec::new(),
             pools: Vec::new(),
         }
@@ -126,6 +130,11 @@ impl Config {
                 config.maildrop_trust = value.duration()?;
             }
             maildrop.finish()?;
+        }
+        if let Some(value) = top.get("store") {
+            let mut section = value.section()?;
+            config.store = store(&mut section)?;
+            section.finish()?;
         }
         for (name, value) in top.need("pool", "{ mail = { nodes = [\"10.0.0.5:110\"] } }")?.section()?.named()
         {

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use super::policy::{PolicyConfig, policy};
 use super::pool::PoolConfig;
 use super::reader::{Error, Value};
+use super::store::{StoreConfig, store};
 use super::tls::{ClientCertificates, ServerTls, server_tls};
 use crate::pop3::credential::{Mechanism, Mechanisms};
 
@@ -100,6 +101,10 @@ pub struct VirtualServerConfig {
     pub max_connections_per_address: u32,
     /// Who decides.
     pub policy: PolicyConfig,
+    /// Where its policy keeps its state; None where all keep theirs.
+    pub store: Option<StoreConfig>,
+    /// The part of the store that is its policy's, where that is not one of its own name.
+    pub namespace: Option<String>,
 }
 
 impl VirtualServerConfig {
@@ -130,6 +135,8 @@ impl VirtualServerConfig {
             max_failed_logins: 3,
             max_connections_per_address: 1000,
             policy: PolicyConfig::default(),
+            store: None,
+            namespace: None,
         }
     }
 }
@@ -140,15 +147,7 @@ pub(super) fn virtual_server(
 ) -> Result<VirtualServerConfig, Error> {
     let mut section = value.section()?;
     let name = section.need("name", "\"pop3\"")?;
-    let name_text = name.text()?;
-    if name_text.is_empty()
-        || name_text.len() > 64
-        || !name_text
-            .bytes()
-            .all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.'))
-    {
-        return Err(name.error("must be made of up to 64 letters, digits, dots, hyphens and underscores"));
-    }
+    let name_text = plain_name(&name)?;
     let tls = section.get("tls").map(|value| server_tls(&value)).transpose()?;
     let encrypted = section.get("listen-tls");
     let listen_tls = encrypted.as_ref().map(addresses).transpose()?.unwrap_or_default();
@@ -260,8 +259,31 @@ pub(super) fn virtual_server(
     if let Some(value) = section.get("policy") {
         server.policy = policy(&value)?;
     }
+    if let Some(value) = section.get("store") {
+        let mut own = value.section()?;
+        if let Some(value) = own.get("namespace") {
+            server.namespace = Some(plain_name(&value)?.to_owned());
+        }
+        // A namespace alone is one in the store of all.
+        let only_named = own.named().iter().all(|(key, _)| *key == "namespace");
+        let config = store(&mut own)?;
+        if !only_named {
+            server.store = Some(config);
+        }
+        own.finish()?;
+    }
     section.finish()?;
     Ok(server)
+}
+
+/// What can stand in keys, logs and metrics as it is.
+fn plain_name<'s>(value: &Value<'_, 's>) -> Result<&'s str, Error> {
+    let name = value.text()?;
+    let is_plain = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.');
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(is_plain) {
+        return Err(value.error("must be made of up to 64 letters, digits, dots, hyphens and underscores"));
+    }
+    Ok(name)
 }
 
 fn addresses(value: &Value<'_, '_>) -> Result<Vec<SocketAddr>, Error> {

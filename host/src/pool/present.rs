@@ -3,6 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::state::PoolError;
+use crate::secret_file;
 use crate::config::{MasterConfig, NodeLogin};
 use crate::pop3::credential::{Credentials, Mechanism, Secret};
 use crate::pop3::sasl;
@@ -22,15 +23,10 @@ impl MasterUser {
     pub fn load(config: &MasterConfig) -> Result<Self, PoolError> {
         let fail = |why: String| PoolError::Master {
             place: config.place.clone(),
-            file: config.password_file.display().to_string(),
             why,
         };
-        let octets = Zeroizing::new(std::fs::read(&config.password_file).map_err(|e| fail(e.to_string()))?);
-        let line = octets.split(|&octet| octet == b'\n').next().unwrap_or_default().trim_ascii_end();
-        if line.is_empty() {
-            return Err(fail("its first line is empty".to_owned()));
-        }
-        Ok(Self { user: config.user.as_bytes().into(), secret: Secret::new(line) })
+        let secret = secret_file::first_line(&config.password_file).map_err(fail)?;
+        Ok(Self { user: config.user.as_bytes().into(), secret })
     }
 }
 

@@ -20,12 +20,10 @@ pub enum PoolError {
     #[error("{0}")]
     Tls(#[from] TlsError),
     /// The master user's password.
-    #[error("{place}: cannot read the master user's password from {file}: {why}")]
+    #[error("{place}: the master user's password: {why}")]
     Master {
         /// Where it is configured.
         place: String,
-        /// The file.
-        file: String,
         /// What is wrong with it.
         why: String,
     },

@@ -12,20 +12,16 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Slot;
 use parking_lot::Mutex;
 
-use super::{KEY_LIMIT, Refused, VALUE_LIMIT};
+use super::operation::{Changed, Operation, Write};
+use super::{KEY_LIMIT, NEVER, Refused, VALUE_LIMIT, expiry, footprint};
 use crate::clock::Clock;
 
 const SHARDS: usize = 64;
 /// Expired entries that a write takes away: more than one, so that they go faster than they
 /// come.
 const SWEPT_BY_A_WRITE: usize = 3;
-/// What an entry takes beside key and value: itself, its place in the table at the usual
-/// load, its place in the queue, and what the allocator rounds up.
-const ENTRY_OCTETS: u64 = 72;
 /// Places in the queue, beyond two for each entry, at which it is made anew.
 const QUEUE_SLACK: usize = 256;
-/// Never.
-const NEVER: u64 = u64::MAX;
 
 #[derive(Debug)]
 struct Entry {
@@ -49,7 +45,7 @@ impl Entry {
     }
 
     fn footprint(&self) -> u64 {
-        ENTRY_OCTETS + self.octets.len() as u64
+        footprint(self.octets.len(), 0)
     }
 }
 
@@ -72,17 +68,6 @@ pub(super) struct Memory {
     exact: bool,
 }
 
-/// What to do with a key, seeing its value.
-enum Change<'a> {
-    Nothing,
-    Write(&'a [u8], Lifetime),
-}
-
-enum Lifetime {
-    Until(u64),
-    AsBefore,
-}
-
 impl Memory {
     pub(super) fn new(quota: u64, clock: Arc<dyn Clock>, exact: bool) -> Self {
         Self {
@@ -101,52 +86,6 @@ impl Memory {
         let shard = self.shard(hash).lock();
         let entry = shard.entries.find(hash, |entry| entry.key() == key.as_bytes())?;
         (entry.expires > now).then(|| entry.value().to_vec())
-    }
-
-    pub(super) fn set(&self, key: &str, value: &[u8], ttl: Option<Duration>) -> Result<(), Refused> {
-        self.change(key, ttl, |_, until| Ok((Change::Write(value, Lifetime::Until(until)), ())))
-    }
-
-    pub(super) fn add(&self, key: &str, value: &[u8], ttl: Option<Duration>) -> Result<bool, Refused> {
-        self.change(key, ttl, |present, until| {
-            Ok(match present {
-                Some(_) => (Change::Nothing, false),
-                None => (Change::Write(value, Lifetime::Until(until)), true),
-            })
-        })
-    }
-
-    pub(super) fn compare_and_set(
-        &self,
-        key: &str,
-        expected: &[u8],
-        value: &[u8],
-        ttl: Option<Duration>,
-    ) -> Result<bool, Refused> {
-        self.change(key, ttl, |present, until| {
-            Ok(if present == Some(expected) {
-                (Change::Write(value, Lifetime::Until(until)), true)
-            } else {
-                (Change::Nothing, false)
-            })
-        })
-    }
-
-    pub(super) fn increment(&self, key: &str, by: i64, ttl: Option<Duration>) -> Result<i64, Refused> {
-        let mut digits = String::new();
-        let digits = &mut digits;
-        self.change(key, ttl, move |present, until| {
-            let (before, lifetime) = match present {
-                Some(octets) => {
-                    let number = std::str::from_utf8(octets).ok().and_then(|text| text.parse::<i64>().ok());
-                    (number.ok_or(Refused::NotANumber)?, Lifetime::AsBefore)
-                }
-                None => (0, Lifetime::Until(until)),
-            };
-            let after = before.saturating_add(by);
-            *digits = after.to_string();
-            Ok((Change::Write(digits.as_bytes(), lifetime), after))
-        })
     }
 
     pub(super) fn delete(&self, key: &str) -> bool {
@@ -194,21 +133,19 @@ impl Memory {
         &self.shards[usize::try_from((hash >> 40) % SHARDS as u64).unwrap_or(0)]
     }
 
-    fn change<'a, T>(
+    /// Carries out an operation on a key.
+    pub(super) fn change(
         &self,
         key: &str,
+        operation: Operation<'_>,
         ttl: Option<Duration>,
-        decide: impl FnOnce(Option<&[u8]>, u64) -> Result<(Change<'a>, T), Refused>,
-    ) -> Result<T, Refused> {
+    ) -> Result<Changed, Refused> {
         let key = key.as_bytes();
         let (Ok(key_length), true) = (u16::try_from(key.len()), key.len() <= KEY_LIMIT) else {
             return Err(Refused::TooLong);
         };
         let now = self.clock.now_ms();
-        let until = ttl.map_or(NEVER, |ttl| {
-            now.saturating_add(u64::try_from(ttl.as_millis()).unwrap_or(NEVER)).min(NEVER - 1)
-        });
-        let until = if ttl.is_none() { NEVER } else { until };
+        let until = expiry(now, ttl);
         let hash = self.hash(key);
         self.sweep_all_if_exact();
         let mut guard = self.shard(hash).lock();
@@ -219,16 +156,17 @@ impl Memory {
             Slot::Occupied(occupied) if occupied.get().expires > now => Some(occupied.get()),
             _ => None,
         };
-        let (change, result) = decide(present.map(Entry::value), until)?;
-        let Change::Write(value, lifetime) = change else { return Ok(result) };
+        let (write, result) = operation.apply(present.map(Entry::value))?;
+        let Some(Write { value, keeps_lifetime }) = write else { return Ok(result) };
+        let value = &*value;
         if value.len() > VALUE_LIMIT {
             return Err(Refused::TooLong);
         }
-        let expires = match lifetime {
-            Lifetime::Until(until) => until,
-            Lifetime::AsBefore => present.map_or(until, |entry| entry.expires),
+        let expires = match present {
+            Some(entry) if keeps_lifetime => entry.expires,
+            _ => until,
         };
-        let after = ENTRY_OCTETS + (key.len() + value.len()) as u64;
+        let after = footprint(key.len(), value.len());
         let before = match &slot {
             Slot::Occupied(occupied) => occupied.get().footprint(),
             Slot::Vacant(_) => 0,
@@ -333,21 +271,19 @@ mod tests {
 
     const SECOND: Option<Duration> = Some(Duration::from_secs(1));
 
+    impl Memory {
+        fn set(&self, key: &str, value: &[u8], ttl: Option<Duration>) -> Result<(), Refused> {
+            self.change(key, Operation::Set(value), ttl).map(drop)
+        }
+
+        fn add(&self, key: &str, value: &[u8], ttl: Option<Duration>) -> Result<bool, Refused> {
+            self.change(key, Operation::Add(value), ttl).map(|changed| changed.done)
+        }
+    }
+
     fn memory(quota: u64) -> (Memory, Arc<ManualClock>) {
         let clock = ManualClock::new(1_000_000);
         (Memory::new(quota, clock.clone(), false), clock)
-    }
-
-    #[test]
-    fn a_value_is_there_until_its_time_to_live_is_over() {
-        let (memory, clock) = memory(1 << 20);
-        memory.set("a", b"1", SECOND).unwrap();
-        memory.set("b", b"2", None).unwrap();
-        clock.advance(Duration::from_millis(999));
-        assert_eq!(memory.get("a").unwrap(), b"1");
-        clock.advance(Duration::from_millis(1));
-        assert_eq!(memory.get("a"), None);
-        assert_eq!(memory.get("b").unwrap(), b"2");
     }
 
     #[test]
@@ -359,63 +295,6 @@ mod tests {
         }
         clock.advance(Duration::from_secs(1));
         assert_eq!(memory.usage(), 0);
-    }
-
-    #[test]
-    fn add_writes_once_and_again_after_expiry() {
-        let (memory, clock) = memory(1 << 20);
-        assert!(memory.add("a", b"1", SECOND).unwrap());
-        assert!(!memory.add("a", b"2", SECOND).unwrap());
-        clock.advance(Duration::from_secs(1));
-        assert!(memory.add("a", b"3", SECOND).unwrap());
-        assert_eq!(memory.get("a").unwrap(), b"3");
-    }
-
-    #[test]
-    fn compare_and_set_writes_only_over_what_was_expected() {
-        let (memory, _) = memory(1 << 20);
-        assert!(!memory.compare_and_set("a", b"", b"1", None).unwrap());
-        memory.set("a", b"1", None).unwrap();
-        assert!(!memory.compare_and_set("a", b"2", b"3", None).unwrap());
-        assert!(memory.compare_and_set("a", b"1", b"3", None).unwrap());
-        assert_eq!(memory.get("a").unwrap(), b"3");
-    }
-
-    #[test]
-    fn a_counter_keeps_the_time_to_live_that_it_began_with() {
-        let (memory, clock) = memory(1 << 20);
-        assert_eq!(memory.increment("n", 2, SECOND).unwrap(), 2);
-        clock.advance(Duration::from_millis(900));
-        assert_eq!(memory.increment("n", -5, SECOND).unwrap(), -3);
-        assert_eq!(memory.get("n").unwrap(), b"-3");
-        clock.advance(Duration::from_millis(100));
-        assert_eq!(memory.increment("n", 1, None).unwrap(), 1);
-        assert_eq!(memory.increment("n", i64::MAX, None).unwrap(), i64::MAX);
-        memory.set("text", b"x", None).unwrap();
-        assert_eq!(memory.increment("text", 1, None), Err(Refused::NotANumber));
-    }
-
-    #[test]
-    fn the_quota_holds_and_freed_octets_can_be_used_again() {
-        let (memory, _) = memory(400);
-        memory.set("a", &[0; 100], None).unwrap();
-        memory.set("b", &[0; 100], None).unwrap();
-        assert_eq!(memory.set("c", &[0; 100], None), Err(Refused::Quota));
-        assert_eq!(memory.get("c"), None);
-        assert!(memory.delete("a"));
-        memory.set("c", &[0; 100], None).unwrap();
-        memory.clear();
-        assert_eq!(memory.usage(), 0);
-        assert_eq!(memory.get("b"), None);
-    }
-
-    #[test]
-    fn what_is_too_long_is_refused() {
-        let (memory, _) = memory(1 << 30);
-        let key = "k".repeat(KEY_LIMIT);
-        memory.set(&key, &[0; VALUE_LIMIT], None).unwrap();
-        assert_eq!(memory.set(&(key + "k"), b"", None), Err(Refused::TooLong));
-        assert_eq!(memory.set("k", &[0; VALUE_LIMIT + 1], None), Err(Refused::TooLong));
     }
 
     #[test]

@@ -1,0 +1,283 @@
+//! The store in a file of this machine: what was used lately is in memory, the rest is read
+//! when it is wanted, and what has changed is written behind, all at once, by a thread of its
+//! own. The file is always as it was after one of these writes.
+
+mod format;
+mod part;
+mod saver;
+mod shard;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, StorageError};
+use tokio::sync::Semaphore;
+
+use super::health::Record;
+use super::{Health, OpenError, Space};
+use crate::clock::Clock;
+use crate::config::FileHome;
+use part::Owned;
+pub(super) use part::Part;
+use saver::Saver;
+use shard::{Cached, Shard};
+
+const SHARDS: usize = 64;
+/// Reads of the file that may be under way at once.
+const READERS: usize = 8;
+/// A file that is larger than this, and mostly empty, is made smaller.
+const COMPACT_FROM: u64 = 64 << 20;
+
+/// A store in a file.
+pub(super) struct File {
+    shared: Arc<Shared>,
+    saver: Saver,
+}
+
+impl std::fmt::Debug for File {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("File").field("path", &self.shared.path).finish_non_exhaustive()
+    }
+}
+
+/// What namespaces and the saver share.
+struct Shared {
+    path: PathBuf,
+    /// None while the file cannot be used.
+    database: RwLock<Option<Database>>,
+    shards: Box<[Mutex<Shard>]>,
+    hasher: RandomState,
+    clock: Arc<dyn Clock>,
+    record: Record,
+    readers: Arc<Semaphore>,
+    namespaces: Mutex<Namespaces>,
+}
+
+/// Those that are in use, and those that the file has beside them.
+#[derive(Default)]
+struct Namespaces {
+    used: HashMap<String, Arc<Owned>>,
+    others: HashMap<String, (u64, u64)>,
+    /// How often the file was not closed as it should be.
+    crashes: u64,
+}
+
+impl File {
+    /// Opens a file, or makes one. A disk that is full or cannot be written leaves the store
+    /// in memory, and is told.
+    ///
+    /// # Errors
+    /// Where the configuration is wrong: another process has the file, it is something else,
+    /// or its folder is not there.
+    pub fn open(home: &FileHome, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let limit = usize::try_from(home.cache).unwrap_or(usize::MAX) / SHARDS;
+        let shared = Arc::new(Shared {
+            path: home.path.clone(),
+            database: RwLock::new(None),
+            shards: (0..SHARDS).map(|_| Mutex::new(Shard::new(limit))).collect(),
+            hasher: RandomState::new(),
+            clock,
+            record: Record::default(),
+            readers: Arc::new(Semaphore::new(READERS)),
+            namespaces: Mutex::default(),
+        });
+        match shared.open() {
+            Ok(()) => {}
+            Err(Trouble::Administrator(why)) => return Err(OpenError(why)),
+            Err(Trouble::Disk(why)) => shared.fail(&why),
+        }
+        let saver = Saver::start(&shared, home.save_every)
+            .map_err(|error| OpenError(format!("cannot start a thread: {error}")))?;
+        Ok(Self { shared, saver })
+    }
+
+    pub fn part(&self, space: Space) -> Part {
+        let mut namespaces = self.shared.namespaces.lock();
+        let known = namespaces.others.remove(&space.name);
+        let owned = namespaces.used.entry(space.name.clone()).or_insert_with(|| {
+            let (number, used) = known.unwrap_or_else(|| (random(), 0));
+            Arc::new(Owned::new(space, number, used))
+        });
+        Part::new(self.shared.clone(), owned.clone())
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        let namespaces = self.shared.namespaces.lock();
+        namespaces.used.keys().chain(namespaces.others.keys()).cloned().collect()
+    }
+
+    pub fn health(&self) -> Health {
+        match self.shared.record.trouble() {
+            Some(why) => Health::InMemory { why },
+            None => Health::Well,
+        }
+    }
+
+    pub fn record(&self) -> &Record {
+        &self.shared.record
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// How often its process ended without closing it.
+    pub fn crashes(&self) -> u64 {
+        self.shared.namespaces.lock().crashes
+    }
+
+    /// Saves what is not saved yet, and waits for it. False where that is not possible.
+    pub async fn save(&self) -> bool {
+        self.saver.save().await
+    }
+}
+
+/// Why a file cannot be used.
+enum Trouble {
+    /// It is not as the configuration has it.
+    Administrator(String),
+    /// It may become better by itself.
+    Disk(String),
+}
+
+impl Shared {
+    /// Opens the file, and learns what namespaces it has.
+    fn open(&self) -> Result<(), Trouble> {
+        let name = self.path.display();
+        let disk = |error: &dyn std::fmt::Display| Trouble::Disk(format!("cannot use {name}: {error}"));
+        let created = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&self.path);
+        match created {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Trouble::Administrator(format!(
+                    "cannot make {name}: its folder does not exist; make it, for whom Reprieve runs as"
+                )));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => {
+                return Err(Trouble::Administrator(format!("{name} is a folder; `path` names a file")));
+            }
+            Err(error) => return Err(disk(&error)),
+        }
+        let mut database = redb::Builder::new()
+            .set_cache_size(16 << 20)
+            .create(&self.path)
+            .map_err(|error| match error {
+                DatabaseError::DatabaseAlreadyOpen => Trouble::Administrator(format!(
+                    "{name} is in use by another process; each Reprieve needs a file of its own (several share a store in Redis or Valkey)"
+                )),
+                DatabaseError::UpgradeRequired(_) => {
+                    Trouble::Administrator(format!("{name} was written by another version of Reprieve; move it away"))
+                }
+                DatabaseError::Storage(StorageError::Io(error))
+                    if error.kind() == std::io::ErrorKind::InvalidData =>
+                {
+                    Trouble::Administrator(format!("{name} is no store of Reprieve's; move it away, or name another file"))
+                }
+                DatabaseError::Storage(StorageError::Corrupted(why)) => Trouble::Administrator(format!(
+                    "{name} is damaged ({why}); move it away: users are then let through once more"
+                )),
+                error => disk(&error),
+            })?;
+        let wasted = |database: &Database| -> Result<bool, redb::Error> {
+            let write = database.begin_write()?;
+            let stored = write.stats()?.stored_bytes();
+            write.abort()?;
+            let size = std::fs::metadata(&self.path).map_or(0, |data| data.len());
+            Ok(size > COMPACT_FROM && stored < size / 4)
+        };
+        if wasted(&database).map_err(|error| disk(&error))? {
+            let _ = database.compact();
+        }
+        self.learn(&database).map_err(|error| disk(&error))?;
+        *self.database.write() = Some(database);
+        Ok(())
+    }
+
+    /// Learns what a file has that was just opened, and marks it as in use.
+    fn learn(&self, database: &Database) -> Result<(), redb::Error> {
+        let mut namespaces = self.namespaces.lock();
+        let mut others = HashMap::new();
+        let write = database.begin_write()?;
+        {
+            let mut about = write.open_table(format::ABOUT)?;
+            let is_new = about.get("format")?.is_none();
+            let was_closed = about.get("closed")?.is_some_and(|closed| closed.value() == 1);
+            let before = about.get("crashes")?.map_or(0, |crashes| crashes.value());
+            // One that is opened again by the same process has not crashed.
+            let again = !namespaces.used.is_empty();
+            let crashes = before + u64::from(!is_new && !was_closed && !again);
+            namespaces.crashes = namespaces.crashes.max(crashes);
+            about.insert("format", format::VERSION)?;
+            about.insert("closed", 0)?;
+            about.insert("crashes", crashes)?;
+            for row in write.open_table(format::NAMESPACES)?.iter()? {
+                let (name, value) = row?;
+                if !namespaces.used.contains_key(name.value()) {
+                    others.insert(name.value().to_owned(), value.value());
+                }
+            }
+            write.open_table(format::ENTRIES)?;
+        }
+        write.commit()?;
+        namespaces.others = others;
+        Ok(())
+    }
+
+    /// What the file has under a key. None where the file cannot be used.
+    fn read(&self, key: &[u8]) -> Option<Cached> {
+        let database = self.database.read();
+        let stored = || -> Result<Cached, redb::Error> {
+            let Some(database) = &*database else {
+                return Ok(Cached { value: None, unsaved: 0, blind: true });
+            };
+            let entries = database.begin_read()?.open_table(format::ENTRIES)?;
+            let stored = entries.get(key)?;
+            Ok(Cached::saved(stored.map(|stored| {
+                let (value, expires) = format::unpack(stored.value());
+                (value.into(), expires)
+            })))
+        };
+        match stored() {
+            Ok(cached) => Some(cached),
+            Err(error) => {
+                self.record.fail(&format!("cannot read {}: {error}", self.path.display()));
+                None
+            }
+        }
+    }
+
+    fn shard(&self, key: &[u8]) -> &Mutex<Shard> {
+        let hash = self.hasher.hash_one(key);
+        &self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or(0)]
+    }
+
+    /// The file cannot be used: memory has to do.
+    fn fail(&self, why: &str) {
+        if self.record.fail(why) {
+            tracing::error!(
+                why,
+                "the store's file cannot be used; what changes is kept in memory until it can, and lost if the process ends before"
+            );
+        }
+    }
+}
+
+/// A number that no other namespace has, in this file or another.
+fn random() -> u64 {
+    let mut octets = [0; 8];
+    // Without randomness the time has to do; there are few of these numbers.
+    if getrandom::fill(&mut octets).is_err() {
+        return crate::clock::SystemClock.now_ms();
+    }
+    u64::from_le_bytes(octets)
+}

@@ -1,0 +1,270 @@
+//! Writes what has changed to the file, all at once, every second or as often as configured;
+//! takes away what has expired; and tries to come back when the disk could not be written.
+
+use std::collections::HashSet;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use redb::{Durability, ReadableTable as _};
+use tokio::sync::oneshot;
+
+use super::shard::Cached;
+use super::{COMPACT_FROM, Shared, Trouble, format};
+use crate::store::footprint;
+
+/// Entries that are looked at in one round, at least: is their time over?
+const LOOKED_AT: usize = 10_000;
+/// The longest pause between attempts to come back to a file.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How often it is looked at whether the file could be smaller.
+const COMPACT_EVERY: Duration = Duration::from_secs(600);
+
+enum Message {
+    Save(oneshot::Sender<bool>),
+    End,
+}
+
+/// The saver's thread. It saves once more when it ends.
+pub(super) struct Saver {
+    messages: mpsc::Sender<Message>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Saver {
+    pub fn start(shared: &Arc<Shared>, every: Duration) -> std::io::Result<Self> {
+        let (messages, inbox) = mpsc::channel();
+        let shared = shared.clone();
+        let thread = std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || Work { shared, every, looked_at: Vec::new(), compacted: Instant::now() }.run(&inbox))?;
+        Ok(Self { messages, thread: Some(thread) })
+    }
+
+    pub async fn save(&self) -> bool {
+        let (done, answer) = oneshot::channel();
+        self.messages.send(Message::Save(done)).is_ok() && answer.await.unwrap_or(false)
+    }
+}
+
+impl Drop for Saver {
+    fn drop(&mut self) {
+        let _ = self.messages.send(Message::End);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Work {
+    shared: Arc<Shared>,
+    every: Duration,
+    /// Where the look for what has expired has come to.
+    looked_at: Vec<u8>,
+    compacted: Instant,
+}
+
+impl Work {
+    fn run(mut self, inbox: &mpsc::Receiver<Message>) {
+        let mut pause = self.every;
+        loop {
+            let message = inbox.recv_timeout(pause);
+            let ends = matches!(message, Ok(Message::End) | Err(mpsc::RecvTimeoutError::Disconnected));
+            let saved = self.round(ends);
+            pause = if saved { self.every } else { (pause * 2).clamp(self.every, LONGEST_PAUSE) };
+            if let Ok(Message::Save(done)) = message {
+                let _ = done.send(saved);
+            }
+            if ends {
+                return;
+            }
+        }
+    }
+
+    /// Saves; comes back to the file before, where it was lost. True where all is saved.
+    fn round(&mut self, last: bool) -> bool {
+        if self.shared.database.read().is_none() {
+            match self.shared.open() {
+                Ok(()) => {}
+                Err(Trouble::Administrator(why) | Trouble::Disk(why)) => {
+                    self.shared.fail(&why);
+                    return false;
+                }
+            }
+        }
+        match self.save(last) {
+            Ok(()) => {
+                if let Some(away) = self.shared.record.recover() {
+                    tracing::info!(
+                        file = %self.shared.path.display(),
+                        after_s = away.as_secs_f64(),
+                        "the store's file can be written again, and has everything"
+                    );
+                }
+                if self.compacted.elapsed() >= COMPACT_EVERY {
+                    self.compacted = Instant::now();
+                    self.compact();
+                }
+                true
+            }
+            Err(error) => {
+                // After an error of the disk a file has to be opened anew.
+                *self.shared.database.write() = None;
+                self.shared.fail(&format!("cannot write {}: {error}", self.shared.path.display()));
+                false
+            }
+        }
+    }
+
+    fn save(&mut self, last: bool) -> Result<(), redb::Error> {
+        let shared = self.shared.clone();
+        let unsaved = self.unsaved();
+        let in_use: Vec<_> = {
+            let namespaces = shared.namespaces.lock();
+            let used = namespaces.used.values().map(|owned| (owned.space.name.clone(), owned.current.load_full()));
+            used.collect()
+        };
+        let live: HashSet<u64> = {
+            let namespaces = shared.namespaces.lock();
+            let others = namespaces.others.values().map(|(number, _)| *number);
+            in_use.iter().map(|(_, generation)| generation.number).chain(others).collect()
+        };
+        {
+            let database = shared.database.read();
+            let Some(database) = &*database else { return Ok(()) };
+            let mut write = database.begin_write()?;
+            write.set_durability(Durability::Immediate).ok();
+            // So that a file that was not closed opens at once, however large it is.
+            write.set_quick_repair(true);
+            {
+                let mut entries = write.open_table(format::ENTRIES)?;
+                for (key, cached) in &unsaved {
+                    let Some((number, name)) = format::split(key) else { continue };
+                    let before = match &cached.value {
+                        Some((value, expires)) if live.contains(&number) => {
+                            entries.insert(&**key, &*format::pack(value, *expires))?
+                        }
+                        _ => entries.remove(&**key)?,
+                    };
+                    // What a blind write has replaced was counted, and is gone.
+                    if cached.blind
+                        && let Some(before) = before
+                        && let Some((_, generation)) = in_use.iter().find(|(_, g)| g.number == number)
+                    {
+                        generation.release(footprint(name.len(), format::unpack(before.value()).0.len()));
+                    }
+                }
+                self.expire(&mut entries, &live)?;
+                let mut rows = write.open_table(format::NAMESPACES)?;
+                for (name, generation) in &in_use {
+                    let used = generation.used.load(std::sync::atomic::Ordering::Relaxed);
+                    rows.insert(&**name, (generation.number, used))?;
+                }
+                if last {
+                    write.open_table(format::ABOUT)?.insert("closed", 1)?;
+                }
+            }
+            write.commit()?;
+        }
+        for (key, cached) in &unsaved {
+            let mut shard = shared.shard(key).lock();
+            shard.saved(key, cached.unsaved);
+            shard.trim();
+        }
+        Ok(())
+    }
+
+    fn unsaved(&self) -> Vec<(Box<[u8]>, Cached)> {
+        let mut unsaved: Vec<(Box<[u8]>, Cached)> = Vec::new();
+        for shard in &self.shared.shards {
+            let shard = shard.lock();
+            unsaved.extend(shard.unsaved().map(|(key, cached)| (Box::from(key), cached.clone())));
+        }
+        // In the order of the file, so that each page is written once.
+        unsaved.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        unsaved
+    }
+
+    /// Looks at some entries, beginning where it ended last time: those of namespaces that
+    /// were cleared go at once, those whose time is over with the next round.
+    fn expire(
+        &mut self,
+        entries: &mut redb::Table<'_, &[u8], &[u8]>,
+        live: &HashSet<u64>,
+    ) -> Result<(), redb::Error> {
+        let now = self.shared.clock.now_ms();
+        let mut garbage = Vec::new();
+        let mut over = Vec::new();
+        let mut last = None;
+        let mut seen = 0;
+        // So many that all are seen in a minute of rounds.
+        let most = LOOKED_AT.max(usize::try_from(redb::ReadableTableMetadata::len(entries)?).unwrap_or(0) / 60);
+        for row in entries.range(&*self.looked_at..)? {
+            let (key, stored) = row?;
+            let key = key.value();
+            seen += 1;
+            last = Some(key.to_vec());
+            match format::split(key) {
+                Some((number, _)) if live.contains(&number) => {
+                    let (value, expires) = format::unpack(stored.value());
+                    if expires <= now {
+                        over.push((key.to_vec(), value.len()));
+                    }
+                }
+                _ => garbage.push(key.to_vec()),
+            }
+            if seen == most {
+                break;
+            }
+        }
+        self.looked_at = match last {
+            Some(mut key) if seen == most => {
+                key.push(0);
+                key
+            }
+            _ => Vec::new(),
+        };
+        for key in garbage {
+            entries.remove(&*key)?;
+        }
+        let namespaces = self.shared.namespaces.lock();
+        for (key, length) in over {
+            let Some((number, name)) = format::split(&key) else { continue };
+            let mut shard = self.shared.shard(&key).lock();
+            let octets = match shard.peek(&key) {
+                None => Some(footprint(name.len(), length)),
+                Some(cached) if cached.unsaved != 0 => None,
+                Some(cached) => match &cached.value {
+                    Some((_, expires)) if *expires <= now => Some(cached.footprint(name.len())),
+                    _ => None,
+                },
+            };
+            let Some(octets) = octets else { continue };
+            shard.write(&key, None);
+            let owned = namespaces.used.values().map(|owned| owned.current.load());
+            if let Some(generation) = owned.into_iter().find(|generation| generation.number == number) {
+                generation.release(octets);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a file smaller that is mostly empty. Meanwhile what is not in memory has to wait.
+    fn compact(&self) {
+        let size = std::fs::metadata(&self.shared.path).map_or(0, |data| data.len());
+        if size <= COMPACT_FROM {
+            return;
+        }
+        let mut database = self.shared.database.write();
+        let Some(database) = &mut *database else { return };
+        let stored = database.begin_write().ok().and_then(|write| {
+            let stored = write.stats().ok().map(|stats| stats.stored_bytes());
+            let _ = write.abort();
+            stored
+        });
+        if stored.is_some_and(|stored| stored < size / 4)
+            && let Err(error) = database.compact()
+        {
+            tracing::warn!(%error, file = %self.shared.path.display(), "cannot make the store's file smaller");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! A store, wherever it is kept: it hands out namespaces, and shows itself to tools.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use super::health::Record;
+use super::memory::Memory;
+use super::namespace::Kept;
+use super::{Health, Namespace, Space, Unavailable, file, redis};
+use crate::clock::Clock;
+use crate::config::{FileHome, StoreConfig, StoreHome};
+
+/// Why a store could not be opened, in one sentence for the administrator.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct OpenError(pub(super) String);
+
+/// An entry, for tools.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its key.
+    pub key: String,
+    /// Its value.
+    pub value: Vec<u8>,
+    /// When it expires, in milliseconds since 1970.
+    pub expires: Option<u64>,
+}
+
+/// Where a walk over all entries has come to.
+#[derive(Clone, Debug)]
+pub struct Cursor(Place);
+
+#[derive(Clone, Debug)]
+enum Place {
+    File(Vec<u8>),
+    Redis((usize, u64)),
+}
+
+/// How a store does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// `memory`, `file` or `redis`.
+    pub home: String,
+    /// Where that is: a path or addresses; nothing for memory.
+    pub place: Option<String>,
+    /// Whether it can be used.
+    pub health: Health,
+    /// Operations until now. Those in memory are not counted.
+    pub operations: u64,
+    /// Operations that failed because it could not be reached.
+    pub failures: u64,
+    /// Those of them that took too long.
+    pub timeouts: u64,
+    /// How often it went out of reach.
+    pub outages: u64,
+    /// Microseconds that operations have waited, together.
+    pub waited_us: u64,
+}
+
+/// A namespace at a glance.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Overview {
+    /// Its name.
+    pub name: String,
+    /// Octets in use, as they count towards its quota.
+    pub octets: u64,
+}
+
+/// A store that is open.
+#[derive(Debug)]
+pub struct Home {
+    kind: Kind,
+    clock: Arc<dyn Clock>,
+    /// Those that were handed out; in memory each is itself.
+    namespaces: Mutex<HashMap<String, Namespace>>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Memory,
+    File(file::File),
+    Redis(redis::Redis),
+}
+
+/// What opening needs and only a privileged process may read: passwords and certificates.
+pub struct Keys(WhatToOpen);
+
+enum WhatToOpen {
+    Memory,
+    File(FileHome),
+    Redis(crate::config::RedisHome, redis::Keys),
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys")
+    }
+}
+
+impl Keys {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// Which file is not what it should be.
+    pub fn read(config: &StoreConfig) -> Result<Self, OpenError> {
+        Ok(Self(match &config.home {
+            StoreHome::Memory => WhatToOpen::Memory,
+            StoreHome::File(home) => WhatToOpen::File(home.clone()),
+            StoreHome::Redis(home) => {
+                WhatToOpen::Redis(home.clone(), redis::Keys::read(home).map_err(OpenError)?)
+            }
+        }))
+    }
+}
+
+impl Home {
+    /// A store in memory.
+    #[must_use]
+    pub fn in_memory(clock: Arc<dyn Clock>) -> Self {
+        Self { kind: Kind::Memory, clock, namespaces: Mutex::default() }
+    }
+
+    /// Opens a store. One that is out of reach now is no error: it may come.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration or the system.
+    pub fn open(keys: Keys, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let kind = match keys.0 {
+            WhatToOpen::Memory => Kind::Memory,
+            WhatToOpen::File(home) => Kind::File(file::File::open(&home, clock.clone())?),
+            WhatToOpen::Redis(home, keys) => {
+                let opened = redis::Redis::open(&home, keys);
+                Kind::Redis(opened.map_err(|error| OpenError(format!("cannot start a thread: {error}")))?)
+            }
+        };
+        Ok(Self { kind, clock, namespaces: Mutex::default() })
+    }
+
+    /// A namespace. The one that was handed out under this name before comes again, whatever
+    /// the quota.
+    pub fn namespace(&self, space: Space) -> Namespace {
+        let mut namespaces = self.namespaces.lock();
+        let name = space.name.clone();
+        let make = || match &self.kind {
+            Kind::Memory => Kept::Memory(Arc::new(Memory::new(space.quota, self.clock.clone(), false))),
+            Kind::File(file) => Kept::File(file.part(space)),
+            Kind::Redis(redis) => Kept::Redis(redis.part(space)),
+        };
+        namespaces.entry(name).or_insert_with(|| make().into()).clone()
+    }
+
+    /// How it does.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let (home, place, health, record) = match &self.kind {
+            Kind::Memory => ("memory", None, Health::Well, &Record::default()),
+            Kind::File(file) => {
+                ("file", Some(file.path().display().to_string()), file.health(), file.record())
+            }
+            Kind::Redis(redis) => ("redis", Some(redis.address().to_owned()), redis.health(), redis.record()),
+        };
+        Status {
+            home: home.to_owned(),
+            place,
+            health,
+            operations: record.operations.load(Ordering::Relaxed),
+            failures: record.failures.load(Ordering::Relaxed),
+            timeouts: record.timeouts.load(Ordering::Relaxed),
+            outages: record.outages.load(Ordering::Relaxed),
+            waited_us: record.waited_ns.load(Ordering::Relaxed) / 1000,
+        }
+    }
+
+    /// How often a process ended without closing it, where that can have lost what was written
+    /// last.
+    #[must_use]
+    pub fn crashes(&self) -> u64 {
+        match &self.kind {
+            Kind::File(file) => file.crashes(),
+            Kind::Memory | Kind::Redis(_) => 0,
+        }
+    }
+
+    /// Names of the namespaces that it has, in order.
+    ///
+    /// # Errors
+    /// Where it cannot be reached.
+    pub async fn names(&self) -> Result<Vec<String>, Unavailable> {
+        let mut names = match &self.kind {
+            Kind::Memory => self.namespaces.lock().keys().cloned().collect(),
+            Kind::File(file) => file.names(),
+            Kind::Redis(redis) => redis.names().await?,
+        };
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// One step over a namespace's entries: what it has found, and where the next one begins;
+    /// None after the last. What changes meanwhile may be seen or not.
+    ///
+    /// # Errors
+    /// Where it cannot be reached.
+    pub async fn entries(
+        &self,
+        name: &str,
+        from: Option<Cursor>,
+    ) -> Result<(Vec<Entry>, Option<Cursor>), Unavailable> {
+        // The quota of one that is only looked at does not matter.
+        let namespace = self.namespace(Space::for_policies(name, u64::MAX));
+        match (namespace.kept(), from) {
+            (Kept::Memory(memory) | Kept::Watched(memory, _), _) => {
+                let entries = memory.entries().into_iter();
+                Ok((entries.map(|(key, value, expires)| Entry { key, value, expires }).collect(), None))
+            }
+            (Kept::File(part), from) => {
+                let from = match from {
+                    Some(Cursor(Place::File(from))) => from,
+                    _ => {
+                        self.save().await;
+                        Vec::new()
+                    }
+                };
+                let (entries, next) = part.entries(from).await?;
+                Ok((entries, next.map(|next| Cursor(Place::File(next)))))
+            }
+            (Kept::Redis(part), from) => {
+                let from = match from {
+                    Some(Cursor(Place::Redis(from))) => from,
+                    _ => (0, 0),
+                };
+                let (entries, next) = part.entries(from).await?;
+                Ok((entries, next.map(|next| Cursor(Place::Redis(next)))))
+            }
+        }
+    }
+
+    /// Saves what is not saved yet, where that is done behind. False where it is not possible.
+    pub async fn save(&self) -> bool {
+        match &self.kind {
+            Kind::File(file) => file.save().await,
+            Kind::Memory | Kind::Redis(_) => true,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+-- Carries out one operation on one entry. The meaning is that of Operation::apply in
+-- operation.rs; the same tests hold both.
+-- KEYS: 1 generation, 2 usage, 3 octets by the minute in which they expire, 4 those minutes in
+--   order, 5 the entry, 6 room to count in
+-- ARGV: 1 operation, 2 value or summand, 3 expected value, 4 time to live in ms (-1: none),
+--   5 quota, 6 octets that count beside the value, 7 longest value
+-- Returns: what came of it, the counter, the octets in use.
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local function text(number) return string.format('%.0f', number) end
+local function minute(expires) return text(math.floor(expires / 60000) + 1) end
+
+-- What has expired is gone already; here it stops to count.
+for _, past in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', math.floor(now / 60000), 'LIMIT', 0, 8)) do
+  redis.call('DECRBY', KEYS[2], redis.call('HGET', KEYS[3], past) or '0')
+  redis.call('HDEL', KEYS[3], past)
+  redis.call('ZREM', KEYS[4], past)
+end
+
+local used = tonumber(redis.call('GET', KEYS[2]) or '0')
+local generation = tonumber(redis.call('GET', KEYS[1]) or '0')
+local beside = tonumber(ARGV[6])
+local kept = redis.call('GET', KEYS[5])
+local present, expires, before = nil, 0, 0
+if kept then
+  if #kept < 12 then return redis.error_reply('ERR this entry was not written by Reprieve') end
+  local written
+  written, expires = struct.unpack('>I6I6', kept)
+  if written >= generation then
+    present = string.sub(kept, 13)
+    before = beside + #present
+  end
+end
+
+local function count(octets, until_ms)
+  redis.call('INCRBY', KEYS[2], text(octets))
+  if until_ms > 0 then
+    local at = minute(until_ms)
+    if redis.call('HINCRBY', KEYS[3], at, text(octets)) == 0 then
+      redis.call('HDEL', KEYS[3], at)
+      redis.call('ZREM', KEYS[4], at)
+    else
+      redis.call('ZADD', KEYS[4], at, at)
+    end
+  end
+  used = used + octets
+end
+
+local operation = ARGV[1]
+local value, number, keeps = ARGV[2], '0', false
+if operation == 'delete' then
+  if present then
+    redis.call('UNLINK', KEYS[5])
+    count(-before, expires)
+  end
+  return { present and 1 or 0, '0', text(used) }
+elseif operation == 'add' then
+  if present then return { 0, '0', text(used) } end
+elseif operation == 'compare' then
+  if present ~= ARGV[3] then return { 0, '0', text(used) } end
+elseif operation == 'increment' then
+  local sum = present or '0'
+  if sum ~= '0' and not string.match(sum, '^%-?[1-9][0-9]*$') then return { -3, '0', text(used) } end
+  if #sum <= 15 and #value <= 15 then
+    value = text(tonumber(sum) + tonumber(value))
+  else
+    -- Lua counts in 53 bits, Redis in 64.
+    redis.call('SET', KEYS[6], sum)
+    local result = redis.pcall('INCRBY', KEYS[6], value)
+    if type(result) == 'table' and result.err then
+      redis.call('DEL', KEYS[6])
+      if not string.find(result.err, 'overflow', 1, true) then return { -3, '0', text(used) } end
+      value = string.sub(value, 1, 1) == '-' and '-9223372036854775808' or '9223372036854775807'
+    else
+      value = redis.call('GET', KEYS[6])
+      redis.call('DEL', KEYS[6])
+    end
+  end
+  number = value
+  keeps = present ~= nil
+end
+
+if #value > tonumber(ARGV[7]) then return { -2, '0', text(used) } end
+local ttl = tonumber(ARGV[4])
+local until_ms = keeps and expires or (ttl < 0 and 0 or now + ttl)
+local after = beside + #value
+if after > before and used + after - before > tonumber(ARGV[5]) then return { -1, '0', text(used) } end
+
+if not keeps and ttl == 0 then
+  redis.call('UNLINK', KEYS[5])
+  if before > 0 then count(-before, expires) end
+  return { 1, number, text(used) }
+end
+local entry = struct.pack('>I6I6', generation, until_ms) .. value
+if until_ms > 0 then
+  redis.call('SET', KEYS[5], entry, 'PXAT', text(until_ms))
+else
+  redis.call('SET', KEYS[5], entry)
+end
+if before > 0 and expires == until_ms then
+  if after ~= before then count(after - before, until_ms) end
+else
+  if before > 0 then count(-before, expires) end
+  count(after, until_ms)
+end
+return { 1, number, text(used) }
