@@ -97,7 +97,7 @@ pool = "mail"
         );
         let clock = ManualClock::new(NOON);
         let config = Config::parse(&text, "test.toml")?;
-        let server = Server::start(config, Options { clock: Some(clock.clone()) })?;
+        let server = Server::start(config, Options { clock: Some(clock.clone()), ..Options::default() })?;
         Ok(Self { server, clock, name: name.to_owned() })
     }
 

@@ -56,7 +56,14 @@ impl World {
     fn memory() -> Self {
         let clock = ManualClock::new(1_700_000_000_000);
         let home = Home::in_memory(clock.clone());
-        Self { home, time: Time::Manual(clock), exact_quota: true, other: None, _server: vec![], _folder: None }
+        Self {
+            home,
+            time: Time::Manual(clock),
+            exact_quota: true,
+            other: None,
+            _server: vec![],
+            _folder: None,
+        }
     }
 
     fn file() -> Self {
@@ -64,7 +71,8 @@ impl World {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("store.redb");
         // So small a cache that most is read from the file again and again.
-        let table = format!("home = \"file\", path = \"{}\", cache = \"1MiB\", save-every = \"5ms\"", path.display());
+        let table =
+            format!("home = \"file\", path = \"{}\", cache = \"1MiB\", save-every = \"5ms\"", path.display());
         let home = open(&table, Some(clock.clone()));
         Self {
             home,
@@ -91,7 +99,8 @@ impl World {
     }
 
     fn cluster() -> Self {
-        let nodes: Vec<_> = (0..3).map(|_| Redis::with(Make::Valkey, &["--cluster-enabled", "yes"])).collect();
+        let nodes: Vec<_> =
+            (0..3).map(|_| Redis::with(Make::Valkey, &["--cluster-enabled", "yes"])).collect();
         // A third of the slots for each.
         for (node, slots) in nodes.iter().zip([("0", "5460"), ("5461", "10922"), ("10923", "16383")]) {
             assert_eq!(node.ask(&["cluster", "addslotsrange", slots.0, slots.1]), "OK");
@@ -102,7 +111,8 @@ impl World {
         support::until("the cluster is complete", || {
             nodes.iter().all(|node| node.ask(&["cluster", "info"]).contains("cluster_state:ok"))
         });
-        let table = format!("home = \"redis\", url = \"{}\", cluster = true, timeout = \"10s\"", nodes[0].url());
+        let table =
+            format!("home = \"redis\", url = \"{}\", cluster = true, timeout = \"10s\"", nodes[0].url());
         Self {
             home: open(&table, None),
             time: Time::Real,
@@ -187,7 +197,10 @@ async fn counters_count_in_64_bits_and_keep_their_time_to_live(world: &World) {
     assert_eq!(space.increment("n", 1, None).await.unwrap().unwrap(), i64::MAX, "it stays at the end");
     assert_eq!(space.increment("n", i64::MIN, None).await.unwrap().unwrap(), -1);
     assert_eq!(space.increment("n", i64::MIN, None).await.unwrap().unwrap(), i64::MIN);
-    assert_eq!(space.increment("n", 9_007_199_254_740_993, None).await.unwrap().unwrap(), -9_214_364_837_600_034_815);
+    assert_eq!(
+        space.increment("n", 9_007_199_254_740_993, None).await.unwrap().unwrap(),
+        -9_214_364_837_600_034_815
+    );
     assert_eq!(space.increment("zero", 0, None).await.unwrap().unwrap(), 0);
     assert_eq!(get(&space, "zero").await.unwrap(), b"0");
     for text in ["x", "", "+5", "007", "-0", "1 ", " 1", "1.0", "9223372036854775808", "1\n", "0x10", "1e3"] {
@@ -334,7 +347,11 @@ async fn random_operations_come_out_as_the_model_says(world: &World) {
                     model.insert(key, (value, mortal));
                 }
                 45..60 => {
-                    assert_eq!(space.add(&key, &value, ttl).await.unwrap().unwrap(), present.is_none(), "{what}");
+                    assert_eq!(
+                        space.add(&key, &value, ttl).await.unwrap().unwrap(),
+                        present.is_none(),
+                        "{what}"
+                    );
                     model.entry(key).or_insert((value, mortal));
                 }
                 60..75 => {
@@ -353,9 +370,9 @@ async fn random_operations_come_out_as_the_model_says(world: &World) {
                     let by = chance.random_range(-1000..1000);
                     let before = match &present {
                         None => Some(0),
-                        Some((value, _)) => std::str::from_utf8(value)
-                            .ok()
-                            .and_then(|text| text.parse::<i64>().ok().filter(|number| number.to_string() == text)),
+                        Some((value, _)) => std::str::from_utf8(value).ok().and_then(|text| {
+                            text.parse::<i64>().ok().filter(|number| number.to_string() == text)
+                        }),
                     };
                     let sum = before.map(|before| before + by).ok_or(Refused::NotANumber);
                     assert_eq!(space.increment(&key, by, ttl).await.unwrap(), sum, "{what}");
@@ -388,8 +405,7 @@ async fn random_operations_come_out_as_the_model_says(world: &World) {
                 }
             }
         }
-        let lives: u64 =
-            model.iter().map(|(key, (value, _))| ENTRY + (key.len() + value.len()) as u64).sum();
+        let lives: u64 = model.iter().map(|(key, (value, _))| ENTRY + (key.len() + value.len()) as u64).sum();
         let usage = space.usage().await.unwrap();
         assert!(usage >= lives, "what lives counts: {usage}, {lives}");
         if matches!(world.time, Time::Real) {

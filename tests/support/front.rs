@@ -30,7 +30,7 @@ impl Front {
         let mut config = Config::parse(text, "test.toml").unwrap_or_else(|error| panic!("{error}"));
         change(&mut config);
         let clock = ManualClock::new(NOON);
-        let options = Options { clock: Some(clock.clone()) };
+        let options = Options { clock: Some(clock.clone()), ..Options::default() };
         let server = Server::start(config, options).unwrap_or_else(|error| panic!("{error:#}"));
         Self { server, clock }
     }

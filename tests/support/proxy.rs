@@ -51,7 +51,7 @@ check = "off"
         );
         let config = Config::parse(&text, "test.toml").unwrap_or_else(|error| panic!("{error}"));
         let clock = ManualClock::new(NOON);
-        let options = Options { clock: Some(clock.clone()) };
+        let options = Options { clock: Some(clock.clone()), ..Options::default() };
         let server = Server::start(config, options).unwrap_or_else(|error| panic!("{error:#}"));
         Self { server, clock }
     }

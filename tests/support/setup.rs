@@ -74,7 +74,7 @@ banner = "ready"
         if let Some(timeout) = self.idle_timeout {
             config.virtual_servers[0].idle_timeout = timeout;
         }
-        let server = Server::start(config, Options { clock: Some(clock.clone()) })?;
+        let server = Server::start(config, Options { clock: Some(clock.clone()), ..Options::default() })?;
         Ok(Reprieve { server, clock })
     }
 }

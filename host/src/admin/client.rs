@@ -6,11 +6,14 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::Status;
 use super::routes::NodeChange;
 use crate::config::NodeMode;
+use crate::server::{Page, PageRequest, Registered, StoreStats};
 
 /// Why nothing came of it.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +54,7 @@ impl Client {
     /// # Errors
     /// Where it cannot be asked.
     pub async fn status(&self) -> Result<Status, CtlError> {
-        let body = self.ask(Method::GET, "/status", Bytes::new()).await?;
-        serde_json::from_slice(&body).map_err(|error| CtlError::Odd(error.to_string()))
+        self.ask_for(Method::GET, "/status", &()).await
     }
 
     /// Has a node get logins or not.
@@ -64,6 +66,65 @@ impl Client {
             serde_json::to_vec(&NodeChange { mode }).map_err(|error| CtlError::Odd(error.to_string()))?;
         let path = format!("/pools/{}/nodes/{}", escaped(pool), escaped(node));
         self.ask(Method::PUT, &path, change.into()).await.map(|_| ())
+    }
+
+    /// The stores at a glance.
+    ///
+    /// # Errors
+    /// Where it cannot be asked.
+    pub async fn store_stats(&self) -> Result<Vec<StoreStats>, CtlError> {
+        self.ask_for(Method::GET, "/store", &()).await
+    }
+
+    /// Some entries of a store.
+    ///
+    /// # Errors
+    /// Where it cannot be asked, or cannot reach the store.
+    pub async fn store_page(&self, request: &PageRequest) -> Result<Page, CtlError> {
+        self.ask_for(Method::POST, "/store/page", request).await
+    }
+
+    /// Writes entries; how many were written.
+    ///
+    /// # Errors
+    /// Where it cannot be asked, or the store does not take them.
+    pub async fn store_put(&self, page: &Page) -> Result<usize, CtlError> {
+        self.ask_for(Method::PUT, "/store/entries", page).await
+    }
+
+    /// Forgets entries; how many there were.
+    ///
+    /// # Errors
+    /// Where it cannot be asked, or cannot reach the store.
+    pub async fn store_delete(&self, page: &Page) -> Result<usize, CtlError> {
+        self.ask_for(Method::DELETE, "/store/entries", page).await
+    }
+
+    /// What is remembered of a user.
+    ///
+    /// # Errors
+    /// Where it cannot be asked.
+    pub async fn store_user(&self, user: &str) -> Result<Vec<Registered>, CtlError> {
+        self.ask_for(Method::GET, &format!("/store/users/{}", escaped(user)), &()).await
+    }
+
+    /// Forgets a user; at how many virtual servers.
+    ///
+    /// # Errors
+    /// Where it cannot be asked, or cannot reach the store.
+    pub async fn store_forget(&self, user: &str) -> Result<usize, CtlError> {
+        self.ask_for(Method::DELETE, &format!("/store/users/{}", escaped(user)), &()).await
+    }
+
+    async fn ask_for<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        question: &Q,
+    ) -> Result<A, CtlError> {
+        let odd = |error: serde_json::Error| CtlError::Odd(error.to_string());
+        let body = serde_json::to_vec(question).map_err(odd)?;
+        serde_json::from_slice(&self.ask(method, path, body.into()).await?).map_err(odd)
     }
 
     async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, CtlError> {

@@ -2,15 +2,16 @@
 
 use std::os::unix::net::UnixListener;
 
-use axum::extract::{Path, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::Status;
 use crate::config::NodeMode;
-use crate::server::View;
+use crate::server::{Page, PageRequest, Registered, StoreStats, StoreTool, View};
+use crate::store::Unavailable;
 
 /// The body of a change of a node.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -22,6 +23,11 @@ fn routes(view: View) -> Router {
     Router::new()
         .route("/status", get(status))
         .route("/pools/{pool}/nodes/{node}", put(change_node))
+        .route("/store", get(store_stats))
+        .route("/store/page", post(store_page))
+        // A batch of the longest entries.
+        .route("/store/entries", put(store_put).delete(store_delete).layer(DefaultBodyLimit::max(1 << 30)))
+        .route("/store/users/{user}", get(store_user).delete(store_forget))
         .with_state(view)
 }
 
@@ -43,6 +49,37 @@ async fn change_node(
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(error) => Err((StatusCode::NOT_FOUND, error.to_string())),
     }
+}
+
+/// Why a store did not do it.
+fn unavailable(why: Unavailable) -> (StatusCode, String) {
+    (StatusCode::SERVICE_UNAVAILABLE, why.to_string())
+}
+
+type Answered<T> = Result<Json<T>, (StatusCode, String)>;
+
+async fn store_stats(State(view): State<View>) -> Json<Vec<StoreStats>> {
+    Json(StoreTool::of(&view).stats().await)
+}
+
+async fn store_page(State(view): State<View>, Json(request): Json<PageRequest>) -> Answered<Page> {
+    StoreTool::of(&view).page(request).await.map(Json).map_err(unavailable)
+}
+
+async fn store_put(State(view): State<View>, Json(page): Json<Page>) -> Answered<usize> {
+    StoreTool::of(&view).put(page).await.map(Json).map_err(unavailable)
+}
+
+async fn store_delete(State(view): State<View>, Json(page): Json<Page>) -> Answered<usize> {
+    StoreTool::of(&view).delete(page).await.map(Json).map_err(unavailable)
+}
+
+async fn store_user(State(view): State<View>, Path(user): Path<String>) -> Json<Vec<Registered>> {
+    Json(StoreTool::of(&view).user(&user).await)
+}
+
+async fn store_forget(State(view): State<View>, Path(user): Path<String>) -> Answered<usize> {
+    StoreTool::of(&view).forget(&user).await.map(Json).map_err(unavailable)
 }
 
 /// Answers at a socket for ever.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::NodeMode;
 use crate::server::View;
+use crate::store;
 
 /// A server at one moment.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Status {
     pub virtual_servers: Vec<VirtualServerStatus>,
     /// The pools.
     pub pools: Vec<PoolStatus>,
+    /// The stores.
+    pub stores: Vec<store::Status>,
 }
 
 /// A virtual server.
@@ -105,6 +108,7 @@ impl Status {
                 })
                 .collect(),
             pools,
+            stores: view.stores().iter().map(|store| store.home.status()).collect(),
         }
     }
 }

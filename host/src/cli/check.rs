@@ -9,7 +9,8 @@ use crate::server::{Options, Prepared};
 /// Check a configuration: everything that a start checks, without starting.
 ///
 /// Reads the file, loads and configures each policy, and says what is wrong with the file, the
-/// line, the key and what would be right. Nothing is listened on and no mail server is asked.
+/// line, the key and what would be right. Nothing is listened on, no mail server is
+/// asked, and the store is left alone.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Configuration file (TOML)
@@ -19,7 +20,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let config = super::read_config(&arguments.config)?;
-    let prepared = Prepared::new(config, Options::default())?;
+    let prepared = Prepared::new(config, Options { without_stores: true, ..Options::default() })?;
     for server in &prepared.config().virtual_servers {
         let encrypted = server.listen_tls.iter().map(|address| format!("{address} (TLS)"));
         let listen: Vec<_> = server.listen.iter().map(ToString::to_string).chain(encrypted).collect();

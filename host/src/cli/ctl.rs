@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use crate::admin::{Client, Status, USUAL_SOCKET};
 use crate::config::NodeMode;
+use crate::store::Health;
 
 /// Ask or tell a running Reprieve, by its admin socket (`admin.socket` in its configuration).
 #[derive(Debug, clap::Args)]
@@ -93,6 +94,15 @@ fn shown(status: &Status) -> String {
                 node.sessions
             );
         }
+    }
+    for store in &status.stores {
+        let place = store.place.as_ref().map(|place| format!(" at {place}")).unwrap_or_default();
+        let health = match &store.health {
+            Health::Well => "well".to_owned(),
+            Health::OutOfReach { why } => format!("out of reach: {why}"),
+            Health::InMemory { why } => format!("in memory only: {why}"),
+        };
+        let _ = writeln!(text, "store: {}{place}, {health}", store.home);
     }
     text
 }

@@ -5,6 +5,7 @@ mod ctl;
 mod demo;
 mod policy;
 mod run;
+mod store;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,7 @@ enum Subcommands {
     Ctl(ctl::Arguments),
     Demo(demo::Arguments),
     Policy(policy::Arguments),
+    Store(store::Arguments),
 }
 
 /// Runs the command line of this process. Exit codes: 0 done, 1 a test or check failed, 2
@@ -47,6 +49,7 @@ pub fn main() -> ExitCode {
         Subcommands::Ctl(arguments) => ctl::run(&arguments),
         Subcommands::Demo(arguments) => demo::run(&arguments),
         Subcommands::Policy(arguments) => policy::run(&arguments),
+        Subcommands::Store(arguments) => store::run(&arguments),
     };
     match result {
         Ok(code) => code,

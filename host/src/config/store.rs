@@ -220,7 +220,9 @@ fn redis(section: &mut Section<'_, '_>) -> Result<RedisHome, Error> {
         let text = url.text()?;
         crate::store::check_redis_url(text).map_err(|why| {
             // The URL may have a password, so it is not repeated.
-            url.error(format!("is no address of Redis ({why}); one is \"redis://10.0.0.9:6379\", or \"rediss://…\" for TLS"))
+            url.error(format!(
+                "is no address of Redis ({why}); one is \"redis://10.0.0.9:6379\", or \"rediss://…\" for TLS"
+            ))
         })?;
         home.urls.push(Secret::new(text.as_bytes()));
     }

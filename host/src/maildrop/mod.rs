@@ -1,8 +1,13 @@
 //! What the host remembers of users: which secrets their mail servers have accepted, as keyed
 //! tags, and their maildrops' snapshots. It knows no sockets and no policies.
 
+mod local;
+mod record;
 mod registry;
+mod shared;
 mod tag;
+mod user;
 
-pub use registry::{Registry, Route, Session, Standing};
+pub use registry::{Commit, Description, Registry, Seen};
 pub use tag::{Tag, Tagger, UserKey};
+pub use user::{Left, Route, Session, Standing};

@@ -1,258 +1,311 @@
-//! Who has proved to be whom, and what his clients have seen. Bounded: the users of longest
-//! ago are forgotten first, which costs them one more login that passes.
+//! Who has proved to be whom, and what his clients have seen: in this process, and where it is
+//! configured in a store that others use too.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lru::LruCache;
-use parking_lot::Mutex;
-
-use super::tag::{Tag, UserKey};
+use super::local::Local;
+use super::record::Seal;
+use super::shared::Shared;
+use super::tag::{Tag, Tagger, UserKey};
+use super::user::{Left, Route, Session, Standing, User};
+use crate::config::Share;
 use crate::pop3::snapshot::Snapshot;
+use crate::store::{Home, Space, Unavailable};
 
-/// What is known of a presented secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// The mail server has accepted it.
-    Known,
-    /// The mail server has accepted another one of this user's.
-    Changed,
-    /// Nothing is known of this user.
-    Unknown,
-}
+/// The longest record of a user in a store, in octets: some ten thousand messages.
+const RECORD_LIMIT: usize = 1 << 20;
+/// The namespace of users' records.
+const NAMESPACE: &str = "maildrop";
 
-/// Secrets that are remembered for one user: some give each device a password of its own.
-const MOST_TAGS: usize = 4;
-/// A snapshot that takes more than this share of a shard is not kept: it would push everybody
-/// else out.
-const LARGEST_SHARE: usize = 4;
-/// What a user takes beside tags and snapshot: the entry itself, its place in the order and
-/// in the table. Measured: see the test below.
-const ENTRY_OCTETS: usize = 112;
+/// Something that takes its time.
+pub type Commit = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Where a user's session went, where that is not the virtual server's own pool or the name
-/// that the client gave: an upgrade goes there too.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// Name of the pool.
-    pub pool: Option<String>,
-    /// User name at the mail server.
-    pub user: Option<String>,
-}
-
-/// A secret that a mail server has accepted.
-#[derive(Debug)]
-struct Accepted {
-    tag: Tag,
-    /// When it was accepted last, in seconds since 1970.
-    at_s: u64,
-}
-
-#[derive(Debug, Default)]
-struct User {
-    /// The latest first; dropped together with the user.
-    accepted: Vec<Accepted>,
-    snapshot: Option<Arc<Snapshot>>,
-    route: Option<Arc<Route>>,
-    /// Number of the session that may leave a snapshot: the one that saw the maildrop last.
-    latest: u64,
-}
-
-impl User {
-    fn footprint(&self) -> usize {
-        ENTRY_OCTETS
-            + self.accepted.capacity() * size_of::<Accepted>()
-            + self.snapshot.as_ref().map_or(0, |snapshot| snapshot.footprint())
-    }
-}
-
-#[derive(Debug)]
-struct Shard {
-    users: LruCache<UserKey, User>,
-    octets: usize,
-}
-
-impl User {
-    fn accept(&mut self, tag: Tag, now_ms: u64) {
-        self.accepted.retain(|accepted| !accepted.tag.matches(&tag));
-        self.accepted.truncate(MOST_TAGS - 1);
-        self.accepted.reserve_exact(1);
-        self.accepted.insert(0, Accepted { tag, at_s: now_ms / 1000 });
-    }
-}
-
-/// A session that has begun at the mail server, for committing what it leaves.
-#[derive(Clone, Copy, Debug)]
-pub struct Session {
-    user: UserKey,
-    /// Different for each session of the process; 0 where it may leave no snapshot.
-    number: u64,
-}
-
-/// Tags and snapshots of all users.
+/// Tags and snapshots of all users of a store.
 #[derive(Debug)]
 pub struct Registry {
-    shards: Box<[Mutex<Shard>]>,
-    limit_per_shard: usize,
+    local: Local,
+    shared: Option<Arc<Shared>>,
     trust_s: u64,
     numbers: AtomicU64,
 }
 
-const SHARDS: usize = 64;
+/// What the store has said of a user at the beginning of a login; nothing where there is none.
+#[derive(Debug, Default)]
+pub struct Seen(Option<Box<User>>);
 
 impl Registry {
-    /// `memory_limit`: octets that everything together may take. `trust`: how long a secret is
-    /// known after the mail server has accepted it.
+    /// One for this process alone. `memory_limit`: octets that everything together may take.
+    /// `trust`: how long a secret is known after the mail server has accepted it.
     #[must_use]
     pub fn new(memory_limit: u64, trust: Duration) -> Self {
-        let shard = || Mutex::new(Shard { users: LruCache::unbounded(), octets: 0 });
         Self {
-            shards: (0..SHARDS).map(|_| shard()).collect(),
-            limit_per_shard: usize::try_from(memory_limit).unwrap_or(usize::MAX) / SHARDS,
+            local: Local::new(memory_limit),
+            shared: None,
             trust_s: trust.as_secs(),
             numbers: AtomicU64::new(1),
         }
     }
 
-    /// What is known of the secret that a login presents, at `now_ms` since 1970.
-    #[must_use]
-    pub fn standing(&self, user: UserKey, tag: &Tag, now_ms: u64) -> Standing {
-        let mut shard = self.shard(user);
-        let Some(entry) = shard.users.get(&user) else { return Standing::Unknown };
-        let oldest = (now_ms / 1000).saturating_sub(self.trust_s);
-        // Each tag is compared, so that the time tells nothing about which one matched.
-        let known = entry
-            .accepted
-            .iter()
-            .fold(false, |known, accepted| known | (accepted.tag.matches(tag) & (accepted.at_s >= oldest)));
-        if known {
-            Standing::Known
-        } else if entry.accepted.is_empty() {
-            Standing::Unknown
-        } else {
-            Standing::Changed
+    /// One that others share by a store. `memory_limit` holds for the store, too.
+    ///
+    /// # Errors
+    /// Where the system has no randomness.
+    pub fn shared(
+        memory_limit: u64,
+        trust: Duration,
+        home: &Home,
+        tagger: &Tagger,
+        share: Share,
+    ) -> anyhow::Result<Self> {
+        let space = Space { name: NAMESPACE.to_owned(), quota: memory_limit, value_limit: RECORD_LIMIT };
+        let with_snapshots = share == Share::TagsAndSnapshots;
+        let seal = Seal::new(&tagger.sealing_key()).map_err(|_| anyhow::anyhow!("no key can be made"))?;
+        let shared = Shared::new(home.namespace(space), seal, trust, home.crashes(), with_snapshots);
+        // Numbers of sessions are not to come twice, here or elsewhere.
+        let mut first = [0; 8];
+        getrandom::fill(&mut first).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+        Ok(Self {
+            shared: (share != Share::Off).then(|| Arc::new(shared)),
+            numbers: AtomicU64::new(u64::from_le_bytes(first)),
+            ..Self::new(memory_limit, trust)
+        })
+    }
+
+    /// Asks the store what it knows of a user, where there is one. What it says holds for this
+    /// login.
+    pub async fn look(&self, user: UserKey) -> Seen {
+        match &self.shared {
+            Some(shared) => Seen(Box::pin(shared.look(user)).await),
+            None => Seen(None),
         }
     }
 
-    /// The maildrop as the user's clients last saw it, if that is known, and where it is.
+    /// What is known of the secret that a login presents, at `now_ms` since 1970.
     #[must_use]
-    pub fn snapshot(&self, user: UserKey) -> Option<(Arc<Snapshot>, Option<Arc<Route>>)> {
-        let mut shard = self.shard(user);
-        let entry = shard.users.get(&user)?;
-        Some((entry.snapshot.clone()?, entry.route.clone()))
+    pub fn standing(&self, seen: &Seen, user: UserKey, tag: &Tag, now_ms: u64) -> Standing {
+        let oldest_s = (now_ms / 1000).saturating_sub(self.trust_s);
+        self.with(seen, user, |known| known.standing(tag, oldest_s)).unwrap_or(Standing::Unknown)
+    }
+
+    /// The maildrop as the user's clients last saw it, if that is known.
+    #[must_use]
+    pub fn snapshot(&self, seen: &Seen, user: UserKey) -> Option<Left> {
+        match &self.shared {
+            Some(shared) if !shared.with_snapshots => {
+                // It is here if the session that saw the maildrop last was here.
+                let latest = seen.0.as_ref()?.latest;
+                self.local.look(user, User::left).flatten().filter(|left| left.by == latest)
+            }
+            _ => self.with(seen, user, User::left).flatten(),
+        }
     }
 
     /// Where the user's last session went.
     #[must_use]
-    pub fn route(&self, user: UserKey) -> Option<Arc<Route>> {
-        self.shard(user).users.get(&user)?.route.clone()
+    pub fn route(&self, seen: &Seen, user: UserKey) -> Option<Arc<Route>> {
+        self.with(seen, user, |known| known.route.clone()).flatten()
     }
 
     /// The mail server has accepted the secret, and a session begins in which the client may
     /// see a newer maildrop: the old snapshot is no longer what the clients saw last.
     /// `tag`: None where only the mail server has seen the secret.
-    pub fn begin(&self, user: UserKey, tag: Option<Tag>, route: Option<Arc<Route>>, now_ms: u64) -> Session {
+    pub async fn begin(
+        &self,
+        user: UserKey,
+        tag: Option<Tag>,
+        route: Option<Arc<Route>>,
+        now_ms: u64,
+    ) -> Session {
         let number = self.number();
-        self.change(user, |entry| {
-            if let Some(tag) = tag {
-                entry.accept(tag, now_ms);
+        let begin = |known: &mut User| known.begin(number, tag, route.clone(), now_ms);
+        match &self.shared {
+            None => {
+                self.local.change(user, begin);
+                Session { user, number }
             }
-            entry.route = route;
-            entry.snapshot = None;
-            entry.latest = number;
-        });
-        Session { user, number }
+            Some(shared) => {
+                if !shared.with_snapshots {
+                    self.local.change(user, |known| {
+                        known.snapshot = None;
+                        known.latest = number;
+                    });
+                }
+                let begun = Box::pin(shared.change(user, begin)).await;
+                Session { user, number: begun.map_or(0, |()| number) }
+            }
+        }
     }
 
-    /// The mail server has accepted the secret for a session that was posed as `posed` until
-    /// now, and goes on showing that. Where another session has shown something else
-    /// meanwhile, this one's maildrop is not what the clients saw last, and it leaves nothing.
-    pub fn begin_upgraded(&self, user: UserKey, tag: Tag, posed: &Arc<Snapshot>, now_ms: u64) -> Session {
+    /// The mail server has accepted the secret for a session that was posed until now as
+    /// session `posed_by` has left the maildrop, and goes on showing that. Where another
+    /// session has shown something else meanwhile, this one's maildrop is not what the clients
+    /// saw last, and it leaves nothing.
+    pub async fn begin_upgraded(&self, user: UserKey, tag: Tag, posed_by: u64, now_ms: u64) -> Session {
         let number = self.number();
-        self.change(user, |entry| {
-            entry.accept(tag, now_ms);
-            if entry.snapshot.take_if(|present| Arc::ptr_eq(present, posed)).is_some() {
-                entry.latest = number;
-                Session { user, number }
-            } else {
-                Session { user, number: 0 }
+        let undisturbed = match &self.shared {
+            None => self.local.change(user, |known| known.begin_upgraded(number, tag, posed_by, now_ms)),
+            Some(shared) => {
+                // Without snapshots in the store, it was here that one was left.
+                let was_here = !shared.with_snapshots
+                    && self.local.look(user, User::left).flatten().is_some_and(|left| left.by == posed_by);
+                let begin = |known: &mut User| {
+                    if was_here && known.latest == posed_by {
+                        known.accept(tag, now_ms);
+                        known.latest = number;
+                        return true;
+                    }
+                    known.begin_upgraded(number, tag, posed_by, now_ms)
+                };
+                let undisturbed = Box::pin(shared.change(user, begin)).await.unwrap_or(false);
+                if was_here {
+                    self.local.change(user, |known| {
+                        known.snapshot = None;
+                        known.latest = if undisturbed { number } else { 0 };
+                    });
+                }
+                undisturbed
             }
-        })
+        };
+        Session { user, number: if undisturbed { number } else { 0 } }
     }
 
     /// A session is over. What it leaves counts if no other has seen the maildrop since; None
     /// where that is not known. `deleted`: messages are gone, or may be, that other sessions
-    /// under way still count.
-    pub fn commit(&self, session: Session, snapshot: Option<Snapshot>, deleted: bool) {
-        let most = self.limit_per_shard / LARGEST_SHARE;
-        let snapshot = snapshot.filter(|snapshot| snapshot.footprint() <= most);
-        let number = self.number();
-        self.change(session.user, |entry| {
-            if entry.latest == session.number {
-                entry.snapshot = snapshot.map(Arc::new);
-            } else if deleted {
-                entry.snapshot = None;
-                entry.latest = number;
+    /// under way still count. Where it takes time, it is done when what comes back is.
+    #[must_use = "what comes back has to be waited for"]
+    pub fn commit(&self, session: Session, snapshot: Option<Snapshot>, deleted: bool) -> Option<Commit> {
+        let Session { user, number } = session;
+        let fresh = self.number();
+        let snapshot = snapshot.map(Arc::new);
+        let fits = |snapshot: &Arc<Snapshot>| self.local.takes(snapshot);
+        let Some(shared) = &self.shared else {
+            self.local.change(user, |known| known.commit(number, fresh, snapshot.filter(fits), deleted));
+            return None;
+        };
+        if !shared.with_snapshots {
+            if number != 0 {
+                self.local.change(user, |known| known.commit(number, fresh, snapshot.filter(fits), deleted));
             }
-        });
+            if !deleted {
+                return None;
+            }
+            let shared = shared.clone();
+            return Some(Box::pin(async move {
+                shared.change(user, |known| known.commit(number, fresh, None, true)).await;
+            }));
+        }
+        if number == 0 && !deleted {
+            return None;
+        }
+        let shared = shared.clone();
+        Some(Box::pin(async move {
+            shared.change(user, |known| known.commit(number, fresh, snapshot.clone(), deleted)).await;
+        }))
     }
 
     /// The mail server has judged the secret to be wrong: it is not known any more.
-    pub fn reject(&self, user: UserKey, tag: &Tag) {
-        let mut shard = self.shard(user);
-        if let Some(entry) = shard.users.get_mut(&user) {
-            // Its memory stays counted until the user is forgotten or logs in again.
-            entry.accepted.retain(|accepted| !accepted.tag.matches(tag));
+    pub async fn reject(&self, seen: &Seen, user: UserKey, tag: &Tag) {
+        match &self.shared {
+            None => self.local.lessen(user, |known| known.reject(tag)),
+            Some(shared) => {
+                // A wrong password that nobody knows changes nothing, whoever sends it how often.
+                let known = |known: &User| known.standing(tag, 0) == Standing::Known;
+                if seen.0.as_ref().is_some_and(|seen| known(seen)) {
+                    Box::pin(shared.change(user, |known| known.reject(tag))).await;
+                }
+            }
         }
     }
 
     /// Forgets the snapshot: the user's next login passes.
-    pub fn forget_snapshot(&self, user: UserKey) {
-        self.change(user, |entry| entry.snapshot = None);
+    pub async fn forget_snapshot(&self, user: UserKey) {
+        self.local.lessen(user, |known| known.snapshot = None);
+        if let Some(shared) = &self.shared {
+            let fresh = self.number();
+            let forget = |known: &mut User| {
+                known.snapshot = None;
+                known.latest = fresh;
+            };
+            Box::pin(shared.change(user, forget)).await;
+        }
     }
 
-    /// Octets that are taken now.
+    /// Forgets a user altogether; tells whether anything was known.
+    ///
+    /// # Errors
+    /// Where the store cannot be reached.
+    pub async fn forget(&self, user: UserKey) -> Result<bool, Unavailable> {
+        let here = self.local.forget(user);
+        Ok(match &self.shared {
+            Some(shared) => shared.forget(user).await? | here,
+            None => here,
+        })
+    }
+
+    /// What is known of a user, for an administrator.
+    pub async fn describe(&self, user: UserKey, now_ms: u64) -> Option<Description> {
+        let seen = self.look(user).await;
+        let oldest_s = (now_ms / 1000).saturating_sub(self.trust_s);
+        let left = self.snapshot(&seen, user);
+        self.with(&seen, user, |known| Description {
+            secrets: known.accepted.iter().filter(|accepted| accepted.at_s >= oldest_s).count(),
+            accepted_at_s: known.accepted.first().map(|accepted| accepted.at_s),
+            messages: left.as_ref().map(|left| left.snapshot.count()),
+            octets: left.as_ref().map(|left| left.snapshot.octets()),
+            pool: known.route.as_ref().and_then(|route| route.pool.clone()),
+        })
+    }
+
+    /// Octets that are taken in this process now.
     #[must_use]
     pub fn octets(&self) -> u64 {
-        self.shards.iter().map(|shard| shard.lock().octets as u64).sum()
+        self.local.octets()
     }
 
-    /// Users that are remembered.
+    /// Users that are remembered in this process.
     #[must_use]
     pub fn users(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().users.len()).sum()
+        self.local.users()
     }
 
     fn number(&self) -> u64 {
-        self.numbers.fetch_add(1, Ordering::Relaxed)
-    }
-
-    fn shard(&self, user: UserKey) -> parking_lot::MutexGuard<'_, Shard> {
-        // The key is a hash: any of its bits will do.
-        let index = usize::try_from(user.0 % SHARDS as u128).unwrap_or(0);
-        self.shards[index].lock()
-    }
-
-    fn change<T>(&self, user: UserKey, change: impl FnOnce(&mut User) -> T) -> T {
-        let mut guard = self.shard(user);
-        let shard = &mut *guard;
-        let before = shard.users.peek(&user).map_or(0, User::footprint);
-        let entry = shard.users.get_or_insert_mut(user, User::default);
-        let result = change(entry);
-        shard.octets = shard.octets + entry.footprint() - before;
-        while shard.octets > self.limit_per_shard {
-            let Some((_, oldest)) = shard.users.pop_lru() else { break };
-            shard.octets -= oldest.footprint();
+        match self.numbers.fetch_add(1, Ordering::Relaxed) {
+            0 => self.numbers.fetch_add(1, Ordering::Relaxed),
+            number => number,
         }
-        result
     }
+
+    fn with<T>(&self, seen: &Seen, user: UserKey, look: impl FnOnce(&User) -> T) -> Option<T> {
+        match &self.shared {
+            Some(_) => seen.0.as_deref().map(look),
+            None => self.local.look(user, look),
+        }
+    }
+}
+
+/// What is known of a user, without anything that could be used.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Description {
+    /// Secrets that are known.
+    pub secrets: usize,
+    /// When the latest was accepted, in seconds since 1970.
+    pub accepted_at_s: Option<u64>,
+    /// Messages of the snapshot.
+    pub messages: Option<u32>,
+    /// Their octets.
+    pub octets: Option<u64>,
+    /// The pool where the last session went, where that is not the usual one.
+    pub pool: Option<String>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::maildrop::Tagger;
+    use crate::clock::ManualClock;
     use crate::pop3::credential::{Credentials, Mechanism, Secret};
     use crate::pop3::snapshot::Row;
 
@@ -272,11 +325,52 @@ mod tests {
             Self { registry: Registry::new(limit, DAY), tagger, user }
         }
 
+        /// Users as this process knows them, and as a store does with and without snapshots.
+        fn all() -> [Self; 3] {
+            let shared = |share| {
+                let tagger = Tagger::keyed(b"a secret of the site, long enough");
+                let user = tagger.user("s", "mail", b"alice");
+                let home = Home::in_memory(ManualClock::new(NOW));
+                let registry = Registry::shared(1 << 20, DAY, &home, &tagger, share).unwrap();
+                Self { registry, tagger, user }
+            };
+            [Self::new(1 << 20), shared(Share::Tags), shared(Share::TagsAndSnapshots)]
+        }
+
         fn tag(&self, secret: &str) -> Tag {
             self.tagger.tag(
                 self.user,
                 &Credentials::new(b"alice", Secret::new(secret.as_bytes()), Mechanism::UserPass),
             )
+        }
+
+        async fn standing(&self, secret: &str, now_ms: u64) -> Standing {
+            let seen = self.registry.look(self.user).await;
+            self.registry.standing(&seen, self.user, &self.tag(secret), now_ms)
+        }
+
+        async fn begin(&self, secret: &str) -> Session {
+            self.registry.begin(self.user, Some(self.tag(secret)), None, NOW).await
+        }
+
+        async fn commit(&self, session: Session, snapshot: &str, deleted: bool) {
+            if let Some(commit) = self.registry.commit(session, Some(of(snapshot)), deleted) {
+                commit.await;
+            }
+        }
+
+        async fn left(&self) -> Option<Left> {
+            let seen = self.registry.look(self.user).await;
+            self.registry.snapshot(&seen, self.user)
+        }
+
+        async fn snapshot(&self) -> Option<Snapshot> {
+            self.left().await.map(|left| (*left.snapshot).clone())
+        }
+
+        async fn reject(&self, secret: &str) {
+            let seen = self.registry.look(self.user).await;
+            self.registry.reject(&seen, self.user, &self.tag(secret)).await;
         }
     }
 
@@ -284,137 +378,140 @@ mod tests {
         Snapshot::pack([Row { size: 1, unique_id: id.as_bytes() }]).unwrap()
     }
 
-    #[test]
-    fn a_secret_is_known_once_the_mail_server_has_accepted_it() {
-        let world = World::new(1 << 20);
-        assert_eq!(world.registry.standing(world.user, &world.tag("a"), NOW), Standing::Unknown);
-        world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
-        assert_eq!(world.registry.standing(world.user, &world.tag("a"), NOW), Standing::Known);
-        assert_eq!(world.registry.standing(world.user, &world.tag("b"), NOW), Standing::Changed);
+    #[tokio::test]
+    async fn a_secret_is_known_once_the_mail_server_has_accepted_it() {
+        for world in World::all() {
+            assert_eq!(world.standing("a", NOW).await, Standing::Unknown);
+            world.begin("a").await;
+            assert_eq!(world.standing("a", NOW).await, Standing::Known);
+            assert_eq!(world.standing("b", NOW).await, Standing::Changed);
+        }
     }
 
-    #[test]
-    fn a_secret_that_the_mail_server_rejects_is_forgotten_and_a_wrong_one_changes_nothing() {
-        let world = World::new(1 << 20);
-        world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
-        world.registry.reject(world.user, &world.tag("wrong"));
-        assert_eq!(world.registry.standing(world.user, &world.tag("a"), NOW), Standing::Known);
-        world.registry.reject(world.user, &world.tag("a"));
-        assert_eq!(world.registry.standing(world.user, &world.tag("a"), NOW), Standing::Unknown);
+    #[tokio::test]
+    async fn a_secret_that_the_mail_server_rejects_is_forgotten_and_a_wrong_one_changes_nothing() {
+        for world in World::all() {
+            world.begin("a").await;
+            world.reject("wrong").await;
+            assert_eq!(world.standing("a", NOW).await, Standing::Known);
+            world.reject("a").await;
+            assert_eq!(world.standing("a", NOW).await, Standing::Unknown);
+        }
     }
 
-    #[test]
-    fn while_a_session_is_under_way_there_is_no_snapshot() {
-        let world = World::new(1 << 20);
-        let session = world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
-        world.registry.commit(session, Some(of("one")), false);
-        assert_eq!(*world.registry.snapshot(world.user).unwrap().0, of("one"));
-        let _dropped = world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
-        assert_eq!(world.registry.snapshot(world.user), None);
+    #[tokio::test]
+    async fn while_a_session_is_under_way_there_is_no_snapshot() {
+        for world in World::all() {
+            let session = world.begin("a").await;
+            world.commit(session, "one", false).await;
+            assert_eq!(world.snapshot().await.unwrap(), of("one"));
+            let _dropped = world.begin("a").await;
+            assert_eq!(world.snapshot().await, None);
+        }
     }
 
-    #[test]
-    fn of_overlapping_sessions_the_one_that_began_last_counts() {
-        let world = World::new(1 << 20);
-        let first = world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
-        let second = world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
-        world.registry.commit(second, Some(of("newer")), false);
-        world.registry.commit(first, Some(of("older")), false);
-        assert_eq!(*world.registry.snapshot(world.user).unwrap().0, of("newer"));
-        world.registry.commit(first, Some(of("older")), true);
-        assert_eq!(world.registry.snapshot(world.user), None);
+    #[tokio::test]
+    async fn of_overlapping_sessions_the_one_that_began_last_counts() {
+        for world in World::all() {
+            let first = world.begin("a").await;
+            let second = world.begin("a").await;
+            world.commit(second, "newer", false).await;
+            world.commit(first, "older", false).await;
+            assert_eq!(world.snapshot().await.unwrap(), of("newer"));
+            world.commit(first, "older", true).await;
+            assert_eq!(world.snapshot().await, None);
+        }
     }
 
-    #[test]
-    fn deletions_of_an_older_session_are_not_undone_by_a_newer_one() {
-        let world = World::new(1 << 20);
-        let first = world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
-        let second = world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
-        world.registry.commit(first, Some(of("left")), true);
-        world.registry.commit(second, Some(of("as-it-was")), false);
-        assert_eq!(world.registry.snapshot(world.user), None);
+    #[tokio::test]
+    async fn deletions_of_an_older_session_are_not_undone_by_a_newer_one() {
+        for world in World::all() {
+            let first = world.begin("a").await;
+            let second = world.begin("a").await;
+            world.commit(first, "left", true).await;
+            world.commit(second, "as-it-was", false).await;
+            assert_eq!(world.snapshot().await, None);
+        }
     }
 
-    #[test]
-    fn an_upgraded_session_leaves_nothing_where_another_has_seen_a_newer_maildrop() {
-        let world = World::new(1 << 20);
-        let before = world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
-        world.registry.commit(before, Some(of("old")), false);
-        let (posed, _) = world.registry.snapshot(world.user).unwrap();
-        let other = world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
-        world.registry.commit(other, Some(of("new")), false);
-        let upgraded = world.registry.begin_upgraded(world.user, world.tag("a"), &posed, NOW);
-        world.registry.commit(upgraded, Some(of("old")), false);
-        assert_eq!(*world.registry.snapshot(world.user).unwrap().0, of("new"));
-        // Undisturbed, it leaves what it has shown.
-        let (posed, _) = world.registry.snapshot(world.user).unwrap();
-        let upgraded = world.registry.begin_upgraded(world.user, world.tag("a"), &posed, NOW);
-        assert_eq!(world.registry.snapshot(world.user), None);
-        world.registry.commit(upgraded, Some(of("left")), true);
-        assert_eq!(*world.registry.snapshot(world.user).unwrap().0, of("left"));
+    #[tokio::test]
+    async fn an_upgraded_session_leaves_nothing_where_another_has_seen_a_newer_maildrop() {
+        for world in World::all() {
+            let before = world.begin("a").await;
+            world.commit(before, "old", false).await;
+            let posed = world.left().await.unwrap().by;
+            let other = world.begin("a").await;
+            world.commit(other, "new", false).await;
+            let upgraded = world.registry.begin_upgraded(world.user, world.tag("a"), posed, NOW).await;
+            world.commit(upgraded, "old", false).await;
+            assert_eq!(world.snapshot().await.unwrap(), of("new"));
+            // Undisturbed, it leaves what it has shown.
+            let posed = world.left().await.unwrap().by;
+            let upgraded = world.registry.begin_upgraded(world.user, world.tag("a"), posed, NOW).await;
+            assert_eq!(world.snapshot().await, None);
+            world.commit(upgraded, "left", true).await;
+            assert_eq!(world.snapshot().await.unwrap(), of("left"));
+        }
     }
 
-    #[test]
-    fn an_older_session_counts_for_nothing_even_if_its_user_was_forgotten_meanwhile() {
+    #[tokio::test]
+    async fn an_older_session_counts_for_nothing_even_if_its_user_was_forgotten_meanwhile() {
         let world = World::new(128 << 10);
-        let first = world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
+        let first = world.begin("a").await;
         for index in 0..10_000_u32 {
-            world.registry.begin(
-                world.tagger.user("s", "mail", &index.to_le_bytes()),
-                Some(world.tag("a")),
-                None,
-                NOW,
-            );
+            world
+                .registry
+                .begin(world.tagger.user("s", "mail", &index.to_le_bytes()), Some(world.tag("a")), None, NOW)
+                .await;
         }
-        let second = world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
-        world.registry.commit(second, Some(of("newer")), false);
-        world.registry.commit(first, Some(of("older")), false);
-        assert_eq!(*world.registry.snapshot(world.user).unwrap().0, of("newer"));
+        let second = world.begin("a").await;
+        world.commit(second, "newer", false).await;
+        world.commit(first, "older", false).await;
+        assert_eq!(world.snapshot().await.unwrap(), of("newer"));
     }
 
-    #[test]
-    fn a_secret_is_known_for_a_day_after_it_was_accepted() {
-        let world = World::new(1 << 20);
-        world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
-        let day_ms = 86_400_000;
-        assert_eq!(world.registry.standing(world.user, &world.tag("a"), NOW + day_ms), Standing::Known);
-        assert_eq!(
-            world.registry.standing(world.user, &world.tag("a"), NOW + day_ms + 1000),
-            Standing::Changed
-        );
+    #[tokio::test]
+    async fn a_secret_is_known_for_a_day_after_it_was_accepted() {
+        for world in World::all() {
+            world.begin("a").await;
+            let day_ms = 86_400_000;
+            assert_eq!(world.standing("a", NOW + day_ms).await, Standing::Known);
+            assert_eq!(world.standing("a", NOW + day_ms + 1000).await, Standing::Changed);
+        }
     }
 
-    #[test]
-    fn one_huge_maildrop_pushes_nobody_out() {
+    #[tokio::test]
+    async fn one_huge_maildrop_pushes_nobody_out() {
         let world = World::new(1 << 20);
-        let session = world.registry.begin(world.user, Some(world.tag("a")), None, NOW);
+        let session = world.begin("a").await;
         let huge = Snapshot::pack((0..1000).map(|_| Row { size: 1, unique_id: b"0123456789" })).unwrap();
-        world.registry.commit(session, Some(huge), false);
-        assert_eq!(world.registry.snapshot(world.user), None);
-        assert_eq!(world.registry.standing(world.user, &world.tag("a"), NOW), Standing::Known);
+        let _ = world.registry.commit(session, Some(huge), false);
+        assert_eq!(world.snapshot().await, None);
+        assert_eq!(world.standing("a", NOW).await, Standing::Known);
     }
 
-    #[test]
-    fn only_the_latest_few_secrets_of_a_user_are_known() {
-        let world = World::new(1 << 20);
-        for secret in ["1", "2", "3", "4", "5"] {
-            world.registry.begin(world.user, Some(world.tag(secret)), None, NOW);
+    #[tokio::test]
+    async fn only_the_latest_few_secrets_of_a_user_are_known() {
+        for world in World::all() {
+            for secret in ["1", "2", "3", "4", "5"] {
+                world.begin(secret).await;
+            }
+            assert_eq!(world.standing("1", NOW).await, Standing::Changed);
+            assert_eq!(world.standing("5", NOW).await, Standing::Known);
         }
-        assert_eq!(world.registry.standing(world.user, &world.tag("1"), NOW), Standing::Changed);
-        assert_eq!(world.registry.standing(world.user, &world.tag("5"), NOW), Standing::Known);
     }
 
-    #[test]
-    fn memory_stays_within_its_limit_and_the_latest_users_stay() {
+    #[tokio::test]
+    async fn memory_stays_within_its_limit_and_the_latest_users_stay() {
         let world = World::new(256 << 10);
         let mut last = world.user;
         for index in 0..20_000_u32 {
             last = world.tagger.user("s", "mail", &index.to_le_bytes());
-            let session = world.registry.begin(last, Some(world.tag("a")), None, NOW);
-            world.registry.commit(session, Some(of("one")), false);
+            let session = world.registry.begin(last, Some(world.tag("a")), None, NOW).await;
+            let _ = world.registry.commit(session, Some(of("one")), false);
         }
         assert!(world.registry.octets() <= 256 << 10);
         assert!(world.registry.users() > 500);
-        assert!(world.registry.snapshot(last).is_some());
+        assert!(world.registry.snapshot(&Seen::default(), last).is_some());
     }
 }

@@ -11,10 +11,19 @@ use crate::pop3::credential::Credentials;
 pub struct UserKey(pub(super) u128);
 
 /// Stands for a secret that a mail server has accepted.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Tag([u8; 16]);
 
 impl Tag {
+    pub(super) fn from_octets(octets: [u8; 16]) -> Self {
+        Self(octets)
+    }
+
+    /// The octets themselves, for where users are remembered.
+    pub(super) fn octets(&self) -> [u8; 16] {
+        self.0
+    }
+
     /// Compares in constant time.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
@@ -28,7 +37,8 @@ impl std::fmt::Debug for Tag {
     }
 }
 
-/// Makes keys and tags, by a key that lives as long as the process and nowhere else.
+/// Makes keys and tags, by a key that lives as long as the process and nowhere else; or by one
+/// that the administrator has given to all proxies of a site.
 pub struct Tagger {
     key: Zeroizing<[u8; 32]>,
 }
@@ -42,6 +52,17 @@ impl Tagger {
         let mut key = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *key)?;
         Ok(Self { key })
+    }
+
+    /// Takes its key from a secret, so that others with the same secret make the same tags.
+    #[must_use]
+    pub fn keyed(secret: &[u8]) -> Self {
+        Self { key: Zeroizing::new(blake3::derive_key("reprieve 2026-11-24 users and tags", secret)) }
+    }
+
+    /// The key of what proxies share: made from the same secret, and of no use for tags.
+    pub(super) fn sealing_key(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(blake3::derive_key("reprieve 2026-11-24 shared records", &*self.key))
     }
 
     /// A user of a virtual server and its pool. Names are taken octet for octet: two spellings

@@ -109,6 +109,8 @@ pub struct Policy {
     sha256: [u8; 32],
     log: Arc<GuestLog>,
     metrics: Arc<Metrics>,
+    /// Whether it imports the store.
+    needs_store: bool,
     /// One for each function: one that always fails is not to hide behind one that never does.
     breakers: [Breaker; 2],
 }
@@ -125,6 +127,7 @@ impl Policy {
         engine: Arc<Engine>,
         component: bindings::PolicyPre<State>,
         sha256: [u8; 32],
+        needs_store: bool,
     ) -> Self {
         let metrics = Arc::<Metrics>::default();
         let log = Arc::new(GuestLog::new(
@@ -135,7 +138,7 @@ impl Policy {
             options.lines.clone(),
         ));
         let breakers = [Breaker::new(options.breaker.clone()), Breaker::new(options.breaker.clone())];
-        Self { options, engine, component, sha256, log, metrics, breakers }
+        Self { options, engine, component, sha256, log, metrics, needs_store, breakers }
     }
 
     pub(super) fn engine(&self) -> &Engine {
@@ -180,6 +183,15 @@ impl Policy {
 
     /// Whether it may be called now.
     pub(super) fn admit(&self, call: Call) -> Result<Admitted, Failure> {
+        // Without its store it can only fail: that is known without starting it for that.
+        if self.needs_store
+            && let Err(why) = self.options.namespace.ready()
+        {
+            let failure = Failure::Store(why.to_string());
+            // The store itself has told the log.
+            let _ = self.metrics.failed(&failure);
+            return Err(failure);
+        }
         self.breakers[call as usize].admit(|| self.now_ms()).ok_or(Failure::Paused)
     }
 

@@ -87,9 +87,10 @@ impl Failure {
         }
     }
 
-    /// Whether it tells against the policy: that all instances are busy tells of the load.
+    /// Whether it tells against the policy: that all instances are busy tells of the load, and
+    /// the store has a breaker of its own.
     pub(super) fn is_the_policys(&self) -> bool {
-        !matches!(self, Self::Busy(_) | Self::Paused)
+        !matches!(self, Self::Busy(_) | Self::Paused | Self::Store(_))
     }
 }
 

@@ -63,11 +63,14 @@ impl Policy {
         let component = Component::from_binary(engine.wasmtime(), octets)
             .map_err(|error| refuse(misfit::not_compiled(&error)))?;
         misfit::not_linked(engine.wasmtime(), &component).map_err(&refuse)?;
+        let imports = component.component_type();
+        let needs_store =
+            imports.imports(engine.wasmtime()).any(|(name, _)| name.starts_with("reprieve:policy/store"));
         let component = linker(engine.wasmtime())
             .and_then(|linker| linker.instantiate_pre(&component))
             .and_then(bindings::PolicyPre::new)
             .map_err(|error| refuse(format!("it is no policy for this host: {error:#}")))?;
-        let policy = Arc::new(Self::new(options, engine, component, sha256));
+        let policy = Arc::new(Self::new(options, engine, component, sha256, needs_store));
         match Instance::start(&policy).await {
             Ok(_) => Ok(policy),
             Err(Failure::Settings(why)) => {

@@ -3,10 +3,10 @@
 use zeroize::Zeroizing;
 
 use super::state::PoolError;
-use crate::secret_file;
 use crate::config::{MasterConfig, NodeLogin};
 use crate::pop3::credential::{Credentials, Mechanism, Secret};
 use crate::pop3::sasl;
+use crate::secret_file;
 
 /// Who logs in for users that are known by their certificates.
 #[derive(Debug)]
@@ -21,10 +21,7 @@ impl MasterUser {
     /// # Errors
     /// Where the file cannot be read or holds nothing.
     pub fn load(config: &MasterConfig) -> Result<Self, PoolError> {
-        let fail = |why: String| PoolError::Master {
-            place: config.place.clone(),
-            why,
-        };
+        let fail = |why: String| PoolError::Master { place: config.place.clone(), why };
         let secret = secret_file::first_line(&config.password_file).map_err(fail)?;
         Ok(Self { user: config.user.as_bytes().into(), secret })
     }

@@ -52,6 +52,18 @@ impl Snapshot {
         Some(Self { rows: packed.into_boxed_slice(), count, octets })
     }
 
+    /// Takes back what [`Snapshot::packed`] gave, with its number of messages and octets.
+    #[must_use]
+    pub fn from_packed(rows: Box<[u8]>, count: u32, octets: u64) -> Self {
+        Self { rows, count, octets }
+    }
+
+    /// The packed rows.
+    #[must_use]
+    pub fn packed(&self) -> &[u8] {
+        &self.rows
+    }
+
     /// Messages in it.
     #[must_use]
     pub fn count(&self) -> u32 {

@@ -5,6 +5,8 @@ mod certificates;
 mod engines;
 mod serving;
 mod sockets;
+mod store_tool;
+mod stores;
 mod view;
 
 use std::collections::HashMap;
@@ -19,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{CleartextLogin, Config, Verify, VirtualServerConfig};
-use crate::maildrop::{Registry, Tagger};
+use crate::maildrop::Registry;
 use crate::net::{Admission, TlsAcceptor};
 use crate::policy::{self, MetricsSnapshot, Policy, PolicyOptions};
 use crate::pool::{Keeper, Pool, PoolError};
@@ -29,6 +31,9 @@ use crate::store::Namespace;
 use certificates::Certificates;
 use engines::Engines;
 pub use sockets::Sockets;
+pub use store_tool::{Page, PageRequest, Registered, StoreStats, StoreTool, is_about};
+use stores::Stores;
+pub use stores::{Store, StoreKeys};
 use view::Serving;
 pub use view::View;
 
@@ -37,6 +42,8 @@ pub use view::View;
 pub struct Options {
     /// The time of verdicts; the machine's own without it.
     pub clock: Option<Arc<dyn Clock>>,
+    /// Leaves the stores alone, which another process may have open: for checks.
+    pub without_stores: bool,
 }
 
 /// What all threads share of a virtual server.
@@ -46,6 +53,7 @@ struct Shared {
     policy: Arc<Policy>,
     pool: Arc<Pool>,
     admission: Arc<Admission>,
+    store: Store,
 }
 
 /// A configuration whose policies are loaded and were tried: what `reprieve check` makes and
@@ -56,8 +64,7 @@ pub struct Prepared {
     clock: Arc<dyn Clock>,
     servers: Vec<Shared>,
     pools: Arc<HashMap<String, Arc<Pool>>>,
-    registry: Arc<Registry>,
-    tagger: Arc<Tagger>,
+    stores: Vec<Store>,
     counters: Arc<Counters>,
     certificates: Arc<Certificates>,
 }
@@ -68,6 +75,7 @@ pub struct Prepared {
 pub struct Keys {
     pools: HashMap<String, Arc<Pool>>,
     acceptors: HashMap<String, Arc<TlsAcceptor>>,
+    stores: StoreKeys,
 }
 
 impl Keys {
@@ -87,6 +95,7 @@ impl Keys {
         Ok(Self {
             pools: pools.collect::<Result<_, PoolError>>()?,
             acceptors: acceptors.collect::<Result<_, _>>()?,
+            stores: StoreKeys::read(config)?,
         })
     }
 }
@@ -109,12 +118,14 @@ impl Prepared {
     pub fn with_keys(config: Config, options: Options, keys: Keys) -> anyhow::Result<Self> {
         let clock = options.clock.unwrap_or_else(|| Arc::new(SystemClock));
         let engines = Engines::new(&config)?;
-        let Keys { pools, acceptors } = keys;
+        let Keys { pools, acceptors, stores } = keys;
+        let mut stores = Stores::open(stores, &config, &clock, options.without_stores)?;
         let total = Arc::new(AtomicU32::new(0));
         let runtime = runtime()?;
         let mut servers = Vec::new();
         for server in &config.virtual_servers {
-            let policy = runtime.block_on(load(&engines, server, &config, &clock))?;
+            let (store, namespace) = stores.of(server)?;
+            let policy = runtime.block_on(load(&engines, server, namespace, &config, &clock))?;
             let pool = pools.get(&server.pool).context("a virtual server's pool is not defined")?.clone();
             servers.push(Shared {
                 settings: Arc::new(settings(server, acceptors.get(&server.name).cloned())),
@@ -125,11 +136,11 @@ impl Prepared {
                     config.max_connections.unwrap_or(Config::MAX_CONNECTIONS),
                     server.max_connections_per_address,
                 ),
+                store,
             });
         }
         Ok(Self {
-            registry: Arc::new(Registry::new(config.maildrop_memory, config.maildrop_trust)),
-            tagger: Arc::new(Tagger::new().map_err(|error| anyhow::anyhow!("no randomness: {error}"))?),
+            stores: stores.all(),
             counters: Arc::default(),
             certificates: Arc::new(Certificates::new(acceptors.into_iter().collect())),
             pools: Arc::new(pools),
@@ -151,7 +162,6 @@ impl Prepared {
 pub struct Server {
     view: View,
     certificates: Arc<Certificates>,
-    registry: Arc<Registry>,
     _keeper: Keeper,
     drain: watch::Sender<bool>,
     /// When sessions that are still under way are ended.
@@ -207,17 +217,19 @@ impl Server {
         }
         let servers = prepared.servers.iter().zip(addresses).map(|(shared, (name, addresses))| {
             let policy = shared.policy.clone();
-            Serving { name, addresses, policy }
+            let (store, pool) = (shared.store.clone(), shared.settings.pool.clone());
+            Serving { name, addresses, policy, store, pool }
         });
         Ok(Self {
             view: View {
                 servers: servers.collect(),
                 pools: prepared.pools.clone(),
+                stores: prepared.stores.clone().into(),
+                clock: prepared.clock.clone(),
                 counters: prepared.counters.clone(),
                 began: Instant::now(),
             },
             certificates: prepared.certificates.clone(),
-            registry: prepared.registry.clone(),
             _keeper: keeper,
             drain,
             deadline,
@@ -292,10 +304,10 @@ impl Server {
         self.view.counters.clone()
     }
 
-    /// What is remembered of users.
+    /// What is remembered of the users of the first virtual server.
     #[must_use]
     pub fn registry(&self) -> &Registry {
-        &self.registry
+        &self.view.servers[0].store.registry
     }
 
     /// Stops listening, lets sessions end by themselves for as long as given, and ends.
@@ -326,13 +338,13 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 async fn load(
     engines: &Engines,
     server: &VirtualServerConfig,
+    namespace: Namespace,
     config: &Config,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Arc<Policy>> {
     let place = || format!("{}: virtual server {}", server.policy.place, server.name);
     let octets =
         policy::load_source(&server.policy.component).map_err(|why| anyhow::anyhow!("{}: {why}", place()))?;
-    let namespace = Namespace::in_memory(server.policy.store_quota, clock.clone());
     let options = PolicyOptions {
         sha256: server.policy.sha256,
         settings: server.policy.settings.clone(),

@@ -163,7 +163,7 @@ impl Session {
                 return Ok(Err(Answer::TryAgain));
             }
         };
-        let (candidate, login) = self.candidate(credentials);
+        let (candidate, login) = self.candidate(credentials).await;
         let verdict = match self.judge(&candidate, &login).await {
             Judged::Pass(verdict) => verdict,
             Judged::Refused => return Ok(Err(Answer::TryAgain)),

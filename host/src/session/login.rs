@@ -1,6 +1,5 @@
 //! A complete login: ask the policy, carry out what it says.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::Counters;
@@ -9,10 +8,9 @@ use super::pose::{Pose, Posing};
 use super::record::End;
 use super::{Session, Stage};
 use crate::config::Verify;
-use crate::maildrop::{Route, Standing, Tag, UserKey};
+use crate::maildrop::{Seen, Standing, Tag, UserKey};
 use crate::policy::{self, Deny, Failure, Manner, OnFailure, Pass, ResponseCode, Verdict};
 use crate::pop3::credential::{Credentials, Mechanism};
-use crate::pop3::posed::Maildrop;
 use crate::pop3::reply::{self, Refusal};
 
 /// What a login led to.
@@ -39,11 +37,13 @@ pub(super) struct Candidate {
     pub(super) key: UserKey,
     /// None where only the mail server sees the secret.
     pub(super) tag: Option<Tag>,
+    /// What others knew of him when the login began.
+    pub(super) seen: Seen,
 }
 
 impl Session {
     pub(super) async fn log_in(&mut self, credentials: Credentials) -> Result<Answer, LinkEnd> {
-        let (candidate, login) = self.candidate(credentials);
+        let (candidate, login) = self.candidate(credentials).await;
         match self.judge(&candidate, &login).await {
             Judged::Pass(verdict) => self.pass(candidate, login, verdict).await,
             Judged::Deny(verdict) => self.deny(candidate, login, verdict).await,
@@ -98,13 +98,15 @@ impl Session {
         reason.clone_into(&mut self.record.reason);
     }
 
-    pub(super) fn candidate(&self, credentials: Credentials) -> (Candidate, policy::Login) {
+    pub(super) async fn candidate(&self, credentials: Credentials) -> (Candidate, policy::Login) {
         let context = &self.context;
         let settings = &context.settings;
         let key = context.tagger.user(&settings.name, &settings.pool, &credentials.identity());
         let is_seen = credentials.mechanism.family() != "digest";
         let tag = is_seen.then(|| context.tagger.tag(key, &credentials));
-        let standing = tag.map(|tag| context.registry.standing(key, &tag, context.clock.now_ms()));
+        let seen = context.registry.look(key).await;
+        let now_ms = context.clock.now_ms();
+        let standing = tag.map(|tag| context.registry.standing(&seen, key, &tag, now_ms));
         let standing = match standing {
             Some(Standing::Known) => policy::Standing::Known,
             Some(Standing::Changed) => policy::Standing::Changed,
@@ -158,7 +160,7 @@ impl Session {
                 login_latency_ms: pool.login_latency_ms,
             },
         };
-        (Candidate { credentials, key, tag }, login)
+        (Candidate { credentials, key, tag, seen }, login)
     }
 
     pub(super) fn moment(&self) -> policy::Moment {
@@ -204,15 +206,11 @@ impl Session {
             let as_before = self.pass_unverified(&candidate);
             return self.pass(candidate, login, as_before).await;
         }
-        let mut route = None;
         let pose = match verdict.manner {
             Manner::Busy => Pose::Busy,
-            Manner::Empty => Pose::Maildrop(Maildrop::new(Arc::default())),
-            _ => match self.context.registry.snapshot(candidate.key) {
-                Some((snapshot, there)) => {
-                    route = there;
-                    Pose::Maildrop(Maildrop::new(snapshot))
-                }
+            Manner::Empty => Pose::Empty,
+            _ => match self.context.registry.snapshot(&candidate.seen, candidate.key) {
+                Some(left) => Pose::Maildrop(left),
                 None => {
                     Counters::count(&self.context.counters.no_snapshot);
                     "no-snapshot".clone_into(&mut self.record.reason);
@@ -221,15 +219,15 @@ impl Session {
                 }
             },
         };
-        Ok(self.let_in(pose, candidate, route))
+        Ok(self.let_in(pose, candidate))
     }
 
     /// Accepts the login in the mail server's place.
-    pub(super) fn let_in(&mut self, pose: Pose, candidate: Candidate, route: Option<Arc<Route>>) -> Answer {
+    pub(super) fn let_in(&mut self, pose: Pose, candidate: Candidate) -> Answer {
         Counters::count(&self.context.counters.posed);
         self.record.posed = true;
         self.link.out.extend_from_slice(reply::LOGGED_IN_OK);
-        Answer::Go(Stage::Pose(Box::new(Posing { pose, candidate, route })))
+        Answer::Go(Stage::Pose(Box::new(Posing { pose, candidate })))
     }
 
     /// A denied login goes to the mail server, which alone can tell right from wrong.
@@ -242,7 +240,7 @@ impl Session {
     /// What is done with a login that passes although no policy has said so: it goes where the
     /// user's last session went.
     fn pass_as_before(&self, candidate: &Candidate) -> Pass {
-        let route = self.context.registry.route(candidate.key);
+        let route = self.context.registry.route(&candidate.seen, candidate.key);
         Pass {
             pool: route.as_ref().and_then(|route| route.pool.clone()),
             user: route.as_ref().and_then(|route| route.user.clone()),

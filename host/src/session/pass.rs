@@ -15,7 +15,6 @@ use crate::maildrop::Route;
 use crate::policy::{Ending, Login, Outcome, Pass, Standing};
 use crate::pool::{LoginEnd, Pool};
 use crate::pop3::credential::Credentials;
-use crate::pop3::posed::Maildrop;
 use crate::pop3::relay::Relay;
 use crate::pop3::reply;
 
@@ -57,12 +56,9 @@ impl Session {
                 Counters::count(&counters.authenticated);
                 self.record.outcome = "authenticated";
                 self.record.node = Some(connection.node().clone());
-                let session = self.context.registry.begin(
-                    candidate.key,
-                    candidate.tag,
-                    route,
-                    self.context.clock.now_ms(),
-                );
+                let registry = self.context.registry.clone();
+                let now_ms = self.context.clock.now_ms();
+                let session = registry.begin(candidate.key, candidate.tag, route, now_ms).await;
                 let node = Some(connection.node().clone());
                 self.observe(login, node, Ending::Authenticated, began, note).await;
                 self.link.out.extend_from_slice(&reply);
@@ -77,7 +73,7 @@ impl Session {
                 if rejection.is_judgement()
                     && let Some(tag) = &candidate.tag
                 {
-                    self.context.registry.reject(candidate.key, tag);
+                    self.context.registry.reject(&candidate.seen, candidate.key, tag).await;
                 }
                 let node = Some(rejection.node.clone());
                 self.observe(login, node, Ending::Rejected, began, note).await;
@@ -109,9 +105,9 @@ impl Session {
                 self.observe(login, node, Ending::Unreachable, began, note).await;
                 if known
                     && self.context.settings.on_unreachable == OnUnreachable::Pose
-                    && let Some((snapshot, route)) = self.context.registry.snapshot(candidate.key)
+                    && let Some(left) = self.context.registry.snapshot(&candidate.seen, candidate.key)
                 {
-                    return Ok(self.let_in(Pose::Maildrop(Maildrop::new(snapshot)), candidate, route));
+                    return Ok(self.let_in(Pose::Maildrop(left), candidate));
                 }
                 self.link.out.extend_from_slice(word);
                 self.link.flush().await?;

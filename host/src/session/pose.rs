@@ -8,7 +8,7 @@ use super::link::LinkEnd;
 use super::login::Candidate;
 use super::record::End;
 use super::{Session, Stage};
-use crate::maildrop::Route;
+use crate::maildrop::{Left, Route};
 use crate::pop3::command::Command;
 use crate::pop3::line::{COMMAND_LIMIT, Next};
 use crate::pop3::posed::{self, Event, Maildrop};
@@ -19,8 +19,10 @@ pub(super) const ROWS_AT_ONCE: u32 = 20_000;
 
 /// What is shown.
 pub(super) enum Pose {
-    /// A maildrop: as it was, or empty.
-    Maildrop(Maildrop),
+    /// The maildrop as it was left.
+    Maildrop(Left),
+    /// An empty one.
+    Empty,
     /// A mail server that is busy.
     Busy,
 }
@@ -29,29 +31,30 @@ pub(super) enum Pose {
 pub(super) struct Posing {
     pub(super) pose: Pose,
     pub(super) candidate: Candidate,
-    /// Where the maildrop is that is shown.
-    pub(super) route: Option<Arc<Route>>,
 }
 
 /// What a posed session needs to go on at the mail server.
 pub(super) struct Means {
     pub(super) candidate: Candidate,
+    /// Where the maildrop is that is shown.
     pub(super) route: Option<Arc<Route>>,
+    /// The session that has left it.
+    pub(super) left_by: u64,
 }
 
 impl Session {
     /// The secret is held as long as the session may need it for an upgrade: not at all where
     /// there is nothing to upgrade for.
     pub(super) async fn pose(&mut self, posing: Box<Posing>) -> Result<Stage, LinkEnd> {
-        let Posing { pose, candidate, route } = *posing;
+        let Posing { pose, candidate } = *posing;
         let busy = matches!(pose, Pose::Busy);
-        let maildrop = match pose {
-            Pose::Maildrop(maildrop) => maildrop,
-            Pose::Busy => Maildrop::new(Arc::default()),
+        let (maildrop, route, left_by) = match pose {
+            Pose::Maildrop(Left { snapshot, route, by }) => (Maildrop::new(snapshot), route, by),
+            Pose::Empty | Pose::Busy => (Maildrop::new(Arc::default()), None, 0),
         };
         let rows = maildrop.snapshot().count();
         let mut means = if rows > 0 {
-            Some(Box::new(Means { candidate, route }))
+            Some(Box::new(Means { candidate, route, left_by }))
         } else {
             drop(candidate);
             None

@@ -14,7 +14,7 @@ use super::context::Context;
 use super::link::{LARGE, LEAST_PROGRESS, Link, LinkEnd};
 use super::pose::ROWS_AT_ONCE;
 use super::record::End;
-use crate::maildrop::Session as ServerSession;
+use crate::maildrop::{Commit, Session as ServerSession};
 use crate::pool::Connection;
 use crate::pop3::capability::Capabilities;
 use crate::pop3::line::{COMMAND_LIMIT, Next};
@@ -40,9 +40,13 @@ impl Session {
         let end = end.await;
         if pump.relay.is_quit_unanswered() {
             // Nobody knows whether the deletions were carried out.
-            pump.context.registry.commit(pump.session, None, true);
+            pump.committing = pump.context.registry.commit(pump.session, None, true);
         }
+        let committing = pump.committing.take();
         drop(pump);
+        if let Some(committing) = committing {
+            committing.await;
+        }
         match end {
             Ok(End::Quit) => {
                 self.link.close().await;
@@ -79,6 +83,7 @@ impl Session {
             bad: 0,
             client_closed: false,
             finished: None,
+            committing: None,
             progress: Progress::default(),
             timer: Box::pin(tokio::time::sleep(limits.shortest())),
             limits,
@@ -160,6 +165,8 @@ struct Pump<'a> {
     client_closed: bool,
     /// How it ends once everything is written.
     finished: Option<End>,
+    /// What the session leaves is on its way to other proxies: the client waits for that.
+    committing: Option<Commit>,
     progress: Progress,
     timer: Pin<Box<Sleep>>,
     limits: Limits,
@@ -200,6 +207,12 @@ impl Pump<'_> {
     fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<Result<End, LinkEnd>> {
         loop {
             let mut moved = false;
+            if let Some(committing) = &mut self.committing {
+                if committing.as_mut().poll(task).is_pending() {
+                    break;
+                }
+                self.committing = None;
+            }
             match self.to_client.poll_write(&mut self.link.stream, task) {
                 Poll::Ready(Ok(())) => {
                     if let Some(end) = self.finished {
@@ -305,7 +318,7 @@ impl Pump<'_> {
         // Everything is for the client: it is written from where it was read.
         self.link.octets_out += octets.len() as u64;
         let mut written = 0;
-        while written < octets.len() {
+        while written < octets.len() && self.committing.is_none() {
             match Pin::new(&mut self.link.stream).poll_write(task, &octets[written..]) {
                 Poll::Ready(Ok(count)) if count > 0 => written += count,
                 // An error shows again when the rest is written.
@@ -368,7 +381,7 @@ impl Pump<'_> {
     /// knows, because its next session can come at once.
     fn over(&mut self, event: Event) {
         let Event::Quit { snapshot, deleted } = event;
-        self.context.registry.commit(self.session, snapshot, deleted);
+        self.committing = self.context.registry.commit(self.session, snapshot, deleted);
         self.finished = Some(End::Quit);
     }
 

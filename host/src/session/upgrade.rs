@@ -22,10 +22,10 @@ impl Session {
         maildrop: &Maildrop,
     ) -> Result<Option<Box<Relaying>>, LinkEnd> {
         let line = self.link.inbox.line().to_vec();
-        let Some((connection, unique_ids, session)) = self.go_to_server(&means, maildrop).await? else {
+        let Some((connection, unique_ids, session)) = self.go_to_server(&means).await? else {
             Counters::count(&self.context.counters.failed_upgrades);
             // Whatever is wrong, the user's next login passes and finds out.
-            self.context.registry.forget_snapshot(means.candidate.key);
+            self.context.registry.forget_snapshot(means.candidate.key).await;
             return Ok(None);
         };
         Counters::count(&self.context.counters.upgrades);
@@ -40,7 +40,6 @@ impl Session {
     async fn go_to_server(
         &mut self,
         means: &Means,
-        maildrop: &Maildrop,
     ) -> Result<Option<(Connection, UniqueIds, ServerSession)>, LinkEnd> {
         let candidate = &means.candidate;
         let Some(end) = self.at_server(&candidate.credentials, means.route.as_deref()).await else {
@@ -50,12 +49,8 @@ impl Session {
             LoginEnd::Accepted { mut connection, .. } => {
                 let Some(tag) = candidate.tag else { return Ok(None) };
                 Counters::count(&self.context.counters.authenticated);
-                let session = self.context.registry.begin_upgraded(
-                    candidate.key,
-                    tag,
-                    maildrop.snapshot(),
-                    self.context.clock.now_ms(),
-                );
+                let (registry, now_ms) = (&self.context.registry, self.context.clock.now_ms());
+                let session = registry.begin_upgraded(candidate.key, tag, means.left_by, now_ms).await;
                 let within = self.context.settings.login_timeout;
                 match tokio::time::timeout(within, unique_ids(&mut connection)).await {
                     Ok(Ok(unique_ids)) => Ok(Some((connection, unique_ids, session))),
@@ -71,7 +66,7 @@ impl Session {
                 if rejection.is_judgement()
                     && let Some(tag) = &candidate.tag
                 {
-                    self.context.registry.reject(candidate.key, tag);
+                    self.context.registry.reject(&candidate.seen, candidate.key, tag).await;
                 }
                 Ok(None)
             }

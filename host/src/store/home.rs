@@ -20,28 +20,54 @@ use crate::config::{FileHome, StoreConfig, StoreHome};
 pub struct OpenError(pub(super) String);
 
 /// An entry, for tools.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Its key.
     pub key: String,
-    /// Its value.
+    /// Its value; in JSON as Base64.
+    #[serde(with = "base64_text")]
     pub value: Vec<u8>,
     /// When it expires, in milliseconds since 1970.
     pub expires: Option<u64>,
 }
 
+impl Entry {
+    /// Octets that it counts towards its namespace's quota.
+    #[must_use]
+    pub fn footprint(&self) -> u64 {
+        super::footprint(self.key.len(), self.value.len())
+    }
+}
+
+/// Octets in JSON.
+mod base64_text {
+    use base64::Engine as _;
+    use base64::prelude::BASE64_STANDARD;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(octets: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&BASE64_STANDARD.encode(octets))
+    }
+
+    pub fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(from)?;
+        BASE64_STANDARD.decode(text).map_err(serde::de::Error::custom)
+    }
+}
+
 /// Where a walk over all entries has come to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor(Place);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 enum Place {
     File(Vec<u8>),
     Redis((usize, u64)),
 }
 
 /// How a store does.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// `memory`, `file` or `redis`.
     pub home: String,

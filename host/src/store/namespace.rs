@@ -78,11 +78,9 @@ impl Namespace {
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Unavailable> {
         match &self.0 {
             Kept::Memory(memory) => Ok(memory.get(key)),
-            Kept::Watched(memory, witness) => witness.read(
-                Access::Get { key },
-                || memory.get(key),
-                |value| Answer::Value(value.clone()),
-            ),
+            Kept::Watched(memory, witness) => {
+                witness.read(Access::Get { key }, || memory.get(key), |value| Answer::Value(value.clone()))
+            }
             // What takes its time has a place of its own, so that memory's futures stay small.
             Kept::File(part) => Box::pin(part.get(key)).await,
             Kept::Redis(part) => Box::pin(part.get(key)).await,

@@ -185,7 +185,9 @@ impl Part {
             let mut next = None;
             for (count, row) in table.range(&*first..)?.enumerate() {
                 let (key, stored) = row?;
-                let Some((of, name)) = format::split(key.value()).filter(|(of, _)| *of == number) else { break };
+                let Some((of, name)) = format::split(key.value()).filter(|(of, _)| *of == number) else {
+                    break;
+                };
                 debug_assert_eq!(of, number);
                 if count == STEP {
                     next = Some(key.value().to_vec());

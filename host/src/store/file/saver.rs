@@ -34,9 +34,9 @@ impl Saver {
     pub fn start(shared: &Arc<Shared>, every: Duration) -> std::io::Result<Self> {
         let (messages, inbox) = mpsc::channel();
         let shared = shared.clone();
-        let thread = std::thread::Builder::new()
-            .name("store".to_owned())
-            .spawn(move || Work { shared, every, looked_at: Vec::new(), compacted: Instant::now() }.run(&inbox))?;
+        let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
+            Work { shared, every, looked_at: Vec::new(), compacted: Instant::now() }.run(&inbox)
+        })?;
         Ok(Self { messages, thread: Some(thread) })
     }
 
@@ -120,7 +120,8 @@ impl Work {
         let unsaved = self.unsaved();
         let in_use: Vec<_> = {
             let namespaces = shared.namespaces.lock();
-            let used = namespaces.used.values().map(|owned| (owned.space.name.clone(), owned.current.load_full()));
+            let used =
+                namespaces.used.values().map(|owned| (owned.space.name.clone(), owned.current.load_full()));
             used.collect()
         };
         let live: HashSet<u64> = {
@@ -197,7 +198,8 @@ impl Work {
         let mut last = None;
         let mut seen = 0;
         // So many that all are seen in a minute of rounds.
-        let most = LOOKED_AT.max(usize::try_from(redb::ReadableTableMetadata::len(entries)?).unwrap_or(0) / 60);
+        let most =
+            LOOKED_AT.max(usize::try_from(redb::ReadableTableMetadata::len(entries)?).unwrap_or(0) / 60);
         for row in entries.range(&*self.looked_at..)? {
             let (key, stored) = row?;
             let key = key.value();

@@ -74,7 +74,10 @@ impl Target {
         let password = line(&home.password_file)?;
         let mut nodes = Vec::new();
         for url in &home.urls {
-            let info = String::from_utf8_lossy(url.expose()).into_owned().into_connection_info().map_err(|error| words(&error))?;
+            let info = String::from_utf8_lossy(url.expose())
+                .into_owned()
+                .into_connection_info()
+                .map_err(|error| words(&error))?;
             let mut settings = info.redis_settings().clone();
             if let Some(user) = &home.user {
                 settings = settings.set_username(user);

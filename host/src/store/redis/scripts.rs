@@ -1,7 +1,7 @@
 //! The scripts that run at Redis, each one round trip.
 
-use redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, Value};
 use super::link::Link;
+use redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, Value};
 
 /// A script, known to the server by its digest once it has run there.
 #[derive(Debug)]

@@ -1,0 +1,184 @@
+//! What is remembered of users where several proxies, or one after another, are to know it: a
+//! record for each in the store. What the store says counts, and nothing else: a proxy that
+//! cannot reach it knows nobody, and lets everybody through.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::record::Seal;
+use super::tag::UserKey;
+use super::user::User;
+use crate::store::{Namespace, Refused, Unavailable};
+
+/// How often a change is tried where others change the same user at the same time.
+const TRIES: usize = 16;
+/// How often it is tried to forget users whose sessions the store has not seen.
+const AGAIN: Duration = Duration::from_millis(200);
+/// Such users, at most. Beyond, all that is shared is forgotten.
+const MOST_OWED: usize = 1_000_000;
+
+/// Records in a store.
+#[derive(Debug)]
+pub(super) struct Shared {
+    namespace: Namespace,
+    seal: Seal,
+    /// How long a record is of use.
+    trust: Duration,
+    /// Of the store: see [`Seal::open`].
+    crashes: u64,
+    /// Whether snapshots are in it, or only tags and who has seen a maildrop last.
+    pub with_snapshots: bool,
+    owed: Mutex<HashSet<UserKey>>,
+    owed_count: AtomicUsize,
+    paying: AtomicBool,
+}
+
+impl Shared {
+    pub fn new(
+        namespace: Namespace,
+        seal: Seal,
+        trust: Duration,
+        crashes: u64,
+        with_snapshots: bool,
+    ) -> Self {
+        Self {
+            namespace,
+            seal,
+            trust,
+            crashes,
+            with_snapshots,
+            owed: Mutex::default(),
+            owed_count: AtomicUsize::new(0),
+            paying: AtomicBool::new(false),
+        }
+    }
+
+    /// What is known of a user; nothing where the store cannot be reached.
+    pub async fn look(&self, user: UserKey) -> Option<Box<User>> {
+        if self.is_owed(user) {
+            return None;
+        }
+        let sealed = self.namespace.get(&name(user)).await.ok().flatten()?;
+        self.seal.open(user, &sealed, self.crashes).map(Box::new)
+    }
+
+    /// Changes a user. None where the store cannot be reached or has no room: then he is
+    /// forgotten as soon as it can be, because what it has of him is not so any more.
+    pub async fn change<T>(self: &Arc<Self>, user: UserKey, change: impl Fn(&mut User) -> T) -> Option<T> {
+        match self.try_change(user, change).await {
+            Ok(changed) => Some(changed),
+            Err(_) => {
+                self.owe(user);
+                None
+            }
+        }
+    }
+
+    async fn try_change<T>(&self, user: UserKey, change: impl Fn(&mut User) -> T) -> Result<T, Unavailable> {
+        if self.is_owed(user) {
+            self.pay(user).await?;
+        }
+        let key = name(user);
+        for _ in 0..TRIES {
+            let before = self.namespace.get(&key).await?;
+            let opened = before.as_ref().and_then(|sealed| self.seal.open(user, sealed, self.crashes));
+            let mut record = opened.unwrap_or_default();
+            let result = change(&mut record);
+            if !self.with_snapshots {
+                record.snapshot = None;
+            }
+            let failed = || Unavailable("no randomness".to_owned());
+            let mut after = self.seal.close(user, &record, self.crashes).ok_or_else(failed)?;
+            for _ in 0..2 {
+                let written = match &before {
+                    None => self.namespace.add(&key, &after, Some(self.trust)).await?,
+                    Some(before) => {
+                        self.namespace.compare_and_set(&key, before, &after, Some(self.trust)).await?
+                    }
+                };
+                match written {
+                    Ok(true) => return Ok(result),
+                    Ok(false) => break,
+                    // The rest of a record that is too long still says whose secret is known.
+                    Err(Refused::TooLong) if record.snapshot.take().is_some() => {
+                        after = self.seal.close(user, &record, self.crashes).ok_or_else(failed)?;
+                    }
+                    Err(refused) => return Err(Unavailable(refused.to_string())),
+                }
+            }
+        }
+        Err(Unavailable("others change the same user again and again".to_owned()))
+    }
+
+    /// Forgets a user.
+    pub async fn forget(&self, user: UserKey) -> Result<bool, Unavailable> {
+        self.namespace.delete(&name(user)).await
+    }
+
+    /// Has a user forgotten as soon as the store can be reached; until then nothing that it
+    /// says of him counts here.
+    pub fn owe(self: &Arc<Self>, user: UserKey) {
+        {
+            let mut owed = self.owed.lock();
+            if owed.len() < MOST_OWED {
+                owed.insert(user);
+            }
+            self.owed_count.store(owed.len(), Ordering::Release);
+        }
+        if self.paying.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            self.paying.store(false, Ordering::Release);
+            return;
+        };
+        let shared = self.clone();
+        runtime.spawn(async move {
+            loop {
+                let some: Vec<_> = shared.owed.lock().iter().take(1000).copied().collect();
+                if some.is_empty() {
+                    shared.paying.store(false, Ordering::Release);
+                    // Somebody may have come in between.
+                    let again = !shared.owed.lock().is_empty();
+                    if !again || shared.paying.swap(true, Ordering::AcqRel) {
+                        return;
+                    }
+                }
+                let full = shared.owed_count.load(Ordering::Acquire) >= MOST_OWED;
+                if full && shared.namespace.clear().await.is_ok() {
+                    shared.owed.lock().clear();
+                    shared.owed_count.store(0, Ordering::Release);
+                    continue;
+                }
+                for user in some {
+                    if shared.pay(user).await.is_err() {
+                        tokio::time::sleep(AGAIN).await;
+                        break;
+                    }
+                }
+            }
+        });
+    }
+
+    async fn pay(&self, user: UserKey) -> Result<(), Unavailable> {
+        self.forget(user).await?;
+        let mut owed = self.owed.lock();
+        owed.remove(&user);
+        self.owed_count.store(owed.len(), Ordering::Release);
+        Ok(())
+    }
+
+    fn is_owed(&self, user: UserKey) -> bool {
+        let count = self.owed_count.load(Ordering::Acquire);
+        count > 0 && (count >= MOST_OWED || self.owed.lock().contains(&user))
+    }
+}
+
+/// Under which key a user's record is: nothing of his name is in it.
+fn name(user: UserKey) -> String {
+    format!("{:032x}", user.0)
+}
