@@ -5,18 +5,17 @@ mod support;
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::process::Stdio;
 
 use support::DEADLINE;
 use support::account::PASSWORD;
 use support::certificates::{Age, Authority};
 use support::dialogue::Dialogue;
-use support::dovecot::{Dovecot, Features};
+use support::dovecot::{Dovecot, Features, free_address};
 use support::front::Front;
+use support::guests;
+use support::haproxy::HaProxy;
 use support::running::Running;
 use support::setup::mail_server;
-use support::tool::Tool;
-use support::{guests, until};
 
 /// A client far away, as a PROXY header tells of it.
 const CLIENT: &str = "PROXY TCP4 192.0.2.7 198.51.100.1 4711 110\r\n";
@@ -150,7 +149,6 @@ fn a_failed_login_is_held_against_the_client_and_not_against_reprieve() {
 
 #[test]
 fn haproxy_in_front_tells_the_address_and_that_it_has_ended_tls() {
-    const HAPROXY: Tool = Tool { program: "haproxy", package: "haproxy" };
     let (authority, dovecot) = (Authority::new(), Dovecot::start(&["alice"]));
     dovecot.deliver("alice");
     let files = authority.server("haproxy", &["localhost"], Age::Valid);
@@ -165,26 +163,15 @@ fn haproxy_in_front_tells_the_address_and_that_it_has_ended_tls() {
     let both = folder.path().join("both.pem");
     let text = std::fs::read_to_string(&files.chain).unwrap() + &std::fs::read_to_string(&files.key).unwrap();
     std::fs::write(&both, text).unwrap();
-    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (plain, encrypted) = (free(), free());
-    let configuration = format!(
-        "defaults\n mode tcp\n timeout connect 10s\n timeout client 60s\n timeout server 60s\n\
-         frontend plain\n bind {plain}\n default_backend reprieve\n\
+    let (plain, encrypted) = (free_address(), free_address());
+    let sections = format!(
+        "frontend plain\n bind {plain}\n default_backend reprieve\n\
          frontend encrypted\n bind {encrypted} ssl crt {both}\n default_backend reprieve\n\
          backend reprieve\n source 127.0.0.1\n server reprieve {at} send-proxy-v2-ssl\n",
         both = both.display(),
         at = front.address(0),
     );
-    let file = folder.path().join("haproxy.cfg");
-    std::fs::write(&file, configuration).unwrap();
-    let mut haproxy = HAPROXY
-        .command()
-        .args(["-db", "-f", file.to_str().unwrap()])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("starting haproxy");
-    until("HAProxy listens", || TcpStream::connect(encrypted).is_ok());
+    let _haproxy = HaProxy::start(&sections, encrypted);
 
     let mut session = Dialogue::open(plain);
     assert!(session.err("USER alice").contains("use TLS"));
@@ -197,6 +184,4 @@ fn haproxy_in_front_tells_the_address_and_that_it_has_ended_tls() {
     let line =
         dovecot.log_lines(&["Login: user=<alice>", "rip=127.0.0.1", &format!("lip={}", encrypted.ip())]);
     assert_eq!(line.len(), 1, "from {from}");
-    let _ = haproxy.kill();
-    let _ = haproxy.wait();
 }

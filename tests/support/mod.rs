@@ -13,6 +13,7 @@ pub mod dovecot;
 pub mod farm;
 pub mod front;
 pub mod guests;
+pub mod haproxy;
 pub mod ordinary;
 pub mod proxy;
 pub mod redis;
