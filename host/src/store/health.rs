@@ -24,11 +24,23 @@ pub enum Health {
     },
 }
 
+/// How long the log is left in peace after it was told of trouble.
+const QUIET: Duration = Duration::from_secs(30);
+
+/// What is wrong, and what was told of it.
+#[derive(Debug, Default)]
+struct Trouble {
+    present: Option<(String, Instant)>,
+    told: Option<Instant>,
+    /// Whether the end of the present one is worth telling.
+    tell_end: bool,
+}
+
 /// What is counted of a home, and its present trouble.
 #[derive(Debug, Default)]
 pub(super) struct Record {
     troubled: AtomicBool,
-    trouble: Mutex<Option<(String, Instant)>>,
+    trouble: Mutex<Trouble>,
     pub operations: AtomicU64,
     pub failures: AtomicU64,
     pub timeouts: AtomicU64,
@@ -39,24 +51,33 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// Trouble begins, or has another reason. True where it begins.
+    /// Trouble begins, or has another reason. True where it begins, and the log was not told
+    /// of the same a moment ago.
     pub fn fail(&self, why: &str) -> bool {
         let mut trouble = self.trouble.lock();
-        let begins = trouble.is_none();
-        let since = trouble.as_ref().map_or_else(Instant::now, |(_, since)| *since);
-        *trouble = Some((why.to_owned(), since));
+        let begins = trouble.present.is_none();
+        let since = trouble.present.as_ref().map_or_else(Instant::now, |(_, since)| *since);
+        trouble.present = Some((why.to_owned(), since));
         self.troubled.store(true, Ordering::Release);
-        if begins {
-            self.outages.fetch_add(1, Ordering::Relaxed);
+        if !begins {
+            return false;
         }
-        begins
+        self.outages.fetch_add(1, Ordering::Relaxed);
+        let tell = trouble.told.is_none_or(|told| told.elapsed() >= QUIET);
+        if tell {
+            trouble.told = Some(Instant::now());
+        }
+        trouble.tell_end |= tell;
+        tell
     }
 
-    /// All is well; how long it was not.
+    /// All is well; how long it was not, where that is worth telling.
     pub fn recover(&self) -> Option<Duration> {
-        let ended = self.trouble.lock().take();
+        let mut trouble = self.trouble.lock();
+        let ended = trouble.present.take();
         self.troubled.store(false, Ordering::Release);
-        ended.map(|(_, since)| since.elapsed())
+        let tell = std::mem::take(&mut trouble.tell_end);
+        ended.filter(|_| tell).map(|(_, since)| since.elapsed())
     }
 
     /// What the trouble is.
@@ -64,10 +85,28 @@ impl Record {
         if !self.troubled.load(Ordering::Acquire) {
             return None;
         }
-        self.trouble.lock().as_ref().map(|(why, _)| why.clone())
+        self.trouble.lock().present.as_ref().map(|(why, _)| why.clone())
     }
 
     pub fn count(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_that_comes_and_goes_is_told_once() {
+        let record = Record::default();
+        assert!(record.fail("one"));
+        assert!(!record.fail("another"));
+        assert_eq!(record.trouble().as_deref(), Some("another"));
+        assert!(record.recover().is_some());
+        assert_eq!(record.trouble(), None);
+        assert!(!record.fail("again"), "a moment later");
+        assert!(record.recover().is_none());
+        assert_eq!(record.outages.load(Ordering::Relaxed), 2);
     }
 }

@@ -65,12 +65,14 @@ struct Work {
 
 impl Work {
     fn run(mut self, inbox: &mpsc::Receiver<Message>) {
-        let mut pause = self.every;
+        // Saving takes time too: what is written right after it began waits for the next one.
+        let usual = self.every / 2;
+        let mut pause = usual;
         loop {
             let message = inbox.recv_timeout(pause);
             let ends = matches!(message, Ok(Message::End) | Err(mpsc::RecvTimeoutError::Disconnected));
             let saved = self.round(ends);
-            pause = if saved { self.every } else { (pause * 2).clamp(self.every, LONGEST_PAUSE) };
+            pause = if saved { usual } else { (pause * 2).clamp(self.every, LONGEST_PAUSE) };
             if let Ok(Message::Save(done)) = message {
                 let _ = done.send(saved);
             }

@@ -1,0 +1,260 @@
+//! The store in a file outlives its process, however that ends, and a disk that cannot be
+//! written.
+
+mod support;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use support::account::PASSWORD;
+use support::dialogue::Dialogue;
+use support::dovecot::Dovecot;
+use support::farm::FarmNode;
+use support::running::{BINARY, Running};
+use support::until;
+
+fn configuration(folder: &Path, node: SocketAddr, store: &str) -> String {
+    let at = folder.display();
+    std::fs::write(folder.join("secret"), "the secret of this machine alone\n").unwrap();
+    format!(
+        r#"
+threads = 2
+admin = {{ socket = "{at}/admin.sock" }}
+[store]
+home = "file"
+path = "{at}/store.redb"
+{store}
+[pool.mail]
+nodes = ["{node}"]
+check = "off"
+[[virtual-server]]
+name = "pop3"
+listen = ["127.0.0.1:0"]
+pool = "mail"
+[virtual-server.policy]
+settings = {{ interval = "1h" }}
+"#
+    )
+}
+
+/// What `reprieve store` says.
+fn store(folder: &Path, arguments: &[&str]) -> (bool, String) {
+    let file = folder.join("reprieve.toml");
+    let run = Command::new(BINARY).arg("store").args(arguments).arg("--config").arg(file).output().unwrap();
+    let said = String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr);
+    (run.status.success(), said)
+}
+
+fn poll(server: SocketAddr, user: &str) -> std::io::Result<bool> {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    // Its server may be killed in the middle: that is no failure of the test.
+    let mut stream = std::net::TcpStream::connect(server)?;
+    let mut replies = BufReader::new(stream.try_clone()?).lines();
+    stream.write_all(format!("USER {user}\r\nPASS {PASSWORD}\r\nSTAT\r\nQUIT\r\n").as_bytes())?;
+    let mut all = Vec::new();
+    for line in &mut replies {
+        all.push(line?);
+    }
+    Ok(all.len() == 5 && all.iter().all(|line| line.starts_with("+OK")))
+}
+
+#[test]
+fn fifty_kills_at_random_moments_lose_what_was_written_last_and_nothing_else() {
+    /// What the configuration promises.
+    const SAVE_EVERY: Duration = Duration::from_millis(300);
+    let node = FarmNode::start();
+    let folder = tempfile::tempdir().unwrap();
+    let text = configuration(folder.path(), node.address(), "save-every = \"300ms\"");
+    let mut chance = StdRng::seed_from_u64(4);
+    let mut known: HashMap<String, Instant> = HashMap::new();
+    for round in 0..50 {
+        let mut running = Running::with_configuration(folder.path(), &text);
+        let server = running.address();
+        let stop = AtomicBool::new(false);
+        let passed = Mutex::new(Vec::new());
+        let killed = std::thread::scope(|scope| {
+            for worker in 0..3 {
+                let (stop, passed) = (&stop, &passed);
+                scope.spawn(move || {
+                    for turn in 0.. {
+                        if stop.load(Ordering::SeqCst) {
+                            return;
+                        }
+                        let user = format!("user-{round}-{worker}-{turn}");
+                        if poll(server, &user).unwrap_or(false) {
+                            passed.lock().unwrap().push((user, Instant::now()));
+                        }
+                    }
+                });
+            }
+            let lives = Duration::from_millis(chance.random_range(50..900));
+            // How long it lives is what is tried here.
+            std::thread::sleep(lives);
+            let killed = Instant::now();
+            running.signal("-KILL");
+            stop.store(true, Ordering::SeqCst);
+            running.ended();
+            killed
+        });
+        known.extend(passed.into_inner().unwrap());
+        let export = folder.path().join("export");
+        let (opened, said) = store(folder.path(), &["export", export.to_str().unwrap()]);
+        assert!(opened, "round {round}: {said}");
+        let kept = std::fs::read_to_string(&export).unwrap();
+        let kept: std::collections::HashSet<_> = kept
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .map(|line| line["key"].as_str().unwrap().to_owned())
+            .collect();
+        let mut forgotten = 0;
+        known.retain(|user, at| {
+            let is_kept = kept.contains(user);
+            if !is_kept {
+                forgotten += 1;
+                let age = killed.duration_since(*at);
+                assert!(
+                    age <= SAVE_EVERY,
+                    "round {round}: {user} was forgotten, {age:?} after it was written"
+                );
+            }
+            is_kept
+        });
+        assert!(known.len() > round, "round {round}: {} known, {forgotten} forgotten", known.len());
+    }
+    assert!(known.len() > 1000, "there was load: {}", known.len());
+}
+
+#[test]
+fn after_an_orderly_end_nobody_passes_again_and_after_a_kill_each_user_passes_once() {
+    let dovecot = Dovecot::start(&["anna"]);
+    dovecot.deliver_many("anna", 2);
+    let folder = tempfile::tempdir().unwrap();
+    let share = format!(
+        "save-every = \"50ms\"\nshare = \"tags+snapshots\"\nsecret-file = \"{}/secret\"",
+        folder.path().display()
+    );
+    let text = configuration(folder.path(), dovecot.address(), &share);
+    let polled = |server| {
+        let mut dialogue = Dialogue::log_in(&dovecot.account_at(server, "anna"));
+        let count = dialogue.lines("UIDL").len();
+        dialogue.quit();
+        (count, dovecot.logins("anna"))
+    };
+    let mut running = Running::with_configuration(folder.path(), &text);
+    let server = running.address();
+    assert_eq!((polled(server), polled(server)), ((2, 1), (2, 1)));
+    running.signal("-TERM");
+    assert!(running.ended().success());
+    // A new process poses from what the old one has left.
+    let mut running = Running::with_configuration(folder.path(), &text);
+    let server = running.address();
+    assert_eq!(polled(server), (2, 1));
+    running.signal("-KILL");
+    running.ended();
+    // The last moments may have been lost, and with them a session that saw a newer maildrop.
+    let mut running = Running::with_configuration(folder.path(), &text);
+    let server = running.address();
+    assert_eq!(polled(server), (2, 2));
+    assert_eq!(polled(server), (2, 2));
+}
+
+#[test]
+fn a_full_disk_is_told_once_and_the_server_goes_on_in_memory_until_there_is_room() {
+    let node = FarmNode::start();
+    let folder = tempfile::tempdir().unwrap();
+    let text = configuration(folder.path(), node.address(), "save-every = \"20ms\"");
+    std::fs::write(folder.path().join("reprieve.toml"), &text).unwrap();
+    // Files of this process cannot grow beyond 2 MB: for it, the disk is full.
+    let mut running = Running::spawn(
+        Command::new("sh")
+            .args(["-c", "trap '' XFSZ; exec prlimit --fsize=2000000:unlimited \"$0\" \"$@\"", BINARY])
+            .args(["run", "--log-format", "json", "--config"])
+            .arg(folder.path().join("reprieve.toml"))
+            .stdin(Stdio::null()),
+    );
+    let server = running.address();
+    let mut users = 0;
+    let mut fill = |count: usize| {
+        for _ in 0..count {
+            users += 1;
+            let name = format!("user-with-a-long-name-so-that-the-file-fills-{users}-{}", "x".repeat(150));
+            assert!(poll(server, &name).unwrap(), "nobody notices");
+        }
+        users
+    };
+    let status = || {
+        let socket = folder.path().join("admin.sock");
+        let run = Command::new(BINARY).args(["ctl", "status", "--socket"]).arg(socket).output().unwrap();
+        String::from_utf8_lossy(&run.stdout).into_owned()
+    };
+    fill(500);
+    until("the disk is full", || {
+        fill(50);
+        status().contains("in memory only: cannot")
+    });
+    let line = running.line_with("store's file cannot be used");
+    assert!(line.contains("store.redb") && line.contains("ERROR"), "{line}");
+    let known = fill(20);
+    // Room comes.
+    let raised =
+        Command::new("prlimit").args(["--fsize=unlimited", "--pid", &running.id().to_string()]).status();
+    assert!(raised.unwrap().success());
+    until("all is written", || status().contains("store.redb, well"));
+    running.line_with("can be written again");
+    running.signal("-TERM");
+    assert!(running.ended().success());
+    let export = folder.path().join("export");
+    let (done, said) = store(folder.path(), &["export", export.to_str().unwrap()]);
+    assert!(done, "{said}");
+    let kept = std::fs::read_to_string(&export).unwrap().lines().count();
+    assert_eq!(kept, known, "what was written meanwhile is there, too");
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_told_with_its_place() {
+    let node = FarmNode::start();
+    let folder = tempfile::tempdir().unwrap();
+    let start = |change: &dyn Fn(String) -> String| {
+        let text = change(configuration(folder.path(), node.address(), ""));
+        let file = folder.path().join("reprieve.toml");
+        std::fs::write(&file, text).unwrap();
+        let run = Command::new(BINARY).args(["run", "--config"]).arg(&file).output().unwrap();
+        (run.status.code(), String::from_utf8_lossy(&run.stderr).into_owned())
+    };
+    let (code, said) = start(&|text| text.replace("/store.redb", "/no/such/folder/store.redb"));
+    assert!(code == Some(2) && said.contains("reprieve.toml:4: `path`: the folder"), "{said}");
+    std::fs::write(folder.path().join("other"), "some other file ".repeat(1000)).unwrap();
+    let (code, said) = start(&|text| text.replace("/store.redb", "/other"));
+    assert!(code == Some(2) && said.contains("is no store of Reprieve's; move it away"), "{said}");
+    let (code, said) = start(&|text| text.replace("/store.redb", ""));
+    assert!(code == Some(2) && said.contains("is a folder"), "{said}");
+    let (code, said) = start(&|text| text.replace("home = \"file\"", "home = \"redis\""));
+    assert!(
+        code == Some(2) && said.contains("reprieve.toml:6: `store.path` belongs to home = \"file\""),
+        "{said}"
+    );
+    let (code, said) = start(&|text| text.replace("home =", "share = \"tags\"\nhome ="));
+    assert!(code == Some(2) && said.contains("`store.secret-file` is missing"), "{said}");
+    let short = folder.path().join("short");
+    std::fs::write(&short, "guess me\n").unwrap();
+    let with_short = format!("share = \"tags\"\nsecret-file = \"{}\"\nhome =", short.display());
+    let (code, said) = start(&|text| text.replace("home =", &with_short));
+    assert!(code == Some(2) && said.contains("openssl rand -base64 32") && !said.contains("guess"), "{said}");
+
+    let text = configuration(folder.path(), node.address(), "");
+    let mut running = Running::with_configuration(folder.path(), &text);
+    running.address();
+    let (code, said) = start(&|text| text);
+    assert!(code == Some(2) && said.contains("in use by another process"), "{said}");
+    // A check leaves alone what a running server has.
+    let file = folder.path().join("reprieve.toml");
+    let check = Command::new(BINARY).args(["check", "--config"]).arg(&file).status().unwrap();
+    assert!(check.success());
+}
