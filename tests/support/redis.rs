@@ -73,6 +73,13 @@ impl Redis {
         panic!("no {make:?} can be started");
     }
 
+    /// Starts Debian's with a configuration file.
+    #[track_caller]
+    pub fn configured(file: &Path, more: &[&str]) -> Self {
+        let file = file.to_str().expect("a path in UTF-8");
+        Self::with(Make::Redis, &[&[file], more].concat())
+    }
+
     /// Its port on loopback.
     pub fn port(&self) -> u16 {
         self.port
@@ -130,9 +137,11 @@ impl Drop for Redis {
 fn launch(make: Make, port: u16, folder: &Path, more: &[String]) -> Option<Child> {
     let mut process = make
         .command()
+        // A configuration file comes first.
+        .args(more.iter().take_while(|argument| !argument.starts_with("--")))
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
         .arg(folder)
-        .args(more)
+        .args(more.iter().skip_while(|argument| !argument.starts_with("--")))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

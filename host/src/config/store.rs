@@ -45,7 +45,7 @@ pub enum StoreHome {
     /// In a file of this machine.
     File(FileHome),
     /// In Redis or Valkey, for many machines.
-    Redis(RedisHome),
+    Redis(Box<RedisHome>),
 }
 
 /// A store in a file.
@@ -158,7 +158,7 @@ pub(super) fn store(section: &mut Section<'_, '_>) -> Result<StoreConfig, Error>
     let home = match kind {
         Kind::Memory => StoreHome::Memory,
         Kind::File => StoreHome::File(file(section)?),
-        Kind::Redis => StoreHome::Redis(redis(section)?),
+        Kind::Redis => StoreHome::Redis(Box::new(redis(section)?)),
     };
     let mut config = StoreConfig { home, share: Share::Off, secret_file: None, place };
     if let Some(value) = section.get("share") {

@@ -12,7 +12,7 @@ use super::memory::Memory;
 use super::namespace::Kept;
 use super::{Health, Namespace, Space, Unavailable, file, redis};
 use crate::clock::Clock;
-use crate::config::{FileHome, StoreConfig, StoreHome};
+use crate::config::{FileHome, RedisHome, StoreConfig, StoreHome};
 
 /// Why a store could not be opened, in one sentence for the administrator.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -118,7 +118,7 @@ pub struct Keys(WhatToOpen);
 enum WhatToOpen {
     Memory,
     File(FileHome),
-    Redis(crate::config::RedisHome, redis::Keys),
+    Redis(Box<(RedisHome, redis::Keys)>),
 }
 
 impl std::fmt::Debug for Keys {
@@ -137,7 +137,8 @@ impl Keys {
             StoreHome::Memory => WhatToOpen::Memory,
             StoreHome::File(home) => WhatToOpen::File(home.clone()),
             StoreHome::Redis(home) => {
-                WhatToOpen::Redis(home.clone(), redis::Keys::read(home).map_err(OpenError)?)
+                let keys = redis::Keys::read(home).map_err(OpenError)?;
+                WhatToOpen::Redis(Box::new((RedisHome::clone(home), keys)))
             }
         }))
     }
@@ -158,7 +159,8 @@ impl Home {
         let kind = match keys.0 {
             WhatToOpen::Memory => Kind::Memory,
             WhatToOpen::File(home) => Kind::File(file::File::open(&home, clock.clone())?),
-            WhatToOpen::Redis(home, keys) => {
+            WhatToOpen::Redis(both) => {
+                let (home, keys) = *both;
                 let opened = redis::Redis::open(&home, keys);
                 Kind::Redis(opened.map_err(|error| OpenError(format!("cannot start a thread: {error}")))?)
             }
