@@ -415,3 +415,34 @@ fn entries_are_looked_at_forgotten_and_carried_to_another_home() {
     }
     assert_eq!(reprieve.counters().relieved, 12, "nobody passes again");
 }
+
+#[test]
+fn capacity_is_measured_in_each_home_and_nothing_stays() {
+    let redis = Redis::start(Make::Valkey);
+    let folder = tempfile::tempdir().unwrap();
+    let file = format!("file:{}/store.redb", folder.path().display());
+    let url = redis.url();
+    for (word, proxies) in [("memory", "1"), (file.as_str(), "1"), (url.as_str(), "2")] {
+        let arguments =
+            ["store", "capacity", "--users", "2000", "--json", "--store", word, "--proxies", proxies];
+        let run = Command::new(BINARY).args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&run.stdout);
+        assert!(run.status.success(), "{word}: {said} {}", String::from_utf8_lossy(&run.stderr));
+        let told: serde_json::Value = serde_json::from_str(&said).unwrap();
+        for what in ["passed", "denied"] {
+            assert_eq!((&told[what]["logins"], &told[what]["failed"]), (&2000.into(), &0.into()), "{told}");
+        }
+        assert_eq!(told["calculated"][2]["users"], 100_000_000);
+    }
+    until("nothing stays", || redis.ask(&["keys", "*:*user*"]).is_empty());
+    let run = Command::new(BINARY)
+        .args([
+            "policy", "bench", "interval", "--calls", "2000", "--fresh", "10", "--format", "json", "--store",
+            &url,
+        ])
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let told: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!(told["failed"], 0);
+}

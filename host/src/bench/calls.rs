@@ -1,5 +1,5 @@
 //! A policy's calls, made as the proxy makes them: by a judge, on a current-thread runtime,
-//! before a store in memory. Users poll once a minute of virtual time.
+//! before a store in memory or another. Users poll once a minute of virtual time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,12 +8,13 @@ use jiff::tz::TimeZone;
 
 use super::histogram::{Percentiles, Times};
 use crate::clock::ManualClock;
+use crate::config::StoreConfig;
 use crate::cpu_time;
 use crate::policy::{
     BreakerSettings, Ending, Engine, EngineSize, Judge, Limits, Outcome, Policy, PolicyOptions, Verdict,
     load_source, moment,
 };
-use crate::store::Namespace;
+use crate::store::{Home, Keys, Space};
 use crate::trial::Who;
 
 /// What is to be measured.
@@ -29,6 +30,8 @@ pub struct Plan {
     pub calls: u32,
     /// Decisions by an instance of their own.
     pub fresh_calls: u32,
+    /// Where its state is kept.
+    pub store: StoreConfig,
 }
 
 /// What was measured.
@@ -72,13 +75,15 @@ pub fn measure(plan: &Plan, mut progress: impl FnMut(u32, u32)) -> anyhow::Resul
     let limits = Limits::default();
     let engine = Engine::new(EngineSize { memory: limits.memory, stack: limits.stack, instances: 4 }, None)?;
     let clock = ManualClock::new(START_MS);
-    let namespace = Namespace::in_memory(1 << 30, clock.clone());
+    let home = Home::open(Keys::read(&plan.store)?, clock.clone())?;
+    // Of this measurement alone: what others keep in the same store stays.
+    let namespace = home.namespace(Space::for_policies(&format!("bench-{}", std::process::id()), 1 << 30));
     let options = PolicyOptions {
         settings: plan.settings.clone(),
         breaker: BreakerSettings { failures: 0, ..BreakerSettings::default() },
         pools: vec!["mail".to_owned()],
         seed: Some(0),
-        ..PolicyOptions::new("bench", &plan.component, namespace, clock.clone())
+        ..PolicyOptions::new("bench", &plan.component, namespace.clone(), clock.clone())
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let began = Instant::now();
@@ -117,6 +122,7 @@ pub fn measure(plan: &Plan, mut progress: impl FnMut(u32, u32)) -> anyhow::Resul
         fresh.add(runtime.block_on(bench.poll()).decision);
     }
     progress(plan.calls, plan.calls);
+    runtime.block_on(namespace.purge())?;
     let outcomes = outcomes.percentiles();
     let calls = u32::try_from(outcomes.count).unwrap_or(u32::MAX).saturating_add(plan.calls).max(1);
     Ok(Calls {

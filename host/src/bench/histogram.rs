@@ -40,6 +40,11 @@ impl Times {
         self.nanoseconds.push(nanoseconds(time).saturating_sub(self.overhead));
     }
 
+    /// Takes in what another has measured.
+    pub(super) fn add_all(&mut self, other: Self) {
+        self.nanoseconds.extend(other.nanoseconds);
+    }
+
     pub(super) fn percentiles(mut self) -> Percentiles {
         self.nanoseconds.sort_unstable();
         let at = |percent: usize| {

@@ -1,6 +1,7 @@
 //! `reprieve store`
 
 mod access;
+mod capacity;
 mod shown;
 
 use std::fs::File;
@@ -57,6 +58,7 @@ enum Subcommands {
         /// The file; `-` for standard output
         file: PathBuf,
     },
+    Capacity(capacity::Arguments),
     /// Read entries that `export` has written, also of another home
     Import {
         /// The file; `-` for standard input
@@ -79,6 +81,9 @@ struct Line {
 const BATCH: usize = 500;
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if let Subcommands::Capacity(arguments) = &arguments.command {
+        return capacity::run(arguments);
+    }
     let config = super::read_config(&arguments.config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -97,6 +102,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             }
             Subcommands::Export { file } => export(&access, file).await,
             Subcommands::Import { file } => import(&access, file).await,
+            Subcommands::Capacity(_) => Ok(ExitCode::SUCCESS),
         }
     })
 }

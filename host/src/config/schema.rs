@@ -169,7 +169,7 @@ fn policy_cache(value: &Value<'_, '_>) -> Result<PolicyCache, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{NodeTlsMode, ProxyHeader, Verify};
+    use crate::config::{NodeTlsMode, ProxyHeader, RedisKind, Share, StoreHome, Verify};
     use crate::policy::{Isolation, OnFailure};
     use crate::pop3::credential::Mechanism;
 
@@ -357,5 +357,72 @@ queue = { timeout = "2s", length = 7 }
         let no_tls = FRONT.split("[virtual-server.tls]").next().unwrap().to_owned()
             + "\n[pool.mail]\nnodes = [\"a:110\"]\n";
         assert!(error_of(&no_tls).contains("[virtual-server.tls]"));
+    }
+
+    const STORES: &str = r#"
+[store]
+home = "redis"
+url = ["rediss://a.example:6379", "rediss://b.example:6379"]
+sentinel = "mymaster"
+user = "reprieve"
+password-file = "/etc/reprieve/redis"
+database = 2
+timeout = "50ms"
+share = "tags+snapshots"
+secret-file = "/etc/reprieve/secret"
+
+[pool.mail]
+nodes = ["a:110"]
+
+[[virtual-server]]
+name = "one"
+listen = ["127.0.0.1:110"]
+pool = "mail"
+store = { namespace = "site" }
+
+[[virtual-server]]
+name = "two"
+listen = ["127.0.0.1:111"]
+pool = "mail"
+store = { home = "file", path = "/var/lib/reprieve/two", save-every = "5s" }
+"#;
+
+    #[test]
+    fn stores_are_read_for_all_and_for_one() {
+        let config = Config::parse(STORES, "reprieve.toml").unwrap();
+        let StoreHome::Redis(redis) = &config.store.home else { panic!("{:?}", config.store) };
+        assert_eq!(redis.kind, RedisKind::Sentinel { service: "mymaster".to_owned() });
+        assert_eq!((redis.urls.len(), redis.database, redis.timeout.as_millis()), (2, Some(2), 50));
+        assert_eq!(config.store.share, Share::TagsAndSnapshots);
+        let [one, two] = &config.virtual_servers[..] else { panic!() };
+        assert_eq!((one.namespace.as_deref(), one.store.is_none()), (Some("site"), true));
+        let StoreHome::File(file) = &two.store.as_ref().unwrap().home else { panic!() };
+        assert_eq!((file.save_every.as_secs(), file.cache), (5, 64 << 20));
+        assert!(!format!("{config:?}").contains("a.example"), "addresses may have passwords");
+    }
+
+    #[test]
+    fn each_mistake_of_a_store_names_line_key_and_remedy() {
+        for (right, wrong, expected) in [
+            ("\"redis\"\n", "\"etcd\"\n", ["reprieve.toml:3", "`store.home`", "\"redis\""]),
+            ("\"rediss://a", "\"http://p4ssw0rd@a", ["reprieve.toml:4", "url", "rediss://"]),
+            ("sentinel =", "sentinell =", ["reprieve.toml:5", "sentinell", "`sentinel`"]),
+            ("database = 2", "cluster = true", ["reprieve.toml:8", "cluster", "sentinel"]),
+            ("timeout = \"50ms\"", "timeout = \"0s\"", ["reprieve.toml:9", "timeout", ""]),
+            ("secret-file = \"/etc", "#", ["reprieve.toml:2", "secret-file", "openssl rand"]),
+            ("share =", "#", ["reprieve.toml:11", "secret-file", "`share`"]),
+            ("namespace = \"site\"", "namespace = \"a b\"", ["reprieve.toml:20", "namespace", "letters"]),
+            (
+                "save-every = \"5s\"",
+                "url = \"redis://a\"",
+                ["reprieve.toml:26", "store.url", "home = \"redis\""],
+            ),
+        ] {
+            let error = error_of(&STORES.replace(right, wrong));
+            for part in expected {
+                assert!(error.contains(part), "{error:?} lacks {part:?}");
+            }
+            assert!(!error.contains("p4ssw0rd"), "{error}");
+        }
     }
 }

@@ -114,6 +114,54 @@ impl StoreHome {
     }
 }
 
+impl StoreConfig {
+    /// A store by one word, as command lines name it: `memory`, `file:PATH`, or an address of
+    /// Redis.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn by_word(word: &str) -> Result<Self, String> {
+        let home = if word == "memory" {
+            StoreHome::Memory
+        } else if let Some(path) = word.strip_prefix("file:") {
+            StoreHome::File(FileHome::at(path.into()))
+        } else if crate::store::check_redis_url(word).is_ok() {
+            StoreHome::Redis(Box::new(RedisHome::at(word)))
+        } else {
+            return Err(
+                "a store is \"memory\", \"file:PATH\", or an address such as \"redis://127.0.0.1:6379\""
+                    .to_owned(),
+            );
+        };
+        Ok(Self { home, place: "--store".to_owned(), ..Self::default() })
+    }
+}
+
+impl FileHome {
+    fn at(path: PathBuf) -> Self {
+        Self { path, save_every: Duration::from_secs(1), cache: 64 << 20 }
+    }
+}
+
+impl RedisHome {
+    fn at(url: &str) -> Self {
+        Self {
+            kind: RedisKind::One,
+            urls: vec![Secret::new(url.as_bytes())],
+            user: None,
+            password_file: None,
+            sentinel_user: None,
+            sentinel_password_file: None,
+            database: None,
+            prefix: "reprieve:".to_owned(),
+            timeout: Duration::from_millis(100),
+            connections: 2,
+            ca: None,
+            certificate: None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Memory,
@@ -186,7 +234,7 @@ pub(super) fn store(section: &mut Section<'_, '_>) -> Result<StoreConfig, Error>
 
 fn file(section: &mut Section<'_, '_>) -> Result<FileHome, Error> {
     let path = section.need("path", "\"/var/lib/reprieve/store.redb\"")?.path()?;
-    let mut home = FileHome { path, save_every: Duration::from_secs(1), cache: 64 << 20 };
+    let mut home = FileHome::at(path);
     if let Some(value) = section.get("save-every") {
         home.save_every = value.positive()?;
     }
@@ -202,18 +250,11 @@ fn file(section: &mut Section<'_, '_>) -> Result<FileHome, Error> {
 fn redis(section: &mut Section<'_, '_>) -> Result<RedisHome, Error> {
     let url = section.need("url", "\"redis://10.0.0.9:6379\"")?;
     let mut home = RedisHome {
-        kind: RedisKind::One,
         urls: Vec::new(),
         user: section.get("user").map(|value| value.text().map(str::to_owned)).transpose()?,
         password_file: section.get("password-file").map(|value| value.path()).transpose()?,
-        sentinel_user: None,
-        sentinel_password_file: None,
-        database: None,
-        prefix: "reprieve:".to_owned(),
-        timeout: Duration::from_millis(100),
-        connections: 2,
         ca: section.get("ca").map(|value| value.path()).transpose()?,
-        certificate: None,
+        ..RedisHome::at("")
     };
     let urls = if url.text().is_ok() { vec![url] } else { url.list()? };
     for url in urls {

@@ -266,6 +266,14 @@ impl Home {
         }
     }
 
+    /// Octets of memory that Redis says it uses, where the store is in one.
+    pub async fn memory_of_redis(&self) -> Option<u64> {
+        match &self.kind {
+            Kind::Redis(redis) => redis.memory().await,
+            Kind::Memory | Kind::File(_) => None,
+        }
+    }
+
     /// Saves what is not saved yet, where that is done behind. False where it is not possible.
     pub async fn save(&self) -> bool {
         match &self.kind {

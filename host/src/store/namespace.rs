@@ -187,6 +187,19 @@ impl Namespace {
         }
     }
 
+    /// Forgets everything, and leaves nothing of the namespace itself behind. For tools, whose
+    /// namespaces are their own: it takes as long as it takes.
+    ///
+    /// # Errors
+    /// Where the store cannot be reached.
+    pub async fn purge(&self) -> Result<(), Unavailable> {
+        self.clear().await?;
+        match &self.0 {
+            Kept::Redis(part) => Box::pin(part.purge()).await,
+            Kept::Memory(_) | Kept::Watched(..) | Kept::File(_) => Ok(()),
+        }
+    }
+
     /// All that a namespace in memory holds now, in no order: key, value, and when it expires,
     /// in milliseconds since 1970. For trials, which read everything; nothing elsewhere.
     #[must_use]

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::Format;
 use crate::bench::{self, Calls, DeniedPoll, Percentiles, Plan};
 use crate::cli::FAILED;
+use crate::config::StoreConfig;
 
 /// Polls of the comparison: a second or less.
 const POLLS: u32 = 2_000;
@@ -17,7 +18,7 @@ const POLLS: u32 = 2_000;
 /// again and with a fresh one, memory, and its share of a denied poll.
 ///
 /// Users poll once a minute of virtual time; those who pass are authenticated. The calls are
-/// made as the proxy makes them, one after the other on one thread, before a store in memory.
+/// made as the proxy makes them, one after the other on one thread.
 /// Measure on a quiet machine, with a release build.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -37,6 +38,10 @@ pub(super) struct Arguments {
     /// Decisions to make with a fresh instance each
     #[arg(long, value_name = "N", default_value_t = 1000)]
     fresh: u32,
+    /// Where the policy keeps its state: memory, file:PATH, or an address such as
+    /// redis://127.0.0.1:6379
+    #[arg(long, value_name = "STORE", default_value = "memory", value_parser = StoreConfig::by_word)]
+    store: StoreConfig,
     /// How the report looks
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -49,6 +54,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         users: arguments.users,
         calls: arguments.calls,
         fresh_calls: arguments.fresh,
+        store: arguments.store.clone(),
     };
     let shows_progress = std::io::stderr().is_terminal();
     let calls = bench::measure(&plan, |done, all| {
@@ -70,6 +76,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         settings: Vec::new(),
         calls: 20_000,
         fresh_calls: 0,
+        store: StoreConfig::default(),
         ..plan
     };
     let interval = bench::measure(&own, |_, _| {})?;

@@ -127,6 +127,14 @@ impl Redis {
         &self.address
     }
 
+    /// Octets of memory that the server uses.
+    pub async fn memory(&self) -> Option<u64> {
+        let mut command = redis::cmd("INFO");
+        command.arg("memory");
+        let told: String = self.shared.within(LONG_WAIT, async |link| link.run(&command).await).await.ok()?;
+        told.lines().find_map(|line| line.strip_prefix("used_memory:")?.trim().parse().ok())
+    }
+
     /// Names of the namespaces that are there.
     ///
     /// # Errors

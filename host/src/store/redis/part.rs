@@ -219,6 +219,17 @@ impl Part {
         Ok(())
     }
 
+    /// Takes away what a `clear` has left, and then what the namespace itself has.
+    pub async fn purge(&self) -> Result<(), Unavailable> {
+        self.sweep().await?;
+        for slot in &self.0.slots {
+            let mut command = redis::cmd("UNLINK");
+            command.arg(&slot.own);
+            let _: i64 = self.0.shared.command(&command).await?;
+        }
+        Ok(())
+    }
+
     /// One step over its entries: those that it found, and where the next step begins.
     pub async fn entries(
         &self,
