@@ -10,6 +10,7 @@ use support::account::PASSWORD;
 use support::clients::{Client, Curl, Mpop};
 use support::dialogue::Dialogue;
 use support::dovecot::{Dovecot, Features};
+use support::farm::FarmNode;
 use support::front::Front;
 use support::running::Running;
 use support::scripted::Scripted;
@@ -132,6 +133,23 @@ fn a_digest_cannot_be_sent_elsewhere_and_the_client_is_told_so() {
     assert!(reply.starts_with("-ERR [SYS/PERM] this way to log in is not possible for you"), "{reply}");
     session.quit();
     assert_eq!((dovecot.logins("alice"), dovecot.logins("bob")), (0, 0));
+}
+
+#[test]
+fn a_denied_digest_goes_where_the_users_last_session_went() {
+    let (own, dovecot) = (FarmNode::start(), with_digests());
+    let policy = format!(
+        "component = {:?}\nsettings = {{ pool = \"other\", digests = \"denied\" }}",
+        guests::mirror()
+    );
+    let other =
+        format!("check = \"off\"\n[pool.other]\nnodes = [\"{}\"]\ncheck = \"off\"", dovecot.address());
+    let front = Front::start(&configuration(own.address(), DIGESTS, &policy, &other));
+    let account = dovecot.account_at(front.address(0), "alice");
+    Dialogue::log_in(&account).quit();
+    let poll = Mpop::that_keeps_and_says_scram().poll(&account);
+    assert_eq!((poll.exit, poll.total, own.logins()), (0, 2, 0), "{poll:?}");
+    assert_eq!(dovecot.log_lines(&["method=SCRAM-SHA-256"]).len(), 1);
 }
 
 #[test]

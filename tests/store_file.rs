@@ -7,12 +7,15 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use reprieve::clock::SystemClock;
+use reprieve::config::StoreConfig;
+use reprieve::store::{Home, Keys, Space};
 use support::account::PASSWORD;
 use support::dialogue::Dialogue;
 use support::dovecot::Dovecot;
@@ -257,4 +260,32 @@ fn what_is_wrong_with_a_file_is_told_with_its_place() {
     let file = folder.path().join("reprieve.toml");
     let check = Command::new(BINARY).args(["check", "--config"]).arg(&file).status().unwrap();
     assert!(check.success());
+}
+
+#[tokio::test]
+async fn a_file_that_was_large_becomes_small_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    let config = StoreConfig::by_word(&format!("file:{}", path.display())).unwrap();
+    let open = || Home::open(Keys::read(&config).unwrap(), Arc::new(SystemClock)).unwrap();
+    let size = || std::fs::metadata(&path).unwrap().len();
+    let home = open();
+    let space = home.namespace(Space::for_policies("large", 1 << 30));
+    for number in 0..1500 {
+        space.set(&number.to_string(), &[7; 65_536], None).await.unwrap().unwrap();
+    }
+    assert!(home.save().await);
+    assert!(size() > 90 << 20, "{}", size());
+    space.clear().await.unwrap();
+    space.set("stays", b"1", None).await.unwrap().unwrap();
+    // What was cleared is taken away with the next rounds.
+    for _ in 0..3 {
+        assert!(home.save().await);
+    }
+    drop((space, home));
+    let home = open();
+    assert!(size() < 16 << 20, "{}", size());
+    let space = home.namespace(Space::for_policies("large", 1 << 30));
+    assert_eq!(space.get("stays").await.unwrap().unwrap(), b"1");
+    assert_eq!((space.get("7").await.unwrap(), space.usage().await.unwrap()), (None, 72 + 6));
 }

@@ -91,11 +91,13 @@ impl Proxy {
         let (name, key, tag) = self.user(user);
         // As `interval` keeps it: a moment and a day, until they are of no more use.
         let written = self.namespace.set(&name, &[7; 12], Some(Duration::from_secs(86_400))).await;
-        let session = self.registry.begin(key, Some(tag), None, now_ms()).await;
+        let seen = self.registry.look(key).await;
+        let stamp = self.namespace.get(&name).await;
+        let session = self.registry.begin(&seen, key, Some(tag), None, now_ms()).await;
         if let Some(commit) = self.registry.commit(session, Some(snapshot.clone()), false) {
             commit.await;
         }
-        matches!(written, Ok(Ok(())))
+        matches!((stamp, written), (Ok(_), Ok(Ok(()))))
     }
 
     /// What they do with one that is denied.
@@ -259,7 +261,7 @@ fn one_share(
             let mut results = results.borrow_mut();
             results.0.add(began.elapsed());
             *results.1 += u64::from(!well);
-            if user / site.proxies.max(1) % 1024 == 0 {
+            if (user / site.proxies.max(1)).is_multiple_of(1024) {
                 progress(1024);
             }
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::local::Local;
 use super::record::Seal;
-use super::shared::Shared;
+use super::shared::{Looked, Shared};
 use super::tag::{Tag, Tagger, UserKey};
 use super::user::{Left, Route, Session, Standing, User};
 use crate::config::Share;
@@ -35,7 +35,13 @@ pub struct Registry {
 
 /// What the store has said of a user at the beginning of a login; nothing where there is none.
 #[derive(Debug, Default)]
-pub struct Seen(Option<Box<User>>);
+pub struct Seen(Option<Looked>);
+
+impl Seen {
+    fn user(&self) -> Option<&User> {
+        self.0.as_ref()?.user.as_deref()
+    }
+}
 
 impl Registry {
     /// One for this process alone. `memory_limit`: octets that everything together may take.
@@ -97,7 +103,7 @@ impl Registry {
         match &self.shared {
             Some(shared) if !shared.with_snapshots => {
                 // It is here if the session that saw the maildrop last was here.
-                let latest = seen.0.as_ref()?.latest;
+                let latest = seen.user()?.latest;
                 self.local.look(user, User::left).flatten().filter(|left| left.by == latest)
             }
             _ => self.with(seen, user, User::left).flatten(),
@@ -115,6 +121,7 @@ impl Registry {
     /// `tag`: None where only the mail server has seen the secret.
     pub async fn begin(
         &self,
+        seen: &Seen,
         user: UserKey,
         tag: Option<Tag>,
         route: Option<Arc<Route>>,
@@ -125,7 +132,7 @@ impl Registry {
         match &self.shared {
             None => {
                 self.local.change(user, begin);
-                Session { user, number }
+                Session { user, number, written: None }
             }
             Some(shared) => {
                 if !shared.with_snapshots {
@@ -134,8 +141,11 @@ impl Registry {
                         known.latest = number;
                     });
                 }
-                let begun = Box::pin(shared.change(user, begin)).await;
-                Session { user, number: begun.map_or(0, |()| number) }
+                let last = seen.0.as_ref().map(|looked| looked.sealed.as_deref());
+                match Box::pin(shared.change(user, last, begin)).await {
+                    Some(((), written)) => Session { user, number, written: Some(written) },
+                    None => Session { user, number: 0, written: None },
+                }
             }
         }
     }
@@ -146,8 +156,10 @@ impl Registry {
     /// saw last, and it leaves nothing.
     pub async fn begin_upgraded(&self, user: UserKey, tag: Tag, posed_by: u64, now_ms: u64) -> Session {
         let number = self.number();
-        let undisturbed = match &self.shared {
-            None => self.local.change(user, |known| known.begin_upgraded(number, tag, posed_by, now_ms)),
+        let (undisturbed, written) = match &self.shared {
+            None => {
+                (self.local.change(user, |known| known.begin_upgraded(number, tag, posed_by, now_ms)), None)
+            }
             Some(shared) => {
                 // Without snapshots in the store, it was here that one was left.
                 let was_here = !shared.with_snapshots
@@ -160,17 +172,19 @@ impl Registry {
                     }
                     known.begin_upgraded(number, tag, posed_by, now_ms)
                 };
-                let undisturbed = Box::pin(shared.change(user, begin)).await.unwrap_or(false);
+                let begun = Box::pin(shared.change(user, None, begin)).await;
+                let (undisturbed, written) =
+                    begun.map_or((false, None), |(undisturbed, written)| (undisturbed, Some(written)));
                 if was_here {
                     self.local.change(user, |known| {
                         known.snapshot = None;
                         known.latest = if undisturbed { number } else { 0 };
                     });
                 }
-                undisturbed
+                (undisturbed, written)
             }
         };
-        Session { user, number: if undisturbed { number } else { 0 } }
+        Session { user, number: if undisturbed { number } else { 0 }, written }
     }
 
     /// A session is over. What it leaves counts if no other has seen the maildrop since; None
@@ -178,7 +192,7 @@ impl Registry {
     /// under way still count. Where it takes time, it is done when what comes back is.
     #[must_use = "what comes back has to be waited for"]
     pub fn commit(&self, session: Session, snapshot: Option<Snapshot>, deleted: bool) -> Option<Commit> {
-        let Session { user, number } = session;
+        let Session { user, number, written } = session;
         let fresh = self.number();
         let snapshot = snapshot.map(Arc::new);
         let fits = |snapshot: &Arc<Snapshot>| self.local.takes(snapshot);
@@ -195,7 +209,8 @@ impl Registry {
             }
             let shared = shared.clone();
             return Some(Box::pin(async move {
-                shared.change(user, |known| known.commit(number, fresh, None, true)).await;
+                let last = written.as_deref().map(Some);
+                shared.change(user, last, |known| known.commit(number, fresh, None, true)).await;
             }));
         }
         if number == 0 && !deleted {
@@ -203,7 +218,8 @@ impl Registry {
         }
         let shared = shared.clone();
         Some(Box::pin(async move {
-            shared.change(user, |known| known.commit(number, fresh, snapshot.clone(), deleted)).await;
+            let last = written.as_deref().map(Some);
+            shared.change(user, last, |known| known.commit(number, fresh, snapshot.clone(), deleted)).await;
         }))
     }
 
@@ -213,9 +229,8 @@ impl Registry {
             None => self.local.lessen(user, |known| known.reject(tag)),
             Some(shared) => {
                 // A wrong password that nobody knows changes nothing, whoever sends it how often.
-                let known = |known: &User| known.standing(tag, 0) == Standing::Known;
-                if seen.0.as_ref().is_some_and(|seen| known(seen)) {
-                    Box::pin(shared.change(user, |known| known.reject(tag))).await;
+                if seen.user().is_some_and(|known| known.standing(tag, 0) == Standing::Known) {
+                    Box::pin(shared.change(user, None, |known| known.reject(tag))).await;
                 }
             }
         }
@@ -230,7 +245,7 @@ impl Registry {
                 known.snapshot = None;
                 known.latest = fresh;
             };
-            Box::pin(shared.change(user, forget)).await;
+            Box::pin(shared.change(user, None, forget)).await;
         }
     }
 
@@ -281,7 +296,7 @@ impl Registry {
 
     fn with<T>(&self, seen: &Seen, user: UserKey, look: impl FnOnce(&User) -> T) -> Option<T> {
         match &self.shared {
-            Some(_) => seen.0.as_deref().map(look),
+            Some(_) => seen.user().map(look),
             None => self.local.look(user, look),
         }
     }
@@ -350,7 +365,7 @@ mod tests {
         }
 
         async fn begin(&self, secret: &str) -> Session {
-            self.registry.begin(self.user, Some(self.tag(secret)), None, NOW).await
+            self.registry.begin(&Seen::default(), self.user, Some(self.tag(secret)), None, NOW).await
         }
 
         async fn commit(&self, session: Session, snapshot: &str, deleted: bool) {
@@ -416,7 +431,7 @@ mod tests {
             let first = world.begin("a").await;
             let second = world.begin("a").await;
             world.commit(second, "newer", false).await;
-            world.commit(first, "older", false).await;
+            world.commit(first.clone(), "older", false).await;
             assert_eq!(world.snapshot().await.unwrap(), of("newer"));
             world.commit(first, "older", true).await;
             assert_eq!(world.snapshot().await, None);
@@ -461,7 +476,13 @@ mod tests {
         for index in 0..10_000_u32 {
             world
                 .registry
-                .begin(world.tagger.user("s", "mail", &index.to_le_bytes()), Some(world.tag("a")), None, NOW)
+                .begin(
+                    &Seen::default(),
+                    world.tagger.user("s", "mail", &index.to_le_bytes()),
+                    Some(world.tag("a")),
+                    None,
+                    NOW,
+                )
                 .await;
         }
         let second = world.begin("a").await;
@@ -507,7 +528,7 @@ mod tests {
         let mut last = world.user;
         for index in 0..20_000_u32 {
             last = world.tagger.user("s", "mail", &index.to_le_bytes());
-            let session = world.registry.begin(last, Some(world.tag("a")), None, NOW).await;
+            let session = world.registry.begin(&Seen::default(), last, Some(world.tag("a")), None, NOW).await;
             let _ = world.registry.commit(session, Some(of("one")), false);
         }
         assert!(world.registry.octets() <= 256 << 10);

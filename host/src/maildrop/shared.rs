@@ -37,6 +37,15 @@ pub(super) struct Shared {
     paying: AtomicBool,
 }
 
+/// What the store has of a user.
+#[derive(Debug)]
+pub(super) struct Looked {
+    /// None where there is nothing, or nothing that counts.
+    pub user: Option<Box<User>>,
+    /// As it is written.
+    pub sealed: Option<Vec<u8>>,
+}
+
 impl Shared {
     pub fn new(
         namespace: Namespace,
@@ -58,18 +67,26 @@ impl Shared {
     }
 
     /// What is known of a user; nothing where the store cannot be reached.
-    pub async fn look(&self, user: UserKey) -> Option<Box<User>> {
+    pub async fn look(&self, user: UserKey) -> Option<Looked> {
         if self.is_owed(user) {
             return None;
         }
-        let sealed = self.namespace.get(&name(user)).await.ok().flatten()?;
-        self.seal.open(user, &sealed, self.crashes).map(Box::new)
+        let sealed = self.namespace.get(&name(user)).await.ok()?;
+        let opened = sealed.as_ref().and_then(|sealed| self.seal.open(user, sealed, self.crashes));
+        Some(Looked { user: opened.map(Box::new), sealed })
     }
 
-    /// Changes a user. None where the store cannot be reached or has no room: then he is
-    /// forgotten as soon as it can be, because what it has of him is not so any more.
-    pub async fn change<T>(self: &Arc<Self>, user: UserKey, change: impl Fn(&mut User) -> T) -> Option<T> {
-        match self.try_change(user, change).await {
+    /// Changes a user; returns what came of it, and the record as it is written now. `last`:
+    /// what the store had when it was last looked at, if it was: that saves asking again. None
+    /// where the store cannot be reached or has no room: then he is forgotten as soon as it
+    /// can be, because what it has of him is not so any more.
+    pub async fn change<T>(
+        self: &Arc<Self>,
+        user: UserKey,
+        last: Option<Option<&[u8]>>,
+        change: impl Fn(&mut User) -> T,
+    ) -> Option<(T, Box<[u8]>)> {
+        match self.try_change(user, last, change).await {
             Ok(changed) => Some(changed),
             Err(_) => {
                 self.owe(user);
@@ -78,13 +95,22 @@ impl Shared {
         }
     }
 
-    async fn try_change<T>(&self, user: UserKey, change: impl Fn(&mut User) -> T) -> Result<T, Unavailable> {
+    async fn try_change<T>(
+        &self,
+        user: UserKey,
+        mut last: Option<Option<&[u8]>>,
+        change: impl Fn(&mut User) -> T,
+    ) -> Result<(T, Box<[u8]>), Unavailable> {
         if self.is_owed(user) {
             self.pay(user).await?;
+            last = None;
         }
         let key = name(user);
         for _ in 0..TRIES {
-            let before = self.namespace.get(&key).await?;
+            let before = match last.take() {
+                Some(last) => last.map(<[u8]>::to_vec),
+                None => self.namespace.get(&key).await?,
+            };
             let opened = before.as_ref().and_then(|sealed| self.seal.open(user, sealed, self.crashes));
             let mut record = opened.unwrap_or_default();
             let result = change(&mut record);
@@ -101,7 +127,7 @@ impl Shared {
                     }
                 };
                 match written {
-                    Ok(true) => return Ok(result),
+                    Ok(true) => return Ok((result, after.into_boxed_slice())),
                     Ok(false) => break,
                     // The rest of a record that is too long still says whose secret is known.
                     Err(Refused::TooLong) if record.snapshot.take().is_some() => {

@@ -52,11 +52,14 @@ pub(super) struct User {
 }
 
 /// A session that has begun at the mail server, for committing what it leaves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Session {
     pub(super) user: UserKey,
     /// Different for each session; 0 where it may leave no snapshot.
     pub(super) number: u64,
+    /// The user's record as it was written when the session began, where others share it: most
+    /// often it still is so when the session ends.
+    pub(super) written: Option<Box<[u8]>>,
 }
 
 /// A maildrop as the user's clients last saw it.

@@ -58,7 +58,8 @@ impl Session {
                 self.record.node = Some(connection.node().clone());
                 let registry = self.context.registry.clone();
                 let now_ms = self.context.clock.now_ms();
-                let session = registry.begin(candidate.key, candidate.tag, route, now_ms).await;
+                let session =
+                    registry.begin(&candidate.seen, candidate.key, candidate.tag, route, now_ms).await;
                 let node = Some(connection.node().clone());
                 self.observe(login, node, Ending::Authenticated, began, note).await;
                 self.link.out.extend_from_slice(&reply);

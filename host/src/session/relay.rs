@@ -40,7 +40,7 @@ impl Session {
         let end = end.await;
         if pump.relay.is_quit_unanswered() {
             // Nobody knows whether the deletions were carried out.
-            pump.committing = pump.context.registry.commit(pump.session, None, true);
+            pump.committing = pump.context.registry.commit(pump.session.clone(), None, true);
         }
         let committing = pump.committing.take();
         drop(pump);
@@ -381,7 +381,7 @@ impl Pump<'_> {
     /// knows, because its next session can come at once.
     fn over(&mut self, event: Event) {
         let Event::Quit { snapshot, deleted } = event;
-        self.committing = self.context.registry.commit(self.session, snapshot, deleted);
+        self.committing = self.context.registry.commit(self.session.clone(), snapshot, deleted);
         self.finished = Some(End::Quit);
     }
 

@@ -10,17 +10,18 @@ local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local function text(number) return string.format('%.0f', number) end
 local function minute(expires) return text(math.floor(expires / 60000) + 1) end
 
--- What has expired is gone already; here it stops to count.
-for _, past in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', math.floor(now / 60000), 'LIMIT', 0, 8)) do
-  redis.call('DECRBY', KEYS[2], redis.call('HGET', KEYS[3], past) or '0')
-  redis.call('HDEL', KEYS[3], past)
-  redis.call('ZREM', KEYS[4], past)
+-- What has expired is gone already; here it stops to count. Not each time: minutes are few.
+if now % 8 == 0 then
+  for _, past in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', math.floor(now / 60000), 'LIMIT', 0, 8)) do
+    redis.call('DECRBY', KEYS[2], redis.call('HGET', KEYS[3], past) or '0')
+    redis.call('HDEL', KEYS[3], past)
+    redis.call('ZREM', KEYS[4], past)
+  end
 end
 
-local used = tonumber(redis.call('GET', KEYS[2]) or '0')
-local generation = tonumber(redis.call('GET', KEYS[1]) or '0')
+local found = redis.call('MGET', KEYS[1], KEYS[2], KEYS[5])
+local generation, used, kept = tonumber(found[1] or '0'), tonumber(found[2] or '0'), found[3]
 local beside = tonumber(ARGV[6])
-local kept = redis.call('GET', KEYS[5])
 local present, expires, before = nil, 0, 0
 if kept then
   if #kept < 12 then return redis.error_reply('ERR this entry was not written by Reprieve') end
@@ -36,10 +37,11 @@ local function count(octets, until_ms)
   redis.call('INCRBY', KEYS[2], text(octets))
   if until_ms > 0 then
     local at = minute(until_ms)
-    if redis.call('HINCRBY', KEYS[3], at, text(octets)) == 0 then
+    local sum = redis.call('HINCRBY', KEYS[3], at, text(octets))
+    if sum == 0 then
       redis.call('HDEL', KEYS[3], at)
       redis.call('ZREM', KEYS[4], at)
-    else
+    elseif sum == octets then
       redis.call('ZADD', KEYS[4], at, at)
     end
   end

@@ -1,5 +1,6 @@
 //! Tells the log all that it is given, and gives the verdict of its settings: `manner` denies,
-//! else it passes with `note`, to `pool` as `user`; both wait `delay-ms`.
+//! `digests = "denied"` denies where the host sees no secret, else it passes with `note`, to `pool`
+//! as `user`; all wait `delay-ms`.
 
 use std::cell::RefCell;
 
@@ -8,7 +9,7 @@ mod bindings {
 }
 
 use bindings::reprieve::policy::log;
-use bindings::reprieve::policy::types::{Deny, Login, Manner, Outcome, Pass, Verdict};
+use bindings::reprieve::policy::types::{Deny, Login, Manner, Mechanism, Outcome, Pass, Verdict};
 
 #[derive(Default)]
 struct Settings {
@@ -17,6 +18,7 @@ struct Settings {
     pool: Option<String>,
     user: Option<String>,
     delay_ms: u32,
+    denies_digests: bool,
 }
 
 thread_local! {
@@ -33,6 +35,7 @@ impl bindings::Guest for Mirror {
                     "note" => own.note = Some(value),
                     "pool" => own.pool = Some(value),
                     "user" => own.user = Some(value),
+                    "digests" => own.denies_digests = value == "denied",
                     "delay-ms" => own.delay_ms = value.parse().map_err(|_| "`delay-ms` is no number")?,
                     "manner" => {
                         own.manner = Some(match value.as_str() {
@@ -44,7 +47,7 @@ impl bindings::Guest for Mirror {
                             _ => return Err("`manner` is none"),
                         });
                     }
-                    _ => return Err("known are manner, note, pool, user, delay-ms"),
+                    _ => return Err("known are manner, digests, note, pool, user, delay-ms"),
                 }
                 Ok(())
             })?;
@@ -54,7 +57,10 @@ impl bindings::Guest for Mirror {
 
     fn decide(login: Login) -> Verdict {
         log::line(log::Level::Debug, &format!("{login:?}"));
-        SETTINGS.with_borrow(|own| match own.manner {
+        let mechanism = &login.claim.mechanism;
+        let is_digest = matches!(mechanism, Mechanism::Apop | Mechanism::CramMd5 | Mechanism::ScramSha256);
+        let digest = |own: &Settings| (own.denies_digests && is_digest).then_some(Manner::Unchanged);
+        SETTINGS.with_borrow(|own| match own.manner.or_else(|| digest(own)) {
             Some(manner) => Verdict::Deny(Deny {
                 manner,
                 code: None,
