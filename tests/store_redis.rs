@@ -4,7 +4,7 @@
 mod support;
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -174,7 +174,7 @@ impl Nonsense {
 impl Drop for Nonsense {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
-        let _ = std::net::TcpStream::connect(self.address);
+        let _ = TcpStream::connect(self.address);
         // One that it serves ends with its client.
         drop(self.thread.take());
     }
@@ -250,6 +250,58 @@ fn whatever_becomes_of_valkey_under_load_no_client_notices_and_relief_comes_back
     in_time("flushed");
     load.end();
     assert_eq!(front.server.counters().unreachable, 0);
+}
+
+/// A way to a server on which each answer takes so long.
+fn slowed(to: SocketAddr, delay_ms: &Arc<AtomicUsize>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let delay_ms = delay_ms.clone();
+    // It ends with the test's process; its connections end with Reprieve's.
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (Ok(client), Ok(server)) = (client, TcpStream::connect(to)) else { continue };
+            let (mut asking, mut asked) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut asking, &mut asked));
+            let (mut answering, mut answered, delay_ms) = (server, client, delay_ms.clone());
+            std::thread::spawn(move || {
+                let mut octets = [0; 65_536];
+                while let Ok(count @ 1..) = answering.read(&mut octets) {
+                    // The slowness is what is tried here.
+                    std::thread::sleep(Duration::from_millis(delay_ms.load(Ordering::SeqCst) as u64));
+                    if answered.write_all(&octets[..count]).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn a_store_that_is_slow_but_in_time_is_not_held_against_the_policy() {
+    let mail = mail_server();
+    let folder = tempfile::tempdir().unwrap();
+    let valkey = Redis::start(Make::Valkey);
+    let delay_ms = Arc::<AtomicUsize>::default();
+    let slow = slowed(([127, 0, 0, 1], valkey.port()).into(), &delay_ms);
+    // Each operation is in time, and two of them are more than a call may wait.
+    let store = format!("url = \"redis://{slow}\"\ntimeout = \"400ms\"");
+    let text = configuration(folder.path(), mail.address(), &store);
+    let text = text.replace("interval = \"1h\" }", "interval = \"1h\" }\nlimits = { wait = \"30ms\" }");
+    let front = Front::start(&text);
+    let load = Load::at(front.address(0));
+    load.more(50);
+    delay_ms.store(50, Ordering::SeqCst);
+    let metrics = || front.server.policy_metrics().next().expect("a policy").1;
+    until("it fails", || metrics().failed("store") >= 20);
+    delay_ms.store(0, Ordering::SeqCst);
+    let (from, began) = (front.server.counters().relieved, Instant::now());
+    until("relief is back", || front.server.counters().relieved >= from + 40);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    load.end();
+    assert_eq!((metrics().failed("wait"), metrics().failed("paused")), (0, 0));
 }
 
 #[test]

@@ -14,7 +14,7 @@ impl types::Host for State {}
 
 impl store::Host for State {
     async fn get(&mut self, key: String) -> Result<Option<Vec<u8>>> {
-        Ok(self.namespace.get(&key).await?)
+        Ok(self.meter.ask(self.namespace.get(&key)).await?)
     }
 
     async fn set(
@@ -23,7 +23,7 @@ impl store::Host for State {
         value: Vec<u8>,
         ttl: Option<u32>,
     ) -> Result<Result<(), store::Refused>> {
-        let written = self.namespace.set(&key, &value, seconds(ttl)).await?;
+        let written = self.meter.ask(self.namespace.set(&key, &value, seconds(ttl))).await?;
         Ok(written.map_err(|why| self.refused(why)))
     }
 
@@ -33,7 +33,7 @@ impl store::Host for State {
         value: Vec<u8>,
         ttl: Option<u32>,
     ) -> Result<Result<bool, store::Refused>> {
-        let written = self.namespace.add(&key, &value, seconds(ttl)).await?;
+        let written = self.meter.ask(self.namespace.add(&key, &value, seconds(ttl))).await?;
         Ok(written.map_err(|why| self.refused(why)))
     }
 
@@ -44,7 +44,8 @@ impl store::Host for State {
         value: Vec<u8>,
         ttl: Option<u32>,
     ) -> Result<Result<bool, store::Refused>> {
-        let written = self.namespace.compare_and_set(&key, &expected, &value, seconds(ttl)).await?;
+        let written =
+            self.meter.ask(self.namespace.compare_and_set(&key, &expected, &value, seconds(ttl))).await?;
         Ok(written.map_err(|why| self.refused(why)))
     }
 
@@ -54,20 +55,20 @@ impl store::Host for State {
         by: i32,
         ttl: Option<u32>,
     ) -> Result<Result<i64, store::Refused>> {
-        let written = self.namespace.increment(&key, i64::from(by), seconds(ttl)).await?;
+        let written = self.meter.ask(self.namespace.increment(&key, i64::from(by), seconds(ttl))).await?;
         Ok(written.map_err(|why| self.refused(why)))
     }
 
     async fn delete(&mut self, key: String) -> Result<bool> {
-        Ok(self.namespace.delete(&key).await?)
+        Ok(self.meter.ask(self.namespace.delete(&key)).await?)
     }
 
     async fn usage(&mut self) -> Result<u64> {
-        Ok(self.namespace.usage().await?)
+        Ok(self.meter.ask(self.namespace.usage()).await?)
     }
 
     async fn clear(&mut self) -> Result<()> {
-        Ok(self.namespace.clear().await?)
+        Ok(self.meter.ask(self.namespace.clear()).await?)
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) struct State {
     pub(super) log_lines_left: u32,
     ceiling: Ceiling,
     clock: GuestClock,
-    meter: Arc<Meter>,
+    pub(super) meter: Arc<Meter>,
     budget: Duration,
     wasi: WasiCtx,
     resources: ResourceTable,
@@ -90,10 +90,12 @@ impl ResourceLimiter for Ceiling {
 /// Most calls are over before the first tick and never look at a clock: the meter begins to
 /// run at the first tick, and so allows a call one tick more than its budget.
 #[derive(Debug, Default)]
-struct Meter {
+pub(super) struct Meter {
     running: AtomicBool,
     /// Whether the call was interrupted only to let others run.
     yielded: AtomicBool,
+    /// Whether the call waits for the store.
+    asks_store: AtomicBool,
     spent_ns: AtomicU64,
     resumed_ns: AtomicU64,
 }
@@ -102,6 +104,7 @@ impl Meter {
     fn begin(&self) {
         self.running.store(false, Ordering::Relaxed);
         self.yielded.store(false, Ordering::Relaxed);
+        self.asks_store.store(false, Ordering::Relaxed);
         self.spent_ns.store(0, Ordering::Relaxed);
     }
 
@@ -111,6 +114,14 @@ impl Meter {
             self.resumed_ns.store(now_ns(), Ordering::Relaxed);
         }
         Duration::from_nanos(self.spent_ns.load(Ordering::Relaxed) + self.since_resumed_ns())
+    }
+
+    /// Waits for the store, and has it on record.
+    pub(super) async fn ask<T>(&self, operation: impl Future<Output = T>) -> T {
+        self.asks_store.store(true, Ordering::Relaxed);
+        let answer = operation.await;
+        self.asks_store.store(false, Ordering::Relaxed);
+        answer
     }
 
     fn resume(&self) {
@@ -262,13 +273,23 @@ async fn within<T>(
         if meter.yielded.swap(false, Ordering::Relaxed) {
             return Poll::Pending;
         }
-        let over = Poll::Ready(Err(Failure::Wait(limits.wait.as_millis())));
-        let Some(left) = limits.wait.checked_sub(waited).filter(|left| !left.is_zero()) else { return over };
+        let over = || {
+            let ms = limits.wait.as_millis();
+            // A slow store is not the policy's fault.
+            Poll::Ready(Err(if meter.asks_store.load(Ordering::Relaxed) {
+                Failure::Store(format!("the store kept it waiting for more than its {ms} ms (limits.wait)"))
+            } else {
+                Failure::Wait(ms)
+            }))
+        };
+        let Some(left) = limits.wait.checked_sub(waited).filter(|left| !left.is_zero()) else {
+            return over();
+        };
         let now = Instant::now();
         waiting_since = Some(now);
         let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
         timer.as_mut().reset((now + left).into());
-        if timer.as_mut().poll(context).is_ready() { over } else { Poll::Pending }
+        if timer.as_mut().poll(context).is_ready() { over() } else { Poll::Pending }
     })
     .await
 }

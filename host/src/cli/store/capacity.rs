@@ -9,9 +9,9 @@ use crate::bench::{Capacity, Site, Work, measure_capacity};
 use crate::cli::FAILED;
 use crate::config::{Share, StoreConfig, StoreHome, duration};
 
-/// Find out what a store needs: fill it as so many users would, measure, and calculate larger
-/// sites from that.
+/// Find out what a store needs for so many users, by a simulation
 ///
+/// A store is filled as they would fill it and measured; larger sites are calculated from that.
 /// Each user logs in once and passes, then once and is denied, as with the policy `interval`. What
 /// this writes in Redis has a prefix of its own and is taken away at the end; but do not point it at
 /// one that is at work: it loads it as much as it can, and needs the room. A file must be a new one.

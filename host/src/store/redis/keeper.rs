@@ -40,7 +40,6 @@ struct Work {
     connections: usize,
     prefix: String,
     parts: usize,
-    address: String,
 }
 
 impl Keeper {
@@ -49,7 +48,6 @@ impl Keeper {
         target: Target,
         home: &RedisHome,
         parts: usize,
-        address: &str,
         cleared: UnboundedReceiver<Space>,
     ) -> std::io::Result<Self> {
         let work = Work {
@@ -58,7 +56,6 @@ impl Keeper {
             connections: home.connections,
             prefix: home.prefix.clone(),
             parts,
-            address: address.to_owned(),
         };
         let (end, ended) = oneshot::channel();
         let (tried, first_try) = mpsc::channel();
@@ -89,7 +86,7 @@ impl Work {
                     shared.links.store(Some(Arc::new(Links { links, next: 0.into() })));
                     if let Some(away) = shared.record.recover() {
                         tracing::info!(
-                            server = self.address,
+                            server = shared.address,
                             after_s = away.as_secs_f64(),
                             "the store in Redis is back"
                         );

@@ -54,6 +54,8 @@ struct Shared {
     record: Record,
     scripts: Scripts,
     timeout: Duration,
+    /// The server as it may be told.
+    address: String,
     /// What has to be cleaned away after a `clear`.
     cleared: tokio::sync::mpsc::UnboundedSender<Space>,
 }
@@ -63,14 +65,12 @@ pub(super) struct Redis {
     shared: Arc<Shared>,
     prefix: String,
     parts: usize,
-    /// Its server as it may be told.
-    address: String,
     _keeper: Keeper,
 }
 
 impl std::fmt::Debug for Redis {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Redis").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Redis").field("address", &self.shared.address).finish_non_exhaustive()
     }
 }
 
@@ -100,12 +100,12 @@ impl Redis {
             record: Record::default(),
             scripts: Scripts::new(),
             timeout: home.timeout,
+            address: keys.0.address(),
             cleared,
         });
-        let address = keys.0.address();
         let parts = if home.kind == RedisKind::Cluster { CLUSTER_PARTS } else { 1 };
-        let keeper = Keeper::start(&shared, keys.0, home, parts, &address, to_sweep)?;
-        Ok(Self { shared, prefix: home.prefix.clone(), parts, address, _keeper: keeper })
+        let keeper = Keeper::start(&shared, keys.0, home, parts, to_sweep)?;
+        Ok(Self { shared, prefix: home.prefix.clone(), parts, _keeper: keeper })
     }
 
     pub fn part(&self, space: Space) -> Part {
@@ -124,7 +124,7 @@ impl Redis {
     }
 
     pub fn address(&self) -> &str {
-        &self.address
+        &self.shared.address
     }
 
     /// Octets of memory that the server uses.
@@ -243,6 +243,7 @@ impl Shared {
         self.links.store(None);
         if self.record.fail(why) {
             tracing::error!(
+                server = self.address,
                 why,
                 "the store in Redis is out of reach; logins go by on-failure until it is back"
             );
