@@ -305,3 +305,35 @@ fn curl_lists_what_it_saw_last_through_two_proxies() {
 fn a_poplib_script_gets_each_message_once_through_two_proxies() {
     alternates(Poplib::that_keeps);
 }
+
+#[test]
+fn virtual_servers_share_what_their_policy_keeps_where_they_have_one_namespace() {
+    let dovecot = Dovecot::start(&["anna"]);
+    let text = |namespace: &str, quota: &str| {
+        let server = |name: &str, own: &str| {
+            format!(
+                "[[virtual-server]]\nname = \"{name}\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\n{own}\n[virtual-server.policy]\nstore-quota = \"1MiB\"\n"
+            )
+        };
+        let two = server("two", namespace).replace("1MiB", quota);
+        format!(
+            "[pool.mail]\nnodes = [\"{}\"]\ncheck = \"off\"\n{}{two}",
+            dovecot.address(),
+            server("one", namespace)
+        )
+    };
+    let start = |namespace: &str, quota: &str| {
+        let config =
+            Config::parse(&text(namespace, quota), "test.toml").unwrap_or_else(|error| panic!("{error}"));
+        Server::start(config, Options::default())
+    };
+    for (namespace, denied) in [("", 0), ("store = { namespace = \"site\" }", 1)] {
+        let server = start(namespace, "1MiB").unwrap();
+        for name in ["one", "two"] {
+            Dialogue::log_in(&dovecot.account_at(server.address(name), "anna")).quit();
+        }
+        assert_eq!(server.counters().denied, denied, "{namespace}");
+    }
+    let error = start("store = { namespace = \"site\" }", "2MiB").unwrap_err().to_string();
+    assert!(error.contains("virtual server two") && error.contains("namespace \"site\""), "{error}");
+}

@@ -289,3 +289,39 @@ async fn a_file_that_was_large_becomes_small_again() {
     assert_eq!(space.get("stays").await.unwrap().unwrap(), b"1");
     assert_eq!((space.get("7").await.unwrap(), space.usage().await.unwrap()), (None, 72 + 6));
 }
+
+#[test]
+fn what_is_in_the_memory_of_a_running_server_is_asked_of_it() {
+    let dovecot = Dovecot::start(&["anna"]);
+    dovecot.deliver_many("anna", 2);
+    let folder = tempfile::tempdir().unwrap();
+    let text =
+        configuration(folder.path(), dovecot.address(), "").replace("home = \"file\"", "home = \"memory\"");
+    let path = format!("path = \"{}/store.redb\"", folder.path().display());
+    let text = text.replace(&path, "");
+    std::fs::write(folder.path().join("reprieve.toml"), &text).unwrap();
+    let (done, said) = store(folder.path(), &["get", "anna"]);
+    assert!(!done && said.contains("no reprieve answers at its admin socket"), "{said}");
+
+    let mut running = Running::with_configuration(folder.path(), &text);
+    let account = dovecot.account_at(running.address(), "anna");
+    let poll = || Dialogue::log_in(&account).quit();
+    poll();
+    poll();
+    assert_eq!(dovecot.logins("anna"), 1);
+    let (done, said) = store(folder.path(), &["get", "anna"]);
+    assert!(done && said.contains("clients last saw 2 messages") && said.contains("\"anna\" = 0x"), "{said}");
+    let (done, said) = store(folder.path(), &["stats"]);
+    assert!(done && said.contains("store: memory, well") && said.contains("users in memory: 1"), "{said}");
+    // Written to a file and read again, the policy still knows.
+    let export = folder.path().join("export");
+    let export = export.to_str().unwrap();
+    assert!(store(folder.path(), &["export", export]).1.contains("1 entries written"));
+    let (done, said) = store(folder.path(), &["forget", "anna"]);
+    assert!(done && said.contains("anna is forgotten at 1 virtual servers, with 1 entries"), "{said}");
+    assert!(store(folder.path(), &["get", "anna"]).1.contains("nothing is known of anna"));
+    assert!(store(folder.path(), &["import", export]).1.contains("1 entries written of 1"));
+    assert!(store(folder.path(), &["get", "anna"]).1.contains("\"anna\" = 0x"));
+    poll();
+    assert_eq!(dovecot.logins("anna"), 2, "denied, but not proven any more");
+}
