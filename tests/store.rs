@@ -35,7 +35,7 @@ struct World {
     exact_quota: bool,
     /// Another process's way to the same store, where there can be one.
     other: Option<Home>,
-    _server: Vec<Redis>,
+    servers: Vec<Redis>,
     _folder: Option<TempDir>,
 }
 
@@ -61,7 +61,7 @@ impl World {
             time: Time::Manual(clock),
             exact_quota: true,
             other: None,
-            _server: vec![],
+            servers: vec![],
             _folder: None,
         }
     }
@@ -79,7 +79,7 @@ impl World {
             time: Time::Manual(clock),
             exact_quota: true,
             other: None,
-            _server: vec![],
+            servers: vec![],
             _folder: Some(folder),
         }
     }
@@ -93,7 +93,7 @@ impl World {
             time: Time::Real,
             exact_quota: true,
             other: Some(open(&table, None)),
-            _server: vec![server],
+            servers: vec![server],
             _folder: None,
         }
     }
@@ -118,7 +118,7 @@ impl World {
             time: Time::Real,
             exact_quota: false,
             other: Some(open(&table, None)),
-            _server: nodes,
+            servers: nodes,
             _folder: None,
         }
     }
@@ -448,6 +448,27 @@ async fn what_has_expired_stops_to_count(world: &World) {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
+}
+
+/// A Redis that is told to throw away what it likes does so with the accounts, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_that_has_lost_its_accounts_still_serves() {
+    let world = World::redis(Make::Redis);
+    let space = world.namespace("lossy");
+    for key in ["a", "b"] {
+        space.set(key, b"1", Some(SECOND * 600)).await.unwrap().unwrap();
+    }
+    world.servers[0].ask(&["del", "reprieve:{lossy}#usage", "reprieve:{lossy}#minutes"]);
+    assert!(space.delete("a").await.unwrap());
+    assert_eq!(get(&space, "b").await.unwrap(), b"1");
+    assert_eq!(space.usage().await.unwrap(), 0, "less than nothing is nothing");
+    space.clear().await.unwrap();
+    assert_eq!((get(&space, "b").await, space.usage().await.unwrap()), (None, 0));
+    // What somebody else has written under its keys fails alone.
+    world.servers[0].ask(&["set", "reprieve:{lossy}:c", "short"]);
+    assert!(space.increment("c", 1, None).await.is_err() && space.get("c").await.is_err());
+    space.set("e", b"1", None).await.unwrap().unwrap();
+    assert_eq!(get(&space, "e").await.unwrap(), b"1");
 }
 
 async fn everything(world: &World) {

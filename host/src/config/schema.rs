@@ -406,6 +406,11 @@ store = { home = "file", path = "/var/lib/reprieve/two", save-every = "5s" }
         for (right, wrong, expected) in [
             ("\"redis\"\n", "\"etcd\"\n", ["reprieve.toml:3", "`store.home`", "\"redis\""]),
             ("\"rediss://a", "\"http://p4ssw0rd@a", ["reprieve.toml:4", "url", "rediss://"]),
+            (
+                "\"rediss://a.example:6379\", \"rediss://b.example:6379\"",
+                "",
+                ["reprieve.toml:2", "store.url", "empty"],
+            ),
             ("sentinel =", "sentinell =", ["reprieve.toml:5", "sentinell", "`sentinel`"]),
             ("database = 2", "cluster = true", ["reprieve.toml:8", "cluster", "sentinel"]),
             ("timeout = \"50ms\"", "timeout = \"0s\"", ["reprieve.toml:9", "timeout", ""]),

@@ -257,6 +257,9 @@ fn redis(section: &mut Section<'_, '_>) -> Result<RedisHome, Error> {
         ..RedisHome::at("")
     };
     let urls = if url.text().is_ok() { vec![url] } else { url.list()? };
+    if urls.is_empty() {
+        return Err(section.error("`store.url` is empty".to_owned()));
+    }
     for url in urls {
         let text = url.text()?;
         crate::store::check_redis_url(text).map_err(|why| {

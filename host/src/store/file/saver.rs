@@ -162,6 +162,9 @@ impl Work {
                     let used = generation.used.load(std::sync::atomic::Ordering::Relaxed);
                     rows.insert(&**name, (generation.number, used))?;
                 }
+                for (name, row) in &shared.namespaces.lock().others {
+                    rows.insert(&**name, *row)?;
+                }
                 if last {
                     write.open_table(format::ABOUT)?.insert("closed", 1)?;
                 }
@@ -230,7 +233,7 @@ impl Work {
         for key in garbage {
             entries.remove(&*key)?;
         }
-        let namespaces = self.shared.namespaces.lock();
+        let mut namespaces = self.shared.namespaces.lock();
         for (key, length) in over {
             let Some((number, name)) = format::split(&key) else { continue };
             let mut shard = self.shared.shard(&key).lock();
@@ -247,6 +250,8 @@ impl Work {
             let owned = namespaces.used.values().map(|owned| owned.current.load());
             if let Some(generation) = owned.into_iter().find(|generation| generation.number == number) {
                 generation.release(octets);
+            } else if let Some((_, used)) = namespaces.others.values_mut().find(|(of, _)| *of == number) {
+                *used = used.saturating_sub(octets);
             }
         }
         Ok(())

@@ -88,7 +88,7 @@ impl Part {
         let slot = self.slot(key);
         let mut command = redis::cmd("MGET");
         command.arg(&slot.own[0]).arg(&slot.own[1]).arg(slot.entry(key));
-        let (generation, usage, stored): (Option<u64>, Option<u64>, Option<Vec<u8>>) =
+        let (generation, usage, stored): (Option<u64>, Option<i64>, Option<Vec<u8>>) =
             self.0.shared.command(&command).await?;
         self.note(slot, usage.unwrap_or(0));
         let Some(mut stored) = stored else { return Ok(None) };
@@ -160,7 +160,7 @@ impl Part {
         };
         let shared = &self.0.shared;
         let (code, number, used): (i64, i64, i64) = shared.script(&shared.scripts.change, arguments).await?;
-        self.note(slot, u64::try_from(used).unwrap_or(0));
+        self.note(slot, used);
         Ok((code, number))
     }
 
@@ -176,7 +176,7 @@ impl Part {
                 };
                 let shared = &self.0.shared;
                 let used: i64 = shared.script(&shared.scripts.usage, arguments).await?;
-                self.note(slot, u64::try_from(used).unwrap_or(0));
+                self.note(slot, used);
             }
             sum += slot.usage.load(Ordering::Relaxed);
         }
@@ -278,8 +278,10 @@ impl Part {
         u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(0)
     }
 
-    fn note(&self, slot: &Slot, usage: u64) {
-        slot.usage.store(usage, Ordering::Relaxed);
+    /// Remembers what was told of the usage. Where Redis has thrown away what it should have
+    /// kept, that can be less than nothing.
+    fn note(&self, slot: &Slot, usage: i64) {
+        slot.usage.store(u64::try_from(usage).unwrap_or(0), Ordering::Relaxed);
         slot.at_ms.store(self.now_ms(), Ordering::Relaxed);
     }
 }
