@@ -294,7 +294,7 @@ fn a_store_that_is_slow_but_in_time_is_not_held_against_the_policy() {
     let load = Load::at(front.address(0));
     load.more(50);
     delay_ms.store(50, Ordering::SeqCst);
-    let metrics = || front.server.policy_metrics().next().expect("a policy").1;
+    let metrics = || front.server.policy_metrics("pop3").expect("a policy");
     until("it fails", || metrics().failed("store") >= 20);
     delay_ms.store(0, Ordering::SeqCst);
     let (from, began) = (front.server.counters().relieved, Instant::now());

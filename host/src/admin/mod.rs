@@ -9,7 +9,7 @@ mod status;
 pub use client::{Client, CtlError};
 pub use routes::serve;
 pub use socket::{SocketError, listen};
-pub use status::{NodeStatus, PoolStatus, Status, VirtualServerStatus};
+pub use status::{NodeStatus, PolicyStatus, PoolStatus, Status, VirtualServerStatus};
 
 /// Where the socket is looked for where nothing else is said.
 pub const USUAL_SOCKET: &str = "/run/reprieve/admin.sock";

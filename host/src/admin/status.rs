@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::NodeMode;
 use crate::server::View;
+use crate::session::CountersSnapshot;
 use crate::store;
 
 /// A server at one moment.
@@ -34,8 +35,27 @@ pub struct VirtualServerStatus {
     pub name: String,
     /// Where it listens.
     pub addresses: Vec<String>,
-    /// Calls of its policy that failed.
-    pub policy_failures: u64,
+    /// Name of its own pool.
+    pub pool: String,
+    /// Who decides there.
+    pub policy: PolicyStatus,
+    /// What has happened there.
+    pub counters: CountersSnapshot,
+}
+
+/// A virtual server's policy.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct PolicyStatus {
+    /// A built-in policy's name or a file's path.
+    pub component: String,
+    /// SHA-256 of the component, in hexadecimal.
+    pub sha256: String,
+    /// Whether it is not asked for a while, after failures in a row.
+    pub paused: bool,
+    /// Calls of it.
+    pub calls: u64,
+    /// Calls that failed.
+    pub failures: u64,
 }
 
 /// A pool.
@@ -101,10 +121,18 @@ impl Status {
             relieved: counters.relieved,
             virtual_servers: view
                 .virtual_servers()
-                .map(|(name, addresses, metrics)| VirtualServerStatus {
-                    name: name.to_owned(),
-                    addresses: addresses.iter().map(ToString::to_string).collect(),
-                    policy_failures: metrics.all_failures(),
+                .map(|server| VirtualServerStatus {
+                    name: server.name,
+                    addresses: server.addresses.iter().map(ToString::to_string).collect(),
+                    pool: server.pool,
+                    policy: PolicyStatus {
+                        component: server.policy.component,
+                        sha256: server.policy.sha256,
+                        paused: server.policy.is_paused,
+                        calls: server.policy.metrics.calls,
+                        failures: server.policy.metrics.all_failures(),
+                    },
+                    counters: server.counters,
                 })
                 .collect(),
             pools,

@@ -66,17 +66,20 @@ fn shown(status: &Status) -> String {
         status.version, status.uptime_s, status.passed, status.denied, status.relieved
     );
     for server in &status.virtual_servers {
+        let (policy, counters) = (&server.policy, &server.counters);
+        let _ = writeln!(text, "virtual server {} at {}", server.name, server.addresses.join(", "));
         let _ = writeln!(
             text,
-            "virtual server {} at {}{}",
-            server.name,
-            server.addresses.join(", "),
-            if server.policy_failures > 0 {
-                format!(", {} failures of its policy", server.policy_failures)
-            } else {
-                String::new()
-            }
+            "  {} passed, {} denied, {} relieved, {} upgraded; pool {}",
+            counters.passed, counters.denied, counters.relieved, counters.upgrades, server.pool
         );
+        let digest = policy.sha256.get(..12).unwrap_or_default();
+        let paused = if policy.paused { ", PAUSED" } else { "" };
+        let failures = match policy.failures {
+            0 => String::new(),
+            count => format!(", {count} failures"),
+        };
+        let _ = writeln!(text, "  policy {} {digest}{failures}{paused}", policy.component);
     }
     for pool in &status.pools {
         let latency = pool.login_latency_ms.map(|ms| format!(", a login takes {ms} ms")).unwrap_or_default();

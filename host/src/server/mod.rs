@@ -35,7 +35,7 @@ pub use store_tool::{Page, PageRequest, Registered, StoreStats, StoreTool, is_ab
 use stores::Stores;
 pub use stores::{Store, StoreKeys};
 use view::Serving;
-pub use view::View;
+pub use view::{PolicyState, View, VirtualServerState};
 
 /// What a server is started with beside its configuration.
 #[derive(Debug, Default)]
@@ -54,6 +54,7 @@ struct Shared {
     pool: Arc<Pool>,
     admission: Arc<Admission>,
     store: Store,
+    counters: Arc<Counters>,
 }
 
 /// A configuration whose policies are loaded and were tried: what `reprieve check` makes and
@@ -65,7 +66,6 @@ pub struct Prepared {
     servers: Vec<Shared>,
     pools: Arc<HashMap<String, Arc<Pool>>>,
     stores: Vec<Store>,
-    counters: Arc<Counters>,
     certificates: Arc<Certificates>,
 }
 
@@ -137,11 +137,11 @@ impl Prepared {
                     server.max_connections_per_address,
                 ),
                 store,
+                counters: Arc::default(),
             });
         }
         Ok(Self {
             stores: stores.all(),
-            counters: Arc::default(),
             certificates: Arc::new(Certificates::new(acceptors.into_iter().collect())),
             pools: Arc::new(pools),
             servers,
@@ -218,7 +218,7 @@ impl Server {
         let servers = prepared.servers.iter().zip(addresses).map(|(shared, (name, addresses))| {
             let policy = shared.policy.clone();
             let (store, pool) = (shared.store.clone(), shared.settings.pool.clone());
-            Serving { name, addresses, policy, store, pool }
+            Serving { name, addresses, policy, store, pool, counters: shared.counters.clone() }
         });
         Ok(Self {
             view: View {
@@ -226,7 +226,6 @@ impl Server {
                 pools: prepared.pools.clone(),
                 stores: prepared.stores.clone().into(),
                 clock: prepared.clock.clone(),
-                counters: prepared.counters.clone(),
                 began: Instant::now(),
             },
             certificates: prepared.certificates.clone(),
@@ -287,21 +286,18 @@ impl Server {
         self.view.clone()
     }
 
-    /// What has been counted of each virtual server's policy.
-    pub fn policy_metrics(&self) -> impl Iterator<Item = (&str, MetricsSnapshot)> {
-        self.view.virtual_servers().map(|(name, _, metrics)| (name, metrics))
+    /// What has been counted of a virtual server's policy; None where there is no such virtual
+    /// server.
+    #[must_use]
+    pub fn policy_metrics(&self, server: &str) -> Option<MetricsSnapshot> {
+        let found = self.view.virtual_servers().find(|one| one.name == server);
+        found.map(|one| one.policy.metrics)
     }
 
-    /// What has happened until now.
+    /// What has happened until now, at all virtual servers.
     #[must_use]
     pub fn counters(&self) -> CountersSnapshot {
         self.view.counters()
-    }
-
-    /// The counters themselves, which outlive the server.
-    #[must_use]
-    pub fn live_counters(&self) -> Arc<Counters> {
-        self.view.counters.clone()
     }
 
     /// What is remembered of the users of the first virtual server.

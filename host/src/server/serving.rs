@@ -38,7 +38,7 @@ pub(super) fn thread(
                 registry: shared.store.registry.clone(),
                 tagger: shared.store.tagger.clone(),
                 clock: prepared.clock.clone(),
-                counters: prepared.counters.clone(),
+                counters: shared.counters.clone(),
                 drain: drained.clone(),
             });
             if let Err(failure) = context.judge.warm_up().await {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::time::timeout_at;
 
 use super::Session;
-use super::context::Counters;
+use super::counters::Counters;
 use super::link::LinkEnd;
 use super::login::{Answer, Candidate, Judged};
 use crate::config::Unverifiable;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::context::Counters;
+use super::counters::Counters;
 use super::link::LinkEnd;
 use super::pose::{Pose, Posing};
 use super::record::End;

@@ -2,6 +2,7 @@
 //! verdicts and does not know how they are made.
 
 mod context;
+mod counters;
 mod digest;
 mod link;
 mod login;
@@ -15,7 +16,8 @@ mod upgrade;
 
 use std::sync::Arc;
 
-pub use context::{Context, Counters, CountersSnapshot, Settings};
+pub use context::{Context, Settings};
+pub use counters::{Counters, CountersSnapshot};
 pub use offers::Offers;
 pub use open::{Incoming, refuse, serve};
 

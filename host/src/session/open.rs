@@ -7,7 +7,8 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 use super::Session;
-use super::context::{Context, Counters};
+use super::context::Context;
+use super::counters::Counters;
 use super::record::Record;
 use crate::net::{Admitted, Proxied, Refused, Stream, read_header};
 use crate::pop3::reply;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::context::Counters;
+use super::counters::Counters;
 use super::link::LinkEnd;
 use super::login::{Answer, Candidate};
 use super::pose::Pose;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use super::context::{Context, Counters};
+use super::context::Context;
+use super::counters::Counters;
 use super::link::{Link, LinkEnd};
 use crate::net::TlsSession;
 use crate::policy::Manner;

@@ -2,7 +2,7 @@
 //! has. The numbers that the client was shown stay valid.
 
 use super::Session;
-use super::context::Counters;
+use super::counters::Counters;
 use super::link::LinkEnd;
 use super::pose::Means;
 use super::relay::Relaying;
