@@ -130,7 +130,7 @@ pool = "mail"
     }
 
     fn metrics(&self) -> reprieve::policy::MetricsSnapshot {
-        self.server.policy_metrics(self.name).expect("its metrics")
+        self.server.policy_metrics(&self.name).expect("its metrics")
     }
 
     /// What the log says of a failure or an overrun.

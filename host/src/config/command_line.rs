@@ -45,12 +45,15 @@ impl CommandLine {
         server.listen_tls.clone_from(&self.listen_tls);
         if let Some((chain, key)) = &self.certificate {
             let place = "--certificate".to_owned();
-            server.tls =
-                Some(ServerTls::new(CertificateFiles { chain: chain.clone(), key: key.clone(), place }));
+            server.tls = Some(ServerTls::new(CertificateFiles {
+                chain: chain.clone(),
+                key: key.clone(),
+                place: place.into(),
+            }));
         }
         if let Some(policy) = &self.policy {
             server.policy.component.clone_from(policy);
-            "--policy".clone_into(&mut server.policy.place);
+            server.policy.place = "--policy".into();
         }
         for pair in &self.set {
             let Some((key, value)) = pair.split_once('=') else {
@@ -64,7 +67,7 @@ impl CommandLine {
         config.virtual_servers.push(server);
         let mut pool = PoolConfig::new("mail", nodes);
         pool.tls.mode = self.backend_tls.unwrap_or(NodeTlsMode::Off);
-        "--backend-tls".clone_into(&mut pool.tls.place);
+        pool.tls.place = "--backend-tls".into();
         config.pools.push(pool);
         if let Some(threads) = self.threads {
             config.threads = threads;

@@ -2,6 +2,7 @@
 //! line, the key and the remedy. It knows neither sockets nor Wasm.
 
 mod command_line;
+mod place;
 mod policy;
 mod pool;
 mod reader;
@@ -15,6 +16,7 @@ mod virtual_server;
 pub(crate) const VERIFY_OFF: &str =
     "verify = \"off\": whoever knows a user's name is shown the posed maildrop, with any password";
 
+pub use place::Place;
 pub use policy::PolicyConfig;
 pub(crate) use policy::limits;
 pub use pool::{

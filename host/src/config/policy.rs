@@ -1,10 +1,11 @@
 //! A virtual server's policy: what can be set of it.
 
-use super::reader::{Error, Value};
+use super::place::Place;
+use super::reader::{Error, Section, Value};
 use crate::policy::{BreakerSettings, Isolation, Limits, OnFailure, digest};
 
 /// A virtual server's policy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyConfig {
     /// A built-in policy's name or a file's path.
     pub component: String,
@@ -23,7 +24,7 @@ pub struct PolicyConfig {
     /// Octets that it may keep in the store.
     pub store_quota: u64,
     /// Where the component is named, for errors that show only when it is loaded.
-    pub place: String,
+    pub place: Place,
 }
 
 impl Default for PolicyConfig {
@@ -37,13 +38,30 @@ impl Default for PolicyConfig {
             on_failure: OnFailure::Pass,
             limits: Limits::default(),
             store_quota: 64 << 20,
-            place: "policy".to_owned(),
+            place: "policy".into(),
         }
     }
 }
 
 pub(super) fn policy(value: &Value<'_, '_>) -> Result<PolicyConfig, Error> {
     let mut section = value.section()?;
+    let mut policy = component(&mut section)?;
+    if let Some(value) = section.get("on-failure") {
+        policy.on_failure = value.choice(&[("pass", OnFailure::Pass), ("deny", OnFailure::Deny)])?;
+    }
+    section.finish()?;
+    Ok(policy)
+}
+
+/// A policy in the shadow of another: its failures have no consequences.
+pub(super) fn shadow(value: &Value<'_, '_>) -> Result<PolicyConfig, Error> {
+    let mut section = value.section()?;
+    let policy = component(&mut section)?;
+    section.finish()?;
+    Ok(policy)
+}
+
+fn component(section: &mut Section<'_, '_>) -> Result<PolicyConfig, Error> {
     let mut policy = PolicyConfig::default();
     if let Some(value) = section.get("component") {
         value.text()?.clone_into(&mut policy.component);
@@ -68,16 +86,12 @@ pub(super) fn policy(value: &Value<'_, '_>) -> Result<PolicyConfig, Error> {
             policy.settings.push((key.to_owned(), value.setting()?));
         }
     }
-    if let Some(value) = section.get("on-failure") {
-        policy.on_failure = value.choice(&[("pass", OnFailure::Pass), ("deny", OnFailure::Deny)])?;
-    }
     if let Some(value) = section.get("store-quota") {
         policy.store_quota = value.size()?;
     }
     if let Some(value) = section.get("limits") {
         limits(&value, &mut policy.limits)?;
     }
-    section.finish()?;
     Ok(policy)
 }
 

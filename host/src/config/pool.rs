@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::place::Place;
 use super::reader::{Error, Value};
 use super::tls::{NodeTls, node_tls};
 
@@ -112,11 +113,11 @@ pub struct MasterConfig {
     /// The file whose first line is the password.
     pub password_file: PathBuf,
     /// Where it is named.
-    pub place: String,
+    pub place: Place,
 }
 
 /// A group of mail servers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolConfig {
     /// Its name.
     pub name: String,

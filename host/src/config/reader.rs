@@ -5,6 +5,8 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::place::Place;
+
 /// One thing that is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {message}")]
@@ -142,8 +144,8 @@ impl<'a, 's> Section<'a, 's> {
     }
 
     /// The file and line where it begins.
-    pub(crate) fn place(&self) -> String {
-        format!("{}:{}", self.source.file, self.source.line(&self.span))
+    pub(crate) fn place(&self) -> Place {
+        format!("{}:{}", self.source.file, self.source.line(&self.span)).into()
     }
 }
 
@@ -254,8 +256,8 @@ impl<'a, 's> Value<'a, 's> {
     }
 
     /// The file and line where it stands.
-    pub(crate) fn place(&self) -> String {
-        format!("{}:{}", self.source.file, self.line())
+    pub(crate) fn place(&self) -> Place {
+        format!("{}:{}", self.source.file, self.line()).into()
     }
 
     pub(crate) fn size(&self) -> Result<u64, Error> {

@@ -21,7 +21,7 @@ pub enum PolicyCache {
 }
 
 /// Everything that `reprieve run` needs to know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Threads that serve connections.
     pub threads: usize,
@@ -43,6 +43,9 @@ pub struct Config {
     pub group: Option<String>,
     /// How often certificates' files are looked at; None leaves it to SIGHUP.
     pub certificate_check: Option<Duration>,
+    /// Whether this configuration's file and the policies that it names are watched, and taken
+    /// up when they change.
+    pub watch: bool,
     /// Name servers to ask, instead of the machine's.
     pub name_servers: Vec<SocketAddr>,
     /// Where policies keep their state, for virtual servers that have no store of their own.
@@ -71,6 +74,7 @@ impl Config {
             user: None,
             group: None,
             certificate_check: Some(Duration::from_secs(60)),
+            watch: false,
             name_servers: Vec::new(),
             store: StoreConfig::default(),
             virtual_servers: Vec::new(),
@@ -113,6 +117,9 @@ impl Config {
         }
         if let Some(value) = top.get("certificate-check") {
             config.certificate_check = Some(value.duration()?).filter(|every| !every.is_zero());
+        }
+        if let Some(value) = top.get("watch") {
+            config.watch = value.truth()?;
         }
         if let Some(value) = top.get("name-servers") {
             for server in value.list()? {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::place::Place;
 use super::reader::{Error, Section};
 use super::tls::CertificateFiles;
 use crate::pop3::credential::Secret;
@@ -19,7 +20,7 @@ pub enum Share {
 }
 
 /// The store of a virtual server, or of all that have none of their own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
     /// Where it is kept.
     pub home: StoreHome,
@@ -28,17 +29,17 @@ pub struct StoreConfig {
     /// The file whose first line keys what is shared.
     pub secret_file: Option<PathBuf>,
     /// Where it is configured.
-    pub place: String,
+    pub place: Place,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { home: StoreHome::Memory, share: Share::Off, secret_file: None, place: "store".to_owned() }
+        Self { home: StoreHome::Memory, share: Share::Off, secret_file: None, place: "store".into() }
     }
 }
 
 /// Where a store is kept.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreHome {
     /// In this process, as long as it lives.
     Memory,
@@ -74,7 +75,7 @@ pub enum RedisKind {
 }
 
 /// A store in Redis or Valkey.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisHome {
     /// What is there.
     pub kind: RedisKind,
@@ -133,7 +134,7 @@ impl StoreConfig {
                     .to_owned(),
             );
         };
-        Ok(Self { home, place: "--store".to_owned(), ..Self::default() })
+        Ok(Self { home, place: "--store".into(), ..Self::default() })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::place::Place;
 use super::reader::{Error, Section, Value};
 
 /// A certificate with its key, as files in PEM.
@@ -13,7 +14,7 @@ pub struct CertificateFiles {
     /// Its private key.
     pub key: PathBuf,
     /// Where they are named, for errors that show only when they are read.
-    pub place: String,
+    pub place: Place,
 }
 
 /// Whether clients show certificates of their own.
@@ -63,7 +64,7 @@ pub struct ServerTls {
     /// How long a handshake may take.
     pub handshake_timeout: Duration,
     /// Where it is configured.
-    pub place: String,
+    pub place: Place,
 }
 
 /// How TLS begins on a connection to a node.
@@ -91,7 +92,7 @@ pub struct NodeTls {
     /// What is shown to nodes that ask for a certificate.
     pub certificate: Option<CertificateFiles>,
     /// Where it is configured.
-    pub place: String,
+    pub place: Place,
 }
 
 impl Default for NodeTls {
@@ -102,7 +103,7 @@ impl Default for NodeTls {
             ca: None,
             server_name: None,
             certificate: None,
-            place: "tls".to_owned(),
+            place: "tls".into(),
         }
     }
 }

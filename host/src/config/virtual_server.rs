@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 
-use super::policy::{PolicyConfig, policy};
+use super::policy::{PolicyConfig, policy, shadow};
 use super::pool::PoolConfig;
 use super::reader::{Error, Value};
 use super::store::{StoreConfig, store};
@@ -52,7 +52,7 @@ pub enum Unverifiable {
 }
 
 /// A listener with its protocol settings, its policy and its default pool.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtualServerConfig {
     /// Its name in logs, metrics and to policies.
     pub name: String,
@@ -101,6 +101,8 @@ pub struct VirtualServerConfig {
     pub max_connections_per_address: u32,
     /// Who decides.
     pub policy: PolicyConfig,
+    /// Who judges beside, unfelt.
+    pub shadow: Option<PolicyConfig>,
     /// Where its policy keeps its state; None where all keep theirs.
     pub store: Option<StoreConfig>,
     /// The part of the store that is its policy's, where that is not one of its own name.
@@ -135,6 +137,7 @@ impl VirtualServerConfig {
             max_failed_logins: 3,
             max_connections_per_address: 1000,
             policy: PolicyConfig::default(),
+            shadow: None,
             store: None,
             namespace: None,
         }
@@ -259,6 +262,7 @@ pub(super) fn virtual_server(
     if let Some(value) = section.get("policy") {
         server.policy = policy(&value)?;
     }
+    server.shadow = section.get("shadow").map(|value| shadow(&value)).transpose()?;
     if let Some(value) = section.get("store") {
         let mut own = value.section()?;
         if let Some(value) = own.get("namespace") {

@@ -13,8 +13,8 @@ const SHARDS: usize = 16;
 #[derive(Debug)]
 pub struct Admission {
     total: Arc<AtomicU32>,
-    most: u32,
-    most_per_address: u32,
+    most: AtomicU32,
+    most_per_address: AtomicU32,
     addresses: Box<[Mutex<HashMap<IpAddr, u32>>]>,
 }
 
@@ -32,7 +32,14 @@ impl Admission {
     #[must_use]
     pub fn new(total: Arc<AtomicU32>, most: u32, most_per_address: u32) -> Arc<Self> {
         let addresses = (0..SHARDS).map(|_| Mutex::default()).collect();
+        let (most, most_per_address) = (most.into(), most_per_address.into());
         Arc::new(Self { total, most, most_per_address, addresses })
+    }
+
+    /// Other limits, for connections from now on.
+    pub fn limit(&self, most: u32, most_per_address: u32) {
+        self.most.store(most, Ordering::Relaxed);
+        self.most_per_address.store(most_per_address, Ordering::Relaxed);
     }
 
     /// Admits a connection whose client's address is not known yet.
@@ -40,7 +47,7 @@ impl Admission {
     /// # Errors
     /// Where there are too many.
     pub fn admit(self: &Arc<Self>) -> Result<Admitted, Refused> {
-        if self.total.fetch_add(1, Ordering::Relaxed) >= self.most {
+        if self.total.fetch_add(1, Ordering::Relaxed) >= self.most.load(Ordering::Relaxed) {
             self.total.fetch_sub(1, Ordering::Relaxed);
             return Err(Refused::Full);
         }
@@ -71,7 +78,7 @@ impl Admitted {
     pub fn from(mut self, address: IpAddr) -> Result<Self, Refused> {
         let mut addresses = self.admission.shard(address).lock();
         let count = addresses.entry(address).or_default();
-        if *count >= self.admission.most_per_address {
+        if *count >= self.admission.most_per_address.load(Ordering::Relaxed) {
             return Err(Refused::AddressFull);
         }
         *count += 1;

@@ -49,20 +49,30 @@ impl Inherited {
         Self(sockets.collect())
     }
 
-    /// The socket that listens on an address, `count` times.
+    /// These, from whoever had them before.
+    #[must_use]
+    pub fn of(sockets: Vec<TcpListener>) -> Self {
+        Self(sockets)
+    }
+
+    /// The sockets that listen on an address: `count`, or more where there are more, because
+    /// connections wait in each of them.
     ///
     /// # Errors
     /// Where the system has no more descriptors.
     pub fn find(&mut self, address: SocketAddr, count: usize) -> io::Result<Option<Vec<TcpListener>>> {
-        let Some(at) = self.0.iter().position(|socket| socket.local_addr().is_ok_and(|own| own == address))
-        else {
+        let listens_there = |socket: &TcpListener| socket.local_addr().is_ok_and(|own| own == address);
+        let mut sockets: Vec<_> = self.0.extract_if(.., |socket| listens_there(socket)).collect();
+        if sockets.is_empty() {
             return Ok(None);
-        };
-        let socket = self.0.swap_remove(at);
-        socket.set_nonblocking(true)?;
-        let mut sockets = (1..count).map(|_| socket.try_clone()).collect::<io::Result<Vec<_>>>()?;
-        sockets.push(socket);
-        let _ = sockets.iter().map(|socket| prepare(socket2::SockRef::from(socket))).count();
+        }
+        for index in 0..count.saturating_sub(sockets.len()) {
+            sockets.push(sockets[index].try_clone()?);
+        }
+        for socket in &sockets {
+            socket.set_nonblocking(true)?;
+            prepare(socket2::SockRef::from(socket));
+        }
         Ok(Some(sockets))
     }
 

@@ -57,6 +57,8 @@ pub struct PolicyOptions {
     pub clock: Arc<dyn Clock>,
     /// Names of the pools that it may choose.
     pub pools: Vec<String>,
+    /// How many policies its virtual server has had, with this one.
+    pub version: u64,
     /// Seed of its randomness; without it randomness is the system's.
     pub seed: Option<u64>,
     /// Who takes its log lines; without it the host's log.
@@ -79,6 +81,7 @@ impl PolicyOptions {
             namespace,
             clock,
             pools: Vec::new(),
+            version: 1,
             seed: None,
             lines: None,
         }
@@ -141,7 +144,9 @@ impl Policy {
         Self { options, engine, component, sha256, log, metrics, needs_store, breakers }
     }
 
-    pub(super) fn engine(&self) -> &Engine {
+    /// What it runs in.
+    #[must_use]
+    pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 
@@ -271,6 +276,12 @@ impl Policy {
     #[must_use]
     pub fn sha256(&self) -> [u8; 32] {
         self.sha256
+    }
+
+    /// How many policies its virtual server has had, with this one.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.options.version
     }
 
     /// Whether the circuit breaker keeps it from being asked now.

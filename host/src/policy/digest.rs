@@ -1,5 +1,13 @@
 //! SHA-256 digests as people write them.
 
+use sha2::{Digest as _, Sha256};
+
+/// The digest of a component's octets.
+#[must_use]
+pub fn of(octets: &[u8]) -> [u8; 32] {
+    Sha256::digest(octets).into()
+}
+
 /// Sixty-four lower-case hexadecimal digits.
 #[must_use]
 pub fn hex(digest: &[u8; 32]) -> String {

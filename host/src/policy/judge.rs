@@ -19,6 +19,7 @@ pub struct Judge {
     idle: Mutex<Vec<Instance>>,
     places: Semaphore,
     exhausted: AtomicBool,
+    retired: AtomicBool,
 }
 
 impl std::fmt::Debug for Judge {
@@ -32,7 +33,13 @@ impl Judge {
     #[must_use]
     pub fn new(policy: Arc<Policy>) -> Self {
         let places = Semaphore::new(policy.limits().instances);
-        Self { policy, idle: Mutex::new(Vec::new()), places, exhausted: AtomicBool::new(false) }
+        Self {
+            policy,
+            idle: Mutex::new(Vec::new()),
+            places,
+            exhausted: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
+        }
     }
 
     /// The policy that it asks.
@@ -83,6 +90,13 @@ impl Judge {
     #[must_use]
     pub fn idle_memory(&self) -> u64 {
         self.idle.lock().iter().map(Instance::memory).sum()
+    }
+
+    /// Another has taken its place: calls that are under way end, and no instance is kept for
+    /// more of them.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+        self.forget_instances();
     }
 
     /// Throws the waiting instances away: the next call gets a fresh one.
@@ -136,7 +150,11 @@ impl Judge {
             self.policy.log().overran(Overrun::Recycled);
             return;
         }
-        self.idle.lock().push(instance);
+        let mut idle = self.idle.lock();
+        // Looked at under the lock: whoever retires it empties what is kept after that.
+        if !self.retired.load(Ordering::Relaxed) {
+            idle.push(instance);
+        }
     }
 
     /// A verdict comes from a stranger: what cannot be carried out safely is a failure.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Limits of one virtual server's policy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Octets that a component may have: compiling takes time and memory with its size.
     pub component: u64,

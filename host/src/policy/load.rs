@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Component, Linker};
 
 use super::bindings;
@@ -45,7 +44,7 @@ impl Policy {
         options: PolicyOptions,
     ) -> Result<Arc<Self>, LoadError> {
         let refuse = |why: String| LoadError::Component { component: options.component.clone(), why };
-        let sha256: [u8; 32] = Sha256::digest(octets).into();
+        let sha256 = digest::of(octets);
         if options.sha256.is_some_and(|pinned| pinned != sha256) {
             return Err(refuse(format!(
                 "it is not the component that `sha256` pins; its SHA-256 is {}",

@@ -18,6 +18,8 @@ mod load;
 mod metrics;
 mod misfit;
 mod moment;
+mod shadow;
+mod tally;
 mod wasi;
 
 /// The types of the WIT, `reprieve:policy@0.1.0`.
@@ -49,3 +51,17 @@ pub use limits::Limits;
 pub use load::LoadError;
 pub use metrics::MetricsSnapshot;
 pub use moment::moment;
+pub use shadow::{Opinion, Shadow, Told};
+pub use tally::{Difference, TallySnapshot};
+
+/// A manner's word in settings, logs and metrics.
+#[must_use]
+pub fn manner_name(manner: Manner) -> &'static str {
+    match manner {
+        Manner::Unchanged => "unchanged",
+        Manner::Empty => "empty",
+        Manner::Busy => "busy",
+        Manner::Refuse => "refuse",
+        Manner::Disconnect => "disconnect",
+    }
+}

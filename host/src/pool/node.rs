@@ -1,6 +1,7 @@
 //! A mail server, with what is known of it now. Everything that a login looks at is an atomic.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -22,7 +23,7 @@ pub(super) fn now_ms() -> u64 {
     u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
 }
 
-/// A mail server.
+/// A mail server, as one configuration has it.
 #[derive(Debug)]
 pub struct Node {
     /// `host:port`, as configured.
@@ -33,10 +34,19 @@ pub struct Node {
     pub(super) port: u16,
     /// Whether its host is a name that can change its addresses.
     pub(super) is_named: bool,
-    pub(super) addresses: ArcSwap<Vec<SocketAddr>>,
     pub(super) weight: u32,
     pub(super) backup: bool,
     most_sessions: u32,
+    /// What the configuration wants; an administrator may have said otherwise since.
+    configured_mode: NodeMode,
+    condition: Arc<Condition>,
+}
+
+/// How a mail server is. It outlives a change of the configuration, and so do the sessions that
+/// are open there.
+#[derive(Debug)]
+pub struct Condition {
+    pub(super) addresses: ArcSwap<Vec<SocketAddr>>,
     mode: AtomicU8,
     sessions: AtomicU32,
     /// By checks.
@@ -52,6 +62,14 @@ pub struct Node {
     /// Tells the keeper that something is wrong with it.
     pub(super) look: Notify,
     relays: Mutex<Relays>,
+}
+
+impl Deref for Node {
+    type Target = Condition;
+
+    fn deref(&self) -> &Condition {
+        &self.condition
+    }
 }
 
 /// Sessions that must hear of it when the node is disabled.
@@ -83,16 +101,8 @@ impl Node {
         let (host, port) = config.address.rsplit_once(':').unwrap_or((&config.address, "110"));
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let address: Option<SocketAddr> = config.address.parse().ok();
-        Self {
-            name: config.address.as_str().into(),
-            index,
-            host: host.into(),
-            port: port.parse().unwrap_or(110),
-            is_named: address.is_none(),
+        let condition = Condition {
             addresses: ArcSwap::from_pointee(address.into_iter().collect()),
-            weight: config.weight,
-            backup: config.backup,
-            most_sessions: config.max_sessions.unwrap_or(u32::MAX),
             mode: AtomicU8::new(config.mode as u8),
             sessions: AtomicU32::new(0),
             down: AtomicBool::new(false),
@@ -104,7 +114,33 @@ impl Node {
             learned: Mutex::new(None),
             look: Notify::new(),
             relays: Mutex::default(),
+        };
+        Self {
+            name: config.address.as_str().into(),
+            index,
+            host: host.into(),
+            port: port.parse().unwrap_or(110),
+            is_named: address.is_none(),
+            weight: config.weight,
+            backup: config.backup,
+            most_sessions: config.max_sessions.unwrap_or(u32::MAX),
+            configured_mode: config.mode,
+            condition: Arc::new(condition),
         }
+    }
+
+    /// The same mail server in a configuration before this one: what is known of it stays. What
+    /// an administrator has said of it stays too, unless the configuration says something new.
+    pub(super) fn succeed(&mut self, before: &Self) {
+        self.condition = before.condition.clone();
+        if self.configured_mode != before.configured_mode {
+            self.set_mode(self.configured_mode);
+        }
+    }
+
+    /// Whether both are one mail server, in whichever configuration.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.condition, &other.condition)
     }
 
     /// Whether it gets logins, as the administrator wants it.

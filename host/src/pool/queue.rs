@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -42,7 +43,7 @@ impl Drop for Place {
 #[derive(Debug)]
 struct Waiter {
     /// The nodes of which one will do: none that the login has tried.
-    nodes: Box<[usize]>,
+    nodes: Box<[Arc<Node>]>,
     give: oneshot::Sender<Place>,
 }
 
@@ -50,6 +51,8 @@ struct Waiter {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiters: Mutex<VecDeque<Waiter>>,
+    /// Whether a node has ever been limited: else nobody waits.
+    limited: AtomicBool,
 }
 
 /// What asking for a place led to.
@@ -74,6 +77,7 @@ impl Queue {
         {
             return Asked::Place(place(node));
         }
+        self.limited.store(true, Ordering::Relaxed);
         let mut waiters = self.waiters.lock();
         if let Some(node) = nodes.iter().find(|node| node.take_session()) {
             return Asked::Place(place(node));
@@ -83,8 +87,7 @@ impl Queue {
             return Asked::Full;
         }
         let (give, get) = oneshot::channel();
-        let nodes = nodes.iter().map(|node| node.index).collect();
-        waiters.push_back(Waiter { nodes, give });
+        waiters.push_back(Waiter { nodes: nodes.into(), give });
         Asked::Wait(get)
     }
 
@@ -94,7 +97,7 @@ impl Queue {
     }
 
     fn release(self: &Arc<Self>, node: Arc<Node>) {
-        if !node.is_limited() {
+        if !self.limited.load(Ordering::Relaxed) {
             node.end_session();
             return;
         }
@@ -106,9 +109,14 @@ impl Queue {
 
     /// Gives a place that is counted already to whoever waits longest for it.
     fn hand_over(self: &Arc<Self>, waiters: &mut VecDeque<Waiter>, node: &Arc<Node>) -> bool {
-        while let Some(at) = waiters.iter().position(|waiter| waiter.nodes.contains(&node.index)) {
+        // The place may come from a session of a configuration before: it becomes one at the
+        // node as the login knows it.
+        let wanted = |waiter: &Waiter| waiter.nodes.iter().find(|own| own.is(node)).cloned();
+        while let Some((at, own)) =
+            waiters.iter().enumerate().find_map(|(at, waiter)| Some((at, wanted(waiter)?)))
+        {
             let Some(waiter) = waiters.remove(at) else { return false };
-            let place = Place { node: Some(node.clone()), queue: self.clone() };
+            let place = Place { node: Some(own), queue: self.clone() };
             match waiter.give.send(place) {
                 Ok(()) => return true,
                 // It has given up meanwhile; the lock is held, so the place must not be dropped.

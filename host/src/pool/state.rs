@@ -74,19 +74,37 @@ impl Pool {
     /// # Errors
     /// Where a certificate or a password cannot be read, with the place in the configuration.
     pub fn new(config: PoolConfig) -> Result<Self, PoolError> {
+        Self::succeeding(config, None)
+    }
+
+    /// A pool that takes the place of another: of nodes that both have, what is known stays, and
+    /// the sessions and logins that are under way there count in both.
+    ///
+    /// # Errors
+    /// As [`Pool::new`].
+    pub fn succeeding(config: PoolConfig, before: Option<&Self>) -> Result<Self, PoolError> {
         let connector = match config.tls.mode {
             NodeTlsMode::Off => None,
             NodeTlsMode::Stls | NodeTlsMode::Implicit => Some(NodeConnector::load(&config.tls)?),
         };
+        let node = |(index, config)| {
+            let mut node = Node::new(index, config);
+            let known = before.and_then(|pool| pool.nodes.iter().find(|known| known.name == node.name));
+            if let Some(known) = known {
+                node.succeed(known);
+            }
+            Arc::new(node)
+        };
+        let latency_us = before.map_or(0, |pool| pool.latency_us.load(Ordering::Relaxed));
         Ok(Self {
-            nodes: config.nodes.iter().enumerate().map(|(i, node)| Arc::new(Node::new(i, node))).collect(),
+            nodes: config.nodes.iter().enumerate().map(node).collect(),
             credits: Mutex::new(vec![0; config.nodes.len()]),
-            queue: Arc::default(),
+            queue: before.map_or_else(Arc::default, |pool| pool.queue.clone()),
             master: config.master.as_ref().map(MasterUser::load).transpose()?,
             connector,
             config,
             waiting: AtomicU32::new(0),
-            latency_us: AtomicU64::new(0),
+            latency_us: AtomicU64::new(latency_us),
         })
     }
 
@@ -150,7 +168,9 @@ impl Pool {
         enabled.filter_map(|node| node.learned()).reduce(Learned::both)
     }
 
-    pub(super) fn config(&self) -> &PoolConfig {
+    /// What it was made of.
+    #[must_use]
+    pub fn config(&self) -> &PoolConfig {
         &self.config
     }
 

@@ -1,59 +1,53 @@
 //! Certificates that change while they are used.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
+use super::stamp::{Stamp, stamp};
 use crate::net::TlsAcceptor;
 
-/// What tells that a file has changed, without reading it.
-type Stamp = Option<(SystemTime, u64)>;
-
-/// The certificates of all virtual servers.
+/// What is known of the certificates' files.
 #[derive(Debug, Default)]
 pub(super) struct Certificates {
-    acceptors: Vec<(String, Arc<TlsAcceptor>)>,
     seen: Mutex<HashMap<PathBuf, Stamp>>,
 }
 
-fn stamp(file: &Path) -> Stamp {
-    let metadata = std::fs::metadata(file).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
-}
+/// Certificates in use, with the virtual servers' names.
+pub(super) type InUse = Vec<(String, Arc<TlsAcceptor>)>;
 
 impl Certificates {
-    pub(super) fn new(acceptors: Vec<(String, Arc<TlsAcceptor>)>) -> Self {
-        let files = acceptors.iter().flat_map(|(_, acceptor)| acceptor.files());
-        let seen = files.map(|file| (file.to_owned(), stamp(file))).collect();
-        Self { acceptors, seen: Mutex::new(seen) }
+    /// Remembers the files as they are.
+    pub(super) fn note(&self, in_use: &InUse) {
+        let files = in_use.iter().flat_map(|(_, acceptor)| acceptor.files());
+        *self.seen.lock() = files.map(|file| (file.to_owned(), stamp(file))).collect();
     }
 
-    /// Reads all of them again. Those that cannot be read stay as they are.
-    pub(super) fn reload(&self) -> bool {
-        let mut all_right = true;
-        for (server, acceptor) in &self.acceptors {
+    /// Reads all of them again. Those that cannot be read stay as they are; why.
+    pub(super) fn reload(&self, in_use: &InUse) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for (server, acceptor) in in_use {
             let files: Vec<_> = acceptor.files().map(|file| (file.to_owned(), stamp(file))).collect();
             match acceptor.reload() {
                 Ok(()) => tracing::info!(server, "certificates read again"),
                 Err(error) => {
-                    all_right = false;
                     tracing::error!(server, "the certificates in use stay: {error}");
+                    wrong.push(format!("virtual server {server}: the certificates in use stay: {error}"));
                 }
             }
             // One that is wrong is complained of once, not at each look.
             self.seen.lock().extend(files);
         }
-        all_right
+        wrong
     }
 
     /// Reads them again where a file has changed.
-    pub(super) fn look(&self) {
+    pub(super) fn look(&self, in_use: &InUse) {
         let has_changed = self.seen.lock().iter().any(|(file, seen)| stamp(file) != *seen);
         if has_changed {
-            self.reload();
+            self.reload(in_use);
         }
     }
 }

@@ -5,38 +5,74 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use crate::config::{Config, PolicyCache, VirtualServerConfig};
-use crate::policy::{self, Cache, Engine};
+use crate::config::{Config, PolicyCache};
+use crate::policy::{self, Cache, Engine, Limits, Policy};
 
-/// The engines of a process: virtual servers whose policies have equal limits of memory and
-/// stack share one, because these shape the code.
-pub(super) struct Engines(HashMap<(u64, u64), Arc<Engine>>);
+/// A policy that takes another's place runs beside it for a moment.
+const GENERATIONS: usize = 2;
+
+/// Makes engines, and has the first virtual servers share them: those whose policies have equal
+/// limits of memory and stack can, because these shape the code.
+#[derive(Debug)]
+pub(super) struct Engines {
+    cache: Option<Cache>,
+    threads: usize,
+    shared: HashMap<(u64, u64), Arc<Engine>>,
+}
 
 impl Engines {
     pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
-        let cache = open_cache(&config.policy_cache)?;
+        let mut engines = Self {
+            cache: open_cache(&config.policy_cache)?,
+            threads: config.threads.max(1),
+            shared: HashMap::new(),
+        };
         let mut instances: HashMap<(u64, u64), u32> = HashMap::new();
         for server in &config.virtual_servers {
-            let each = config.threads.saturating_mul(server.policy.limits.instances);
-            let sum = instances.entry(Self::key(server)).or_default();
-            // Beside those that serve, one more is tried at the start.
-            *sum = sum.saturating_add(u32::try_from(each + 1).unwrap_or(u32::MAX));
+            let sum = instances.entry(key(&server.policy.limits)).or_default();
+            *sum = sum.saturating_add(engines.instances(&server.policy.limits));
         }
-        let engines = instances.into_iter().map(|((memory, stack), instances)| {
-            let size = policy::EngineSize { memory, stack, instances };
-            let engine = Engine::new(size, cache.as_ref()).context("cannot start the WebAssembly engine")?;
-            Ok(((memory, stack), engine))
-        });
-        Ok(Self(engines.collect::<anyhow::Result<_>>()?))
+        for (key, instances) in instances {
+            engines.shared.insert(key, engines.make(key, instances)?);
+        }
+        Ok(engines)
     }
 
-    fn key(server: &VirtualServerConfig) -> (u64, u64) {
-        (server.policy.limits.memory, server.policy.limits.stack)
+    /// Instances that a virtual server's policies may have at once.
+    fn instances(&self, limits: &Limits) -> u32 {
+        // Beside those that serve, one more is tried before it serves.
+        u32::try_from((self.threads * limits.instances + 1) * GENERATIONS).unwrap_or(u32::MAX)
     }
 
-    pub(super) fn of(&self, server: &VirtualServerConfig) -> anyhow::Result<Arc<Engine>> {
-        self.0.get(&Self::key(server)).cloned().context("a virtual server has no engine")
+    fn make(&self, (memory, stack): (u64, u64), instances: u32) -> anyhow::Result<Arc<Engine>> {
+        let size = policy::EngineSize { memory, stack, instances };
+        Engine::new(size, self.cache.as_ref()).context("cannot start the WebAssembly engine")
     }
+
+    /// The engine of a virtual server's first policy.
+    pub(super) fn of(&self, limits: &Limits) -> anyhow::Result<Arc<Engine>> {
+        self.shared.get(&key(limits)).cloned().context("a virtual server has no engine")
+    }
+
+    /// An engine for a policy that takes the place of another: its own, where it has room.
+    pub(super) fn succeeding(&self, before: Option<&Policy>, limits: &Limits) -> anyhow::Result<Arc<Engine>> {
+        let fits = |before: &&Policy| {
+            key(before.limits()) == key(limits) && before.limits().instances >= limits.instances
+        };
+        match before.filter(fits) {
+            Some(before) => Ok(before.engine().clone()),
+            None => self.make(key(limits), self.instances(limits)),
+        }
+    }
+
+    /// An engine for a policy that judges on one thread, a call at a time.
+    pub(super) fn for_shadow(&self, limits: &Limits) -> anyhow::Result<Arc<Engine>> {
+        self.make(key(limits), 4)
+    }
+}
+
+fn key(limits: &Limits) -> (u64, u64) {
+    (limits.memory, limits.stack)
 }
 
 /// Opens the folder for compiled policies. The usual one is a convenience: a start goes on

@@ -1,22 +1,31 @@
-//! One thread's life: its listeners, and the sessions that come from them.
+//! One thread's life: what it is told to listen on, and the sessions that come from there.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::sockets::Listener;
-use super::{Prepared, runtime};
+use super::runtime;
 use crate::net::Admission;
-use crate::policy::Judge;
-use crate::session::{self, Context, Incoming};
+use crate::session::{self, Door, Incoming};
+
+/// What a thread is told to do.
+pub(super) struct Accept {
+    pub(super) socket: TcpListener,
+    /// Whether its connections begin with a TLS handshake.
+    pub(super) encrypted: bool,
+    pub(super) door: Arc<Door>,
+    pub(super) admission: Arc<Admission>,
+    /// Becomes true when nothing more is to be accepted there.
+    pub(super) stopped: watch::Receiver<bool>,
+}
 
 /// One thread's life.
 pub(super) fn thread(
-    prepared: &Prepared,
-    listeners: Vec<Vec<Listener>>,
-    drained: &watch::Receiver<bool>,
+    mut told: mpsc::UnboundedReceiver<Accept>,
+    mut drained: watch::Receiver<bool>,
     mut ends: watch::Receiver<Option<Instant>>,
     ready: &std::sync::mpsc::Sender<anyhow::Result<()>>,
 ) {
@@ -27,41 +36,24 @@ pub(super) fn thread(
             return;
         }
     };
+    let _ = ready.send(Ok(()));
     runtime.block_on(async {
         let mut accepting = JoinSet::new();
-        for (shared, listeners) in prepared.servers.iter().zip(listeners) {
-            let context = Arc::new(Context {
-                settings: shared.settings.clone(),
-                judge: Judge::new(shared.policy.clone()),
-                pools: prepared.pools.clone(),
-                pool: shared.pool.clone(),
-                registry: shared.store.registry.clone(),
-                tagger: shared.store.tagger.clone(),
-                clock: prepared.clock.clone(),
-                counters: shared.counters.clone(),
-                drain: drained.clone(),
-            });
-            if let Err(failure) = context.judge.warm_up().await {
-                let _ =
-                    ready.send(Err(anyhow::anyhow!("virtual server {}: {failure}", shared.settings.name)));
-                return;
-            }
-            for listener in listeners {
-                let Listener { socket, encrypted } = listener;
-                match tokio::net::TcpListener::from_std(socket) {
-                    Ok(socket) => {
-                        let admission = shared.admission.clone();
-                        accepting.spawn(accept(socket, encrypted, context.clone(), admission));
+        let drain = drained.clone();
+        loop {
+            tokio::select! {
+                biased;
+                _ = drained.wait_for(|drained| *drained) => break,
+                task = told.recv() => match task {
+                    Some(task) => {
+                        accepting.spawn(accept(task, drain.clone()));
                     }
-                    Err(error) => {
-                        let _ = ready.send(Err(error.into()));
-                        return;
-                    }
-                }
+                    None => break,
+                },
+                _ = accepting.join_next(), if !accepting.is_empty() => {}
             }
         }
-        let _ = ready.send(Ok(()));
-        // Each acceptor ends at the drain, when its last session has ended.
+        // Each acceptor ends when its last session has ended.
         let all_ended = async { while accepting.join_next().await.is_some() {} };
         let deadline = async {
             let end = ends.wait_for(Option::is_some).await.ok().and_then(|end| *end);
@@ -77,21 +69,24 @@ pub(super) fn thread(
     runtime.shutdown_timeout(Duration::from_millis(100));
 }
 
-/// Accepts connections until the drain, then waits for the sessions.
-async fn accept(
-    listener: tokio::net::TcpListener,
-    encrypted: bool,
-    context: Arc<Context>,
-    admission: Arc<Admission>,
-) {
+/// Accepts connections until it is to stop, then waits for the sessions.
+async fn accept(task: Accept, mut drain: watch::Receiver<bool>) {
+    let Accept { socket, encrypted, door, admission, mut stopped } = task;
+    let listener = match tokio::net::TcpListener::from_std(socket) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "cannot listen");
+            return;
+        }
+    };
     let mut sessions = JoinSet::new();
-    let mut drain = context.drain.clone();
     // Only where it listens on all addresses must each connection be asked for its own.
     let listening_on = listener.local_addr().ok().filter(|address| !address.ip().is_unspecified());
     loop {
         let accepted = tokio::select! {
             biased;
             _ = drain.wait_for(|drained| *drained) => break,
+            _ = stopped.wait_for(|stopped| *stopped) => break,
             accepted = listener.accept() => accepted,
             _ = sessions.join_next(), if !sessions.is_empty() => continue,
         };
@@ -107,13 +102,14 @@ async fn accept(
                 match admission.admit() {
                     Ok(admitted) => {
                         let incoming = Incoming { stream, peer, local, encrypted, admitted };
-                        sessions.spawn(session::serve(context.clone(), incoming));
+                        sessions.spawn(session::serve(door.clone(), incoming));
                     }
-                    Err(refused) => session::refuse(&stream, refused, encrypted, &context),
+                    Err(refused) => session::refuse(&stream, refused, encrypted, &door.context()),
                 }
             }
             Err(error) => {
                 // Out of descriptors, most likely: let sessions end before the next try.
+                let context = door.context();
                 tracing::error!(server = &*context.settings.name, %error, "cannot accept a connection");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }

@@ -1,28 +1,20 @@
 //! The sockets that a configuration listens on, opened before anything else: low ports may need
 //! privileges that nothing after it has.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use crate::config::Config;
+use super::listening::Listening;
+use crate::config::{Config, VirtualServerConfig};
 use crate::net::{self, Inherited};
-
-/// A listening socket.
-#[derive(Debug)]
-pub(super) struct Listener {
-    pub(super) socket: TcpListener,
-    /// Whether its connections begin with a TLS handshake.
-    pub(super) encrypted: bool,
-}
 
 /// The sockets of a configuration.
 #[derive(Debug)]
 pub struct Sockets {
-    /// Of each virtual server, the addresses that it got.
-    pub(super) addresses: Vec<(String, Vec<SocketAddr>)>,
-    /// For each thread, for each virtual server, its listeners.
-    pub(super) listeners: Vec<Vec<Vec<Listener>>>,
+    /// Of each virtual server, in the order of the configuration.
+    pub(super) listening: Vec<Vec<Arc<Listening>>>,
 }
 
 impl Sockets {
@@ -32,33 +24,49 @@ impl Sockets {
     /// # Errors
     /// Where an address is taken, forbidden, or not this machine's.
     pub fn open(config: &Config) -> anyhow::Result<Self> {
+        Self::open_with(config, Inherited::take())
+    }
+
+    /// Listens on all addresses, with these sockets where there are some for them.
+    ///
+    /// # Errors
+    /// As [`Sockets::open`].
+    pub fn open_with(config: &Config, mut inherited: Inherited) -> anyhow::Result<Self> {
         let threads = config.threads.max(1);
-        let mut inherited = Inherited::take();
-        let mut addresses = Vec::new();
-        let mut listeners: Vec<Vec<Vec<Listener>>> = (0..threads).map(|_| Vec::new()).collect();
-        for server in &config.virtual_servers {
-            let mut bound = Vec::new();
-            listeners.iter_mut().for_each(|thread| thread.push(Vec::new()));
-            let plain = server.listen.iter().map(|&address| (address, false));
-            let encrypted = server.listen_tls.iter().map(|&address| (address, true));
-            for (address, encrypted) in plain.chain(encrypted) {
-                let place = || format!("virtual server {}", server.name);
-                let sockets = match inherited.find(address, threads).with_context(place)? {
-                    Some(sockets) => sockets,
-                    None => net::bind(address, threads).with_context(place)?,
-                };
-                bound.push(sockets[0].local_addr()?);
-                for (thread, socket) in listeners.iter_mut().zip(sockets) {
-                    if let Some(last) = thread.last_mut() {
-                        last.push(Listener { socket, encrypted });
-                    }
-                }
-            }
-            addresses.push((server.name.clone(), bound));
-        }
+        let listening = config
+            .virtual_servers
+            .iter()
+            .map(|server| {
+                addresses(server)
+                    .map(|(address, encrypted)| open(server, address, encrypted, threads, &mut inherited))
+                    .collect()
+            })
+            .collect::<anyhow::Result<_>>()?;
         for address in inherited.left() {
             tracing::warn!(%address, "a socket was handed over that no virtual server listens on");
         }
-        Ok(Self { addresses, listeners })
+        Ok(Self { listening })
     }
+}
+
+/// The addresses of a virtual server: in cleartext first, then for TLS.
+pub(super) fn addresses(server: &VirtualServerConfig) -> impl Iterator<Item = (SocketAddr, bool)> {
+    let plain = server.listen.iter().map(|&address| (address, false));
+    plain.chain(server.listen_tls.iter().map(|&address| (address, true)))
+}
+
+/// Listens on an address of a virtual server.
+pub(super) fn open(
+    server: &VirtualServerConfig,
+    address: SocketAddr,
+    encrypted: bool,
+    threads: usize,
+    inherited: &mut Inherited,
+) -> anyhow::Result<Arc<Listening>> {
+    let place = || format!("virtual server {}", server.name);
+    let sockets = match inherited.find(address, threads).with_context(place)? {
+        Some(sockets) => sockets,
+        None => net::bind(address, threads).with_context(place)?,
+    };
+    Ok(Arc::new(Listening::new(address, encrypted, sockets)?))
 }

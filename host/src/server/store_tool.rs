@@ -81,10 +81,10 @@ impl StoreTool {
     /// For a server that runs.
     #[must_use]
     pub fn of(view: &View) -> Self {
-        let servers = view.servers.iter().map(|server| Server {
-            name: server.name.clone(),
-            pool: server.pool.clone(),
-            store: server.store.clone(),
+        let servers = view.servers().into_iter().map(|server| Server {
+            name: server.shared.config.name,
+            pool: server.shared.config.pool,
+            store: server.shared.store,
         });
         Self { servers: servers.collect(), stores: view.stores().to_vec(), clock: view.clock().clone() }
     }

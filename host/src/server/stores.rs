@@ -159,6 +159,11 @@ impl Stores {
         Ok((store, namespace))
     }
 
+    /// Begins anew with which virtual servers share namespaces.
+    pub fn forget_quotas(&mut self) {
+        self.quotas.clear();
+    }
+
     /// All of them.
     pub fn all(&self) -> Vec<Store> {
         self.all.clone()

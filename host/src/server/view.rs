@@ -1,28 +1,18 @@
-//! What an administrator can see of a server, and change.
+//! What an administrator can see of a server.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use super::Store;
+use super::control::Control;
+use super::core::Core;
+use super::stores::Store;
+use super::virtual_server::Served;
 use crate::clock::Clock;
-use crate::policy::{MetricsSnapshot, Policy, digest};
+use crate::policy::{MetricsSnapshot, Policy, TallySnapshot, digest};
 use crate::pool::Pool;
-use crate::session::{Counters, CountersSnapshot};
-
-/// A virtual server that serves.
-#[derive(Debug)]
-pub(super) struct Serving {
-    pub(super) name: String,
-    /// In the order of the configuration: those in cleartext, then those with TLS.
-    pub(super) addresses: Vec<SocketAddr>,
-    pub(super) policy: Arc<Policy>,
-    pub(super) store: Store,
-    /// Name of its own pool.
-    pub(super) pool: String,
-    pub(super) counters: Arc<Counters>,
-}
+use crate::session::CountersSnapshot;
 
 /// A virtual server at one moment.
 #[derive(Clone, Debug)]
@@ -35,6 +25,8 @@ pub struct VirtualServerState {
     pub pool: String,
     /// Who decides there.
     pub policy: PolicyState,
+    /// Who judges there beside, unfelt.
+    pub shadow: Option<ShadowState>,
     /// What has happened there.
     pub counters: CountersSnapshot,
 }
@@ -46,6 +38,8 @@ pub struct PolicyState {
     pub component: String,
     /// SHA-256 of the component's octets, in hexadecimal.
     pub sha256: String,
+    /// How many policies there have been since the start, with this one.
+    pub version: u64,
     /// Whether the circuit breaker keeps it from being asked.
     pub is_paused: bool,
     /// What has been counted of it.
@@ -57,60 +51,93 @@ impl PolicyState {
         Self {
             component: policy.component_name().to_owned(),
             sha256: digest::hex(&policy.sha256()),
+            version: policy.version(),
             is_paused: policy.is_paused(),
             metrics: policy.metrics(),
         }
     }
 }
 
+/// A policy in the shadow at one moment.
+#[derive(Clone, Debug)]
+pub struct ShadowState {
+    /// The policy itself.
+    pub policy: PolicyState,
+    /// What it would have done.
+    pub tally: TallySnapshot,
+}
+
 /// A server as an administrator sees it. It outlives the server.
 #[derive(Clone, Debug)]
 pub struct View {
-    pub(super) servers: Arc<[Serving]>,
-    pub(super) pools: Arc<HashMap<String, Arc<Pool>>>,
-    pub(super) stores: Arc<[Store]>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) began: Instant,
+    core: Arc<Core>,
 }
 
 impl View {
+    pub(super) fn of(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
+    pub(super) fn servers(&self) -> Vec<Served> {
+        self.core.present.load().servers.clone()
+    }
+
     /// Its pools.
-    pub fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
-        self.pools.values()
+    pub fn pools(&self) -> impl Iterator<Item = Arc<Pool>> + use<> {
+        let pools: Vec<_> = self.core.present.load().pools.values().cloned().collect();
+        pools.into_iter()
     }
 
     /// Its virtual servers, in the order of the configuration.
-    pub fn virtual_servers(&self) -> impl Iterator<Item = VirtualServerState> {
-        self.servers.iter().map(|server| VirtualServerState {
-            name: server.name.clone(),
-            addresses: server.addresses.clone(),
-            pool: server.pool.clone(),
-            policy: PolicyState::of(&server.policy),
-            counters: server.counters.snapshot(),
+    pub fn virtual_servers(&self) -> impl Iterator<Item = VirtualServerState> + use<> {
+        self.servers().into_iter().map(|Served { shared, listening, .. }| VirtualServerState {
+            name: shared.config.name.clone(),
+            addresses: listening.iter().map(|listening| listening.address).collect(),
+            pool: shared.config.pool.clone(),
+            policy: PolicyState::of(&shared.policy),
+            shadow: shared.shadow.as_ref().map(|shadow| ShadowState {
+                policy: PolicyState::of(shadow.policy()),
+                tally: shadow.tally(),
+            }),
+            counters: shared.counters.snapshot(),
         })
     }
 
     /// Its stores.
     #[must_use]
     pub fn stores(&self) -> &[Store] {
-        &self.stores
+        &self.core.stores
     }
 
     /// The time of verdicts.
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
-        &self.clock
+        &self.core.clock
     }
 
     /// What has happened until now, at all virtual servers.
     #[must_use]
     pub fn counters(&self) -> CountersSnapshot {
-        self.servers.iter().map(|server| server.counters.snapshot()).sum()
+        let present = self.core.present.load();
+        let now = present.servers.iter().map(|server| server.shared.counters.snapshot());
+        now.sum::<CountersSnapshot>() + present.gone
+    }
+
+    /// Connections that are open, at all virtual servers.
+    #[must_use]
+    pub fn connections(&self) -> u32 {
+        self.core.total.load(Ordering::Relaxed)
     }
 
     /// How long it has served.
     #[must_use]
     pub fn uptime(&self) -> Duration {
-        self.began.elapsed()
+        self.core.began.elapsed()
+    }
+
+    /// Who changes it.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        Control::of(self.core.clone())
     }
 }

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::config::{CleartextLogin, OnUnreachable, Unverifiable, Verify};
 use crate::maildrop::{Registry, Tagger};
 use crate::net::TlsAcceptor;
-use crate::policy::{Judge, OnFailure};
+use crate::policy::{Judge, OnFailure, Shadow};
 use crate::pool::Pool;
 
 /// The protocol settings of a virtual server, ready for use.
@@ -68,7 +68,9 @@ pub struct Context {
     /// Its settings.
     pub settings: Arc<Settings>,
     /// Who decides.
-    pub judge: Judge,
+    pub judge: Arc<Judge>,
+    /// Who judges beside, unfelt.
+    pub shadow: Option<Arc<Shadow>>,
     /// All pools, by name.
     pub pools: Arc<HashMap<String, Arc<Pool>>>,
     /// Its own pool.

@@ -171,6 +171,7 @@ impl Session {
                 return self.deny(candidate, login, verdict).await.map(Err);
             }
             Judged::Deny(verdict) if self.context.settings.unverifiable == Unverifiable::Refuse => {
+                self.not_asked();
                 Refusal::LoginDelay.write(verdict.retry_after, &mut self.link.out);
                 Counters::count(&self.context.counters.relieved);
                 return Ok(Err(Answer::TryAgain));

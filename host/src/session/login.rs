@@ -54,7 +54,12 @@ impl Session {
     /// Asks the policy, and waits as long as it wants.
     pub(super) async fn judge(&mut self, candidate: &Candidate, login: &policy::Login) -> Judged {
         self.record.begin_login(login.claim.user.clone(), candidate.credentials.mechanism.name());
-        match self.context.judge.decide(login).await {
+        let result = self.context.judge.decide(login).await;
+        if let Some(shadow) = &self.context.shadow {
+            // What it says is of use only to whoever writes a line of this session.
+            let _ = shadow.judged(login, &result);
+        }
+        match result {
             Ok(Verdict::Pass(verdict)) => {
                 Counters::count(&self.context.counters.passed);
                 self.record.verdict = "pass";
@@ -79,6 +84,7 @@ impl Session {
                     OnFailure::Deny => {
                         self.record.verdict = "deny";
                         self.record.asked_server = true;
+                        self.not_asked();
                         self.link.out.extend_from_slice(reply::POLICY_FAILED);
                         Judged::Refused
                     }
@@ -98,7 +104,9 @@ impl Session {
         reason.clone_into(&mut self.record.reason);
     }
 
-    pub(super) async fn candidate(&self, credentials: Credentials) -> (Candidate, policy::Login) {
+    pub(super) async fn candidate(&mut self, credentials: Credentials) -> (Candidate, policy::Login) {
+        // A login is judged by what is configured when it comes, not when its connection came.
+        self.context = self.door.context();
         let context = &self.context;
         let settings = &context.settings;
         let key = context.tagger.user(&settings.name, &settings.pool, &credentials.identity());
@@ -188,11 +196,13 @@ impl Session {
                     Some(ResponseCode::SysPerm) => Refusal::SysPerm,
                     Some(ResponseCode::Auth) => Refusal::Auth,
                 };
+                self.not_asked();
                 refusal.write(verdict.retry_after, &mut self.link.out);
                 Counters::count(&self.context.counters.relieved);
                 return Ok(Answer::TryAgain);
             }
             Manner::Disconnect => {
+                self.not_asked();
                 Counters::count(&self.context.counters.relieved);
                 self.link.close().await;
                 return Ok(Answer::Go(Stage::Over(End::Disconnected)));
@@ -222,8 +232,16 @@ impl Session {
         Ok(self.let_in(pose, candidate))
     }
 
+    /// Tells whoever judges in the shadow that no mail server was asked.
+    pub(super) fn not_asked(&self) {
+        if let Some(shadow) = &self.context.shadow {
+            shadow.not_asked(&self.record.id, self.moment());
+        }
+    }
+
     /// Accepts the login in the mail server's place.
     pub(super) fn let_in(&mut self, pose: Pose, candidate: Candidate) -> Answer {
+        self.not_asked();
         Counters::count(&self.context.counters.posed);
         self.record.posed = true;
         self.link.out.extend_from_slice(reply::LOGGED_IN_OK);

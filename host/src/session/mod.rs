@@ -4,6 +4,7 @@
 mod context;
 mod counters;
 mod digest;
+mod door;
 mod link;
 mod login;
 mod offers;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 pub use context::{Context, Settings};
 pub use counters::{Counters, CountersSnapshot};
+pub use door::Door;
 pub use offers::Offers;
 pub use open::{Incoming, refuse, serve};
 
@@ -48,6 +50,8 @@ enum Stage {
 
 /// One connection of a client.
 struct Session {
+    door: Arc<Door>,
+    /// What holds for it: since the connection at first, since the login later.
     context: Arc<Context>,
     link: Link,
     record: Box<Record>,
@@ -63,10 +67,10 @@ impl Drop for Session {
 }
 
 impl Session {
-    fn new(context: Arc<Context>, stream: Stream, record: Box<Record>) -> Self {
+    fn new(door: Arc<Door>, context: Arc<Context>, stream: Stream, record: Box<Record>) -> Self {
         let link = Link::new(stream, context.settings.stall_timeout);
         let capabilities = promises(&context, &record, false);
-        Self { context, link, record, capabilities }
+        Self { door, context, link, record, capabilities }
     }
 
     async fn run(&mut self) -> End {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 
-use super::Session;
 use super::context::Context;
 use super::counters::Counters;
 use super::record::Record;
+use super::{Door, Session};
 use crate::net::{Admitted, Proxied, Refused, Stream, read_header};
 use crate::pop3::reply;
 
@@ -29,9 +29,9 @@ pub struct Incoming {
 }
 
 /// Serves one connection to its end.
-pub fn serve(context: Arc<Context>, incoming: Incoming) -> impl Future<Output = ()> {
+pub fn serve(door: Arc<Door>, incoming: Incoming) -> impl Future<Output = ()> {
     // The way to the greeting needs memory that the session after it does not.
-    let opening = Box::pin(open(context, incoming));
+    let opening = Box::pin(open(door, incoming));
     async move {
         let Some((mut session, admitted)) = opening.await else { return };
         let end = session.run().await;
@@ -41,7 +41,8 @@ pub fn serve(context: Arc<Context>, incoming: Incoming) -> impl Future<Output = 
     }
 }
 
-async fn open(context: Arc<Context>, incoming: Incoming) -> Option<(Session, Admitted)> {
+async fn open(door: Arc<Door>, incoming: Incoming) -> Option<(Session, Admitted)> {
+    let context = door.context();
     let Incoming { mut stream, peer, local, encrypted, admitted } = incoming;
     let settings = context.settings.clone();
     let mut record = Box::new(Record::new(peer, local));
@@ -76,7 +77,7 @@ async fn open(context: Arc<Context>, incoming: Incoming) -> Option<(Session, Adm
             }
         },
     };
-    Some((Session::new(context, stream, record), admitted))
+    Some((Session::new(door, context, stream, record), admitted))
 }
 
 fn unopened<T>(context: &Context, record: &Record, why: &dyn std::fmt::Display) -> Option<T> {

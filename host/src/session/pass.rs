@@ -179,6 +179,9 @@ impl Session {
             ending,
             note,
         };
+        if let Some(shadow) = &self.context.shadow {
+            shadow.outcome(&outcome);
+        }
         if let Err(failure) = self.context.judge.observe(&outcome).await {
             self.policy_failed(&failure);
         }

@@ -9,7 +9,7 @@ use super::context::Context;
 use super::counters::Counters;
 use super::link::{Link, LinkEnd};
 use crate::net::TlsSession;
-use crate::policy::Manner;
+use crate::policy::{Manner, manner_name};
 
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,16 +148,6 @@ impl Record {
             end = end.name(),
             "session"
         );
-    }
-}
-
-pub(super) fn manner_name(manner: Manner) -> &'static str {
-    match manner {
-        Manner::Unchanged => "unchanged",
-        Manner::Empty => "empty",
-        Manner::Busy => "busy",
-        Manner::Refuse => "refuse",
-        Manner::Disconnect => "disconnect",
     }
 }
 

@@ -1,0 +1,143 @@
+//! What a running server is made of, and how it changes: what is served now is one value that
+//! is replaced as a whole, by one change at a time.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+
+use super::certificates::Certificates;
+use super::engines::Engines;
+use super::listening::Listening;
+use super::runtime;
+use super::serving::Accept;
+use super::stores::{Store, Stores};
+use super::virtual_server::{Pools, Served, VirtualServer};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::policy::Judge;
+use crate::pool::Keeper;
+use crate::session::{CountersSnapshot, Door};
+
+/// A running server.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) began: Instant,
+    pub(super) stores: Arc<[Store]>,
+    /// Connections of all virtual servers.
+    pub(super) total: Arc<AtomicU32>,
+    pub(super) present: ArcSwap<Present>,
+    pub(super) certificates: Certificates,
+    /// Held by whoever changes something.
+    pub(super) changing: Mutex<Changing>,
+    threads: Vec<mpsc::UnboundedSender<Accept>>,
+    pub(super) drain: watch::Sender<bool>,
+    /// When sessions that are still under way are ended.
+    pub(super) deadline: watch::Sender<Option<Instant>>,
+    /// Somebody wants the process to drain and end.
+    pub(super) ending: watch::Sender<bool>,
+}
+
+/// What is served now.
+#[derive(Clone, Debug)]
+pub(super) struct Present {
+    pub(super) config: Config,
+    pub(super) servers: Vec<Served>,
+    pub(super) pools: Pools,
+    /// What has happened at virtual servers that are no more.
+    pub(super) gone: CountersSnapshot,
+}
+
+/// What only changes need.
+#[derive(Debug)]
+pub(super) struct Changing {
+    pub(super) engines: Engines,
+    pub(super) stores: Stores,
+    pub(super) keeper: Option<Keeper>,
+}
+
+impl Core {
+    #[allow(clippy::too_many_arguments)] // its parts, once
+    pub(super) fn new(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        stores: Arc<[Store]>,
+        total: Arc<AtomicU32>,
+        pools: Pools,
+        changing: Changing,
+        threads: Vec<mpsc::UnboundedSender<Accept>>,
+        (drain, deadline): (watch::Sender<bool>, watch::Sender<Option<Instant>>),
+    ) -> Self {
+        let present = Present { config, servers: Vec::new(), pools, gone: CountersSnapshot::default() };
+        Self {
+            clock,
+            began: Instant::now(),
+            stores,
+            total,
+            present: ArcSwap::from_pointee(present),
+            certificates: Certificates::default(),
+            changing: Mutex::new(changing),
+            threads,
+            drain,
+            deadline,
+            ending: watch::channel(false).0,
+        }
+    }
+
+    /// Makes what each thread has of a virtual server, with an instance of its policy ready in
+    /// each.
+    pub(super) fn doors(&self, shared: &VirtualServer, pools: &Pools) -> anyhow::Result<Vec<Arc<Door>>> {
+        let judges = self.judges(shared)?;
+        let drain = self.drain.subscribe();
+        let context = |judge| shared.context(judge, pools, &self.clock, &drain);
+        Ok(judges.into_iter().map(|judge| Door::new(context(judge))).collect())
+    }
+
+    /// Judges by a virtual server's policy, one for each thread, ready to be asked.
+    pub(super) fn judges(&self, shared: &VirtualServer) -> anyhow::Result<Vec<Arc<Judge>>> {
+        let runtime = runtime()?;
+        let judge = |_| {
+            let judge = Arc::new(Judge::new(shared.policy.clone()));
+            runtime
+                .block_on(judge.warm_up())
+                .map_err(|failure| anyhow::anyhow!("virtual server {}: {failure}", shared.config.name))?;
+            Ok(judge)
+        };
+        self.threads.iter().map(judge).collect()
+    }
+
+    /// Has the threads accept at an address.
+    pub(super) fn accept(
+        &self,
+        listening: &Listening,
+        shared: &VirtualServer,
+        doors: &[Arc<Door>],
+    ) -> anyhow::Result<()> {
+        let sockets = listening.sockets().context("cannot share a socket among threads")?;
+        for (index, socket) in sockets.into_iter().enumerate() {
+            let thread = index % self.threads.len();
+            let task = Accept {
+                socket,
+                encrypted: listening.encrypted,
+                door: doors[thread].clone(),
+                admission: shared.admission.clone(),
+                stopped: listening.stopped(),
+            };
+            self.threads[thread].send(task).ok().context("a thread has ended")?;
+        }
+        Ok(())
+    }
+
+    /// Stops accepting, everywhere and for ever.
+    pub(super) fn stop_listening(&self) {
+        let _ = self.drain.send(true);
+        for listening in self.present.load().servers.iter().flat_map(|server| &server.listening) {
+            listening.stop();
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! A virtual server as it is now: what all threads share of it, and what each has of its own.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::listening::Listening;
+use super::stores::Store;
+use crate::clock::Clock;
+use crate::config::{CleartextLogin, PolicyConfig, Verify, VirtualServerConfig};
+use crate::net::{Admission, TlsAcceptor};
+use crate::policy::{Judge, Policy, Shadow};
+use crate::pool::Pool;
+use crate::pop3::credential::Mechanism;
+use crate::session::{Context, Counters, Door, Offers, Settings};
+use crate::store::Namespace;
+
+/// The pools of a configuration, by name.
+pub(super) type Pools = Arc<HashMap<String, Arc<Pool>>>;
+
+/// What all threads share of a virtual server.
+#[derive(Clone, Debug)]
+pub(super) struct VirtualServer {
+    pub(super) config: VirtualServerConfig,
+    pub(super) settings: Arc<Settings>,
+    pub(super) tls: Option<Arc<TlsAcceptor>>,
+    pub(super) policy: Arc<Policy>,
+    /// What was in force before, for going back to it.
+    pub(super) before: Option<PolicyConfig>,
+    pub(super) shadow: Option<Arc<Shadow>>,
+    pub(super) pool: Arc<Pool>,
+    pub(super) store: Store,
+    pub(super) namespace: Namespace,
+    pub(super) admission: Arc<Admission>,
+    pub(super) counters: Arc<Counters>,
+}
+
+impl VirtualServer {
+    /// What sessions of one thread have of it.
+    pub(super) fn context(
+        &self,
+        judge: Arc<Judge>,
+        pools: &Pools,
+        clock: &Arc<dyn Clock>,
+        drain: &watch::Receiver<bool>,
+    ) -> Arc<Context> {
+        Arc::new(Context {
+            settings: self.settings.clone(),
+            judge,
+            shadow: self.shadow.clone(),
+            pools: pools.clone(),
+            pool: self.pool.clone(),
+            registry: self.store.registry.clone(),
+            tagger: self.store.tagger.clone(),
+            clock: clock.clone(),
+            counters: self.counters.clone(),
+            drain: drain.clone(),
+        })
+    }
+}
+
+/// A virtual server that is served.
+#[derive(Clone, Debug)]
+pub(super) struct Served {
+    pub(super) shared: VirtualServer,
+    /// One for each thread.
+    pub(super) doors: Vec<Arc<Door>>,
+    pub(super) listening: Vec<Arc<Listening>>,
+}
+
+/// The protocol settings of a virtual server, ready for use.
+pub(super) fn settings(server: &VirtualServerConfig, tls: Option<Arc<TlsAcceptor>>) -> Settings {
+    if server.verify == Verify::Off {
+        tracing::warn!(server = server.name, "{}", crate::config::VERIFY_OFF);
+    }
+    let by_default = if tls.is_some() { CleartextLogin::Deny } else { CleartextLogin::Allow };
+    Settings {
+        name: server.name.as_str().into(),
+        banner: format!("+OK {}", server.banner).into_bytes().into_boxed_slice(),
+        offers: Offers::new(server.login_delay.map(|delay| delay.as_secs()), server.mechanisms),
+        cleartext_login: server.cleartext_login.unwrap_or(by_default),
+        tls,
+        proxy_from: server.proxy_from.clone(),
+        proxy_timeout: server.proxy_timeout,
+        apop: server.mechanisms.contains(Mechanism::Apop),
+        unverifiable: server.unverifiable,
+        master_separator: server.master_separator,
+        time_zone: server.time_zone.clone(),
+        verify: server.verify,
+        on_failure: server.policy.on_failure,
+        on_unreachable: server.on_unreachable,
+        login_timeout: server.login_timeout,
+        idle_timeout: server.idle_timeout,
+        stall_timeout: server.stall_timeout,
+        max_bad_commands: server.max_bad_commands,
+        max_failed_logins: server.max_failed_logins,
+        pool: server.pool.clone(),
+    }
+}
