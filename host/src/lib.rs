@@ -25,6 +25,7 @@ pub mod scenario;
 mod secret_file;
 pub mod server;
 pub mod session;
+mod stamp;
 pub mod store;
 pub mod template;
 pub mod trial;

@@ -11,9 +11,10 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::Status;
+use super::changes::TakeOver;
 use super::routes::NodeChange;
 use crate::config::NodeMode;
-use crate::server::{Page, PageRequest, Registered, StoreStats};
+use crate::server::{Change, Page, PageRequest, Registered, Reloaded, StoreStats};
 
 /// Why nothing came of it.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +67,67 @@ impl Client {
             serde_json::to_vec(&NodeChange { mode }).map_err(|error| CtlError::Odd(error.to_string()))?;
         let path = format!("/pools/{}/nodes/{}", escaped(pool), escaped(node));
         self.ask(Method::PUT, &path, change.into()).await.map(|_| ())
+    }
+
+    /// Has another policy judge at a virtual server.
+    ///
+    /// # Errors
+    /// Why it cannot judge, or that Reprieve cannot be asked.
+    pub async fn swap(&self, server: &str, change: &Change) -> Result<(), CtlError> {
+        self.ask_for(Method::PUT, &format!("/virtual-servers/{}/policy", escaped(server)), change).await
+    }
+
+    /// Has the policy judge again that was swapped out last.
+    ///
+    /// # Errors
+    /// As [`Client::swap`].
+    pub async fn swap_back(&self, server: &str) -> Result<(), CtlError> {
+        self.ask_for(Method::POST, &format!("/virtual-servers/{}/policy/back", escaped(server)), &()).await
+    }
+
+    /// Has a policy judge beside the one in force; None ends that.
+    ///
+    /// # Errors
+    /// As [`Client::swap`].
+    pub async fn shadow(&self, server: &str, change: Option<&Change>) -> Result<(), CtlError> {
+        let path = format!("/virtual-servers/{}/shadow", escaped(server));
+        match change {
+            Some(change) => self.ask_for(Method::PUT, &path, change).await,
+            None => self.ask_for(Method::DELETE, &path, &()).await,
+        }
+    }
+
+    /// Has it read its configuration again.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration, or that Reprieve cannot be asked.
+    pub async fn reload(&self) -> Result<Reloaded, CtlError> {
+        self.ask_for(Method::POST, "/reload", &()).await
+    }
+
+    /// Has it drain and end.
+    ///
+    /// # Errors
+    /// Where it cannot be asked.
+    pub async fn drain(&self) -> Result<(), CtlError> {
+        self.ask(Method::POST, "/drain", Bytes::new()).await.map(|_| ())
+    }
+
+    /// Has it hand its sockets over, to whoever listens at a path; how many they are.
+    ///
+    /// # Errors
+    /// Where it cannot, or cannot be asked.
+    pub async fn hand_over(&self, socket: &Path) -> Result<usize, CtlError> {
+        let to = TakeOver { socket: socket.to_owned() };
+        self.ask_for(Method::POST, "/hand-over", &to).await
+    }
+
+    /// Tells it that nobody came to serve in its place.
+    ///
+    /// # Errors
+    /// Where it cannot be asked.
+    pub async fn keep(&self) -> Result<(), CtlError> {
+        self.ask(Method::DELETE, "/hand-over", Bytes::new()).await.map(|_| ())
     }
 
     /// The stores at a glance.

@@ -8,7 +8,7 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
-use super::Status;
+use super::{Status, changes};
 use crate::config::NodeMode;
 use crate::server::{Page, PageRequest, Registered, StoreStats, StoreTool, View};
 use crate::store::Unavailable;
@@ -28,6 +28,12 @@ fn routes(view: View) -> Router {
         // A batch of the longest entries.
         .route("/store/entries", put(store_put).delete(store_delete).layer(DefaultBodyLimit::max(1 << 30)))
         .route("/store/users/{user}", get(store_user).delete(store_forget))
+        .route("/virtual-servers/{server}/policy", put(changes::swap))
+        .route("/virtual-servers/{server}/policy/back", post(changes::swap_back))
+        .route("/virtual-servers/{server}/shadow", put(changes::shadow).delete(changes::no_shadow))
+        .route("/reload", post(changes::reload))
+        .route("/drain", post(changes::drain))
+        .route("/hand-over", post(changes::hand_over).delete(changes::keep))
         .with_state(view)
 }
 

@@ -1,14 +1,16 @@
 //! What can be told of a running server.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::NodeMode;
-use crate::server::View;
+use crate::server::{PolicyState, ShadowState, View};
 use crate::session::CountersSnapshot;
 use crate::store;
 
 /// A server at one moment.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Status {
     /// Version of the binary.
     pub version: String,
@@ -29,7 +31,7 @@ pub struct Status {
 }
 
 /// A virtual server.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct VirtualServerStatus {
     /// Its name.
     pub name: String,
@@ -39,6 +41,8 @@ pub struct VirtualServerStatus {
     pub pool: String,
     /// Who decides there.
     pub policy: PolicyStatus,
+    /// Who judges there beside, unfelt.
+    pub shadow: Option<ShadowStatus>,
     /// What has happened there.
     pub counters: CountersSnapshot,
 }
@@ -50,12 +54,65 @@ pub struct PolicyStatus {
     pub component: String,
     /// SHA-256 of the component, in hexadecimal.
     pub sha256: String,
+    /// How many policies there have been since the start, with this one.
+    pub version: u64,
     /// Whether it is not asked for a while, after failures in a row.
     pub paused: bool,
     /// Calls of it.
     pub calls: u64,
     /// Calls that failed.
     pub failures: u64,
+}
+
+/// A policy in the shadow of another.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct ShadowStatus {
+    /// The policy.
+    pub policy: PolicyStatus,
+    /// Logins that it would have passed.
+    pub would_pass: u64,
+    /// Logins that it would have denied.
+    pub would_deny: u64,
+    /// Calls that failed.
+    pub failures: u64,
+    /// Logins that it was not asked about, because it did not keep up.
+    pub left_out: u64,
+    /// CPU time that it has taken, in seconds.
+    pub cpu_s: f64,
+    /// Logins that it judges otherwise, by kind.
+    pub differences: BTreeMap<String, u64>,
+}
+
+impl PolicyStatus {
+    fn of(policy: PolicyState) -> Self {
+        Self {
+            component: policy.component,
+            sha256: policy.sha256,
+            version: policy.version,
+            paused: policy.is_paused,
+            calls: policy.metrics.calls,
+            failures: policy.metrics.all_failures(),
+        }
+    }
+}
+
+impl ShadowStatus {
+    fn of(shadow: ShadowState) -> Self {
+        let ShadowState { policy, tally } = shadow;
+        Self {
+            policy: PolicyStatus::of(policy),
+            would_pass: tally.would_pass,
+            would_deny: tally.would_deny,
+            failures: tally.failed,
+            left_out: tally.left_out,
+            cpu_s: tally.cpu.as_secs_f64(),
+            differences: tally
+                .differences
+                .iter()
+                .map(|(kind, count)| (kind.name().to_owned(), *count))
+                .collect(),
+        }
+    }
 }
 
 /// A pool.
@@ -125,13 +182,8 @@ impl Status {
                     name: server.name,
                     addresses: server.addresses.iter().map(ToString::to_string).collect(),
                     pool: server.pool,
-                    policy: PolicyStatus {
-                        component: server.policy.component,
-                        sha256: server.policy.sha256,
-                        paused: server.policy.is_paused,
-                        calls: server.policy.metrics.calls,
-                        failures: server.policy.metrics.all_failures(),
-                    },
+                    policy: PolicyStatus::of(server.policy),
+                    shadow: server.shadow.map(ShadowStatus::of),
                     counters: server.counters,
                 })
                 .collect(),

@@ -1,10 +1,13 @@
 //! `reprieve ctl`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::admin::{Client, Status, USUAL_SOCKET};
+use anyhow::Context as _;
+
+use crate::admin::{Client, PolicyStatus, Status, USUAL_SOCKET};
 use crate::config::NodeMode;
+use crate::server::Change;
 use crate::store::Health;
 
 /// Ask or tell a running Reprieve, by its admin socket (`admin.socket` in its configuration).
@@ -25,6 +28,47 @@ enum Subcommands {
         #[arg(long)]
         json: bool,
     },
+    /// Have another policy judge at a virtual server, from the next login on
+    ///
+    /// It is compiled, configured and tried first; where it cannot judge, the one in force stays.
+    /// Sessions that are under way end with the policy that judged them. It holds until the next
+    /// reload or start: the configuration is for longer.
+    Swap {
+        /// Name of the virtual server
+        #[arg(value_name = "VIRTUAL-SERVER")]
+        server: String,
+        /// Built-in policy or path of a component
+        #[arg(value_name = "P", required_unless_present = "back")]
+        policy: Option<String>,
+        #[command(flatten)]
+        how: How,
+        /// Swap back to the policy before this one
+        #[arg(long, conflicts_with_all = ["policy", "set", "no_settings", "sha256"])]
+        back: bool,
+    },
+    /// Have a policy judge beside the one in force, without any consequence
+    ///
+    /// It has a store of its own. `status` shows where the two differ, and the log says why.
+    Shadow {
+        /// Name of the virtual server
+        #[arg(value_name = "VIRTUAL-SERVER")]
+        server: String,
+        /// Built-in policy or path of a component
+        #[arg(value_name = "P", required_unless_present = "off")]
+        policy: Option<String>,
+        #[command(flatten)]
+        how: How,
+        /// End it
+        #[arg(long, conflicts_with_all = ["policy", "set", "no_settings", "sha256"])]
+        off: bool,
+    },
+    /// Take up the configuration file as it is now
+    ///
+    /// All of it that can be taken up while it serves is, at once; the rest is named. Where
+    /// something is wrong with it, nothing changes.
+    Reload,
+    /// Accept nothing more, let sessions end, and end
+    Drain,
     /// Whether a mail server gets logins
     ///
     /// `drain` gives it no new ones and lets its sessions end; `disabled` ends them too. It holds
@@ -39,6 +83,35 @@ enum Subcommands {
     },
 }
 
+/// How a policy is to be.
+#[derive(Debug, clap::Args)]
+struct How {
+    /// A setting; may be given several times [default: those of the policy that it takes the place of]
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// No settings
+    #[arg(long, conflicts_with = "set")]
+    no_settings: bool,
+    /// SHA-256 that the component must have
+    #[arg(long, value_name = "HEX")]
+    sha256: Option<String>,
+}
+
+impl How {
+    fn change(&self, policy: &str) -> anyhow::Result<Change> {
+        let settings = match (&*self.set, self.no_settings) {
+            ([], false) => None,
+            (set, _) => Some(super::policy::settings(set)?),
+        };
+        // The process that serves may have another folder.
+        let component = match Path::new(policy).canonicalize() {
+            Ok(path) => path.to_str().context("the component's path is not in UTF-8")?.to_owned(),
+            Err(_) => policy.to_owned(),
+        };
+        Ok(Change { component, settings, sha256: self.sha256.clone() })
+    }
+}
+
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let client = Client::new(&arguments.socket);
@@ -51,12 +124,50 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 print!("{}", shown(&status));
             }
         }
+        Subcommands::Swap { server, policy, how, .. } => {
+            match policy {
+                Some(policy) => runtime.block_on(client.swap(server, &how.change(policy)?))?,
+                None => runtime.block_on(client.swap_back(server))?,
+            }
+            println!("{}", policy_of(&runtime.block_on(client.status())?, server));
+        }
+        Subcommands::Shadow { server, policy, how, .. } => {
+            let change = policy.as_deref().map(|policy| how.change(policy)).transpose()?;
+            runtime.block_on(client.shadow(server, change.as_ref()))?;
+            println!("virtual server {server}: {} in the shadow", policy.as_deref().unwrap_or("nothing"));
+        }
+        Subcommands::Reload => {
+            let done = runtime.block_on(client.reload())?;
+            if done.changed.is_empty() && done.needs_restart.is_empty() {
+                println!("nothing has changed");
+            }
+            done.changed.iter().for_each(|line| println!("{line}"));
+            done.warnings.iter().for_each(|line| eprintln!("warning: {line}"));
+            done.needs_restart.iter().for_each(|key| eprintln!("warning: {key} waits for a restart"));
+        }
+        Subcommands::Drain => {
+            runtime.block_on(client.drain())?;
+            println!("draining");
+        }
         Subcommands::Node { pool, node, mode } => {
             runtime.block_on(client.set_node(pool, node, *mode))?;
             println!("pool {pool}, node {node}: {}", mode.name());
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What judges at a virtual server, in words.
+fn policy_of(status: &Status, server: &str) -> String {
+    let found = status.virtual_servers.iter().find(|known| known.name == server);
+    found.map_or_else(
+        || format!("virtual server {server} is gone"),
+        |known| {
+            let PolicyStatus { component, sha256, version, .. } = &known.policy;
+            let digest = sha256.get(..12).unwrap_or_default();
+            format!("virtual server {server}: policy {component} {digest}, version {version}")
+        },
+    )
 }
 
 fn shown(status: &Status) -> String {
@@ -79,7 +190,28 @@ fn shown(status: &Status) -> String {
             0 => String::new(),
             count => format!(", {count} failures"),
         };
-        let _ = writeln!(text, "  policy {} {digest}{failures}{paused}", policy.component);
+        let _ = writeln!(
+            text,
+            "  policy {} {digest} version {}{failures}{paused}",
+            policy.component, policy.version
+        );
+        if let Some(shadow) = &server.shadow {
+            let _ = writeln!(
+                text,
+                "  in the shadow {}: {} judged, would have passed {}, denied {}; {} left out, {:.1} s of CPU time",
+                shadow.policy.component,
+                shadow.would_pass + shadow.would_deny + shadow.failures,
+                shadow.would_pass,
+                shadow.would_deny,
+                shadow.left_out,
+                shadow.cpu_s
+            );
+            let differences = shadow.differences.iter().filter(|(_, count)| **count > 0);
+            let differences: Vec<_> = differences.map(|(kind, count)| format!("{kind} {count}")).collect();
+            if !differences.is_empty() {
+                let _ = writeln!(text, "    differs: {}", differences.join(", "));
+            }
+        }
     }
     for pool in &status.pools {
         let latency = pool.login_latency_ms.map(|ms| format!(", a login takes {ms} ms")).unwrap_or_default();

@@ -1,18 +1,26 @@
 //! `reprieve run`
 
+mod take_over;
+mod watch;
+
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::admin;
+use crate::admin::{self, AdminSocket};
 use crate::config::{CommandLine, Config, NodeTlsMode};
 use crate::logging;
 use crate::privileges;
-use crate::server::{Keys, Options, Prepared, Server, Sockets};
+use crate::server::{Control, Keys, Options, Prepared, Server, Sockets};
+use take_over::Predecessor;
+use watch::Watch;
+
+/// How often files are looked at that are watched.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Serve: listen, ask the policy, pass or pose.
 ///
@@ -26,8 +34,9 @@ use crate::server::{Keys, Options, Prepared, Server, Sockets};
 ///       --key privkey.pem --backend mail.example:995 --backend-tls implicit
 ///
 /// SIGTERM and Ctrl-C drain: nothing new is accepted, sessions end by themselves; a second
-/// signal ends at once. SIGHUP reads the certificates again.
-#[derive(Debug, clap::Args)]
+/// signal ends at once. SIGHUP takes up the configuration file as it is now, and reads the
+/// certificates again.
+#[derive(Clone, Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
     /// Configuration file (TOML)
@@ -63,12 +72,16 @@ pub(super) struct Arguments {
     /// Who to become once the ports are open, where it starts as root
     #[arg(long, value_name = "USER")]
     user: Option<String>,
+    /// Take the place of the process that serves at the configuration's admin socket: no connection
+    /// is refused. Where nobody does, just start
+    #[arg(long, requires = "config")]
+    take_over: bool,
     #[command(flatten)]
     log: LogArguments,
 }
 
 /// How the log looks.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(super) struct LogArguments {
     /// How log lines look
     #[arg(long, value_enum, default_value_t)]
@@ -79,6 +92,16 @@ pub(super) struct LogArguments {
 }
 
 impl Arguments {
+    /// The configuration as it is now. `descriptors`: as many as the process may have.
+    fn configured(&self, descriptors: u64) -> anyhow::Result<Config> {
+        let mut config = self.config()?;
+        if let Some(user) = &self.user {
+            config.user = Some(user.clone());
+        }
+        fit_to_descriptors(&mut config, descriptors);
+        Ok(config)
+    }
+
     fn config(&self) -> anyhow::Result<Config> {
         let threads = self.threads.map(usize::from);
         match &self.config {
@@ -120,8 +143,12 @@ fn fit_to_descriptors(config: &mut Config, descriptors: u64) {
 }
 
 /// Does first what may need root, and the rest as somebody who is not.
-fn start(config: Config) -> anyhow::Result<Server> {
-    let sockets = Sockets::open(&config)?;
+fn start(config: Config, take_over: bool) -> anyhow::Result<(Server, Option<Predecessor>)> {
+    let asked = if take_over { Predecessor::ask(&config)? } else { None };
+    let (predecessor, sockets) = match asked {
+        Some((predecessor, inherited)) => (Some(predecessor), Sockets::open_with(&config, inherited)?),
+        None => (None, Sockets::open(&config)?),
+    };
     let keys = Keys::read(&config)?;
     match &config.user {
         Some(user) => privileges::become_user(user, config.group.as_deref())?,
@@ -130,58 +157,93 @@ fn start(config: Config) -> anyhow::Result<Server> {
         }
         None => {}
     }
-    Server::serve_at(Prepared::with_keys(config, Options::default(), keys)?, sockets)
+    let server = Server::serve_at(Prepared::with_keys(config, Options::default(), keys)?, sockets)?;
+    Ok((server, predecessor))
+}
+
+/// Takes commands, in the place of whoever did before.
+async fn take_commands(
+    path: &Path,
+    server: &Server,
+    predecessor: Option<Predecessor>,
+) -> anyhow::Result<AdminSocket> {
+    let (socket, listener) = match predecessor {
+        Some(predecessor) => {
+            tokio::task::spawn_blocking(move || predecessor.retire()).await??;
+            AdminSocket::take_over(path)?
+        }
+        None => AdminSocket::listen(path)?,
+    };
+    tracing::info!(path = %path.display(), "taking commands");
+    tokio::spawn(admin::serve(listener, server.view()));
+    Ok(socket)
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let mut config = arguments.config()?;
-    if let Some(user) = &arguments.user {
-        config.user = Some(user.clone());
-    }
+    // Read before there is a log, so that what is wrong stands alone.
+    arguments.config()?;
     let _log = logging::start(arguments.log.log_format, &arguments.log.log_level)?;
-    fit_to_descriptors(&mut config, crate::rlimit::raise_descriptors());
-    let drain_timeout = config.drain_timeout;
+    let descriptors = crate::rlimit::raise_descriptors();
+    let config = arguments.configured(descriptors)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
         // The policy compiles meanwhile; the first signal still counts.
         let mut hang_up = signal(SignalKind::hangup()).context("cannot watch for signals")?;
-        let certificate_check = config.certificate_check;
         let admin_socket = config.admin_socket.clone();
-        let server = Arc::new(tokio::task::spawn_blocking(move || start(config)).await??);
+        let take_over = arguments.take_over;
+        let (server, predecessor) = tokio::task::spawn_blocking(move || start(config, take_over)).await??;
+        let control = server.control();
+        control.reload_from({
+            let arguments = arguments.clone();
+            move || arguments.configured(descriptors)
+        });
         for (name, addresses) in server.addresses() {
             for address in addresses {
                 tracing::info!(server = name, %address, "listening");
             }
         }
-        if let Some(path) = &admin_socket {
-            let listener = admin::listen(path)?;
-            tracing::info!(path = %path.display(), "taking commands");
-            tokio::spawn(admin::serve(listener, server.view()));
-        }
+        let commands = match admin_socket {
+            Some(path) => Some(take_commands(&path, &server, predecessor).await?),
+            None => None,
+        };
+        let mut ending = control.ending();
+        let mut watch = Watch::default();
+        let mut certificates_at = Instant::now();
         loop {
-            let next_look = async {
-                match certificate_check {
-                    Some(every) => tokio::time::sleep(every).await,
+            let config = control.config();
+            if config.watch {
+                let files = arguments.config.iter().cloned().chain(control.components());
+                if watch.look(files) {
+                    reload(&control).await?;
+                }
+            }
+            let next_certificates = config.certificate_check.map(|every| certificates_at + every);
+            let next_look = config.watch.then(|| Instant::now() + LOOK);
+            let next = [next_certificates, next_look].into_iter().flatten().min();
+            let next = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
                     None => std::future::pending().await,
                 }
             };
-            // Files are read aside: signals are heard meanwhile.
-            let server = server.clone();
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hang_up.recv() => {
-                    tokio::task::spawn_blocking(move || server.reload_certificates()).await?;
-                }
-                () = next_look => tokio::task::spawn_blocking(move || server.look_at_certificates()).await?,
+                _ = ending.wait_for(|ending| *ending) => break,
+                _ = hang_up.recv() => reload(&control).await?,
+                () = next => {}
+            }
+            if next_certificates.is_some_and(|at| Instant::now() >= at) {
+                certificates_at = Instant::now();
+                let control = control.clone();
+                // Files are read aside: signals are heard meanwhile.
+                tokio::task::spawn_blocking(move || control.look_at_certificates()).await?;
             }
         }
-        let server = Arc::into_inner(server).context("the server is still in use")?;
-        if let Some(path) = &admin_socket {
-            let _ = std::fs::remove_file(path);
-        }
+        drop(commands);
+        let drain_timeout = control.config().drain_timeout;
         tracing::info!(
             at_most_s = drain_timeout.as_secs(),
             "draining: no new connections; sessions end by themselves"
@@ -196,4 +258,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     })?;
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
+}
+
+/// Takes up what has changed, aside. What is wrong with it stands in the log.
+async fn reload(control: &Control) -> anyhow::Result<()> {
+    let control = control.clone();
+    let _ = tokio::task::spawn_blocking(move || control.reload_again()).await?;
+    Ok(())
 }

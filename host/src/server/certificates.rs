@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::stamp::{Stamp, stamp};
 use crate::net::TlsAcceptor;
+use crate::stamp::{Stamp, stamp};
 
 /// What is known of the certificates' files.
 #[derive(Debug, Default)]

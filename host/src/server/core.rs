@@ -23,8 +23,10 @@ use crate::policy::Judge;
 use crate::pool::Keeper;
 use crate::session::{CountersSnapshot, Door};
 
+/// How the configuration is read again.
+pub(super) type Source = Arc<dyn Fn() -> anyhow::Result<Config> + Send + Sync>;
+
 /// A running server.
-#[derive(Debug)]
 pub(super) struct Core {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) began: Instant,
@@ -39,8 +41,16 @@ pub(super) struct Core {
     pub(super) drain: watch::Sender<bool>,
     /// When sessions that are still under way are ended.
     pub(super) deadline: watch::Sender<Option<Instant>>,
+    /// How the configuration is read again.
+    pub(super) source: Mutex<Option<Source>>,
     /// Somebody wants the process to drain and end.
     pub(super) ending: watch::Sender<bool>,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("present", &self.present).finish_non_exhaustive()
+    }
 }
 
 /// What is served now.
@@ -85,6 +95,7 @@ impl Core {
             threads,
             drain,
             deadline,
+            source: Mutex::new(None),
             ending: watch::channel(false).0,
         }
     }

@@ -11,7 +11,6 @@ mod loading;
 mod prepared;
 mod serving;
 mod sockets;
-mod stamp;
 mod store_tool;
 mod stores;
 mod view;

@@ -274,6 +274,22 @@ impl Home {
         }
     }
 
+    /// Lets go what only one process can have, for one that takes over: from now on, memory has
+    /// to do here. False where not all could be saved before.
+    pub async fn release(&self) -> bool {
+        match &self.kind {
+            Kind::File(file) => file.release().await,
+            Kind::Memory | Kind::Redis(_) => true,
+        }
+    }
+
+    /// Takes it again, where the other one did not come to serve.
+    pub fn retake(&self) {
+        if let Kind::File(file) = &self.kind {
+            file.retake();
+        }
+    }
+
     /// Saves what is not saved yet, where that is done behind. False where it is not possible.
     pub async fn save(&self) -> bool {
         match &self.kind {

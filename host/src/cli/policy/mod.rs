@@ -49,7 +49,7 @@ enum Format {
 }
 
 /// The settings of a command line, in their order.
-fn settings(set: &[String]) -> anyhow::Result<Vec<(String, String)>> {
+pub(super) fn settings(set: &[String]) -> anyhow::Result<Vec<(String, String)>> {
     set.iter()
         .map(|pair| match pair.split_once('=') {
             Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),

@@ -47,6 +47,40 @@ impl Control {
         Self { core }
     }
 
+    /// How the configuration is read again, when it is to be taken up.
+    pub fn reload_from(&self, source: impl Fn() -> anyhow::Result<Config> + Send + Sync + 'static) {
+        *self.core.source.lock() = Some(Arc::new(source));
+    }
+
+    /// Reads the configuration again and takes it up.
+    ///
+    /// # Errors
+    /// What is wrong with it; all goes on as before.
+    pub fn reload_again(&self) -> Result<Reloaded, NotChanged> {
+        let source = self.core.source.lock().clone();
+        let config = match source {
+            Some(source) => {
+                source().inspect_err(|error| tracing::error!("reload: {error:#}; nothing was changed"))?
+            }
+            None => self.config(),
+        };
+        self.reload(config).inspect_err(|error| tracing::error!("reload: {error}"))
+    }
+
+    /// The files that the configuration names policies by.
+    #[must_use]
+    pub fn components(&self) -> Vec<std::path::PathBuf> {
+        let config = self.config();
+        let policies = config
+            .virtual_servers
+            .iter()
+            .flat_map(|server| std::iter::once(&server.policy).chain(&server.shadow));
+        policies
+            .map(|policy| std::path::PathBuf::from(&policy.component))
+            .filter(|path| path.is_file())
+            .collect()
+    }
+
     /// The configuration that is in force.
     #[must_use]
     pub fn config(&self) -> Config {
@@ -72,6 +106,18 @@ impl Control {
     #[must_use]
     pub fn ending(&self) -> watch::Receiver<bool> {
         self.core.ending.subscribe()
+    }
+
+    /// Lets go of the stores that only one process can have, for the one that takes over; and
+    /// takes them again where that one did not come to serve.
+    pub async fn release_stores(&self, released: bool) {
+        for store in self.core.stores.iter() {
+            if !released {
+                store.home.retake();
+            } else if !store.home.release().await {
+                tracing::warn!("not all of the store could be saved before another process takes it over");
+            }
+        }
     }
 
     /// Sockets that are listened on, for another process that takes them over.

@@ -136,6 +136,18 @@ impl File {
     }
 }
 
+impl File {
+    /// Saves once more and lets the file go, for another process.
+    pub async fn release(&self) -> bool {
+        self.saver.release().await
+    }
+
+    /// Takes the file again that was let go.
+    pub fn retake(&self) {
+        self.saver.retake();
+    }
+}
+
 /// Why a file cannot be used.
 enum Trouble {
     /// It is not as the configuration has it.

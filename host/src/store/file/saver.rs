@@ -21,6 +21,10 @@ const COMPACT_EVERY: Duration = Duration::from_secs(600);
 
 enum Message {
     Save(oneshot::Sender<bool>),
+    /// Saves and lets the file go, for another process.
+    Release(oneshot::Sender<bool>),
+    /// Takes the file again.
+    Retake,
     End,
 }
 
@@ -35,7 +39,9 @@ impl Saver {
         let (messages, inbox) = mpsc::channel();
         let shared = shared.clone();
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
-            Work { shared, every, looked_at: Vec::new(), compacted: Instant::now() }.run(&inbox)
+            let work =
+                Work { shared, every, looked_at: Vec::new(), compacted: Instant::now(), released: false };
+            work.run(&inbox);
         })?;
         Ok(Self { messages, thread: Some(thread) })
     }
@@ -43,6 +49,19 @@ impl Saver {
     pub async fn save(&self) -> bool {
         let (done, answer) = oneshot::channel();
         self.messages.send(Message::Save(done)).is_ok() && answer.await.unwrap_or(false)
+    }
+}
+
+impl Saver {
+    /// Saves once more and lets the file go. What changes after that is in memory only.
+    pub async fn release(&self) -> bool {
+        let (done, answer) = oneshot::channel();
+        self.messages.send(Message::Release(done)).is_ok() && answer.await.unwrap_or(false)
+    }
+
+    /// Takes the file again that was let go.
+    pub fn retake(&self) {
+        let _ = self.messages.send(Message::Retake);
     }
 }
 
@@ -61,6 +80,8 @@ struct Work {
     /// Where the look for what has expired has come to.
     looked_at: Vec<u8>,
     compacted: Instant,
+    /// Whether another process has the file now.
+    released: bool,
 }
 
 impl Work {
@@ -71,10 +92,23 @@ impl Work {
         loop {
             let message = inbox.recv_timeout(pause);
             let ends = matches!(message, Ok(Message::End) | Err(mpsc::RecvTimeoutError::Disconnected));
+            if let Ok(Message::Retake) = message {
+                self.released = false;
+            }
             let saved = self.round(ends);
             pause = if saved { usual } else { (pause * 2).clamp(self.every, LONGEST_PAUSE) };
-            if let Ok(Message::Save(done)) = message {
-                let _ = done.send(saved);
+            match message {
+                Ok(Message::Save(done)) => {
+                    let _ = done.send(saved);
+                }
+                // Not as one that was closed: sessions are under way that may see what the next
+                // process cannot know of. It forgets listings, as after a crash.
+                Ok(Message::Release(done)) => {
+                    self.released = true;
+                    *self.shared.database.write() = None;
+                    let _ = done.send(saved);
+                }
+                _ => {}
             }
             if ends {
                 return;
@@ -84,6 +118,9 @@ impl Work {
 
     /// Saves; comes back to the file before, where it was lost. True where all is saved.
     fn round(&mut self, last: bool) -> bool {
+        if self.released {
+            return true;
+        }
         if self.shared.database.read().is_none() {
             match self.shared.open() {
                 Ok(()) => {}

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::SystemTime;
 
 /// When a file was changed, how long it is, and which one it is: None where there is none.
-pub(super) type Stamp = Option<(SystemTime, u64, u64)>;
+pub(crate) type Stamp = Option<(SystemTime, u64, u64)>;
 
-pub(super) fn stamp(file: &Path) -> Stamp {
+pub(crate) fn stamp(file: &Path) -> Stamp {
     let metadata = std::fs::metadata(file).ok()?;
     Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
 }

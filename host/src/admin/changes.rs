@@ -1,0 +1,88 @@
+//! What an administrator has changed: policies, the configuration, who serves.
+
+use std::path::PathBuf;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::hand_over;
+use crate::server::{Change, NotChanged, Reloaded, View};
+
+type Answered<T> = Result<Json<T>, (StatusCode, String)>;
+
+/// Where the process listens that takes over.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct TakeOver {
+    pub(super) socket: PathBuf,
+}
+
+/// Files are read and code is compiled aside: whoever asks meanwhile is answered.
+async fn aside<T: Send + 'static>(
+    change: impl FnOnce() -> Result<T, NotChanged> + Send + 'static,
+) -> Answered<T> {
+    match tokio::task::spawn_blocking(change).await {
+        Ok(Ok(done)) => Ok(Json(done)),
+        Ok(Err(error @ NotChanged::NoServer { .. })) => Err((StatusCode::NOT_FOUND, error.to_string())),
+        Ok(Err(error @ NotChanged::Refused(_))) => Err((StatusCode::UNPROCESSABLE_ENTITY, error.to_string())),
+        Err(error) => Err((StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+    }
+}
+
+pub(super) async fn swap(
+    State(view): State<View>,
+    Path(server): Path<String>,
+    Json(change): Json<Change>,
+) -> Answered<()> {
+    aside(move || view.control().swap(&server, &change)).await
+}
+
+pub(super) async fn swap_back(State(view): State<View>, Path(server): Path<String>) -> Answered<()> {
+    aside(move || view.control().swap_back(&server)).await
+}
+
+pub(super) async fn shadow(
+    State(view): State<View>,
+    Path(server): Path<String>,
+    Json(change): Json<Change>,
+) -> Answered<()> {
+    aside(move || view.control().shadow(&server, Some(&change))).await
+}
+
+pub(super) async fn no_shadow(State(view): State<View>, Path(server): Path<String>) -> Answered<()> {
+    aside(move || view.control().shadow(&server, None)).await
+}
+
+pub(super) async fn reload(State(view): State<View>) -> Answered<Reloaded> {
+    aside(move || view.control().reload_again()).await
+}
+
+pub(super) async fn drain(State(view): State<View>) -> StatusCode {
+    view.control().drain();
+    StatusCode::NO_CONTENT
+}
+
+pub(super) async fn hand_over(State(view): State<View>, Json(to): Json<TakeOver>) -> Answered<usize> {
+    let control = view.control();
+    let give = move || {
+        let refused = |error: std::io::Error| {
+            NotChanged::Refused(format!("cannot hand over to {}: {error}", to.socket.display()))
+        };
+        let sockets = control.sockets().map_err(refused)?;
+        hand_over::give(&to.socket, &sockets).map_err(refused)?;
+        Ok(sockets.len())
+    };
+    let control = view.control();
+    let given = aside(give).await?;
+    control.release_stores(true).await;
+    tracing::info!(sockets = given.0, "sockets and stores handed over to another process");
+    Ok(given)
+}
+
+/// The other process did not come to serve.
+pub(super) async fn keep(State(view): State<View>) -> StatusCode {
+    view.control().release_stores(false).await;
+    tracing::warn!("the process that was to take over did not come to serve; this one goes on");
+    StatusCode::NO_CONTENT
+}

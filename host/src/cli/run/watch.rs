@@ -1,0 +1,56 @@
+//! Files that are taken up when they change.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use crate::stamp::{Stamp, stamp};
+
+/// What is known of the files that are watched.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    seen: HashMap<PathBuf, Stamp>,
+    /// Something has changed, and may go on changing.
+    is_moving: bool,
+}
+
+impl Watch {
+    /// Looks at the files. True where some have changed since the first look or the last change,
+    /// and have been at rest since the look before: who writes a file is not read in the middle.
+    pub(super) fn look(&mut self, files: impl IntoIterator<Item = PathBuf>) -> bool {
+        let mut moves = false;
+        for file in files {
+            let now = stamp(&file);
+            match self.seen.insert(file, now) {
+                Some(before) if before != now => moves = true,
+                // One that was not watched before was read just now.
+                _ => {}
+            }
+        }
+        let rests = self.is_moving && !moves;
+        self.is_moving = moves;
+        rests
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_counts_as_changed_when_it_has_come_to_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("policy.wasm");
+        let mut watch = Watch::default();
+        let mut look = || watch.look([file.clone()]);
+        assert!(!look());
+        std::fs::write(&file, "half").unwrap();
+        assert!(!look(), "it may be half written");
+        std::fs::write(&file, "half and half").unwrap();
+        assert!(!look(), "it was");
+        assert!(look());
+        assert!(!look(), "once");
+        std::fs::remove_file(&file).unwrap();
+        assert!(!look());
+        assert!(look(), "one that is gone has changed too");
+    }
+}
