@@ -1,6 +1,7 @@
 //! `reprieve policy test`
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -9,10 +10,13 @@ use anyhow::Context as _;
 
 use crate::cli::FAILED;
 use crate::policy::Cache;
-use crate::scenario::{self, Format, Scenario};
+use crate::scenario::{self, Format, Played, Scenario};
 
 /// How often `--watch` looks for changes.
 const LOOK: Duration = Duration::from_millis(200);
+/// For how long files have to stay as they are before they are tested: whoever writes one may
+/// empty it first, and a build writes several.
+const SETTLED: Duration = Duration::from_millis(50);
 
 /// Test a policy by scenarios, in virtual time and without sockets.
 ///
@@ -57,12 +61,19 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if !arguments.watch {
-        return Ok(if test(arguments)? { ExitCode::SUCCESS } else { ExitCode::from(FAILED) });
+        let played = play(arguments)?;
+        report(arguments, &played)?;
+        return Ok(if is_good(&played) { ExitCode::SUCCESS } else { ExitCode::from(FAILED) });
     }
     loop {
-        let seen = changed(arguments);
-        // A file that is being written is wrong for a moment: the next change mends it.
-        if let Err(error) = test(arguments) {
+        let seen = settled(arguments);
+        let played = play(arguments);
+        if changed(arguments) != seen {
+            // Nobody knows which of both was tested.
+            continue;
+        }
+        // A file that is wrong is no reason to end: the next change mends it.
+        if let Err(error) = played.and_then(|played| report(arguments, &played)) {
             if super::super::is_broken_pipe(&error) {
                 return Err(error);
             }
@@ -79,20 +90,36 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// When each file was changed last, and how long it is.
-fn changed(arguments: &Arguments) -> Vec<Option<(SystemTime, u64)>> {
+/// Waits until nobody writes the files any more; how they are then.
+fn settled(arguments: &Arguments) -> Vec<Option<Stamp>> {
+    let mut seen = changed(arguments);
+    loop {
+        std::thread::sleep(SETTLED);
+        let now = changed(arguments);
+        if now == seen {
+            return seen;
+        }
+        seen = now;
+    }
+}
+
+/// How a file is: when it was changed last, how long it is, and which it is.
+type Stamp = (SystemTime, u64, u64);
+
+/// How each file is now.
+fn changed(arguments: &Arguments) -> Vec<Option<Stamp>> {
     let policy = Path::new(&arguments.policy);
     let files = std::iter::once(policy).chain(arguments.scenarios.iter().map(PathBuf::as_path));
     files
         .map(|file| {
             let metadata = file.metadata().ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
+            Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
         })
         .collect()
 }
 
-/// Plays all scenarios; whether all was as expected.
-fn test(arguments: &Arguments) -> anyhow::Result<bool> {
+/// Plays all scenarios.
+fn play(arguments: &Arguments) -> anyhow::Result<Vec<Played>> {
     let settings = super::settings(&arguments.set)?;
     let cache = Cache::usual_folder().and_then(|folder| Cache::open(&folder).ok());
     let mut all = Vec::new();
@@ -115,20 +142,29 @@ fn test(arguments: &Arguments) -> anyhow::Result<bool> {
         }
         played.push(scenario.play()?);
     }
-    let good = played.iter().all(scenario::Played::is_good);
+    Ok(played)
+}
+
+/// Whether all was as expected.
+fn is_good(played: &[Played]) -> bool {
+    played.iter().all(Played::is_good)
+}
+
+/// Writes the report to where it is wanted.
+fn report(arguments: &Arguments, played: &[Played]) -> anyhow::Result<()> {
     match &arguments.output {
         Some(path) => {
             let mut report = Vec::new();
-            scenario::write(&mut report, arguments.format, &arguments.policy, &played, false)?;
+            scenario::write(&mut report, arguments.format, &arguments.policy, played, false)?;
             std::fs::write(path, report).with_context(|| format!("cannot write {}", path.display()))?;
         }
         None => {
             let colour = io::stdout().is_terminal()
                 && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
             let mut out = io::stdout().lock();
-            scenario::write(&mut out, arguments.format, &arguments.policy, &played, colour)?;
+            scenario::write(&mut out, arguments.format, &arguments.policy, played, colour)?;
             out.flush()?;
         }
     }
-    Ok(good)
+    Ok(())
 }
