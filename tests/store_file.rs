@@ -132,6 +132,18 @@ fn fifty_kills_at_random_moments_lose_what_was_written_last_and_nothing_else() {
         assert!(known.len() > round, "round {round}: {} known, {forgotten} forgotten", known.len());
     }
     assert!(known.len() > 1000, "there was load: {}", known.len());
+    // What counts towards the quota is what is there, whatever the kills have cut off.
+    let export = std::fs::read_to_string(folder.path().join("export")).unwrap();
+    let counted: usize = export
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        // `interval` keeps twelve octets of a user: sixteen in Base64, without padding.
+        .map(|line| 72 + line["key"].as_str().unwrap().len() + line["value"].as_str().unwrap().len() / 4 * 3)
+        .sum();
+    let (done, said) = store(folder.path(), &["stats", "--json"]);
+    assert!(done, "{said}");
+    let stats: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(stats[0]["namespaces"][0]["octets"], counted, "{said}");
 }
 
 #[test]

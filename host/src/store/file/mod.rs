@@ -245,13 +245,10 @@ impl Shared {
         Ok(())
     }
 
-    /// What the file has under a key. None where the file cannot be used.
-    fn read(&self, key: &[u8]) -> Option<Cached> {
-        let database = self.database.read();
+    /// What the file has under a key. None where it cannot be read.
+    fn read(&self, database: Option<&Database>, key: &[u8]) -> Option<Cached> {
         let stored = || -> Result<Cached, redb::Error> {
-            let Some(database) = &*database else {
-                return Ok(Cached { value: None, unsaved: 0, blind: true });
-            };
+            let Some(database) = database else { return Ok(Cached::unread()) };
             let entries = database.begin_read()?.open_table(format::ENTRIES)?;
             let stored = entries.get(key)?;
             Ok(Cached::saved(stored.map(|stored| {
@@ -262,7 +259,7 @@ impl Shared {
         match stored() {
             Ok(cached) => Some(cached),
             Err(error) => {
-                self.record.fail(&format!("cannot read {}: {error}", self.path.display()));
+                self.fail(&format!("cannot read {}: {error}", self.path.display()));
                 None
             }
         }
@@ -292,4 +289,130 @@ fn random() -> u64 {
         return crate::clock::SystemClock.now_ms();
     }
     u64::from_le_bytes(octets)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::store::footprint;
+    use crate::store::operation::Operation;
+
+    /// A store that saves only when it is told to.
+    fn open(path: &Path) -> (File, Part) {
+        let home = FileHome { path: path.to_owned(), save_every: Duration::from_secs(3600), cache: 1 << 20 };
+        let file = File::open(&home, Arc::new(SystemClock)).unwrap();
+        let part = file.part(Space::for_policies("tested", 1 << 30));
+        (file, part)
+    }
+
+    impl Part {
+        async fn set(&self, key: &str, value: &[u8]) {
+            self.change(key, Operation::Set(value), None).await.unwrap().unwrap();
+        }
+    }
+
+    impl File {
+        /// As after an error of the disk.
+        fn lose(&self) {
+            *self.shared.database.write() = None;
+            self.shared.fail("the test wants it");
+        }
+    }
+
+    /// A file with one entry, of which nothing is in memory.
+    async fn with_an_entry(path: &Path) -> (File, Part) {
+        let (file, part) = open(path);
+        part.set("key", b"value").await;
+        drop((file, part));
+        open(path)
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_read_is_read_when_the_file_is_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, part) = with_an_entry(&folder.path().join("store")).await;
+        file.lose();
+        assert_eq!(part.get("key").await.unwrap(), None);
+        assert!(file.save().await);
+        assert_eq!(part.get("key").await.unwrap().unwrap(), b"value");
+    }
+
+    #[tokio::test]
+    async fn what_is_deleted_while_the_file_cannot_be_read_does_not_come_back_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let (file, part) = with_an_entry(&path).await;
+        file.lose();
+        assert!(!part.delete("key").await.unwrap(), "nobody knows");
+        assert!(file.save().await);
+        assert_eq!((part.get("key").await.unwrap(), part.usage()), (None, 0));
+        drop((file, part));
+        let (_file, part) = open(&path);
+        assert_eq!((part.get("key").await.unwrap(), part.usage()), (None, 0));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_file_that_the_saver_has_for_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, part) = with_an_entry(&folder.path().join("store")).await;
+        let shared = file.shared.clone();
+        let ((has_it, wait), (enough, until)) = (mpsc::channel(), mpsc::channel::<()>());
+        let saver = std::thread::spawn(move || {
+            let _database = shared.database.write();
+            has_it.send(()).unwrap();
+            let _ = until.recv_timeout(Duration::from_secs(5));
+        });
+        wait.recv().unwrap();
+        // Its pages were read a moment ago, and the saver came in between.
+        file.shared.record.fail("the test wants it");
+        let began = Instant::now();
+        assert!(part.get("key").await.is_err());
+        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+        drop(enough);
+        saver.join().unwrap();
+        assert_eq!(part.get("key").await.unwrap().unwrap(), b"value");
+    }
+
+    #[test]
+    fn after_a_crash_the_usage_is_that_of_what_was_saved() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, crashed) = (folder.path().join("store"), folder.path().join("crashed"));
+        let (file, part) = open(&path);
+        let stop = AtomicBool::new(false);
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        std::thread::scope(|scope| {
+            let (part, stop) = (&part, &stop);
+            scope.spawn(move || {
+                runtime().block_on(async {
+                    for number in 0.. {
+                        if stop.load(Ordering::SeqCst) {
+                            return;
+                        }
+                        part.set(&(number % 5000).to_string(), &vec![0; number % 100]).await;
+                    }
+                });
+            });
+            for _ in 0..10 {
+                assert!(runtime().block_on(file.save()));
+            }
+            stop.store(true, Ordering::SeqCst);
+        });
+        // What a crash leaves: as it was saved last.
+        std::fs::copy(&path, &crashed).unwrap();
+        let (_after, part) = open(&crashed);
+        let (mut counted, mut from) = (0, Vec::new());
+        loop {
+            let (entries, next) = runtime().block_on(part.entries(from)).unwrap();
+            counted += entries.iter().map(|one| footprint(one.key.len(), one.value.len())).sum::<u64>();
+            let Some(next) = next else { break };
+            from = next;
+        }
+        assert!(counted > 0);
+        assert_eq!(part.usage(), counted);
+    }
 }

@@ -132,10 +132,12 @@ impl Part {
         let length = key.len();
         self.with(&format::key(generation.number, key.as_bytes()), |shard, key| {
             let Some(kept) = shard.get(key) else { return false };
-            let Some((_, expires)) = &kept.value else { return false };
-            let was_there = *expires > now;
-            generation.release(kept.footprint(length));
-            shard.write(key, None);
+            let was_there = kept.value.as_ref().is_some_and(|(_, expires)| *expires > now);
+            // What could not be read may be in the file all the same, and is to go from there.
+            if kept.value.is_some() || kept.blind {
+                generation.release(kept.footprint(length));
+                shard.write(key, None);
+            }
             was_there
         })
         .await
@@ -221,9 +223,15 @@ impl Part {
         let mut shard = self.shared.shard(key).lock();
         if shard.get(key).is_none() {
             // Read under the lock, so that nobody can change and save it in between. Its page
-            // was read a moment ago.
-            let kept = self.shared.read(key).unwrap_or(Cached { value: None, unsaved: 0, blind: true });
-            shard.learn(key, kept);
+            // was read a moment ago. While the saver has the file for itself, nobody waits here:
+            // he would have all others of this shard wait, too.
+            let Some(database) = self.shared.database.try_read() else {
+                Record::count(&self.shared.record.failures);
+                let path = self.shared.path.display();
+                return Err(Unavailable(format!("{path} is being worked on, and cannot be read now")));
+            };
+            let kept = self.shared.read(database.as_ref(), key);
+            shard.learn(key, kept.unwrap_or_else(Cached::unread));
         }
         Ok(work(&mut shard, key))
     }
@@ -240,7 +248,7 @@ impl Part {
             let place = shared.readers.clone().acquire_owned().await;
             let reading = tokio::task::spawn_blocking(move || {
                 let _place = place;
-                shared.read(&key);
+                shared.read(shared.database.read().as_ref(), &key);
             });
             let _ = reading.await;
         };

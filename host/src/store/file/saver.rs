@@ -1,7 +1,7 @@
 //! Writes what has changed to the file, all at once, every second or as often as configured;
 //! takes away what has expired; and tries to come back when the disk could not be written.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -86,7 +86,9 @@ struct Work {
 
 impl Work {
     fn run(mut self, inbox: &mpsc::Receiver<Message>) {
-        // Saving takes time too: what is written right after it began waits for the next one.
+        // What is written right after a round began waits for the next one, and for as long as
+        // that takes: a round begins half of the time after the one before, however long that
+        // was at work.
         let usual = self.every / 2;
         let mut pause = usual;
         loop {
@@ -95,8 +97,13 @@ impl Work {
             if let Ok(Message::Retake) = message {
                 self.released = false;
             }
+            let began = Instant::now();
             let saved = self.round(ends);
-            pause = if saved { usual } else { (pause * 2).clamp(self.every, LONGEST_PAUSE) };
+            pause = if saved {
+                usual.saturating_sub(began.elapsed())
+            } else {
+                (pause * 2).clamp(self.every, LONGEST_PAUSE)
+            };
             match message {
                 Ok(Message::Save(done)) => {
                     let _ = done.send(saved);
@@ -121,7 +128,8 @@ impl Work {
         if self.released {
             return true;
         }
-        if self.shared.database.read().is_none() {
+        let was_away = self.shared.database.read().is_none();
+        if was_away {
             match self.shared.open() {
                 Ok(()) => {}
                 Err(Trouble::Administrator(why) | Trouble::Disk(why)) => {
@@ -132,6 +140,11 @@ impl Work {
         }
         match self.save(last) {
             Ok(()) => {
+                if was_away || self.shared.record.trouble().is_some() {
+                    for shard in &self.shared.shards {
+                        shard.lock().forget_unread();
+                    }
+                }
                 if let Some(away) = self.shared.record.recover() {
                     tracing::info!(
                         file = %self.shared.path.display(),
@@ -157,15 +170,17 @@ impl Work {
     fn save(&mut self, last: bool) -> Result<(), redb::Error> {
         let shared = self.shared.clone();
         let unsaved = self.unsaved();
-        let in_use: Vec<_> = {
+        // Under one lock: one that comes into use in between would be in neither of both, and
+        // its entries garbage.
+        let (in_use, others) = {
             let namespaces = shared.namespaces.lock();
             let used =
                 namespaces.used.values().map(|owned| (owned.space.name.clone(), owned.current.load_full()));
-            used.collect()
+            let others = namespaces.others.iter().map(|(name, (number, _))| (name.clone(), *number));
+            (used.collect::<Vec<_>>(), others.collect::<Vec<_>>())
         };
         let live: HashSet<u64> = {
-            let namespaces = shared.namespaces.lock();
-            let others = namespaces.others.values().map(|(number, _)| *number);
+            let others = others.iter().map(|(_, number)| *number);
             in_use.iter().map(|(_, generation)| generation.number).chain(others).collect()
         };
         {
@@ -177,30 +192,36 @@ impl Work {
             write.set_quick_repair(true);
             {
                 let mut entries = write.open_table(format::ENTRIES)?;
+                let mut grown: HashMap<u64, (u64, u64)> = HashMap::new();
                 for (key, cached) in &unsaved {
                     let Some((number, name)) = format::split(key) else { continue };
-                    let before = match &cached.value {
-                        Some((value, expires)) if live.contains(&number) => {
-                            entries.insert(&**key, &*format::pack(value, *expires))?
-                        }
-                        _ => entries.remove(&**key)?,
+                    let value = cached.value.as_ref().filter(|_| live.contains(&number));
+                    let before = match value {
+                        Some((value, expires)) => entries.insert(&**key, &*format::pack(value, *expires))?,
+                        None => entries.remove(&**key)?,
                     };
+                    let before =
+                        before.map(|before| footprint(name.len(), format::unpack(before.value()).0.len()));
+                    let (more, less) = grown.entry(number).or_default();
+                    *more += value.map_or(0, |(value, _)| footprint(name.len(), value.len()));
+                    *less += before.unwrap_or(0);
                     // What a blind write has replaced was counted, and is gone.
                     if cached.blind
                         && let Some(before) = before
                         && let Some((_, generation)) = in_use.iter().find(|(_, g)| g.number == number)
                     {
-                        generation.release(footprint(name.len(), format::unpack(before.value()).0.len()));
+                        generation.release(before);
                     }
                 }
                 self.expire(&mut entries, &live)?;
                 let mut rows = write.open_table(format::NAMESPACES)?;
-                for (name, generation) in &in_use {
-                    let used = generation.used.load(std::sync::atomic::Ordering::Relaxed);
-                    rows.insert(&**name, (generation.number, used))?;
-                }
-                for (name, row) in &shared.namespaces.lock().others {
-                    rows.insert(&**name, *row)?;
+                let used = in_use.iter().map(|(name, generation)| (name, generation.number));
+                for (name, number) in used.chain(others.iter().map(|(name, number)| (name, *number))) {
+                    // What the file itself has, exactly: that is what counts after a crash.
+                    let before = rows.get(&**name)?.map(|row| row.value());
+                    let before = before.filter(|(of, _)| *of == number).map_or(0, |(_, octets)| octets);
+                    let (more, less) = grown.get(&number).copied().unwrap_or_default();
+                    rows.insert(&**name, (number, (before + more).saturating_sub(less)))?;
                 }
                 if last {
                     write.open_table(format::ABOUT)?.insert("closed", 1)?;

@@ -41,6 +41,11 @@ impl Cached {
     pub fn saved(value: Option<(Box<[u8]>, u64)>) -> Self {
         Self { value, unsaved: 0, blind: false }
     }
+
+    /// Nothing, because the file could not be asked.
+    pub fn unread() -> Self {
+        Self { value: None, unsaved: 0, blind: true }
+    }
 }
 
 fn octets(key: &[u8], cached: &Cached) -> usize {
@@ -108,6 +113,17 @@ impl Shard {
         {
             cached.unsaved = 0;
             cached.blind = false;
+        }
+    }
+
+    /// The file can be asked again: what it could not be asked is asked again.
+    pub fn forget_unread(&mut self) {
+        let unread = self.entries.iter().filter(|(_, cached)| cached.blind && cached.unsaved == 0);
+        let keys: Vec<_> = unread.map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            if let Some(gone) = self.entries.pop(&key) {
+                self.octets -= octets(&key, &gone);
+            }
         }
     }
 
