@@ -83,7 +83,7 @@ impl Work {
             let Some(shared) = self.shared.upgrade() else { return };
             match connected {
                 Ok(links) => {
-                    shared.links.store(Some(Arc::new(Links { links, next: 0.into() })));
+                    // First: what goes wrong by the new connections is not to be forgotten.
                     if let Some(away) = shared.record.recover() {
                         tracing::info!(
                             server = shared.address,
@@ -91,13 +91,14 @@ impl Work {
                             "the store in Redis is back"
                         );
                     }
+                    shared.links.store(Some(Arc::new(Links { links, next: 0.into() })));
                     pause = PAUSES.0;
                     let _ = tried.send(());
                     drop(shared);
                     self.watch().await;
                 }
                 Err(error) => {
-                    shared.fail(&link::words(&error));
+                    shared.out_of_reach(&link::words(&error));
                     drop(shared);
                     let _ = tried.send(());
                     tokio::time::sleep(pause).await;
@@ -126,16 +127,15 @@ impl Work {
     }
 
     async fn connect(&self) -> RedisResult<Vec<Link>> {
-        let limit = self.target.timeout();
-        let late = || {
+        let late = |_| {
             let what = std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer to a connection in time");
             RedisError::from(what)
         };
-        let mut links = Vec::new();
-        while links.len() < self.connections {
-            links.push(tokio::time::timeout(limit * 2, self.target.connect()).await.map_err(|_| late())??);
-        }
-        tokio::time::timeout(limit * 2, self.try_out(&mut links[0])).await.map_err(|_| late())??;
+        let patience = self.target.patience(self.connections);
+        let connecting = self.target.connect(self.connections);
+        let mut links = tokio::time::timeout(patience, connecting).await.map_err(late)??;
+        let trying = self.try_out(&mut links[0]);
+        tokio::time::timeout(self.target.timeout() * 2, trying).await.map_err(late)??;
         Ok(links)
     }
 

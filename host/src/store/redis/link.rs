@@ -15,6 +15,10 @@ use redis::{
 use crate::config::{RedisHome, RedisKind};
 use crate::secret_file;
 
+/// How long a sentinel may take to say that it has nothing to say: what the library gives it to
+/// be connected to and to answer.
+const SENTINEL_PATIENCE: Duration = Duration::from_millis(1500);
+
 /// A connection that many use at once, each as if it were his own.
 #[derive(Clone)]
 pub(super) enum Link {
@@ -119,62 +123,37 @@ impl Target {
         nodes.collect::<Vec<_>>().join(", ")
     }
 
-    /// How long connecting may take.
+    /// How long the first command may take.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// Connects. The connection lives on the runtime that this is called on.
-    pub async fn connect(&self) -> RedisResult<Link> {
+    /// How long connecting may take, with so many connections: as long as it takes to find out
+    /// that all but the last of the addresses are silent.
+    pub fn patience(&self, connections: usize) -> Duration {
+        let addresses = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+        let connections = u32::try_from(connections).unwrap_or(u32::MAX);
+        let each = match &self.kind {
+            RedisKind::Sentinel { .. } => SENTINEL_PATIENCE,
+            RedisKind::One | RedisKind::Cluster => self.timeout,
+        };
+        each.saturating_mul(addresses).saturating_add(self.timeout.saturating_mul(connections))
+    }
+
+    /// Connects so often to one and the same server or cluster. The connections live on the
+    /// runtime that this is called on.
+    pub async fn connect(&self, connections: usize) -> RedisResult<Vec<Link>> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.timeout))
             .set_response_timeout(Some(self.timeout));
-        match &self.kind {
+        let mut links = Vec::with_capacity(connections);
+        let client = match &self.kind {
             RedisKind::One => {
-                let mut last = RedisError::from((ErrorKind::InvalidClientConfig, "no server is named"));
-                for node in &self.nodes {
-                    let client = match &self.certificates {
-                        Some(certificates) => Client::build_with_tls(node.clone(), certificates.clone())?,
-                        None => Client::open(node.clone())?,
-                    };
-                    match client.get_multiplexed_async_connection_with_config(&config).await {
-                        Ok(connection) => return Ok(Link::One(connection)),
-                        Err(error) => last = error,
-                    }
-                }
-                Err(last)
+                let (client, first) = self.first_that_answers(&config).await?;
+                links.push(Link::One(first));
+                client
             }
-            RedisKind::Sentinel { service } => {
-                let settings = self.nodes[0].redis_settings();
-                let addresses = self.nodes.iter().map(|node| node.addr().clone());
-                let mut builder =
-                    SentinelClientBuilder::new(addresses, service.as_str(), SentinelServerType::Master)?
-                        .set_client_to_redis_db(settings.db());
-                if let Some(user) = settings.username() {
-                    builder = builder.set_client_to_redis_username(user);
-                }
-                if let Some(password) = settings.password() {
-                    builder = builder.set_client_to_redis_password(password);
-                }
-                if let Some(user) = &self.sentinel_login.0 {
-                    builder = builder.set_client_to_sentinel_username(user);
-                }
-                if let Some(password) = &self.sentinel_login.1 {
-                    builder = builder.set_client_to_sentinel_password(password);
-                }
-                if self.nodes.iter().any(|node| matches!(node.addr(), ConnectionAddr::TcpTls { .. })) {
-                    builder = builder
-                        .set_client_to_redis_tls_mode(TlsMode::Secure)
-                        .set_client_to_sentinel_tls_mode(TlsMode::Secure);
-                }
-                if let Some(certificates) = &self.certificates {
-                    builder = builder
-                        .set_client_to_redis_certificates(certificates.clone())
-                        .set_client_to_sentinel_certificates(certificates.clone());
-                }
-                let connection = builder.build()?.get_async_connection_with_config(&config).await?;
-                Ok(Link::One(connection))
-            }
+            RedisKind::Sentinel { service } => self.master(service).await?,
             RedisKind::Cluster => {
                 let mut builder = redis::cluster::ClusterClientBuilder::new(self.nodes.clone())
                     .connection_timeout(self.timeout)
@@ -183,17 +162,98 @@ impl Target {
                 if let Some(certificates) = &self.certificates {
                     builder = builder.certs(certificates.clone());
                 }
-                Ok(Link::Cluster(builder.build()?.get_async_connection().await?))
+                let client = builder.build()?;
+                while links.len() < connections {
+                    links.push(Link::Cluster(client.get_async_connection().await?));
+                }
+                return Ok(links);
+            }
+        };
+        while links.len() < connections {
+            links.push(Link::One(client.get_multiplexed_async_connection_with_config(&config).await?));
+        }
+        Ok(links)
+    }
+
+    /// The first of the addresses at which a server answers, and a connection to it.
+    async fn first_that_answers(
+        &self,
+        config: &AsyncConnectionConfig,
+    ) -> RedisResult<(Client, MultiplexedConnection)> {
+        let mut last = RedisError::from((ErrorKind::InvalidClientConfig, "no server is named"));
+        for node in &self.nodes {
+            let client = match &self.certificates {
+                Some(certificates) => Client::build_with_tls(node.clone(), certificates.clone())?,
+                None => Client::open(node.clone())?,
+            };
+            match client.get_multiplexed_async_connection_with_config(config).await {
+                Ok(connection) => return Ok((client, connection)),
+                Err(error) => last = error,
             }
         }
+        Err(last)
+    }
+
+    /// The master of a service, as sentinels name it.
+    async fn master(&self, service: &str) -> RedisResult<Client> {
+        let settings = self.nodes[0].redis_settings();
+        let addresses = self.nodes.iter().map(|node| node.addr().clone());
+        let mut builder = SentinelClientBuilder::new(addresses, service, SentinelServerType::Master)?
+            .set_client_to_redis_db(settings.db());
+        if let Some(user) = settings.username() {
+            builder = builder.set_client_to_redis_username(user);
+        }
+        if let Some(password) = settings.password() {
+            builder = builder.set_client_to_redis_password(password);
+        }
+        if let Some(user) = &self.sentinel_login.0 {
+            builder = builder.set_client_to_sentinel_username(user);
+        }
+        if let Some(password) = &self.sentinel_login.1 {
+            builder = builder.set_client_to_sentinel_password(password);
+        }
+        if self.nodes.iter().any(|node| matches!(node.addr(), ConnectionAddr::TcpTls { .. })) {
+            builder = builder
+                .set_client_to_redis_tls_mode(TlsMode::Secure)
+                .set_client_to_sentinel_tls_mode(TlsMode::Secure);
+        }
+        if let Some(certificates) = &self.certificates {
+            builder = builder
+                .set_client_to_redis_certificates(certificates.clone())
+                .set_client_to_sentinel_certificates(certificates.clone());
+        }
+        builder.build()?.async_get_client().await
     }
 }
 
-/// An error's words without what it was about: a URL has a password.
+/// An error's words, for logs and administrators: without what it was about, because a URL has
+/// a password; and as short and plain as they can be told, whatever a server answers.
 pub(super) fn words(error: &RedisError) -> String {
-    match (error.code(), error.detail()) {
+    const MOST: usize = 200;
+    let words = match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {detail}"),
         _ if error.kind() == ErrorKind::InvalidClientConfig => error.category().to_owned(),
         _ => error.to_string(),
+    };
+    let mut plain: String =
+        words.chars().take(MOST).map(|one| if one.is_control() { ' ' } else { one }).collect();
+    if plain.len() < words.len() {
+        plain.push('…');
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_is_told_short_and_plain() {
+        let said = format!("NOISE \u{1b}[2J\nreprieve: all is well {}", "x".repeat(100_000));
+        let error = redis::parse_redis_value(format!("-{}\r\n", said.replace('\n', "\x0b")).as_bytes());
+        let Ok(Value::ServerError(error)) = error else { panic!("{error:?}") };
+        let told = words(&error.into());
+        assert!(told.starts_with("NOISE  [2J reprieve: all is well xxx"), "{told}");
+        assert!(told.len() < 250 && !told.contains(char::is_control), "{told}");
     }
 }

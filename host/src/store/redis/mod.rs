@@ -171,15 +171,12 @@ impl Shared {
         }
     }
 
-    /// A connection, if there are any now.
-    fn link(&self) -> Result<Link, Unavailable> {
-        let links = self.links.load();
-        let Some(links) = &*links else {
+    /// The connections that there are now, if there are any.
+    fn links(&self) -> Result<Arc<Links>, Unavailable> {
+        self.links.load_full().ok_or_else(|| {
             let why = self.record.trouble();
-            return Err(Unavailable(why.unwrap_or_else(|| "not connected yet".to_owned())));
-        };
-        let index = links.next.fetch_add(1, Ordering::Relaxed) % links.links.len();
-        Ok(links.links[index].clone())
+            Unavailable(why.unwrap_or_else(|| "not connected yet".to_owned()))
+        })
     }
 
     /// Does something within the time-out, and judges the server by what comes of it.
@@ -190,7 +187,8 @@ impl Shared {
     ) -> Result<T, Unavailable> {
         Record::count(&self.record.operations);
         let began = Instant::now();
-        let mut link = self.link().inspect_err(|_| Record::count(&self.record.failures))?;
+        let links = self.links().inspect_err(|_| Record::count(&self.record.failures))?;
+        let mut link = links.take();
         let result = tokio::time::timeout(limit, work(&mut link)).await;
         let waited = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.record.waited_ns.fetch_add(waited, Ordering::Relaxed);
@@ -207,7 +205,7 @@ impl Shared {
         };
         Record::count(&self.record.failures);
         if !of_this_key_only {
-            self.fail(&why);
+            self.fail(&links, &why);
         }
         Err(Unavailable(why))
     }
@@ -238,9 +236,19 @@ impl Shared {
         self.within(LONG_WAIT, async |link| link.run_where(routed_by, command).await).await
     }
 
-    /// The server is in trouble: nothing is asked of it until the keeper finds it well.
-    fn fail(&self, why: &str) {
-        self.links.store(None);
+    /// The server is in trouble: nothing is asked of it until the keeper finds it well. `over`:
+    /// the connections by which that came out; where the keeper has newer ones, it tells nothing
+    /// about those.
+    fn fail(&self, over: &Arc<Links>, why: &str) {
+        let present = self.links.compare_and_swap(&Some(over.clone()), None);
+        if present.as_ref().is_some_and(|present| Arc::ptr_eq(present, over)) {
+            self.out_of_reach(why);
+            self.trouble.notify_one();
+        }
+    }
+
+    /// Has it on record, and tells it once.
+    fn out_of_reach(&self, why: &str) {
         if self.record.fail(why) {
             tracing::error!(
                 server = self.address,
@@ -248,7 +256,14 @@ impl Shared {
                 "the store in Redis is out of reach; logins go by on-failure until it is back"
             );
         }
-        self.trouble.notify_one();
+    }
+}
+
+impl Links {
+    /// One of them, in turn.
+    fn take(&self) -> Link {
+        let index = self.next.fetch_add(1, Ordering::Relaxed) % self.links.len();
+        self.links[index].clone()
     }
 }
 
