@@ -415,6 +415,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_snapshot_for_which_a_store_has_no_room_costs_the_snapshot_and_not_the_secret() {
+        let tagger = Tagger::keyed(b"a secret of the site, long enough");
+        let user = tagger.user("s", "mail", b"alice");
+        let home = Home::in_memory(ManualClock::new(NOW));
+        let registry = Registry::shared(400, DAY, &home, &tagger, Share::TagsAndSnapshots).unwrap();
+        let world = World { registry, tagger, user };
+        let session = world.begin("a").await;
+        let ids: Vec<_> = (0..1000_u32).map(|id| format!("{:08x}", id.wrapping_mul(2_654_435_761))).collect();
+        let rows = ids.iter().map(|id| Row { size: 1, unique_id: id.as_bytes() });
+        if let Some(commit) = world.registry.commit(session, Snapshot::pack(rows), false) {
+            commit.await;
+        }
+        assert_eq!((world.standing("a", NOW).await, world.snapshot().await), (Standing::Known, None));
+    }
+
+    #[tokio::test]
     async fn while_a_session_is_under_way_there_is_no_snapshot() {
         for world in World::all() {
             let session = world.begin("a").await;

@@ -2,10 +2,10 @@
 //! record for each in the store. What the store says counts, and nothing else: a proxy that
 //! cannot reach it knows nobody, and lets everybody through.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -18,6 +18,8 @@ use crate::store::{Namespace, Refused, Unavailable};
 const TRIES: usize = 16;
 /// How often it is tried to forget users whose sessions the store has not seen.
 const AGAIN: Duration = Duration::from_millis(200);
+/// How long the log is left in peace after it was told that there is no more room.
+const QUIET: Duration = Duration::from_secs(600);
 /// Such users, at most. Beyond, all that is shared is forgotten.
 const MOST_OWED: usize = 1_000_000;
 
@@ -32,9 +34,19 @@ pub(super) struct Shared {
     crashes: u64,
     /// Whether snapshots are in it, or only tags and who has seen a maildrop last.
     pub with_snapshots: bool,
-    owed: Mutex<HashSet<UserKey>>,
+    owed: Mutex<Owed>,
     owed_count: AtomicUsize,
     paying: AtomicBool,
+    /// When the log was told that there is no more room.
+    told_full: Mutex<Option<Instant>>,
+}
+
+/// Users whose sessions the store has not seen, and when they came to be so: one may come again
+/// while he is paid for.
+#[derive(Debug, Default)]
+struct Owed {
+    users: HashMap<UserKey, u64>,
+    last: u64,
 }
 
 /// What the store has of a user.
@@ -63,6 +75,7 @@ impl Shared {
             owed: Mutex::default(),
             owed_count: AtomicUsize::new(0),
             paying: AtomicBool::new(false),
+            told_full: Mutex::default(),
         }
     }
 
@@ -130,14 +143,29 @@ impl Shared {
                     Ok(true) => return Ok((result, after.into_boxed_slice())),
                     Ok(false) => break,
                     // The rest of a record that is too long still says whose secret is known.
-                    Err(Refused::TooLong) if record.snapshot.take().is_some() => {
+                    Err(refused) if record.snapshot.take().is_some() => {
+                        self.tell_full(refused);
                         after = self.seal.close(user, &record, self.crashes).ok_or_else(failed)?;
                     }
-                    Err(refused) => return Err(Unavailable(refused.to_string())),
+                    Err(refused) => {
+                        self.tell_full(refused);
+                        return Err(Unavailable(refused.to_string()));
+                    }
                 }
             }
         }
         Err(Unavailable("others change the same user again and again".to_owned()))
+    }
+
+    /// Has the log know where there is no more room: then and again, not for each user.
+    fn tell_full(&self, refused: Refused) {
+        let mut told = self.told_full.lock();
+        if refused == Refused::Quota && told.is_none_or(|told| told.elapsed() >= QUIET) {
+            *told = Some(Instant::now());
+            tracing::warn!(
+                "what is known of users takes all of `maildrop.memory` in the store: those that are new there pass until others' time is over"
+            );
+        }
     }
 
     /// Forgets a user.
@@ -150,10 +178,12 @@ impl Shared {
     pub fn owe(self: &Arc<Self>, user: UserKey) {
         {
             let mut owed = self.owed.lock();
-            if owed.len() < MOST_OWED {
-                owed.insert(user);
+            owed.last += 1;
+            let now = owed.last;
+            if owed.users.len() < MOST_OWED || owed.users.contains_key(&user) {
+                owed.users.insert(user, now);
             }
-            self.owed_count.store(owed.len(), Ordering::Release);
+            self.owed_count.store(owed.users.len(), Ordering::Release);
         }
         if self.paying.swap(true, Ordering::AcqRel) {
             return;
@@ -165,18 +195,18 @@ impl Shared {
         let shared = self.clone();
         runtime.spawn(async move {
             loop {
-                let some: Vec<_> = shared.owed.lock().iter().take(1000).copied().collect();
+                let some: Vec<_> = shared.owed.lock().users.keys().take(1000).copied().collect();
                 if some.is_empty() {
                     shared.paying.store(false, Ordering::Release);
                     // Somebody may have come in between.
-                    let again = !shared.owed.lock().is_empty();
+                    let again = !shared.owed.lock().users.is_empty();
                     if !again || shared.paying.swap(true, Ordering::AcqRel) {
                         return;
                     }
                 }
                 let full = shared.owed_count.load(Ordering::Acquire) >= MOST_OWED;
                 if full && shared.namespace.clear().await.is_ok() {
-                    shared.owed.lock().clear();
+                    shared.owed.lock().users.clear();
                     shared.owed_count.store(0, Ordering::Release);
                     continue;
                 }
@@ -191,16 +221,19 @@ impl Shared {
     }
 
     async fn pay(&self, user: UserKey) -> Result<(), Unavailable> {
+        let since = self.owed.lock().users.get(&user).copied();
         self.forget(user).await?;
         let mut owed = self.owed.lock();
-        owed.remove(&user);
-        self.owed_count.store(owed.len(), Ordering::Release);
+        if owed.users.get(&user).copied() == since {
+            owed.users.remove(&user);
+        }
+        self.owed_count.store(owed.users.len(), Ordering::Release);
         Ok(())
     }
 
     fn is_owed(&self, user: UserKey) -> bool {
         let count = self.owed_count.load(Ordering::Acquire);
-        count > 0 && (count >= MOST_OWED || self.owed.lock().contains(&user))
+        count > 0 && (count >= MOST_OWED || self.owed.lock().users.contains_key(&user))
     }
 }
 
