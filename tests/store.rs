@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -426,6 +426,24 @@ async fn random_operations_come_out_as_the_model_says(world: &World) {
     }
 }
 
+async fn a_walk_comes_to_every_entry_in_steps(world: &World) {
+    let space = world.namespace("walked");
+    for number in 0..4000 {
+        space.set(&format!("key{number}"), b"", None).await.unwrap().unwrap();
+    }
+    let (mut seen, mut from) = (HashSet::new(), None);
+    loop {
+        let (entries, next) = world.home.entries("walked", from).await.unwrap();
+        assert!(entries.len() < 3000, "{} at once", entries.len());
+        seen.extend(entries.into_iter().map(|entry| entry.key));
+        if next.is_none() {
+            break;
+        }
+        from = next;
+    }
+    assert_eq!(seen.len(), 4000);
+}
+
 /// What has expired stops to count by itself, within a minute or two.
 async fn what_has_expired_stops_to_count(world: &World) {
     let space = world.namespace("fading");
@@ -484,6 +502,7 @@ async fn everything(world: &World) {
     what_is_too_long_is_refused_and_any_key_will_do(world).await;
     of_many_at_once_each_operation_is_whole(world).await;
     random_operations_come_out_as_the_model_says(world).await;
+    a_walk_comes_to_every_entry_in_steps(world).await;
     what_has_expired_stops_to_count(world).await;
 }
 

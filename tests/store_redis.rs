@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
@@ -11,9 +11,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use reprieve::config::Config;
+use reprieve::clock::SystemClock;
+use reprieve::config::{Config, StoreConfig, StoreHome};
 use reprieve::demo::mailserver::{MailServer, Settings};
+use reprieve::pop3::credential::Secret;
 use reprieve::server::{Options, Server};
+use reprieve::store::{Home, Keys, Space};
 use support::account::PASSWORD;
 use support::certificates::{Age, Authority};
 use support::dialogue::Dialogue;
@@ -252,6 +255,99 @@ fn whatever_becomes_of_valkey_under_load_no_client_notices_and_relief_comes_back
     assert_eq!(front.server.counters().unreachable, 0);
 }
 
+/// The command that a client of Redis has sent.
+fn asked(from: &mut impl BufRead) -> Option<Vec<Vec<u8>>> {
+    let mut number = |sign: char| {
+        let mut line = String::new();
+        from.read_line(&mut line).ok()?;
+        let number: usize = line.strip_prefix(sign)?.trim_end().parse().ok()?;
+        if sign == '*' {
+            return Some((number, Vec::new()));
+        }
+        let mut octets = vec![0; number + 2];
+        from.read_exact(&mut octets).ok()?;
+        octets.truncate(number);
+        Some((number, octets))
+    };
+    let (count, _) = number('*')?;
+    (0..count).map(|_| number('$').map(|(_, octets)| octets)).collect()
+}
+
+/// A server that does what a keeper tries out, and answers all else as it was told; the rest of
+/// its life is that of the test's process.
+fn answering(answer: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let Ok(mut client) = client else { continue };
+            let mut from = BufReader::new(client.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let mut kept = Vec::new();
+                while let Some(command) = asked(&mut from) {
+                    let said = match &*command[0] {
+                        b"CLIENT" | b"SELECT" => b"+OK\r\n".to_vec(),
+                        b"PING" => b"+PONG\r\n".to_vec(),
+                        b"SET" => {
+                            kept.clone_from(&command[2]);
+                            b"+OK\r\n".to_vec()
+                        }
+                        b"GETDEL" => [format!("${}\r\n", kept.len()).as_bytes(), &kept, b"\r\n"].concat(),
+                        _ => answer.to_vec(),
+                    };
+                    if client.write_all(&said).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_answer_to_something_else_is_never_taken_for_one() {
+    let deep: &[u8] = b"*1\r\n".repeat(300).leak();
+    let answers: [&[u8]; 18] = [
+        b"+OK\r\n",
+        b":1\r\n",
+        b"$-1\r\n",
+        b"*0\r\n",
+        b"*-1\r\n",
+        b"*2\r\n$-1\r\n$-1\r\n",
+        b"*3\r\n$2\r\n-1\r\n$-1\r\n$-1\r\n",
+        b"*3\r\n$-1\r\n$1\r\nx\r\n$-1\r\n",
+        // An entry that is too short for one.
+        b"*3\r\n$-1\r\n$-1\r\n$5\r\nshort\r\n",
+        b"%1\r\n+a\r\n+b\r\n",
+        b"*999999999\r\n:1\r\n:1\r\n",
+        b"%9223372036854775807\r\n:1\r\n",
+        b"$9223372036854775807\r\nx",
+        deep,
+        b"-LOADING Redis is loading the dataset in memory\r\n",
+        b"-MOVED 1 127.0.0.1:1\r\n",
+        b"-NOSCRIPT No matching script. Please use EVAL.\r\n",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    ];
+    for answer in answers {
+        let what = String::from_utf8_lossy(&answer[..answer.len().min(50)]).into_owned();
+        let mut config = StoreConfig::by_word(&format!("redis://{}", answering(answer))).unwrap();
+        let StoreHome::Redis(redis) = &mut config.home else { panic!("a store in Redis") };
+        redis.timeout = TIMEOUT;
+        let home = Home::open(Keys::read(&config).unwrap(), Arc::new(SystemClock)).unwrap();
+        let space = home.namespace(Space::for_policies("asked", 1 << 20));
+        let began = Instant::now();
+        assert!(space.get("key").await.is_err(), "{what}");
+        // The keeper connects again meanwhile.
+        while space.ready().is_err() {
+            assert!(began.elapsed() < Duration::from_secs(10), "{what}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(space.increment("key", 1, None).await.is_err(), "{what}");
+        assert!(home.status().failures >= 1, "{what}");
+    }
+}
+
 /// A way to a server on which each answer takes so long.
 fn slowed(to: SocketAddr, delay_ms: &Arc<AtomicUsize>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -365,6 +461,28 @@ fn tls_an_acl_user_a_database_and_a_prefix_are_used() {
     assert!(health.contains("ertificate"), "{health}");
 }
 
+/// Where somebody accepts connections and says nothing, as long as it is held.
+fn silent() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+#[tokio::test]
+async fn silent_addresses_do_not_hide_the_one_that_answers() {
+    let valkey = Redis::start(Make::Valkey);
+    let ((_one, one), (_other, other)) = (silent(), silent());
+    let mut config = StoreConfig::by_word(&format!("redis://{one}")).unwrap();
+    let StoreHome::Redis(redis) = &mut config.home else { panic!("a store in Redis") };
+    redis.timeout = TIMEOUT;
+    let more = [format!("redis://{other}"), valkey.url()];
+    redis.urls.extend(more.iter().map(|url| Secret::new(url.as_bytes())));
+    let home = Home::open(Keys::read(&config).unwrap(), Arc::new(SystemClock)).unwrap();
+    let space = home.namespace(Space::for_policies("asked", 1 << 20));
+    until("it answers", || space.ready().is_ok());
+    assert_eq!(space.increment("key", 1, None).await.unwrap().unwrap(), 1);
+}
+
 #[test]
 fn a_sentinel_names_the_master_and_after_a_failover_the_next_one() {
     let folder = tempfile::tempdir().unwrap();
@@ -379,7 +497,12 @@ fn a_sentinel_names_the_master_and_after_a_failover_the_next_one() {
     std::fs::write(&file, text).unwrap();
     let sentinel = Redis::configured(&file, &["--sentinel"]);
     let mail = mail_server();
-    let store = format!("url = [\"{}\"]\nsentinel = \"mymaster\"\ntimeout = \"500ms\"", sentinel.url());
+    // Another sentinel is on a machine that is down.
+    let (_down, down) = silent();
+    let store = format!(
+        "url = [\"redis://{down}\", \"{}\"]\nsentinel = \"mymaster\"\ntimeout = \"500ms\"",
+        sentinel.url()
+    );
     until("the sentinel knows the replica", || {
         sentinel.ask(&["sentinel", "replicas", "mymaster"]).contains(&replica.port().to_string())
     });
@@ -415,7 +538,7 @@ fn now(text: &str) -> Server {
 #[test]
 fn entries_are_looked_at_forgotten_and_carried_to_another_home() {
     let folder = tempfile::tempdir().unwrap();
-    let redis = Redis::start(Make::Redis);
+    let mut redis = Redis::start(Make::Redis);
     let mail = mail_server();
     let table = format!("url = \"{}\"\ntimeout = \"10s\"", redis.url());
     let text = configuration(folder.path(), mail.address(), &table);
@@ -466,6 +589,20 @@ fn entries_are_looked_at_forgotten_and_carried_to_another_home() {
         poll(reprieve.address("pop3"), user);
     }
     until("all are counted", || reprieve.counters().relieved == 12);
+
+    // What cannot be asked is not taken for empty.
+    redis.kill();
+    for arguments in [&["get", "user1"][..], &["forget", "user1"], &["export", export]] {
+        let mut command = Command::new(BINARY);
+        let run = command.arg("store").args(arguments).arg("--config").arg(&in_redis).output().unwrap();
+        let said = String::from_utf8_lossy(&run.stderr);
+        assert!(!run.status.success() && said.contains("cannot be re"), "{arguments:?}: {said}");
+    }
+    assert_eq!(
+        std::fs::read_to_string(export).unwrap().lines().count(),
+        24,
+        "the last export is still there"
+    );
 }
 
 #[test]

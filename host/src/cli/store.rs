@@ -6,6 +6,7 @@ mod shown;
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -162,10 +163,16 @@ async fn forget(access: &Access, user: &str) -> anyhow::Result<ExitCode> {
 
 async fn export(access: &Access, file: &Path) -> anyhow::Result<ExitCode> {
     let shown = file.display().to_string();
+    // What comes half way takes nothing's place; who polls when is nobody else's business. A
+    // device or a pipe is written as it is.
+    let is_plain = file.metadata().map_or(true, |there| there.is_file());
+    let unfinished = if is_plain { file.with_added_extension("unfinished") } else { file.to_owned() };
     let mut to: Box<dyn std::io::Write> = if shown == "-" {
         Box::new(BufWriter::new(std::io::stdout()))
     } else {
-        Box::new(BufWriter::new(File::create(file).with_context(|| format!("cannot write {shown}"))?))
+        let mut options = File::options();
+        let opened = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
+        Box::new(BufWriter::new(opened.with_context(|| format!("cannot write {}", unfinished.display()))?))
     };
     let mut count = 0_u64;
     walk(access, "exporting", async |page: Page| {
@@ -179,6 +186,10 @@ async fn export(access: &Access, file: &Path) -> anyhow::Result<ExitCode> {
     })
     .await?;
     to.flush().with_context(|| format!("cannot write {shown}"))?;
+    drop(to);
+    if shown != "-" && is_plain {
+        std::fs::rename(&unfinished, file).with_context(|| format!("cannot write {shown}"))?;
+    }
     eprintln!("{count} entries written");
     Ok(ExitCode::SUCCESS)
 }
@@ -236,6 +247,12 @@ async fn walk(
     mut look: impl AsyncFnMut(Page) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let stats = access.stats().await?;
+    for store in &stats {
+        let of = store.of.as_ref().map_or_else(|| "the store".to_owned(), |of| format!("the store of {of}"));
+        if let Some(why) = &store.unseen {
+            anyhow::bail!("{of} cannot be read, so nothing is known of what it has: {why}");
+        }
+    }
     let octets = stats.iter().flat_map(|store| &store.namespaces).map(|namespace| namespace.octets).sum();
     let bar = bar(octets, what);
     for store in stats {

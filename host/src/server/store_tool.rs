@@ -40,8 +40,11 @@ pub struct StoreStats {
     pub users_in_memory: usize,
     /// What they take there, in octets.
     pub octets_in_memory: u64,
-    /// Its namespaces; none where it cannot be reached.
+    /// Its namespaces, as far as they could be seen.
     pub namespaces: Vec<Overview>,
+    /// Why not all of them could be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<String>,
 }
 
 /// Which entries are wanted.
@@ -109,11 +112,17 @@ impl StoreTool {
     pub async fn stats(&self) -> Vec<StoreStats> {
         let mut all = Vec::new();
         for store in &self.stores {
-            let mut namespaces = Vec::new();
-            for name in store.home.names().await.unwrap_or_default() {
-                let namespace = store.home.namespace(Space::for_policies(&name, u64::MAX));
-                if let Ok(octets) = namespace.usage().await {
-                    namespaces.push(Overview { name, octets });
+            let (mut namespaces, mut unseen) = (Vec::new(), None);
+            match store.home.names().await {
+                Err(Unavailable(why)) => unseen = Some(why),
+                Ok(names) => {
+                    for name in names {
+                        let namespace = store.home.namespace(Space::for_policies(&name, u64::MAX));
+                        match namespace.usage().await {
+                            Ok(octets) => namespaces.push(Overview { name, octets }),
+                            Err(Unavailable(why)) => unseen = Some(why),
+                        }
+                    }
                 }
             }
             all.push(StoreStats {
@@ -122,6 +131,7 @@ impl StoreTool {
                 users_in_memory: store.registry.users(),
                 octets_in_memory: store.registry.octets(),
                 namespaces,
+                unseen,
             });
         }
         all

@@ -14,6 +14,9 @@ use super::{Health, Namespace, Space, Unavailable, file, redis};
 use crate::clock::Clock;
 use crate::config::{FileHome, RedisHome, StoreConfig, StoreHome};
 
+/// Entries in memory that are enough for one step over all.
+const STEP: usize = 1000;
+
 /// Why a store could not be opened, in one sentence for the administrator.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
@@ -62,6 +65,7 @@ pub struct Cursor(Place);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Place {
+    Memory(usize),
     File(Vec<u8>),
     Redis((usize, u64)),
 }
@@ -240,9 +244,15 @@ impl Home {
         // The quota of one that is only looked at does not matter.
         let namespace = self.namespace(Space::for_policies(name, u64::MAX));
         match (namespace.kept(), from) {
-            (Kept::Memory(memory) | Kept::Watched(memory, _), _) => {
-                let entries = memory.entries().into_iter();
-                Ok((entries.map(|(key, value, expires)| Entry { key, value, expires }).collect(), None))
+            (Kept::Memory(memory) | Kept::Watched(memory, _), from) => {
+                let from = match from {
+                    Some(Cursor(Place::Memory(from))) => from,
+                    _ => 0,
+                };
+                let (entries, next) = memory.some_entries(from, STEP);
+                let entries = entries.into_iter();
+                let entries = entries.map(|(key, value, expires)| Entry { key, value, expires });
+                Ok((entries.collect(), next.map(|next| Cursor(Place::Memory(next)))))
             }
             (Kept::File(part), from) => {
                 let from = match from {

@@ -23,6 +23,9 @@ const SWEPT_BY_A_WRITE: usize = 3;
 /// Places in the queue, beyond two for each entry, at which it is made anew.
 const QUEUE_SLACK: usize = 256;
 
+/// An entry as it is shown: key, value, and when it expires.
+type Shown = (String, Vec<u8>, Option<u64>);
+
 #[derive(Debug)]
 struct Entry {
     /// The key and, after it, the value.
@@ -110,18 +113,27 @@ impl Memory {
         }
     }
 
-    pub(super) fn entries(&self) -> Vec<(String, Vec<u8>, Option<u64>)> {
+    pub(super) fn entries(&self) -> Vec<Shown> {
+        self.some_entries(0, usize::MAX).0
+    }
+
+    /// Those of the shards from this one on, until there are enough; and the shard where those
+    /// begin that are left.
+    pub(super) fn some_entries(&self, first: usize, enough: usize) -> (Vec<Shown>, Option<usize>) {
         let now = self.clock.now_ms();
-        let mut all = Vec::new();
-        for shard in &self.shards {
+        let mut some = Vec::new();
+        for (index, shard) in self.shards.iter().enumerate().skip(first) {
+            if some.len() >= enough {
+                return (some, Some(index));
+            }
             let shard = shard.lock();
             let living = shard.entries.iter().filter(|entry| entry.expires > now);
-            all.extend(living.map(|entry| {
+            some.extend(living.map(|entry| {
                 let key = String::from_utf8_lossy(entry.key()).into_owned();
                 (key, entry.value().to_vec(), (entry.expires != NEVER).then_some(entry.expires))
             }));
         }
-        all
+        (some, None)
     }
 
     fn hash(&self, key: &[u8]) -> u64 {

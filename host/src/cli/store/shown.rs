@@ -37,6 +37,9 @@ pub(super) fn stats(stats: &[StoreStats]) -> String {
                 store.users_in_memory, store.octets_in_memory
             );
         }
+        if let Some(why) = &store.unseen {
+            let _ = writeln!(text, "  what it has cannot be seen: {why}");
+        }
         let width = store.namespaces.iter().map(|namespace| namespace.name.len()).max().unwrap_or_default();
         for namespace in &store.namespaces {
             let _ = writeln!(text, "  {:width$}  {:>12} octets", namespace.name, namespace.octets);
