@@ -175,7 +175,7 @@ async fn export(access: &Access, file: &Path) -> anyhow::Result<ExitCode> {
         Box::new(BufWriter::new(opened.with_context(|| format!("cannot write {}", unfinished.display()))?))
     };
     let mut count = 0_u64;
-    walk(access, "exporting", async |page: Page| {
+    let walked = walk(access, "exporting", async |page: Page| {
         for entry in page.entries {
             let line = Line { store: page.of.clone(), namespace: page.namespace.clone(), entry };
             serde_json::to_writer(&mut to, &line)?;
@@ -184,7 +184,11 @@ async fn export(access: &Access, file: &Path) -> anyhow::Result<ExitCode> {
         }
         Ok(())
     })
-    .await?;
+    .await;
+    if walked.is_err() && shown != "-" && is_plain {
+        let _ = std::fs::remove_file(&unfinished);
+    }
+    walked?;
     to.flush().with_context(|| format!("cannot write {shown}"))?;
     drop(to);
     if shown != "-" && is_plain {
