@@ -25,6 +25,7 @@ async fn aside<T: Send + 'static>(
     match tokio::task::spawn_blocking(change).await {
         Ok(Ok(done)) => Ok(Json(done)),
         Ok(Err(error @ NotChanged::NoServer { .. })) => Err((StatusCode::NOT_FOUND, error.to_string())),
+        Ok(Err(error @ NotChanged::Ending)) => Err((StatusCode::CONFLICT, error.to_string())),
         Ok(Err(error @ NotChanged::Refused(_))) => Err((StatusCode::UNPROCESSABLE_ENTITY, error.to_string())),
         Err(error) => Err((StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
     }

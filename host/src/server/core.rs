@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{mpsc, watch};
 
 use super::certificates::Certificates;
@@ -144,9 +144,17 @@ impl Core {
         Ok(())
     }
 
+    /// The right to change something; None where the server ends.
+    pub(super) fn change(&self) -> Option<MutexGuard<'_, Changing>> {
+        let changing = self.changing.lock();
+        (!*self.drain.borrow()).then_some(changing)
+    }
+
     /// Stops accepting, everywhere and for ever.
     pub(super) fn stop_listening(&self) {
-        let _ = self.drain.send(true);
+        self.drain.send_replace(true);
+        // A change that is under way may be about to listen somewhere else.
+        let _changing = self.changing.lock();
         for listening in self.present.load().servers.iter().flat_map(|server| &server.listening) {
             listening.stop();
         }

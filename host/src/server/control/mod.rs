@@ -25,6 +25,9 @@ pub enum NotChanged {
         /// Those that there are.
         known: String,
     },
+    /// The server is about to end.
+    #[error("this server is draining; nothing was changed")]
+    Ending,
     /// What is wanted cannot be had.
     #[error("{0}; nothing was changed")]
     Refused(String),

@@ -47,7 +47,7 @@ impl Control {
     /// # Errors
     /// What is wrong with it; all goes on as before.
     pub fn reload(&self, mut config: Config) -> Result<Reloaded, NotChanged> {
-        let mut changing = self.core.changing.lock();
+        let mut changing = self.core.change().ok_or(NotChanged::Ending)?;
         let present = self.core.present.load_full();
         let mut done = Reloaded::default();
         keep_what_needs_a_restart(&present.config, &mut config, &mut done.needs_restart);

@@ -50,7 +50,7 @@ impl Control {
     /// # Errors
     /// Why it cannot judge; the one before goes on.
     pub fn swap(&self, server: &str, change: &Change) -> Result<(), NotChanged> {
-        let changing = self.core.changing.lock();
+        let changing = self.core.change().ok_or(NotChanged::Ending)?;
         let present = self.core.present.load_full();
         let index = self.find(&present, server)?;
         let policy = change.of(&present.servers[index].shared.config.policy, "swap")?;
@@ -62,7 +62,7 @@ impl Control {
     /// # Errors
     /// Where there is none, or it cannot be loaded any more.
     pub fn swap_back(&self, server: &str) -> Result<(), NotChanged> {
-        let changing = self.core.changing.lock();
+        let changing = self.core.change().ok_or(NotChanged::Ending)?;
         let present = self.core.present.load_full();
         let index = self.find(&present, server)?;
         let before = present.servers[index].shared.before.clone();
@@ -105,7 +105,7 @@ impl Control {
     /// # Errors
     /// Why it cannot judge; what was there before goes on.
     pub fn shadow(&self, server: &str, change: Option<&Change>) -> Result<(), NotChanged> {
-        let changing = self.core.changing.lock();
+        let changing = self.core.change().ok_or(NotChanged::Ending)?;
         let present = self.core.present.load_full();
         let index = self.find(&present, server)?;
         let before = &present.servers[index].shared;
