@@ -27,6 +27,7 @@ use tokio::sync::{mpsc, watch};
 use self::core::{Changing, Core};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::journal::Journal;
 use crate::maildrop::Registry;
 use crate::policy::MetricsSnapshot;
 use crate::pool::{Keeper, Pool};
@@ -38,6 +39,9 @@ pub use store_tool::{Page, PageRequest, Registered, StoreStats, StoreTool, is_ab
 pub use stores::{Store, StoreKeys};
 pub use view::{PolicyState, ShadowState, View, VirtualServerState};
 use virtual_server::Served;
+
+/// How long the end waits for the decision log, whose disk may hang, and for traces.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// What a server is started with beside its configuration.
 #[derive(Debug, Default)]
@@ -77,9 +81,11 @@ impl Server {
     /// Serves at sockets that are open already.
     ///
     /// # Errors
-    /// Where the system has no more threads, or a policy cannot be started.
+    /// Where the system has no more threads, a policy cannot be started, or the decision log
+    /// cannot be kept as configured by who the process is now.
     pub fn serve_at(prepared: Prepared, sockets: Sockets) -> anyhow::Result<Self> {
-        let Prepared { config, clock, servers, pools, stores, engines, total } = prepared;
+        let Prepared { config, clock, servers, pools, stores, engines, total, tellers } = prepared;
+        let telling = tellers.start()?;
         let keeper = Keeper::start(pools.values().cloned().collect(), config.name_servers.clone())
             .context("cannot look after the nodes")?;
         let (drain, drained) = watch::channel(false);
@@ -109,6 +115,7 @@ impl Server {
             all_stores,
             total,
             pools.clone(),
+            telling,
             changing,
             tell,
             (drain, deadline),
@@ -175,6 +182,12 @@ impl Server {
         self.control().look_at_certificates();
     }
 
+    /// The decision log, where there is one.
+    #[must_use]
+    pub fn journal(&self) -> Option<&Arc<Journal>> {
+        self.core.telling.journal.as_ref()
+    }
+
     /// What an administrator can see, for as long as wanted.
     #[must_use]
     pub fn view(&self) -> View {
@@ -219,6 +232,8 @@ impl Server {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+        // Every session has told of itself by now.
+        self.core.telling.close(LAST_WORDS);
         // Views may live on; nodes are looked after no more.
         drop(self.core.changing.lock().keeper.take());
     }
