@@ -126,7 +126,6 @@ fn each_session_is_a_line_with_what_its_decisions_needed() {
         "/outcome-at",
         "/node",
     ];
-    let null = Value::Null;
     for (line, expected) in lines.iter().zip([
         serde_json::json!([
             NOON,
@@ -349,7 +348,7 @@ fn a_login_whose_secret_nobody_sees_is_told_too() {
     let node = Scripted::start(|conversation| {
         conversation.say(b"+OK ready\r\n");
         while let Some(command) = conversation.hear() {
-            conversation.say(match &*command {
+            let answer: &[u8] = match &*command {
                 "AUTH CRAM-MD5" => {
                     conversation.say(b"+ PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2U+\r\n");
                     conversation.hear();
@@ -362,7 +361,8 @@ fn a_login_whose_secret_nobody_sees_is_told_too() {
                     return;
                 }
                 _ => b"-ERR no\r\n",
-            });
+            };
+            conversation.say(answer);
         }
     });
     let (digest, encoded) =

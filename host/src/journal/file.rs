@@ -161,18 +161,17 @@ impl Sink for LogFile {
             let rest = &batch[*done..];
             let mut length = rest.len();
             if let Some((size, room)) = self.room()?
-                && self.at_line_start
                 && length as u64 > room
             {
+                let first = memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
                 let within = &rest[..usize::try_from(room).unwrap_or(usize::MAX).min(length)];
-                length = memchr::memrchr(b'\n', within).map_or(0, |end| end + 1);
-                if length == 0 {
-                    if size > 0 && self.rotate() {
-                        continue;
-                    }
-                    // A line that no file has room for, or a file that cannot be put aside.
-                    length = memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
-                }
+                length = match memchr::memrchr(b'\n', within) {
+                    Some(end) => end + 1,
+                    None if self.at_line_start && size > 0 && self.rotate() => continue,
+                    // A torn line, one that no file has room for, or a file that cannot be put
+                    // aside.
+                    None => first,
+                };
             }
             match self.file.write(&rest[..length]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

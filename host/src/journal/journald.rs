@@ -38,6 +38,12 @@ impl Sink for Journald {
             self.entry.extend_from_slice(FIELDS);
             self.entry.extend_from_slice(&batch[*done..next]);
             if let Err(error) = self.socket.send(&self.entry) {
+                if error.raw_os_error() == Some(libc::EMSGSIZE) {
+                    // It would never be taken, and those behind it would wait for ever.
+                    tracing::warn!(target: "decision-log", "journald takes no entry of {} octets", self.entry.len());
+                    *done = next;
+                    continue;
+                }
                 // After a restart of journald the socket is another one.
                 self.reopen();
                 return Err(error);

@@ -85,7 +85,7 @@ impl Server {
     /// cannot be kept as configured by who the process is now.
     pub fn serve_at(prepared: Prepared, sockets: Sockets) -> anyhow::Result<Self> {
         let Prepared { config, clock, servers, pools, stores, engines, total, tellers } = prepared;
-        let telling = tellers.start()?;
+
         let keeper = Keeper::start(pools.values().cloned().collect(), config.name_servers.clone())
             .context("cannot look after the nodes")?;
         let (drain, drained) = watch::channel(false);
@@ -107,6 +107,7 @@ impl Server {
         for _ in &threads {
             started.recv().context("a thread ended at its start")??;
         }
+        let telling = tellers.start()?;
         let all_stores = stores.all().into();
         let changing = Changing { engines, stores, keeper: Some(keeper) };
         let core = Arc::new(Core::new(
@@ -229,11 +230,15 @@ impl Server {
     fn end(&mut self, grace: Duration) {
         let _ = self.core.deadline.send(Instant::now().checked_add(grace));
         self.core.stop_listening();
+        // A second time there is nobody left to wait for.
+        let ends = !self.threads.is_empty();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
         // Every session has told of itself by now.
-        self.core.telling.close(LAST_WORDS);
+        if ends {
+            self.core.telling.close(LAST_WORDS);
+        }
         // Views may live on; nodes are looked after no more.
         drop(self.core.changing.lock().keeper.take());
     }

@@ -16,7 +16,7 @@ use crate::config::{NodeTls, TracesConfig};
 use crate::net::{NodeConnector, Stream};
 
 /// How long one request may take.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Octets of an answer.
 const ANSWER: usize = 1 << 20;
 

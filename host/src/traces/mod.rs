@@ -31,7 +31,9 @@ const MOST_AT_ONCE: usize = 512;
 /// How long sessions are gathered for a request.
 const GATHERED_FOR: Duration = Duration::from_secs(1);
 /// How long a collector may take for a request, with all tries.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long none may have been dropped before the trouble counts as over.
+const CALM: Duration = Duration::from_secs(10);
 
 /// Why there can be no traces: one sentence for the administrator.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +100,8 @@ impl Opened {
             endpoint: config.endpoint.to_string(),
             traces: traces.clone(),
             out_of_reach: false,
+            dropped: 0,
+            dropped_at: Instant::now(),
         };
         std::thread::Builder::new()
             .name("traces".to_owned())
@@ -170,6 +174,9 @@ struct Sending {
     traces: Arc<Traces>,
     /// Whether the log was told so.
     out_of_reach: bool,
+    /// How many had been dropped when somebody looked, and when that was more than before.
+    dropped: u64,
+    dropped_at: Instant,
 }
 
 impl Sending {
@@ -208,8 +215,10 @@ impl Sending {
             }
             _ => {}
         }
-        if self.traces.dropping.swap(false, Ordering::Relaxed) {
-            let dropped = self.traces.dropped();
+        let dropped = self.traces.dropped();
+        if dropped != self.dropped {
+            (self.dropped, self.dropped_at) = (dropped, Instant::now());
+        } else if self.dropped_at.elapsed() > CALM && self.traces.dropping.swap(false, Ordering::Relaxed) {
             tracing::info!(target: "traces", dropped, "traces go on; those of {dropped} sessions were dropped since the start");
         }
     }

@@ -1,7 +1,5 @@
 use super::*;
 
-use crate::journal::writer::Sink as _;
-
 const SMALL: Rotation = Rotation { size: 10, keep: 2, compress: false };
 
 fn write(file: &mut LogFile, lines: &str) {

@@ -79,15 +79,12 @@ fn eventful() -> Story {
         let decision = decision(verdict);
         Decision { shadow: Some((told, decision.policy.clone())), ..decision }
     };
-    let would_deny = policy::Opinion::Deny {
-        manner: Manner::Unchanged,
-        reason: "night".to_owned(),
-        retry_after: Some(60),
-    };
+    let would_deny =
+        Opinion::Deny { manner: Manner::Unchanged, reason: "night".to_owned(), retry_after: Some(60) };
     Story {
         decisions: vec![
             shadowed(Ok(Verdict::Pass(passed)), would_deny),
-            shadowed(Ok(Verdict::Deny(denied)), policy::Opinion::Failed("memory")),
+            shadowed(Ok(Verdict::Deny(denied)), Opinion::Failed("memory")),
             Decision { shadow: Some((policy::Told::default(), policy())), ..decision(Err("time")) },
         ],
         left_out: 1,
