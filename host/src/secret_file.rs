@@ -6,6 +6,9 @@ use zeroize::Zeroizing;
 
 use crate::pop3::credential::Secret;
 
+/// Shorter secrets could be guessed.
+const LEAST_SECRET: usize = 16;
+
 /// The first line of a file.
 ///
 /// # Errors
@@ -18,4 +21,19 @@ pub fn first_line(path: &Path) -> Result<Secret, String> {
         return Err(format!("the first line of {} is empty", path.display()));
     }
     Ok(Secret::new(line))
+}
+
+/// The first line of a file, where it is long enough to be a key.
+///
+/// # Errors
+/// As [`first_line`], or that it is too short.
+pub fn long_secret(path: &Path) -> Result<Secret, String> {
+    let secret = first_line(path)?;
+    if secret.expose().len() < LEAST_SECRET {
+        return Err(format!(
+            "the first line of {} has fewer than {LEAST_SECRET} characters; make it by: openssl rand -base64 32",
+            path.display()
+        ));
+    }
+    Ok(secret)
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::config::NodeMode;
+use crate::journal::Counts;
 use crate::server::{PolicyState, ShadowState, View};
 use crate::session::CountersSnapshot;
 use crate::store;
@@ -28,6 +29,9 @@ pub struct Status {
     pub pools: Vec<PoolStatus>,
     /// The stores.
     pub stores: Vec<store::Status>,
+    /// What has become of the decision log's lines, where there is one.
+    #[serde(default)]
+    pub decision_log: Option<Counts>,
 }
 
 /// A virtual server.
@@ -189,6 +193,7 @@ impl Status {
                 .collect(),
             pools,
             stores: view.stores().iter().map(|store| store.home.status()).collect(),
+            decision_log: view.decision_log(),
         }
     }
 }

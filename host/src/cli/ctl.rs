@@ -239,5 +239,8 @@ fn shown(status: &Status) -> String {
         };
         let _ = writeln!(text, "store: {}{place}, {health}", store.home);
     }
+    if let Some(log) = &status.decision_log {
+        let _ = writeln!(text, "decision log: {} lines written, {} dropped", log.written, log.dropped);
+    }
     text
 }

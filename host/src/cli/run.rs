@@ -21,6 +21,8 @@ use watch::Watch;
 
 /// How often files are looked at that are watched.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long an end at once waits for lines of the decision log that are on their way.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Serve: listen, ask the policy, pass or pose.
 ///
@@ -35,7 +37,7 @@ const LOOK: Duration = Duration::from_secs(1);
 ///
 /// SIGTERM and Ctrl-C drain: nothing new is accepted, sessions end by themselves; a second
 /// signal ends at once. SIGHUP takes up the configuration file as it is now, and reads the
-/// certificates again.
+/// certificates again, and opens the decision log anew.
 #[derive(Clone, Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
@@ -248,11 +250,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             at_most_s = drain_timeout.as_secs(),
             "draining: no new connections; sessions end by themselves"
         );
+        let journal = server.journal().cloned();
         let drained = tokio::task::spawn_blocking(move || server.shutdown(drain_timeout));
         tokio::select! {
             _ = drained => tracing::info!("drained"),
             _ = terminate.recv() => tracing::warn!("ended at once by a second signal"),
             _ = interrupt.recv() => tracing::warn!("ended at once by a second signal"),
+        }
+        if let Some(journal) = journal {
+            // Even then what sessions have told of themselves is not lost.
+            tokio::task::spawn_blocking(move || journal.close(LAST_LINES)).await?;
         }
         anyhow::Ok(())
     })?;

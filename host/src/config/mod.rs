@@ -2,6 +2,7 @@
 //! line, the key and the remedy. It knows neither sockets nor Wasm.
 
 mod command_line;
+mod decision_log;
 mod place;
 mod policy;
 mod pool;
@@ -9,6 +10,7 @@ mod reader;
 mod schema;
 mod store;
 mod tls;
+mod traces;
 mod values;
 mod virtual_server;
 
@@ -16,6 +18,7 @@ mod virtual_server;
 pub(crate) const VERIFY_OFF: &str =
     "verify = \"off\": whoever knows a user's name is shown the posed maildrop, with any password";
 
+pub use decision_log::{DecisionLogConfig, LogTarget, LogUsers, Rotation};
 pub use place::Place;
 pub use policy::PolicyConfig;
 pub(crate) use policy::limits;
@@ -29,6 +32,7 @@ pub use store::{FileHome, RedisHome, RedisKind, Share, StoreConfig, StoreHome};
 pub use tls::{
     CertificateFiles, CertificateUser, ClientCertificates, LeastVersion, NodeTls, NodeTlsMode, ServerTls,
 };
+pub use traces::TracesConfig;
 pub use values::{duration, size};
 pub use virtual_server::{CleartextLogin, OnUnreachable, Unverifiable, Verify, VirtualServerConfig};
 

@@ -229,6 +229,15 @@ impl<'a, 's> Value<'a, 's> {
         }
     }
 
+    /// A number, with a fraction or without.
+    pub(crate) fn number(&self) -> Option<f64> {
+        match self.value.get_ref() {
+            DeValue::Integer(number) => number.as_str().parse().ok(),
+            DeValue::Float(number) => number.as_str().parse().ok(),
+            _ => None,
+        }
+    }
+
     pub(crate) fn duration(&self) -> Result<std::time::Duration, Error> {
         let what = "a duration such as \"90s\", \"10m\" or \"1h\"";
         super::values::duration(self.text().map_err(|_| self.expected(what))?)

@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::decision_log::{DecisionLogConfig, decision_log};
 use super::pool::{PoolConfig, pool};
 use super::reader::{Error, Section, Source, Value};
 use super::store::{StoreConfig, store};
+use super::traces::{TracesConfig, traces};
 use super::virtual_server::{VirtualServerConfig, virtual_server};
 
 /// Where compiled policies are kept, so that a start does not compile them again.
@@ -48,6 +50,10 @@ pub struct Config {
     pub watch: bool,
     /// Name servers to ask, instead of the machine's.
     pub name_servers: Vec<SocketAddr>,
+    /// Where a line of each session goes; nowhere without it.
+    pub decision_log: Option<DecisionLogConfig>,
+    /// Where traces of sessions go; nowhere without it.
+    pub traces: Option<TracesConfig>,
     /// Where policies keep their state, for virtual servers that have no store of their own.
     pub store: StoreConfig,
     /// The listeners.
@@ -76,6 +82,8 @@ impl Config {
             certificate_check: Some(Duration::from_secs(60)),
             watch: false,
             name_servers: Vec::new(),
+            decision_log: None,
+            traces: None,
             store: StoreConfig::default(),
             virtual_servers: Vec::new(),
             pools: Vec::new(),
@@ -128,6 +136,8 @@ impl Config {
                 })?);
             }
         }
+        config.decision_log = top.get("decision-log").map(|value| decision_log(&value)).transpose()?;
+        config.traces = top.get("traces").map(|value| traces(&value)).transpose()?;
         if let Some(value) = top.get("maildrop") {
             let mut maildrop = value.section()?;
             if let Some(value) = maildrop.get("memory") {

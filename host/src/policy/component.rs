@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::bindings;
 use super::breaker::{Admitted, Breaker, BreakerSettings, Change};
+use super::digest;
 use super::engine::Engine;
 use super::failure::Failure;
 use super::guestlog::{GuestLog, Lines};
@@ -88,6 +89,17 @@ impl PolicyOptions {
     }
 }
 
+/// What tells a policy from others, for those who log its decisions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// A built-in policy's name or a file's path.
+    pub component: String,
+    /// SHA-256 of the component's octets, in hexadecimal.
+    pub sha256: String,
+    /// How many policies its virtual server has had, with this one.
+    pub version: u64,
+}
+
 /// Which of its functions is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
@@ -110,6 +122,7 @@ pub struct Policy {
     engine: Arc<Engine>,
     component: bindings::PolicyPre<State>,
     sha256: [u8; 32],
+    identity: Arc<Identity>,
     log: Arc<GuestLog>,
     metrics: Arc<Metrics>,
     /// Whether it imports the store.
@@ -141,7 +154,12 @@ impl Policy {
             options.lines.clone(),
         ));
         let breakers = [Breaker::new(options.breaker.clone()), Breaker::new(options.breaker.clone())];
-        Self { options, engine, component, sha256, log, metrics, needs_store, breakers }
+        let identity = Arc::new(Identity {
+            component: options.component.clone(),
+            sha256: digest::hex(&sha256),
+            version: options.version,
+        });
+        Self { options, engine, component, sha256, identity, log, metrics, needs_store, breakers }
     }
 
     /// What it runs in.
@@ -276,6 +294,12 @@ impl Policy {
     #[must_use]
     pub fn sha256(&self) -> [u8; 32] {
         self.sha256
+    }
+
+    /// What tells it from others. It may outlive the policy.
+    #[must_use]
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
     }
 
     /// How many policies its virtual server has had, with this one.

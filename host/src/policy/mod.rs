@@ -42,7 +42,7 @@ pub use bindings::reprieve::policy::types::{
 pub use breaker::BreakerSettings;
 pub use builtin::{names as builtin_names, source as load_source};
 pub use cache::{Cache, CacheError};
-pub use component::{Isolation, OnFailure, Policy, PolicyOptions};
+pub use component::{Identity, Isolation, OnFailure, Policy, PolicyOptions};
 pub use engine::{Engine, EngineSize};
 pub use failure::Failure;
 pub use guestlog::Lines;

@@ -50,11 +50,19 @@ impl Opinion {
     #[must_use]
     pub fn of(result: &Result<Verdict, Failure>) -> Self {
         match result {
-            Ok(Verdict::Pass(pass)) => Self::Pass { pool: pass.pool.clone(), user: pass.user.clone() },
-            Ok(Verdict::Deny(deny)) => {
+            Ok(verdict) => Self::of_verdict(verdict),
+            Err(failure) => Self::Failed(failure.kind()),
+        }
+    }
+
+    /// What a verdict says.
+    #[must_use]
+    pub fn of_verdict(verdict: &Verdict) -> Self {
+        match verdict {
+            Verdict::Pass(pass) => Self::Pass { pool: pass.pool.clone(), user: pass.user.clone() },
+            Verdict::Deny(deny) => {
                 Self::Deny { manner: deny.manner, reason: deny.reason.clone(), retry_after: deny.retry_after }
             }
-            Err(failure) => Self::Failed(failure.kind()),
         }
     }
 }

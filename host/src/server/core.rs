@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::policy::Judge;
 use crate::pool::Keeper;
-use crate::session::{CountersSnapshot, Door};
+use crate::session::{CountersSnapshot, Door, Telling};
 
 /// How the configuration is read again.
 pub(super) type Source = Arc<dyn Fn() -> anyhow::Result<Config> + Send + Sync>;
@@ -29,6 +29,7 @@ pub(super) type Source = Arc<dyn Fn() -> anyhow::Result<Config> + Send + Sync>;
 /// A running server.
 pub(super) struct Core {
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) telling: Telling,
     pub(super) began: Instant,
     pub(super) stores: Arc<[Store]>,
     /// Connections of all virtual servers.
@@ -79,6 +80,7 @@ impl Core {
         stores: Arc<[Store]>,
         total: Arc<AtomicU32>,
         pools: Pools,
+        telling: Telling,
         changing: Changing,
         threads: Vec<mpsc::UnboundedSender<Accept>>,
         (drain, deadline): (watch::Sender<bool>, watch::Sender<Option<Instant>>),
@@ -86,6 +88,7 @@ impl Core {
         let present = Present { config, servers: Vec::new(), pools, gone: CountersSnapshot::default() };
         Self {
             clock,
+            telling,
             began: Instant::now(),
             stores,
             total,
@@ -105,7 +108,7 @@ impl Core {
     pub(super) fn doors(&self, shared: &VirtualServer, pools: &Pools) -> anyhow::Result<Vec<Arc<Door>>> {
         let judges = self.judges(shared)?;
         let drain = self.drain.subscribe();
-        let context = |judge| shared.context(judge, pools, &self.clock, &drain);
+        let context = |judge| shared.context(judge, pools, (&self.clock, &self.telling), &drain);
         Ok(judges.into_iter().map(|judge| Door::new(context(judge))).collect())
     }
 

@@ -27,6 +27,7 @@ use tokio::sync::{mpsc, watch};
 use self::core::{Changing, Core};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::journal::Journal;
 use crate::maildrop::Registry;
 use crate::policy::MetricsSnapshot;
 use crate::pool::{Keeper, Pool};
@@ -38,6 +39,9 @@ pub use store_tool::{Page, PageRequest, Registered, StoreStats, StoreTool, is_ab
 pub use stores::{Store, StoreKeys};
 pub use view::{PolicyState, ShadowState, View, VirtualServerState};
 use virtual_server::Served;
+
+/// How long the end waits for the decision log, whose disk may hang, and for traces.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// What a server is started with beside its configuration.
 #[derive(Debug, Default)]
@@ -77,9 +81,11 @@ impl Server {
     /// Serves at sockets that are open already.
     ///
     /// # Errors
-    /// Where the system has no more threads, or a policy cannot be started.
+    /// Where the system has no more threads, a policy cannot be started, or the decision log
+    /// cannot be kept as configured by who the process is now.
     pub fn serve_at(prepared: Prepared, sockets: Sockets) -> anyhow::Result<Self> {
-        let Prepared { config, clock, servers, pools, stores, engines, total } = prepared;
+        let Prepared { config, clock, servers, pools, stores, engines, total, tellers } = prepared;
+
         let keeper = Keeper::start(pools.values().cloned().collect(), config.name_servers.clone())
             .context("cannot look after the nodes")?;
         let (drain, drained) = watch::channel(false);
@@ -101,6 +107,7 @@ impl Server {
         for _ in &threads {
             started.recv().context("a thread ended at its start")??;
         }
+        let telling = tellers.start()?;
         let all_stores = stores.all().into();
         let changing = Changing { engines, stores, keeper: Some(keeper) };
         let core = Arc::new(Core::new(
@@ -109,6 +116,7 @@ impl Server {
             all_stores,
             total,
             pools.clone(),
+            telling,
             changing,
             tell,
             (drain, deadline),
@@ -175,6 +183,12 @@ impl Server {
         self.control().look_at_certificates();
     }
 
+    /// The decision log, where there is one.
+    #[must_use]
+    pub fn journal(&self) -> Option<&Arc<Journal>> {
+        self.core.telling.journal.as_ref()
+    }
+
     /// What an administrator can see, for as long as wanted.
     #[must_use]
     pub fn view(&self) -> View {
@@ -216,8 +230,14 @@ impl Server {
     fn end(&mut self, grace: Duration) {
         let _ = self.core.deadline.send(Instant::now().checked_add(grace));
         self.core.stop_listening();
+        // A second time there is nobody left to wait for.
+        let ends = !self.threads.is_empty();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
+        }
+        // Every session has told of itself by now.
+        if ends {
+            self.core.telling.close(LAST_WORDS);
         }
         // Views may live on; nodes are looked after no more.
         drop(self.core.changing.lock().keeper.take());

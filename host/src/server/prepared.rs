@@ -14,8 +14,12 @@ use super::virtual_server::{Pools, VirtualServer, settings};
 use super::{Options, runtime};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
+use crate::journal;
 use crate::net::{Admission, TlsAcceptor};
 use crate::pool::{Pool, PoolError};
+use crate::privileges;
+use crate::session::Telling;
+use crate::traces;
 
 /// A configuration that is ready to be served.
 #[derive(Debug)]
@@ -27,15 +31,45 @@ pub struct Prepared {
     pub(super) stores: Stores,
     pub(super) engines: Engines,
     pub(super) total: Arc<AtomicU32>,
+    pub(super) tellers: Tellers,
 }
 
-/// Certificates, keys and passwords of a configuration: all that needs to be read by somebody
-/// who may, before the process becomes somebody who may not.
+/// Who is to be told of sessions, and has not begun.
+#[derive(Debug)]
+pub(super) struct Tellers {
+    journal: Option<journal::Opened>,
+    traces: Option<traces::Opened>,
+}
+
+impl Tellers {
+    fn open(config: &Config) -> anyhow::Result<Self> {
+        let journal = config.decision_log.as_ref().map(|log| {
+            // A new file belongs to who goes on to write it.
+            let owner = config.user.as_deref().filter(|_| privileges::is_root());
+            let owner = owner.map(|user| privileges::ids_of(user, config.group.as_deref())).transpose()?;
+            anyhow::Ok(journal::Opened::open(log, owner)?)
+        });
+        let traces = config.traces.as_ref().map(traces::Opened::open).transpose()?;
+        Ok(Self { journal: journal.transpose()?, traces })
+    }
+
+    /// Begins, as who the process is from now on.
+    pub(super) fn start(self) -> anyhow::Result<Telling> {
+        Ok(Telling {
+            journal: self.journal.map(journal::Opened::start).transpose()?,
+            traces: self.traces.map(traces::Opened::start).transpose()?,
+        })
+    }
+}
+
+/// Certificates, keys and passwords of a configuration, and its decision log: all that needs to
+/// be opened by somebody who may, before the process becomes somebody who may not.
 #[derive(Debug)]
 pub struct Keys {
     pools: HashMap<String, Arc<Pool>>,
     acceptors: HashMap<String, Arc<TlsAcceptor>>,
     stores: StoreKeys,
+    tellers: Tellers,
 }
 
 impl Keys {
@@ -56,6 +90,7 @@ impl Keys {
             pools: pools.collect::<Result<_, PoolError>>()?,
             acceptors: acceptors.collect::<Result<_, _>>()?,
             stores: StoreKeys::read(config)?,
+            tellers: Tellers::open(config)?,
         })
     }
 }
@@ -78,7 +113,7 @@ impl Prepared {
     pub fn with_keys(config: Config, options: Options, keys: Keys) -> anyhow::Result<Self> {
         let clock = options.clock.unwrap_or_else(|| Arc::new(SystemClock));
         let engines = Engines::new(&config)?;
-        let Keys { pools, acceptors, stores } = keys;
+        let Keys { pools, acceptors, stores, tellers } = keys;
         let mut stores = Stores::open(stores, &config, &clock, options.without_stores)?;
         let total = Arc::new(AtomicU32::new(0));
         let runtime = runtime()?;
@@ -115,7 +150,7 @@ impl Prepared {
                 config: server.clone(),
             });
         }
-        Ok(Self { config, clock, servers, pools: Arc::new(pools), stores, engines, total })
+        Ok(Self { config, clock, servers, pools: Arc::new(pools), stores, engines, total, tellers })
     }
 
     /// The configuration.

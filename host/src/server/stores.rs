@@ -13,9 +13,6 @@ use crate::pop3::credential::Secret;
 use crate::secret_file;
 use crate::store::{self, Home, Namespace, Space};
 
-/// Shorter secrets could be guessed.
-const LEAST_SECRET: usize = 16;
-
 /// Passwords, certificates and secrets of the stores: what only a privileged process may read.
 #[derive(Debug)]
 pub struct StoreKeys(Vec<OneKeys>);
@@ -43,24 +40,12 @@ impl StoreKeys {
         let all = of_all.then_some((None, &config.store)).into_iter().chain(own);
         let read = all.map(|(of, config)| {
             let keys = store::Keys::read(config).with_context(|| config.place.clone())?;
-            let secret = config.secret_file.as_deref().map(secret).transpose();
+            let secret = config.secret_file.as_deref().map(secret_file::long_secret).transpose();
             let secret = secret.map_err(|why| anyhow::anyhow!("{}: `secret-file`: {why}", config.place))?;
             Ok(OneKeys { of, config: config.clone(), keys, secret })
         });
         Ok(Self(read.collect::<anyhow::Result<_>>()?))
     }
-}
-
-/// A secret for what is shared.
-fn secret(path: &Path) -> Result<Secret, String> {
-    let secret = secret_file::first_line(path)?;
-    if secret.expose().len() < LEAST_SECRET {
-        return Err(format!(
-            "the first line of {} has fewer than {LEAST_SECRET} characters; make it by: openssl rand -base64 32",
-            path.display()
-        ));
-    }
-    Ok(secret)
 }
 
 /// A store that is open.

@@ -10,6 +10,7 @@ use super::core::Core;
 use super::stores::Store;
 use super::virtual_server::Served;
 use crate::clock::Clock;
+use crate::journal;
 use crate::policy::{MetricsSnapshot, Policy, TallySnapshot, digest};
 use crate::pool::Pool;
 use crate::session::CountersSnapshot;
@@ -127,6 +128,12 @@ impl View {
     #[must_use]
     pub fn connections(&self) -> u32 {
         self.core.total.load(Ordering::Relaxed)
+    }
+
+    /// What has become of the decision log's lines until now, where there is one.
+    #[must_use]
+    pub fn decision_log(&self) -> Option<journal::Counts> {
+        self.core.telling.journal.as_ref().map(|journal| journal.counts())
     }
 
     /// How long it has served.

@@ -13,7 +13,7 @@ use crate::net::{Admission, TlsAcceptor};
 use crate::policy::{Judge, Policy, Shadow};
 use crate::pool::Pool;
 use crate::pop3::credential::Mechanism;
-use crate::session::{Context, Counters, Door, Offers, Settings};
+use crate::session::{Context, Counters, Door, Offers, Settings, Telling};
 use crate::store::Namespace;
 
 /// The pools of a configuration, by name.
@@ -42,7 +42,7 @@ impl VirtualServer {
         &self,
         judge: Arc<Judge>,
         pools: &Pools,
-        clock: &Arc<dyn Clock>,
+        (clock, telling): (&Arc<dyn Clock>, &Telling),
         drain: &watch::Receiver<bool>,
     ) -> Arc<Context> {
         Arc::new(Context {
@@ -55,6 +55,7 @@ impl VirtualServer {
             tagger: self.store.tagger.clone(),
             clock: clock.clone(),
             counters: self.counters.clone(),
+            telling: telling.clone(),
             drain: drain.clone(),
         })
     }

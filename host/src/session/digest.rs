@@ -10,6 +10,7 @@ use super::counters::Counters;
 use super::link::LinkEnd;
 use super::login::{Answer, Candidate, Judged};
 use crate::config::Unverifiable;
+use crate::journal::Became;
 use crate::maildrop::Route;
 use crate::policy::{Login, Manner};
 use crate::pool::{Connection, LoginEnd, Reached, Rejection};
@@ -174,14 +175,20 @@ impl Session {
                 self.not_asked();
                 Refusal::LoginDelay.write(verdict.retry_after, &mut self.link.out);
                 Counters::count(&self.context.counters.relieved);
+                self.record.instead(Became::Refused, "unverifiable");
                 return Ok(Err(Answer::TryAgain));
             }
-            Judged::Deny(_) => self.pass_unverified(&candidate),
+            Judged::Deny(_) => {
+                let as_before = self.pass_unverified(&candidate);
+                self.record.instead(Became::Passed, "unverifiable");
+                as_before
+            }
         };
         let pool = verdict.pool.filter(|pool| *pool != self.context.settings.pool);
         if verdict.user.is_some() || pool.is_some() && !may_route {
             // The digest is made for the name, and for the challenge of this server.
             "not-routable".clone_into(&mut self.record.reason);
+            self.record.instead(Became::Refused, "not-routable");
             self.link.out.extend_from_slice(reply::NOT_ROUTABLE);
             return Ok(Err(Answer::TryAgain));
         }

@@ -8,6 +8,7 @@ use super::pose::{Pose, Posing};
 use super::record::End;
 use super::{Session, Stage};
 use crate::config::Verify;
+use crate::journal::Became;
 use crate::maildrop::{Seen, Standing, Tag, UserKey};
 use crate::policy::{self, Deny, Failure, Manner, OnFailure, Pass, ResponseCode, Verdict};
 use crate::pop3::credential::{Credentials, Mechanism};
@@ -54,12 +55,7 @@ impl Session {
     /// Asks the policy, and waits as long as it wants.
     pub(super) async fn judge(&mut self, candidate: &Candidate, login: &policy::Login) -> Judged {
         self.record.begin_login(login.claim.user.clone(), candidate.credentials.mechanism.name());
-        let result = self.context.judge.decide(login).await;
-        if let Some(shadow) = &self.context.shadow {
-            // What it says is of use only to whoever writes a line of this session.
-            let _ = shadow.judged(login, &result);
-        }
-        match result {
+        match self.decide(login).await {
             Ok(Verdict::Pass(verdict)) => {
                 Counters::count(&self.context.counters.passed);
                 self.record.verdict = "pass";
@@ -224,6 +220,7 @@ impl Session {
                 None => {
                     Counters::count(&self.context.counters.no_snapshot);
                     "no-snapshot".clone_into(&mut self.record.reason);
+                    self.record.instead(Became::Passed, "no-snapshot");
                     let as_before = self.pass_as_before(&candidate);
                     return self.pass(candidate, login, as_before).await;
                 }
@@ -252,6 +249,7 @@ impl Session {
     pub(super) fn pass_unverified(&mut self, candidate: &Candidate) -> Pass {
         Counters::count(&self.context.counters.unverified);
         "unverified".clone_into(&mut self.record.reason);
+        self.record.instead(Became::Passed, "unverified");
         self.pass_as_before(candidate)
     }
 

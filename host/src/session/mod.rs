@@ -13,6 +13,7 @@ mod pass;
 mod pose;
 mod record;
 mod relay;
+mod telling;
 mod upgrade;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub use counters::{Counters, CountersSnapshot};
 pub use door::Door;
 pub use offers::Offers;
 pub use open::{Incoming, refuse, serve};
+pub use telling::Telling;
 
 use crate::config::CleartextLogin;
 use crate::net::Stream;

@@ -11,6 +11,7 @@ use super::record::End;
 use super::relay::Relaying;
 use super::{Session, Stage};
 use crate::config::OnUnreachable;
+use crate::journal::Became;
 use crate::maildrop::Route;
 use crate::policy::{Ending, Login, Outcome, Pass, Standing};
 use crate::pool::{LoginEnd, Pool};
@@ -108,6 +109,7 @@ impl Session {
                     && self.context.settings.on_unreachable == OnUnreachable::Pose
                     && let Some(left) = self.context.registry.snapshot(&candidate.seen, candidate.key)
                 {
+                    self.record.instead(Became::Posed, "unreachable");
                     return Ok(self.let_in(Pose::Maildrop(left), candidate));
                 }
                 self.link.out.extend_from_slice(word);
@@ -179,6 +181,7 @@ impl Session {
             ending,
             note,
         };
+        self.record.ending(&outcome, began);
         if let Some(shadow) = &self.context.shadow {
             shadow.outcome(&outcome);
         }

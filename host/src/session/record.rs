@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::context::Context;
 use super::counters::Counters;
 use super::link::{Link, LinkEnd};
+use crate::journal::Story;
 use crate::net::TlsSession;
 use crate::policy::{Manner, manner_name};
 
@@ -33,7 +34,7 @@ pub(super) enum End {
 }
 
 impl End {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Quit => "quit",
             Self::Link(LinkEnd::Closed) => "closed",
@@ -74,7 +75,9 @@ pub(super) struct Record {
     pub(super) asked_server: bool,
     pub(super) upgraded: bool,
     pub(super) logins: u32,
-    began: Instant,
+    /// For who is told of the session, where somebody is.
+    pub(super) story: Option<Box<Story>>,
+    pub(super) began: Instant,
     told: bool,
 }
 
@@ -96,6 +99,7 @@ impl Record {
             asked_server: false,
             upgraded: false,
             logins: 0,
+            story: None,
             began: Instant::now(),
             told: false,
         }
@@ -148,6 +152,7 @@ impl Record {
             end = end.name(),
             "session"
         );
+        self.tell(context, link, end, relief);
     }
 }
 

@@ -1,6 +1,8 @@
 //! A posed session that goes on at the mail server, because the client asked for what only it
 //! has. The numbers that the client was shown stay valid.
 
+use std::time::Instant;
+
 use super::Session;
 use super::counters::Counters;
 use super::link::LinkEnd;
@@ -22,7 +24,11 @@ impl Session {
         maildrop: &Maildrop,
     ) -> Result<Option<Box<Relaying>>, LinkEnd> {
         let line = self.link.inbox.line().to_vec();
-        let Some((connection, unique_ids, session)) = self.go_to_server(&means).await? else {
+        let began = Instant::now();
+        let reached = self.go_to_server(&means).await;
+        let node = reached.as_ref().map(|reached| reached.as_ref().map(|(it, ..)| it.node().clone()));
+        self.record.upgrade(&line, began, node.map_err(drop));
+        let Some((connection, unique_ids, session)) = reached? else {
             Counters::count(&self.context.counters.failed_upgrades);
             // Whatever is wrong, the user's next login passes and finds out.
             self.context.registry.forget_snapshot(means.candidate.key).await;

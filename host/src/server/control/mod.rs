@@ -55,11 +55,15 @@ impl Control {
         *self.core.source.lock() = Some(Arc::new(source));
     }
 
-    /// Reads the configuration again and takes it up.
+    /// Reads the configuration again and takes it up; the decision log's file is opened anew.
     ///
     /// # Errors
     /// What is wrong with it; all goes on as before.
     pub fn reload_again(&self) -> Result<Reloaded, NotChanged> {
+        // Also where the configuration is wrong: whoever has renamed the file waits for that.
+        if let Some(journal) = &self.core.telling.journal {
+            journal.reopen();
+        }
         let source = self.core.source.lock().clone();
         let config = match source {
             Some(source) => {
@@ -175,7 +179,8 @@ impl Control {
     ) {
         let drain = self.core.drain.subscribe();
         for (door, judge) in served.doors.iter().zip(judges) {
-            let context = shared.context(judge.clone(), pools, &self.core.clock, &drain);
+            let context =
+                shared.context(judge.clone(), pools, (&self.core.clock, &self.core.telling), &drain);
             let before = door.lead_to(context);
             if !Arc::ptr_eq(&before.judge, &judge) {
                 before.judge.retire();

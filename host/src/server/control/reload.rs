@@ -336,6 +336,8 @@ fn keep_what_needs_a_restart(before: &Config, wanted: &mut Config, named: &mut V
         "user" user,
         "group" group,
         "store" store,
+        "decision-log" decision_log,
+        "traces" traces,
     }
     for server in &mut wanted.virtual_servers {
         let Some(known) = before.virtual_servers.iter().find(|known| known.name == server.name) else {
