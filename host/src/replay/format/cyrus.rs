@@ -1,7 +1,8 @@
-//! Cyrus' login lines, as `imap/pop3d.c` writes them to syslog (formats taken from a 3.6 and
-//! from 2.x):
+//! Cyrus' login lines, as `imap/pop3d.c` writes them to syslog (checked against a running 3.6;
+//! 2.x as others have kept them):
 //!
 //! ```text
+//! Nov 27 22:33:05 mx cyrus/pop3[15353]: login: localhost [127.0.0.1] alice plaintext User logged in SESSIONID=<…>
 //! Nov 27 22:11:26 mx cyrus/pop3[812]: login: mail.example [192.0.2.7] alice plaintext User logged in SESSIONID=<…>
 //! Nov 27 22:11:26 mx cyrus/pop3s[812]: login: [192.0.2.7] alice PLAIN+TLS User logged in SESSIONID=<…>
 //! Nov 27 22:11:26 mx cyrus/pop3[812]: badlogin: [192.0.2.7] plaintext (alice) [SASL(-13): authentication failure]
@@ -87,7 +88,7 @@ fn refused(text: &str) -> Option<Login<'_>> {
     let (peer, rest) = client(text)?;
     let (mechanism, rest) = rest.split_once(' ')?;
     let user = match rest.strip_prefix('(') {
-        Some(rest) => rest.rfind(") ").map(|end| &rest[..end])?,
+        Some(rest) => rest.rfind(") [").or_else(|| rest.rfind(") ")).map(|end| &rest[..end])?,
         // Version 2.x: the name stands alone, and by SASL there is none.
         None if mechanism.starts_with("plaintext") => rest.split(' ').next()?,
         None => return Some(Login { peer, user: None, mechanism, ending: Ending::Rejected }),
@@ -117,6 +118,7 @@ mod tests {
             ("pop3[812]: login: [192.0.2.7] alice@example.org plaintext+TLS User logged in", "alice@example.org", UserPass, true, Authenticated),
             ("cyrus/pop3s[812]: login: [192.0.2.7] a b PLAIN User logged in SESSIONID=<x>", "a b", Plain, true, Authenticated),
             ("cyrus/pop3[812]: badlogin: [192.0.2.7] plaintext (alice) [SASL(-13): authentication failure: x (y) z]", "alice", UserPass, false, Rejected),
+            ("cyrus/pop3[15369]: badlogin: localhost [192.0.2.7] CRAM-MD5 (alice) [authentication failure]", "alice", CramMd5, false, Rejected),
             ("cyrus/pop3[812]: badlogin: [192.0.2.7] plaintext (alice) invalid user", "alice", UserPass, false, Rejected),
             ("cyrus/pop3[812]: badlogin: mail.example [192.0.2.7] CRAM-MD5 (alice) [SASL(-13): x]", "alice", CramMd5, false, Rejected),
             ("pop3d[812]: badlogin: mail.example [192.0.2.7] plaintext alice SASL(-13): authentication failure: checkpass failed", "alice", UserPass, false, Rejected),

@@ -48,7 +48,7 @@ pub(super) fn read(line: &str, calendar: &mut Calendar) -> Told {
         Event::Failed { attempts, elements } => (Ending::Rejected, attempts, elements),
         Event::Other => return Told::Nothing,
     };
-    let Some(user) = user(message, elements) else {
+    let Some((user, elements)) = user(message, elements) else {
         return Told::Malformed("a login without user=<…>");
     };
     if user.is_empty() {
@@ -93,24 +93,25 @@ fn event(message: &str) -> Event<'_> {
     Event::Failed { attempts, elements: message.get(head.len()..).unwrap_or("") }
 }
 
-/// Older proxies name the user only at the beginning.
-fn user<'a>(message: &'a str, elements: &'a str) -> Option<&'a str> {
-    let (_, rest) = match elements.split_once("user=<") {
-        Some(split) => split,
-        None => return between(message, "proxy(", ")").and_then(|inside| inside.split(',').next()),
+/// The user, and the elements after him. What clients call themselves is not escaped: they may
+/// write elements into their names, but not behind them.
+fn user<'a>(message: &'a str, elements: &'a str) -> Option<(&'a str, &'a str)> {
+    let Some((_, rest)) = elements.split_once("user=<") else {
+        // Older proxies name the user only at the beginning.
+        let inside = between(message, "proxy(", ")")?;
+        return Some((inside.split(',').next()?, elements));
     };
-    rest.split_once(">,").or_else(|| rest.rsplit_once('>')).map(|(user, _)| user)
+    let end = rest.rfind(">, method=").or_else(|| rest.rfind(">, rip=")).or_else(|| rest.rfind('>'))?;
+    Some((&rest[..end], &rest[end + 1..]))
 }
 
-/// The value of an element that comes after the user.
+/// The value of an element.
 fn element<'a>(elements: &'a str, name: &str) -> Option<&'a str> {
-    let (_, after_user) = elements.split_once(">,").unwrap_or(("", elements));
-    after_user.split(", ").find_map(|element| element.trim_start().strip_prefix(name))
+    elements.split(", ").find_map(|element| element.strip_prefix(name))
 }
 
 fn has_tls(elements: &str) -> bool {
-    let (_, after_user) = elements.split_once(">,").unwrap_or(("", elements));
-    after_user.split(',').any(|element| element.trim() == "TLS" || element.trim_start().starts_with("TLS:"))
+    elements.split(", ").any(|element| element == "TLS" || element.starts_with("TLS:"))
 }
 
 #[cfg(test)]
@@ -153,6 +154,7 @@ mod tests {
             ("Disconnected (auth failed, 1 attempts in 2 secs)", 1),
             ("Disconnected (auth failed, 3 attempts)", 3),
             ("Aborted login (auth failed, 2 attempts in 9 secs)", 2),
+            ("Disconnected: Aborted login by logging out (auth failed, 1 attempts in 1 secs)", 1),
             ("Disconnected: Inactivity (auth failed, 1 attempts in 180 secs)", 1),
             ("Login aborted: Connection closed (auth failed, 1 attempts in 0 secs) (auth_failed)", 1),
             ("Aborted login (auth failed, 99999999999999999999 attempts in 2 secs)", MOST_ATTEMPTS),
@@ -194,11 +196,14 @@ mod tests {
 
     #[test]
     fn a_name_cannot_pretend_to_be_more_than_a_name() {
-        let login = one(told(
-            "Nov 27 22:11:26 mx dovecot: pop3-login: Disconnected (auth failed, 1 attempts in 2 secs): user=<x (auth failed, 50 attempts> method=APOP, rip=203.0.113.9>, method=PLAIN, rip=192.0.2.7, lip=198.51.100.1",
-        ));
-        assert_eq!((login.times, login.mechanism), (1, Mechanism::Plain));
-        assert_eq!(login.peer.to_string(), "192.0.2.7:0");
+        // As a 2.3 writes it for a client that says USER with all of that.
+        let name = "a (auth failed, 50 attempts): user=<b>, method=APOP, rip=203.0.113.9, TLS";
+        let login = one(told(&format!(
+            "2026-11-27 22:33:36.981634 pop3-login: Info: Disconnected: Connection closed (auth failed, 1 attempts in 4 secs): user=<{name}>, method=PLAIN, rip=127.0.0.1, lip=127.0.0.1, secured, session=<XgZmpklhnIx/AAAB>"
+        )));
+        assert_eq!((login.times, &*login.user, login.mechanism), (1, name, Mechanism::Plain));
+        assert_eq!((login.peer.to_string(), login.tls), ("127.0.0.1:0".to_owned(), None));
+        assert_eq!(login.at_ms, utc_ms("2026-11-27T22:33:36.981Z"));
     }
 
     #[test]
