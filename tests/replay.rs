@@ -68,8 +68,25 @@ fn sessions(dovecot: &Dovecot, reprieve: &mut Running) -> Vec<Value> {
     let mut passed: BTreeMap<&str, Instant> = BTreeMap::new();
     let mut told = Vec::new();
     let script = [
-        "alice", "alice", "bob", "bob wrong", "carol wrong", "alice", "carol", "carol wrong", "bob", "carol",
-        "alice later", "alice", "bob wrong", "bob later", "alice wrong", "bob", "carol later", "carol", "alice",
+        "alice",
+        "alice",
+        "bob",
+        "bob wrong",
+        "carol wrong",
+        "alice",
+        "carol",
+        "carol wrong",
+        "bob",
+        "carol",
+        "alice later",
+        "alice",
+        "bob wrong",
+        "bob later",
+        "alice wrong",
+        "bob",
+        "carol later",
+        "carol",
+        "alice",
     ];
     for step in script {
         let (user, what) = step.split_once(' ').unwrap_or((step, ""));
@@ -108,8 +125,17 @@ fn replay_of_dovecots_log_gives_the_proxys_verdicts_line_for_line() {
     }
     let interval = format!("interval={}s", INTERVAL.as_secs());
     let mut reprieve = Running::start(&[
-        "run", "--listen", "127.0.0.1:0", "--backend", &dovecot.address().to_string(), "--set", &interval,
-        "--set", "reset=never", "--log-format", "json",
+        "run",
+        "--listen",
+        "127.0.0.1:0",
+        "--backend",
+        &dovecot.address().to_string(),
+        "--set",
+        &interval,
+        "--set",
+        "reset=never",
+        "--log-format",
+        "json",
     ]);
     let told = sessions(&dovecot, &mut reprieve);
     let proxy: Vec<_> = told.iter().map(verdict_of_session).collect();
@@ -144,7 +170,9 @@ fn replay_of_dovecots_log_gives_the_proxys_verdicts_line_for_line() {
     let difference = &report["against"]["difference"];
     assert_eq!(difference["compared"], proxy.len());
     assert_eq!(difference["same"], proxy.len(), "{difference}");
-    assert_eq!(report["happened"]["relieved"], posed);
+    // They tell, too, that each of the posed went on at Dovecot.
+    assert_eq!((&report["counts"]["posed"], &report["counts"]["upgraded"]), (&posed.into(), &posed.into()));
+    assert_eq!(report["happened"]["relieved"], 0);
 }
 
 /// A day of Dovecot's log: a robot that polls every minute, and people who poll every ten.
@@ -236,9 +264,13 @@ fn two_policies_are_compared_login_by_login() {
     };
     assert_eq!(kind("deny unchanged", "pass"), 144);
     assert_eq!(kind("deny unchanged, retry later", "deny unchanged, retry sooner"), 1296 - 144);
-    let human = said(&replay(&[&log, "--year", "2026", "--against", "interval", "--against-set", "interval=5m"]));
+    let human =
+        said(&replay(&[&log, "--year", "2026", "--against", "interval", "--against-set", "interval=5m"]));
     assert!(human.contains("difference to policy interval, interval = 5m"), "{human}");
-    assert!(human.contains("144  deny unchanged here, pass there; first 2026-11-26 00:05:05 robot@example.org"), "{human}");
+    assert!(
+        human.contains("144  deny unchanged here, pass there; first 2026-11-26 00:05:05 robot@example.org"),
+        "{human}"
+    );
 }
 
 #[test]
@@ -284,7 +316,9 @@ fn what_is_wrong_is_told_with_what_would_be_right() {
         assert!(said(&output).contains(expected), "{arguments:?}: {}", said(&output));
     }
     let help = said(&replay(&["--help"]));
-    for taught in ["reprieve replay /var/log/mail.log", "journalctl -u dovecot", "--against", "decision-log", "nginx"] {
+    for taught in
+        ["reprieve replay /var/log/mail.log", "journalctl -u dovecot", "--against", "decision-log", "nginx"]
+    {
         assert!(help.contains(taught), "{help}");
     }
 }

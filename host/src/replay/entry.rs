@@ -59,6 +59,8 @@ pub struct Recorded {
     pub became: Option<Becomes>,
     /// There was no snapshot that could have been shown.
     pub no_snapshot: bool,
+    /// It was posed, and went on at a mail server for what only that has.
+    pub upgraded: bool,
 }
 
 impl Entry {
@@ -78,6 +80,11 @@ impl Entry {
             times: 1,
             recorded: None,
         }
+    }
+
+    /// Whether it went on at a mail server after it had been posed. Other logs do not tell.
+    pub(super) fn is_upgraded(&self) -> bool {
+        self.recorded.as_ref().is_some_and(|recorded| recorded.upgraded)
     }
 
     /// Its place in the order of decisions.

@@ -26,11 +26,7 @@ impl Merge {
     ///
     /// # Errors
     /// Where one cannot be opened.
-    pub(super) fn new(
-        logs: &[LogFile],
-        how: HowToRead,
-        progress: &Progress,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn new(logs: &[LogFile], how: HowToRead, progress: &Progress) -> anyhow::Result<Self> {
         let mut closed = Vec::with_capacity(logs.len());
         for log in logs {
             let first = match log {
@@ -51,9 +47,7 @@ impl Merge {
     /// # Errors
     /// Where a log can no longer be opened.
     pub(super) fn next(&mut self, problems: &mut Problems) -> anyhow::Result<Option<Entry>> {
-        let earliest = |open: &[(Entry, Stream)]| {
-            (0..open.len()).min_by_key(|&at| (open[at].0.at_ms, at))
-        };
+        let earliest = |open: &[(Entry, Stream)]| (0..open.len()).min_by_key(|&at| (open[at].0.at_ms, at));
         while let Some((first, _)) = self.closed.last() {
             if earliest(&self.open).is_some_and(|at| self.open[at].0.at_ms < *first) {
                 break;

@@ -59,7 +59,15 @@ pub(super) struct Order {
 impl Order {
     /// Logins wait until the log has gone on by `window_ms`.
     pub(super) fn new(window_ms: u64) -> Self {
-        Self { waiting: BinaryHeap::new(), window_ms, latest_ms: 0, arrivals: 0, last_seq: None, last_ms: 0, late: 0 }
+        Self {
+            waiting: BinaryHeap::new(),
+            window_ms,
+            latest_ms: 0,
+            arrivals: 0,
+            last_seq: None,
+            last_ms: 0,
+            late: 0,
+        }
     }
 
     pub(super) fn push(&mut self, entry: Entry) {

@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use crate::clock::civil;
 use crate::policy::Ending;
-use crate::trial::Becomes;
 
 use super::entry::Entry;
 use super::player::Decision;
@@ -24,7 +23,7 @@ pub struct Period {
     pub start_ms: u64,
     /// All logins.
     pub logins: u64,
-    /// Those that go on to a mail server.
+    /// Those that reach a mail server.
     pub passed: u64,
     /// Those that do not.
     pub relieved: u64,
@@ -46,7 +45,8 @@ impl Hours {
         let start_ms = match self.current {
             Some((start, end)) if (start..end).contains(&entry.at_ms) => start,
             _ => {
-                let into = u64::from(civil(entry.at_ms, zone).second_of_day % 3600) * 1000 + entry.at_ms % 1000;
+                let into =
+                    u64::from(civil(entry.at_ms, zone).second_of_day % 3600) * 1000 + entry.at_ms % 1000;
                 let start = entry.at_ms.saturating_sub(into);
                 self.current = Some((start, start.saturating_add(HOUR_MS)));
                 start
@@ -58,10 +58,10 @@ impl Hours {
         }
         let hour = self.hours.entry(start_ms).or_insert(Period { start_ms, ..Period::default() });
         hour.logins += 1;
-        if decision.becomes == Becomes::Passed {
-            hour.passed += 1;
-        } else {
+        if decision.relieves(entry) {
             hour.relieved += 1;
+        } else {
+            hour.passed += 1;
         }
         hour.rejected += u64::from(entry.outcome == Some(Ending::Rejected));
     }
@@ -100,6 +100,7 @@ mod tests {
     use super::*;
     use crate::policy::Standing;
     use crate::replay::said::{Said, Word};
+    use crate::trial::Becomes;
 
     fn decision(becomes: Becomes) -> Decision {
         Decision { standing: Standing::Known, said: Said::only(Word::Pass), becomes, why: None }
@@ -121,10 +122,7 @@ mod tests {
         }
         let hours = hours.into_periods();
         let told: Vec<_> = hours.iter().map(|hour| (hour.start_ms, hour.logins, hour.relieved)).collect();
-        assert_eq!(
-            told,
-            [(midnight - HOUR_MS, 1, 1), (midnight, 2, 1), (midnight + HOUR_MS, 1, 1)]
-        );
+        assert_eq!(told, [(midnight - HOUR_MS, 1, 1), (midnight, 2, 1), (midnight + HOUR_MS, 1, 1)]);
         let days = days(&hours, &zone);
         assert_eq!(days.len(), 2);
         assert_eq!((days[1].start_ms, days[1].logins, days[1].passed), (midnight, 3, 1));

@@ -13,9 +13,9 @@ use super::said::Said;
 use crate::clock::ManualClock;
 use crate::config::Verify;
 use crate::policy::{
-    Backend, BreakerSettings, Cache, Claim, Client, Ending, Endpoint, Engine, EngineSize, Judge, Limits, Lines,
-    Login, Mechanism, OnFailure, Outcome, Policy, PolicyOptions, Session, Standing, Verdict, digest, load_source,
-    moment,
+    Backend, BreakerSettings, Cache, Claim, Client, Ending, Endpoint, Engine, EngineSize, Judge, Limits,
+    Lines, Login, Mechanism, OnFailure, Outcome, Policy, PolicyOptions, Session, Standing, Verdict, digest,
+    load_source, moment,
 };
 use crate::store::Namespace;
 use crate::trial::Becomes;
@@ -50,6 +50,19 @@ pub struct Decision {
     pub becomes: Becomes,
     /// Why, where that is not what the policy said.
     pub why: Option<&'static str>,
+}
+
+impl Decision {
+    /// Whether the login does not reach a mail server. One that is posed and was posed then goes
+    /// on as it went on.
+    #[must_use]
+    pub fn relieves(&self, entry: &Entry) -> bool {
+        match self.becomes {
+            Becomes::Passed => false,
+            Becomes::Posed => !entry.is_upgraded(),
+            Becomes::Refused | Becomes::Disconnected => true,
+        }
+    }
 }
 
 /// The policy's own lines, the first of them.
@@ -287,7 +300,8 @@ impl Player {
         Login {
             session: Session {
                 virtual_server: recorded.map_or("pop3", |recorded| &*recorded.virtual_server).to_owned(),
-                id: recorded.map_or_else(|| format!("replay-{}", self.logins), |recorded| recorded.id.clone()),
+                id: recorded
+                    .map_or_else(|| format!("replay-{}", self.logins), |recorded| recorded.id.clone()),
             },
             client: Client {
                 peer: endpoint(entry.peer),

@@ -42,12 +42,7 @@ impl Problems {
     pub(super) fn malformed(&mut self, log: &str, line: u64, why: &str, text: &[u8]) {
         self.malformed_lines += 1;
         if self.examples.len() < EXAMPLES {
-            self.examples.push(Problem {
-                log: log.to_owned(),
-                line,
-                why: why.to_owned(),
-                text: shown(text),
-            });
+            self.examples.push(Problem { log: log.to_owned(), line, why: why.to_owned(), text: shown(text) });
         }
     }
 
@@ -69,7 +64,8 @@ pub(super) fn shown(text: &[u8]) -> String {
 
 /// Characters that would move a cursor or turn a line around are escaped.
 fn harmless(character: char) -> impl Iterator<Item = char> {
-    let turns = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let turns =
+        matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let escaped = character.is_control() || turns;
     let (plain, escape) =
         if escaped { (None, Some(character.escape_default())) } else { (Some(character), None) };

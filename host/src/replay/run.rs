@@ -168,14 +168,15 @@ impl Adding {
         self.counts.add(entry, decision);
         self.hours.add(entry, decision, zone);
         self.users.add(entry, decision);
-        if let (Some(latency), Some(crate::policy::Ending::Authenticated)) = (entry.latency_ms, entry.outcome) {
+        if let (Some(latency), Some(crate::policy::Ending::Authenticated)) = (entry.latency_ms, entry.outcome)
+        {
             self.latency_ms = self.latency_ms.saturating_add(latency.into());
             self.latencies += 1;
         }
         let recorded = entry.recorded.as_deref();
         if let Some(became) = recorded.and_then(|recorded| recorded.became) {
             self.happened.logins += 1;
-            self.happened.relieved += u64::from(became != Becomes::Passed);
+            self.happened.relieved += u64::from(became != Becomes::Passed && !entry.is_upgraded());
         }
         match others {
             Some(other) => {

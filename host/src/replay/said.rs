@@ -57,9 +57,7 @@ impl Said {
                 retry_after: *retry_after,
                 ..Self::only(Word::Deny)
             },
-            Err(failure) => {
-                Self { reason: Some(failure.kind().to_owned()), ..Self::only(Word::Failure) }
-            }
+            Err(failure) => Self { reason: Some(failure.kind().to_owned()), ..Self::only(Word::Failure) },
         }
     }
 
@@ -73,7 +71,9 @@ impl Said {
                 (None, Some(_)) => "pass as another user".to_owned(),
             },
             Word::Deny => format!("deny {}", self.manner.map_or("", trial::manner)).trim_end().to_owned(),
-            Word::Failure => format!("failure {}", self.reason.as_deref().unwrap_or("")).trim_end().to_owned(),
+            Word::Failure => {
+                format!("failure {}", self.reason.as_deref().unwrap_or("")).trim_end().to_owned()
+            }
         }
     }
 
@@ -95,10 +95,7 @@ impl Said {
                 && a != b
             {
                 let sooner = if a < b { ("sooner", "later") } else { ("later", "sooner") };
-                return Some((
-                    format!("{own}, retry {}", sooner.0),
-                    format!("{others}, retry {}", sooner.1),
-                ));
+                return Some((format!("{own}, retry {}", sooner.0), format!("{others}, retry {}", sooner.1)));
             }
         }
         None

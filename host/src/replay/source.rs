@@ -47,7 +47,9 @@ impl LogFile {
     #[must_use]
     pub fn octets(&self) -> Option<u64> {
         match self {
-            Self::Path(path) => path.metadata().ok().filter(std::fs::Metadata::is_file).map(|file| file.len()),
+            Self::Path(path) => {
+                path.metadata().ok().filter(std::fs::Metadata::is_file).map(|file| file.len())
+            }
             Self::Stdin => None,
         }
     }
@@ -60,9 +62,7 @@ impl LogFile {
             Self::Stdin => None,
         };
         let since = modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-        since
-            .and_then(|since| u64::try_from(since.as_millis()).ok())
-            .unwrap_or_else(|| SystemClock.now_ms())
+        since.and_then(|since| u64::try_from(since.as_millis()).ok()).unwrap_or_else(|| SystemClock.now_ms())
     }
 
     /// Opens it. `read` counts the octets that were taken from it, as it is kept.

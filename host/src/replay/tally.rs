@@ -21,12 +21,14 @@ const OTHER: &str = "other";
 pub struct Counts {
     /// All of them.
     pub logins: u64,
-    /// Those that go on to a mail server.
+    /// Those that reach a mail server.
     pub passed: u64,
     /// Those that do not: the relief.
     pub relieved: u64,
-    /// Of the relieved, those that are let in and answered by Reprieve.
+    /// Those that are let in and answered by Reprieve.
     pub posed: u64,
+    /// Of the posed, those that went on at the mail server all the same, where the log tells.
+    pub upgraded: u64,
     /// Those that are answered with `-ERR`.
     pub refused: u64,
     /// Those whose connection is closed.
@@ -47,13 +49,18 @@ impl Counts {
     pub(super) fn add(&mut self, entry: &Entry, decision: &Decision) {
         self.logins += 1;
         self.rejected += u64::from(entry.outcome == Some(Ending::Rejected));
+        let relieves = decision.relieves(entry);
+        self.relieved += u64::from(relieves);
+        self.passed += u64::from(!relieves);
         match decision.becomes {
-            Becomes::Passed => self.passed += 1,
-            Becomes::Posed => self.posed += 1,
+            Becomes::Passed => {}
+            Becomes::Posed => {
+                self.posed += 1;
+                self.upgraded += u64::from(!relieves);
+            }
             Becomes::Refused => self.refused += 1,
             Becomes::Disconnected => self.disconnected += 1,
         }
-        self.relieved = self.posed + self.refused + self.disconnected;
         match decision.said.word {
             Word::Pass => {}
             Word::Deny => {

@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::entry::Entry;
 use super::player::Decision;
 use crate::policy::Ending;
-use crate::trial::Becomes;
 
 /// Users that are told apart; a log that names more is hostile, or of a larger site than one
 /// process serves.
@@ -31,7 +30,7 @@ pub struct UserRow {
     pub user: String,
     /// All logins.
     pub logins: u64,
-    /// Those that go on to a mail server.
+    /// Those that reach a mail server.
     pub passed: u64,
     /// Those that do not.
     pub relieved: u64,
@@ -53,16 +52,17 @@ impl Users {
     pub(super) fn add(&mut self, entry: &Entry, decision: &Decision) {
         let user = match self.users.get_mut(&entry.user) {
             Some(user) => user,
-            None if self.users.len() < MOST_USERS => {
-                self.users.entry(entry.user.clone()).or_insert(User { first_ms: entry.at_ms, ..User::default() })
-            }
+            None if self.users.len() < MOST_USERS => self
+                .users
+                .entry(entry.user.clone())
+                .or_insert(User { first_ms: entry.at_ms, ..User::default() }),
             None => {
                 self.beyond += 1;
                 return;
             }
         };
         user.logins = user.logins.saturating_add(1);
-        user.passed = user.passed.saturating_add(u32::from(decision.becomes == Becomes::Passed));
+        user.passed = user.passed.saturating_add(u32::from(!decision.relieves(entry)));
         user.rejected = user.rejected.saturating_add(u32::from(entry.outcome == Some(Ending::Rejected)));
         user.last_ms = user.last_ms.max(entry.at_ms);
     }
@@ -112,6 +112,7 @@ mod tests {
     use super::*;
     use crate::policy::Standing;
     use crate::replay::said::{Said, Word};
+    use crate::trial::Becomes;
 
     #[test]
     fn the_worst_poll_the_most_and_come_first() {

@@ -26,7 +26,8 @@ pub(super) fn read(line: &str, calendar: &mut Calendar) -> Told {
         return Told::Nothing;
     }
     let Some(split) = syslog::split(line) else { return Told::Nothing };
-    let is_pop3 = matches!(split.tag, "pop3d" | "pop3d-ssl" | "courierpop3d" | "courierpop3login" | "pop3login");
+    let is_pop3 =
+        matches!(split.tag, "pop3d" | "pop3d-ssl" | "courierpop3d" | "courierpop3login" | "pop3login");
     if !is_pop3 {
         return Told::Nothing;
     }
@@ -71,7 +72,11 @@ mod tests {
     #[test]
     fn logins_of_old_and_new_versions_are_read() {
         for (rest, peer, tls) in [
-            ("courierpop3d: LOGIN, user=alice, ip=[::ffff:192.0.2.7], port=[50312]", "192.0.2.7:50312", false),
+            (
+                "courierpop3d: LOGIN, user=alice, ip=[::ffff:192.0.2.7], port=[50312]",
+                "192.0.2.7:50312",
+                false,
+            ),
             ("pop3d[812]: LOGIN, user=alice, ip=[::ffff:192.0.2.7]", "192.0.2.7:0", false),
             ("pop3d-ssl: LOGIN, user=alice, ip=[::1]", "[::1]:0", true),
             ("pop3d: INFO: LOGIN, user=alice, ip=[192.0.2.7], port=[1], protocol=POP3", "192.0.2.7:1", false),
@@ -81,7 +86,8 @@ mod tests {
             assert_eq!((login.peer.to_string(), login.tls.is_some()), (peer.to_owned(), tls));
             assert_eq!(login.outcome, Some(Ending::Authenticated));
         }
-        let failed = one(told("Nov 27 22:11:26 mx pop3d: LOGIN FAILED, user=a, ip=[x], b, ip=[::ffff:192.0.2.7]"));
+        let failed =
+            one(told("Nov 27 22:11:26 mx pop3d: LOGIN FAILED, user=a, ip=[x], b, ip=[::ffff:192.0.2.7]"));
         assert_eq!((&*failed.user, failed.outcome), ("a, ip=[x], b", Some(Ending::Rejected)));
     }
 

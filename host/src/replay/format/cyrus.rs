@@ -113,20 +113,68 @@ mod tests {
         for (rest, user, mechanism, tls, ending) in [
             (
                 "cyrus/pop3[812]: login: mail.example [192.0.2.7] alice plaintext User logged in SESSIONID=<mx-812-1>",
-                "alice", UserPass, false, Authenticated,
+                "alice",
+                UserPass,
+                false,
+                Authenticated,
             ),
-            ("pop3[812]: login: [192.0.2.7] alice@example.org plaintext+TLS User logged in", "alice@example.org", UserPass, true, Authenticated),
-            ("cyrus/pop3s[812]: login: [192.0.2.7] a b PLAIN User logged in SESSIONID=<x>", "a b", Plain, true, Authenticated),
-            ("cyrus/pop3[812]: badlogin: [192.0.2.7] plaintext (alice) [SASL(-13): authentication failure: x (y) z]", "alice", UserPass, false, Rejected),
-            ("cyrus/pop3[15369]: badlogin: localhost [192.0.2.7] CRAM-MD5 (alice) [authentication failure]", "alice", CramMd5, false, Rejected),
-            ("cyrus/pop3[812]: badlogin: [192.0.2.7] plaintext (alice) invalid user", "alice", UserPass, false, Rejected),
-            ("cyrus/pop3[812]: badlogin: mail.example [192.0.2.7] CRAM-MD5 (alice) [SASL(-13): x]", "alice", CramMd5, false, Rejected),
-            ("pop3d[812]: badlogin: mail.example [192.0.2.7] plaintext alice SASL(-13): authentication failure: checkpass failed", "alice", UserPass, false, Rejected),
+            (
+                "pop3[812]: login: [192.0.2.7] alice@example.org plaintext+TLS User logged in",
+                "alice@example.org",
+                UserPass,
+                true,
+                Authenticated,
+            ),
+            (
+                "cyrus/pop3s[812]: login: [192.0.2.7] a b PLAIN User logged in SESSIONID=<x>",
+                "a b",
+                Plain,
+                true,
+                Authenticated,
+            ),
+            (
+                "cyrus/pop3[812]: badlogin: [192.0.2.7] plaintext (alice) [SASL(-13): authentication failure: x (y) z]",
+                "alice",
+                UserPass,
+                false,
+                Rejected,
+            ),
+            (
+                "cyrus/pop3[15369]: badlogin: localhost [192.0.2.7] CRAM-MD5 (alice) [authentication failure]",
+                "alice",
+                CramMd5,
+                false,
+                Rejected,
+            ),
+            (
+                "cyrus/pop3[812]: badlogin: [192.0.2.7] plaintext (alice) invalid user",
+                "alice",
+                UserPass,
+                false,
+                Rejected,
+            ),
+            (
+                "cyrus/pop3[812]: badlogin: mail.example [192.0.2.7] CRAM-MD5 (alice) [SASL(-13): x]",
+                "alice",
+                CramMd5,
+                false,
+                Rejected,
+            ),
+            (
+                "pop3d[812]: badlogin: mail.example [192.0.2.7] plaintext alice SASL(-13): authentication failure: checkpass failed",
+                "alice",
+                UserPass,
+                false,
+                Rejected,
+            ),
         ] {
             let login = one(told(rest));
             let read = (&*login.user, login.mechanism, login.tls.is_some(), login.outcome);
             assert_eq!(read, (user, mechanism, tls, Some(ending)), "{rest}");
-            assert_eq!((login.at_ms, login.peer.ip().to_string()), (utc_ms("2026-11-27T22:11:26Z"), "192.0.2.7".to_owned()));
+            assert_eq!(
+                (login.at_ms, login.peer.ip().to_string()),
+                (utc_ms("2026-11-27T22:11:26Z"), "192.0.2.7".to_owned())
+            );
         }
     }
 

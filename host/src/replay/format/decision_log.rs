@@ -24,6 +24,8 @@ struct Session<'a> {
     local: Option<&'a str>,
     tls: Option<Tls>,
     logins: Option<Vec<Login>>,
+    #[serde(default)]
+    upgraded: bool,
 }
 
 #[derive(Deserialize)]
@@ -86,7 +88,9 @@ pub(super) fn read(line: &str) -> Told {
     }
     let session: Session<'_> = match serde_json::from_str(line) {
         Ok(session) => session,
-        Err(error) if error.is_data() => return Told::Malformed("JSON, but not of the decision log's schema"),
+        Err(error) if error.is_data() => {
+            return Told::Malformed("JSON, but not of the decision log's schema");
+        }
         Err(_) => return Told::Malformed("no JSON"),
     };
     let (Some(version), Some(logins)) = (session.v, session.logins) else {
@@ -121,6 +125,7 @@ pub(super) fn read(line: &str) -> Told {
             node: login.node,
             became: login.became.as_deref().and_then(becomes),
             no_snapshot: login.why.as_deref() == Some("no-snapshot"),
+            upgraded: false,
             said: said(
                 login.verdict.as_deref(),
                 login.failure,
@@ -152,6 +157,10 @@ pub(super) fn read(line: &str) -> Told {
             times: 1,
             recorded: Some(Box::new(recorded)),
         });
+    }
+    // A session that is posed takes no other login.
+    if let Some(recorded) = entries.last_mut().and_then(|last: &mut Entry| last.recorded.as_mut()) {
+        recorded.upgraded = session.upgraded && recorded.became == Some(Becomes::Posed);
     }
     if entries.is_empty() { Told::Nothing } else { Told::Logins(entries) }
 }
@@ -228,15 +237,21 @@ mod tests {
     #[test]
     fn a_denial_is_read_with_all_that_was_recorded() {
         let login = one(read(LINE));
-        assert_eq!((login.at_ms, &*login.user, login.mechanism), (1_795_817_243_200, "alice", Mechanism::UserPass));
+        assert_eq!(
+            (login.at_ms, &*login.user, login.mechanism),
+            (1_795_817_243_200, "alice", Mechanism::UserPass)
+        );
         assert_eq!((login.outcome, login.latency_ms), (None, None));
         assert_eq!(login.tls.unwrap().server_name.as_deref(), Some("mail.example"));
         let recorded = login.recorded.unwrap();
         assert_eq!((recorded.seq, recorded.standing), (Some(17), Some(Standing::Known)));
         assert_eq!(recorded.backend.unwrap().login_latency_ms, Some(12));
-        assert_eq!(recorded.became, Some(Becomes::Posed));
+        assert_eq!((recorded.became, recorded.upgraded), (Some(Becomes::Posed), true));
         let said = recorded.said.unwrap();
-        assert_eq!((said.word, said.manner, said.retry_after), (Word::Deny, Some(Manner::Unchanged), Some(540)));
+        assert_eq!(
+            (said.word, said.manner, said.retry_after),
+            (Word::Deny, Some(Manner::Unchanged), Some(540))
+        );
     }
 
     #[test]
@@ -255,8 +270,14 @@ mod tests {
     #[test]
     fn what_is_not_of_the_schema_is_malformed() {
         for line in [
-            "{", "[]", "nonsense", "{\"v\":1}", r#"{"v":2,"logins":[]}"#, r#"{"v":1,"logins":[{"at":1}]}"#,
-            r#"{"v":1,"logins":[{"at":-1,"user":"alice"}]}"#, r#"{"v":1,"logins":[{"at":1e300,"user":"alice"}]}"#,
+            "{",
+            "[]",
+            "nonsense",
+            "{\"v\":1}",
+            r#"{"v":2,"logins":[]}"#,
+            r#"{"v":1,"logins":[{"at":1}]}"#,
+            r#"{"v":1,"logins":[{"at":-1,"user":"alice"}]}"#,
+            r#"{"v":1,"logins":[{"at":1e300,"user":"alice"}]}"#,
             r#"{"v":99999999999999999999,"logins":[]}"#,
         ] {
             assert!(matches!(read(line), Told::Malformed(_)), "{line}");

@@ -139,7 +139,11 @@ mod tests {
                 "{prefix}Login: user=<alice@example.org>, method=PLAIN, rip=2001:db8::7, lip=198.51.100.1, mpid=812, TLS, session=<Kx7f/2p9q>"
             );
             let login = one(told(&line));
-            assert_eq!((login.at_ms, &*login.user), (utc_ms("2026-11-27T22:11:26Z"), "alice@example.org"), "{line}");
+            assert_eq!(
+                (login.at_ms, &*login.user),
+                (utc_ms("2026-11-27T22:11:26Z"), "alice@example.org"),
+                "{line}"
+            );
             assert_eq!(login.mechanism, Mechanism::Plain);
             assert_eq!(login.peer.to_string(), "[2001:db8::7]:0");
             assert_eq!(login.local.to_string(), "198.51.100.1:0");

@@ -81,7 +81,9 @@ impl Exchange {
         if line.is_empty() {
             return Told::Nothing;
         }
-        let Some(fields) = fields(line) else { return Told::Malformed("a quotation mark that is not closed") };
+        let Some(fields) = fields(line) else {
+            return Told::Malformed("a quotation mark that is not closed");
+        };
         let field = |column: usize| fields.get(column).map(String::as_str);
         let (Some(command), Some(session)) = (field(columns.command), field(columns.session)) else {
             return Told::Malformed("fewer columns than #Fields names");
@@ -254,7 +256,8 @@ mod tests {
         ] {
             assert!(matches!(last(&[FIELDS, line]), Told::Nothing), "{line}");
         }
-        for line in ["garbage", "a,\"b", "x,1,2,10.0.0.1:995,192.0.2.7:50312,alice,102,10,66,pass,*****,R=OK"] {
+        for line in ["garbage", "a,\"b", "x,1,2,10.0.0.1:995,192.0.2.7:50312,alice,102,10,66,pass,*****,R=OK"]
+        {
             assert!(matches!(last(&[FIELDS, line]), Told::Malformed(_)), "{line}");
         }
         assert!(matches!(last(&["#Fields: dateTime,user"]), Told::Malformed(_)));

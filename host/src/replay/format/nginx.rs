@@ -40,7 +40,8 @@ pub(super) fn read(line: &str, calendar: &mut Calendar) -> Told {
     } else {
         return Told::Nothing;
     };
-    let (Some(server), Some(peer)) = (between(message, ", server: ", ","), between(message, ", client: ", ","))
+    let (Some(server), Some(peer)) =
+        (between(message, ", server: ", ","), between(message, ", client: ", ","))
     else {
         return Told::Malformed("a login without client, server and login");
     };
@@ -51,7 +52,8 @@ pub(super) fn read(line: &str, calendar: &mut Calendar) -> Told {
     let Some((_, rest)) = message.split_once(", login: \"") else {
         return Told::Malformed("a login without login: \"…\"");
     };
-    let user = rest.rsplit_once("\", upstream: ").or_else(|| rest.rsplit_once('"')).map_or(rest, |(user, _)| user);
+    let user =
+        rest.rsplit_once("\", upstream: ").or_else(|| rest.rsplit_once('"')).map_or(rest, |(user, _)| user);
     let Some(user) = user_name(user) else { return Told::Malformed("no user name can be like that") };
     let Some(at_ms) = when.resolve(calendar) else { return Told::Malformed("no such date") };
     // The client's port is only in the pair of addresses.
@@ -77,9 +79,21 @@ mod tests {
     #[test]
     fn a_running_1_22_is_understood() {
         for (line, user, ending) in [
-            ("2026/11/27 22:33:02 [info] 15168#15168: *1 client logged in, client: 127.0.0.1, server: 127.0.0.1:18110, login: \"alice\", upstream: 127.0.0.1:18992", "alice", Ending::Authenticated),
-            ("2026/11/27 22:33:02 [info] 15168#15168: *4 client login failed: \"Invalid login or password\" while in http auth state, client: 127.0.0.1, server: 127.0.0.1:18110, login: \"mallory\"", "mallory", Ending::Rejected),
-            ("2026/11/27 22:33:02 [info] 15168#15168: *6 upstream sent invalid response: \"-ERR [AUTH] no\" while reading response from upstream, client: 127.0.0.1, server: 127.0.0.1:18110, login: \"bob\", upstream: 127.0.0.1:18992", "bob", Ending::Rejected),
+            (
+                "2026/11/27 22:33:02 [info] 15168#15168: *1 client logged in, client: 127.0.0.1, server: 127.0.0.1:18110, login: \"alice\", upstream: 127.0.0.1:18992",
+                "alice",
+                Ending::Authenticated,
+            ),
+            (
+                "2026/11/27 22:33:02 [info] 15168#15168: *4 client login failed: \"Invalid login or password\" while in http auth state, client: 127.0.0.1, server: 127.0.0.1:18110, login: \"mallory\"",
+                "mallory",
+                Ending::Rejected,
+            ),
+            (
+                "2026/11/27 22:33:02 [info] 15168#15168: *6 upstream sent invalid response: \"-ERR [AUTH] no\" while reading response from upstream, client: 127.0.0.1, server: 127.0.0.1:18110, login: \"bob\", upstream: 127.0.0.1:18992",
+                "bob",
+                Ending::Rejected,
+            ),
         ] {
             let login = one(read(line, &mut calendar()));
             assert_eq!((&*login.user, login.outcome), (user, Some(ending)));

@@ -48,11 +48,7 @@ impl Detector {
     }
 
     /// Shows it the next line. The reader and what the line tells, once that is clear.
-    pub(in crate::replay) fn read(
-        &mut self,
-        line: &str,
-        calendar: &mut Calendar,
-    ) -> Option<(Reader, Told)> {
+    pub(in crate::replay) fn read(&mut self, line: &str, calendar: &mut Calendar) -> Option<(Reader, Told)> {
         for at in 0..self.0.len() {
             // A line that turns out to be another format's must leave no trace.
             let mut own = calendar.clone();
@@ -75,11 +71,17 @@ mod tests {
     fn the_first_login_tells_the_format() {
         for (lines, format) in [
             (
-                &["Nov 27 22:11:25 mx postfix/smtpd[1]: connect", "Nov 27 22:11:26 mx dovecot: pop3-login: Login: user=<alice>, method=PLAIN, rip=192.0.2.7, lip=198.51.100.1"][..],
+                &[
+                    "Nov 27 22:11:25 mx postfix/smtpd[1]: connect",
+                    "Nov 27 22:11:26 mx dovecot: pop3-login: Login: user=<alice>, method=PLAIN, rip=192.0.2.7, lip=198.51.100.1",
+                ][..],
                 Format::Dovecot,
             ),
             (&["Nov 27 22:11:26 mx pop3d: LOGIN, user=alice, ip=[::ffff:192.0.2.7]"], Format::Courier),
-            (&["Nov 27 22:11:26 mx cyrus/pop3[1]: login: [192.0.2.7] alice plaintext User logged in"], Format::Cyrus),
+            (
+                &["Nov 27 22:11:26 mx cyrus/pop3[1]: login: [192.0.2.7] alice plaintext User logged in"],
+                Format::Cyrus,
+            ),
             (
                 &[
                     "#Fields: dateTime,sessionId,seqNumber,sIp,cIp,user,duration,rqsize,rpsize,command,parameters,context",
@@ -88,12 +90,16 @@ mod tests {
                 Format::Exchange,
             ),
             (
-                &["2026/11/27 22:11:26 [info] 1#1: *5 client logged in, client: 192.0.2.7, server: 0.0.0.0:110, login: \"alice\", upstream: x"],
+                &[
+                    "2026/11/27 22:11:26 [info] 1#1: *5 client logged in, client: 192.0.2.7, server: 0.0.0.0:110, login: \"alice\", upstream: x",
+                ],
                 Format::Nginx,
             ),
             (&[r#"{"v":1,"logins":[{"at":1000,"user":"alice","verdict":"pass"}]}"#], Format::DecisionLog),
             (
-                &[r#"{"timestamp":"2026-11-27T22:11:26Z","target":"session","user":"alice","verdict":"pass"}"#],
+                &[
+                    r#"{"timestamp":"2026-11-27T22:11:26Z","target":"session","user":"alice","verdict":"pass"}"#,
+                ],
                 Format::SessionLog,
             ),
         ] {

@@ -75,7 +75,8 @@ pub(super) fn read(line: &str) -> Told {
         ),
         Some("pass") => (Some(Said::only(Word::Pass)), Becomes::Passed),
         Some("deny") => {
-            let manner = MANNERS.iter().find(|(word, _)| Some(*word) == line.manner).map(|(_, manner)| *manner);
+            let manner =
+                MANNERS.iter().find(|(word, _)| Some(*word) == line.manner).map(|(_, manner)| *manner);
             let became = match line.manner {
                 _ if overruled => Becomes::Passed,
                 Some("refuse") => Becomes::Refused,
@@ -95,6 +96,7 @@ pub(super) fn read(line: &str) -> Told {
         said,
         became: Some(became),
         no_snapshot: reason == "no-snapshot",
+        upgraded: line.upgraded && became == Becomes::Posed,
         node: line.node.filter(|node| !node.is_empty()),
         standing: (became == Becomes::Posed).then_some(crate::policy::Standing::Known),
         ..Recorded::default()
@@ -149,7 +151,11 @@ mod tests {
         let upgraded = one(read(&line(
             r#""verdict":"deny","manner":"unchanged","reason":"too-soon","outcome":"authenticated","node":"10.0.0.5:110","upgraded":true,"relief":false,"logins":1"#,
         )));
-        assert_eq!((upgraded.outcome, upgraded.recorded.unwrap().became), (None, Some(Becomes::Posed)));
+        let recorded = upgraded.recorded.unwrap();
+        assert_eq!(
+            (upgraded.outcome, recorded.became, recorded.upgraded),
+            (None, Some(Becomes::Posed), true)
+        );
     }
 
     #[test]
@@ -161,7 +167,9 @@ mod tests {
         ] {
             assert!(matches!(read(text), Told::Nothing), "{text}");
         }
-        for text in ["{", "2026-11-27 plain", r#"{"target":"session","user":"alice"}"#, r#"{"target":"session"}"#] {
+        for text in
+            ["{", "2026-11-27 plain", r#"{"target":"session","user":"alice"}"#, r#"{"target":"session"}"#]
+        {
             assert!(matches!(read(text), Told::Malformed(_)), "{text}");
         }
     }

@@ -188,7 +188,8 @@ mod tests {
 
     #[test]
     fn hours_without_logins_keep_their_place_and_ages_without_do_not() {
-        let hour = |hours: u64| Period { start_ms: hours * HOUR_MS, logins: 1, passed: 1, ..Period::default() };
+        let hour =
+            |hours: u64| Period { start_ms: hours * HOUR_MS, logins: 1, passed: 1, ..Period::default() };
         let chart = |periods: &[Period]| {
             Chart { periods, are_days: false, zone: &TimeZone::UTC, id: "a", width: 100, height: 50 }.places()
         };

@@ -54,10 +54,15 @@ fn write_page(report: &Report, out: &mut String) -> fmt::Result {
         Escaped(&title),
         Escaped(&title)
     )?;
-    let names = report.logs.names.iter().take(4).map(|name| shown(name.as_bytes())).collect::<Vec<_>>().join(", ");
+    let names =
+        report.logs.names.iter().take(4).map(|name| shown(name.as_bytes())).collect::<Vec<_>>().join(", ");
     let more = report.logs.names.len().saturating_sub(4);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let of = if report.logs.formats.is_empty() { String::new() } else { format!(" ({})", formats(&report.logs.formats)) };
+    let of = if report.logs.formats.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", formats(&report.logs.formats))
+    };
     writeln!(out, "<p class=\"quiet\">{}{more}{of}</p>", Escaped(&names))?;
     if let Some(when) = report.span {
         writeln!(out, "<p class=\"quiet\">{}</p>", Escaped(&span(when, report)))?;
@@ -106,10 +111,18 @@ fn in_short(report: &Report, out: &mut String) -> fmt::Result {
     let then = report
         .happened
         .map(|happened| format!("{} then, by the log", percent(share(happened.relieved, happened.logins))));
-    writeln!(out, "<section aria-labelledby=\"short\">\n<h2 id=\"short\">In short</h2>\n<dl class=\"figures\">")?;
+    writeln!(
+        out,
+        "<section aria-labelledby=\"short\">\n<h2 id=\"short\">In short</h2>\n<dl class=\"figures\">"
+    )?;
     for (class, name, value, note) in [
         (" class=\"first\"", "Relief", percent(counts.relief()), then.unwrap_or_default()),
-        ("", "Reach the mail server", number(counts.passed), format!("of {}", counted(counts.logins, "login", "logins"))),
+        (
+            "",
+            "Reach the mail server",
+            number(counts.passed),
+            format!("of {}", counted(counts.logins, "login", "logins")),
+        ),
         ("", "Relieved", number(counts.relieved), counted(report.users, "user", "users")),
         ("", "Server time saved", saved, cost),
     ] {
@@ -131,7 +144,11 @@ fn in_short(report: &Report, out: &mut String) -> fmt::Result {
 fn over_time(report: &Report, out: &mut String) -> fmt::Result {
     let (periods, are_days) = report.periods(MOST_HOURS);
     let unit = if are_days { "Day by day" } else { "Hour by hour" };
-    let square = |class| format!("<svg viewBox=\"0 0 1 1\" aria-hidden=\"true\"><rect class=\"{class}\" width=\"1\" height=\"1\"/></svg>");
+    let square = |class| {
+        format!(
+            "<svg viewBox=\"0 0 1 1\" aria-hidden=\"true\"><rect class=\"{class}\" width=\"1\" height=\"1\"/></svg>"
+        )
+    };
     writeln!(
         out,
         "<section aria-labelledby=\"time\">\n<h2 id=\"time\">{unit}</h2>\n<figure>\n\
@@ -152,8 +169,11 @@ fn over_time(report: &Report, out: &mut String) -> fmt::Result {
         heading.to_lowercase()
     )?;
     for period in &periods {
-        let when =
-            if are_days { day(period.start_ms, &report.zone) } else { moment(period.start_ms, &report.zone, false) };
+        let when = if are_days {
+            day(period.start_ms, &report.zone)
+        } else {
+            moment(period.start_ms, &report.zone, false)
+        };
         writeln!(
             out,
             "<tr><th scope=\"row\">{when}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
@@ -215,6 +235,7 @@ fn verdicts(report: &Report, out: &mut String) -> fmt::Result {
     }
     for (count, what) in [
         (counts.posed, "Let in and answered by Reprieve"),
+        (counts.upgraded, "… and went on at the mail server for what only that has"),
         (counts.refused, "Answered with -ERR"),
         (counts.disconnected, "Connection closed"),
     ] {

@@ -28,9 +28,15 @@ pub fn table(report: &Report) -> String {
 fn write_table(report: &Report, out: &mut String) -> std::fmt::Result {
     let names = match &report.logs.names[..] {
         [one] => one.clone(),
-        many => format!("{} and {} more", many.first().map_or("", String::as_str), many.len().saturating_sub(1)),
+        many => {
+            format!("{} and {} more", many.first().map_or("", String::as_str), many.len().saturating_sub(1))
+        }
     };
-    let of = if report.logs.formats.is_empty() { String::new() } else { format!(" ({})", formats(&report.logs.formats)) };
+    let of = if report.logs.formats.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", formats(&report.logs.formats))
+    };
     writeln!(out, "{names}{of}, replayed with policy {}", policy(&report.policy))?;
     let Some(when) = report.span else {
         writeln!(out, "no POP3 login in {}", counted(report.logs.lines, "line", "lines"))?;
@@ -67,6 +73,9 @@ fn totals(report: &Report, out: &mut String) -> std::fmt::Result {
     for (reason, count) in &counts.passed_though_denied {
         row("denied, but go on", *count, why(reason))?;
     }
+    if counts.upgraded > 0 {
+        row("posed, but go on", counts.upgraded, "they asked for what only the mail server has")?;
+    }
     for (kind, count) in &counts.failures {
         row("the policy failed", *count, kind)?;
     }
@@ -90,7 +99,11 @@ fn totals(report: &Report, out: &mut String) -> std::fmt::Result {
                 saved.login_cost_ms
             )
         }
-        None => writeln!(out, " {:<28}{:>12}            tell it by --login-cost, such as 14ms", "server time saved", "?"),
+        None => writeln!(
+            out,
+            " {:<28}{:>12}            tell it by --login-cost, such as 14ms",
+            "server time saved", "?"
+        ),
     }
 }
 
@@ -156,7 +169,8 @@ fn worst(report: &Report, out: &mut String) -> std::fmt::Result {
     if report.worst.is_empty() {
         return Ok(());
     }
-    let name = report.worst.iter().map(|row| row.user.chars().count()).max().unwrap_or(0).clamp(NAME, 2 * NAME);
+    let name =
+        report.worst.iter().map(|row| row.user.chars().count()).max().unwrap_or(0).clamp(NAME, 2 * NAME);
     writeln!(
         out,
         "\n {:<name$}{:>12}{:>12}{:>12}{:>10}",
@@ -190,7 +204,10 @@ fn worst(report: &Report, out: &mut String) -> std::fmt::Result {
 
 fn difference(report: &Report, against: &Against, out: &mut String) -> std::fmt::Result {
     let difference = &against.difference;
-    let to = against.policy.as_ref().map_or_else(|| "what happened".to_owned(), |other| format!("policy {}", policy(other)));
+    let to = against
+        .policy
+        .as_ref()
+        .map_or_else(|| "what happened".to_owned(), |other| format!("policy {}", policy(other)));
     writeln!(out, "\n difference to {to}")?;
     if let Some(counts) = &against.counts {
         writeln!(
@@ -235,7 +252,11 @@ fn own_lines(report: &Report, out: &mut String) -> std::fmt::Result {
         }
     }
     if report.policy.failed_outcomes > 0 {
-        writeln!(out, "\n the policy failed at {}", counted(report.policy.failed_outcomes, "outcome", "outcomes"))?;
+        writeln!(
+            out,
+            "\n the policy failed at {}",
+            counted(report.policy.failed_outcomes, "outcome", "outcomes")
+        )?;
     }
     Ok(())
 }
@@ -243,7 +264,11 @@ fn own_lines(report: &Report, out: &mut String) -> std::fmt::Result {
 fn problems(report: &Report, out: &mut String) -> std::fmt::Result {
     let problems = &report.logs.problems;
     if problems.malformed_lines > 0 {
-        writeln!(out, "\n {} could not be read, the first:", counted(problems.malformed_lines, "line", "lines"))?;
+        writeln!(
+            out,
+            "\n {} could not be read, the first:",
+            counted(problems.malformed_lines, "line", "lines")
+        )?;
         for problem in &problems.examples {
             writeln!(out, "   {}:{}: {}: {}", problem.log, problem.line, problem.why, problem.text)?;
         }

@@ -102,6 +102,9 @@ mod tests {
         assert_eq!(numbers, ["0", "12", "999", "1,000", "123,456", "1,234,567"]);
         let times: Vec<_> = [0.0123, 1.25, 42.0, 61.0, 7325.0, 90_000.0, f64::MAX].map(seconds).into();
         assert_eq!(times[..6], ["12 ms", "1.2 s", "42 s", "1 min 1 s", "2 h 2 min", "1 d 1 h"]);
-        assert_eq!((counted(1, "line", "lines"), counted(0, "line", "lines")), ("1 line".into(), "0 lines".into()));
+        assert_eq!(
+            (counted(1, "line", "lines"), counted(0, "line", "lines")),
+            ("1 line".into(), "0 lines".into())
+        );
     }
 }
