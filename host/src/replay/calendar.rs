@@ -60,7 +60,7 @@ impl Calendar {
         let ambiguous = self.zone.to_ambiguous_timestamp(minute);
         let is_clear = !ambiguous.is_ambiguous();
         let ms_of = |timestamp: Timestamp| u64::try_from(timestamp.as_millisecond()).ok();
-        let mut ms = ms_of(ambiguous.clone().compatible().ok()?)?;
+        let mut ms = ms_of(ambiguous.compatible().ok()?)?;
         if !is_clear
             && ms + STRAGGLING_MS < self.last_ms
             && let Some(later) = ambiguous.later().ok().and_then(ms_of)

@@ -262,9 +262,10 @@ impl Player {
         self.clock.set(at_ms);
         if learns && outcome.ending == Ending::Authenticated {
             let user = &outcome.claim.user;
+            let has_room = self.accepted.len() < MOST_KNOWN;
             match self.accepted.get_mut(user) {
                 Some(at) => *at = at_ms,
-                None if self.accepted.len() < MOST_KNOWN => {
+                None if has_room => {
                     self.accepted.insert(user.clone(), at_ms);
                 }
                 None => {}

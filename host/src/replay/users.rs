@@ -50,9 +50,10 @@ pub(super) struct Users {
 
 impl Users {
     pub(super) fn add(&mut self, entry: &Entry, decision: &Decision) {
+        let has_room = self.users.len() < MOST_USERS;
         let user = match self.users.get_mut(&entry.user) {
             Some(user) => user,
-            None if self.users.len() < MOST_USERS => self
+            None if has_room => self
                 .users
                 .entry(entry.user.clone())
                 .or_insert(User { first_ms: entry.at_ms, ..User::default() }),

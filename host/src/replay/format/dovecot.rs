@@ -206,7 +206,7 @@ mod tests {
             "2026-11-27 22:33:36.981634 pop3-login: Info: Disconnected: Connection closed (auth failed, 1 attempts in 4 secs): user=<{name}>, method=PLAIN, rip=127.0.0.1, lip=127.0.0.1, secured, session=<XgZmpklhnIx/AAAB>"
         )));
         assert_eq!((login.times, &*login.user, login.mechanism), (1, name, Mechanism::Plain));
-        assert_eq!((login.peer.to_string(), login.tls), ("127.0.0.1:0".to_owned(), None));
+        assert_eq!((login.peer.to_string(), login.tls.is_some()), ("127.0.0.1:0".to_owned(), false));
         assert_eq!(login.at_ms, utc_ms("2026-11-27T22:33:36.981Z"));
     }
 
