@@ -29,6 +29,8 @@ pub struct Calendar {
     /// Year and month of the last line that had no year.
     last: Option<(i16, i8)>,
     last_ms: u64,
+    /// Whether it is in the second of two hours that read the same.
+    again: bool,
     /// A minute of the clock on the wall and its moment: most lines share theirs.
     minute: Option<(DateTime, u64)>,
 }
@@ -37,7 +39,7 @@ impl Calendar {
     /// For times of this zone, where they do not name one.
     #[must_use]
     pub fn new(zone: TimeZone, first_year: FirstYear) -> Self {
-        Self { zone, first_year, last: None, last_ms: 0, minute: None }
+        Self { zone, first_year, last: None, last_ms: 0, again: false, minute: None }
     }
 
     /// A moment that needs nothing. None before 1970.
@@ -61,8 +63,8 @@ impl Calendar {
         let is_clear = !ambiguous.is_ambiguous();
         let ms_of = |timestamp: Timestamp| u64::try_from(timestamp.as_millisecond()).ok();
         let mut ms = ms_of(ambiguous.compatible().ok()?)?;
-        if !is_clear
-            && ms + STRAGGLING_MS < self.last_ms
+        self.again = !is_clear && (self.again || ms + STRAGGLING_MS < self.last_ms);
+        if self.again
             && let Some(later) = ambiguous.later().ok().and_then(ms_of)
         {
             ms = later;

@@ -46,6 +46,8 @@ pub struct Difference {
     pub compared: u64,
     /// Those of which both say the same.
     pub same: u64,
+    /// Of the same, denials that tell another time to come back.
+    pub other_retry_after: u64,
     /// The others by kind, the most frequent first.
     pub kinds: Vec<Kind>,
     #[serde(skip)]
@@ -70,6 +72,8 @@ impl Difference {
         let (policy, other) = match (said, became) {
             (None, None) => {
                 self.same += 1;
+                let another = other.is_some_and(|other| decision.said.differs_in_retry_after(other));
+                self.other_retry_after += u64::from(another);
                 return;
             }
             (Some(pair), _) => pair,

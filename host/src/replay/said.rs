@@ -85,20 +85,19 @@ impl Said {
         if own != others {
             return Some((own, others));
         }
-        if self.word == Word::Deny {
-            if let (Some(a), Some(b)) = (&self.reason, &other.reason)
-                && a != b
-            {
-                return Some((format!("{own} ({a})"), format!("{others} ({b})")));
-            }
-            if let (Some(a), Some(b)) = (self.retry_after, other.retry_after)
-                && a != b
-            {
-                let sooner = if a < b { ("sooner", "later") } else { ("later", "sooner") };
-                return Some((format!("{own}, retry {}", sooner.0), format!("{others}, retry {}", sooner.1)));
-            }
+        if self.word == Word::Deny
+            && let (Some(a), Some(b)) = (&self.reason, &other.reason)
+            && a != b
+        {
+            return Some((format!("{own} ({a})"), format!("{others} ({b})")));
         }
         None
+    }
+
+    /// Whether both tell after how many seconds a login would pass, and not the same.
+    #[must_use]
+    pub fn differs_in_retry_after(&self, other: &Self) -> bool {
+        matches!((self.retry_after, other.retry_after), (Some(a), Some(b)) if a != b)
     }
 }
 
@@ -120,8 +119,9 @@ mod tests {
         assert_eq!(denied(None, Some(3)).differs(&denied(Some("too-soon"), None)), None);
         let (a, b) = denied(Some("quota"), None).differs(&denied(Some("too-soon"), None)).unwrap();
         assert_eq!((&*a, &*b), ("deny unchanged (quota)", "deny unchanged (too-soon)"));
-        let (a, b) = denied(None, Some(3)).differs(&denied(None, Some(4))).unwrap();
-        assert_eq!((&*a, &*b), ("deny unchanged, retry sooner", "deny unchanged, retry later"));
+        assert_eq!(denied(None, Some(3)).differs(&denied(None, Some(4))), None);
+        assert!(denied(None, Some(3)).differs_in_retry_after(&denied(None, Some(4))));
+        assert!(!denied(None, Some(3)).differs_in_retry_after(&denied(None, None)));
         let (a, b) = Said::only(Word::Pass).differs(&denied(None, None)).unwrap();
         assert_eq!((&*a, &*b), ("pass", "deny unchanged"));
     }

@@ -29,6 +29,8 @@ const BACK_END_PORT: u16 = 1995;
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
     columns: Option<Columns>,
+    /// It has the same columns.
+    is_imap: bool,
     /// Who has been named in a session, by its id.
     named: HashMap<String, String>,
 }
@@ -67,14 +69,19 @@ impl Columns {
 impl Exchange {
     pub(super) fn read(&mut self, line: &str, calendar: &mut Calendar) -> Told {
         let line = line.strip_prefix('\u{feff}').unwrap_or(line);
-        if line.starts_with('#') || line.starts_with("dateTime,") {
-            let header = line.strip_prefix("#Fields:").unwrap_or(line);
-            if header.trim_start().starts_with("dateTime") {
-                self.columns = Columns::read(header);
-                if self.columns.is_none() {
-                    return Told::Malformed("a #Fields line without the columns of a POP3 log");
-                }
+        if let Some(kind) = line.strip_prefix("#Log-type:") {
+            self.is_imap = kind.contains("IMAP");
+        }
+        // Some have it without the word.
+        let header = line.strip_prefix("#Fields:").or_else(|| line.starts_with("dateTime,").then_some(line));
+        if let Some(header) = header {
+            self.columns = Columns::read(header);
+            if self.columns.is_none() {
+                return Told::Malformed("a #Fields line without the columns of a POP3 log");
             }
+            return Told::Nothing;
+        }
+        if line.starts_with('#') || self.is_imap {
             return Told::Nothing;
         }
         let Some(columns) = self.columns else { return Told::Nothing };
@@ -261,5 +268,7 @@ mod tests {
             assert!(matches!(last(&[FIELDS, line]), Told::Malformed(_)), "{line}");
         }
         assert!(matches!(last(&["#Fields: dateTime,user"]), Told::Malformed(_)));
+        let imap = "2026-11-27T22:11:26.250Z,1,2,10.0.0.1:993,192.0.2.7:50312,alice,102,10,66,authenticate,PLAIN,R=OK";
+        assert!(matches!(last(&["#Log-type: IMAP4 Protocol Log", FIELDS, imap]), Told::Nothing));
     }
 }

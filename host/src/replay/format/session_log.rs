@@ -43,6 +43,9 @@ pub(super) fn read(line: &str) -> Told {
     if line.trim().is_empty() {
         return Told::Nothing;
     }
+    if !line.starts_with('{') {
+        return Told::Malformed("no JSON");
+    }
     let line: Line<'_> = match serde_json::from_str(line) {
         Ok(line) => line,
         Err(error) if error.is_data() => return Told::Nothing,

@@ -19,8 +19,8 @@ const LEFT: f64 = 58.0;
 const RIGHT: f64 = 8.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 28.0;
-/// Lines across, beside the one at the bottom.
-const LINES: u64 = 4;
+/// Lines across, beside the one at the bottom, at most.
+const MOST_LINES: u64 = 5;
 
 /// What is drawn.
 pub(super) struct Chart<'a> {
@@ -43,7 +43,8 @@ impl Chart<'_> {
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
         let (width, height) = (f64::from(self.width), f64::from(self.height));
-        let most = nice(self.periods.iter().map(|period| period.logins).max().unwrap_or(0).max(1));
+        let (step, lines) = lines(self.periods.iter().map(|period| period.logins).max().unwrap_or(0).max(1));
+        let most = step.saturating_mul(lines);
         let places = self.places();
         let count = places.last().copied().unwrap_or(0) + 1;
         #[allow(clippy::cast_precision_loss)]
@@ -66,8 +67,8 @@ impl Chart<'_> {
             percent(share(relieved, logins)),
             id = self.id,
         )?;
-        for line in 0..=LINES {
-            let value = most / LINES * line;
+        for line in 0..=lines {
+            let value = step.saturating_mul(line);
             let at = y(value);
             writeln!(
                 out,
@@ -145,16 +146,18 @@ impl Chart<'_> {
     }
 }
 
-/// The next number that four lines divide well.
-fn nice(most: u64) -> u64 {
-    let mut step = 4_u64;
+/// The step between lines across, a number that is easily read, and how many it takes to get
+/// past the highest bar.
+fn lines(most: u64) -> (u64, u64) {
+    let mut unit = 1_u64;
     loop {
-        for factor in [1, 2, 3, 5] {
-            if step.saturating_mul(factor) >= most {
-                return step.saturating_mul(factor);
+        for factor in [1, 2, 5] {
+            let step = unit.saturating_mul(factor);
+            if most.div_ceil(step) <= MOST_LINES {
+                return (step, most.div_ceil(step));
             }
         }
-        step = step.saturating_mul(10);
+        unit = unit.saturating_mul(10);
     }
 }
 
@@ -179,9 +182,9 @@ mod tests {
 
     #[test]
     fn the_axis_ends_at_a_round_number() {
-        let axes: Vec<_> = [1, 4, 5, 13, 100, 399, 401, 12_345].map(nice).into();
-        assert_eq!(axes, [4, 4, 8, 20, 120, 400, 800, 20_000]);
-        assert_eq!(nice(u64::MAX), u64::MAX);
+        let axes: Vec<_> = [1, 5, 6, 13, 100, 399, 4323, 12_345].map(lines).into();
+        assert_eq!(axes, [(1, 1), (1, 5), (2, 3), (5, 3), (20, 5), (100, 4), (1000, 5), (5000, 3)]);
+        assert!(lines(u64::MAX).1 <= MOST_LINES);
         let shown: Vec<_> = [0, 9_999, 12_500, 3_000_000].map(short).into();
         assert_eq!(shown, ["0", "9,999", "12.5 k", "3 M"]);
     }

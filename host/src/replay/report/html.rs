@@ -43,7 +43,7 @@ pub fn page(report: &Report) -> String {
 }
 
 fn write_page(report: &Report, out: &mut String) -> fmt::Result {
-    let title = format!("What {} would have done", policy(&report.policy));
+    let title = format!("What {} would have done", report.policy.component);
     writeln!(
         out,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -116,7 +116,12 @@ fn in_short(report: &Report, out: &mut String) -> fmt::Result {
         "<section aria-labelledby=\"short\">\n<h2 id=\"short\">In short</h2>\n<dl class=\"figures\">"
     )?;
     for (class, name, value, note) in [
-        (" class=\"first\"", "Relief", percent(counts.relief()), then.unwrap_or_default()),
+        (
+            " class=\"first\"",
+            "Relief",
+            percent(counts.relief()),
+            then.unwrap_or_else(|| "of logins do not reach it".to_owned()),
+        ),
         (
             "",
             "Reach the mail server",
@@ -156,7 +161,7 @@ fn over_time(report: &Report, out: &mut String) -> fmt::Result {
         square("passed"),
         square("relieved")
     )?;
-    for (id, width, height) in [("wide", 960, 280), ("narrow", 420, 260)] {
+    for (id, width, height) in [("wide", 960, 280), ("narrow", 340, 230)] {
         let chart = Chart { periods: &periods, are_days, zone: &report.zone, id, width, height };
         out.push_str(&chart.svg());
     }
@@ -193,7 +198,7 @@ fn worst(report: &Report, out: &mut String) -> fmt::Result {
     writeln!(
         out,
         "<section aria-labelledby=\"worst\">\n<h2 id=\"worst\">Worst pollers</h2>\n<table>\n\
-         <thead><tr><th scope=\"col\">User</th><th scope=\"col\">Logins</th><th scope=\"col\">One every</th><th scope=\"col\">Reach the server</th><th scope=\"col\">Relief</th></tr></thead>\n<tbody>"
+         <thead><tr><th scope=\"col\">User</th><th scope=\"col\">Logins</th><th scope=\"col\">One every</th><th scope=\"col\">Reach the server</th><th scope=\"col\" class=\"relief\">Relief</th></tr></thead>\n<tbody>"
     )?;
     for row in &report.worst {
         let relief = share(row.relieved, row.logins);
@@ -278,9 +283,13 @@ fn difference(report: &Report, against: &Against, out: &mut String) -> fmt::Resu
     }
     writeln!(
         out,
-        "<p>Of {} that can be compared, {} came out the same and {} did not.</p>",
+        "<p>Of {} that can be compared, {} came out the same{} and {} did not.</p>",
         counted(difference.compared, "login", "logins"),
         number(difference.same),
+        match difference.other_retry_after {
+            0 => String::new(),
+            count => format!(" ({} of them with another retry-after)", number(count)),
+        },
         number(difference.different())
     )?;
     if difference.kinds.is_empty() {
@@ -288,7 +297,7 @@ fn difference(report: &Report, against: &Against, out: &mut String) -> fmt::Resu
     }
     writeln!(
         out,
-        "<table><thead><tr><th scope=\"col\">Here</th><th scope=\"col\" class=\"words\">There</th><th scope=\"col\">Logins</th><th scope=\"col\">The first</th></tr></thead>\n<tbody>"
+        "<table><thead><tr><th scope=\"col\">Here</th><th scope=\"col\" class=\"words\">There</th><th scope=\"col\">Logins</th><th scope=\"col\" class=\"words\">The first</th></tr></thead>\n<tbody>"
     )?;
     for kind in difference.kinds.iter().take(MOST_KINDS) {
         let first = kind.examples.first().map_or_else(String::new, |example| {
@@ -296,7 +305,7 @@ fn difference(report: &Report, against: &Against, out: &mut String) -> fmt::Resu
         });
         writeln!(
             out,
-            "<tr><th scope=\"row\">{}</th><td class=\"words\">{}</td><td>{}</td><td>{}</td></tr>",
+            "<tr><th scope=\"row\">{}</th><td class=\"words\">{}</td><td>{}</td><td class=\"words\">{}</td></tr>",
             Escaped(&kind.policy),
             Escaped(&kind.other),
             number(kind.count),

@@ -221,9 +221,13 @@ fn difference(report: &Report, against: &Against, out: &mut String) -> std::fmt:
     }
     writeln!(
         out,
-        " {} compared, {} the same, {} not",
+        " {} compared: {} the same{}, {} not",
         counted(difference.compared, "login", "logins"),
         number(difference.same),
+        match difference.other_retry_after {
+            0 => String::new(),
+            count => format!(" ({} with another retry-after)", number(count)),
+        },
         number(difference.different())
     )?;
     for kind in difference.kinds.iter().take(MOST_KINDS) {
