@@ -218,8 +218,8 @@ fn a_report_adds_up_in_every_form() {
         "relieved                           1,296   75.0 %   unchanged, too-soon",
         "server time saved                   13 s            at 10.0 ms a login, given by --login-cost",
         "2026-11-26 13:00            72    75.0 %   ",
-        "robot@example.org              1,440     1 min 0 s         144    90.0 %",
-        "<b>alice</b>@example.org         144    10 min 0 s         144     0.0 %",
+        "robot@example.org              1,440       1 min         144    90.0 %",
+        "<b>alice</b>@example.org         144      10 min         144     0.0 %",
         "1 line could not be read",
         "mail.log:1730: no such date: Nov 31",
     ] {

@@ -4,7 +4,7 @@
 use std::fmt::{self, Display, Write as _};
 
 use super::chart::Chart;
-use super::words::{counted, day, formats, moment, number, percent, policy, seconds, span, why, zone};
+use super::words::{about, counted, day, formats, moment, number, percent, policy, seconds, span, why, zone};
 use super::{Against, CostFrom, Report};
 use crate::replay::problems::shown;
 use crate::replay::tally::share;
@@ -54,6 +54,11 @@ fn write_page(report: &Report, out: &mut String) -> fmt::Result {
         Escaped(&title),
         Escaped(&title)
     )?;
+    let settings = &report.policy.settings;
+    if !settings.is_empty() {
+        let settings: Vec<_> = settings.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+        writeln!(out, "<p>{}</p>", Escaped(&settings.join(", ")))?;
+    }
     let names =
         report.logs.names.iter().take(4).map(|name| shown(name.as_bytes())).collect::<Vec<_>>().join(", ");
     let more = report.logs.names.len().saturating_sub(4);
@@ -198,17 +203,17 @@ fn worst(report: &Report, out: &mut String) -> fmt::Result {
     writeln!(
         out,
         "<section aria-labelledby=\"worst\">\n<h2 id=\"worst\">Worst pollers</h2>\n<table>\n\
-         <thead><tr><th scope=\"col\">User</th><th scope=\"col\">Logins</th><th scope=\"col\">One every</th><th scope=\"col\">Reach the server</th><th scope=\"col\" class=\"relief\">Relief</th></tr></thead>\n<tbody>"
+         <thead><tr><th scope=\"col\">User</th><th scope=\"col\">Logins</th><th scope=\"col\">One every</th><th scope=\"col\" class=\"less\">Reach the server</th><th scope=\"col\" class=\"relief\">Relief</th></tr></thead>\n<tbody>"
     )?;
     for row in &report.worst {
         let relief = share(row.relieved, row.logins);
         writeln!(
             out,
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}\
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td class=\"less\">{}</td><td>{}\
              <svg class=\"mini\" viewBox=\"0 0 100 1\" preserveAspectRatio=\"none\" aria-hidden=\"true\"><rect class=\"track\" width=\"100\" height=\"1\"/><rect class=\"relieved\" width=\"{:.2}\" height=\"1\"/></svg></td></tr>",
             Escaped(&shown(row.user.as_bytes())),
             number(row.logins),
-            row.every_s.map_or_else(|| "–".to_owned(), seconds),
+            row.every_s.map_or_else(|| "–".to_owned(), about),
             number(row.passed),
             percent(relief),
             relief * 100.0

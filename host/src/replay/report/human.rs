@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::words::{counted, day, formats, moment, number, percent, policy, seconds, span, why};
+use super::words::{about, counted, day, formats, moment, number, percent, policy, seconds, span, why};
 use super::{Against, CostFrom, Report};
 use crate::replay::tally::{Counts, share};
 
@@ -187,7 +187,7 @@ fn worst(report: &Report, out: &mut String) -> std::fmt::Result {
             out,
             " {user:<name$}{:>12}{:>12}{:>12}{:>10}",
             number(row.logins),
-            row.every_s.map_or_else(|| "–".to_owned(), seconds),
+            row.every_s.map_or_else(|| "–".to_owned(), about),
             number(row.passed),
             percent(share(row.relieved, row.logins))
         )?;

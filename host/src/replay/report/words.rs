@@ -43,6 +43,18 @@ pub(super) fn seconds(seconds: f64) -> String {
     }
 }
 
+/// A duration that is an average, in the one unit that suits it.
+pub(super) fn about(seconds: f64) -> String {
+    let (value, unit) = match seconds {
+        86_400.0.. => (seconds / 86_400.0, "d"),
+        3600.0.. => (seconds / 3600.0, "h"),
+        60.0.. => (seconds / 60.0, "min"),
+        _ => (seconds, "s"),
+    };
+    let text = format!("{value:.1}");
+    format!("{} {unit}", text.strip_suffix(".0").unwrap_or(&text))
+}
+
 /// A moment of the wall's clock, to the minute or the second.
 pub(super) fn moment(ms: u64, zone: &TimeZone, with_seconds: bool) -> String {
     let text = in_words(ms, zone);
@@ -101,6 +113,8 @@ mod tests {
         let numbers: Vec<_> = [0, 12, 999, 1000, 123_456, 1_234_567].map(number).into();
         assert_eq!(numbers, ["0", "12", "999", "1,000", "123,456", "1,234,567"]);
         let times: Vec<_> = [0.0123, 1.25, 42.0, 61.0, 7325.0, 90_000.0, f64::MAX].map(seconds).into();
+        let averages: Vec<_> = [0.0, 12.04, 59.96, 90.0, 5400.0, 172_800.0].map(about).into();
+        assert_eq!(averages, ["0 s", "12 s", "60 s", "1.5 min", "1.5 h", "2 d"]);
         assert_eq!(times[..6], ["12 ms", "1.2 s", "42 s", "1 min 1 s", "2 h 2 min", "1 d 1 h"]);
         assert_eq!(
             (counted(1, "line", "lines"), counted(0, "line", "lines")),
