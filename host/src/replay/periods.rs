@@ -66,6 +66,11 @@ impl Hours {
         hour.rejected += u64::from(entry.outcome == Some(Ending::Rejected));
     }
 
+    /// Logins at hours beyond those that are told apart.
+    pub(super) fn beyond(&self) -> u64 {
+        self.beyond
+    }
+
     /// All hours with logins, in their order.
     pub(super) fn into_periods(self) -> Vec<Period> {
         self.hours.into_values().collect()

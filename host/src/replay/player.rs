@@ -22,9 +22,11 @@ use crate::trial::Becomes;
 
 /// How long a secret is known after the mail server has accepted it: `maildrop.trust`.
 const TRUST_MS: u64 = 24 * 3600 * 1000;
-/// Users whose secrets are known. A log that names more is hostile, or of a larger site than
-/// one process serves; the others' standing is unknown.
-const MOST_KNOWN: usize = 4_000_000;
+/// Octets that the users may take whose secrets are known: some four million. A log that names
+/// more is hostile, or of a larger site than one process serves; the others' are unknown.
+const MOST_OCTETS: usize = 512 << 20;
+/// Octets of a user beside the name.
+const USER_OCTETS: usize = 96;
 /// Octets that the policy may keep: `store-quota`.
 const STORE_QUOTA: u64 = 64 << 20;
 /// Lines of the policy's own that are kept.
@@ -99,6 +101,7 @@ pub struct Player {
     lines: Arc<KeptLines>,
     /// When each user's secret was accepted last, in milliseconds since 1970.
     accepted: HashMap<String, u64>,
+    accepted_octets: usize,
     /// Outcomes that are not there yet, by their time.
     coming: BTreeMap<(u64, u64), Coming>,
     logins: u64,
@@ -158,6 +161,7 @@ impl Player {
             policy,
             lines,
             accepted: HashMap::new(),
+            accepted_octets: 0,
             coming: BTreeMap::new(),
             logins: 0,
             failed_outcomes: 0,
@@ -262,10 +266,11 @@ impl Player {
         self.clock.set(at_ms);
         if learns && outcome.ending == Ending::Authenticated {
             let user = &outcome.claim.user;
-            let has_room = self.accepted.len() < MOST_KNOWN;
+            let has_room = self.accepted_octets < MOST_OCTETS;
             match self.accepted.get_mut(user) {
                 Some(at) => *at = at_ms,
                 None if has_room => {
+                    self.accepted_octets += user.len() + USER_OCTETS;
                     self.accepted.insert(user.clone(), at_ms);
                 }
                 None => {}

@@ -212,6 +212,7 @@ impl Adding {
             zone: plan.zone.clone(),
             span: self.first_ms.map(|from_ms| Span { from_ms, to_ms: self.last_ms }),
             saved,
+            hours_beyond: self.hours.beyond(),
             hours: self.hours.into_periods(),
             users: self.users.count(),
             users_beyond: self.users.beyond(),

@@ -19,7 +19,7 @@ use crate::replay::format::Detector;
 /// How far servers' logs are out of order: what waits in a syslog daemon's queue.
 const LOGGED_WITHIN_MS: u64 = 5_000;
 /// How long after its login a session of our own may end and still be put in its place.
-const SESSION_ENDS_WITHIN_MS: u64 = 3_600_000;
+const SESSION_ENDS_WITHIN_MS: u64 = 4 * 3_600_000;
 /// Lines through which the first login of a log is looked for beforehand.
 const LOOKED_THROUGH: u64 = 500_000;
 

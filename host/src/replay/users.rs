@@ -9,9 +9,11 @@ use super::entry::Entry;
 use super::player::Decision;
 use crate::policy::Ending;
 
-/// Users that are told apart; a log that names more is hostile, or of a larger site than one
-/// process serves.
-const MOST_USERS: usize = 4_000_000;
+/// Octets that users may take: some four million. A log that names more is hostile, or of a
+/// larger site than one process serves; the others are not told apart.
+const MOST_OCTETS: usize = 512 << 20;
+/// Octets of a user beside the name.
+const USER_OCTETS: usize = 96;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct User {
@@ -45,18 +47,20 @@ pub struct UserRow {
 #[derive(Debug, Default)]
 pub(super) struct Users {
     users: HashMap<String, User>,
+    octets: usize,
     beyond: u64,
 }
 
 impl Users {
     pub(super) fn add(&mut self, entry: &Entry, decision: &Decision) {
-        let has_room = self.users.len() < MOST_USERS;
+        let has_room = self.octets < MOST_OCTETS;
         let user = match self.users.get_mut(&entry.user) {
             Some(user) => user,
-            None if has_room => self
-                .users
-                .entry(entry.user.clone())
-                .or_insert(User { first_ms: entry.at_ms, ..User::default() }),
+            None if has_room => {
+                self.octets += entry.user.len() + USER_OCTETS;
+                let new = User { first_ms: entry.at_ms, ..User::default() };
+                self.users.entry(entry.user.clone()).or_insert(new)
+            }
             None => {
                 self.beyond += 1;
                 return;

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::words::{address, mechanism};
-use super::{Told, user_name};
+use super::{Told, kept, user_name};
 use crate::policy::{Backend, Ending, Standing, TlsSession};
 use crate::replay::entry::{Entry, Recorded};
 use crate::replay::said::{Said, Word};
@@ -102,19 +102,20 @@ pub(super) fn read(line: &str) -> Told {
     let peer = address(session.peer.unwrap_or(""));
     let local = address(session.local.unwrap_or(""));
     let tls = session.tls.map(|tls| TlsSession {
-        version: tls.version,
-        server_name: tls.server_name,
-        client_subject: tls.client_subject,
+        version: kept(tls.version),
+        server_name: tls.server_name.map(kept),
+        client_subject: tls.client_subject.map(kept),
     });
+    let (id, virtual_server) = (kept(session.id), kept(session.virtual_server));
     let mut entries = Vec::with_capacity(logins.len());
     for login in logins {
         let recorded = Recorded {
-            id: session.id.clone(),
-            virtual_server: session.virtual_server.clone(),
+            id: id.clone(),
+            virtual_server: virtual_server.clone(),
             seq: login.seq,
             standing: login.standing.as_deref().and_then(standing),
             backend: login.backend.map(|state| Backend {
-                pool: state.pool,
+                pool: kept(state.pool),
                 nodes: state.nodes,
                 healthy_nodes: state.healthy_nodes,
                 sessions: state.sessions,
@@ -122,19 +123,19 @@ pub(super) fn read(line: &str) -> Told {
                 login_latency_ms: state.login_latency_ms,
             }),
             outcome_at_ms: login.outcome_at,
-            node: login.node,
+            node: login.node.map(kept),
             became: login.became.as_deref().and_then(becomes),
             no_snapshot: login.why.as_deref() == Some("no-snapshot"),
             upgraded: false,
             said: said(
                 login.verdict.as_deref(),
-                login.failure,
+                login.failure.map(kept),
                 login.manner.as_deref(),
                 login.code.as_deref(),
                 login.retry_after,
-                login.reason,
-                login.to_pool,
-                login.as_user,
+                login.reason.map(kept),
+                login.to_pool.map(kept),
+                login.as_user.map(kept),
             ),
         };
         let user = login.user.or(login.user_hash);
@@ -144,7 +145,7 @@ pub(super) fn read(line: &str) -> Told {
         entries.push(Entry {
             at_ms: login.at,
             user: user.to_owned(),
-            authorization_id: login.authorization_id.or(login.authorization_id_hash),
+            authorization_id: login.authorization_id.or(login.authorization_id_hash).map(kept),
             mechanism: mechanism(match login.mechanism.as_deref() {
                 Some("user-pass") | None => "user",
                 Some(word) => word,

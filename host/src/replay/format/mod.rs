@@ -89,6 +89,15 @@ impl Format {
 /// The longest user name that is believed, in octets: more than any mail server takes.
 const USER_LIMIT: usize = 512;
 
+/// A text that is kept of a login, at most so long: logs are not to fill the memory.
+fn kept(mut text: String) -> String {
+    if text.len() > USER_LIMIT {
+        text.truncate(text.floor_char_boundary(USER_LIMIT));
+        text.shrink_to_fit();
+    }
+    text
+}
+
 /// A user name as a log has it; none where it is empty or no name.
 fn user_name(text: &str) -> Option<&str> {
     (!text.is_empty() && text.len() <= USER_LIMIT && !text.contains('\0')).then_some(text)

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::decision_log::ending;
 use super::words::{address, mechanism};
-use super::{Told, user_name};
+use super::{Told, kept, user_name};
 use crate::policy::{Ending, TlsSession};
 use crate::replay::entry::{Entry, Recorded};
 use crate::replay::said::{Said, Word};
@@ -86,7 +86,7 @@ pub(super) fn read(line: &str) -> Told {
                 Some("disconnect") => Becomes::Disconnected,
                 _ => Becomes::Posed,
             };
-            let reason = (!overruled && !reason.is_empty()).then(|| reason.to_owned());
+            let reason = (!overruled && !reason.is_empty()).then(|| kept(reason.to_owned()));
             (Some(Said { manner, reason, ..Said::only(Word::Deny) }), became)
         }
         _ => (None, Becomes::Passed),
@@ -94,13 +94,13 @@ pub(super) fn read(line: &str) -> Told {
     // An upgrade's outcome is not the login's: that was posed.
     let outcome = if line.upgraded && became == Becomes::Posed { None } else { outcome };
     let recorded = Recorded {
-        id: line.id,
-        virtual_server: line.server,
+        id: kept(line.id),
+        virtual_server: kept(line.server),
         said,
         became: Some(became),
         no_snapshot: reason == "no-snapshot",
         upgraded: line.upgraded && became == Becomes::Posed,
-        node: line.node.filter(|node| !node.is_empty()),
+        node: line.node.filter(|node| !node.is_empty()).map(kept),
         standing: (became == Becomes::Posed).then_some(crate::policy::Standing::Known),
         ..Recorded::default()
     };
@@ -108,7 +108,7 @@ pub(super) fn read(line: &str) -> Told {
         mechanism: mechanism(line.mechanism.unwrap_or("")),
         peer: address(line.peer.unwrap_or("")),
         tls: (!line.tls.is_empty()).then_some(TlsSession {
-            version: line.tls,
+            version: kept(line.tls),
             server_name: None,
             client_subject: None,
         }),

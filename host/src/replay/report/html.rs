@@ -361,6 +361,12 @@ fn what_was_read(report: &Report, out: &mut String) -> fmt::Result {
             counted(problems.out_of_order, "login stands", "logins stand")
         ));
     }
+    if report.hours_beyond > 0 {
+        list.push(format!(
+            "{} at so many different hours that they are not told apart",
+            counted(report.hours_beyond, "login is", "logins are")
+        ));
+    }
     if report.users_beyond > 0 {
         list.push(format!(
             "{} of users beyond those that fit in memory are not told apart",

@@ -285,6 +285,13 @@ fn problems(report: &Report, out: &mut String) -> std::fmt::Result {
             writeln!(out, "\n {log} tells of no POP3 login")?;
         }
     }
+    if report.hours_beyond > 0 {
+        writeln!(
+            out,
+            "\n {} at so many different hours that they are not told apart",
+            counted(report.hours_beyond, "login is", "logins are")
+        )?;
+    }
     if problems.out_of_order > 0 {
         writeln!(
             out,

@@ -38,6 +38,9 @@ pub struct Report {
     pub saved: Option<Saved>,
     /// Hour by hour.
     pub hours: Vec<Period>,
+    /// Logins at hours beyond those that are told apart.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub hours_beyond: u64,
     /// Different users.
     pub users: u64,
     /// Logins of users beyond those that are told apart.
