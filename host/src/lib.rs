@@ -21,6 +21,7 @@ pub mod policy;
 pub mod pool;
 pub mod pop3;
 mod privileges;
+pub mod replay;
 mod rlimit;
 pub mod scenario;
 mod secret_file;

@@ -4,6 +4,7 @@ mod check;
 mod ctl;
 mod demo;
 mod policy;
+mod replay;
 mod run;
 mod store;
 
@@ -35,6 +36,7 @@ enum Subcommands {
     Ctl(ctl::Arguments),
     Demo(demo::Arguments),
     Policy(policy::Arguments),
+    Replay(replay::Arguments),
     Store(store::Arguments),
 }
 
@@ -49,6 +51,7 @@ pub fn main() -> ExitCode {
         Subcommands::Ctl(arguments) => ctl::run(&arguments),
         Subcommands::Demo(arguments) => demo::run(&arguments),
         Subcommands::Policy(arguments) => policy::run(&arguments),
+        Subcommands::Replay(arguments) => replay::run(&arguments),
         Subcommands::Store(arguments) => store::run(&arguments),
     };
     match result {

@@ -7,7 +7,8 @@ use jiff::tz::TimeZone;
 use tracing::Level;
 
 use super::time::in_words;
-use crate::policy::{Deny, Ending, Failure, Manner, Pass, ResponseCode, Standing, Verdict};
+use crate::config::Verify;
+use crate::policy::{Deny, Ending, Failure, Manner, OnFailure, Pass, ResponseCode, Standing, Verdict};
 
 /// What the host makes of a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,27 @@ impl Becomes {
     #[must_use]
     pub fn word(self) -> &'static str {
         Self::WORDS[self as usize].0
+    }
+
+    /// What the host makes of a verdict, where there is a snapshot that can be shown.
+    pub(crate) fn of(
+        verdict: &Result<Verdict, Failure>,
+        standing: Standing,
+        verify: Verify,
+        on_failure: OnFailure,
+    ) -> Self {
+        match verdict {
+            Ok(Verdict::Pass(_)) => Self::Passed,
+            Ok(Verdict::Deny(deny)) => match deny.manner {
+                Manner::Refuse => Self::Refused,
+                Manner::Disconnect => Self::Disconnected,
+                // Only the mail server can tell right from wrong for a secret it has not judged.
+                _ if standing != Standing::Known && verify == Verify::On => Self::Passed,
+                _ => Self::Posed,
+            },
+            Err(_) if on_failure == OnFailure::Deny => Self::Refused,
+            Err(_) => Self::Passed,
+        }
     }
 }
 
@@ -212,7 +234,7 @@ pub(crate) fn response_code(code: ResponseCode) -> &'static str {
     RESPONSE_CODES.iter().find(|(_, other)| *other == code).map_or("", |(word, _)| word)
 }
 
-fn standing(standing: Standing) -> &'static str {
+pub(crate) fn standing(standing: Standing) -> &'static str {
     match standing {
         Standing::Known => "known",
         Standing::Changed => "changed",
@@ -220,7 +242,7 @@ fn standing(standing: Standing) -> &'static str {
     }
 }
 
-fn ending(ending: Ending) -> &'static str {
+pub(crate) fn ending(ending: Ending) -> &'static str {
     match ending {
         Ending::Authenticated => "authenticated",
         Ending::Rejected => "rejected",

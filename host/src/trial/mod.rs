@@ -33,13 +33,13 @@ use jiff::tz::TimeZone;
 
 pub use builder::{Builder, refusal};
 pub use decision::{Becomes, Decision, LogLine, MANNERS, RESPONSE_CODES};
-pub(crate) use decision::{manner, response_code};
+pub(crate) use decision::{ending, manner, response_code, standing};
 pub use login::{Attempt, Happens, Who};
 
 use crate::clock::ManualClock;
 use crate::config::Verify;
 use crate::cpu_time;
-use crate::policy::{Ending, Failure, Judge, Manner, OnFailure, Outcome, Policy, Standing, Verdict, moment};
+use crate::policy::{Ending, Failure, Judge, OnFailure, Outcome, Policy, Standing, Verdict, moment};
 use crate::store::{Interference, Namespace};
 use recorder::{Lines, Recorder};
 pub(crate) use recorder::{octets, text as text_in_words};
@@ -97,7 +97,7 @@ impl Trial {
         let verdict = self.runtime.block_on(self.judge.decide(&login));
         let computing = cpu_time::of_this_thread().saturating_sub(began);
         self.advance_by(delay(&verdict));
-        let becomes = self.becomes(&verdict, who.standing);
+        let becomes = Becomes::of(&verdict, who.standing, self.verify, self.on_failure);
         let happens = happens.unwrap_or_else(|| self.outcome.clone());
         let mut observed = None;
         let mut observing = Duration::ZERO;
@@ -146,22 +146,6 @@ impl Trial {
             computing,
             observing,
             memory: self.judge.idle_memory(),
-        }
-    }
-
-    /// What the host makes of a verdict.
-    fn becomes(&self, verdict: &Result<Verdict, Failure>, standing: Standing) -> Becomes {
-        match verdict {
-            Ok(Verdict::Pass(_)) => Becomes::Passed,
-            Ok(Verdict::Deny(deny)) => match deny.manner {
-                Manner::Refuse => Becomes::Refused,
-                Manner::Disconnect => Becomes::Disconnected,
-                // Only the mail server can tell right from wrong for a secret it has not judged.
-                _ if standing != Standing::Known && self.verify == Verify::On => Becomes::Passed,
-                _ => Becomes::Posed,
-            },
-            Err(_) if self.on_failure == OnFailure::Deny => Becomes::Refused,
-            Err(_) => Becomes::Passed,
         }
     }
 

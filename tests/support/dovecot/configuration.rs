@@ -123,6 +123,7 @@ fn text(folder: &Path, address: SocketAddr, owner: Option<OrdinaryUser>, feature
 base_dir = {folder}/base
 state_dir = {folder}/state
 log_path = /dev/stderr
+log_timestamp = "%Y-%m-%d %H:%M:%S.%{{usecs}} "
 protocols = pop3
 listen = {ip}
 login_greeting = Dovecot ready.

@@ -1,0 +1,182 @@
+//! The time of a line: what a log leaves out, its year or its time zone, is added here.
+
+use jiff::civil::{Date, DateTime, Time};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _};
+
+/// By how much the lines of a log may be out of order where clocks are set back by an hour.
+const STRAGGLING_MS: u64 = 30 * 60 * 1000;
+/// Years that are looked through for one that has the 29 February of a line.
+const YEARS_BACK: i16 = 8;
+/// A month that is by more than this before the one of the last line is in another year.
+const HALF_A_YEAR: i8 = 6;
+
+/// Where the year of a log's first line comes from, where its lines have none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstYear {
+    /// Somebody knows it.
+    Is(i16),
+    /// The line is not from after this moment (milliseconds since 1970): the log's own date.
+    NotAfter(u64),
+}
+
+/// Turns what lines say of their time into a moment. One a log: it follows the log through
+/// New Year, and through the hour that comes twice.
+#[derive(Clone, Debug)]
+pub struct Calendar {
+    zone: TimeZone,
+    first_year: FirstYear,
+    /// Year and month of the last line that had no year.
+    last: Option<(i16, i8)>,
+    last_ms: u64,
+    /// Whether it is in the second of two hours that read the same.
+    again: bool,
+    /// A minute of the clock on the wall and its moment: most lines share theirs.
+    minute: Option<(DateTime, u64)>,
+}
+
+impl Calendar {
+    /// For times of this zone, where they do not name one.
+    #[must_use]
+    pub fn new(zone: TimeZone, first_year: FirstYear) -> Self {
+        Self { zone, first_year, last: None, last_ms: 0, again: false, minute: None }
+    }
+
+    /// A moment that needs nothing. None before 1970.
+    pub fn absolute(&mut self, timestamp: Timestamp) -> Option<u64> {
+        let ms = u64::try_from(timestamp.as_millisecond()).ok()?;
+        self.last_ms = ms;
+        Some(ms)
+    }
+
+    /// A time on the wall of the log's zone. None before 1970.
+    pub fn local(&mut self, at: DateTime) -> Option<u64> {
+        let into_minute = u64::try_from(i64::from(at.second()) * 1000 + i64::from(at.millisecond())).ok()?;
+        let minute = DateTime::from_parts(at.date(), Time::constant(at.hour(), at.minute(), 0, 0));
+        if let Some((cached, ms)) = self.minute
+            && cached == minute
+        {
+            self.last_ms = ms + into_minute;
+            return Some(self.last_ms);
+        }
+        let ambiguous = self.zone.to_ambiguous_timestamp(minute);
+        let is_clear = !ambiguous.is_ambiguous();
+        let ms_of = |timestamp: Timestamp| u64::try_from(timestamp.as_millisecond()).ok();
+        let mut ms = ms_of(ambiguous.compatible().ok()?)?;
+        self.again = !is_clear && (self.again || ms + STRAGGLING_MS < self.last_ms);
+        if self.again
+            && let Some(later) = ambiguous.later().ok().and_then(ms_of)
+        {
+            ms = later;
+        }
+        self.minute = is_clear.then_some((minute, ms));
+        self.last_ms = ms + into_minute;
+        Some(self.last_ms)
+    }
+
+    /// A time on the wall of which the line does not tell the year. `month`, `day`: from 1.
+    pub fn yearless(&mut self, month: i8, day: i8, time: Time) -> Option<u64> {
+        let year = match self.last {
+            None => {
+                let year = self.year_of_first(month, day, time)?;
+                self.last = Some((year, month));
+                year
+            }
+            Some((year, last)) if last - month > HALF_A_YEAR => {
+                self.last = Some((year.checked_add(1)?, month));
+                year.checked_add(1)?
+            }
+            // A straggler from before New Year.
+            Some((year, last)) if month - last > HALF_A_YEAR => year.checked_sub(1)?,
+            Some((year, _)) => {
+                self.last = Some((year, month));
+                year
+            }
+        };
+        let date = Date::new(year, month, day).ok()?;
+        self.local(DateTime::from_parts(date, time))
+    }
+
+    fn year_of_first(&self, month: i8, day: i8, time: Time) -> Option<i16> {
+        match self.first_year {
+            FirstYear::Is(year) => Some(year),
+            FirstYear::NotAfter(ms) => {
+                // The two clocks need not agree to the second, or in their zone.
+                let latest = Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok()?;
+                let latest = self.zone.to_datetime(latest).checked_add(1.day()).ok()?;
+                (0..=YEARS_BACK)
+                    .filter_map(|back| {
+                        let year = latest.year().checked_sub(back)?;
+                        let date = Date::new(year, month, day).ok()?;
+                        (DateTime::from_parts(date, time) <= latest).then_some(year)
+                    })
+                    .next()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn berlin() -> TimeZone {
+        TimeZone::get("Europe/Berlin").unwrap()
+    }
+
+    fn utc_ms(text: &str) -> u64 {
+        u64::try_from(text.parse::<Timestamp>().unwrap().as_millisecond()).unwrap()
+    }
+
+    fn at(hour: i8, minute: i8, second: i8) -> Time {
+        Time::constant(hour, minute, second, 0)
+    }
+
+    #[test]
+    fn the_year_is_the_last_in_which_the_line_is_not_from_the_future() {
+        let year = |not_after: &str, month, day| {
+            let mut calendar = Calendar::new(TimeZone::UTC, FirstYear::NotAfter(utc_ms(not_after)));
+            let ms = calendar.yearless(month, day, at(12, 0, 0)).unwrap();
+            Timestamp::from_millisecond(ms.cast_signed()).unwrap().to_zoned(TimeZone::UTC).year()
+        };
+        assert_eq!(year("2026-11-27T22:00:00Z", 11, 27), 2026);
+        assert_eq!(year("2026-11-27T08:00:00Z", 11, 27), 2026, "clocks that do not agree");
+        assert_eq!(year("2026-11-27T22:00:00Z", 12, 1), 2025);
+        assert_eq!(year("2026-01-02T06:25:00Z", 12, 31), 2025, "a log that ended after New Year");
+        assert_eq!(year("2027-03-01T00:00:00Z", 2, 29), 2024, "the last leap year");
+    }
+
+    #[test]
+    fn a_log_goes_on_through_new_year_and_so_do_its_stragglers() {
+        let mut calendar = Calendar::new(TimeZone::UTC, FirstYear::Is(2025));
+        assert_eq!(calendar.yearless(12, 31, at(23, 59, 59)), Some(utc_ms("2025-12-31T23:59:59Z")));
+        assert_eq!(calendar.yearless(1, 1, at(0, 0, 0)), Some(utc_ms("2026-01-01T00:00:00Z")));
+        assert_eq!(calendar.yearless(12, 31, at(23, 59, 58)), Some(utc_ms("2025-12-31T23:59:58Z")));
+        assert_eq!(calendar.yearless(1, 1, at(0, 0, 1)), Some(utc_ms("2026-01-01T00:00:01Z")));
+        assert_eq!(calendar.yearless(2, 30, at(0, 0, 0)), None, "no such day");
+    }
+
+    #[test]
+    fn the_hour_that_comes_twice_does_and_the_one_that_is_missing_is_skipped() {
+        let mut calendar = Calendar::new(berlin(), FirstYear::Is(2026));
+        let mut line = |hour, minute| calendar.yearless(10, 25, at(hour, minute, 30)).unwrap();
+        assert_eq!(line(2, 59), utc_ms("2026-10-25T00:59:30Z"));
+        assert_eq!(line(2, 0), utc_ms("2026-10-25T01:00:30Z"), "the clock was set back");
+        assert_eq!(line(2, 59), utc_ms("2026-10-25T01:59:30Z"));
+        assert_eq!(line(3, 0), utc_ms("2026-10-25T02:00:30Z"));
+        let skipped = calendar.yearless(3, 29, at(2, 30, 0)).unwrap();
+        assert_eq!(skipped, utc_ms("2027-03-29T00:30:00Z"), "in October, March is next year's");
+        let mut calendar = Calendar::new(berlin(), FirstYear::Is(2026));
+        assert_eq!(calendar.yearless(3, 29, at(2, 30, 0)), Some(utc_ms("2026-03-29T01:30:00Z")));
+    }
+
+    #[test]
+    fn nothing_before_1970_or_after_the_end_of_time_is_a_moment() {
+        let mut calendar = Calendar::new(berlin(), FirstYear::Is(-9999));
+        assert_eq!(calendar.yearless(1, 1, at(0, 0, 0)), None);
+        let mut calendar = Calendar::new(berlin(), FirstYear::Is(i16::MAX));
+        assert_eq!(calendar.yearless(12, 31, at(0, 0, 0)), None);
+        let mut calendar = Calendar::new(berlin(), FirstYear::NotAfter(u64::MAX));
+        assert_eq!(calendar.yearless(1, 1, at(0, 0, 0)), None);
+    }
+}

@@ -1,0 +1,161 @@
+//! Several logs as one: rotated ones in whatever order they were named, and those of several
+//! servers side by side.
+
+use anyhow::Context as _;
+
+use super::entry::Entry;
+use super::format::Format;
+use super::problems::Problems;
+use super::run::Progress;
+use super::source::LogFile;
+use super::stream::{HowToRead, Stream};
+
+/// Logs whose logins come in the order of their times. A log is open only while it is needed.
+pub(super) struct Merge {
+    how: HowToRead,
+    /// Those that are not open yet, with the times of their first logins; the first one last.
+    closed: Vec<(u64, LogFile)>,
+    /// Those that are, with their next logins.
+    open: Vec<(Entry, Stream)>,
+    progress: Progress,
+    formats: Vec<Format>,
+}
+
+impl Merge {
+    /// Looks at each log's first login.
+    ///
+    /// # Errors
+    /// Where one cannot be opened.
+    pub(super) fn new(logs: &[LogFile], how: HowToRead, progress: &Progress) -> anyhow::Result<Self> {
+        let mut closed = Vec::with_capacity(logs.len());
+        for log in logs {
+            let first = match log {
+                // It can be read only once.
+                LogFile::Stdin => Some(0),
+                LogFile::Path(_) => Stream::first_login(log, &how).with_context(|| cannot_read(log))?,
+            };
+            closed.push((first.unwrap_or(u64::MAX), log.clone()));
+        }
+        // Those of one time stay in the order in which they were named.
+        closed.sort_by_key(|(first, _)| *first);
+        closed.reverse();
+        Ok(Self { how, closed, open: Vec::new(), progress: progress.clone(), formats: Vec::new() })
+    }
+
+    /// The next login of all logs; none at the end.
+    ///
+    /// # Errors
+    /// Where a log can no longer be opened.
+    pub(super) fn next(&mut self, problems: &mut Problems) -> anyhow::Result<Option<Entry>> {
+        let earliest = |open: &[(Entry, Stream)]| (0..open.len()).min_by_key(|&at| (open[at].0.at_ms, at));
+        while let Some((first, _)) = self.closed.last() {
+            if earliest(&self.open).is_some_and(|at| self.open[at].0.at_ms < *first) {
+                break;
+            }
+            let Some((_, log)) = self.closed.pop() else { break };
+            let mut stream =
+                Stream::open(&log, &self.how, &self.progress).with_context(|| cannot_read(&log))?;
+            if let Some(entry) = stream.next(problems) {
+                self.open.push((entry, stream));
+            }
+        }
+        let Some(at) = earliest(&self.open) else { return Ok(None) };
+        let (next, stream) = &mut self.open[at];
+        if let Some(format) = stream.format()
+            && !self.formats.contains(&format)
+        {
+            self.formats.push(format);
+        }
+        Ok(Some(match stream.next(problems) {
+            Some(after) => std::mem::replace(next, after),
+            None => self.open.remove(at).0,
+        }))
+    }
+
+    /// The formats that were found, in the order in which they were.
+    pub(super) fn formats(&self) -> &[Format] {
+        &self.formats
+    }
+}
+
+fn cannot_read(log: &LogFile) -> String {
+    format!("cannot read the log {}", log.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::path::Path;
+
+    use jiff::tz::TimeZone;
+
+    use super::*;
+
+    fn merge(logs: &[LogFile]) -> (Vec<String>, Problems, u64) {
+        let how = HowToRead { format: None, zone: TimeZone::UTC, year: Some(2026) };
+        let progress = Progress::default();
+        let mut merge = Merge::new(logs, how, &progress).unwrap();
+        let (mut users, mut problems) = (Vec::new(), Problems::default());
+        while let Some(entry) = merge.next(&mut problems).unwrap() {
+            users.push(entry.user);
+        }
+        (users, problems, progress.lines.load(std::sync::atomic::Ordering::Relaxed))
+    }
+
+    fn line(time: &str, user: &str) -> String {
+        format!("Nov {time} mx pop3d: LOGIN, user={user}, ip=[::ffff:192.0.2.7]\n")
+    }
+
+    fn file(folder: &Path, name: &str, octets: &[u8]) -> LogFile {
+        let path = folder.join(name);
+        std::fs::write(&path, octets).unwrap();
+        LogFile::Path(path)
+    }
+
+    #[test]
+    fn logs_are_played_in_the_order_of_their_times_however_they_are_named_and_packed() {
+        let folder = tempfile::tempdir().unwrap();
+        let today = file(folder.path(), "mail.log", line("27 00:00:01", "c").as_bytes());
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all((line("26 00:00:01", "a") + &line("26 12:00:00", "b")).as_bytes()).unwrap();
+        let yesterday = file(folder.path(), "mail.log.1.gz", &gzip.finish().unwrap());
+        let other = line("26 11:00:00", "x") + &line("26 13:00:00", "y") + &line("27 00:00:00", "z");
+        let zstd = zstd::encode_all(other.as_bytes(), 3).unwrap();
+        let other = file(folder.path(), "other.log", &zstd);
+        let (users, problems, lines) = merge(&[today, yesterday, other]);
+        assert_eq!(users, ["a", "x", "b", "y", "z", "c"]);
+        assert_eq!((problems.out_of_order, lines), (0, 6));
+    }
+
+    #[test]
+    fn a_hostile_log_ends_nothing_and_the_next_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut octets = line("26 00:00:00", "a").into_bytes();
+        octets.extend_from_slice(&[0; 300_000]);
+        octets.extend_from_slice(b"\nNov 99 99:99:99 mx pop3d: LOGIN, user=\xff\xfe, ip=[x]\n");
+        octets.extend_from_slice(b"\xff\xff\0\x1b[31m\n");
+        octets.extend_from_slice(b"Nov 31 00:00:00 mx pop3d: LOGIN, user=b, ip=[::1]\n");
+        let hostile = file(folder.path(), "hostile.log", &octets);
+        let mut cut = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+        cut.write_all((line("26 00:00:01", "b").repeat(5_000)).as_bytes()).unwrap();
+        let mut cut = cut.finish().unwrap();
+        cut.truncate(cut.len() / 2);
+        let cut = file(folder.path(), "cut.gz", &cut);
+        let none = file(folder.path(), "none.log", b"Nov 26 00:00:00 mx postfix/smtpd[1]: connect\n");
+        let last = file(folder.path(), "last.log", line("27 00:00:00", "c").as_bytes());
+        let (users, problems, _) = merge(&[hostile, cut, none, last]);
+        assert_eq!((users.first().unwrap().as_str(), users.last().unwrap().as_str()), ("a", "c"));
+        assert_eq!(problems.malformed_lines, 2, "{:?}", problems.examples);
+        assert!(problems.examples[0].why.contains("64 KiB") && problems.examples[0].line == 2);
+        assert!(problems.examples[1].log.ends_with("hostile.log") && problems.examples[1].line == 5);
+        assert!(problems.cut_off[0].log.ends_with("cut.gz"));
+        assert!(problems.without_logins[0].ends_with("none.log"));
+    }
+
+    #[test]
+    fn a_log_that_is_not_there_is_named() {
+        let how = HowToRead { format: None, zone: TimeZone::UTC, year: None };
+        let error = Merge::new(&["/nowhere/mail.log".into()], how, &Progress::default()).err().unwrap();
+        assert!(format!("{error:#}").starts_with("cannot read the log /nowhere/mail.log: No such file"));
+    }
+}

@@ -1,0 +1,325 @@
+//! `reprieve replay`: logs of real servers, and the running proxy beside them.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::dialogue::Dialogue;
+use support::dovecot::Dovecot;
+use support::running::{BINARY, Running};
+
+/// The interval of the policy, in real time: Dovecot's clock is nobody's to set.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// How near to the interval's end no login may come: the proxy and Dovecot look at the clock one
+/// after the other, and a busy machine takes its time in between.
+const MARGIN: Duration = Duration::from_millis(600);
+
+fn replay(arguments: &[&str]) -> Output {
+    let output = Command::new(BINARY).arg("replay").args(arguments).output().expect("running reprieve");
+    assert!(output.status.code().is_some_and(|code| code < 3), "{}", said(&output));
+    output
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn json(arguments: &[&str]) -> Value {
+    let output = replay(&[arguments, &["--output-format", "json"]].concat());
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(&output)))
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// What the proxy's line of a session tells of the verdict, in the words of a replay.
+fn verdict_of_session(line: &Value) -> String {
+    let text = |key: &str| line[key].as_str().unwrap_or_default();
+    let overruled = text("reason") == "unverified";
+    let became = match text("verdict") {
+        "deny" if !overruled => "posed",
+        _ => "passed",
+    };
+    let why = if overruled { "unverified" } else { "" };
+    format!("{} {} {} {became} {why}", text("user"), text("verdict"), text("manner"))
+}
+
+fn verdict_of_replay(line: &Value) -> String {
+    let text = |key: &str| line[key].as_str().unwrap_or_default();
+    format!("{} {} {} {} {}", text("user"), text("verdict"), text("manner"), text("became"), text("why"))
+}
+
+/// Sessions of several users through the proxy, each of which Dovecot gets to see: those that are
+/// denied ask for a message, and go on at Dovecot for it.
+fn sessions(dovecot: &Dovecot, reprieve: &mut Running) -> Vec<Value> {
+    let server = reprieve.address();
+    let mut passed: BTreeMap<&str, Instant> = BTreeMap::new();
+    let mut told = Vec::new();
+    let script = [
+        "alice",
+        "alice",
+        "bob",
+        "bob wrong",
+        "carol wrong",
+        "alice",
+        "carol",
+        "carol wrong",
+        "bob",
+        "carol",
+        "alice later",
+        "alice",
+        "bob wrong",
+        "bob later",
+        "alice wrong",
+        "bob",
+        "carol later",
+        "carol",
+        "alice",
+    ];
+    for step in script {
+        let (user, what) = step.split_once(' ').unwrap_or((step, ""));
+        let since = passed.get(user).map(Instant::elapsed);
+        let near = (INTERVAL - MARGIN)..(INTERVAL + MARGIN);
+        match since {
+            Some(since) if what == "later" || near.contains(&since) => {
+                std::thread::sleep((INTERVAL + MARGIN).saturating_sub(since));
+            }
+            _ => {}
+        }
+        let lets_pass = passed.get(user).is_none_or(|at| at.elapsed() >= INTERVAL);
+        let mut session = Dialogue::open(server);
+        session.ok(&format!("USER {user}"));
+        if what == "wrong" {
+            session.err("PASS wrong");
+        } else {
+            session.ok(&format!("PASS {}", dovecot.account_at(server, user).password));
+            if lets_pass {
+                passed.insert(user, Instant::now());
+            }
+            session.lines("RETR 1");
+        }
+        session.quit();
+        told.push(serde_json::from_str(&reprieve.line_with("\"session\"")).expect("a JSON line"));
+    }
+    told
+}
+
+#[test]
+fn replay_of_dovecots_log_gives_the_proxys_verdicts_line_for_line() {
+    let users = ["alice", "bob", "carol"];
+    let dovecot = Dovecot::start(&users);
+    for user in users {
+        dovecot.deliver(user);
+    }
+    let interval = format!("interval={}s", INTERVAL.as_secs());
+    let mut reprieve = Running::start(&[
+        "run",
+        "--listen",
+        "127.0.0.1:0",
+        "--backend",
+        &dovecot.address().to_string(),
+        "--set",
+        &interval,
+        "--set",
+        "reset=never",
+        "--log-format",
+        "json",
+    ]);
+    let told = sessions(&dovecot, &mut reprieve);
+    let proxy: Vec<_> = told.iter().map(verdict_of_session).collect();
+
+    // The test looks at Dovecot's log by logging in, past the proxy, as somebody else.
+    let mut log = dovecot.log_lines(&[]);
+    log.retain(|line| !line.contains("user=<marker>"));
+    let folder = tempfile::tempdir().unwrap();
+    let log = write(folder.path(), "dovecot.log", &(log.join("\n") + "\n"));
+    let decisions = folder.path().join("decisions.jsonl");
+    let settings = ["--set", &interval, "--set", "reset=never"];
+    let report = json(&[&[&*log, "--decisions", decisions.to_str().unwrap()][..], &settings].concat());
+    let replayed = lines(&std::fs::read_to_string(&decisions).unwrap());
+    let replayed: Vec<_> = replayed.iter().map(verdict_of_replay).collect();
+
+    assert_eq!(replayed, proxy, "replayed on the left; the log:\n{}", std::fs::read_to_string(&log).unwrap());
+    for kind in ["pass  passed ", "deny unchanged posed ", "deny unchanged passed unverified"] {
+        assert!(proxy.iter().any(|line| line.ends_with(kind)), "no {kind} in {proxy:#?}");
+    }
+    assert_eq!(report["logs"]["formats"], serde_json::json!(["dovecot"]));
+    assert_eq!(report["counts"]["logins"], proxy.len());
+    let posed = proxy.iter().filter(|line| line.contains(" posed")).count();
+    assert_eq!(report["counts"]["relieved"], posed);
+
+    // The proxy's own lines come to the same, and tell so by themselves.
+    let own: String = told.iter().fold(String::new(), |mut all, line| {
+        writeln!(all, "{line}").unwrap();
+        all
+    });
+    let own = write(folder.path(), "reprieve.log", &own);
+    let report = json(&[&[&*own][..], &settings].concat());
+    let difference = &report["against"]["difference"];
+    assert_eq!(difference["compared"], proxy.len());
+    assert_eq!(difference["same"], proxy.len(), "{difference}");
+    // They tell, too, that each of the posed went on at Dovecot.
+    assert_eq!((&report["counts"]["posed"], &report["counts"]["upgraded"]), (&posed.into(), &posed.into()));
+    assert_eq!(report["happened"]["relieved"], 0);
+}
+
+/// A day of Dovecot's log: a robot that polls every minute, and people who poll every ten.
+fn a_day() -> String {
+    let mut log = String::new();
+    for minute in 0..24 * 60 {
+        let (hour, minute_of_hour) = (minute / 60, minute % 60);
+        let mut login = |second: u32, user: &str| {
+            writeln!(
+                log,
+                "Nov 26 {hour:02}:{minute_of_hour:02}:{second:02} mx dovecot: pop3-login: Login: user=<{user}>, method=PLAIN, rip=192.0.2.7, lip=198.51.100.1, mpid=812, TLS, session=<x>"
+            )
+            .unwrap();
+        };
+        login(5, "robot@example.org");
+        if minute % 10 == 0 {
+            login(20, "<b>alice</b>@example.org");
+            login(30, "bob@example.org");
+        }
+    }
+    log
+}
+
+#[test]
+fn a_report_adds_up_in_every_form() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = write(
+        folder.path(),
+        "mail.log",
+        &(a_day()
+            + "Nov 26 23:59:59 mx postfix/smtpd[1]: connect from unknown\n\
+               Nov 31 00:00:00 mx dovecot: pop3-login: Login: user=<eve>, method=PLAIN, rip=192.0.2.7\n"),
+    );
+    let page = folder.path().join("relief.html");
+    let page = page.to_str().unwrap();
+    let common = ["--year", "2026", "--time-zone", "Europe/Berlin", "--login-cost", "10ms", "--report", page];
+    let human = replay(&[&[&*log][..], &common].concat());
+    let table = said(&human);
+    // Once in ten minutes each: 144 of a day's 1440 polls of the robot; the others all pass.
+    for expected in [
+        "1,730 lines, 1,728 logins of 3 users",
+        "reach the mail server                432   25.0 %",
+        "relieved                           1,296   75.0 %   unchanged, too-soon",
+        "server time saved                   13 s            at 10.0 ms a login, given by --login-cost",
+        "2026-11-26 13:00            72    75.0 %   ",
+        "robot@example.org              1,440       1 min         144    90.0 %",
+        "<b>alice</b>@example.org         144      10 min         144     0.0 %",
+        "1 line could not be read",
+        "mail.log:1730: no such date: Nov 31",
+    ] {
+        assert!(table.contains(expected), "{expected:?} is not in:\n{table}");
+    }
+    assert!(!table.contains('\u{1b}'), "escapes in what is piped");
+    let report = json(&[&[&*log][..], &common].concat());
+    let sum = |key: &str| -> u64 {
+        report["hours"].as_array().unwrap().iter().map(|hour| hour[key].as_u64().unwrap()).sum()
+    };
+    assert_eq!((sum("logins"), sum("passed"), sum("relieved")), (1728, 432, 1296));
+    assert_eq!(report["hours"].as_array().unwrap().len(), 24);
+    assert_eq!(report["counts"]["relieved"], 1296);
+    assert_eq!(report["worst"][0]["user"], "robot@example.org");
+    assert_eq!(report["logs"]["problems"]["malformed-lines"], 1);
+    let html = std::fs::read_to_string(page).unwrap();
+    for expected in ["<!doctype html>", "75.0 %", "1,296", "&lt;b&gt;alice&lt;/b&gt;@example.org", "<svg"] {
+        assert!(html.contains(expected), "{expected:?} is not in the page");
+    }
+    for forbidden in ["<b>alice", "http:", "https:", "src=", "<script", "<link", "url("] {
+        assert!(!html.contains(forbidden), "{forbidden:?} is in the page");
+    }
+    let printed = replay(&[&[&*log, "--output-format", "html"][..], &common].concat());
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    let without_time = |page: &str| page.split("<footer>").next().unwrap().to_owned();
+    assert_eq!(without_time(&printed), without_time(&html));
+}
+
+#[test]
+fn two_policies_are_compared_login_by_login() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = write(folder.path(), "mail.log", &a_day());
+    let report = json(&[&log, "--year", "2026", "--set", "interval=10m", "--against-set", "interval=5m"]);
+    let against = &report["against"];
+    assert_eq!(against["policy"]["settings"], serde_json::json!([["interval", "5m"]]));
+    assert_eq!(against["counts"]["relieved"], 1440 - 288);
+    // Of ten polls in ten minutes one passes by both, and the one after five minutes by the other.
+    let kinds = against["difference"]["kinds"].as_array().unwrap();
+    let kind = |here: &str, there: &str| {
+        let found = kinds.iter().find(|kind| kind["policy"] == here && kind["other"] == there);
+        found.map_or(0, |kind| kind["count"].as_u64().unwrap())
+    };
+    assert_eq!(kind("deny unchanged", "pass"), 144);
+    assert_eq!(kinds.len(), 1);
+    assert_eq!(against["difference"]["other-retry-after"], 1296 - 144);
+    let human =
+        said(&replay(&[&log, "--year", "2026", "--against", "interval", "--against-set", "interval=5m"]));
+    assert!(human.contains("difference to policy interval, interval = 5m"), "{human}");
+    assert!(
+        human.contains("144  deny unchanged here, pass there; first 2026-11-26 00:05:05 robot@example.org"),
+        "{human}"
+    );
+}
+
+#[test]
+fn logs_come_from_standard_input_and_compressed_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = write(folder.path(), "mail.log", &a_day());
+    let packed = folder.path().join("no-name-tells");
+    std::fs::write(&packed, zstd::encode_all(a_day().as_bytes(), 3).unwrap()).unwrap();
+    for file in [Path::new(&plain), &packed] {
+        let mut child = Command::new(BINARY)
+            .args(["replay", "-", "--year", "2026", "--output-format", "json"])
+            .stdin(std::fs::File::open(file).unwrap())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let report: Value = serde_json::from_reader(child.stdout.take().unwrap()).unwrap();
+        assert!(child.wait().unwrap().success());
+        assert_eq!(report["counts"]["relieved"], 1296, "{}", file.display());
+    }
+}
+
+#[test]
+fn what_is_wrong_is_told_with_what_would_be_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = write(folder.path(), "mail.log", &a_day());
+    let none = write(folder.path(), "syslog", "Nov 26 00:00:00 mx systemd[1]: Started.\n");
+    for (arguments, code, expected) in [
+        (&["/nowhere.log"][..], 2, "cannot read the log /nowhere.log: No such file"),
+        (&[folder.path().to_str().unwrap()], 2, "it is a folder; name the logs in it"),
+        (&[&none], 1, "no POP3 login was found; is it a log of a POP3 server?"),
+        (&[&log, "--format", "courier"], 1, "is it the right --format?"),
+        (&[&log, "--policy", "mine"], 2, "there is no built-in policy `mine`"),
+        (&[&log, "--set", "intervall=5m"], 2, "unknown setting `intervall`"),
+        (&[&log, "--set", "interval"], 2, "KEY=VALUE"),
+        (&[&log, "--time-zone", "Berlin"], 2, "an example is Europe/Berlin"),
+        (&[&log, "--login-cost", "14"], 2, "a time is written as 14ms or 1s"),
+        (&[&log, "--decisions", "/nowhere/x"], 2, "cannot write /nowhere/x"),
+        (&["-", "-"], 2, "standard input can be read only once"),
+        (&[], 2, "<LOG>"),
+    ] {
+        let output = replay(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", said(&output));
+        assert!(said(&output).contains(expected), "{arguments:?}: {}", said(&output));
+    }
+    let help = said(&replay(&["--help"]));
+    for taught in
+        ["reprieve replay /var/log/mail.log", "journalctl -u dovecot", "--against", "decision-log", "nginx"]
+    {
+        assert!(help.contains(taught), "{help}");
+    }
+}
