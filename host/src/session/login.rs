@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::counters::Counters;
+use super::kinds::Unjudged;
 use super::link::LinkEnd;
 use super::pose::{Pose, Posing};
 use super::record::End;
@@ -54,6 +55,7 @@ impl Session {
     /// Asks the policy, and waits as long as it wants.
     pub(super) async fn judge(&mut self, candidate: &Candidate, login: &policy::Login) -> Judged {
         self.record.begin_login(login.claim.user.clone(), candidate.credentials.mechanism.name());
+        self.context.counters.kinds.logged_in(candidate.credentials.mechanism);
         let result = self.context.judge.decide(login).await;
         if let Some(shadow) = &self.context.shadow {
             // What it says is of use only to whoever writes a line of this session.
@@ -67,7 +69,7 @@ impl Session {
                 Judged::Pass(verdict)
             }
             Ok(Verdict::Deny(verdict)) => {
-                Counters::count(&self.context.counters.denied);
+                self.context.counters.count_denial(&verdict);
                 self.record.verdict = "deny";
                 self.record.manner = Some(verdict.manner);
                 self.record.reason.clone_from(&verdict.reason);
@@ -76,6 +78,10 @@ impl Session {
             }
             Err(failure) => {
                 self.policy_failed(&failure);
+                self.context.counters.kinds.unjudged(match failure {
+                    Failure::Paused => Unjudged::Paused,
+                    _ => Unjudged::Failed,
+                });
                 match self.context.settings.on_failure {
                     OnFailure::Pass => {
                         self.record.verdict = "pass";
