@@ -32,11 +32,11 @@ const WRONG: &str = "wr0ng-\"s3cret\"";
 
 /// A Reprieve with one of everything that is counted.
 struct Site {
-    reprieve: Running,
+    _reprieve: Running,
     folder: tempfile::TempDir,
     authority: Authority,
     _mail: MailServer,
-    _farm: FarmNode,
+    farm: FarmNode,
     dead: SocketAddr,
     /// In cleartext, and with TLS.
     pop3: [SocketAddr; 2],
@@ -108,7 +108,7 @@ retry-after = "1h"
         let mut next = || reprieve.address();
         let (pop3, filed, broken) = ([next(), next()], next(), next());
         reprieve.line_with("taking commands");
-        Self { reprieve, folder, authority, _mail: mail, _farm: farm, dead, pop3, filed, broken }
+        Self { _reprieve: reprieve, folder, authority, _mail: mail, farm, dead, pop3, filed, broken }
     }
 
     fn socket(&self) -> PathBuf {
@@ -200,7 +200,10 @@ retry-after = "1h"
             session.quit();
         }
         for (server, sessions) in [("pop3", 12.0), ("filed", 1.0), ("broken", 3.0)] {
-            self.until(&format!("reprieve_session_ends_total{{virtual_server=\"{server}\",end=\"quit\"}}"), sessions);
+            self.until(
+                &format!("reprieve_session_ends_total{{virtual_server=\"{server}\",end=\"quit\"}}"),
+                sessions,
+            );
         }
         self.until("reprieve_tls_handshake_failures_total{virtual_server=\"pop3\"}", 1.0);
         self.until("reprieve_connections_open", 0.0);
@@ -245,7 +248,10 @@ const EXPECTED: [(&str, f64); 50] = [
     ("reprieve_policy_decide_seconds_count{virtual_server=\"pop3\"}", 12.0),
     ("reprieve_policy_decide_seconds_bucket{virtual_server=\"pop3\",le=\"+Inf\"}", 12.0),
     ("reprieve_policy_paused{virtual_server=\"pop3\"}", 0.0),
-    ("reprieve_connections_refused_total{virtual_server=\"filed\",limit=\"max-connections-per-address\"}", 1.0),
+    (
+        "reprieve_connections_refused_total{virtual_server=\"filed\",limit=\"max-connections-per-address\"}",
+        1.0,
+    ),
     ("reprieve_connections_refused_total{virtual_server=\"filed\",limit=\"max-connections\"}", 0.0),
     // USER dora, PASS, QUIT.
     ("reprieve_received_bytes_total{virtual_server=\"filed\"}", 11.0 + 18.0 + 6.0),
@@ -278,9 +284,9 @@ fn what_is_told_is_what_happened() {
     let node = |node: SocketAddr, result: &str| {
         value(format!("reprieve_node_logins_total{{pool=\"farm\",node=\"{node}\",result=\"{result}\"}}"))
     };
-    assert_eq!((node(site._farm.address(), "accepted"), node(site.dead, "unreachable")), (3.0, 1.0));
+    assert_eq!((node(site.farm.address(), "accepted"), node(site.dead, "unreachable")), (3.0, 1.0));
     let up = |node: SocketAddr| value(format!("reprieve_node_up{{pool=\"farm\",node=\"{node}\"}}"));
-    assert_eq!((up(site._farm.address()), up(site.dead)), (1.0, 0.0));
+    assert_eq!((up(site.farm.address()), up(site.dead)), (1.0, 0.0));
     let expiry = samples.iter().find(|(name, _)| name.starts_with("reprieve_tls_certificate_expiry"));
     assert_eq!(expiry.map(|(_, value)| *value), Some(2_208_988_800.0), "the year 2040");
     for (operations, least) in [("shared", 24.0), ("filed", 1.0)] {
@@ -330,7 +336,8 @@ fn packaging(folder: &str) -> PathBuf {
 
 /// Metrics that a text speaks of.
 fn metrics_in(text: &str) -> BTreeSet<String> {
-    let words = text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_' && character != ':');
+    let words = text
+        .split(|character: char| !character.is_ascii_alphanumeric() && character != '_' && character != ':');
     let is_metric = |word: &&str| {
         let own = word.rsplit(':').nth(1).unwrap_or(word);
         ["reprieve_", "process_"].iter().any(|prefix| own.starts_with(prefix))
@@ -341,7 +348,8 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
 #[test]
 fn a_real_prometheus_tells_the_relief_and_what_rules_and_dashboard_ask_for() {
     let site = Site::start();
-    let rules = ["reprieve-recording.yml", "reprieve-alerts.yml"].map(|file| packaging("prometheus").join(file));
+    let rules =
+        ["reprieve-recording.yml", "reprieve-alerts.yml"].map(|file| packaging("prometheus").join(file));
     let prometheus = Prometheus::scraping(forwarder::to(&site.socket()), &rules);
     // What is counted is 0 before it happens, so that its first time is not lost.
     until("it has scraped", || prometheus.value("sum(reprieve_polls_total)") == Some(0.0));
@@ -403,9 +411,13 @@ fn a_real_prometheus_tells_the_relief_and_what_rules_and_dashboard_ask_for() {
         let name = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
         name.map(str::to_owned)
     };
-    let shown: BTreeSet<String> = asked.iter().flat_map(|name| base(name).into_iter().chain([name.clone()])).collect();
+    let shown: BTreeSet<String> =
+        asked.iter().flat_map(|name| base(name).into_iter().chain([name.clone()])).collect();
     for name in names.iter().filter(|name| name.starts_with("reprieve_")) {
-        assert!(shown.contains(name) || base(name).is_some_and(|base| shown.contains(&base)), "{name} is not shown");
+        assert!(
+            shown.contains(name) || base(name).is_some_and(|base| shown.contains(&base)),
+            "{name} is not shown"
+        );
     }
 }
 
@@ -417,7 +429,8 @@ fn the_rules_alert_when_they_should() {
     // None is left untested.
     let read = |file: &str| std::fs::read_to_string(folder.join(file)).expect("a file");
     let tests = read("reprieve-tests.yml");
-    for alert in read("reprieve-alerts.yml").lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+    for alert in read("reprieve-alerts.yml").lines().filter_map(|line| line.trim().strip_prefix("- alert: "))
+    {
         assert!(tests.contains(&format!("alertname: {alert}\n")), "nothing tests {alert}");
     }
 }

@@ -16,7 +16,12 @@ pub struct Answer {
 }
 
 /// Asks over an open connection. `headers`: whole lines, without the last line end.
-pub fn ask(mut stream: impl Read + Write, line: &str, headers: &[&str], body: &str) -> std::io::Result<Answer> {
+pub fn ask(
+    mut stream: impl Read + Write,
+    line: &str,
+    headers: &[&str],
+    body: &str,
+) -> std::io::Result<Answer> {
     // Version 1.0 has the answer come as it is, until the end of the connection.
     let mut request = format!("{line} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {}\r\n", body.len());
     for header in headers {

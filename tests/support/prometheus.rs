@@ -17,6 +17,9 @@ use super::until;
 const PROMETHEUS: Tool = Tool { program: "prometheus", package: "prometheus" };
 const PROMTOOL: Tool = Tool { program: "promtool", package: "prometheus" };
 
+/// Labels and a value.
+pub type Sample = (BTreeMap<String, String>, f64);
+
 /// A running Prometheus; dropping it ends it.
 pub struct Prometheus {
     process: Child,
@@ -57,7 +60,7 @@ impl Prometheus {
     }
 
     /// Evaluates an expression now: labels and values, or what is wrong with it.
-    pub fn try_query(&self, expression: &str) -> Result<Vec<(BTreeMap<String, String>, f64)>, String> {
+    pub fn try_query(&self, expression: &str) -> Result<Vec<Sample>, String> {
         let body = format!("query={}", escaped(expression));
         let headers = ["Content-Type: application/x-www-form-urlencoded"];
         let answer = http::ask_at(self.address, "POST /api/v1/query", &headers, &body);
@@ -69,7 +72,8 @@ impl Prometheus {
         let samples = told["data"]["result"].as_array().ok_or("no vector")?;
         let samples = samples.iter().map(|sample| {
             let labels = sample["metric"].as_object().ok_or("no labels")?;
-            let labels = labels.iter().map(|(name, value)| (name.clone(), value.as_str().unwrap_or("").to_owned()));
+            let labels =
+                labels.iter().map(|(name, value)| (name.clone(), value.as_str().unwrap_or("").to_owned()));
             let value = sample["value"][1].as_str().and_then(|value| value.parse().ok()).ok_or("no value")?;
             Ok((labels.collect(), value))
         });

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct Family<const N: usize>([AtomicU64; N]);
 
 /// What each kind has come to, in the order of the kinds.
-pub(crate) type Counts<const N: usize> = [u64; N];
+type Counts<const N: usize> = [u64; N];
 
 impl<const N: usize> Default for Family<N> {
     fn default() -> Self {

@@ -6,7 +6,7 @@ mod family;
 mod histogram;
 mod sharded;
 
-pub(crate) use family::{Counts, Family};
+pub(crate) use family::Family;
 pub(crate) use histogram::Histogram;
 pub use histogram::HistogramSnapshot;
 pub(crate) use sharded::Sharded;

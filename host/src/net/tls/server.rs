@@ -102,7 +102,7 @@ impl TlsAcceptor {
     /// The files that it is made of.
     pub fn files(&self) -> impl Iterator<Item = &std::path::Path> {
         let certificates = self.settings.certificates.iter().flat_map(|files| [&files.chain, &files.key]);
-        certificates.chain(&self.settings.client_ca).map(std::path::PathBuf::as_path)
+        certificates.chain(&self.settings.client_ca).map(PathBuf::as_path)
     }
 
     /// Whether cleartext connections may begin it.
