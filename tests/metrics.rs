@@ -69,6 +69,7 @@ listen-tls = ["127.0.0.1:0"]
 cleartext-login = "allow"
 pool = "mail"
 policy = {{ settings = {{ interval = "1h", reset = "never" }} }}
+shadow = {{ component = "interval", settings = {{ interval = "0s" }} }}
 tls = {{ certificate = {chain:?}, key = {key:?} }}
 
 [[virtual-server]]
@@ -207,11 +208,13 @@ retry-after = "1h"
         }
         self.until("reprieve_tls_handshake_failures_total{virtual_server=\"pop3\"}", 1.0);
         self.until("reprieve_connections_open", 0.0);
+        // The shadow has its own time.
+        self.until("reprieve_shadow_verdicts_total{virtual_server=\"pop3\",verdict=\"pass\"}", 12.0);
     }
 }
 
 /// What [`Site::have_sessions`] comes to.
-const EXPECTED: [(&str, f64); 50] = [
+const EXPECTED: [(&str, f64); 54] = [
     ("reprieve_polls_total{virtual_server=\"pop3\"}", 12.0),
     ("reprieve_relieved_total{virtual_server=\"pop3\"}", 4.0),
     ("reprieve_posed_total{virtual_server=\"pop3\"}", 5.0),
@@ -248,6 +251,10 @@ const EXPECTED: [(&str, f64); 50] = [
     ("reprieve_policy_decide_seconds_count{virtual_server=\"pop3\"}", 12.0),
     ("reprieve_policy_decide_seconds_bucket{virtual_server=\"pop3\",le=\"+Inf\"}", 12.0),
     ("reprieve_policy_paused{virtual_server=\"pop3\"}", 0.0),
+    ("reprieve_shadow_verdicts_total{virtual_server=\"pop3\",verdict=\"deny\"}", 0.0),
+    ("reprieve_shadow_differences_total{virtual_server=\"pop3\",kind=\"would-pass\"}", 6.0),
+    ("reprieve_shadow_differences_total{virtual_server=\"pop3\",kind=\"would-deny\"}", 0.0),
+    ("reprieve_shadow_left_out_total{virtual_server=\"pop3\"}", 0.0),
     (
         "reprieve_connections_refused_total{virtual_server=\"filed\",limit=\"max-connections-per-address\"}",
         1.0,

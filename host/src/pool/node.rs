@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::config::{NodeConfig, NodeMode};
-use crate::pop3::capability::Learned;
 use crate::counting::Family;
+use crate::pop3::capability::Learned;
 
 /// What a login at a node came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,9 +10,9 @@ use super::node::{Node, NodeState};
 use super::present::MasterUser;
 use super::queue::Queue;
 use crate::config::{NodeMode, NodeTlsMode, PoolConfig};
+use crate::counting::{Histogram, HistogramSnapshot};
 use crate::net::{NodeConnector, TlsError};
 use crate::pop3::capability::Learned;
-use crate::counting::{Histogram, HistogramSnapshot};
 
 /// Upper bounds of what logins take, in nanoseconds.
 const LOGINS: [u64; 14] = [
@@ -115,7 +115,8 @@ impl Pool {
             }
             Arc::new(node)
         };
-        let latencies = before.map_or_else(|| Arc::new(Histogram::new(&LOGINS)), |pool| pool.latencies.clone());
+        let latencies =
+            before.map_or_else(|| Arc::new(Histogram::new(&LOGINS)), |pool| pool.latencies.clone());
         let latency_us = before.map_or(0, |pool| pool.latency_us.load(Ordering::Relaxed));
         Ok(Self {
             nodes: config.nodes.iter().enumerate().map(node).collect(),

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::kinds::{Kinds, KindsSnapshot};
 use super::reasons::Reasons;
-use crate::policy::Deny;
 use crate::counting::Sharded;
+use crate::policy::Deny;
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident),+ $(,)?) => {

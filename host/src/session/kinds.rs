@@ -2,12 +2,12 @@
 
 use super::link::LinkEnd;
 use super::reasons::{self, Reasons};
-use super::record::{End, manner_name};
+use super::record::End;
+use crate::counting::Family;
 use crate::net::{Refused, TlsKind};
-use crate::policy::Manner;
+use crate::policy::{Manner, manner_name};
 use crate::pop3::command::Command;
 use crate::pop3::credential::Mechanism;
-use crate::counting::Family;
 
 /// The manners, in their order.
 const MANNERS: [Manner; 5] =

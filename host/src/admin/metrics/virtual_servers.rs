@@ -1,7 +1,7 @@
 //! Sessions, verdicts and policies of each virtual server.
 
-use super::exposition::Exposition;
-use crate::server::VirtualServerState as State;
+use super::exposition::{Exposition, Samples};
+use crate::server::{PolicyState, VirtualServerState as State};
 
 /// What is counted of sessions.
 pub(super) fn write(servers: &[State], out: &mut Exposition) {
@@ -150,13 +150,8 @@ fn write_kinds(servers: &[State], out: &mut Exposition) {
 
 /// What is counted of policies.
 pub(super) fn write_policies(servers: &[State], out: &mut Exposition) {
-    let mut info = out.info("reprieve_policy", "The policy of each virtual server.");
-    for server in servers {
-        let policy = &server.policy;
-        let labels =
-            [("virtual_server", &*server.name), ("component", &policy.component), ("sha256", &policy.sha256)];
-        info.add(&labels, 1);
-    }
+    let mut info = out.info("reprieve_policy", "The policy that is in force.");
+    servers.iter().for_each(|server| about(&mut info, &server.name, &server.policy));
     let mut calls = out.counter("reprieve_policy_calls", "Calls of the policy.");
     for server in servers {
         let metrics = &server.policy.metrics;
@@ -199,4 +194,51 @@ pub(super) fn write_policies(servers: &[State], out: &mut Exposition) {
     for server in servers {
         paused.add(&[("virtual_server", &server.name)], server.policy.is_paused.into());
     }
+}
+
+/// What is counted of policies in the shadow, where there are any.
+pub(super) fn write_shadows(servers: &[State], out: &mut Exposition) {
+    let shadows: Vec<_> =
+        servers.iter().filter_map(|server| Some((&*server.name, server.shadow.as_ref()?))).collect();
+    let mut info = out.info("reprieve_shadow", "The policy that judges beside, without consequences.");
+    for (server, shadow) in &shadows {
+        about(&mut info, server, &shadow.policy);
+    }
+    let mut verdicts = out.counter("reprieve_shadow_verdicts", "What the policy in the shadow said.");
+    for (server, shadow) in &shadows {
+        let tally = &shadow.tally;
+        let counts = [("pass", tally.would_pass), ("deny", tally.would_deny), ("failure", tally.failed)];
+        verdicts.by_kind(&[("virtual_server", server)], "verdict", &counts);
+    }
+    let mut differences = out.counter(
+        "reprieve_shadow_differences",
+        "Logins that the policy in the shadow judged otherwise than the one in force, by kind.",
+    );
+    for (server, shadow) in &shadows {
+        let counts = shadow.tally.differences.map(|(kind, count)| (kind.name(), count));
+        differences.by_kind(&[("virtual_server", server)], "kind", &counts);
+    }
+    let mut left_out = out.counter(
+        "reprieve_shadow_left_out",
+        "Logins that the policy in the shadow was not asked about, because it did not keep up.",
+    );
+    for (server, shadow) in &shadows {
+        left_out.add(&[("virtual_server", server)], shadow.tally.left_out);
+    }
+    let mut cpu = out.counter("reprieve_shadow_cpu_seconds", "CPU time of the policy in the shadow.");
+    for (server, shadow) in &shadows {
+        cpu.add_fraction(&[("virtual_server", server)], shadow.tally.cpu.as_secs_f64());
+    }
+}
+
+/// A policy, in words.
+fn about(samples: &mut Samples<'_>, server: &str, policy: &PolicyState) {
+    let version = policy.version.to_string();
+    let labels = [
+        ("virtual_server", server),
+        ("component", &policy.component),
+        ("sha256", &policy.sha256),
+        ("version", &version),
+    ];
+    samples.add(&labels, 1);
 }
