@@ -11,6 +11,7 @@ pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod counting;
 mod cpu_time;
 pub mod demo;
 pub mod journal;

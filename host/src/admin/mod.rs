@@ -4,6 +4,7 @@
 mod changes;
 mod client;
 mod hand_over;
+mod metrics;
 mod routes;
 mod socket;
 mod status;

@@ -8,7 +8,7 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
-use super::{Status, changes};
+use super::{Status, changes, metrics};
 use crate::config::NodeMode;
 use crate::server::{Page, PageRequest, Registered, StoreStats, StoreTool, View};
 use crate::store::Unavailable;
@@ -22,6 +22,7 @@ pub(super) struct NodeChange {
 fn routes(view: View) -> Router {
     Router::new()
         .route("/status", get(status))
+        .route("/metrics", get(metrics::get))
         .route("/pools/{pool}/nodes/{node}", put(change_node))
         .route("/store", get(store_stats))
         .route("/store/page", post(store_page))

@@ -17,6 +17,23 @@ const LARGEST_SHARE: usize = 4;
 struct Shard {
     users: LruCache<UserKey, User>,
     octets: usize,
+    snapshots: usize,
+    forgotten: u64,
+}
+
+/// What is remembered now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remembered {
+    /// Users.
+    pub users: usize,
+    /// Those of them whose maildrop is known.
+    pub snapshots: usize,
+    /// Octets that all of it takes.
+    pub octets: u64,
+    /// Octets that it may take.
+    pub limit: u64,
+    /// Users that were forgotten until now, because there was no room.
+    pub forgotten: u64,
 }
 
 /// All users.
@@ -29,7 +46,8 @@ pub(super) struct Local {
 impl Local {
     /// `memory_limit`: octets that everything together may take.
     pub fn new(memory_limit: u64) -> Self {
-        let shard = || Mutex::new(Shard { users: LruCache::unbounded(), octets: 0 });
+        let shard =
+            || Mutex::new(Shard { users: LruCache::unbounded(), octets: 0, snapshots: 0, forgotten: 0 });
         Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             limit_per_shard: usize::try_from(memory_limit).unwrap_or(usize::MAX) / SHARDS,
@@ -41,11 +59,15 @@ impl Local {
         self.shard(user).users.get(&user).map(look)
     }
 
-    /// Changes a user, if anything is known of him, to something that takes no more. Its memory
-    /// stays counted until the user is forgotten or logs in again.
+    /// Changes a user, if anything is known of him, to something that takes no more.
     pub fn lessen(&self, user: UserKey, change: impl FnOnce(&mut User)) {
-        if let Some(entry) = self.shard(user).users.get_mut(&user) {
+        let mut guard = self.shard(user);
+        let shard = &mut *guard;
+        if let Some(entry) = shard.users.get_mut(&user) {
+            let before = (entry.footprint(), snapshots(entry));
             change(entry);
+            shard.octets = shard.octets + entry.footprint() - before.0;
+            shard.snapshots = shard.snapshots + snapshots(entry) - before.1;
         }
     }
 
@@ -53,13 +75,16 @@ impl Local {
     pub fn change<T>(&self, user: UserKey, change: impl FnOnce(&mut User) -> T) -> T {
         let mut guard = self.shard(user);
         let shard = &mut *guard;
-        let before = shard.users.peek(&user).map_or(0, User::footprint);
+        let before = shard.users.peek(&user).map_or((0, 0), |user| (user.footprint(), snapshots(user)));
         let entry = shard.users.get_or_insert_mut(user, User::default);
         let result = change(entry);
-        shard.octets = shard.octets + entry.footprint() - before;
+        shard.octets = shard.octets + entry.footprint() - before.0;
+        shard.snapshots = shard.snapshots + snapshots(entry) - before.1;
         while shard.octets > self.limit_per_shard {
             let Some((_, oldest)) = shard.users.pop_lru() else { break };
             shard.octets -= oldest.footprint();
+            shard.snapshots -= snapshots(&oldest);
+            shard.forgotten += 1;
         }
         result
     }
@@ -69,12 +94,28 @@ impl Local {
         let mut shard = self.shard(user);
         let Some(gone) = shard.users.pop(&user) else { return false };
         shard.octets -= gone.footprint();
+        shard.snapshots -= snapshots(&gone);
         true
     }
 
     /// Whether a snapshot may be kept.
     pub fn takes(&self, snapshot: &Snapshot) -> bool {
         snapshot.footprint() <= self.limit_per_shard / LARGEST_SHARE
+    }
+
+    /// What there is, all together.
+    pub fn remembered(&self) -> Remembered {
+        let limit = (self.limit_per_shard * SHARDS) as u64;
+        self.shards.iter().fold(Remembered { limit, ..Remembered::default() }, |sum, shard| {
+            let shard = shard.lock();
+            Remembered {
+                users: sum.users + shard.users.len(),
+                snapshots: sum.snapshots + shard.snapshots,
+                octets: sum.octets + shard.octets as u64,
+                forgotten: sum.forgotten + shard.forgotten,
+                ..sum
+            }
+        })
     }
 
     /// Octets that are taken now.
@@ -91,5 +132,49 @@ impl Local {
         // The key is a hash: any of its bits will do.
         let index = usize::try_from(user.0 % SHARDS as u128).unwrap_or(0);
         self.shards[index].lock()
+    }
+}
+
+/// How many maildrops are known of a user: one, or none.
+fn snapshots(user: &User) -> usize {
+    usize::from(user.snapshot.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_is_counted_through_every_change() {
+        let local = Local::new(64 << 10);
+        let count = || {
+            let all = local.remembered();
+            (all.users, all.snapshots, all.forgotten)
+        };
+        let [one, other] = [UserKey(0), UserKey(SHARDS as u128)];
+        let leave = |user: &mut User| user.snapshot = Some(Arc::default());
+        local.change(one, leave);
+        local.change(one, leave);
+        local.change(other, |_| ());
+        assert_eq!(count(), (2, 1, 0));
+        let with_one = local.octets();
+        local.lessen(one, |user| user.snapshot = None);
+        assert_eq!(count(), (2, 0, 0));
+        assert!(local.octets() < with_one);
+        local.change(one, leave);
+        assert_eq!(local.octets(), with_one);
+        local.change(other, leave);
+        assert!(local.forget(other));
+        assert_eq!(count(), (1, 1, 0));
+        for more in 2..100 {
+            local.change(UserKey(more * SHARDS as u128), leave);
+        }
+        let all = local.remembered();
+        assert_eq!((all.users, all.octets), (local.users(), local.octets()));
+        assert_eq!(all.snapshots, all.users);
+        assert_eq!(all.users as u64 + all.forgotten, 99, "of the 99 whom one shard was to keep");
+        assert!(all.forgotten > 0 && all.octets <= all.limit);
     }
 }

@@ -8,6 +8,7 @@ mod shared;
 mod tag;
 mod user;
 
+pub use local::Remembered;
 pub use registry::{Commit, Description, Registry, Seen};
 pub use tag::{Tag, Tagger, UserKey};
 pub use user::{Left, Route, Session, Standing};

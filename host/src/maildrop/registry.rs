@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::local::Local;
+use super::local::{Local, Remembered};
 use super::record::Seal;
 use super::shared::{Looked, Shared};
 use super::tag::{Tag, Tagger, UserKey};
@@ -273,6 +273,12 @@ impl Registry {
             octets: left.as_ref().map(|left| left.snapshot.octets()),
             pool: known.route.as_ref().and_then(|route| route.pool.clone()),
         })
+    }
+
+    /// What is remembered in this process, all together.
+    #[must_use]
+    pub fn remembered(&self) -> Remembered {
+        self.local.remembered()
     }
 
     /// Octets that are taken in this process now.

@@ -12,5 +12,5 @@ pub use listener::{BindError, Inherited, bind};
 pub use proxy::{
     Proxied, ProxyError, header as proxy_header, local_header as local_proxy_header, read_header,
 };
-pub use stream::Stream;
-pub use tls::{ClientCertificate, NodeConnector, TlsAcceptor, TlsError, TlsSession};
+pub use stream::{Stream, TlsKind};
+pub use tls::{CertificateState, ClientCertificate, NodeConnector, TlsAcceptor, TlsError, TlsSession};

@@ -22,7 +22,27 @@ pub enum Stream {
     Gone,
 }
 
+/// How a TLS session has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsKind {
+    /// Whether it is version 1.3 rather than 1.2.
+    pub is_1_3: bool,
+    /// Whether an earlier one was resumed.
+    pub is_resumed: bool,
+}
+
 impl Stream {
+    /// How its TLS session has begun; None in cleartext.
+    #[must_use]
+    pub fn tls_kind(&self) -> Option<TlsKind> {
+        let Self::Tls(stream) = self else { return None };
+        let (_, connection) = stream.get_ref();
+        Some(TlsKind {
+            is_1_3: connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3),
+            is_resumed: connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
+        })
+    }
+
     /// The TCP connection under it.
     #[must_use]
     pub fn tcp(&self) -> Option<&TcpStream> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -65,7 +66,9 @@ impl Judge {
     /// Where the call failed, or its verdict cannot be carried out.
     pub async fn decide(&self, login: &Login) -> Result<Verdict, Failure> {
         let admitted = self.policy.admit(Call::Decide)?;
+        let began = Instant::now();
         let result = self.call_decide(login).await;
+        self.policy.metrics_now().decided(began.elapsed());
         self.policy.ended(Call::Decide, admitted, &login.session.id, &result);
         result
     }
@@ -106,7 +109,7 @@ impl Judge {
 
     async fn call_decide(&self, login: &Login) -> Result<Verdict, Failure> {
         let _place = self.place().await?;
-        let mut instance = self.instance().await?;
+        let mut instance = self.instance(Call::Decide).await?;
         let exhausted =
             self.exhausted.load(Ordering::Relaxed) && self.exhausted.swap(false, Ordering::Relaxed);
         let verdict = instance.decide(&self.policy, login, exhausted).await?;
@@ -116,7 +119,7 @@ impl Judge {
 
     async fn call_observe(&self, outcome: &Outcome) -> Result<(), Failure> {
         let _place = self.place().await?;
-        let mut instance = self.instance().await?;
+        let mut instance = self.instance(Call::Observe).await?;
         instance.observe(&self.policy, outcome).await?;
         self.keep(instance);
         Ok(())
@@ -133,8 +136,8 @@ impl Judge {
         }
     }
 
-    async fn instance(&self) -> Result<Instance, Failure> {
-        self.policy.metrics_now().called();
+    async fn instance(&self, call: Call) -> Result<Instance, Failure> {
+        self.policy.metrics_now().called(call);
         let idle = self.idle.lock().pop();
         match idle {
             Some(instance) => Ok(instance),

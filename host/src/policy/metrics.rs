@@ -2,9 +2,33 @@
 //! each kind one a second, however many there are.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use super::component::Call;
 use super::failure::Failure;
 use crate::clock::{Clock as _, SystemClock};
+use crate::counting::{Family, Histogram, HistogramSnapshot, Sharded};
+
+/// Upper bounds of what decisions take, in nanoseconds: from one in a warm instance to one that
+/// has waited for the store as long as it may.
+const DECISIONS: [u64; 16] = [
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    100_000_000,
+    250_000_000,
+];
 
 /// A limit that was reached without failing the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +66,28 @@ impl Overrun {
 }
 
 /// Counts, on all threads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Metrics {
-    calls: AtomicU64,
+    /// Each login adds to these.
+    calls: Sharded<Family<2>>,
+    decisions: Histogram<16>,
     started: AtomicU64,
     pauses: AtomicU64,
     failures: [Occurrence; Failure::KINDS.len()],
     overruns: [Occurrence; Overrun::WORDS.len()],
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            calls: Sharded::default(),
+            decisions: Histogram::new(&DECISIONS),
+            started: AtomicU64::default(),
+            pauses: AtomicU64::default(),
+            failures: Default::default(),
+            overruns: Default::default(),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -67,8 +106,13 @@ impl Occurrence {
 }
 
 impl Metrics {
-    pub(super) fn called(&self) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn called(&self, call: Call) {
+        self.calls.here().count(call as usize);
+    }
+
+    /// A call of `decide` is over, whatever came of it.
+    pub(super) fn decided(&self, took: Duration) {
+        self.decisions.observe(took);
     }
 
     pub(super) fn started(&self) {
@@ -100,8 +144,14 @@ impl Metrics {
             let pairs = words.iter().zip(all);
             pairs.map(|(word, one)| (*word, one.count.load(Ordering::Relaxed))).collect()
         };
+        let mut calls = [0; 2];
+        self.calls.parts().for_each(|part| part.add_to(&mut calls));
+        let [decides, observes] = calls;
         MetricsSnapshot {
-            calls: self.calls.load(Ordering::Relaxed),
+            calls: decides + observes,
+            decides,
+            observes,
+            decisions: self.decisions.snapshot(),
             started: self.started.load(Ordering::Relaxed),
             pauses: self.pauses.load(Ordering::Relaxed),
             failures: counts(&Failure::KINDS, &self.failures),
@@ -115,6 +165,13 @@ impl Metrics {
 pub struct MetricsSnapshot {
     /// Calls of `decide` and `observe`.
     pub calls: u64,
+    /// Those of `decide`.
+    pub decides: u64,
+    /// Those of `observe`.
+    pub observes: u64,
+    /// What calls of `decide` took, those that failed included: with a new instance where it
+    /// needed one, and the time that it has waited for the store.
+    pub decisions: HistogramSnapshot,
     /// Instances that were started.
     pub started: u64,
     /// Times that the circuit breaker has paused it, trials that failed included.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::node::Node;
+use super::node::{LoginResult, Node};
 use super::queue::Place;
 use crate::config::NodeMode;
 use crate::net::Stream;
@@ -78,6 +78,11 @@ impl Connection {
 
     pub(super) fn node_itself(&self) -> &Arc<Node> {
         self.place.node()
+    }
+
+    /// Counts what a login came to that was not the pool's to make.
+    pub(crate) fn count(&self, result: LoginResult) {
+        self.place.node().count(result);
     }
 
     /// Whether the node may be sent several commands at once. A node that was not asked is

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::node::{Node, now_ms};
+use super::node::{LoginResult, Node, now_ms};
 use super::state::Pool;
 
 impl Pool {
@@ -13,6 +13,7 @@ impl Pool {
         let pause = u64::try_from(self.config().retry_after.as_millis()).unwrap_or(u64::MAX);
         let was_healthy = node.is_healthy();
         node.suspended_until_ms.store(now_ms().saturating_add(pause), Ordering::Relaxed);
+        node.count(LoginResult::Unreachable);
         self.failed(node, why);
         if was_healthy {
             tracing::warn!(pool = self.name(), node = &*node.name, why, "node cannot be reached");

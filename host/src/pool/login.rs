@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use super::choice::Order;
 use super::connect::{Caller, Greeting};
 use super::connection::Connection;
+use super::node::LoginResult;
 use super::present::{Presentation, present};
 use super::queue::Asked;
 use super::state::Pool;
@@ -111,6 +112,7 @@ impl Pool {
             let judged = judge(connection, &presentation);
             let end = match tokio::time::timeout(config.login_timeout, judged).await {
                 Ok(Ok(LoginEnd::Rejected(rejection))) if rejection.is_temporary() => {
+                    node.count(LoginResult::Rejected);
                     refused = Some(rejection);
                     continue;
                 }
@@ -120,11 +122,15 @@ impl Pool {
                     continue;
                 }
                 Ok(Err(Lost::AfterSecret)) | Err(_) => {
+                    node.count(LoginResult::Lost);
                     return LoginEnd::Unreachable { node: Some(node.name.clone()) };
                 }
             };
             if let LoginEnd::Accepted { .. } = end {
+                node.count(LoginResult::Accepted);
                 self.note_latency(began.elapsed());
+            } else {
+                node.count(LoginResult::Rejected);
             }
             return end;
         }

@@ -17,6 +17,7 @@ pub use connect::{Caller, Greeting};
 pub use connection::Connection;
 pub use keeper::Keeper;
 pub use login::{LoginEnd, Reached, Rejection};
+pub(crate) use node::LoginResult;
 pub use node::{Node, NodeState};
 pub use present::MasterUser;
 pub use state::{Pool, PoolError, PoolState};

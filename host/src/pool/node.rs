@@ -14,7 +14,24 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::config::{NodeConfig, NodeMode};
+use crate::counting::Family;
 use crate::pop3::capability::Learned;
+
+/// What a login at a node came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LoginResult {
+    /// It let the user in.
+    Accepted,
+    /// It did not.
+    Rejected,
+    /// It could not be reached, or was lost before it had seen the secret.
+    Unreachable,
+    /// It was lost, or said nothing, after it had.
+    Lost,
+}
+
+/// The words for [`LoginResult`], in its order.
+const RESULTS: [&str; 4] = ["accepted", "rejected", "unreachable", "lost"];
 
 /// Milliseconds since this process first asked; never 0.
 pub(super) fn now_ms() -> u64 {
@@ -62,6 +79,7 @@ pub struct Condition {
     /// Tells the keeper that something is wrong with it.
     pub(super) look: Notify,
     relays: Mutex<Relays>,
+    logins: Family<4>,
 }
 
 impl Deref for Node {
@@ -94,6 +112,8 @@ pub struct NodeState {
     pub sessions: u32,
     /// What was wrong when it was last tried in vain.
     pub last_error: Option<Box<str>>,
+    /// Logins there until now, by what they came to.
+    pub logins: [(&'static str, u64); 4],
 }
 
 impl Node {
@@ -114,6 +134,7 @@ impl Node {
             learned: Mutex::new(None),
             look: Notify::new(),
             relays: Mutex::default(),
+            logins: Family::default(),
         };
         Self {
             name: config.address.as_str().into(),
@@ -141,6 +162,10 @@ impl Node {
     /// Whether both are one mail server, in whichever configuration.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.condition, &other.condition)
+    }
+
+    pub(super) fn count(&self, result: LoginResult) {
+        self.logins.count(result as usize);
     }
 
     /// Whether it gets logins, as the administrator wants it.
@@ -260,6 +285,10 @@ impl Node {
             backup: self.backup,
             sessions: self.sessions(),
             last_error: self.last_error.lock().clone(),
+            logins: {
+                let counts = self.logins.counts();
+                std::array::from_fn(|result| (RESULTS[result], counts[result]))
+            },
         }
     }
 }

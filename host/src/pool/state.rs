@@ -10,8 +10,27 @@ use super::node::{Node, NodeState};
 use super::present::MasterUser;
 use super::queue::Queue;
 use crate::config::{NodeMode, NodeTlsMode, PoolConfig};
+use crate::counting::{Histogram, HistogramSnapshot};
 use crate::net::{NodeConnector, TlsError};
 use crate::pop3::capability::Learned;
+
+/// Upper bounds of what logins take, in nanoseconds.
+const LOGINS: [u64; 14] = [
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    5_000_000_000,
+    10_000_000_000,
+    30_000_000_000,
+];
 
 /// A pool that cannot be made as it is configured.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +70,7 @@ pub struct Pool {
     waiting: AtomicU32,
     /// Moving average of what logins take, in microseconds; 0 before the first.
     latency_us: AtomicU64,
+    latencies: Arc<Histogram<14>>,
 }
 
 /// What a policy is told of a pool.
@@ -95,6 +115,8 @@ impl Pool {
             }
             Arc::new(node)
         };
+        let latencies =
+            before.map_or_else(|| Arc::new(Histogram::new(&LOGINS)), |pool| pool.latencies.clone());
         let latency_us = before.map_or(0, |pool| pool.latency_us.load(Ordering::Relaxed));
         Ok(Self {
             nodes: config.nodes.iter().enumerate().map(node).collect(),
@@ -105,6 +127,7 @@ impl Pool {
             config,
             waiting: AtomicU32::new(0),
             latency_us: AtomicU64::new(latency_us),
+            latencies,
         })
     }
 
@@ -139,6 +162,12 @@ impl Pool {
     #[must_use]
     pub fn queued(&self) -> usize {
         self.queue.len()
+    }
+
+    /// What logins took that were accepted: from looking for a node to its answer.
+    #[must_use]
+    pub fn login_times(&self) -> HistogramSnapshot {
+        self.latencies.snapshot()
     }
 
     /// Has a node get logins or not.
@@ -200,6 +229,7 @@ impl Pool {
     }
 
     pub(super) fn note_latency(&self, took: Duration) {
+        self.latencies.observe(took);
         let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
         let before = self.latency_us.load(Ordering::Relaxed);
         let after = if before == 0 { took } else { (before * 7 + took) / 8 };

@@ -11,9 +11,11 @@ use super::stores::Store;
 use super::virtual_server::Served;
 use crate::clock::Clock;
 use crate::journal;
+use crate::config::Config;
+use crate::net::CertificateState;
 use crate::policy::{MetricsSnapshot, Policy, TallySnapshot, digest};
 use crate::pool::Pool;
-use crate::session::CountersSnapshot;
+use crate::session::{CountersSnapshot, KindsSnapshot};
 
 /// A virtual server at one moment.
 #[derive(Clone, Debug)]
@@ -30,6 +32,10 @@ pub struct VirtualServerState {
     pub shadow: Option<ShadowState>,
     /// What has happened there.
     pub counters: CountersSnapshot,
+    /// The same by kind.
+    pub kinds: KindsSnapshot,
+    /// The certificates that it shows.
+    pub certificates: Vec<CertificateState>,
 }
 
 /// A virtual server's policy at one moment.
@@ -101,6 +107,8 @@ impl View {
                 tally: shadow.tally(),
             }),
             counters: shared.counters.snapshot(),
+            kinds: shared.counters.kinds(),
+            certificates: shared.tls.as_ref().map(|tls| tls.certificates()).unwrap_or_default(),
         })
     }
 
@@ -134,6 +142,12 @@ impl View {
     #[must_use]
     pub fn decision_log(&self) -> Option<journal::Counts> {
         self.core.telling.journal.as_ref().map(|journal| journal.counts())
+    }
+
+    /// How many there may be.
+    #[must_use]
+    pub fn connections_limit(&self) -> u32 {
+        self.core.present.load().config.max_connections.unwrap_or(Config::MAX_CONNECTIONS)
     }
 
     /// How long it has served.

@@ -13,7 +13,7 @@ use crate::config::Unverifiable;
 use crate::journal::Became;
 use crate::maildrop::Route;
 use crate::policy::{Login, Manner};
-use crate::pool::{Connection, LoginEnd, Reached, Rejection};
+use crate::pool::{Connection, LoginEnd, LoginResult, Reached, Rejection};
 use crate::pop3::authorization::Digest;
 use crate::pop3::credential::{Credentials, Mechanism, Secret};
 use crate::pop3::line::{CONTINUATION_LIMIT, Next};
@@ -284,6 +284,14 @@ impl Session {
         began: Instant,
     ) -> Result<Answer, LinkEnd> {
         let node = connection.node().clone();
+        match &end {
+            Exchanged::Cancelled => {}
+            Exchanged::Lost => connection.count(LoginResult::Lost),
+            Exchanged::Status(reply) if status(reply) == Some(true) => {
+                connection.count(LoginResult::Accepted)
+            }
+            Exchanged::Status(_) => connection.count(LoginResult::Rejected),
+        }
         let end = match end {
             Exchanged::Cancelled => {
                 self.link.out.extend_from_slice(reply::CANCELLED);

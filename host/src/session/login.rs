@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::counters::Counters;
+use super::kinds::Unjudged;
 use super::link::LinkEnd;
 use super::pose::{Pose, Posing};
 use super::record::End;
@@ -55,6 +56,7 @@ impl Session {
     /// Asks the policy, and waits as long as it wants.
     pub(super) async fn judge(&mut self, candidate: &Candidate, login: &policy::Login) -> Judged {
         self.record.begin_login(login.claim.user.clone(), candidate.credentials.mechanism.name());
+        self.context.counters.kinds.logged_in(candidate.credentials.mechanism);
         match self.decide(login).await {
             Ok(Verdict::Pass(verdict)) => {
                 Counters::count(&self.context.counters.passed);
@@ -63,7 +65,7 @@ impl Session {
                 Judged::Pass(verdict)
             }
             Ok(Verdict::Deny(verdict)) => {
-                Counters::count(&self.context.counters.denied);
+                self.context.counters.count_denial(&verdict);
                 self.record.verdict = "deny";
                 self.record.manner = Some(verdict.manner);
                 self.record.reason.clone_from(&verdict.reason);
@@ -72,6 +74,10 @@ impl Session {
             }
             Err(failure) => {
                 self.policy_failed(&failure);
+                self.context.counters.kinds.unjudged(match failure {
+                    Failure::Paused => Unjudged::Paused,
+                    _ => Unjudged::Failed,
+                });
                 match self.context.settings.on_failure {
                     OnFailure::Pass => {
                         self.record.verdict = "pass";

@@ -5,12 +5,14 @@ mod context;
 mod counters;
 mod digest;
 mod door;
+mod kinds;
 mod link;
 mod login;
 mod offers;
 mod open;
 mod pass;
 mod pose;
+mod reasons;
 mod record;
 mod relay;
 mod telling;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 pub use context::{Context, Settings};
 pub use counters::{Counters, CountersSnapshot};
 pub use door::Door;
+pub use kinds::KindsSnapshot;
 pub use offers::Offers;
 pub use open::{Incoming, refuse, serve};
 pub use telling::Telling;
@@ -33,6 +36,7 @@ use crate::pop3::capability::Capabilities;
 use crate::pop3::credential::{Credentials, Mechanism, Secret};
 use crate::pop3::line::Next;
 use crate::pop3::reply;
+use kinds::State;
 use link::{Link, LinkEnd};
 use login::Answer;
 use offers::Means;
@@ -59,10 +63,13 @@ struct Session {
     record: Box<Record>,
     /// What the client is promised.
     capabilities: Arc<Capabilities>,
+    /// As which it is counted.
+    state: State,
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
+        self.context.counters.kinds.moved(Some(self.state), None);
         // One that is cut off when the server's patience ends is told of too.
         self.record.finish(&self.context, &self.link, End::Link(LinkEnd::Drained));
     }
@@ -72,7 +79,15 @@ impl Session {
     fn new(door: Arc<Door>, context: Arc<Context>, stream: Stream, record: Box<Record>) -> Self {
         let link = Link::new(stream, context.settings.stall_timeout);
         let capabilities = promises(&context, &record, false);
-        Self { door, context, link, record, capabilities }
+        let state = State::Login;
+        Counters::count(&context.counters.begun);
+        context.counters.kinds.moved(None, Some(state));
+        Self { door, context, link, record, capabilities, state }
+    }
+
+    fn becomes(&mut self, state: State) {
+        let before = std::mem::replace(&mut self.state, state);
+        self.context.counters.kinds.moved(Some(before), Some(state));
     }
 
     async fn run(&mut self) -> End {
@@ -88,8 +103,14 @@ impl Session {
         loop {
             stage = match stage {
                 Stage::Over(end) => return Ok(end),
-                Stage::Pose(posing) => Box::pin(self.pose(posing)).await?,
-                Stage::Relay(relaying) => Stage::Over(Box::pin(self.relay(relaying)).await?),
+                Stage::Pose(posing) => {
+                    self.becomes(State::Posed);
+                    Box::pin(self.pose(posing)).await?
+                }
+                Stage::Relay(relaying) => {
+                    self.becomes(State::Relayed);
+                    Stage::Over(Box::pin(self.relay(relaying)).await?)
+                }
             };
         }
     }
@@ -198,6 +219,7 @@ impl Session {
         let Stream::Plain(stream) = std::mem::take(&mut self.link.stream) else { return Ok(false) };
         match tls.accept(stream).await {
             Ok((stream, session)) => {
+                open::shook_hands(&self.context, &stream);
                 self.link.stream = stream;
                 self.record.tls = Some(Box::new(session));
                 self.capabilities = promises(&self.context, &self.record, false);

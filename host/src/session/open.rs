@@ -68,6 +68,7 @@ async fn open(door: Arc<Door>, incoming: Incoming) -> Option<(Session, Admitted)
         None => Stream::Plain(stream),
         Some(tls) => match tls.accept(stream).await {
             Ok((stream, session)) => {
+                shook_hands(&context, &stream);
                 record.tls = Some(Box::new(session));
                 stream
             }
@@ -82,19 +83,29 @@ async fn open(door: Arc<Door>, incoming: Incoming) -> Option<(Session, Admitted)
 
 fn unopened<T>(context: &Context, record: &Record, why: &dyn std::fmt::Display) -> Option<T> {
     Counters::count(&context.counters.failed_handshakes);
+    Counters::count(&context.counters.without_proxy_header);
     tracing::warn!(server = &*context.settings.name, peer = %record.peer, "{why}");
     None
+}
+
+/// Counts a TLS session that has begun.
+pub(super) fn shook_hands(context: &Context, stream: &Stream) {
+    if let Some(kind) = stream.tls_kind() {
+        context.counters.kinds.shook_hands(kind);
+    }
 }
 
 /// Usual on the open net, where everything is scanned: worth a line only to who asks for it.
 pub(super) fn handshake_failed(context: &Context, record: &Record, error: &std::io::Error) {
     Counters::count(&context.counters.failed_handshakes);
+    Counters::count(&context.counters.without_tls);
     tracing::debug!(server = &*context.settings.name, peer = %record.peer, %error, "no TLS handshake");
 }
 
 /// Says why there is no session, where that can be said without a handshake.
 pub fn refuse(stream: &TcpStream, refused: Refused, encrypted: bool, context: &Context) {
     Counters::count(&context.counters.refused_connections);
+    context.counters.kinds.refused(refused);
     let word = match refused {
         Refused::Full => reply::TOO_MANY_CONNECTIONS,
         Refused::AddressFull => reply::TOO_MANY_FROM_ADDRESS,

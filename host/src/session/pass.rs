@@ -33,6 +33,7 @@ impl Session {
         let route = (verdict.pool.is_some() || verdict.user.is_some())
             .then(|| Arc::new(Route { pool: verdict.pool, user: verdict.user }));
         let Some(end) = self.at_server(&candidate.credentials, route.as_deref()).await else {
+            Counters::count(&self.context.counters.abandoned);
             self.record.outcome = "abandoned";
             self.observe(login, None, Ending::Abandoned, began, verdict.note).await;
             return Err(LinkEnd::Closed);

@@ -34,7 +34,7 @@ pub(super) enum End {
 }
 
 impl End {
-    pub(super) fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Quit => "quit",
             Self::Link(LinkEnd::Closed) => "closed",
@@ -125,6 +125,9 @@ impl Record {
         }
         let counters = &context.counters;
         Counters::count(&counters.sessions);
+        counters.kinds.ended(end);
+        counters.octets_in.fetch_add(link.octets_in, Ordering::Relaxed);
+        counters.octets_out.fetch_add(link.octets_out, Ordering::Relaxed);
         let relief = self.verdict == "deny" && !self.asked_server;
         // Refusals and disconnections were counted when they happened.
         if relief && self.posed {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::Session;
 use super::counters::Counters;
+use super::kinds::UpgradeFailure;
 use super::link::LinkEnd;
 use super::pose::Means;
 use super::relay::Relaying;
@@ -35,6 +36,7 @@ impl Session {
             return Ok(None);
         };
         Counters::count(&self.context.counters.upgrades);
+        self.context.counters.kinds.upgraded(&line);
         self.record.upgraded = true;
         self.record.outcome = "authenticated";
         self.record.node = Some(connection.node().clone());
@@ -48,7 +50,10 @@ impl Session {
         means: &Means,
     ) -> Result<Option<(Connection, UniqueIds, ServerSession)>, LinkEnd> {
         let candidate = &means.candidate;
+        let counters = self.context.counters.clone();
+        let failed = |why| counters.kinds.upgrade_failed(why);
         let Some(end) = self.at_server(&candidate.credentials, means.route.as_deref()).await else {
+            Counters::count(&self.context.counters.abandoned);
             return Err(LinkEnd::Closed);
         };
         match end {
@@ -61,12 +66,14 @@ impl Session {
                 match tokio::time::timeout(within, unique_ids(&mut connection)).await {
                     Ok(Ok(unique_ids)) => Ok(Some((connection, unique_ids, session))),
                     Ok(Err(_)) | Err(_) => {
+                        failed(UpgradeFailure::Listing);
                         self.record.outcome = "unreachable";
                         Ok(None)
                     }
                 }
             }
             LoginEnd::Rejected(rejection) => {
+                failed(UpgradeFailure::Rejected);
                 Counters::count(&self.context.counters.rejected);
                 self.record.outcome = "rejected";
                 if rejection.is_judgement()
@@ -78,7 +85,10 @@ impl Session {
             }
             end @ (LoginEnd::Unreachable { .. } | LoginEnd::Full | LoginEnd::Impossible) => {
                 if let LoginEnd::Full = end {
+                    failed(UpgradeFailure::PoolFull);
                     Counters::count(&self.context.counters.pool_full);
+                } else {
+                    failed(UpgradeFailure::Unreachable);
                 }
                 Counters::count(&self.context.counters.unreachable);
                 self.record.outcome = "unreachable";

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::counting::Histogram;
+
 /// Whether a home can be used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "state")]
@@ -36,8 +38,25 @@ struct Trouble {
     tell_end: bool,
 }
 
+/// Upper bounds of what operations wait, in nanoseconds.
+const WAITS: [u64; 13] = [
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    1_000_000_000,
+];
+
 /// What is counted of a home, and its present trouble.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Record {
     troubled: AtomicBool,
     trouble: Mutex<Trouble>,
@@ -46,8 +65,22 @@ pub(super) struct Record {
     pub timeouts: AtomicU64,
     /// How often it went from well to troubled.
     pub outages: AtomicU64,
-    /// What operations have waited, in nanoseconds.
-    pub waited_ns: AtomicU64,
+    /// What operations have waited, of those that did.
+    pub waits: Histogram<13>,
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self {
+            troubled: AtomicBool::default(),
+            trouble: Mutex::default(),
+            operations: AtomicU64::default(),
+            failures: AtomicU64::default(),
+            timeouts: AtomicU64::default(),
+            outages: AtomicU64::default(),
+            waits: Histogram::new(&WAITS),
+        }
+    }
 }
 
 impl Record {

@@ -13,6 +13,7 @@ use super::namespace::Kept;
 use super::{Health, Namespace, Space, Unavailable, file, redis};
 use crate::clock::Clock;
 use crate::config::{FileHome, RedisHome, StoreConfig, StoreHome};
+use crate::counting::HistogramSnapshot;
 
 /// Entries in memory that are enough for one step over all.
 const STEP: usize = 1000;
@@ -89,6 +90,19 @@ pub struct Status {
     pub outages: u64,
     /// Microseconds that operations have waited, together.
     pub waited_us: u64,
+}
+
+/// A namespace as far as it is known without asking anybody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamespaceState {
+    /// Its name.
+    pub name: String,
+    /// Octets that it may hold.
+    pub quota: u64,
+    /// Octets that it holds; None where Redis has not told yet.
+    pub octets: Option<u64>,
+    /// Entries; only known of what is in memory.
+    pub entries: Option<usize>,
 }
 
 /// A namespace at a glance.
@@ -203,8 +217,56 @@ impl Home {
             failures: record.failures.load(Ordering::Relaxed),
             timeouts: record.timeouts.load(Ordering::Relaxed),
             outages: record.outages.load(Ordering::Relaxed),
-            waited_us: record.waited_ns.load(Ordering::Relaxed) / 1000,
+            waited_us: record.waits.snapshot().sum_ns / 1000,
         }
+    }
+
+    /// Operations on single keys until now, in whatever home.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        match &self.kind {
+            Kind::Memory => {
+                let namespaces = self.namespaces.lock();
+                let operations = namespaces.values().map(|namespace| match namespace.kept() {
+                    Kept::Memory(memory) | Kept::Watched(memory, _) => memory.operations(),
+                    Kept::File(_) | Kept::Redis(_) => 0,
+                });
+                operations.sum()
+            }
+            Kind::File(file) => file.record().operations.load(Ordering::Relaxed),
+            Kind::Redis(redis) => redis.record().operations.load(Ordering::Relaxed),
+        }
+    }
+
+    /// What operations have waited: in Redis all of them, in a file those that had to read it.
+    /// None in memory, where nobody waits.
+    #[must_use]
+    pub fn waits(&self) -> Option<HistogramSnapshot> {
+        match &self.kind {
+            Kind::Memory => None,
+            Kind::File(file) => Some(file.record().waits.snapshot()),
+            Kind::Redis(redis) => Some(redis.record().waits.snapshot()),
+        }
+    }
+
+    /// The namespaces that are in use here, in order of their names.
+    #[must_use]
+    pub fn namespaces(&self) -> Vec<NamespaceState> {
+        let namespaces = self.namespaces.lock();
+        let all = namespaces.iter().map(|(name, namespace)| {
+            let (quota, octets, entries) = match namespace.kept() {
+                Kept::Memory(memory) | Kept::Watched(memory, _) => {
+                    (memory.quota(), Some(memory.usage()), Some(memory.len()))
+                }
+                Kept::File(part) => (part.quota(), Some(part.usage()), None),
+                Kept::Redis(part) => (part.quota(), part.usage_told(), None),
+            };
+            NamespaceState { name: name.clone(), quota, octets, entries }
+        });
+        // Tools look at some without knowing their quota.
+        let mut all: Vec<_> = all.filter(|namespace| namespace.quota != u64::MAX).collect();
+        all.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        all
     }
 
     /// How often a process ended without closing it, where that can have lost what was written

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use super::operation::{Changed, Operation, Write};
 use super::{KEY_LIMIT, NEVER, Refused, VALUE_LIMIT, expiry, footprint};
 use crate::clock::Clock;
+use crate::counting::Sharded;
 
 const SHARDS: usize = 64;
 /// Expired entries that a write takes away: more than one, so that they go faster than they
@@ -65,6 +66,7 @@ pub(super) struct Memory {
     hasher: RandomState,
     quota: u64,
     used: AtomicU64,
+    operations: Sharded<AtomicU64>,
     clock: Arc<dyn Clock>,
     /// Whether nothing that has expired is ever counted. It takes time, and makes what a
     /// policy is told of the usage a matter of what it has written alone, not of chance.
@@ -79,11 +81,13 @@ impl Memory {
             hasher: RandomState::new(),
             quota,
             used: AtomicU64::new(0),
+            operations: Sharded::default(),
             clock,
         }
     }
 
     pub(super) fn get(&self, key: &str) -> Option<Vec<u8>> {
+        self.count();
         let hash = self.hash(key.as_bytes());
         let now = self.clock.now_ms();
         let shard = self.shard(hash).lock();
@@ -92,11 +96,30 @@ impl Memory {
     }
 
     pub(super) fn delete(&self, key: &str) -> bool {
+        self.count();
         let hash = self.hash(key.as_bytes());
         let now = self.clock.now_ms();
         let mut shard = self.shard(hash).lock();
         self.remove(&mut shard, hash, |entry| entry.key() == key.as_bytes())
             .is_some_and(|entry| entry.expires > now)
+    }
+
+    fn count(&self) {
+        self.operations.here().fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Reads and writes of single keys until now.
+    pub(super) fn operations(&self) -> u64 {
+        self.operations.parts().map(|part| part.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Entries, those included that have expired and were not taken away yet.
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().entries.len()).sum()
+    }
+
+    pub(super) fn quota(&self) -> u64 {
+        self.quota
     }
 
     pub(super) fn usage(&self) -> u64 {
@@ -152,6 +175,7 @@ impl Memory {
         operation: Operation<'_>,
         ttl: Option<Duration>,
     ) -> Result<Changed, Refused> {
+        self.count();
         let key = key.as_bytes();
         let (Ok(key_length), true) = (u16::try_from(key.len()), key.len() <= KEY_LIMIT) else {
             return Err(Refused::TooLong);

@@ -13,7 +13,7 @@ mod redis;
 mod witness;
 
 pub use health::Health;
-pub use home::{Cursor, Entry, Home, Keys, OpenError, Overview, Status};
+pub use home::{Cursor, Entry, Home, Keys, NamespaceState, OpenError, Overview, Status};
 pub use namespace::Namespace;
 pub use redis::check_url as check_redis_url;
 pub use witness::{Access, Answer, Interference, Witness};

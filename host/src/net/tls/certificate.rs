@@ -46,6 +46,12 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
+/// When a certificate expires, in seconds since 1970.
+pub(super) fn expires_s(certificate: &[u8]) -> Option<i64> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(parsed.validity().not_after.timestamp())
+}
+
 /// The DNS names in a certificate; of an old one without, the common name.
 fn names(certificate: &[u8]) -> Vec<String> {
     let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return Vec::new() };

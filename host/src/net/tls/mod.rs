@@ -8,7 +8,7 @@ mod server;
 
 pub use client::NodeConnector;
 pub use files::TlsError;
-pub use server::{ClientCertificate, TlsAcceptor, TlsSession};
+pub use server::{CertificateState, ClientCertificate, TlsAcceptor, TlsSession};
 
 use std::sync::Arc;
 

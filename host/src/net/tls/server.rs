@@ -1,6 +1,7 @@
 //! The server's end of TLS, towards clients.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpStream;
 
-use super::certificate::{Certificates, identity};
+use super::certificate::{Certificates, expires_s, identity};
 use super::files::{TlsError, certified_key, roots};
 use super::version_name;
 use crate::config::{ClientCertificates, LeastVersion, ServerTls};
@@ -41,11 +42,27 @@ pub struct ClientCertificate {
     pub fingerprint: Option<[u8; 32]>,
 }
 
+/// A certificate that is shown to clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateState {
+    /// Its file.
+    pub file: PathBuf,
+    /// When it expires, in seconds since 1970.
+    pub expires_s: i64,
+}
+
 /// TLS of a virtual server. Its certificates can be replaced while connections use them.
 #[derive(Debug)]
 pub struct TlsAcceptor {
     settings: ServerTls,
-    present: ArcSwap<ServerConfig>,
+    present: ArcSwap<Present>,
+}
+
+/// What connections from now on get.
+#[derive(Debug)]
+struct Present {
+    config: Arc<ServerConfig>,
+    certificates: Vec<CertificateState>,
 }
 
 impl TlsAcceptor {
@@ -67,18 +84,25 @@ impl TlsAcceptor {
         let mut fresh = build(&self.settings)?;
         if self.settings.client_certificates == ClientCertificates::Off {
             // Nobody's trust hangs on it: clients may resume what they had.
-            let before = self.present.load();
-            fresh.ticketer = before.ticketer.clone();
-            fresh.session_storage = before.session_storage.clone();
+            let before = &self.present.load().config;
+            let config = Arc::make_mut(&mut fresh.config);
+            config.ticketer = before.ticketer.clone();
+            config.session_storage = before.session_storage.clone();
         }
         self.present.store(Arc::new(fresh));
         Ok(())
     }
 
+    /// The certificates that are shown now, each file once.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<CertificateState> {
+        self.present.load().certificates.clone()
+    }
+
     /// The files that it is made of.
     pub fn files(&self) -> impl Iterator<Item = &std::path::Path> {
         let certificates = self.settings.certificates.iter().flat_map(|files| [&files.chain, &files.key]);
-        certificates.chain(&self.settings.client_ca).map(std::path::PathBuf::as_path)
+        certificates.chain(&self.settings.client_ca).map(PathBuf::as_path)
     }
 
     /// Whether cleartext connections may begin it.
@@ -92,7 +116,7 @@ impl TlsAcceptor {
     /// # Errors
     /// Where the client does not, or takes too long. It has been sent an alert.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<(Stream, TlsSession)> {
-        let acceptor = tokio_rustls::TlsAcceptor::from(self.present.load_full());
+        let acceptor = tokio_rustls::TlsAcceptor::from(self.present.load().config.clone());
         let within = self.settings.handshake_timeout;
         let stream = tokio::time::timeout(within, acceptor.accept(stream)).await??;
         let (_, connection) = stream.get_ref();
@@ -116,11 +140,20 @@ impl TlsAcceptor {
     }
 }
 
-fn build(settings: &ServerTls) -> Result<ServerConfig, TlsError> {
+fn build(settings: &ServerTls) -> Result<Present, TlsError> {
     let fail = |error: &dyn std::fmt::Display| TlsError::new(&settings.place, error.to_string());
     let mut keys = settings.certificates.iter().map(certified_key).collect::<Result<Vec<_>, _>>()?;
     if keys.is_empty() {
         return Err(fail(&"there is no certificate"));
+    }
+    let mut certificates: Vec<CertificateState> = Vec::new();
+    for (files, key) in settings.certificates.iter().zip(&keys) {
+        let expires_s = key.cert.first().and_then(|certificate| expires_s(certificate));
+        if let Some(expires_s) = expires_s
+            && certificates.iter().all(|known| known.file != files.chain)
+        {
+            certificates.push(CertificateState { file: files.chain.clone(), expires_s });
+        }
     }
     let first = keys.remove(0);
     let versions: &[_] = match settings.least_version {
@@ -149,5 +182,5 @@ fn build(settings: &ServerTls) -> Result<ServerConfig, TlsError> {
     // A client that polls uses one at the next time.
     config.send_tls13_tickets = 1;
     config.ignore_client_order = true;
-    Ok(config)
+    Ok(Present { config: Arc::new(config), certificates })
 }

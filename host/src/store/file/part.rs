@@ -147,6 +147,10 @@ impl Part {
         self.owned.current.load().used.load(Ordering::Relaxed)
     }
 
+    pub fn quota(&self) -> u64 {
+        self.owned.space.quota
+    }
+
     /// What was there stays in the file under a number that nobody uses any more, until the
     /// saver takes it away.
     pub fn clear(&self) {
@@ -254,8 +258,7 @@ impl Part {
         };
         let warmed = tokio::time::timeout(READ_WAIT, read).await;
         let record = &self.shared.record;
-        let waited = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        record.waited_ns.fetch_add(waited, Ordering::Relaxed);
+        record.waits.observe(began.elapsed());
         warmed.map_err(|_| {
             Record::count(&record.timeouts);
             Record::count(&record.failures);

@@ -190,8 +190,7 @@ impl Shared {
         let links = self.links().inspect_err(|_| Record::count(&self.record.failures))?;
         let mut link = links.take();
         let result = tokio::time::timeout(limit, work(&mut link)).await;
-        let waited = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.record.waited_ns.fetch_add(waited, Ordering::Relaxed);
+        self.record.waits.observe(began.elapsed());
         let (why, of_this_key_only) = match result {
             Ok(Ok(value)) => match T::from_redis_value(value) {
                 Ok(parsed) => return Ok(parsed),

@@ -183,6 +183,20 @@ impl Part {
         Ok(sum)
     }
 
+    /// Octets in use as far as Redis has told lately, without asking it; None where it has not.
+    pub fn usage_told(&self) -> Option<u64> {
+        let told = |slot: &Slot| {
+            let at = slot.at_ms.load(Ordering::Relaxed);
+            (at != u64::MAX).then(|| slot.usage.load(Ordering::Relaxed))
+        };
+        let told: Vec<_> = self.0.slots.iter().filter_map(told).collect();
+        (!told.is_empty()).then(|| told.into_iter().sum())
+    }
+
+    pub fn quota(&self) -> u64 {
+        self.0.space.quota
+    }
+
     pub async fn clear(&self) -> Result<(), Unavailable> {
         for slot in &self.0.slots {
             let [generation, usage, expiring, minutes, _] = &slot.own;
