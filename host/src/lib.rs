@@ -24,6 +24,7 @@ mod rlimit;
 pub mod scenario;
 mod secret_file;
 pub mod server;
+mod service_manager;
 pub mod session;
 mod stamp;
 pub mod store;

@@ -1,15 +1,17 @@
 //! The command line: one file a subcommand, none of which knows how anything works.
 
 mod check;
+mod completions;
 mod ctl;
 mod demo;
+mod man;
 mod policy;
 mod run;
 mod store;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// A test or check failed.
 const FAILED: u8 = 1;
@@ -36,6 +38,8 @@ enum Subcommands {
     Demo(demo::Arguments),
     Policy(policy::Arguments),
     Store(store::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 /// Runs the command line of this process. Exit codes: 0 done, 1 a test or check failed, 2
@@ -50,6 +54,8 @@ pub fn main() -> ExitCode {
         Subcommands::Demo(arguments) => demo::run(&arguments),
         Subcommands::Policy(arguments) => policy::run(&arguments),
         Subcommands::Store(arguments) => store::run(&arguments),
+        Subcommands::Completions(arguments) => completions::run(&arguments, Arguments::command()),
+        Subcommands::Man(arguments) => man::run(&arguments, Arguments::command()),
     };
     match result {
         Ok(code) => code,
