@@ -15,6 +15,7 @@ pub mod front;
 pub mod guests;
 pub mod haproxy;
 pub mod ordinary;
+pub mod package;
 pub mod proxy;
 pub mod redis;
 pub mod running;
