@@ -29,4 +29,5 @@ pub mod session;
 mod stamp;
 pub mod store;
 pub mod template;
+pub mod top;
 pub mod trial;

@@ -8,6 +8,7 @@ mod man;
 mod policy;
 mod run;
 mod store;
+mod top;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,7 @@ enum Subcommands {
     Demo(demo::Arguments),
     Policy(policy::Arguments),
     Store(store::Arguments),
+    Top(top::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -54,6 +56,7 @@ pub fn main() -> ExitCode {
         Subcommands::Demo(arguments) => demo::run(&arguments),
         Subcommands::Policy(arguments) => policy::run(&arguments),
         Subcommands::Store(arguments) => store::run(&arguments),
+        Subcommands::Top(arguments) => top::run(&arguments),
         Subcommands::Completions(arguments) => completions::run(&arguments, Arguments::command()),
         Subcommands::Man(arguments) => man::run(&arguments, Arguments::command()),
     };

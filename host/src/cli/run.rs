@@ -186,7 +186,7 @@ async fn take_commands(
 
 /// What `systemctl status` shows.
 fn serving(server: &Server) -> String {
-    let servers = server.addresses().map(|(name, addresses)| {
+    let servers = server.addresses().into_iter().map(|(name, addresses)| {
         let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         format!("{name} at {}", addresses.join(", "))
     });

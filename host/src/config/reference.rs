@@ -12,7 +12,7 @@ const HEAD: &str = "| key | default | meaning |";
 pub(crate) struct Entry<'a> {
     /// The tables that they stand in, as the file writes their heads; none for the top.
     pub(crate) tables: Vec<&'a str>,
-    /// Their names.
+    /// Their names; none where it is the table itself that is told of.
     pub(crate) keys: Vec<&'a str>,
     /// What holds where they are not set, in Markdown.
     pub(crate) default: &'a str,
@@ -31,12 +31,15 @@ fn entries_of(text: &str) -> Vec<Entry<'_>> {
     let mut entries = Vec::new();
     for line in lines.take_while(|line| line.starts_with('|')) {
         let mut cells = line.trim_matches('|').splitn(3, " | ").map(str::trim);
-        let (Some(first), Some(default)) = (cells.next(), cells.next()) else { continue };
-        // The last cell of a head is empty, and so nothing divides it from the one before.
-        if first.starts_with("**") {
+        let (Some(first), default) = (cells.next(), cells.next().unwrap_or_default()) else { continue };
+        let is_head = first.starts_with("**");
+        if is_head {
             tables = code(first).collect();
-        } else if let Some(meaning) = cells.next() {
-            entries.push(Entry { tables: tables.clone(), keys: code(first).collect(), default, meaning });
+        }
+        // The last cell of most heads is empty, and so nothing divides it from the one before.
+        if let Some(meaning) = cells.next() {
+            let keys = if is_head { Vec::new() } else { code(first).collect() };
+            entries.push(Entry { tables: tables.clone(), keys, default, meaning });
         }
     }
     entries
@@ -66,9 +69,12 @@ mod tests {
         EXAMPLE.lines().map(|line| format!("{}\n", set(line))).collect()
     }
 
-    /// A key's path from the top, the same for all pools and both places of a store.
+    /// A key's path from the top, the same for all pools and both places of a store; a policy in
+    /// the shadow has the keys of any other.
     fn canonical(path: &str) -> String {
-        path.replace("virtual-server.store", "store").replace("pool.mail", "pool.NAME")
+        path.replace("virtual-server.store", "store")
+            .replace("virtual-server.shadow.", "virtual-server.policy.")
+            .replace("pool.mail", "pool.NAME")
     }
 
     fn paths(table: &toml::Table, above: &str, to: &mut BTreeSet<String>) {
@@ -116,9 +122,12 @@ mod tests {
         // Keys of small tables are told of in the line of the table.
         let mut within = BTreeSet::new();
         for entry in entries() {
-            let tables = if entry.tables.is_empty() { vec![""] } else { entry.tables.clone() };
+            let tables: Vec<_> = entry.tables.iter().map(|table| table.trim_matches(['[', ']'])).collect();
+            if entry.keys.is_empty() {
+                told.extend(tables.iter().map(|table| canonical(table)));
+            }
+            let tables = if tables.is_empty() { vec![""] } else { tables };
             for (table, key) in tables.iter().flat_map(|table| entry.keys.iter().map(move |key| (table, key))) {
-                let table = table.trim_matches(['[', ']']);
                 let path = canonical(&if table.is_empty() { (*key).to_owned() } else { format!("{table}.{key}") });
                 let words = code(entry.default).chain(code(entry.meaning)).flat_map(|code| {
                     code.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '-'))
@@ -141,7 +150,8 @@ mod tests {
     #[test]
     fn a_table_is_read_line_by_line() {
         let text = "before\n| key | default | meaning |\n| --- | --- | --- |\n| `a`, `b` | `1`, 2 | what |\n\
-                    | **`[t]`**, **`[u.t]`** | | |\n| `c` | none | or `x | y` |\n\n| `d` | no | part |\n";
+                    | **`[t]`**, **`[u.t]`** | | |\n| `c` | none | or `x | y` |\n| **`[v]`** | none | as `t` |\n\n\
+                    | `d` | no | part |\n";
         let entry = |tables: &[&'static str], keys: &[&'static str], default, meaning| Entry {
             tables: tables.to_vec(),
             keys: keys.to_vec(),
@@ -152,7 +162,8 @@ mod tests {
             entries_of(text),
             [
                 entry(&[], &["a", "b"], "`1`, 2", "what"),
-                entry(&["[t]", "[u.t]"], &["c"], "none", "or `x | y`")
+                entry(&["[t]", "[u.t]"], &["c"], "none", "or `x | y`"),
+                entry(&["[v]"], &[], "none", "as `t`"),
             ]
         );
     }

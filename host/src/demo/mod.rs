@@ -38,6 +38,7 @@ use crate::config;
 pub use board::Figures;
 pub use ledger::Tally;
 pub use summary::Report;
+pub(crate) use terminal::speaks_unicode;
 
 /// What the user can choose.
 #[derive(Clone, Debug)]

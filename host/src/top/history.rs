@@ -131,10 +131,12 @@ pub(super) mod tests {
             policy: PolicyStatus {
                 component: "interval".to_owned(),
                 sha256: "ab".repeat(32),
+                version: 1,
                 paused: false,
                 calls: passed + denied,
                 failures: 0,
             },
+            shadow: None,
             counters: CountersSnapshot { passed, denied, relieved, ..CountersSnapshot::default() },
         };
         Status {

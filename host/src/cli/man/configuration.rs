@@ -55,6 +55,10 @@ pub(super) fn page(manual: &str) -> std::io::Result<Vec<u8>> {
 }
 
 fn tell(page: &mut Roff, entry: &Entry<'_>) {
+    if entry.keys.is_empty() {
+        page.text(inlines(entry.meaning));
+        return;
+    }
     page.control("TP", []);
     let mut head = Vec::new();
     for key in &entry.keys {
