@@ -29,5 +29,6 @@ pub mod session;
 mod stamp;
 pub mod store;
 pub mod template;
+mod terminal;
 pub mod top;
 pub mod trial;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::bail;
 
 use crate::admin::{Client, USUAL_SOCKET};
+use crate::terminal;
 use crate::top::{self, Order};
 
 /// Watch a running Reprieve: relief, virtual servers, mail servers, stores, live.
@@ -40,7 +41,7 @@ fn interval(text: &str) -> Result<Duration, String> {
 }
 
 /// Columns of what is printed where no terminal says how wide it is.
-const COLUMNS: u16 = 100;
+const COLUMNS: usize = 100;
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -52,10 +53,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         std::io::stdout().write_all(runtime.block_on(once)?.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
-    if !std::io::stdout().is_terminal() {
-        bail!("standard output is no terminal; for one picture as text add --once");
+    if !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && terminal::can_redraw()) {
+        bail!("there is no terminal to draw on; for one picture as text add --once");
     }
     let first = runtime.block_on(client.status())?;
-    top::run(client, first, arguments.interval, arguments.sort, crate::demo::speaks_unicode())?;
+    top::run(client, first, arguments.interval, arguments.sort)?;
     Ok(ExitCode::SUCCESS)
 }

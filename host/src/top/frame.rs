@@ -1,170 +1,155 @@
 //! One picture of what was seen.
 
-use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
-use ratatui::style::{Style, Stylize as _};
-use ratatui::text::{Line, Span};
-use ratatui::widgets::{Paragraph, Sparkline, Widget as _};
-
 use super::Order;
 use super::history::{Flow, History, polls, total};
 use crate::admin::{NodeStatus, Status, VirtualServerStatus};
 use crate::config::NodeMode;
 use crate::store::Health;
+use crate::terminal::{Line, Style};
 
-/// Lines above what can be scrolled: title, relief, polls, a free one.
-const HEAD: u16 = 4;
-/// The line of keys.
-const FOOT: u16 = 1;
-/// Columns of the strip of polls: what is left beside the figures on a narrow terminal.
-const STRIP: u16 = 30;
+/// Columns before the strip of polls.
+const FIGURES: usize = 50;
+/// Narrower than this, a strip says nothing.
+const LEAST_STRIP: usize = 8;
+/// Polls a second, from none to the most that is seen.
+const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// What is to be seen.
 pub(super) struct Frame<'a> {
     history: &'a History,
     pub(super) order: Order,
-    /// Lines that are scrolled away.
-    pub(super) scroll: u16,
     /// Why it cannot be asked any more.
-    pub(super) trouble: Option<String>,
-    /// Which keys there are, where somebody can press them.
-    pub(super) keys: bool,
-    /// Whether the terminal has more than ASCII.
-    pub(super) unicode: bool,
+    pub(super) trouble: Option<&'a str>,
+    /// Columns of the terminal, where it has bars to draw.
+    pub(super) bars_to: Option<usize>,
 }
 
 impl<'a> Frame<'a> {
     pub(super) fn new(history: &'a History) -> Self {
-        Self { history, order: Order::default(), scroll: 0, trouble: None, keys: false, unicode: false }
+        Self { history, order: Order::default(), trouble: None, bars_to: None }
     }
 
-    /// Lines that it takes to show everything.
-    pub(super) fn rows(&self) -> u16 {
-        let body = u16::try_from(self.body().len()).unwrap_or(u16::MAX - HEAD - FOOT);
-        HEAD + body + if self.keys { FOOT } else { 0 }
+    /// All of it.
+    pub(super) fn lines(&self) -> Vec<Line> {
+        let mut lines = self.head();
+        lines.extend(self.body());
+        lines
     }
 
-    /// Lines that can be scrolled away on a terminal of so many rows.
-    pub(super) fn most_scroll(&self, rows: u16) -> u16 {
-        self.rows().saturating_sub(rows)
+    /// As much of it as a terminal has room for, with the keys below: `scroll` lines of what is
+    /// below the head are left out. `rows`: lines that it may have.
+    pub(super) fn fitted(&self, rows: usize, scroll: usize) -> Vec<Line> {
+        let mut lines = self.head();
+        let body = self.body();
+        let room = rows.saturating_sub(lines.len() + 1);
+        let most = body.len().saturating_sub(room);
+        lines.extend(body.into_iter().skip(scroll.min(most)).take(room));
+        lines.resize_with(rows.saturating_sub(1), Line::default);
+        lines.push(self.foot(most > 0));
+        lines
     }
 
-    pub(super) fn draw(&self, area: Rect, to: &mut Buffer) {
-        let Some(status) = self.history.last() else { return };
-        let row = |at: u16, rows: u16| {
-            Rect { y: area.y + at, height: rows.min(area.height.saturating_sub(at)), ..area }.intersection(area)
-        };
-        Paragraph::new(self.head(status)).render(row(0, HEAD), to);
-        self.strip(row(1, 2), to);
-        let foot = if self.keys { FOOT } else { 0 };
-        let body = row(HEAD, area.height.saturating_sub(HEAD + foot));
-        let scroll = self.scroll.min(self.most_scroll(area.height));
-        Paragraph::new(self.body()).scroll((scroll, 0)).render(body, to);
-        if self.keys && area.height > HEAD {
-            Paragraph::new(self.foot(area.height)).render(row(area.height - FOOT, FOOT), to);
+    /// Lines below the head that do not fit into so many rows.
+    pub(super) fn most_scroll(&self, rows: usize) -> usize {
+        (self.lines().len() + 1).saturating_sub(rows)
+    }
+
+    fn head(&self) -> Vec<Line> {
+        let Some(status) = self.history.last() else { return Vec::new() };
+        let mut title = Line::of(Style::Title, format!(" reprieve {}", status.version))
+            .and(Style::Plain, format!("  up {}", duration(status.uptime_s)));
+        if let Some(why) = &self.trouble {
+            title = title.and(Style::Bad, format!("  {why}"));
         }
-    }
-
-    fn head(&self, status: &Status) -> Vec<Line<'static>> {
-        let title = Line::from(vec![
-            format!(" reprieve {}", status.version).bold(),
-            format!("  up {}", duration(status.uptime_s)).into(),
-            match &self.trouble {
-                Some(why) => format!("  {why}").red().bold(),
-                None => Span::raw(""),
-            },
-        ]);
         let now = self.history.flow(None);
         let all = total(status);
         let since = (polls(&all) > 0).then(|| all.relieved as f64 / polls(&all) as f64);
-        let relief = Line::from(vec![
-            " relief ".bold(),
-            format!("{:>8}", share(now.and_then(|flow| flow.relief()))).green().bold(),
-            " now   ".into(),
-            format!("{:>8}", share(since)).green(),
-            " since the start".into(),
-        ]);
-        let polls = Line::from(format!(
-            " polls  {:>8} a second {:>8} of {} relieved",
+        let relief = Line::of(Style::Title, " relief ")
+            .and(Style::Good, format!("{:>8}", share(now.and_then(|flow| flow.relief()))))
+            .and(Style::Plain, " now   ")
+            .and(Style::Good, format!("{:>8}", share(since)))
+            .and(Style::Plain, " since the start");
+        let figures = format!(
+            " polls  {:>8} a second; {} of {} relieved",
             rate(now.map(|flow| flow.polls)),
             all.relieved,
             polls(&all)
-        ));
+        );
+        let polls = Line::of(Style::Plain, format!("{figures:<FIGURES$} ")).and(Style::News, self.strip());
         vec![title, relief, polls, Line::default()]
     }
 
-    /// Polls a second, up to now, beside the figures.
-    fn strip(&self, area: Rect, to: &mut Buffer) {
-        let used = area.width.min(50);
-        let area = Rect { x: area.x + used, width: (area.width - used).saturating_sub(1), ..area };
-        if !self.unicode || area.width < STRIP.min(10) {
-            return;
+    /// Polls a second from one look to the next, up to now.
+    fn strip(&self) -> String {
+        let room = self.bars_to.unwrap_or_default().saturating_sub(FIGURES + 2);
+        if room < LEAST_STRIP {
+            return String::new();
         }
-        // Bars grow with polls, in thousandths so that a few a second are seen too.
-        let flows = self.history.strip().rev().take(usize::from(area.width));
-        let mut bars: Vec<u64> = flows.map(|flow| (flow.polls * 1000.0) as u64).collect();
-        bars.resize(usize::from(area.width), 0);
-        bars.reverse();
-        Sparkline::default().data(bars).style(Style::new().cyan()).render(area, to);
+        let flows: Vec<_> = self.history.strip().rev().take(room).map(|flow| flow.polls).collect();
+        let most = flows.iter().copied().fold(0.0, f64::max);
+        let steps = (BARS.len() - 1) as f64;
+        let bar = |polls: f64| if polls > 0.0 { BARS[(polls / most * steps).ceil() as usize] } else { BARS[0] };
+        let bars: String = flows.into_iter().rev().map(bar).collect();
+        format!("{bars:>room$}")
     }
 
-    fn foot(&self, rows: u16) -> Line<'static> {
+    fn foot(&self, is_more: bool) -> Line {
         let order = match self.order {
             Order::Configured => "as configured",
             Order::Polls => "by polls",
             Order::Relief => "by relief",
         };
-        let more = if self.most_scroll(rows) > 0 { "   up/down: more" } else { "" };
-        Line::from(format!(" q: quit   s: sorted {order}{more}")).reversed()
+        let more = if is_more { "   up/down: more" } else { "" };
+        Line::of(Style::Dim, format!(" q: quit   s: sorted {order}{more}"))
     }
 
-    fn body(&self) -> Vec<Line<'static>> {
+    fn body(&self) -> Vec<Line> {
         let Some(status) = self.history.last() else { return Vec::new() };
         let mut lines = vec![heading(format!(
             " {:<18}{:>9}{:>9}{:>9}{:>9}{:>9}  {}",
             "VIRTUAL SERVER", "POLLS/s", "PASS/s", "DENY/s", "RELIEF", "UPGR/s", "POLICY"
         ))];
         lines.extend(self.servers(status).into_iter().map(|(server, flow)| virtual_server(server, flow)));
-        let width = status.pools.iter().flat_map(|pool| &pool.nodes).map(|node| node.name.len()).max();
-        let width = width.unwrap_or_default().clamp(21, 40);
+        lines.extend(status.virtual_servers.iter().filter_map(shadow));
+        let names = status.pools.iter().flat_map(|pool| &pool.nodes).map(|node| node.name.chars().count());
+        let width = names.max().unwrap_or_default().clamp(21, 40);
         lines.push(Line::default());
-        lines.push(heading(format!(" {:<12}{:<width$} {:<9}{:>9}", "POOL", "NODE", "STATE", "SESSIONS")));
+        lines.push(heading(format!(" {:<12}{:<width$} {:<9}{:>8}", "POOL", "NODE", "STATE", "SESSIONS")));
         for pool in &status.pools {
             lines.extend(pool.nodes.iter().map(|node| self::node(&pool.name, node, width)));
-            let login = pool.login_latency_ms.map_or_else(String::new, |ms| format!("a login takes {ms} ms"));
-            let queue = if pool.queued > 0 { format!("{} logins wait", pool.queued) } else { String::new() };
-            let both = [queue, login].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
+            let login = pool.login_latency_ms.map(|ms| format!("a login takes {ms} ms"));
+            let queue = (pool.queued > 0).then(|| format!("{} logins wait", pool.queued));
+            let both: Vec<_> = queue.into_iter().chain(login).collect();
             if !both.is_empty() {
-                lines.push(Line::from(format!(" {:<12}{}", pool.name, both.join(", "))).dim());
+                lines.push(Line::of(Style::Dim, format!(" {:<12}{}", cut(&pool.name, 11), both.join(", "))));
             }
         }
         lines.push(Line::default());
         lines.push(heading(format!(" {:<12}{}", "STORE", "HEALTH")));
         for store in &status.stores {
-            let health = match &store.health {
-                Health::Well => "well".green(),
-                Health::OutOfReach { why } => format!("out of reach: {why}").red().bold(),
-                Health::InMemory { why } => format!("in memory only: {why}").red().bold(),
+            let (style, health) = match &store.health {
+                Health::Well => (Style::Good, "well".to_owned()),
+                Health::OutOfReach { why } => (Style::Bad, format!("out of reach: {why}")),
+                Health::InMemory { why } => (Style::Bad, format!("in memory only: {why}")),
             };
             let place = store.place.as_ref().map(|place| format!("  {place}")).unwrap_or_default();
-            lines.push(Line::from(vec![format!(" {:<12}", store.home).into(), health, place.dim()]));
+            let line = Line::of(Style::Plain, format!(" {:<12}", store.home));
+            lines.push(line.and(style, health).and(Style::Dim, place));
         }
         let worst = self.worst(status);
         if !worst.is_empty() {
             lines.push(Line::default());
             lines.push(heading(" WORST NOW".to_owned()));
-            lines.extend(worst);
+            lines.extend(worst.into_iter().map(|why| Line::of(Style::Bad, why)));
         }
         lines
     }
 
     /// Virtual servers with what happens there, in the order that is wanted.
     fn servers<'s>(&self, status: &'s Status) -> Vec<(&'s VirtualServerStatus, Option<Flow>)> {
-        let mut servers: Vec<_> = status
-            .virtual_servers
-            .iter()
-            .map(|server| (server, self.history.flow(Some(&server.name))))
-            .collect();
+        let servers = status.virtual_servers.iter();
+        let mut servers: Vec<_> =
+            servers.map(|server| (server, self.history.flow(Some(&server.name)))).collect();
         let of = |flow: &Option<Flow>, figure: fn(&Flow) -> f64| flow.as_ref().map_or(0.0, figure);
         match self.order {
             Order::Configured => {}
@@ -180,21 +165,23 @@ impl<'a> Frame<'a> {
         servers
     }
 
-    /// What somebody should look at, worst first.
-    fn worst(&self, status: &Status) -> Vec<Line<'static>> {
+    /// What somebody should look at.
+    fn worst(&self, status: &Status) -> Vec<String> {
         let mut worst = Vec::new();
         for server in &status.virtual_servers {
             if server.policy.paused {
-                let why = format!(" {}: its policy fails and is paused; logins go by on-failure", server.name);
-                worst.push(Line::from(why).red().bold());
+                worst.push(format!(
+                    " {}: its policy fails and is paused; logins go by on-failure",
+                    server.name
+                ));
             }
             let Some(flow) = self.history.flow(Some(&server.name)) else { continue };
             for (figure, what) in [
-                (flow.failures, "logins a second that its policy failed to judge"),
+                (flow.failures, "logins a second that its policy did not judge"),
                 (flow.lost, "logins or connections a second that could not be served"),
             ] {
                 if figure > 0.0 {
-                    worst.push(Line::from(format!(" {}: {} {what}", server.name, rate(Some(figure)))).red());
+                    worst.push(format!(" {}: {} {what}", server.name, rate(Some(figure))));
                 }
             }
         }
@@ -202,45 +189,56 @@ impl<'a> Frame<'a> {
     }
 }
 
-fn heading(text: String) -> Line<'static> {
-    Line::from(text).bold().underlined()
+fn heading(text: String) -> Line {
+    Line::of(Style::Title, text)
 }
 
-fn virtual_server(server: &VirtualServerStatus, flow: Option<Flow>) -> Line<'static> {
-    let policy = match (server.policy.paused, server.policy.failures) {
-        (true, _) => format!("{} PAUSED", server.policy.component).red().bold(),
-        (false, 0) => Span::raw(server.policy.component.clone()),
-        (false, failures) => format!("{}, {failures} failures", server.policy.component).yellow(),
+fn virtual_server(server: &VirtualServerStatus, flow: Option<Flow>) -> Line {
+    let component = server.policy.component.rsplit('/').next().unwrap_or_default();
+    let (style, policy) = match (server.policy.paused, server.policy.failures) {
+        (true, _) => (Style::Bad, format!("{component} PAUSED")),
+        (false, 0) => (Style::Plain, component.to_owned()),
+        (false, failures) => (Style::Costly, format!("{component}, {failures} failures")),
     };
-    Line::from(vec![
-        format!(
-            " {:<18}{:>9}{:>9}{:>9}",
-            cut(&server.name, 17),
-            rate(flow.map(|flow| flow.polls)),
-            rate(flow.map(|flow| flow.passed)),
-            rate(flow.map(|flow| flow.denied))
-        )
-        .into(),
-        format!("{:>9}", share(flow.and_then(|flow| flow.relief()))).green(),
-        format!("{:>9}  ", rate(flow.map(|flow| flow.upgrades))).into(),
-        policy,
-    ])
+    let figures = format!(
+        " {:<18}{:>9}{:>9}{:>9}",
+        cut(&server.name, 17),
+        rate(flow.map(|flow| flow.polls)),
+        rate(flow.map(|flow| flow.passed)),
+        rate(flow.map(|flow| flow.denied))
+    );
+    Line::of(Style::Plain, figures)
+        .and(Style::Good, format!("{:>9}", share(flow.and_then(|flow| flow.relief()))))
+        .and(Style::Plain, format!("{:>9}  ", rate(flow.map(|flow| flow.upgrades))))
+        .and(style, policy)
 }
 
-fn node(pool: &str, node: &NodeStatus, width: usize) -> Line<'static> {
-    let state = match (node.healthy, node.mode) {
-        (false, _) => format!("{:<9}", "DOWN").red().bold(),
-        (true, NodeMode::Enabled) if node.backup => format!("{:<9}", "backup").into(),
-        (true, NodeMode::Enabled) => format!("{:<9}", "up").green(),
-        (true, mode) => format!("{:<9}", mode.name()).yellow(),
+/// What a policy in the shadow would have done, since it is there.
+fn shadow(server: &VirtualServerStatus) -> Option<Line> {
+    let shadow = server.shadow.as_ref()?;
+    let differs: u64 = shadow.differences.values().sum();
+    let component = shadow.policy.component.rsplit('/').next().unwrap_or_default();
+    Some(Line::of(
+        Style::Dim,
+        format!(
+            "   in the shadow of {}: {component}, would pass {}, deny {}; differs {differs}, failed {}",
+            server.name, shadow.would_pass, shadow.would_deny, shadow.failures
+        ),
+    ))
+}
+
+fn node(pool: &str, node: &NodeStatus, width: usize) -> Line {
+    let (style, state) = match (node.healthy, node.mode) {
+        (false, _) => (Style::Bad, "DOWN"),
+        (true, NodeMode::Enabled) if node.backup => (Style::Plain, "backup"),
+        (true, NodeMode::Enabled) => (Style::Good, "up"),
+        (true, mode) => (Style::Costly, mode.name()),
     };
     let why = node.last_error.as_ref().map(|why| format!("  {why}")).unwrap_or_default();
-    Line::from(vec![
-        format!(" {:<12}{:<width$} ", cut(pool, 11), cut(&node.name, width)).into(),
-        state,
-        format!("{:>9}", node.sessions).into(),
-        why.red(),
-    ])
+    Line::of(Style::Plain, format!(" {:<12}{:<width$} ", cut(pool, 11), cut(&node.name, width)))
+        .and(style, format!("{state:<9}"))
+        .and(Style::Plain, format!("{:>8}", node.sessions))
+        .and(Style::Costly, why)
 }
 
 fn cut(text: &str, columns: usize) -> String {
@@ -279,7 +277,6 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::super::history::tests::status;
-    use super::super::text_of;
     use super::*;
     use crate::admin::PoolStatus;
 
@@ -300,56 +297,74 @@ mod tests {
                 name: "mail".to_owned(),
                 queued: 2,
                 login_latency_ms: Some(12),
-                nodes: vec![node("10.0.0.5:110", None), node("10.0.0.6:110", Some("refused\u{1b}[2J"))],
+                nodes: vec![node("10.0.0.5:110", None), node("10.0.0.6:110", Some("refused"))],
             }];
             history.add(start + Duration::from_secs(second), status);
         }
         history
     }
 
-    fn drawn(frame: &Frame<'_>, columns: u16, rows: u16) -> String {
-        let mut buffer = Buffer::empty(Rect::new(0, 0, columns, rows));
-        frame.draw(buffer.area, &mut buffer);
-        text_of(&buffer)
+    fn drawn(lines: &[Line], columns: usize) -> String {
+        let mut text = String::new();
+        for line in lines {
+            line.render(columns, false, &mut text);
+            text.push('\n');
+        }
+        text
     }
 
     #[test]
     fn a_picture_of_80_by_24_has_relief_servers_nodes_and_what_is_down() {
         let history = seen();
-        let frame = Frame { keys: true, ..Frame::new(&history) };
-        let text = drawn(&frame, 80, 24);
+        let frame = Frame::new(&history);
+        let text = drawn(&frame.fitted(24, 0), 80);
         for part in [
             "reprieve 1.0.0  up 1 d 1 h",
             "relief   80.0 % now     77.5 % since the start",
-            "620 of 800 relieved",
-            "busy                   100     20.0     80.0   80.0 %     0.00  interval",
-            "quiet                 0.00     0.00     0.00        -     0.00  interval",
-            "mail        10.0.0.5:110          up               7",
-            "mail        10.0.0.6:110          DOWN             7  refused",
+            "100 a second; 620 of 800 relieved",
+            "busy                    100     20.0     80.0   80.0 %     0.00  interval",
+            "quiet                  0.00     0.00     0.00        -     0.00  interval",
+            "mail        10.0.0.5:110          up              7",
+            "mail        10.0.0.6:110          DOWN            7  refused",
             "2 logins wait, a login takes 12 ms",
             " q: quit   s: sorted as configured",
         ] {
             assert!(text.contains(part), "{part:?} is not in:\n{text}");
         }
-        assert!(!text.contains('\u{1b}'), "what others say moves no cursor");
-        assert!(text.lines().all(|line| line.chars().count() <= 80));
+        assert_eq!(text.lines().count(), 24);
         assert!(text.find("quiet") < text.find("busy"));
-        let by_polls = drawn(&Frame { order: Order::Polls, ..Frame::new(&history) }, 80, 24);
+        let by_polls = drawn(&Frame { order: Order::Polls, ..frame }.lines(), 80);
         assert!(by_polls.find("busy") < by_polls.find("quiet"), "{by_polls}");
+    }
+
+    #[test]
+    fn bars_show_how_polls_went_where_there_is_room_for_them() {
+        let mut history = History::new();
+        let start = Instant::now();
+        for (second, polls) in [0, 0, 10, 90].into_iter().enumerate() {
+            let second = second as u64;
+            history.add(start + Duration::from_secs(second), status(second, polls, 0));
+        }
+        let frame = Frame { bars_to: Some(80), ..Frame::new(&history) };
+        let text = drawn(&frame.lines(), 80);
+        assert!(text.contains("relieved") && text.contains(" ▁█\n"), "{text}");
+        let narrow = drawn(&Frame { bars_to: Some(55), ..frame }.lines(), 55);
+        assert!(!narrow.contains('█'), "{narrow}");
     }
 
     #[test]
     fn what_does_not_fit_can_be_scrolled_to() {
         let history = seen();
-        let mut frame = Frame { keys: true, ..Frame::new(&history) };
-        assert!(!drawn(&frame, 80, 10).contains("STORE"));
-        assert!(drawn(&frame, 80, 10).contains("up/down: more"));
-        frame.scroll = frame.most_scroll(10);
-        assert!(drawn(&frame, 80, 10).contains("STORE"));
+        let frame = Frame::new(&history);
+        let top = drawn(&frame.fitted(10, 0), 80);
+        assert!(!top.contains("STORE") && top.contains("up/down: more"), "{top}");
+        let most = frame.most_scroll(10);
+        assert!(drawn(&frame.fitted(10, most), 80).contains("STORE"));
+        assert_eq!(drawn(&frame.fitted(10, most + 100), 80), drawn(&frame.fitted(10, most), 80));
         assert_eq!(frame.most_scroll(80), 0);
-        // Nothing is too small to be drawn on.
-        for (columns, rows) in [(1, 1), (5, 3), (200, 2), (3, 100)] {
-            drawn(&Frame { unicode: true, ..Frame::new(&history) }, columns, rows);
+        for rows in 0..6 {
+            // Nothing is too small to be drawn on.
+            frame.fitted(rows, 3);
         }
     }
 

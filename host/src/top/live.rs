@@ -1,26 +1,28 @@
 //! Pictures one after the other, until somebody has seen enough.
 
-use std::io;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::io::{self, Write as _};
+use std::sync::mpsc::{Receiver, RecvError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use console::{Key, Term};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::frame::Frame;
 use super::history::History;
 use super::Order;
 use crate::admin::{Client, Status};
+use crate::terminal::{self, Picture};
 
 /// Lines that PageUp and PageDown move by.
-const PAGE: u16 = 10;
+const PAGE: usize = 10;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What there is to react to.
 enum News {
-    Key(KeyCode, KeyModifiers),
+    Key(Key),
     /// The terminal has another size.
     Resized,
     Status(Box<Status>),
@@ -30,58 +32,84 @@ enum News {
     End,
 }
 
+/// A terminal that tells each key at once and shows none, and a screen of its own; what was there
+/// comes back whatever ends this.
+struct Screen {
+    before: Termios,
+}
+
+impl Screen {
+    fn open() -> io::Result<Self> {
+        let before = tcgetattr(io::stdin())?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        raw.output_modes = before.output_modes;
+        tcsetattr(io::stdin(), OptionalActions::Flush, &raw)?;
+        let screen = Self { before };
+        io::stdout().write_all(b"\x1b[?1049h\x1b[H")?;
+        Ok(screen)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = io::stdout().write_all(b"\x1b[?1049l");
+        let _ = io::stdout().flush();
+        let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.before);
+    }
+}
+
 /// Draws what `first` and each later look shows, every `interval`, until `q` or a signal ends it.
 ///
 /// # Errors
 /// Where the terminal cannot be drawn on.
-pub fn run(client: Client, first: Status, interval: Duration, order: Order, unicode: bool) -> io::Result<()> {
-    let mut terminal = ratatui::try_init()?;
+pub fn run(client: Client, first: Status, interval: Duration, order: Order) -> io::Result<()> {
     let (tell, news) = channel();
+    let screen = Screen::open()?;
     let keys = tell.clone();
     // Both end with the process: what they wait for cannot be called off.
     std::thread::spawn(move || read_keys(&keys));
     std::thread::spawn(move || ask(&client, interval, &tell));
-    let ended = draw_all(&mut terminal, &news, first, order, unicode);
-    ratatui::try_restore()?;
+    let ended = draw_all(&news, first, order);
+    drop(screen);
     ended
 }
 
-fn draw_all(
-    terminal: &mut ratatui::DefaultTerminal,
-    news: &Receiver<News>,
-    first: Status,
-    mut order: Order,
-    unicode: bool,
-) -> io::Result<()> {
+fn draw_all(news: &Receiver<News>, first: Status, mut order: Order) -> io::Result<()> {
     let mut history = History::new();
     history.add(Instant::now(), first);
-    let (mut scroll, mut trouble): (u16, Option<String>) = (0, None);
+    let (mut scroll, mut trouble): (usize, Option<String>) = (0, None);
+    let bars = terminal::speaks_unicode();
+    let mut out = io::stdout();
+    let mut picture = Picture::new(&mut out, terminal::colours_wanted())?;
     loop {
-        let frame =
-            Frame { order, scroll, trouble: trouble.clone(), keys: true, unicode, ..Frame::new(&history) };
-        let most = frame.most_scroll(terminal.size()?.height);
+        let (columns, rows) = terminal::size();
+        // The last line stays free, so that nothing scrolls.
+        let rows = rows.saturating_sub(1);
+        let bars_to = bars.then_some(columns);
+        let frame = Frame { order, trouble: trouble.as_deref(), bars_to, ..Frame::new(&history) };
+        let most = frame.most_scroll(rows);
         scroll = scroll.min(most);
-        terminal.draw(|to| frame.draw(to.area(), to.buffer_mut()))?;
-        match news.recv_timeout(Duration::from_secs(3600)) {
+        picture.draw(&frame.fitted(rows, scroll))?;
+        match news.recv() {
             Ok(News::Status(status)) => {
                 trouble = None;
                 history.add(Instant::now(), *status);
             }
             Ok(News::Trouble(why)) => trouble = Some(why),
-            Ok(News::Key(key, modifiers)) => match key {
-                KeyCode::Char('q') | KeyCode::Esc => return Ok(()),
-                KeyCode::Char('c') if modifiers.contains(KeyModifiers::CONTROL) => return Ok(()),
-                KeyCode::Char('s') => order = after(order),
-                KeyCode::Up | KeyCode::Char('k') => scroll = scroll.saturating_sub(1),
-                KeyCode::Down | KeyCode::Char('j') => scroll = scroll.saturating_add(1).min(most),
-                KeyCode::PageUp => scroll = scroll.saturating_sub(PAGE),
-                KeyCode::PageDown => scroll = scroll.saturating_add(PAGE).min(most),
-                KeyCode::Home => scroll = 0,
-                KeyCode::End => scroll = most,
+            Ok(News::Key(key)) => match key {
+                Key::Char('q') | Key::Escape | Key::CtrlC => return Ok(()),
+                Key::Char('s') => order = after(order),
+                Key::ArrowUp | Key::Char('k') => scroll = scroll.saturating_sub(1),
+                Key::ArrowDown | Key::Char('j') => scroll += 1,
+                Key::PageUp => scroll = scroll.saturating_sub(PAGE),
+                Key::PageDown => scroll += PAGE,
+                Key::Home => scroll = 0,
+                Key::End => scroll = most,
                 _ => {}
             },
-            Ok(News::Resized) | Err(RecvTimeoutError::Timeout) => {}
-            Ok(News::End) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            Ok(News::Resized) => {}
+            Ok(News::End) | Err(RecvError) => return Ok(()),
         }
     }
 }
@@ -95,35 +123,26 @@ fn after(order: Order) -> Order {
 }
 
 fn read_keys(tell: &Sender<News>) {
-    loop {
-        let news = match event::read() {
-            Ok(Event::Key(key)) if key.kind != KeyEventKind::Release => News::Key(key.code, key.modifiers),
-            Ok(Event::Resize(..)) => News::Resized,
-            Ok(_) => continue,
-            // The terminal has gone.
-            Err(_) => News::End,
-        };
-        let is_end = matches!(news, News::End);
-        if tell.send(news).is_err() || is_end {
+    let terminal = Term::stdout();
+    // An error: the terminal has gone.
+    while let Ok(key) = terminal.read_key_raw() {
+        if tell.send(News::Key(key)).is_err() {
             return;
         }
     }
+    let _ = tell.send(News::End);
 }
 
 fn ask(client: &Client, interval: Duration, tell: &Sender<News>) {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     runtime.block_on(async {
-        let (Ok(mut terminate), Ok(mut hang_up)) =
-            (signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-        else {
-            return;
-        };
-        let mut ticks = tokio::time::interval(interval);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        ticks.tick().await;
+        let signals =
+            [SignalKind::terminate(), SignalKind::hangup(), SignalKind::window_change()].map(signal);
+        let [Ok(mut terminate), Ok(mut hang_up), Ok(mut resize)] = signals else { return };
+        let mut next = tokio::time::Instant::now() + interval;
         loop {
             let look = async {
-                ticks.tick().await;
+                tokio::time::sleep_until(next).await;
                 match tokio::time::timeout(PATIENCE, client.status()).await {
                     Ok(Ok(status)) => News::Status(Box::new(status)),
                     Ok(Err(error)) => News::Trouble(error.to_string()),
@@ -131,7 +150,11 @@ fn ask(client: &Client, interval: Duration, tell: &Sender<News>) {
                 }
             };
             let news = tokio::select! {
-                news = look => news,
+                news = look => {
+                    next = tokio::time::Instant::now() + interval;
+                    news
+                }
+                _ = resize.recv() => News::Resized,
                 _ = terminate.recv() => News::End,
                 _ = hang_up.recv() => News::End,
             };

@@ -7,9 +7,6 @@ mod live;
 
 use std::time::{Duration, Instant};
 
-use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
-
 use crate::admin::{Client, CtlError};
 use frame::Frame;
 use history::History;
@@ -35,7 +32,7 @@ pub enum Order {
 pub async fn once(
     client: &Client,
     interval: Duration,
-    columns: u16,
+    columns: usize,
     order: Order,
 ) -> Result<String, CtlError> {
     let mut history = History::new();
@@ -43,19 +40,12 @@ pub async fn once(
     tokio::time::sleep(interval).await;
     history.add(Instant::now(), client.status().await?);
     let frame = Frame { order, ..Frame::new(&history) };
-    let rows = frame.rows();
-    let mut buffer = Buffer::empty(Rect::new(0, 0, columns, rows));
-    frame.draw(buffer.area, &mut buffer);
-    Ok(text_of(&buffer))
-}
-
-/// What is written in a picture, without colours.
-fn text_of(buffer: &Buffer) -> String {
     let mut text = String::new();
-    for row in buffer.content.chunks(usize::from(buffer.area.width).max(1)) {
-        let line: String = row.iter().map(ratatui::buffer::Cell::symbol).collect();
-        text.push_str(line.trim_end());
+    for line in frame.lines() {
+        let mut drawn = String::new();
+        line.render(columns, false, &mut drawn);
+        text.push_str(drawn.trim_end());
         text.push('\n');
     }
-    text
+    Ok(text)
 }
