@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::admin::{Client, CtlError};
 use frame::Frame;
+pub(crate) use frame::duration;
 use history::History;
 pub use live::run;
 
