@@ -78,11 +78,14 @@ fn there_is_a_manual_page_for_each_subcommand_and_mandoc_finds_no_fault() {
         std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     pages.sort();
     let names: Vec<_> = pages.iter().map(|page| page.file_name().unwrap().to_str().unwrap()).collect();
-    for name in ["reprieve.1", "reprieve-run.1", "reprieve-policy-test.1", "reprieve-ctl-node.1", "reprieve.toml.5"] {
+    for name in
+        ["reprieve.1", "reprieve-run.1", "reprieve-policy-test.1", "reprieve-ctl-node.1", "reprieve.toml.5"]
+    {
         assert!(names.contains(&name), "{names:?} lacks {name}");
     }
     // Each is without a date, so that the same source makes the same pages.
-    let output = MANDOC.command().args(["-T", "lint", "-W", "warning"]).args(&pages).output().expect("mandoc");
+    let output =
+        MANDOC.command().args(["-T", "lint", "-W", "warning"]).args(&pages).output().expect("mandoc");
     let said = said(&output);
     let faults: Vec<_> = said.lines().filter(|line| !line.contains("missing date")).collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
@@ -91,7 +94,8 @@ fn there_is_a_manual_page_for_each_subcommand_and_mandoc_finds_no_fault() {
         // Bold is a character over itself.
         let text = good(output.expect("mandoc"));
         let mut plain = String::new();
-        text.chars().for_each(|letter| if letter == '\u{8}' { drop(plain.pop()) } else { plain.push(letter) });
+        text.chars()
+            .for_each(|letter| if letter == '\u{8}' { drop(plain.pop()) } else { plain.push(letter) });
         plain
     };
     let run = shown("reprieve-run.1");
@@ -174,7 +178,10 @@ fn the_package_has_everything_in_its_place_and_serves_nothing_by_itself() {
     assert!(postinst.contains("systemd-sysusers") && postinst.contains("daemon-reload"), "{postinst}");
     for line in postinst.lines() {
         // It is enabled again where it was, and restarted where it serves; it is never started anew.
-        assert!(!line.contains("deb-systemd-invoke start") && !line.contains("_dh_action=start"), "{postinst}");
+        assert!(
+            !line.contains("deb-systemd-invoke start") && !line.contains("_dh_action=start"),
+            "{postinst}"
+        );
     }
     assert!(postinst.contains("was-enabled"), "{postinst}");
     let version = format!("Version: {}-1", env!("CARGO_PKG_VERSION"));

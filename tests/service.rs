@@ -120,9 +120,12 @@ fn filter() -> seccompiler::BpfProgram {
         })
         .collect();
     // Names that this machine does not have are of other ones.
-    rules.extend(allowed.iter().map(|call| serde_json::json!({ "syscall": call })).filter(|rule| {
-        compiled(std::slice::from_ref(rule)).is_some()
-    }));
+    rules.extend(
+        allowed
+            .iter()
+            .map(|call| serde_json::json!({ "syscall": call }))
+            .filter(|rule| compiled(std::slice::from_ref(rule)).is_some()),
+    );
     compiled(&rules).expect("a filter")
 }
 
@@ -137,7 +140,11 @@ fn compiled(rules: &[serde_json::Value]) -> Option<seccompiler::BpfProgram> {
 fn limited(program: seccompiler::BpfProgram) -> Command {
     let mut command = Command::new(BINARY);
     // SAFETY: between fork and exec this makes two system calls and touches no memory but its own.
-    unsafe { command.pre_exec(move || seccompiler::apply_filter(&program).map_err(|_| std::io::ErrorKind::Other.into())) };
+    unsafe {
+        command.pre_exec(move || {
+            seccompiler::apply_filter(&program).map_err(|_| std::io::ErrorKind::Other.into())
+        })
+    };
     command
 }
 

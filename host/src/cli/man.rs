@@ -60,14 +60,13 @@ fn rendered(page: &Man, command: &clap::Command, above: Option<&str>) -> anyhow:
     }
     let mut rest = Roff::new();
     rest.control("SH", ["EXIT STATUS"]);
-    rest.text([roman("0: done. 1: a test or a check failed. 2: the command line or the configuration is wrong.")]);
+    rest.text([roman(
+        "0: done. 1: a test or a check failed. 2: the command line or the configuration is wrong.",
+    )]);
     let reads_configuration = command.get_arguments().any(|argument| argument.get_id() == "config");
     let mut others: Vec<String> = above.map(|above| format!("{above}(1)")).into_iter().collect();
     others.extend(
-        command
-            .get_subcommands()
-            .filter(|part| !part.is_hide_set())
-            .map(|part| format!("{}(1)", name(part))),
+        command.get_subcommands().filter(|part| !part.is_hide_set()).map(|part| format!("{}(1)", name(part))),
     );
     if above.is_none() || reads_configuration {
         others.push("reprieve.toml(5)".to_owned());

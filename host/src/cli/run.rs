@@ -15,17 +15,13 @@ use crate::admin::{self, AdminSocket};
 use crate::config::{CommandLine, Config, NodeTlsMode};
 use crate::logging;
 use crate::privileges;
-<<<<<<< HEAD
 use crate::server::{Control, Keys, Options, Prepared, Server, Sockets};
 use take_over::Predecessor;
 use watch::Watch;
 
 /// How often files are looked at that are watched.
 const LOOK: Duration = Duration::from_secs(1);
-=======
-use crate::server::{Keys, Options, Prepared, Server, Sockets};
 use crate::service_manager;
->>>>>>> abe23c9 (Write completions and manual pages; a unit for systemd, which is told the state)
 
 /// Serve: listen, ask the policy, pass or pose.
 ///

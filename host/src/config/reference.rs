@@ -127,8 +127,10 @@ mod tests {
                 told.extend(tables.iter().map(|table| canonical(table)));
             }
             let tables = if tables.is_empty() { vec![""] } else { tables };
-            for (table, key) in tables.iter().flat_map(|table| entry.keys.iter().map(move |key| (table, key))) {
-                let path = canonical(&if table.is_empty() { (*key).to_owned() } else { format!("{table}.{key}") });
+            for (table, key) in tables.iter().flat_map(|table| entry.keys.iter().map(move |key| (table, key)))
+            {
+                let path =
+                    canonical(&if table.is_empty() { (*key).to_owned() } else { format!("{table}.{key}") });
                 let words = code(entry.default).chain(code(entry.meaning)).flat_map(|code| {
                     code.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '-'))
                 });

@@ -88,7 +88,8 @@ impl<'a> Frame<'a> {
         let flows: Vec<_> = self.history.strip().rev().take(room).map(|flow| flow.polls).collect();
         let most = flows.iter().copied().fold(0.0, f64::max);
         let steps = (BARS.len() - 1) as f64;
-        let bar = |polls: f64| if polls > 0.0 { BARS[(polls / most * steps).ceil() as usize] } else { BARS[0] };
+        let bar =
+            |polls: f64| if polls > 0.0 { BARS[(polls / most * steps).ceil() as usize] } else { BARS[0] };
         let bars: String = flows.into_iter().rev().map(bar).collect();
         format!("{bars:>room$}")
     }
@@ -371,7 +372,9 @@ mod tests {
 
     #[test]
     fn rates_have_three_digits_and_times_two_units() {
-        for (figure, shown) in [(0.0, "0.00"), (9.99, "9.99"), (12.34, "12.3"), (123.4, "123"), (99.96, "100")] {
+        for (figure, shown) in
+            [(0.0, "0.00"), (9.99, "9.99"), (12.34, "12.3"), (123.4, "123"), (99.96, "100")]
+        {
             assert_eq!(rate(Some(figure)), shown);
         }
         for (seconds, shown) in [(5, "5 s"), (65, "1 min"), (3700, "1 h 1 min"), (90_000, "1 d 1 h")] {

@@ -8,9 +8,9 @@ use console::{Key, Term};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::Order;
 use super::frame::Frame;
 use super::history::History;
-use super::Order;
 use crate::admin::{Client, Status};
 use crate::terminal::{self, Picture};
 
