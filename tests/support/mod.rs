@@ -17,6 +17,7 @@ pub mod guests;
 pub mod haproxy;
 pub mod http;
 pub mod ordinary;
+pub mod package;
 pub mod prometheus;
 pub mod proxy;
 pub mod redis;

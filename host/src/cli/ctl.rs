@@ -9,6 +9,7 @@ use crate::admin::{Client, PolicyStatus, Status, USUAL_SOCKET};
 use crate::config::NodeMode;
 use crate::server::Change;
 use crate::store::Health;
+use crate::top::duration as up;
 
 /// Ask or tell a running Reprieve, by its admin socket (`admin.socket` in its configuration).
 #[derive(Debug, clap::Args)]
@@ -170,11 +171,25 @@ fn policy_of(status: &Status, server: &str) -> String {
     )
 }
 
+/// What others have said, without characters that a terminal obeys.
+fn plain(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
+}
+
 fn shown(status: &Status) -> String {
     use std::fmt::Write as _;
+    let polls = status.passed + status.denied;
+    let relief = match polls {
+        0 => String::new(),
+        polls => format!(" ({:.1} %)", status.relieved as f64 / polls as f64 * 100.0),
+    };
     let mut text = format!(
-        "reprieve {}, up {} s: {} passed, {} denied, {} relieved\n",
-        status.version, status.uptime_s, status.passed, status.denied, status.relieved
+        "reprieve {}, up {}: {} passed, {} denied, {} relieved{relief}\n",
+        status.version,
+        up(status.uptime_s),
+        status.passed,
+        status.denied,
+        status.relieved
     );
     for server in &status.virtual_servers {
         let (policy, counters) = (&server.policy, &server.counters);
@@ -184,6 +199,20 @@ fn shown(status: &Status) -> String {
             "  {} passed, {} denied, {} relieved, {} upgraded; pool {}",
             counters.passed, counters.denied, counters.relieved, counters.upgrades, server.pool
         );
+        let troubles: Vec<_> = [
+            (counters.unreachable, "logins that no mail server judged"),
+            (counters.pool_full, "logins that found no room at a mail server"),
+            (counters.failed_upgrades, "upgrades that failed"),
+            (counters.refused_connections, "connections too many"),
+            (counters.failed_handshakes, "connections without a handshake"),
+        ]
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+        if !troubles.is_empty() {
+            let _ = writeln!(text, "  {}", troubles.join(", "));
+        }
         let digest = policy.sha256.get(..12).unwrap_or_default();
         let paused = if policy.paused { ", PAUSED" } else { "" };
         let failures = match policy.failures {
@@ -220,7 +249,7 @@ fn shown(status: &Status) -> String {
         for node in &pool.nodes {
             let health = if node.healthy { "up" } else { "down" };
             let backup = if node.backup { ", backup" } else { "" };
-            let why = node.last_error.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            let why = node.last_error.as_ref().map(|why| format!(": {}", plain(why))).unwrap_or_default();
             let _ = writeln!(
                 text,
                 "  {:width$}  {health:4}  {:8}  {} sessions{backup}{why}",
@@ -234,8 +263,8 @@ fn shown(status: &Status) -> String {
         let place = store.place.as_ref().map(|place| format!(" at {place}")).unwrap_or_default();
         let health = match &store.health {
             Health::Well => "well".to_owned(),
-            Health::OutOfReach { why } => format!("out of reach: {why}"),
-            Health::InMemory { why } => format!("in memory only: {why}"),
+            Health::OutOfReach { why } => format!("out of reach: {}", plain(why)),
+            Health::InMemory { why } => format!("in memory only: {}", plain(why)),
         };
         let _ = writeln!(text, "store: {}{place}, {health}", store.home);
     }

@@ -1,16 +1,19 @@
 //! The command line: one file a subcommand, none of which knows how anything works.
 
 mod check;
+mod completions;
 mod ctl;
 mod demo;
+mod man;
 mod policy;
 mod replay;
 mod run;
 mod store;
+mod top;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// A test or check failed.
 const FAILED: u8 = 1;
@@ -38,6 +41,9 @@ enum Subcommands {
     Policy(policy::Arguments),
     Replay(replay::Arguments),
     Store(store::Arguments),
+    Top(top::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 /// Runs the command line of this process. Exit codes: 0 done, 1 a test or check failed, 2
@@ -53,6 +59,9 @@ pub fn main() -> ExitCode {
         Subcommands::Policy(arguments) => policy::run(&arguments),
         Subcommands::Replay(arguments) => replay::run(&arguments),
         Subcommands::Store(arguments) => store::run(&arguments),
+        Subcommands::Top(arguments) => top::run(&arguments),
+        Subcommands::Completions(arguments) => completions::run(&arguments, Arguments::command()),
+        Subcommands::Man(arguments) => man::run(&arguments, Arguments::command()),
     };
     match result {
         Ok(code) => code,

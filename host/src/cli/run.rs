@@ -16,6 +16,7 @@ use crate::config::{CommandLine, Config, NodeTlsMode};
 use crate::logging;
 use crate::privileges;
 use crate::server::{Control, Keys, Options, Prepared, Server, Sockets};
+use crate::service_manager;
 use take_over::Predecessor;
 use watch::Watch;
 
@@ -181,6 +182,15 @@ async fn take_commands(
     Ok(socket)
 }
 
+/// What `systemctl status` shows.
+fn serving(server: &Server) -> String {
+    let servers = server.addresses().into_iter().map(|(name, addresses)| {
+        let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        format!("{name} at {}", addresses.join(", "))
+    });
+    format!("serving {}", servers.collect::<Vec<_>>().join("; "))
+}
+
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     // Read before there is a log, so that what is wrong stands alone.
     arguments.config()?;
@@ -210,6 +220,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Some(path) => Some(take_commands(&path, &server, predecessor).await?),
             None => None,
         };
+        service_manager::ready(&serving(&server));
         let mut ending = control.ending();
         let mut watch = Watch::default();
         let mut certificates_at = Instant::now();
@@ -234,7 +245,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = ending.wait_for(|ending| *ending) => break,
-                _ = hang_up.recv() => reload(&control).await?,
+                _ = hang_up.recv() => {
+                    service_manager::reloading();
+                    reload(&control).await?;
+                    service_manager::ready(&serving(&server));
+                }
                 () = next => {}
             }
             if next_certificates.is_some_and(|at| Instant::now() >= at) {
@@ -246,6 +261,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         drop(commands);
         let drain_timeout = control.config().drain_timeout;
+        service_manager::stopping(drain_timeout);
         tracing::info!(
             at_most_s = drain_timeout.as_secs(),
             "draining: no new connections; sessions end by themselves"

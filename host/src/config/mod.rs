@@ -7,6 +7,7 @@ mod place;
 mod policy;
 mod pool;
 mod reader;
+pub(crate) mod reference;
 mod schema;
 mod store;
 mod tls;

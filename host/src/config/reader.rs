@@ -78,6 +78,8 @@ impl<'a, 's> Section<'a, 's> {
     /// The value of a key, if it is set.
     pub(crate) fn get(&mut self, key: &'static str) -> Option<Value<'a, 's>> {
         self.known.push(key);
+        #[cfg(test)]
+        asked::note(self.key_path(key));
         let value = self.table.get(key)?;
         Some(Value { source: self.source, path: self.key_path(key), value })
     }
@@ -294,5 +296,30 @@ impl<'a, 's> Value<'a, 's> {
             DeValue::Boolean(truth) => Ok(truth.to_string()),
             _ => Err(self.expected("a text, a number, true or false")),
         }
+    }
+}
+
+/// Which keys were asked for, for the tests that hold the documentation against them.
+#[cfg(test)]
+pub(crate) mod asked {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    thread_local! {
+        static KEYS: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
+    }
+
+    pub(super) fn note(path: String) {
+        KEYS.with_borrow_mut(|keys| keys.insert(path));
+    }
+
+    /// Forgets those of before.
+    pub(crate) fn forget() {
+        KEYS.take();
+    }
+
+    /// Their paths from the top.
+    pub(crate) fn keys() -> BTreeSet<String> {
+        KEYS.with_borrow(Clone::clone)
     }
 }

@@ -14,7 +14,6 @@ mod proxy;
 mod stage;
 mod summary;
 mod table;
-mod terminal;
 mod view;
 
 use std::io::Write;
@@ -34,6 +33,7 @@ use stage::{Plan, Stage};
 use view::Actor;
 
 use crate::config;
+use crate::terminal;
 
 pub use board::Figures;
 pub use ledger::Tally;

@@ -10,7 +10,7 @@ use super::ledger::Tally;
 use super::phase::Phase;
 use super::stage::Stage;
 use super::table::{percent, row, row_of, time};
-use super::terminal::{self, Line, Picture, Style};
+use crate::terminal::{self, Line, Picture, Style};
 
 /// Columns before the strips of polls.
 const NAMES: usize = 22;

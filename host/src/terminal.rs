@@ -1,5 +1,5 @@
-//! What the demo needs of a terminal: colours if they are wanted, its size, and a picture
-//! that is drawn over the last one.
+//! What the demo and `reprieve top` need of a terminal: colours if they are wanted, its size, and
+//! a picture that is drawn over the last one.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -52,12 +52,12 @@ impl Line {
         self
     }
 
-    /// Writes as much of it as fits into `width` columns. All of the demo's characters take
-    /// one column.
+    /// Writes as much of it as fits into `width` columns. Each character is taken for one column;
+    /// one that would move the cursor is not written.
     pub(crate) fn render(&self, width: usize, colours: bool, to: &mut String) {
         let mut left = width;
         for (style, text) in &self.0 {
-            let fits: String = text.chars().take(left).collect();
+            let fits: String = text.chars().map(shown).take(left).collect();
             left -= fits.chars().count();
             if fits.is_empty() {
                 continue;
@@ -69,6 +69,11 @@ impl Line {
             }
         }
     }
+}
+
+/// What others say may have characters that a terminal obeys.
+fn shown(character: char) -> char {
+    if character.is_control() { '?' } else { character }
 }
 
 /// Whether colours are wanted (no-color.org).
@@ -166,6 +171,13 @@ mod tests {
         let mut text = String::new();
         line().render(6, false, &mut text);
         assert_eq!(text, "anna ·");
+    }
+
+    #[test]
+    fn what_others_say_moves_no_cursor() {
+        let mut text = String::new();
+        Line::of(Style::Plain, "refused\u{1b}[2J\r\n").render(80, false, &mut text);
+        assert_eq!(text, "refused?[2J??");
     }
 
     #[test]

@@ -1,0 +1,82 @@
+//! `reprieve man`
+
+mod configuration;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, roman};
+
+/// The name that the pages' foot has in the middle.
+const MANUAL: &str = "Reprieve";
+
+/// Write the manual pages: reprieve(1), one for each subcommand, and reprieve.toml(5).
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Folder for the pages; it is made if it is not there
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+}
+
+/// `command`: the command line as a whole.
+pub(super) fn run(arguments: &Arguments, command: clap::Command) -> anyhow::Result<ExitCode> {
+    let folder = &arguments.folder;
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    // "reprieve help" has no page: what it would say is in all the others.
+    let mut command = command.disable_help_subcommand(true);
+    command.build();
+    write_pages(&command, None, folder)?;
+    write(&folder.join("reprieve.toml.5"), &configuration::page(MANUAL)?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write_pages(command: &clap::Command, above: Option<&str>, folder: &Path) -> anyhow::Result<()> {
+    let page = Man::new(command.clone()).manual(MANUAL);
+    write(&folder.join(page.get_filename()), &rendered(&page, command, above)?)?;
+    for part in command.get_subcommands().filter(|part| !part.is_hide_set()) {
+        write_pages(part, Some(name(command)), folder)?;
+    }
+    Ok(())
+}
+
+fn name(command: &clap::Command) -> &str {
+    command.get_display_name().unwrap_or_else(|| command.get_name())
+}
+
+/// A page: what is known of the command, and what is true of all of them.
+fn rendered(page: &Man, command: &clap::Command, above: Option<&str>) -> anyhow::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    page.render_title(&mut text)?;
+    page.render_name_section(&mut text)?;
+    page.render_synopsis_section(&mut text)?;
+    page.render_description_section(&mut text)?;
+    if command.get_arguments().any(|argument| !argument.is_hide_set()) {
+        page.render_options_section(&mut text)?;
+    }
+    if command.has_subcommands() {
+        page.render_subcommands_section(&mut text)?;
+    }
+    let mut rest = Roff::new();
+    rest.control("SH", ["EXIT STATUS"]);
+    rest.text([roman(
+        "0: done. 1: a test or a check failed. 2: the command line or the configuration is wrong.",
+    )]);
+    let reads_configuration = command.get_arguments().any(|argument| argument.get_id() == "config");
+    let mut others: Vec<String> = above.map(|above| format!("{above}(1)")).into_iter().collect();
+    others.extend(
+        command.get_subcommands().filter(|part| !part.is_hide_set()).map(|part| format!("{}(1)", name(part))),
+    );
+    if above.is_none() || reads_configuration {
+        others.push("reprieve.toml(5)".to_owned());
+    }
+    rest.control("SH", ["SEE ALSO"]);
+    rest.text([roman(others.join(", "))]);
+    rest.to_writer(&mut text)?;
+    Ok(text)
+}
+
+fn write(path: &Path, page: &[u8]) -> anyhow::Result<()> {
+    std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))
+}
