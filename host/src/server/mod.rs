@@ -28,6 +28,7 @@ use self::core::{Changing, Core};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::maildrop::Registry;
+use crate::net::TlsAcceptor;
 use crate::policy::MetricsSnapshot;
 use crate::pool::{Keeper, Pool};
 use crate::session::CountersSnapshot;
@@ -173,6 +174,11 @@ impl Server {
     /// Reads them again where a file has changed since.
     pub fn look_at_certificates(&self) {
         self.control().look_at_certificates();
+    }
+
+    /// Reads also these certificates again when it does its own.
+    pub fn also_reload(&self, name: &str, acceptor: Arc<TlsAcceptor>) {
+        self.core.certificates.add(name, acceptor);
     }
 
     /// What an administrator can see, for as long as wanted.

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::counters::Counters;
 use super::offers::Offers;
+use super::pollers::Pollers;
 use crate::clock::Clock;
 use crate::config::{CleartextLogin, OnUnreachable, Unverifiable, Verify};
 use crate::maildrop::{Registry, Tagger};
@@ -83,6 +84,8 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// What has happened at this virtual server.
     pub counters: Arc<Counters>,
+    /// Who polls most, where that is counted.
+    pub pollers: Option<Arc<Pollers>>,
     /// Becomes true when the server ends.
     pub drain: watch::Receiver<bool>,
 }

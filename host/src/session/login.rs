@@ -62,12 +62,14 @@ impl Session {
         match result {
             Ok(Verdict::Pass(verdict)) => {
                 Counters::count(&self.context.counters.passed);
+                self.count_poller(&login.claim.user, false);
                 self.record.verdict = "pass";
                 self.delay(verdict.delay_ms).await;
                 Judged::Pass(verdict)
             }
             Ok(Verdict::Deny(verdict)) => {
                 Counters::count(&self.context.counters.denied);
+                self.count_poller(&login.claim.user, true);
                 self.record.verdict = "deny";
                 self.record.manner = Some(verdict.manner);
                 self.record.reason.clone_from(&verdict.reason);
@@ -90,6 +92,12 @@ impl Session {
                     }
                 }
             }
+        }
+    }
+
+    fn count_poller(&self, user: &str, denied: bool) {
+        if let Some(pollers) = &self.context.pollers {
+            pollers.count(user, denied);
         }
     }
 

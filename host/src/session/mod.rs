@@ -10,6 +10,7 @@ mod login;
 mod offers;
 mod open;
 mod pass;
+mod pollers;
 mod pose;
 mod record;
 mod relay;
@@ -22,6 +23,7 @@ pub use counters::{Counters, CountersSnapshot};
 pub use door::Door;
 pub use offers::Offers;
 pub use open::{Incoming, refuse, serve};
+pub use pollers::{Poller, Pollers};
 
 use crate::config::CleartextLogin;
 use crate::net::Stream;
