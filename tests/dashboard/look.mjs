@@ -96,13 +96,13 @@ const row = `mail/${node.name}`;
 const button = page.getByRole('button', { name: new RegExp(`${node.name.replaceAll('.', '\\.')}$`) });
 check((await button.count()) === 0, 'there is nothing to press without a token');
 await page.getByRole('button', { name: 'Make changes…' }).click();
-await page.getByLabel('Token').last().fill('not-the-right-token');
+await page.locator('#dialog-token').fill('not-the-right-token');
 await page.getByRole('button', { name: 'Go on' }).click();
 await until('the wrong token is refused', async () =>
   ((await page.locator('#dialog-error').innerText()) === 'The token is wrong.' ? null : 'no word'));
 await examine(page, 'the dialog');
 check((await button.count()) === 0, 'a wrong token opens nothing');
-await page.getByLabel('Token').last().fill(token);
+await page.locator('#dialog-token').fill(token);
 await page.keyboard.press('Enter');
 await button.click();
 await until('it is drained', async () => {

@@ -9,7 +9,7 @@ for (const colorScheme of ['light', 'dark']) {
   const page = await (await browser.newContext({ colorScheme })).newPage();
   const complained = complaints(page);
   await page.goto(url);
-  const field = page.getByLabel('Token').first();
+  const field = page.locator('#ask-token');
   await field.waitFor();
   const all = await page.evaluate(() => document.body.innerText);
   check(!all.includes('pop3'), `something is shown without a token: ${all}`);
