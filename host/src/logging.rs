@@ -1,14 +1,20 @@
 //! The host's log: lines that are gathered in memory and written by a thread of their own, so
 //! that a slow terminal or journal never stalls a connection.
 
+mod recent;
+
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+pub use recent::{Recent, Trouble};
 
 /// Octets that may wait to be written. What comes beyond is dropped, and counted.
 const MOST_WAITING: usize = 4 << 20;
@@ -38,6 +44,7 @@ struct Lines(Arc<(Mutex<Waiting>, Condvar)>);
 /// Keeps the log going. What waits is written when it is dropped.
 pub struct Logging {
     lines: Lines,
+    recent: Recent,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -50,17 +57,27 @@ pub fn start(format: Format, level: &str) -> anyhow::Result<Logging> {
         anyhow::anyhow!("--log-level: {error}; an example is \"info\" or \"warn,session=info\"")
     })?;
     let lines = Lines(Arc::default());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines.clone());
-    let result = match format {
-        Format::Human => builder.with_ansi(io::stderr().is_terminal()).try_init(),
-        Format::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+    let written = tracing_subscriber::fmt::layer().with_writer(lines.clone());
+    let written = match format {
+        Format::Human => written.with_ansi(io::stderr().is_terminal()).boxed(),
+        Format::Json => written.json().flatten_event(true).with_current_span(false).boxed(),
     };
-    result.map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))?;
+    let recent = Recent::default();
+    let log = tracing_subscriber::registry().with(filter).with(written).with(recent.clone());
+    log.try_init().map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))?;
     let thread = std::thread::Builder::new().name("log".to_owned()).spawn({
         let lines = lines.clone();
         move || lines.write_until_ended()
     })?;
-    Ok(Logging { lines, thread: Some(thread) })
+    Ok(Logging { lines, recent, thread: Some(thread) })
+}
+
+impl Logging {
+    /// The last warnings and errors.
+    #[must_use]
+    pub fn recent(&self) -> &Recent {
+        &self.recent
+    }
 }
 
 impl Drop for Logging {

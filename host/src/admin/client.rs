@@ -1,19 +1,24 @@
 //! Asks a running Reprieve.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 
 use super::Status;
 use super::changes::TakeOver;
 use super::routes::NodeChange;
-use crate::config::NodeMode;
+use crate::config::{NodeMode, NodeTls, NodeTlsMode};
+use crate::net::{NodeConnector, Stream};
+use crate::pop3::credential::Secret;
 use crate::server::{Change, Page, PageRequest, Registered, Reloaded, StoreStats};
 
 /// Why nothing came of it.
@@ -29,6 +34,25 @@ pub enum CtlError {
         /// What the system says.
         why: std::io::Error,
     },
+    /// Nobody answers at a URL.
+    #[error(
+        "cannot reach a running reprieve at {url}: {why}; the URL is one of `admin.listen` in its configuration"
+    )]
+    NoAnswer {
+        /// The URL.
+        url: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The URL is none.
+    #[error("--url is {url:?}; it is http://HOST:PORT or https://HOST:PORT, without a path")]
+    BadUrl {
+        /// What was given.
+        url: String,
+    },
+    /// What it needs for TLS is not there.
+    #[error("{0}")]
+    Tls(String),
     /// It says no.
     #[error("{0}")]
     Refused(String),
@@ -37,17 +61,92 @@ pub enum CtlError {
     Odd(String),
 }
 
+/// How long it may take to reach a URL.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A running Reprieve at a URL.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    url: String,
+    host: String,
+    port: u16,
+    /// What requests name as Host.
+    authority: String,
+    tls: Option<NodeConnector>,
+    token: Option<Arc<Secret>>,
+}
+
+impl Remote {
+    /// `ca`: who has signed its certificate, where the machine does not trust him. `token`: what
+    /// is shown to it.
+    ///
+    /// # Errors
+    /// Where the URL is none, or `ca` cannot be used.
+    pub fn new(url: &str, ca: Option<&Path>, token: Option<Secret>) -> Result<Self, CtlError> {
+        let bad = || CtlError::BadUrl { url: url.to_owned() };
+        let uri: Uri = url.parse().map_err(|_| bad())?;
+        let authority =
+            uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or_else(bad)?;
+        let usual = match uri.scheme_str() {
+            Some("http") => 80,
+            Some("https") => 443,
+            _ => return Err(bad()),
+        };
+        if uri.path() != "/" || uri.query().is_some() {
+            return Err(bad());
+        }
+        let tls = (usual == 443).then(|| {
+            let place = "--ca".into();
+            let ca = ca.map(Path::to_owned);
+            NodeConnector::load(&NodeTls { mode: NodeTlsMode::Implicit, ca, place, ..NodeTls::default() })
+        });
+        Ok(Self {
+            url: url.to_owned(),
+            host: authority.host().trim_start_matches('[').trim_end_matches(']').to_owned(),
+            port: authority.port_u16().unwrap_or(usual),
+            authority: authority.to_string(),
+            tls: tls.transpose().map_err(|error| CtlError::Tls(error.to_string()))?,
+            token: token.map(Arc::new),
+        })
+    }
+
+    async fn connect(&self) -> Result<Stream, CtlError> {
+        let connected = async {
+            let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+            match &self.tls {
+                None => Ok(Stream::Plain(stream)),
+                Some(tls) => tls.connect(&self.host, stream).await,
+            }
+        };
+        let within = tokio::time::timeout(PATIENCE, connected).await;
+        let no_answer = |why: String| CtlError::NoAnswer { url: self.url.clone(), why };
+        within
+            .map_err(|_| no_answer("no answer in time".to_owned()))?
+            .map_err(|error: std::io::Error| no_answer(error.to_string()))
+    }
+}
+
 /// A way to a running Reprieve.
 #[derive(Clone, Debug)]
-pub struct Client {
-    socket: PathBuf,
+pub struct Client(Way);
+
+#[derive(Clone, Debug)]
+enum Way {
+    Socket(PathBuf),
+    Remote(Remote),
 }
 
 impl Client {
     /// By its socket.
     #[must_use]
     pub fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+        Self(Way::Socket(socket.to_owned()))
+    }
+
+    /// By one of its addresses.
+    #[must_use]
+    pub fn remote(remote: Remote) -> Self {
+        Self(Way::Remote(remote))
     }
 
     /// How it is.
@@ -190,28 +289,51 @@ impl Client {
     }
 
     async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, CtlError> {
-        let odd = |error: &dyn std::fmt::Display| CtlError::Odd(error.to_string());
-        let stream = UnixStream::connect(&self.socket)
-            .await
-            .map_err(|why| CtlError::Unreachable { path: self.socket.clone(), why })?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| odd(&error))?;
-        let connection = tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "reprieve")
-            .header("content-type", "application/json")
-            .body(Full::new(body))
-            .map_err(|error| odd(&error))?;
-        let response = sender.send_request(request).await.map_err(|error| odd(&error))?;
-        let status = response.status();
-        let body = response.into_body().collect().await.map_err(|error| odd(&error))?.to_bytes();
-        connection.abort();
-        match status {
-            StatusCode::OK | StatusCode::NO_CONTENT => Ok(body),
-            _ => Err(CtlError::Refused(String::from_utf8_lossy(&body).into_owned())),
+        let mut request =
+            Request::builder().method(method).uri(path).header("content-type", "application/json");
+        match &self.0 {
+            Way::Socket(path) => {
+                let stream = UnixStream::connect(path)
+                    .await
+                    .map_err(|why| CtlError::Unreachable { path: path.clone(), why })?;
+                exchange(stream, request.header("host", super::HOST), body).await
+            }
+            Way::Remote(remote) => {
+                if let Some(token) = &remote.token {
+                    let bearer = [b"Bearer ", token.expose()].concat();
+                    let mut bearer = hyper::header::HeaderValue::from_bytes(&bearer).map_err(|_| {
+                        CtlError::Odd("the token has characters that no token has".to_owned())
+                    })?;
+                    bearer.set_sensitive(true);
+                    request = request.header("authorization", bearer);
+                }
+                let stream = remote.connect().await?;
+                exchange(stream, request.header("host", &remote.authority), body).await
+            }
         }
+    }
+}
+
+async fn exchange<S>(
+    stream: S,
+    request: hyper::http::request::Builder,
+    body: Bytes,
+) -> Result<Bytes, CtlError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let odd = |error: &dyn std::fmt::Display| CtlError::Odd(error.to_string());
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| odd(&error))?;
+    let connection = tokio::spawn(connection);
+    let request = request.body(Full::new(body)).map_err(|error| odd(&error))?;
+    let response = sender.send_request(request).await.map_err(|error| odd(&error))?;
+    let status = response.status();
+    let body = response.into_body().collect().await.map_err(|error| odd(&error))?.to_bytes();
+    connection.abort();
+    match status {
+        StatusCode::OK | StatusCode::NO_CONTENT => Ok(body),
+        _ => Err(CtlError::Refused(String::from_utf8_lossy(&body).into_owned())),
     }
 }
 
@@ -221,4 +343,21 @@ fn escaped(part: &str) -> String {
     part.bytes()
         .map(|octet| if plain(octet) { char::from(octet).to_string() } else { format!("%{octet:02X}") })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_a_host_with_a_port_and_nothing_else() {
+        let remote = Remote::new("http://[::1]:8110", None, None).unwrap();
+        assert_eq!((&*remote.host, remote.port, &*remote.authority), ("::1", 8110, "[::1]:8110"));
+        assert_eq!(Remote::new("http://reprieve.example/", None, None).unwrap().port, 80);
+        for bad in ["localhost:8110", "ftp://localhost", "http://a/status", "http://a/?b", "http://u:p@a", ""]
+        {
+            let error = Remote::new(bad, None, None).unwrap_err().to_string();
+            assert!(error.contains("http://HOST:PORT"), "{error}");
+        }
+    }
 }

@@ -1,13 +1,16 @@
 //! What can be asked for, by which path.
 
-use std::os::unix::net::UnixListener;
+use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, FromRef, Path, State};
 use axum::http::StatusCode;
+use axum::middleware;
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
+use super::dashboard::{self, Feed};
+use super::guard::{self, Guard};
 use super::{Status, changes, metrics};
 use crate::config::NodeMode;
 use crate::server::{Page, PageRequest, Registered, StoreStats, StoreTool, View};
@@ -19,8 +22,30 @@ pub(super) struct NodeChange {
     pub(super) mode: NodeMode,
 }
 
-fn routes(view: View) -> Router {
+/// What is needed to answer.
+#[derive(Clone, Debug)]
+pub(super) struct Desk {
+    pub(super) view: View,
+    pub(super) guard: Arc<Guard>,
+    pub(super) feed: Feed,
+}
+
+impl FromRef<Desk> for View {
+    fn from_ref(desk: &Desk) -> Self {
+        desk.view.clone()
+    }
+}
+
+/// All of them, behind the guard.
+pub(super) fn routes(desk: Desk) -> Router {
+    let guard = desk.guard.clone();
     Router::new()
+        .route("/", get(dashboard::page))
+        .route("/icon.svg", get(dashboard::icon))
+        .route("/access", get(dashboard::access))
+        .route("/day", get(dashboard::day))
+        .route("/events", get(dashboard::events))
+        .route("/recent", get(dashboard::recent))
         .route("/status", get(status))
         .route("/metrics", get(metrics::get))
         .route("/pools/{pool}/nodes/{node}", put(change_node))
@@ -35,7 +60,8 @@ fn routes(view: View) -> Router {
         .route("/reload", post(changes::reload))
         .route("/drain", post(changes::drain))
         .route("/hand-over", post(changes::hand_over).delete(changes::keep))
-        .with_state(view)
+        .with_state(desk)
+        .layer(middleware::from_fn_with_state(guard, guard::check))
 }
 
 async fn status(State(view): State<View>) -> Json<Status> {
@@ -87,13 +113,4 @@ async fn store_user(State(view): State<View>, Path(user): Path<String>) -> Json<
 
 async fn store_forget(State(view): State<View>, Path(user): Path<String>) -> Answered<usize> {
     StoreTool::of(&view).forget(&user).await.map(Json).map_err(unavailable)
-}
-
-/// Answers at a socket for ever.
-///
-/// # Errors
-/// Where the socket cannot be used.
-pub async fn serve(listener: UnixListener, view: View) -> std::io::Result<()> {
-    let listener = tokio::net::UnixListener::from_std(listener)?;
-    axum::serve(listener, routes(view)).await
 }

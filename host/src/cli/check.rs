@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config::Verify;
+use crate::admin::AdminKeys;
+use crate::config::{Verify, exposed_warning};
 use crate::server::{Options, Prepared};
 
 /// Check a configuration: everything that a start checks, without starting.
@@ -20,6 +21,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let config = super::read_config(&arguments.config)?;
+    AdminKeys::read(&config.admin)?;
     let prepared = Prepared::new(config, Options { without_stores: true, ..Options::default() })?;
     for server in &prepared.config().virtual_servers {
         let encrypted = server.listen_tls.iter().map(|address| format!("{address} (TLS)"));
@@ -34,6 +36,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     for server in prepared.config().virtual_servers.iter().filter(|server| server.verify == Verify::Off) {
         eprintln!("warning: virtual server {}: {}", server.name, crate::config::VERIFY_OFF);
+    }
+    for address in prepared.config().admin.exposed() {
+        eprintln!("warning: {}", exposed_warning(address));
     }
     println!("{}: good", arguments.config.display());
     Ok(ExitCode::SUCCESS)

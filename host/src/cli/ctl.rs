@@ -5,18 +5,31 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use crate::admin::{Client, PolicyStatus, Status, USUAL_SOCKET};
+use crate::admin::{Client, PolicyStatus, Remote, Status, USUAL_SOCKET};
 use crate::config::NodeMode;
+use crate::secret_file;
 use crate::server::Change;
 use crate::store::Health;
 use crate::top::duration as up;
 
-/// Ask or tell a running Reprieve, by its admin socket (`admin.socket` in its configuration).
+/// Ask or tell a running Reprieve.
+///
+/// By its admin socket (`admin.socket` in its configuration), or by one of its addresses
+/// (`admin.listen`) with a token.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Its admin socket
     #[arg(long, value_name = "PATH", default_value = USUAL_SOCKET, env = "REPRIEVE_SOCKET", global = true)]
     socket: PathBuf,
+    /// One of its addresses, in place of the socket: http://HOST:PORT or https://HOST:PORT
+    #[arg(long, value_name = "URL", global = true)]
+    url: Option<String>,
+    /// File whose first line is the token to show at --url
+    #[arg(long, value_name = "FILE", env = "REPRIEVE_TOKEN_FILE", global = true)]
+    token_file: Option<PathBuf>,
+    /// Who has signed the certificate at --url (PEM) [default: whom the machine trusts]
+    #[arg(long, value_name = "FILE", global = true)]
+    ca: Option<PathBuf>,
     #[command(subcommand)]
     command: Subcommands,
 }
@@ -113,9 +126,21 @@ impl How {
     }
 }
 
+impl Arguments {
+    fn client(&self) -> anyhow::Result<Client> {
+        let Some(url) = &self.url else {
+            anyhow::ensure!(self.ca.is_none(), "--ca is for --url, which is not given");
+            return Ok(Client::new(&self.socket));
+        };
+        let token = self.token_file.as_deref().map(secret_file::first_line).transpose();
+        let token = token.map_err(|why| anyhow::anyhow!("--token-file: {why}"))?;
+        Ok(Client::remote(Remote::new(url, self.ca.as_deref(), token)?))
+    }
+}
+
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let client = Client::new(&arguments.socket);
+    let client = arguments.client()?;
     match &arguments.command {
         Subcommands::Status { json } => {
             let status = runtime.block_on(client.status())?;

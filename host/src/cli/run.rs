@@ -4,14 +4,14 @@ mod take_over;
 mod watch;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::admin::{self, AdminSocket};
+use crate::admin::{AdminKeys, Doors, Open};
 use crate::config::{CommandLine, Config, NodeTlsMode};
 use crate::logging;
 use crate::privileges;
@@ -146,13 +146,14 @@ fn fit_to_descriptors(config: &mut Config, descriptors: u64) {
 }
 
 /// Does first what may need root, and the rest as somebody who is not.
-fn start(config: Config, take_over: bool) -> anyhow::Result<(Server, Option<Predecessor>)> {
+fn start(config: Config, take_over: bool) -> anyhow::Result<(Server, Doors, Option<Predecessor>)> {
     let asked = if take_over { Predecessor::ask(&config)? } else { None };
     let (predecessor, sockets) = match asked {
         Some((predecessor, inherited)) => (Some(predecessor), Sockets::open_with(&config, inherited)?),
         None => (None, Sockets::open(&config)?),
     };
     let keys = Keys::read(&config)?;
+    let doors = Doors::open(&config.admin, AdminKeys::read(&config.admin)?, predecessor.is_some())?;
     match &config.user {
         Some(user) => privileges::become_user(user, config.group.as_deref())?,
         None if privileges::is_root() => {
@@ -161,25 +162,24 @@ fn start(config: Config, take_over: bool) -> anyhow::Result<(Server, Option<Pred
         None => {}
     }
     let server = Server::serve_at(Prepared::with_keys(config, Options::default(), keys)?, sockets)?;
-    Ok((server, predecessor))
+    Ok((server, doors, predecessor))
 }
 
 /// Takes commands, in the place of whoever did before.
 async fn take_commands(
-    path: &Path,
+    doors: Doors,
     server: &Server,
+    recent: &logging::Recent,
     predecessor: Option<Predecessor>,
-) -> anyhow::Result<AdminSocket> {
-    let (socket, listener) = match predecessor {
-        Some(predecessor) => {
-            tokio::task::spawn_blocking(move || predecessor.retire()).await??;
-            AdminSocket::take_over(path)?
-        }
-        None => AdminSocket::listen(path)?,
-    };
-    tracing::info!(path = %path.display(), "taking commands");
-    tokio::spawn(admin::serve(listener, server.view()));
-    Ok(socket)
+) -> anyhow::Result<Open> {
+    let takes_over = predecessor.is_some();
+    if let Some(predecessor) = predecessor {
+        tokio::task::spawn_blocking(move || predecessor.retire()).await??;
+    }
+    if let Some(tls) = doors.tls() {
+        server.also_reload("admin", tls.clone());
+    }
+    doors.serve(&server.view(), recent, takes_over)
 }
 
 /// What `systemctl status` shows.
@@ -194,7 +194,7 @@ fn serving(server: &Server) -> String {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     // Read before there is a log, so that what is wrong stands alone.
     arguments.config()?;
-    let _log = logging::start(arguments.log.log_format, &arguments.log.log_level)?;
+    let log = logging::start(arguments.log.log_format, &arguments.log.log_level)?;
     let descriptors = crate::rlimit::raise_descriptors();
     let config = arguments.configured(descriptors)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -203,9 +203,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
         // The policy compiles meanwhile; the first signal still counts.
         let mut hang_up = signal(SignalKind::hangup()).context("cannot watch for signals")?;
-        let admin_socket = config.admin_socket.clone();
         let take_over = arguments.take_over;
-        let (server, predecessor) = tokio::task::spawn_blocking(move || start(config, take_over)).await??;
+        let (server, doors, predecessor) =
+            tokio::task::spawn_blocking(move || start(config, take_over)).await??;
         let control = server.control();
         control.reload_from({
             let arguments = arguments.clone();
@@ -216,10 +216,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 tracing::info!(server = name, %address, "listening");
             }
         }
-        let commands = match admin_socket {
-            Some(path) => Some(take_commands(&path, &server, predecessor).await?),
-            None => None,
-        };
+        let commands = take_commands(doors, &server, log.recent(), predecessor).await?;
         service_manager::ready(&serving(&server));
         let mut ending = control.ending();
         let mut watch = Watch::default();

@@ -1,6 +1,7 @@
 //! The configuration: what can be set, what is right, and errors that tell the file, the
 //! line, the key and the remedy. It knows neither sockets nor Wasm.
 
+mod admin;
 mod command_line;
 mod decision_log;
 mod place;
@@ -19,6 +20,8 @@ mod virtual_server;
 pub(crate) const VERIFY_OFF: &str =
     "verify = \"off\": whoever knows a user's name is shown the posed maildrop, with any password";
 
+pub(crate) use admin::exposed_warning;
+pub use admin::{AdminConfig, TokenFile};
 pub use decision_log::{DecisionLogConfig, LogTarget, LogUsers, Rotation};
 pub use place::Place;
 pub use policy::PolicyConfig;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::admin::{AdminConfig, admin};
 use super::decision_log::{DecisionLogConfig, decision_log};
 use super::pool::{PoolConfig, pool};
 use super::reader::{Error, Section, Source, Value};
@@ -37,8 +38,8 @@ pub struct Config {
     pub maildrop_trust: Duration,
     /// Where compiled policies are kept.
     pub policy_cache: PolicyCache,
-    /// Where an administrator's commands are taken; nowhere without it.
-    pub admin_socket: Option<PathBuf>,
+    /// How an administrator asks and tells it.
+    pub admin: AdminConfig,
     /// Who the process becomes once it listens.
     pub user: Option<String>,
     /// The group of that user, where it is not his own.
@@ -76,7 +77,7 @@ impl Config {
             maildrop_memory: 256 << 20,
             maildrop_trust: Duration::from_secs(24 * 3600),
             policy_cache: PolicyCache::Usual,
-            admin_socket: None,
+            admin: AdminConfig::default(),
             user: None,
             group: None,
             certificate_check: Some(Duration::from_secs(60)),
@@ -112,9 +113,7 @@ impl Config {
             config.policy_cache = policy_cache(&value)?;
         }
         if let Some(value) = top.get("admin") {
-            let mut admin = value.section()?;
-            config.admin_socket = Some(admin.need("socket", "\"/run/reprieve/admin.sock\"")?.path()?);
-            admin.finish()?;
+            config.admin = admin(&value)?;
         }
         config.user = top.get("user").map(|value| value.text().map(str::to_owned)).transpose()?;
         if let Some(value) = top.get("group") {
@@ -446,5 +445,57 @@ store = { home = "file", path = "/var/lib/reprieve/two", save-every = "5s" }
             }
             assert!(!error.contains("p4ssw0rd"), "{error}");
         }
+    }
+
+    const ADMIN: &str = r#"
+[admin]
+socket = "/run/reprieve/admin.sock"
+listen = ["127.0.0.1:8110", "10.0.0.1:8110"]
+hosts = ["Reprieve.example"]
+token-file = "/etc/reprieve/token"
+read-token-file = "/etc/reprieve/viewers"
+worst-pollers = true
+
+[pool.mail]
+nodes = ["a:110"]
+
+[[virtual-server]]
+name = "one"
+listen = ["127.0.0.1:110"]
+pool = "mail"
+"#;
+
+    #[test]
+    fn an_admin_listener_is_read() {
+        let admin = Config::parse(ADMIN, "reprieve.toml").unwrap().admin;
+        assert_eq!(admin.hosts, ["reprieve.example"]);
+        assert!(admin.worst_pollers && admin.tls.is_none() && admin.socket.is_some());
+        let exposed: Vec<_> = admin.exposed().map(|address| address.to_string()).collect();
+        assert_eq!(exposed, ["10.0.0.1:8110"]);
+    }
+
+    #[test]
+    fn each_mistake_of_an_admin_listener_names_line_key_and_remedy() {
+        let tokens = "token-file = \"/etc/reprieve/token\"\nread-token-file = \"/etc/reprieve/viewers\"";
+        let listen = "listen = [\"127.0.0.1:8110\", \"10.0.0.1:8110\"]";
+        for (right, wrong, expected) in [
+            (tokens, "", ["reprieve.toml:4", "10.0.0.1:8110", "`admin.token-file`"]),
+            (listen, "", ["reprieve.toml:5", "`admin.hosts`", "`admin.listen`"]),
+            ("127.0.0.1:8110", "localhost", ["reprieve.toml:4", "`admin.listen`", "127.0.0.1:8110"]),
+            ("Reprieve.example", "http://a", ["reprieve.toml:5", "`admin.hosts`", "without a port"]),
+            (
+                "worst-pollers = true",
+                "worst-poller = true",
+                ["reprieve.toml:8", "worst-poller", "did you mean"],
+            ),
+            ("worst-pollers = true", "key = \"k\"", ["reprieve.toml:8", "`admin.key`", "`certificate`"]),
+        ] {
+            let error = error_of(&ADMIN.replace(right, wrong));
+            for part in expected {
+                assert!(error.contains(part), "{error:?} lacks {part:?}");
+            }
+        }
+        let nowhere = ADMIN.replace(listen, "").replace("socket =", "# socket =");
+        assert!(error_of(&nowhere).contains("listens nowhere"));
     }
 }

@@ -116,6 +116,24 @@ pub fn bind(address: SocketAddr, count: usize) -> Result<Vec<TcpListener>, BindE
         .map_err(fail)
 }
 
+/// Listens on an address by one socket, which another process of this user can have one beside;
+/// `beside`: as this one has, until the other has ended.
+///
+/// # Errors
+/// As [`bind`].
+pub fn bind_one(address: SocketAddr, beside: bool) -> Result<TcpListener, BindError> {
+    let fail = |source| BindError { address, source };
+    let address = if beside {
+        address
+    } else {
+        let alone = socket(address, false).map_err(fail)?;
+        alone.local_addr().map_err(fail)?.as_socket().unwrap_or(address)
+    };
+    let shared = socket(address, true).map_err(fail)?;
+    shared.listen(BACKLOG).map_err(fail)?;
+    Ok(shared.into())
+}
+
 fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;

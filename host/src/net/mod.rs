@@ -8,7 +8,7 @@ mod stream;
 mod tls;
 
 pub use admission::{Admission, Admitted, Refused};
-pub use listener::{BindError, Inherited, bind};
+pub use listener::{BindError, Inherited, bind, bind_one};
 pub use proxy::{
     Proxied, ProxyError, header as proxy_header, local_header as local_proxy_header, read_header,
 };

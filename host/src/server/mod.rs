@@ -29,6 +29,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::journal::Journal;
 use crate::maildrop::Registry;
+use crate::net::TlsAcceptor;
 use crate::policy::MetricsSnapshot;
 use crate::pool::{Keeper, Pool};
 use crate::session::CountersSnapshot;
@@ -187,6 +188,11 @@ impl Server {
     #[must_use]
     pub fn journal(&self) -> Option<&Arc<Journal>> {
         self.core.telling.journal.as_ref()
+    }
+
+    /// Reads also these certificates again when it does its own.
+    pub fn also_reload(&self, name: &str, acceptor: Arc<TlsAcceptor>) {
+        self.core.certificates.add(name, acceptor);
     }
 
     /// What an administrator can see, for as long as wanted.

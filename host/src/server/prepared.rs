@@ -147,6 +147,7 @@ impl Prepared {
                     server.max_connections_per_address,
                 ),
                 counters: Arc::default(),
+                pollers: config.admin.worst_pollers.then(Arc::default),
                 config: server.clone(),
             });
         }

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::net::CertificateState;
 use crate::policy::{MetricsSnapshot, Policy, TallySnapshot, digest};
 use crate::pool::Pool;
-use crate::session::{CountersSnapshot, KindsSnapshot};
+use crate::session::{CountersSnapshot, KindsSnapshot, Poller};
 
 /// A virtual server at one moment.
 #[derive(Clone, Debug)]
@@ -116,6 +116,23 @@ impl View {
     #[must_use]
     pub fn stores(&self) -> &[Store] {
         &self.core.stores
+    }
+
+    /// Who polls most, the worst first, each with his virtual server; None where that is not
+    /// counted.
+    #[must_use]
+    pub fn worst_pollers(&self, count: usize) -> Option<Vec<(String, Poller)>> {
+        let servers = self.servers();
+        let counted =
+            servers.iter().filter_map(|served| Some((&served.shared, served.shared.pollers.as_ref()?)));
+        let mut all: Vec<_> = counted
+            .flat_map(|(shared, pollers)| {
+                pollers.worst(count).into_iter().map(|poller| (shared.config.name.clone(), poller))
+            })
+            .collect();
+        all.sort_by(|(_, one), (_, other)| one.order().cmp(&other.order()));
+        all.truncate(count);
+        servers.iter().any(|served| served.shared.pollers.is_some()).then_some(all)
     }
 
     /// The time of verdicts.

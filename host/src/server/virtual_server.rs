@@ -13,7 +13,7 @@ use crate::net::{Admission, TlsAcceptor};
 use crate::policy::{Judge, Policy, Shadow};
 use crate::pool::Pool;
 use crate::pop3::credential::Mechanism;
-use crate::session::{Context, Counters, Door, Offers, Settings, Telling};
+use crate::session::{Context, Counters, Door, Offers, Pollers, Settings, Telling};
 use crate::store::Namespace;
 
 /// The pools of a configuration, by name.
@@ -34,6 +34,8 @@ pub(super) struct VirtualServer {
     pub(super) namespace: Namespace,
     pub(super) admission: Arc<Admission>,
     pub(super) counters: Arc<Counters>,
+    /// Who polls most, where that is counted.
+    pub(super) pollers: Option<Arc<Pollers>>,
 }
 
 impl VirtualServer {
@@ -56,6 +58,7 @@ impl VirtualServer {
             clock: clock.clone(),
             counters: self.counters.clone(),
             telling: telling.clone(),
+            pollers: self.pollers.clone(),
             drain: drain.clone(),
         })
     }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::counters::Counters;
 use super::offers::Offers;
+use super::pollers::Pollers;
 use super::telling::Telling;
 use crate::clock::Clock;
 use crate::config::{CleartextLogin, OnUnreachable, Unverifiable, Verify};
@@ -86,6 +87,8 @@ pub struct Context {
     pub counters: Arc<Counters>,
     /// Who is told of sessions.
     pub telling: Telling,
+    /// Who polls most, where that is counted.
+    pub pollers: Option<Arc<Pollers>>,
     /// Becomes true when the server ends.
     pub drain: watch::Receiver<bool>,
 }

@@ -60,12 +60,14 @@ impl Session {
         match self.decide(login).await {
             Ok(Verdict::Pass(verdict)) => {
                 Counters::count(&self.context.counters.passed);
+                self.count_poller(&login.claim.user, false);
                 self.record.verdict = "pass";
                 self.delay(verdict.delay_ms).await;
                 Judged::Pass(verdict)
             }
             Ok(Verdict::Deny(verdict)) => {
                 self.context.counters.count_denial(&verdict);
+                self.count_poller(&login.claim.user, true);
                 self.record.verdict = "deny";
                 self.record.manner = Some(verdict.manner);
                 self.record.reason.clone_from(&verdict.reason);
@@ -92,6 +94,12 @@ impl Session {
                     }
                 }
             }
+        }
+    }
+
+    fn count_poller(&self, user: &str, denied: bool) {
+        if let Some(pollers) = &self.context.pollers {
+            pollers.count(user, denied);
         }
     }
 

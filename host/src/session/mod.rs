@@ -11,6 +11,7 @@ mod login;
 mod offers;
 mod open;
 mod pass;
+mod pollers;
 mod pose;
 mod reasons;
 mod record;
@@ -26,6 +27,7 @@ pub use door::Door;
 pub use kinds::KindsSnapshot;
 pub use offers::Offers;
 pub use open::{Incoming, refuse, serve};
+pub use pollers::{Poller, Pollers};
 pub use telling::Telling;
 
 use crate::config::CleartextLogin;

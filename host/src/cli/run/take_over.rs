@@ -24,7 +24,7 @@ impl Predecessor {
     /// # Errors
     /// Where the configuration could not be served, or nothing is handed over.
     pub(super) fn ask(config: &Config) -> anyhow::Result<Option<(Self, Inherited)>> {
-        let socket = config.admin_socket.as_deref().context(
+        let socket = config.admin.socket.as_deref().context(
             "--take-over needs `admin.socket` in the configuration, by which the process that serves is asked",
         )?;
         if UnixStream::connect(socket).is_err() {

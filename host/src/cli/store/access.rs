@@ -11,7 +11,7 @@ pub(super) enum Access {
 
 impl Access {
     pub async fn of(config: &Config) -> anyhow::Result<Self> {
-        if let Some(socket) = &config.admin_socket {
+        if let Some(socket) = &config.admin.socket {
             let client = Client::new(socket);
             match client.status().await {
                 Ok(_) => return Ok(Self::There(client)),
@@ -23,7 +23,7 @@ impl Access {
         let servers = config.virtual_servers.iter();
         let stores = servers.map(|server| server.store.as_ref().unwrap_or(&config.store));
         if stores.into_iter().all(|store| matches!(store.home, StoreHome::Memory)) {
-            let why = if config.admin_socket.is_some() {
+            let why = if config.admin.socket.is_some() {
                 "no reprieve answers at its admin socket"
             } else {
                 "its configuration has no admin.socket by which it could be asked"

@@ -267,6 +267,10 @@ impl Control {
             namespace,
             admission,
             counters: before.map_or_else(Arc::default, |before| before.counters.clone()),
+            pollers: before.map_or_else(
+                || config.admin.worst_pollers.then(Arc::default),
+                |before| before.pollers.clone(),
+            ),
             config: server.clone(),
         };
         let doors = match found {
@@ -332,7 +336,7 @@ fn keep_what_needs_a_restart(before: &Config, wanted: &mut Config, named: &mut V
         "policy-cache" policy_cache,
         "maildrop.memory" maildrop_memory,
         "maildrop.trust" maildrop_trust,
-        "admin.socket" admin_socket,
+        "admin" admin,
         "user" user,
         "group" group,
         "store" store,
