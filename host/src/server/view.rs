@@ -10,8 +10,8 @@ use super::core::Core;
 use super::stores::Store;
 use super::virtual_server::Served;
 use crate::clock::Clock;
-use crate::journal;
 use crate::config::Config;
+use crate::journal;
 use crate::net::CertificateState;
 use crate::policy::{MetricsSnapshot, Policy, TallySnapshot, digest};
 use crate::pool::Pool;
@@ -130,7 +130,7 @@ impl View {
                 pollers.worst(count).into_iter().map(|poller| (shared.config.name.clone(), poller))
             })
             .collect();
-        all.sort_by(|(_, one), (_, other)| one.order().cmp(&other.order()));
+        all.sort_by_key(|(_, poller)| poller.order());
         all.truncate(count);
         servers.iter().any(|served| served.shared.pollers.is_some()).then_some(all)
     }
