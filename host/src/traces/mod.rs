@@ -3,24 +3,21 @@
 //! do to the decision log. User names are in no trace.
 
 mod collector;
+mod otlp;
 mod spans;
 
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use opentelemetry::KeyValue;
-use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::SpanExporter as _;
 use parking_lot::Mutex;
 
 use crate::config::TracesConfig;
 use crate::journal::{Session, Story};
 use collector::Collector;
-use spans::{Maker, Whole};
+use spans::{Whole, spans};
 
 /// What the sample is a part of.
 const MILLION: u32 = 1_000_000;
@@ -30,8 +27,6 @@ const MOST_WAITING: usize = 8192;
 const MOST_AT_ONCE: usize = 512;
 /// How long sessions are gathered for a request.
 const GATHERED_FOR: Duration = Duration::from_secs(1);
-/// How long a collector may take for a request, with all tries.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// How long none may have been dropped before the trouble counts as over.
 const CALM: Duration = Duration::from_secs(10);
 
@@ -47,7 +42,7 @@ pub struct TracesError {
 #[derive(Debug)]
 pub struct Opened {
     config: TracesConfig,
-    exporter: SpanExporter,
+    collector: Collector,
 }
 
 impl Opened {
@@ -57,21 +52,7 @@ impl Opened {
     /// What is wrong, with its place in the configuration.
     pub fn open(config: &TracesConfig) -> Result<Self, TracesError> {
         let fail = |why: String| TracesError { place: config.place.to_string(), why };
-        let collector = Collector::load(config).map_err(fail)?;
-        let mut exporter = SpanExporter::builder()
-            .with_http()
-            .with_http_client(collector)
-            .with_endpoint(config.endpoint.to_string())
-            .with_timeout(PATIENCE)
-            .build()
-            .map_err(|error| fail(error.to_string()))?;
-        // What OTEL_RESOURCE_ATTRIBUTES says is in it too.
-        let resource = Resource::builder()
-            .with_service_name("reprieve")
-            .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
-            .build();
-        exporter.set_resource(&resource);
-        Ok(Self { config: config.clone(), exporter })
+        Ok(Self { config: config.clone(), collector: Collector::load(config).map_err(fail)? })
     }
 
     /// Begins to send.
@@ -79,12 +60,11 @@ impl Opened {
     /// # Errors
     /// Where there is no thread for it.
     pub fn start(self) -> Result<Arc<Traces>, TracesError> {
-        let Self { config, exporter } = self;
+        let Self { config, collector } = self;
         let fail =
             |error: std::io::Error| TracesError { place: config.place.to_string(), why: error.to_string() };
         let (sender, receiver) = sync_channel(MOST_WAITING);
         let (done, ended) = sync_channel(1);
-        // Connections to a collector are its own.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
         let traces = Arc::new(Traces {
             sample: config.sample,
@@ -95,7 +75,7 @@ impl Opened {
         });
         let sending = Sending {
             receiver,
-            exporter,
+            collector,
             runtime,
             endpoint: config.endpoint.to_string(),
             traces: traces.clone(),
@@ -147,7 +127,10 @@ impl Traces {
         if let Err(TrySendError::Full(_)) = sent {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             if !self.dropping.swap(true, Ordering::Relaxed) {
-                tracing::warn!(target: "traces", "traces of sessions are dropped: they come faster than the collector takes them");
+                tracing::warn!(
+                    target: "traces",
+                    "traces of sessions are dropped: they come faster than the collector takes them"
+                );
             }
         }
     }
@@ -158,7 +141,7 @@ impl Traces {
         let _ = self.ended.lock().recv_timeout(within);
     }
 
-    /// Sessions whose traces were dropped until now.
+    /// Sessions whose traces were dropped until now, because there was no room for them.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
@@ -168,7 +151,7 @@ impl Traces {
 /// The thread that sends.
 struct Sending {
     receiver: Receiver<Whole>,
-    exporter: SpanExporter,
+    collector: Collector,
     runtime: tokio::runtime::Runtime,
     endpoint: String,
     traces: Arc<Traces>,
@@ -181,20 +164,19 @@ struct Sending {
 
 impl Sending {
     fn run(mut self) {
-        let maker = Maker::default();
         loop {
             let Ok(first) = self.receiver.recv() else { return };
-            let mut spans = Vec::new();
-            maker.make(first, &mut spans);
+            let mut all = Vec::new();
+            spans(first, &mut all);
             let until = Instant::now() + GATHERED_FOR;
             for _ in 1..MOST_AT_ONCE {
                 match self.receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                    Ok(next) => maker.make(next, &mut spans),
+                    Ok(next) => spans(next, &mut all),
                     Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
                 }
             }
-            let result = self.runtime.block_on(self.exporter.export(spans));
-            self.tell(result.map_err(|error| error.to_string()));
+            let result = self.runtime.block_on(self.collector.send(otlp::request(all)));
+            self.tell(result);
         }
     }
 
@@ -219,26 +201,12 @@ impl Sending {
         if dropped != self.dropped {
             (self.dropped, self.dropped_at) = (dropped, Instant::now());
         } else if self.dropped_at.elapsed() > CALM && self.traces.dropping.swap(false, Ordering::Relaxed) {
-            tracing::info!(target: "traces", dropped, "traces go on; those of {dropped} sessions were dropped since the start");
+            tracing::info!(
+                target: "traces",
+                dropped,
+                "traces go on; those of {dropped} sessions were dropped since the start"
+            );
         }
-    }
-}
-
-/// The moment on the machine's clock that an instant was.
-#[derive(Clone, Copy, Debug)]
-struct Anchor {
-    instant: Instant,
-    time: SystemTime,
-}
-
-impl Anchor {
-    fn now() -> Self {
-        Self { instant: Instant::now(), time: SystemTime::now() }
-    }
-
-    fn at(&self, instant: Instant) -> SystemTime {
-        let ago = self.instant.saturating_duration_since(instant);
-        self.time.checked_sub(ago).unwrap_or(self.time)
     }
 }
 

@@ -5,11 +5,7 @@
 use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
-use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
-use opentelemetry::{InstrumentationScope, KeyValue, Value};
-use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator, SpanData, SpanEvents, SpanLinks};
-
-use super::Anchor;
+use super::otlp::{Attribute, Kind, Span, Status, Value};
 use crate::journal::{Became, Decision, Session, Story, words};
 use crate::policy::{Ending, Verdict};
 
@@ -32,10 +28,24 @@ pub(super) struct Whole {
     story: Option<Box<Story>>,
 }
 
+/// The moment on the machine's clock that an instant was.
+#[derive(Clone, Copy, Debug)]
+struct Anchor {
+    instant: Instant,
+    time: SystemTime,
+}
+
+impl Anchor {
+    fn at(&self, instant: Instant) -> SystemTime {
+        let ago = self.instant.saturating_duration_since(instant);
+        self.time.checked_sub(ago).unwrap_or(self.time)
+    }
+}
+
 impl Whole {
     pub(super) fn new(session: &Session<'_>, story: Option<Box<Story>>) -> Self {
         Self {
-            anchor: Anchor::now(),
+            anchor: Anchor { instant: Instant::now(), time: SystemTime::now() },
             id: session.id.to_owned(),
             virtual_server: session.virtual_server.to_owned(),
             peer: session.peer,
@@ -53,46 +63,36 @@ impl Whole {
     }
 }
 
-/// Makes spans.
-#[derive(Debug)]
-pub(super) struct Maker {
-    ids: RandomIdGenerator,
-    scope: InstrumentationScope,
-}
-
-impl Default for Maker {
-    fn default() -> Self {
-        let scope = InstrumentationScope::builder("reprieve").with_version(env!("CARGO_PKG_VERSION")).build();
-        Self { ids: RandomIdGenerator::default(), scope }
-    }
-}
-
 /// The spans of one session.
 struct Trace<'a> {
-    maker: &'a Maker,
-    id: TraceId,
+    id: String,
     anchor: Anchor,
-    spans: &'a mut Vec<SpanData>,
+    spans: &'a mut Vec<Span>,
 }
 
 /// What tells one span from others.
 struct Part {
     name: &'static str,
-    kind: SpanKind,
+    kind: Kind,
     from: Instant,
     to: Instant,
-    attributes: Vec<KeyValue>,
+    attributes: Vec<Attribute>,
     /// What went wrong, where something did.
     error: Option<&'static str>,
 }
 
 impl Part {
     fn new(name: &'static str, from: Instant, to: Instant) -> Self {
-        Self { name, kind: SpanKind::Internal, from, to, attributes: Vec::new(), error: None }
+        Self { name, kind: Kind::Internal, from, to, attributes: Vec::new(), error: None }
+    }
+
+    fn of(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
     }
 
     fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
-        self.attributes.push(KeyValue::new(key, value));
+        self.attributes.push(Attribute { key, value: value.into() });
         self
     }
 
@@ -107,69 +107,58 @@ impl Part {
         self.error = error;
         self
     }
-
-    /// It asks another server.
-    fn asking(mut self) -> Self {
-        self.kind = SpanKind::Client;
-        self
-    }
 }
 
-impl Maker {
-    /// Adds the spans of a session.
-    pub(super) fn make(&self, session: Whole, spans: &mut Vec<SpanData>) {
-        let mut trace = Trace { maker: self, id: self.ids.new_trace_id(), anchor: session.anchor, spans };
-        let mut whole = Part::new("session", session.began, session.ended)
-            .with("reprieve.id", session.id)
-            .with("reprieve.virtual-server", session.virtual_server)
-            .with("client.address", session.peer.ip().to_canonical().to_string())
-            .with("client.port", i64::from(session.peer.port()))
-            .with("server.address", session.local.ip().to_canonical().to_string())
-            .with("server.port", i64::from(session.local.port()))
-            .maybe("reprieve.tls.version", session.tls)
-            .with("reprieve.upgraded", session.upgraded)
-            .with("reprieve.relief", session.relief)
-            .with("reprieve.octets-in", number(session.octets_in))
-            .with("reprieve.octets-out", number(session.octets_out))
-            .with("reprieve.end", session.end);
-        whole.kind = SpanKind::Server;
-        let root = trace.add(SpanId::INVALID, whole);
-        let Some(story) = session.story else { return };
-        for decision in &story.decisions {
-            trace.login(root, decision);
+/// Adds the spans of a session to others.
+pub(super) fn spans(session: Whole, spans: &mut Vec<Span>) {
+    let mut trace = Trace { id: random::<16>(), anchor: session.anchor, spans };
+    let whole = Part::new("session", session.began, session.ended)
+        .of(Kind::Server)
+        .with("reprieve.id", session.id)
+        .with("reprieve.virtual-server", session.virtual_server)
+        .with("client.address", session.peer.ip().to_canonical().to_string())
+        .with("client.port", u64::from(session.peer.port()))
+        .with("server.address", session.local.ip().to_canonical().to_string())
+        .with("server.port", u64::from(session.local.port()))
+        .maybe("reprieve.tls.version", session.tls)
+        .with("reprieve.upgraded", session.upgraded)
+        .with("reprieve.relief", session.relief)
+        .with("reprieve.octets-in", session.octets_in)
+        .with("reprieve.octets-out", session.octets_out)
+        .with("reprieve.end", session.end);
+    let root = trace.add("", whole);
+    let Some(story) = session.story else { return };
+    for decision in &story.decisions {
+        trace.login(&root, decision);
+    }
+    let Some(last) = story.decisions.last().filter(|_| story.left_out == 0) else { return };
+    let upgrade = story.upgrade.as_ref();
+    let mut relayed_from = match (&last.ending, last.became) {
+        (Some(ending), Became::Passed) if ending.outcome == Ending::Authenticated => Some(ending.ended),
+        _ => None,
+    };
+    if last.became == Became::Posed {
+        let until = upgrade.map_or(session.ended, |upgrade| upgrade.began);
+        trace.add(&root, Part::new("pose", end_of(last), until));
+    }
+    if let Some(upgrade) = upgrade {
+        let failed = (upgrade.outcome != "authenticated").then_some(upgrade.outcome);
+        let part = Part::new("upgrade", upgrade.began, upgrade.ended)
+            .of(Kind::Client)
+            .with("reprieve.upgrade-why", upgrade.why)
+            .with("reprieve.upgrade-outcome", upgrade.outcome)
+            .maybe("reprieve.upgrade-node", upgrade.node.as_deref())
+            .failed(failed);
+        trace.add(&root, part);
+        if session.upgraded {
+            relayed_from = Some(upgrade.ended);
+        } else {
+            // It stays posed.
+            trace.add(&root, Part::new("pose", upgrade.ended, session.ended));
         }
-        let Some(last) = story.decisions.last().filter(|_| story.left_out == 0) else { return };
-        let logged_in = end_of(last);
-        let upgrade = story.upgrade.as_ref();
-        let mut relayed_from = match (&last.ending, last.became) {
-            (Some(ending), Became::Passed) if ending.outcome == Ending::Authenticated => Some(ending.ended),
-            _ => None,
-        };
-        if last.became == Became::Posed {
-            trace.add(
-                root,
-                Part::new("pose", logged_in, upgrade.map_or(session.ended, |upgrade| upgrade.began)),
-            );
-        }
-        if let Some(upgrade) = upgrade {
-            let failed = (upgrade.outcome != "authenticated").then_some(upgrade.outcome);
-            let part = Part::new("upgrade", upgrade.began, upgrade.ended)
-                .with("reprieve.upgrade-why", upgrade.why)
-                .with("reprieve.upgrade-outcome", upgrade.outcome)
-                .maybe("reprieve.upgrade-node", upgrade.node.as_deref().map(str::to_owned))
-                .failed(failed)
-                .asking();
-            trace.add(root, part);
-            if session.upgraded {
-                relayed_from = Some(upgrade.ended);
-            } else if last.became == Became::Posed {
-                // It stays posed.
-                trace.add(root, Part::new("pose", upgrade.ended, session.ended));
-            }
-        }
-        if let Some(from) = relayed_from {
-            trace.add(root, Part::new("relay", from, session.ended));
-        }
+    }
+    if let Some(from) = relayed_from {
+        trace.add(&root, Part::new("relay", from, session.ended));
     }
 }
 
@@ -179,17 +168,17 @@ fn end_of(decision: &Decision) -> Instant {
 }
 
 impl Trace<'_> {
-    fn login(&mut self, root: SpanId, decision: &Decision) {
+    fn login(&mut self, root: &str, decision: &Decision) {
         let (verdict, manner, reason, failure) = match &decision.verdict {
             Ok(Verdict::Pass(_)) => (Some("pass"), None, None, None),
             Ok(Verdict::Deny(deny)) => {
-                (Some("deny"), Some(words::manner(deny.manner)), Some(deny.reason.clone()), None)
+                (Some("deny"), Some(words::manner(deny.manner)), Some(&*deny.reason), None)
             }
             Err(failure) => (None, None, None, Some(*failure)),
         };
         let outcome = decision.ending.as_ref().map(|ending| words::outcome(ending.outcome));
         let login = Part::new("login", decision.asked, end_of(decision))
-            .with("reprieve.seq", number(decision.seq))
+            .with("reprieve.seq", decision.seq)
             .with("reprieve.mechanism", words::mechanism(decision.claim.mechanism))
             .with("reprieve.standing", words::standing(decision.claim.standing))
             .with("reprieve.became", decision.became.name())
@@ -197,53 +186,50 @@ impl Trace<'_> {
             .maybe("reprieve.outcome", outcome);
         let login = self.add(root, login);
         let decide = Part::new("decide", decision.asked, decision.asked + decision.took)
-            .with("reprieve.policy.component", decision.policy.component.clone())
-            .with("reprieve.policy.sha256", decision.policy.sha256.clone())
-            .with("reprieve.policy.version", number(decision.policy.version))
+            .with("reprieve.policy.component", &*decision.policy.component)
+            .with("reprieve.policy.sha256", &*decision.policy.sha256)
+            .with("reprieve.policy.version", decision.policy.version)
             .maybe("reprieve.verdict", verdict)
             .maybe("reprieve.manner", manner)
             .maybe("reprieve.reason", reason)
             .maybe("reprieve.failure", failure)
             .failed(failure);
-        self.add(login, decide);
+        self.add(&login, decide);
         if let Some(ending) = &decision.ending {
             let outcome = words::outcome(ending.outcome);
             let connect = Part::new("connect", ending.began, ending.ended)
-                .with("reprieve.backend.pool", decision.backend.pool.clone())
-                .maybe("reprieve.node", ending.node.clone())
+                .of(Kind::Client)
+                .maybe("reprieve.node", ending.node.as_deref())
                 .with("reprieve.outcome", outcome)
-                .failed((ending.outcome == Ending::Unreachable).then_some(outcome))
-                .asking();
-            self.add(login, connect);
+                .failed((ending.outcome == Ending::Unreachable).then_some(outcome));
+            self.add(&login, connect);
         }
     }
 
-    fn add(&mut self, parent: SpanId, part: Part) -> SpanId {
-        let id = self.maker.ids.new_span_id();
-        self.spans.push(SpanData {
-            span_context: SpanContext::new(self.id, id, TraceFlags::SAMPLED, false, TraceState::NONE),
-            parent_span_id: parent,
-            parent_span_is_remote: false,
-            span_kind: part.kind,
-            name: part.name.into(),
-            start_time: self.time(part.from),
-            end_time: self.time(part.to.max(part.from)),
+    /// Adds a span; its id.
+    fn add(&mut self, parent: &str, part: Part) -> String {
+        let id = random::<8>();
+        self.spans.push(Span {
+            trace_id: self.id.clone(),
+            span_id: id.clone(),
+            parent_span_id: parent.to_owned(),
+            name: part.name,
+            kind: part.kind,
+            start: self.anchor.at(part.from),
+            end: self.anchor.at(part.to.max(part.from)),
             attributes: part.attributes,
-            dropped_attributes_count: 0,
-            events: SpanEvents::default(),
-            links: SpanLinks::default(),
-            status: part.error.map_or(Status::Unset, Status::error),
-            instrumentation_scope: self.maker.scope.clone(),
+            status: part.error.map(Status::error),
         });
         id
     }
-
-    fn time(&self, instant: Instant) -> SystemTime {
-        self.anchor.at(instant)
-    }
 }
 
-/// OpenTelemetry's numbers have a sign.
-fn number(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
+/// So many random octets, in hexadecimal.
+fn random<const OCTETS: usize>() -> String {
+    use std::fmt::Write as _;
+    let octets: [u8; OCTETS] = rand::random();
+    octets.iter().fold(String::with_capacity(2 * OCTETS), |mut text, octet| {
+        let _ = write!(text, "{octet:02x}");
+        text
+    })
 }
