@@ -12,6 +12,7 @@ use serde_json::Value;
 use support::dialogue::Dialogue;
 use support::dovecot::Dovecot;
 use support::running::{BINARY, Running};
+use support::until;
 
 /// The interval of the policy, in real time: Dovecot's clock is nobody's to set.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -111,9 +112,23 @@ fn sessions(dovecot: &Dovecot, reprieve: &mut Running) -> Vec<Value> {
             session.lines("RETR 1");
         }
         session.quit();
-        told.push(serde_json::from_str(&reprieve.line_with("\"session\"")).expect("a JSON line"));
+        told.push(serde_json::from_str(&reprieve.line_with("\"message\":\"session\"")).expect("a JSON line"));
     }
     told
+}
+
+/// What the decision log tells of its logins, in their order.
+fn verdicts_of_decision_log(text: &str) -> Vec<String> {
+    let mut logins: Vec<Value> =
+        lines(text).iter().flat_map(|session| session["logins"].as_array().unwrap().clone()).collect();
+    logins.sort_by_key(|login| login["seq"].as_u64());
+    logins.iter().map(whole_verdict).collect()
+}
+
+/// A verdict to its last second, in the words that both logs of decisions use.
+fn whole_verdict(line: &Value) -> String {
+    let keys = ["user", "standing", "verdict", "manner", "reason", "retry-after", "became", "why"];
+    keys.map(|key| format!("{key}={}", line[key])).join(" ")
 }
 
 #[test]
@@ -123,33 +138,32 @@ fn replay_of_dovecots_log_gives_the_proxys_verdicts_line_for_line() {
     for user in users {
         dovecot.deliver(user);
     }
+    let folder = tempfile::tempdir().unwrap();
+    let decision_log = folder.path().join("decision-log.jsonl");
     let interval = format!("interval={}s", INTERVAL.as_secs());
-    let mut reprieve = Running::start(&[
-        "run",
-        "--listen",
-        "127.0.0.1:0",
-        "--backend",
-        &dovecot.address().to_string(),
-        "--set",
-        &interval,
-        "--set",
-        "reset=never",
-        "--log-format",
-        "json",
-    ]);
+    let mut reprieve = Running::with_configuration(
+        folder.path(),
+        &format!(
+            "decision-log = {{ path = {decision_log:?} }}\n\
+             [[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\n\
+             [virtual-server.policy]\nsettings = {{ interval = \"{}s\", reset = \"never\" }}\n\
+             [pool.mail]\nnodes = [\"{}\"]\ncheck = \"off\"\n",
+            INTERVAL.as_secs(),
+            dovecot.address()
+        ),
+    );
     let told = sessions(&dovecot, &mut reprieve);
     let proxy: Vec<_> = told.iter().map(verdict_of_session).collect();
 
     // The test looks at Dovecot's log by logging in, past the proxy, as somebody else.
     let mut log = dovecot.log_lines(&[]);
     log.retain(|line| !line.contains("user=<marker>"));
-    let folder = tempfile::tempdir().unwrap();
     let log = write(folder.path(), "dovecot.log", &(log.join("\n") + "\n"));
     let decisions = folder.path().join("decisions.jsonl");
-    let settings = ["--set", &interval, "--set", "reset=never"];
-    let report = json(&[&[&*log, "--decisions", decisions.to_str().unwrap()][..], &settings].concat());
-    let replayed = lines(&std::fs::read_to_string(&decisions).unwrap());
-    let replayed: Vec<_> = replayed.iter().map(verdict_of_replay).collect();
+    let written = || std::fs::read_to_string(&decisions).unwrap();
+    let settings = ["--set", &interval, "--set", "reset=never", "--decisions", decisions.to_str().unwrap()];
+    let report = json(&[&[&*log][..], &settings].concat());
+    let replayed: Vec<_> = lines(&written()).iter().map(verdict_of_replay).collect();
 
     assert_eq!(replayed, proxy, "replayed on the left; the log:\n{}", std::fs::read_to_string(&log).unwrap());
     for kind in ["pass  passed ", "deny unchanged posed ", "deny unchanged passed unverified"] {
@@ -173,6 +187,17 @@ fn replay_of_dovecots_log_gives_the_proxys_verdicts_line_for_line() {
     // They tell, too, that each of the posed went on at Dovecot.
     assert_eq!((&report["counts"]["posed"], &report["counts"]["upgraded"]), (&posed.into(), &posed.into()));
     assert_eq!(report["happened"]["relieved"], 0);
+
+    // And the decision log comes to the same to the last second of a retry-after.
+    let text = || std::fs::read_to_string(&decision_log).unwrap();
+    until("the decision log is written", || text().lines().count() == proxy.len());
+    let report = json(&[&[decision_log.to_str().unwrap()][..], &settings].concat());
+    assert_eq!(report["logs"]["formats"], serde_json::json!(["decision-log"]));
+    let replayed: Vec<_> = lines(&written()).iter().map(whole_verdict).collect();
+    assert_eq!(replayed, verdicts_of_decision_log(&text()));
+    let difference = &report["against"]["difference"];
+    assert_eq!((&difference["same"], &difference["other-retry-after"]), (&proxy.len().into(), &0.into()));
+    assert_eq!(report["saved"]["cost-from"], "measured");
 }
 
 /// A day of Dovecot's log: a robot that polls every minute, and people who poll every ten.
@@ -264,7 +289,8 @@ fn two_policies_are_compared_login_by_login() {
     };
     assert_eq!(kind("deny unchanged", "pass"), 144);
     assert_eq!(kinds.len(), 1);
-    assert_eq!(against["difference"]["other-retry-after"], 1296 - 144);
+    // Before the other one passes again; after that both count from the same time.
+    assert_eq!(against["difference"]["other-retry-after"], 4 * 144);
     let human =
         said(&replay(&[&log, "--year", "2026", "--against", "interval", "--against-set", "interval=5m"]));
     assert!(human.contains("difference to policy interval, interval = 5m"), "{human}");

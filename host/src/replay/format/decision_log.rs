@@ -138,6 +138,10 @@ pub(super) fn read(line: &str) -> Told {
                 login.as_user.map(kept),
             ),
         };
+        let is_date = i64::try_from(login.at).is_ok_and(|ms| jiff::Timestamp::from_millisecond(ms).is_ok());
+        if !is_date {
+            return Told::Malformed("no such date");
+        }
         let user = login.user.or(login.user_hash);
         let Some(user) = user.as_deref().and_then(user_name) else {
             return Told::Malformed("a login without a user");
@@ -279,6 +283,7 @@ mod tests {
             r#"{"v":1,"logins":[{"at":1}]}"#,
             r#"{"v":1,"logins":[{"at":-1,"user":"alice"}]}"#,
             r#"{"v":1,"logins":[{"at":1e300,"user":"alice"}]}"#,
+            r#"{"v":1,"logins":[{"at":18446744073709551615,"user":"alice"}]}"#,
             r#"{"v":99999999999999999999,"logins":[]}"#,
         ] {
             assert!(matches!(read(line), Told::Malformed(_)), "{line}");

@@ -274,7 +274,8 @@ fn problems(report: &Report, out: &mut String) -> std::fmt::Result {
             counted(problems.malformed_lines, "line", "lines")
         )?;
         for problem in &problems.examples {
-            writeln!(out, "   {}:{}: {}: {}", problem.log, problem.line, problem.why, problem.text)?;
+            let line = format!("   {}:{}: {}: {}", problem.log, problem.line, problem.why, problem.text);
+            writeln!(out, "{}", line.trim_end_matches([':', ' ']))?;
         }
     }
     for problem in &problems.cut_off {
