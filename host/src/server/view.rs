@@ -10,8 +10,8 @@ use super::core::Core;
 use super::stores::Store;
 use super::virtual_server::Served;
 use crate::clock::Clock;
-use crate::journal;
 use crate::config::Config;
+use crate::journal;
 use crate::net::CertificateState;
 use crate::policy::{MetricsSnapshot, Policy, TallySnapshot, digest};
 use crate::pool::Pool;
@@ -161,7 +161,13 @@ impl View {
         self.core.telling.journal.as_ref().map(|journal| journal.counts())
     }
 
-    /// How many there may be.
+    /// Traces of sessions that were dropped until now, where there are any traces.
+    #[must_use]
+    pub fn dropped_traces(&self) -> Option<u64> {
+        self.core.telling.traces.as_ref().map(|traces| traces.dropped())
+    }
+
+    /// How many connections there may be.
     #[must_use]
     pub fn connections_limit(&self) -> u32 {
         self.core.present.load().config.max_connections.unwrap_or(Config::MAX_CONNECTIONS)
