@@ -29,7 +29,7 @@ const CHROMIUM: Tool = Tool { program: "chromium", package: "chromium" };
 /// Two virtual servers before two mail servers, one more that is down, and a dashboard.
 struct Site {
     nodes: Vec<FarmNode>,
-    reprieve: Running,
+    _reprieve: Running,
     pop3: Vec<SocketAddr>,
     admin: SocketAddr,
     folder: tempfile::TempDir,
@@ -85,7 +85,7 @@ policy = {{ settings = {{ interval = "1h", reset = "never", manner = "refuse" }}
         let line: serde_json::Value = serde_json::from_str(&reprieve.line_with("dashboard")).unwrap();
         let url = line["url"].as_str().unwrap();
         let admin = url.split("//").nth(1).unwrap().trim_end_matches('/').parse().unwrap();
-        Self { nodes, reprieve, pop3, admin, folder }
+        Self { nodes, _reprieve: reprieve, pop3, admin, folder }
     }
 
     fn path_of_a_node(&self) -> String {

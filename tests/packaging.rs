@@ -94,8 +94,13 @@ fn there_is_a_manual_page_for_each_subcommand_and_mandoc_finds_no_fault() {
         // Bold is a character over itself.
         let text = good(output.expect("mandoc"));
         let mut plain = String::new();
-        text.chars()
-            .for_each(|letter| if letter == '\u{8}' { drop(plain.pop()) } else { plain.push(letter) });
+        text.chars().for_each(|letter| {
+            if letter == '\u{8}' {
+                let _ = plain.pop();
+            } else {
+                plain.push(letter);
+            }
+        });
         plain
     };
     let run = shown("reprieve-run.1");
@@ -125,7 +130,7 @@ fn example_in(folder: &Path, authority: &Authority) -> String {
             Some("key") => drop(std::fs::copy(&files.key, to).unwrap()),
             Some("pem") if name.contains("privkey") => drop(std::fs::copy(&files.key, to).unwrap()),
             Some("pem") if name.contains("ca") || name.contains("users") => {
-                drop(std::fs::copy(authority.file(), to).unwrap());
+                std::fs::copy(authority.file(), to).map(|_| ()).unwrap();
             }
             Some("pem") => drop(std::fs::copy(&files.chain, to).unwrap()),
             _ => std::fs::write(to, "a secret of more than 16 characters\n").unwrap(),

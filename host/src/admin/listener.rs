@@ -217,7 +217,7 @@ fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         let mut served = std::pin::pin!(served);
         let result = tokio::select! {
             result = served.as_mut() => result,
-            _ = closed.wait_for(|closed| *closed) => {
+            () = async { drop(closed.wait_for(|closed| *closed).await) } => {
                 // Who has asked for the end hears that it comes.
                 served.as_mut().graceful_shutdown();
                 match tokio::time::timeout(LAST_WORD, served).await {

@@ -82,7 +82,8 @@ mod tests {
         let mut near = Patient { limit: Duration::from_millis(50), ..Patient::new(near) };
         let mut written = 0;
         while written < 1024 {
-            let (wrote, read) = tokio::join!(near.write(&[0; 64]), far.read(&mut [0; 64]));
+            let mut taken = [0; 64];
+            let (wrote, read) = tokio::join!(near.write(&[0; 64]), far.read(&mut taken));
             written += wrote.unwrap();
             assert!(read.unwrap() > 0);
         }

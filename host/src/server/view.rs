@@ -130,7 +130,7 @@ impl View {
                 pollers.worst(count).into_iter().map(|poller| (shared.config.name.clone(), poller))
             })
             .collect();
-        all.sort_by(|(_, one), (_, other)| one.order().cmp(&other.order()));
+        all.sort_by_key(|(_, poller)| poller.order());
         all.truncate(count);
         servers.iter().any(|served| served.shared.pollers.is_some()).then_some(all)
     }

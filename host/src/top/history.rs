@@ -148,6 +148,7 @@ pub(super) mod tests {
             virtual_servers: vec![server("quiet", 0, 0, 0), server("busy", passed, relieved, relieved)],
             pools: Vec::new(),
             stores: Vec::new(),
+            decision_log: None,
         }
     }
 
