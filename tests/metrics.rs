@@ -6,7 +6,6 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -22,17 +21,21 @@ use support::dovecot::free_address;
 use support::farm::FarmNode;
 use support::prometheus::{Prometheus, promtool};
 use support::running::Running;
-use support::{forwarder, guests, http, setup, until};
+use support::{guests, http, setup, until};
 
 /// Users whom nobody knows, with names that could break a text.
 const ODD_USERS: [&str; 4] =
     ["o\"dd{user=\"1\"}", "back\\slash\\n", "reprieve_polls_total 7", "n\u{e4}\u{ef}ve"];
+/// For whoever may see.
+const TOKEN: &str = "a-token-for-prometheus-0123456789";
 /// A password that is wrong.
 const WRONG: &str = "wr0ng-\"s3cret\"";
 
 /// A Reprieve with one of everything that is counted.
 struct Site {
     _reprieve: Running,
+    /// Where it is asked.
+    admin: SocketAddr,
     folder: tempfile::TempDir,
     authority: Authority,
     _mail: MailServer,
@@ -55,12 +58,16 @@ impl Site {
         let (farm, dead) = (FarmNode::start(), free_address());
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new();
+        let token = folder.path().join("token");
+        std::fs::write(&token, TOKEN).unwrap();
         let certificate = authority.server("server", &["localhost"], Age::Valid);
         let text = format!(
             r#"
 policy-cache = "off"
 threads = 2
-admin = {{ socket = {socket:?} }}
+admin = {{ listen = ["127.0.0.1:0"], read-token-file = {token:?} }}
+decision-log = {{ path = {decisions:?} }}
+traces = {{ endpoint = "http://{dead}", sample = 1.0 }}
 
 [[virtual-server]]
 name = "pop3"
@@ -97,7 +104,8 @@ nodes = ["{farm}", "{dead}"]
 check = "off"
 retry-after = "1h"
 "#,
-            socket = folder.path().join("admin.sock"),
+            token = token,
+            decisions = folder.path().join("decisions.jsonl"),
             chain = certificate.chain,
             key = certificate.key,
             file = folder.path().join("store.redb"),
@@ -108,18 +116,15 @@ retry-after = "1h"
         let mut reprieve = Running::with_configuration(folder.path(), &text);
         let mut next = || reprieve.address();
         let (pop3, filed, broken) = ([next(), next()], next(), next());
-        reprieve.line_with("taking commands");
-        Self { _reprieve: reprieve, folder, authority, _mail: mail, farm, dead, pop3, filed, broken }
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.folder.path().join("admin.sock")
+        let line: serde_json::Value = serde_json::from_str(&reprieve.line_with("dashboard")).unwrap();
+        let url = line["url"].as_str().expect("a URL");
+        let admin = url.trim_start_matches("http://").trim_end_matches('/').parse().expect("its address");
+        Self { _reprieve: reprieve, admin, folder, authority, _mail: mail, farm, dead, pop3, filed, broken }
     }
 
     fn ask(&self, accept: &str) -> http::Answer {
-        let stream = UnixStream::connect(self.socket()).expect("the admin socket");
-        let answer = http::ask(stream, "GET /metrics", &[&format!("Accept: {accept}")], "");
-        let answer = answer.expect("an answer");
+        let headers = [&format!("Accept: {accept}")[..], &format!("Authorization: Bearer {TOKEN}")];
+        let answer = http::ask_at(self.admin, "GET /metrics", &headers, "").expect("an answer");
         assert_eq!(answer.status, 200, "{answer:?}");
         answer
     }
@@ -208,13 +213,14 @@ retry-after = "1h"
         }
         self.until("reprieve_tls_handshake_failures_total{virtual_server=\"pop3\"}", 1.0);
         self.until("reprieve_connections_open", 0.0);
-        // The shadow has its own time.
+        // The shadow has its own time, and so has who writes the decision log.
+        self.until("reprieve_decision_log_lines_total{result=\"written\"}", 16.0);
         self.until("reprieve_shadow_verdicts_total{virtual_server=\"pop3\",verdict=\"pass\"}", 12.0);
     }
 }
 
 /// What [`Site::have_sessions`] comes to.
-const EXPECTED: [(&str, f64); 54] = [
+const EXPECTED: [(&str, f64); 56] = [
     ("reprieve_polls_total{virtual_server=\"pop3\"}", 12.0),
     ("reprieve_relieved_total{virtual_server=\"pop3\"}", 4.0),
     ("reprieve_posed_total{virtual_server=\"pop3\"}", 5.0),
@@ -267,6 +273,8 @@ const EXPECTED: [(&str, f64); 54] = [
     ("reprieve_policy_failures_total{virtual_server=\"broken\",kind=\"trap\"}", 2.0),
     ("reprieve_policy_pauses_total{virtual_server=\"broken\"}", 1.0),
     ("reprieve_policy_paused{virtual_server=\"broken\"}", 1.0),
+    ("reprieve_decision_log_lines_total{result=\"written\"}", 16.0),
+    ("reprieve_decision_log_lines_total{result=\"dropped\"}", 0.0),
     ("reprieve_relieved_total{virtual_server=\"broken\"}", 0.0),
     ("reprieve_pool_nodes{pool=\"farm\"}", 2.0),
     ("reprieve_pool_usable_nodes{pool=\"farm\"}", 1.0),
@@ -312,6 +320,8 @@ fn what_is_told_is_what_happened() {
         site.until(&format!("reprieve_sessions_open{{virtual_server=\"{server}\",state=\"{state}\"}}"), 1.0);
     }
     site.until("reprieve_pool_usable_nodes{pool=\"mail\"}", 1.0);
+    let answer = http::ask_at(site.admin, "GET /metrics", &[], "").expect("an answer");
+    assert_eq!(answer.status, 401, "who shows no token sees nothing");
     [waits, posed, relayed].into_iter().for_each(Dialogue::quit);
     site.until("reprieve_connections_open", 0.0);
 }
@@ -322,7 +332,7 @@ fn nobody_is_named_and_no_secret_is_told() {
     site.have_sessions();
     for accept in ["text/plain", "application/openmetrics-text"] {
         let text = site.ask(accept).body;
-        for secret in ["alice", "carol", "dora", "emil", PASSWORD, "sesame", "wr0ng", "s3cret"] {
+        for secret in ["alice", "carol", "dora", "emil", "sesame", "wr0ng", "s3cret", TOKEN] {
             assert!(!text.contains(secret), "{secret} stands in\n{text}");
         }
         for user in ODD_USERS {
@@ -353,7 +363,7 @@ fn a_real_prometheus_tells_the_relief_and_what_rules_and_dashboard_ask_for() {
     let site = Site::start();
     let rules =
         ["reprieve-recording.yml", "reprieve-alerts.yml"].map(|file| packaging("prometheus").join(file));
-    let prometheus = Prometheus::scraping(forwarder::to(&site.socket()), &rules);
+    let prometheus = Prometheus::scraping(site.admin, TOKEN, &rules);
     // What is counted is 0 before it happens, so that its first time is not lost.
     until("it has scraped", || prometheus.value("sum(reprieve_polls_total)") == Some(0.0));
     site.have_sessions();

@@ -11,7 +11,6 @@ pub mod cyrus;
 pub mod dialogue;
 pub mod dovecot;
 pub mod farm;
-pub mod forwarder;
 pub mod front;
 pub mod guests;
 pub mod haproxy;

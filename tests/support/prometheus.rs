@@ -28,16 +28,16 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts one that scrapes a target each second, as the job `reprieve`, and evaluates these
-    /// rules as often.
+    /// Starts one that scrapes a target each second, as the job `reprieve`, with this token, and
+    /// evaluates these rules as often.
     #[track_caller]
-    pub fn scraping(target: SocketAddr, rules: &[PathBuf]) -> Self {
+    pub fn scraping(target: SocketAddr, token: &str, rules: &[PathBuf]) -> Self {
         let folder = TempDir::with_prefix("prometheus-").expect("a temporary folder");
         let rules: Vec<_> = rules.iter().map(|rules| format!("{rules:?}")).collect();
         let configuration = format!(
             "global: {{ scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s }}\n\
              rule_files: [{}]\n\
-             scrape_configs:\n  - job_name: reprieve\n    static_configs: [{{ targets: [\"{target}\"] }}]\n",
+             scrape_configs:\n  - job_name: reprieve\n    authorization: {{ credentials: {token:?} }}\n    static_configs: [{{ targets: [\"{target}\"] }}]\n",
             rules.join(", ")
         );
         let file = folder.path().join("prometheus.yml");

@@ -161,7 +161,13 @@ impl View {
         self.core.telling.journal.as_ref().map(|journal| journal.counts())
     }
 
-    /// How many there may be.
+    /// Traces of sessions that were dropped until now, where there are any traces.
+    #[must_use]
+    pub fn dropped_traces(&self) -> Option<u64> {
+        self.core.telling.traces.as_ref().map(|traces| traces.dropped())
+    }
+
+    /// How many connections there may be.
     #[must_use]
     pub fn connections_limit(&self) -> u32 {
         self.core.present.load().config.max_connections.unwrap_or(Config::MAX_CONNECTIONS)

@@ -2,6 +2,7 @@
 //! nothing is kept here. Each metric stands in the README's table, which a test compares.
 
 mod exposition;
+mod logs;
 mod pools;
 mod process;
 mod stores;
@@ -37,6 +38,7 @@ fn text(view: &View, format: Format) -> String {
     let mut pools: Vec<_> = view.pools().collect();
     pools.sort_unstable_by_key(|pool| pool.name().to_owned());
     pools::write(&pools, &mut out);
+    logs::write(view, &mut out);
     process::write(&mut out);
     out.finish()
 }
