@@ -16,12 +16,12 @@ use crate::config::{CommandLine, Config, NodeTlsMode};
 use crate::logging;
 use crate::privileges;
 use crate::server::{Control, Keys, Options, Prepared, Server, Sockets};
+use crate::service_manager;
 use take_over::Predecessor;
 use watch::Watch;
 
 /// How often files are looked at that are watched.
 const LOOK: Duration = Duration::from_secs(1);
-use crate::service_manager;
 
 /// Serve: listen, ask the policy, pass or pose.
 ///

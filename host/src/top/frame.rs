@@ -16,7 +16,7 @@ const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '
 
 /// What is to be seen.
 pub(super) struct Frame<'a> {
-    history: &'a History,
+    pub(super) history: &'a History,
     pub(super) order: Order,
     /// Why it cannot be asked any more.
     pub(super) trouble: Option<&'a str>,
