@@ -42,7 +42,15 @@ fn one_picture_tells_relief_virtual_servers_nodes_and_stores() {
     let picture = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let node = node.address().to_string();
-    for part in [" 75.0 % since the start", "3 of 4 relieved", " pop3 ", "interval", &node, " up ", "memory      well"] {
+    for part in [
+        " 75.0 % since the start",
+        "3 of 4 relieved",
+        " pop3 ",
+        "interval",
+        &node,
+        " up ",
+        "memory      well",
+    ] {
         assert!(picture.contains(part), "{part:?} is not in:\n{picture}");
     }
     assert!(picture.lines().all(|line| line.chars().count() <= 80), "{picture}");

@@ -221,8 +221,7 @@ fn a_session_is_a_trace_with_a_span_for_each_part() {
     }
     // The same words as in the decision log, and the same session.
     let text = std::fs::read_to_string(&path).unwrap();
-    let lines: Vec<serde_json::Value> =
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     for (line, trace) in lines.iter().zip([&passed, &upgraded]) {
         let login = &line["logins"][0];
         for (span, key, expected) in [
