@@ -245,7 +245,7 @@ fn a_session_is_a_trace_with_a_span_for_each_part() {
         (passed["connect"], "reprieve.outcome", "authenticated"),
         (upgraded["upgrade"], "reprieve.upgrade-why", "RETR"),
         (upgraded["upgrade"], "reprieve.upgrade-node", &*node),
-        (upgraded["decide"], "reprieve.reason", "interval"),
+        (upgraded["decide"], "reprieve.reason", "too-soon"),
     ] {
         assert_eq!(span.attribute(key), Some(expected), "{key}");
     }

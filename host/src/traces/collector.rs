@@ -70,8 +70,8 @@ impl Collector {
         };
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(connection);
-        let request = Request::post(&self.path)
-            .header(HOST, &self.authority)
+        let request = Request::post(&*self.path)
+            .header(HOST, &*self.authority)
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))?;
         let answer = sender.send_request(request).await?;

@@ -227,7 +227,9 @@ impl Trace<'_> {
 /// So many random octets, in hexadecimal.
 fn random<const OCTETS: usize>() -> String {
     use std::fmt::Write as _;
-    let octets: [u8; OCTETS] = rand::random();
+    let mut octets = [0_u8; OCTETS];
+    // Where the system has none, traces are mixed up: nothing else depends on it.
+    let _ = getrandom::fill(&mut octets);
     octets.iter().fold(String::with_capacity(2 * OCTETS), |mut text, octet| {
         let _ = write!(text, "{octet:02x}");
         text
