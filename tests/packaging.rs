@@ -133,12 +133,12 @@ fn example_in(folder: &Path, authority: &Authority) -> String {
                 std::fs::copy(authority.file(), to).map(|_| ()).unwrap();
             }
             Some("pem") => drop(std::fs::copy(&files.chain, to).unwrap()),
-            _ => std::fs::write(to, "a secret of more than 16 characters\n").unwrap(),
+            _ => std::fs::write(to, format!("a secret of more than 16 characters: {name}\n")).unwrap(),
         }
     }
     let pinned = text.lines().find(|line| line.starts_with("sha256 = ")).expect("a pin").to_owned();
     text = text.replace(&pinned, &format!("sha256 = \"{digest}\""));
-    for place in ["/etc/reprieve", "/var/lib/reprieve", "/var/cache/reprieve"] {
+    for place in ["/etc/reprieve", "/var/lib/reprieve", "/var/cache/reprieve", "/var/log/reprieve", "/run/reprieve"] {
         text = text.replace(&format!("{place}/"), &format!("{}/", folder.display()));
         text = text.replace(&format!("{place}\""), &format!("{}/cache\"", folder.display()));
     }

@@ -21,7 +21,7 @@ use support::tool::Tool;
 const ANALYZE: Tool = Tool { program: "systemd-analyze", package: "systemd" };
 
 /// A configuration with all that reaches out to the system: TLS, a store in a file, an admin socket,
-/// health checks, compiled policies.
+/// health checks, compiled policies, and one in the shadow.
 fn configuration(folder: &Path, node: std::net::SocketAddr, authority: &Authority) -> String {
     let files = authority.server("front", &["localhost"], Age::Valid);
     format!(
@@ -29,6 +29,7 @@ fn configuration(folder: &Path, node: std::net::SocketAddr, authority: &Authorit
          certificate-check = \"200ms\"\n[store]\nhome = \"file\"\npath = {store:?}\nsave-every = \"100ms\"\n\
          [[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\ncleartext-login = \"allow\"\n\
          [virtual-server.tls]\ncertificate = {chain:?}\nkey = {key:?}\n\
+         [virtual-server.shadow]\ncomponent = \"interval\"\nsettings = {{ interval = \"1h\" }}\n\
          [pool.mail]\nnodes = [\"localhost:{port}\"]\ncheck = {{ interval = \"200ms\" }}\n",
         cache = folder.join("cache"),
         socket = folder.join("admin.sock"),
