@@ -98,10 +98,11 @@ for (const path of ['/', '/status', '/events', '/icon.svg', '/metrics']) {
   const response = await page.goto(`http://rebound.example:${port}${path}`);
   check(response.status() === 421, `rebinding: ${path} was answered ${response.status()}`);
 }
-const changed = await page.evaluate(async (node) => {
-  const response = await fetch(node, { method: 'PUT', headers: { 'content-type': 'application/json' }, body: '{"mode":"disabled"}' });
-  return response.status;
+// Nor is a change made from there; the answer before forbids its own page to ask at all.
+const changed = await page.evaluate((node) => {
+  const change = { method: 'PUT', headers: { 'content-type': 'application/json' }, body: '{"mode":"disabled"}' };
+  return fetch(node, change).then((response) => response.status, () => 'refused');
 }, node);
-check(changed === 421, `rebinding: a change was answered ${changed}`);
+check([421, 'refused'].includes(changed), `rebinding: a change was answered ${changed}`);
 await browser.close();
 stranger.close();
