@@ -138,7 +138,9 @@ fn example_in(folder: &Path, authority: &Authority) -> String {
     }
     let pinned = text.lines().find(|line| line.starts_with("sha256 = ")).expect("a pin").to_owned();
     text = text.replace(&pinned, &format!("sha256 = \"{digest}\""));
-    for place in ["/etc/reprieve", "/var/lib/reprieve", "/var/cache/reprieve", "/var/log/reprieve", "/run/reprieve"] {
+    for place in
+        ["/etc/reprieve", "/var/lib/reprieve", "/var/cache/reprieve", "/var/log/reprieve", "/run/reprieve"]
+    {
         text = text.replace(&format!("{place}/"), &format!("{}/", folder.display()));
         text = text.replace(&format!("{place}\""), &format!("{}/cache\"", folder.display()));
     }
