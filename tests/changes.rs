@@ -116,7 +116,7 @@ fn what_cannot_judge_is_refused_with_its_reason_and_nothing_changes() {
         ("interval", &[("intervall", "1h")], "refuses its settings"),
         ("no-such-policy", &[], "there is no built-in policy"),
         (hostile, &[("at", "configure"), ("how", "refuse-settings")], "not to my liking"),
-        (hostile, &[("at", "configure"), ("how", "trap")], "as I was told"),
+        (hostile, &[("at", "configure"), ("how", "trap")], "could not be started"),
         (hostile, &[("at", "configure"), ("how", "spin")], "limits.start"),
         (hostile, &[("at", "configure"), ("how", "memory")], "limits.memory"),
     ] {
@@ -391,7 +391,7 @@ fn an_operator_swaps_shadows_reloads_and_drains_by_the_command_line() {
     let output = said(&ctl(&socket, &["shadow", "pop3", "interval", "--set", "interval=0s"]));
     assert_eq!(output, "virtual server pop3: interval in the shadow\n");
     poll();
-    reprieve.line_with("in force: deny unchanged (interval, again in ");
+    reprieve.line_with("in force: deny unchanged (too-soon, again in ");
     until("the difference is shown", || {
         said(&ctl(&socket, &["status"])).contains("    differs: would-pass 1\n")
     });

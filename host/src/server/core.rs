@@ -2,7 +2,7 @@
 //! is replaced as a whole, by one change at a time.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -14,7 +14,7 @@ use super::certificates::Certificates;
 use super::engines::Engines;
 use super::listening::Listening;
 use super::runtime;
-use super::serving::Accept;
+use super::serving::{Accept, Ending};
 use super::stores::{Store, Stores};
 use super::virtual_server::{Pools, Served, VirtualServer};
 use crate::clock::Clock;
@@ -39,9 +39,9 @@ pub(super) struct Core {
     /// Held by whoever changes something.
     pub(super) changing: Mutex<Changing>,
     threads: Vec<mpsc::UnboundedSender<Accept>>,
-    pub(super) drain: watch::Sender<bool>,
-    /// When sessions that are still under way are ended.
-    pub(super) deadline: watch::Sender<Option<Instant>>,
+    pub(super) end: Ending,
+    /// Another process accepts in this one's place: nobody here need be told to come again.
+    pub(super) handed_over: AtomicBool,
     /// How the configuration is read again.
     pub(super) source: Mutex<Option<Source>>,
     /// Somebody wants the process to drain and end.
@@ -83,7 +83,7 @@ impl Core {
         telling: Telling,
         changing: Changing,
         threads: Vec<mpsc::UnboundedSender<Accept>>,
-        (drain, deadline): (watch::Sender<bool>, watch::Sender<Option<Instant>>),
+        end: Ending,
     ) -> Self {
         let present = Present { config, servers: Vec::new(), pools, gone: CountersSnapshot::default() };
         Self {
@@ -96,8 +96,8 @@ impl Core {
             certificates: Certificates::default(),
             changing: Mutex::new(changing),
             threads,
-            drain,
-            deadline,
+            end,
+            handed_over: AtomicBool::new(false),
             source: Mutex::new(None),
             ending: watch::channel(false).0,
         }
@@ -107,7 +107,7 @@ impl Core {
     /// each.
     pub(super) fn doors(&self, shared: &VirtualServer, pools: &Pools) -> anyhow::Result<Vec<Arc<Door>>> {
         let judges = self.judges(shared)?;
-        let drain = self.drain.subscribe();
+        let drain = self.end.drain.subscribe();
         let context = |judge| shared.context(judge, pools, (&self.clock, &self.telling), &drain);
         Ok(judges.into_iter().map(|judge| Door::new(context(judge))).collect())
     }
@@ -150,12 +150,15 @@ impl Core {
     /// The right to change something; None where the server ends.
     pub(super) fn change(&self) -> Option<MutexGuard<'_, Changing>> {
         let changing = self.changing.lock();
-        (!*self.drain.borrow()).then_some(changing)
+        (!*self.end.closing.borrow()).then_some(changing)
     }
 
     /// Stops accepting, everywhere and for ever.
     pub(super) fn stop_listening(&self) {
-        self.drain.send_replace(true);
+        self.end.closing.send_replace(true);
+        if !self.handed_over.load(Ordering::SeqCst) {
+            self.end.drain.send_replace(true);
+        }
         // A change that is under way may be about to listen somewhere else.
         let _changing = self.changing.lock();
         for listening in self.present.load().servers.iter().flat_map(|server| &server.listening) {

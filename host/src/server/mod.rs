@@ -22,7 +22,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use self::core::{Changing, Core};
 use crate::clock::Clock;
@@ -35,6 +35,7 @@ use crate::pool::{Keeper, Pool};
 use crate::session::CountersSnapshot;
 pub use control::{Change, Control, NotChanged, Reloaded};
 pub use prepared::{Keys, Prepared};
+use serving::Ending;
 pub use sockets::Sockets;
 pub use store_tool::{Page, PageRequest, Registered, StoreStats, StoreTool, is_about};
 pub use stores::{Store, StoreKeys};
@@ -89,17 +90,16 @@ impl Server {
 
         let keeper = Keeper::start(pools.values().cloned().collect(), config.name_servers.clone())
             .context("cannot look after the nodes")?;
-        let (drain, drained) = watch::channel(false);
-        let (deadline, ends) = watch::channel(None);
+        let end = Ending::new();
         let (ready, started) = std::sync::mpsc::channel();
         let mut threads = Vec::new();
         let mut tell = Vec::new();
         for index in 0..config.threads.max(1) {
             let (teller, told) = mpsc::unbounded_channel();
-            let (drained, ends, ready) = (drained.clone(), ends.clone(), ready.clone());
+            let (ending, ready) = (end.clone(), ready.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("serve-{index}"))
-                .spawn(move || serving::thread(told, drained, ends, &ready))
+                .spawn(move || serving::thread(told, ending, &ready))
                 .context("cannot start a thread")?;
             threads.push(thread);
             tell.push(teller);
@@ -120,7 +120,7 @@ impl Server {
             telling,
             changing,
             tell,
-            (drain, deadline),
+            end,
         ));
         // From here on, what has begun ends with this.
         let server = Self { view: View::of(core.clone()), core, threads };
@@ -228,13 +228,14 @@ impl Server {
     }
 
     /// Stops listening, lets sessions end by themselves for as long as given, and ends.
-    /// Clients that have not logged in, or are posed, are told at once.
+    /// Clients that have not logged in, or are posed, are told at once; where another process has
+    /// taken over, only those that are left at the end of that time.
     pub fn shutdown(mut self, grace: Duration) {
         self.end(grace);
     }
 
     fn end(&mut self, grace: Duration) {
-        let _ = self.core.deadline.send(Instant::now().checked_add(grace));
+        let _ = self.core.end.deadline.send(Instant::now().checked_add(grace));
         self.core.stop_listening();
         // A second time there is nobody left to wait for.
         let ends = !self.threads.is_empty();

@@ -11,6 +11,39 @@ use super::runtime;
 use crate::net::Admission;
 use crate::session::{self, Door, Incoming};
 
+/// How long sessions that are told to end may take for their last words.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How a server ends.
+#[derive(Clone, Debug)]
+pub(super) struct Ending {
+    /// Nothing more is accepted.
+    pub(super) closing: watch::Sender<bool>,
+    /// Sessions that have not logged in, or are posed, are told.
+    pub(super) drain: watch::Sender<bool>,
+    /// When sessions that are still under way are ended.
+    pub(super) deadline: watch::Sender<Option<Instant>>,
+}
+
+impl Ending {
+    pub(super) fn new() -> Self {
+        let (closing, drain) = (watch::channel(false).0, watch::channel(false).0);
+        Self { closing, drain, deadline: watch::channel(None).0 }
+    }
+
+    /// Waits for the deadline. Who has not been told yet is told then, and has a moment.
+    async fn over(&self) {
+        let mut deadline = self.deadline.subscribe();
+        let end = deadline.wait_for(Option::is_some).await.ok().and_then(|end| *end);
+        if let Some(end) = end {
+            tokio::time::sleep_until(end.into()).await;
+        }
+        if !self.drain.send_replace(true) {
+            tokio::time::sleep(LAST_WORDS).await;
+        }
+    }
+}
+
 /// What a thread is told to do.
 pub(super) struct Accept {
     pub(super) socket: TcpListener,
@@ -25,8 +58,7 @@ pub(super) struct Accept {
 /// One thread's life.
 pub(super) fn thread(
     mut told: mpsc::UnboundedReceiver<Accept>,
-    mut drained: watch::Receiver<bool>,
-    mut ends: watch::Receiver<Option<Instant>>,
+    ending: Ending,
     ready: &std::sync::mpsc::Sender<anyhow::Result<()>>,
 ) {
     let runtime = match runtime() {
@@ -39,14 +71,14 @@ pub(super) fn thread(
     let _ = ready.send(Ok(()));
     runtime.block_on(async {
         let mut accepting = JoinSet::new();
-        let drain = drained.clone();
+        let mut closing = ending.closing.subscribe();
         loop {
             tokio::select! {
                 biased;
-                _ = drained.wait_for(|drained| *drained) => break,
+                _ = closing.wait_for(|closing| *closing) => break,
                 task = told.recv() => match task {
                     Some(task) => {
-                        accepting.spawn(accept(task, drain.clone()));
+                        accepting.spawn(accept(task, ending.closing.subscribe()));
                     }
                     None => break,
                 },
@@ -55,22 +87,16 @@ pub(super) fn thread(
         }
         // Each acceptor ends when its last session has ended.
         let all_ended = async { while accepting.join_next().await.is_some() {} };
-        let deadline = async {
-            let end = ends.wait_for(Option::is_some).await.ok().and_then(|end| *end);
-            if let Some(end) = end {
-                tokio::time::sleep_until(end.into()).await;
-            }
-        };
         tokio::select! {
             () = all_ended => {}
-            () = deadline => {}
+            () = ending.over() => {}
         }
     });
     runtime.shutdown_timeout(Duration::from_millis(100));
 }
 
 /// Accepts connections until it is to stop, then waits for the sessions.
-async fn accept(task: Accept, mut drain: watch::Receiver<bool>) {
+async fn accept(task: Accept, mut closing: watch::Receiver<bool>) {
     let Accept { socket, encrypted, door, admission, mut stopped } = task;
     let listener = match tokio::net::TcpListener::from_std(socket) {
         Ok(listener) => listener,
@@ -85,7 +111,7 @@ async fn accept(task: Accept, mut drain: watch::Receiver<bool>) {
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = drain.wait_for(|drained| *drained) => break,
+            _ = closing.wait_for(|closing| *closing) => break,
             _ = stopped.wait_for(|stopped| *stopped) => break,
             accepted = listener.accept() => accepted,
             _ = sessions.join_next(), if !sessions.is_empty() => continue,

@@ -5,6 +5,7 @@ mod reload;
 mod swap;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::watch;
 
@@ -118,6 +119,7 @@ impl Control {
     /// Lets go of the stores that only one process can have, for the one that takes over; and
     /// takes them again where that one did not come to serve.
     pub async fn release_stores(&self, released: bool) {
+        self.core.handed_over.store(released, Ordering::SeqCst);
         for store in self.core.stores.iter() {
             if !released {
                 store.home.retake();
@@ -177,7 +179,7 @@ impl Control {
         judges: Vec<Arc<crate::policy::Judge>>,
         pools: &super::virtual_server::Pools,
     ) {
-        let drain = self.core.drain.subscribe();
+        let drain = self.core.end.drain.subscribe();
         for (door, judge) in served.doors.iter().zip(judges) {
             let context =
                 shared.context(judge.clone(), pools, (&self.core.clock, &self.core.telling), &drain);
