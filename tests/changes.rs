@@ -371,6 +371,13 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Starts the binary without the compiler's own lines, which nobody reads meanwhile.
+fn started(folder: &Path, text: &str) -> Running {
+    let file = folder.join("reprieve.toml");
+    std::fs::write(&file, text).unwrap();
+    Running::start(&["run", "--config", path(&file), "--log-format", "json"])
+}
+
 #[test]
 fn an_operator_swaps_shadows_reloads_and_drains_by_the_command_line() {
     let mail = mail_server(1);
@@ -378,7 +385,7 @@ fn an_operator_swaps_shadows_reloads_and_drains_by_the_command_line() {
     let socket = folder.path().join("admin.sock");
     let text = configuration(mail.address(), "", "settings = { interval = \"1h\" }")
         .replace("threads", &format!("admin = {{ socket = {socket:?} }}\nthreads"));
-    let mut reprieve = Running::with_configuration(folder.path(), &text);
+    let mut reprieve = started(folder.path(), &text);
     let address = reprieve.address();
     reprieve.line_with("taking commands");
     let poll = || {
@@ -445,7 +452,7 @@ fn files_that_are_watched_are_taken_up_when_they_change() {
     std::fs::copy(guests::hostile(), &policy).unwrap();
     let text = configuration(mail.address(), "", &format!("component = {policy:?}"))
         .replace("threads", "watch = true\nthreads");
-    let mut reprieve = Running::with_configuration(folder.path(), &text);
+    let mut reprieve = started(folder.path(), &text);
     reprieve.address();
     // As a build does it that takes its time.
     std::fs::write(&policy, b"half of it").unwrap();

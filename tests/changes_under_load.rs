@@ -65,7 +65,7 @@ impl Site {
         let text = format!(
             r#"
 threads = 2
-max-connections = 10000
+max-connections = 2000
 policy-cache = {cache:?}
 admin = {{ socket = {socket:?} }}
 [store]

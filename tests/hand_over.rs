@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use support::account::PASSWORD;
 use support::dialogue::Dialogue;
 use support::dovecot::free_address;
+use support::farm::FarmNode;
 use support::running::Running;
 use support::setup::mail_server;
 use support::until;
@@ -32,7 +33,8 @@ fn successor(folder: &Path, text: &str) -> Running {
 
 #[test]
 fn a_new_process_takes_over_under_load_and_nobody_is_refused() {
-    let mail = mail_server(1);
+    // Users may be logged in several times there.
+    let mail = FarmNode::start();
     let folder = tempfile::tempdir().unwrap();
     let listen = free_address();
     let configured = |threads| configuration(folder.path(), listen, mail.address(), threads, "");
@@ -49,7 +51,7 @@ fn a_new_process_takes_over_under_load_and_nobody_is_refused() {
                 while !stop.load(Ordering::SeqCst) {
                     let mut session = Dialogue::open(listen);
                     session.give_password("alice", PASSWORD);
-                    assert_eq!(session.lines("UIDL").len(), 1);
+                    assert!(session.lines("UIDL").is_empty());
                     session.quit();
                     done.fetch_add(1, Ordering::SeqCst);
                 }
