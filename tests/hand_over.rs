@@ -17,7 +17,7 @@ use support::until;
 
 fn configuration(folder: &Path, listen: SocketAddr, node: SocketAddr, threads: usize, more: &str) -> String {
     format!(
-        "threads = {threads}\npolicy-cache = \"off\"\nadmin = {{ socket = {:?} }}\n{more}\n[[virtual-server]]\n\
+        "threads = {threads}\ndrain-timeout = \"2s\"\npolicy-cache = \"off\"\nadmin = {{ socket = {:?} }}\n{more}\n[[virtual-server]]\n\
          name = \"pop3\"\nlisten = [\"{listen}\"]\npool = \"mail\"\n[virtual-server.policy]\n\
          settings = {{ interval = \"1h\" }}\n[pool.mail]\nnodes = [\"{node}\"]\ncheck = \"off\"\n",
         folder.join("admin.sock")

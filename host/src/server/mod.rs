@@ -235,7 +235,7 @@ impl Server {
     }
 
     fn end(&mut self, grace: Duration) {
-        let _ = self.core.end.deadline.send(Instant::now().checked_add(grace));
+        self.core.end.deadline.send_replace(Instant::now().checked_add(grace));
         self.core.stop_listening();
         // A second time there is nobody left to wait for.
         let ends = !self.threads.is_empty();
