@@ -19,6 +19,7 @@ use support::dovecot::{Dovecot, free_address};
 use support::haproxy::HaProxy;
 use support::redis::{Make, Redis};
 use support::setup::NOON;
+use support::until;
 use tempfile::TempDir;
 
 /// Proxies with one clock.
@@ -122,6 +123,14 @@ fn life(site: &Site, dovecot: &Dovecot, prefix: &str, sessions: usize) -> Vec<St
         let name = format!("{prefix}{user}");
         if what < 3 {
             dovecot.deliver(&name);
+            // A Dovecot that finds its list of messages locked by another session of the user leaves
+            // out what is new. That is its own chance, and is not to be taken for the proxies'.
+            until("Dovecot has numbered it", || {
+                let mut direct = Dialogue::log_in(&dovecot.account(&name));
+                let listed = direct.lines("UIDL").len();
+                direct.quit();
+                listed == dovecot.messages(&name)
+            });
         } else if what < 10 {
             site.clock.advance(Duration::from_secs(seconds));
         } else if what < 40 && begun < sessions && open.len() < 6 {
