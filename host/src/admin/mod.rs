@@ -9,14 +9,16 @@ mod hand_over;
 mod listener;
 mod metrics;
 mod patient;
+mod predecessor;
 mod routes;
 mod socket;
 mod status;
 mod tokens;
 
 pub use client::{Client, CtlError, Remote};
-pub use hand_over::Arrival;
+use hand_over::Arrival;
 pub use listener::{AdminKeys, Doors, Open};
+pub use predecessor::Predecessor;
 pub use socket::SocketError;
 pub use status::{NodeStatus, PolicyStatus, PoolStatus, ShadowStatus, Status, VirtualServerStatus};
 

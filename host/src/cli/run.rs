@@ -1,8 +1,5 @@
 //! `reprieve run`
 
-mod take_over;
-mod watch;
-
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,14 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::admin::{AdminKeys, Doors, Open};
+use crate::admin::{AdminKeys, Doors, Open, Predecessor};
 use crate::config::{CommandLine, Config, NodeTlsMode};
 use crate::logging;
 use crate::privileges;
 use crate::server::{Control, Keys, Options, Prepared, Server, Sockets};
 use crate::service_manager;
-use take_over::Predecessor;
-use watch::Watch;
+use crate::watch::Watch;
 
 /// How often files are looked at that are watched.
 const LOOK: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::net::TlsAcceptor;
-use crate::stamp::{Stamp, stamp};
+use crate::watch::{Stamp, stamp};
 
 /// What is known of the certificates' files.
 #[derive(Debug, Default)]

@@ -1,13 +1,21 @@
-//! Files that are taken up when they change.
+//! Files that are read again when they have changed.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use crate::stamp::{Stamp, stamp};
+/// When a file was changed, how long it is, and which one it is: None where there is none.
+pub(crate) type Stamp = Option<(SystemTime, u64, u64)>;
+
+pub(crate) fn stamp(file: &Path) -> Stamp {
+    let metadata = std::fs::metadata(file).ok()?;
+    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+}
 
 /// What is known of the files that are watched.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(crate) struct Watch {
     seen: HashMap<PathBuf, Stamp>,
     /// Something has changed, and may go on changing.
     is_moving: bool,
@@ -16,7 +24,7 @@ pub(super) struct Watch {
 impl Watch {
     /// Looks at the files. True where some have changed since the first look or the last change,
     /// and have been at rest since the look before: who writes a file is not read in the middle.
-    pub(super) fn look(&mut self, files: impl IntoIterator<Item = PathBuf>) -> bool {
+    pub(crate) fn look(&mut self, files: impl IntoIterator<Item = PathBuf>) -> bool {
         let mut moves = false;
         for file in files {
             let now = stamp(&file);

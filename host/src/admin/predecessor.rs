@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::admin::{Arrival, Client, CtlError};
+use super::{Arrival, Client, CtlError};
 use crate::config::Config;
 use crate::net::Inherited;
 use crate::server::{Options, Prepared};
 
 /// A process that serves, and has handed over what it listens at.
 #[derive(Debug)]
-pub(super) struct Predecessor {
+pub struct Predecessor {
     socket: PathBuf,
     serves_on: bool,
 }
@@ -23,7 +23,7 @@ impl Predecessor {
     ///
     /// # Errors
     /// Where the configuration could not be served, or nothing is handed over.
-    pub(super) fn ask(config: &Config) -> anyhow::Result<Option<(Self, Inherited)>> {
+    pub fn ask(config: &Config) -> anyhow::Result<Option<(Self, Inherited)>> {
         let socket = config.admin.socket.as_deref().context(
             "--take-over needs `admin.socket` in the configuration, by which the process that serves is asked",
         )?;
@@ -64,7 +64,7 @@ impl Predecessor {
     ///
     /// # Errors
     /// Where it cannot be told.
-    pub(super) fn retire(mut self) -> anyhow::Result<()> {
+    pub fn retire(mut self) -> anyhow::Result<()> {
         self.serves_on = true;
         ask(&self.socket, async |client| client.drain().await)
     }
