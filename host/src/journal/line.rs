@@ -6,8 +6,7 @@ use serde::Serialize;
 
 use super::names::{Names, Shown};
 use super::story::{Decision, Session, Story};
-use super::words;
-use crate::policy::{Difference, Identity, Opinion, Verdict};
+use crate::policy::{Difference, Identity, Opinion, Verdict, Worded};
 
 /// Version of the schema: it grows when a key gets another meaning or goes.
 const VERSION: u8 = 1;
@@ -206,8 +205,8 @@ fn login<'a>(decision: &'a Decision, names: &Names) -> Login<'a> {
         user_hash,
         authorization_id,
         authorization_id_hash,
-        mechanism: words::mechanism(claim.mechanism),
-        standing: words::standing(claim.standing),
+        mechanism: claim.mechanism.word(),
+        standing: claim.standing.word(),
         backend: Backend {
             pool: &backend.pool,
             nodes: backend.nodes,
@@ -247,8 +246,8 @@ fn login<'a>(decision: &'a Decision, names: &Names) -> Login<'a> {
         }
         Ok(Verdict::Deny(deny)) => {
             login.verdict = Some("deny");
-            login.manner = Some(words::manner(deny.manner));
-            login.code = deny.code.map(words::code);
+            login.manner = Some(deny.manner.word());
+            login.code = deny.code.map(Worded::word);
             login.retry_after = deny.retry_after;
             login.reason = Some(&deny.reason);
             login.delay_ms = Some(deny.delay_ms);
@@ -256,7 +255,7 @@ fn login<'a>(decision: &'a Decision, names: &Names) -> Login<'a> {
         Err(kind) => login.failure = Some(kind),
     }
     if let Some(ending) = &decision.ending {
-        login.outcome = Some(words::outcome(ending.outcome));
+        login.outcome = Some(ending.outcome.word());
         login.outcome_at = Some(ending.at_ms);
         login.node = ending.node.as_deref();
         login.latency_ms = Some(ending.latency_ms);
@@ -287,7 +286,7 @@ fn shadow(decision: &Decision) -> Option<Shadow<'_>> {
         Opinion::Pass { .. } => shadow.verdict = Some("pass"),
         Opinion::Deny { manner, reason, retry_after } => {
             shadow.verdict = Some("deny");
-            shadow.manner = Some(words::manner(*manner));
+            shadow.manner = Some(manner.word());
             shadow.reason = Some(reason);
             shadow.retry_after = *retry_after;
         }

@@ -9,7 +9,6 @@ mod line;
 mod names;
 mod queue;
 mod story;
-pub(crate) mod words;
 mod writer;
 
 use std::path::Path;

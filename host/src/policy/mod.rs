@@ -21,6 +21,7 @@ mod moment;
 mod shadow;
 mod tally;
 mod wasi;
+mod words;
 
 /// The types of the WIT, `reprieve:policy@0.1.0`.
 #[allow(missing_docs)]
@@ -53,15 +54,4 @@ pub use metrics::MetricsSnapshot;
 pub use moment::moment;
 pub use shadow::{Opinion, Shadow, Told};
 pub use tally::{Difference, TallySnapshot};
-
-/// A manner's word in settings, logs and metrics.
-#[must_use]
-pub fn manner_name(manner: Manner) -> &'static str {
-    match manner {
-        Manner::Unchanged => "unchanged",
-        Manner::Empty => "empty",
-        Manner::Busy => "busy",
-        Manner::Refuse => "refuse",
-        Manner::Disconnect => "disconnect",
-    }
-}
+pub use words::{ENDINGS, MANNERS, MECHANISMS, RESPONSE_CODES, STANDINGS, Worded};

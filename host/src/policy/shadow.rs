@@ -12,7 +12,7 @@ use super::component::Policy;
 use super::failure::Failure;
 use super::judge::Judge;
 use super::tally::{Difference, Tally, TallySnapshot};
-use super::{Ending, Login, Manner, Moment, Outcome, Standing, Verdict};
+use super::{Ending, Login, Manner, Moment, Outcome, Standing, Verdict, Worded as _};
 use crate::cpu_time;
 
 /// Logins and outcomes that wait for the shadow. What comes beyond them is left out.
@@ -254,7 +254,7 @@ fn in_words(opinion: &Opinion) -> String {
         }
         Opinion::Deny { manner, reason, retry_after } => {
             let again = retry_after.map(|seconds| format!(", again in {seconds} s")).unwrap_or_default();
-            format!("deny {} ({reason}{again})", super::manner_name(*manner))
+            format!("deny {} ({reason}{again})", manner.word())
         }
         Opinion::Failed(kind) => format!("failure ({kind})"),
     }

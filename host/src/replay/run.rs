@@ -22,7 +22,8 @@ use super::source::LogFile;
 use super::stream::HowToRead;
 use super::tally::Counts;
 use super::users::Users;
-use crate::trial::{self, Becomes};
+use crate::policy::Worded;
+use crate::trial::Becomes;
 
 /// What is to be replayed.
 #[derive(Clone, Debug)]
@@ -132,15 +133,15 @@ fn write_line(out: &mut dyn Write, entry: &Entry, decision: &Decision) -> std::i
         time: timestamp.map(|at| at.to_string()).unwrap_or_default(),
         id: entry.recorded.as_ref().map_or("", |recorded| &recorded.id),
         user: &entry.user,
-        standing: trial::standing(decision.standing),
+        standing: decision.standing.word(),
         verdict: decision.said.word,
-        manner: decision.said.manner.map(trial::manner),
-        code: decision.said.code.map(trial::response_code),
+        manner: decision.said.manner.map(Worded::word),
+        code: decision.said.code.map(Worded::word),
         reason: decision.said.reason.as_deref(),
         retry_after: decision.said.retry_after,
         became: decision.becomes.word(),
         why: decision.why,
-        outcome: entry.outcome.map(trial::ending),
+        outcome: entry.outcome.map(Worded::word),
     };
     serde_json::to_writer(&mut *out, &line)?;
     out.write_all(b"\n")

@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-use crate::policy::{Deny, Failure, Manner, Pass, ResponseCode, Verdict};
-use crate::trial;
+use crate::policy::{Deny, Failure, Manner, Pass, ResponseCode, Verdict, Worded as _};
 
 /// Which verdict it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -70,7 +69,7 @@ impl Said {
                 (Some(pool), _) => format!("pass to {pool}"),
                 (None, Some(_)) => "pass as another user".to_owned(),
             },
-            Word::Deny => format!("deny {}", self.manner.map_or("", trial::manner)).trim_end().to_owned(),
+            Word::Deny => format!("deny {}", self.manner.map_or("", Manner::word)).trim_end().to_owned(),
             Word::Failure => {
                 format!("failure {}", self.reason.as_deref().unwrap_or("")).trim_end().to_owned()
             }

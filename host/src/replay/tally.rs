@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::entry::Entry;
 use super::player::Decision;
 use super::said::Word;
-use crate::policy::Ending;
-use crate::trial::{Becomes, manner};
+use crate::policy::{Ending, Worded as _};
+use crate::trial::Becomes;
 
 /// Different words that are counted apart: a policy can make up as many as it likes.
 const MOST_WORDS: usize = 100;
@@ -64,7 +64,7 @@ impl Counts {
         match decision.said.word {
             Word::Pass => {}
             Word::Deny => {
-                count(&mut self.manners, decision.said.manner.map_or("", manner));
+                count(&mut self.manners, decision.said.manner.map_or("", |manner| manner.word()));
                 count(&mut self.reasons, decision.said.reason.as_deref().unwrap_or(""));
                 if let Some(why) = decision.why {
                     count(&mut self.passed_though_denied, why);

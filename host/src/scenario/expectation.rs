@@ -1,7 +1,7 @@
 //! What is expected, and how what came differs from it.
 
-use crate::policy::{Manner, ResponseCode, Verdict};
-use crate::trial::{Becomes, Decision, MANNERS, RESPONSE_CODES, Trial, manner, octets, response_code};
+use crate::policy::{MANNERS, Manner, ResponseCode, Verdict, Worded as _};
+use crate::trial::{Becomes, Decision, Trial, octets};
 
 /// One thing that is not as expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +58,8 @@ impl Expectation {
         if let Some((_, kind)) = Kind::WORDS.iter().find(|(other, _)| *other == word) {
             return Some(Self { verdict: Some(*kind), ..Self::default() });
         }
-        let (_, manner) = MANNERS.iter().find(|(other, _)| *other == word)?;
-        Some(Self { verdict: Some(Kind::Deny), manner: Some(*manner), ..Self::default() })
+        let manner = Manner::of(word)?;
+        Some(Self { verdict: Some(Kind::Deny), manner: Some(manner), ..Self::default() })
     }
 
     /// Why no verdict could ever be this.
@@ -128,11 +128,11 @@ impl Expectation {
 }
 
 fn word_of_manner(of: Manner) -> String {
-    manner(of).to_owned()
+    of.word().to_owned()
 }
 
 fn word_of_code(of: ResponseCode) -> String {
-    response_code(of).to_owned()
+    of.word().to_owned()
 }
 
 /// How many of a step's logins came to what.
@@ -148,7 +148,7 @@ impl Counts {
     }
 
     pub(super) fn add(&mut self, decision: &Decision) {
-        let manner = decision.deny().map(|deny| manner(deny.manner));
+        let manner = decision.deny().map(|deny| deny.manner.word());
         for word in [Some(Kind::of(decision)), manner, Some(decision.becomes.word())].into_iter().flatten() {
             match self.0.iter_mut().find(|(other, _)| other == word) {
                 Some((_, count)) => *count += 1,
@@ -222,8 +222,6 @@ pub(super) fn verdict_words() -> String {
     let kinds = Kind::WORDS.iter().map(|(word, _)| format!("\"{word}\""));
     kinds.chain(MANNERS.iter().map(|(word, _)| format!("\"{word}\""))).collect::<Vec<_>>().join(", ")
 }
-
-pub(super) const CODES: [(&str, ResponseCode); 5] = RESPONSE_CODES;
 
 #[cfg(test)]
 mod tests {

@@ -5,13 +5,9 @@ use super::reasons::{self, Reasons};
 use super::record::End;
 use crate::counting::Family;
 use crate::net::{Refused, TlsKind};
-use crate::policy::{Manner, manner_name};
+use crate::policy::{MANNERS, Manner};
 use crate::pop3::command::Command;
 use crate::pop3::credential::Mechanism;
-
-/// The manners, in their order.
-const MANNERS: [Manner; 5] =
-    [Manner::Unchanged, Manner::Empty, Manner::Busy, Manner::Refuse, Manner::Disconnect];
 
 /// Where a session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,8 +193,8 @@ impl KindsSnapshot {
         let mut denials = Vec::new();
         for reason in 0..=reasons::MOST {
             let counts = sum(parts.clone(), |kinds| &kinds.denials.0[reason]);
-            for (manner, count) in MANNERS.into_iter().zip(counts).filter(|(_, count)| *count > 0) {
-                denials.push((reasons.name(reason).to_owned(), manner_name(manner), count));
+            for ((word, _), count) in MANNERS.into_iter().zip(counts).filter(|(_, count)| *count > 0) {
+                denials.push((reasons.name(reason).to_owned(), word, count));
             }
         }
         let [full_1_2, resumed_1_2, full_1_3, resumed_1_3] = sum(parts.clone(), |kinds| &kinds.handshakes);
@@ -258,7 +254,7 @@ mod tests {
         for (times, mechanism) in Mechanism::ALL.into_iter().enumerate() {
             (0..=times).for_each(|_| kinds.logged_in(mechanism));
         }
-        for (times, manner) in MANNERS.into_iter().enumerate() {
+        for (times, (_, manner)) in MANNERS.into_iter().enumerate() {
             (0..=times).for_each(|_| kinds.denied(0, manner));
         }
         for line in [&b"RETR 1"[..], b"top 1 0", b"DELE 1", b"Retr 2"] {
@@ -273,8 +269,8 @@ mod tests {
         for (times, mechanism) in Mechanism::ALL.into_iter().enumerate() {
             assert_eq!(snapshot.logins[times], (mechanism.name(), times as u64 + 1));
         }
-        for (times, manner) in MANNERS.into_iter().enumerate() {
-            let expected = ("interval".to_owned(), manner_name(manner), times as u64 + 1);
+        for (times, (word, _)) in MANNERS.into_iter().enumerate() {
+            let expected = ("interval".to_owned(), word, times as u64 + 1);
             assert_eq!(snapshot.denials[times], expected);
         }
         assert_eq!(snapshot.upgrades, [("RETR", 2), ("TOP", 1), ("DELE", 1)]);

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
 use super::otlp::{Attribute, Kind, Span, Status, Value};
-use crate::journal::{Became, Decision, Session, Story, words};
-use crate::policy::{Ending, Verdict};
+use crate::journal::{Became, Decision, Session, Story};
+use crate::policy::{Ending, Verdict, Worded as _};
 
 /// A session that is over, with nothing borrowed.
 #[derive(Debug)]
@@ -171,16 +171,14 @@ impl Trace<'_> {
     fn login(&mut self, root: &str, decision: &Decision) {
         let (verdict, manner, reason, failure) = match &decision.verdict {
             Ok(Verdict::Pass(_)) => (Some("pass"), None, None, None),
-            Ok(Verdict::Deny(deny)) => {
-                (Some("deny"), Some(words::manner(deny.manner)), Some(&*deny.reason), None)
-            }
+            Ok(Verdict::Deny(deny)) => (Some("deny"), Some(deny.manner.word()), Some(&*deny.reason), None),
             Err(failure) => (None, None, None, Some(*failure)),
         };
-        let outcome = decision.ending.as_ref().map(|ending| words::outcome(ending.outcome));
+        let outcome = decision.ending.as_ref().map(|ending| ending.outcome.word());
         let login = Part::new("login", decision.asked, end_of(decision))
             .with("reprieve.seq", decision.seq)
-            .with("reprieve.mechanism", words::mechanism(decision.claim.mechanism))
-            .with("reprieve.standing", words::standing(decision.claim.standing))
+            .with("reprieve.mechanism", decision.claim.mechanism.word())
+            .with("reprieve.standing", decision.claim.standing.word())
             .with("reprieve.became", decision.became.name())
             .maybe("reprieve.why", decision.why)
             .maybe("reprieve.outcome", outcome);
@@ -196,7 +194,7 @@ impl Trace<'_> {
             .failed(failure);
         self.add(&login, decide);
         if let Some(ending) = &decision.ending {
-            let outcome = words::outcome(ending.outcome);
+            let outcome = ending.outcome.word();
             let connect = Part::new("connect", ending.began, ending.ended)
                 .of(Kind::Client)
                 .maybe("reprieve.node", ending.node.as_deref())

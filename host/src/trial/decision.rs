@@ -8,7 +8,7 @@ use tracing::Level;
 
 use super::time::in_words;
 use crate::config::Verify;
-use crate::policy::{Deny, Ending, Failure, Manner, OnFailure, Pass, ResponseCode, Standing, Verdict};
+use crate::policy::{Deny, Ending, Failure, Manner, OnFailure, Pass, Standing, Verdict, Worded as _};
 
 /// What the host makes of a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,8 +174,8 @@ impl Decision {
                 words.join(", ")
             }
             Ok(Verdict::Deny(deny)) => {
-                let mut words = vec![format!("deny {}", manner(deny.manner))];
-                words.extend(deny.code.map(|code| format!("code {}", response_code(code))));
+                let mut words = vec![format!("deny {}", deny.manner.word())];
+                words.extend(deny.code.map(|code| format!("code {}", code.word())));
                 words.extend(deny.retry_after.map(|seconds| format!("retry-after {seconds}")));
                 words.push(format!("reason {:?}", deny.reason));
                 words.extend((deny.delay_ms > 0).then(|| format!("delay-ms {}", deny.delay_ms)));
@@ -190,10 +190,10 @@ impl Decision {
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = in_words(self.at_ms, &TimeZone::UTC);
-        writeln!(f, "{:?}, secret {}, at {at} UTC", self.user, standing(self.standing))?;
+        writeln!(f, "{:?}, secret {}, at {at} UTC", self.user, self.standing.word())?;
         write!(f, "decision: {} → {}", self.verdict_in_words(), self.becomes.word())?;
         if let Some((ended, failure)) = &self.observed {
-            write!(f, "\noutcome: {}", ending(*ended))?;
+            write!(f, "\noutcome: {}", ended.word())?;
             if let Some(failure) = failure {
                 write!(f, ", failure {}: {failure}", failure.kind())?;
             }
@@ -205,48 +205,5 @@ impl fmt::Display for Decision {
             write!(f, "\nlog: {line}")?;
         }
         Ok(())
-    }
-}
-
-/// The words for manners, as the WIT has them.
-pub const MANNERS: [(&str, Manner); 5] = [
-    ("unchanged", Manner::Unchanged),
-    ("empty", Manner::Empty),
-    ("busy", Manner::Busy),
-    ("refuse", Manner::Refuse),
-    ("disconnect", Manner::Disconnect),
-];
-
-/// The words for response codes, as the WIT has them.
-pub const RESPONSE_CODES: [(&str, ResponseCode); 5] = [
-    ("login-delay", ResponseCode::LoginDelay),
-    ("in-use", ResponseCode::InUse),
-    ("sys-temp", ResponseCode::SysTemp),
-    ("sys-perm", ResponseCode::SysPerm),
-    ("auth", ResponseCode::Auth),
-];
-
-pub(crate) fn manner(manner: Manner) -> &'static str {
-    MANNERS.iter().find(|(_, other)| *other == manner).map_or("", |(word, _)| word)
-}
-
-pub(crate) fn response_code(code: ResponseCode) -> &'static str {
-    RESPONSE_CODES.iter().find(|(_, other)| *other == code).map_or("", |(word, _)| word)
-}
-
-pub(crate) fn standing(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Known => "known",
-        Standing::Changed => "changed",
-        Standing::Unknown => "unknown",
-    }
-}
-
-pub(crate) fn ending(ending: Ending) -> &'static str {
-    match ending {
-        Ending::Authenticated => "authenticated",
-        Ending::Rejected => "rejected",
-        Ending::Unreachable => "unreachable",
-        Ending::Abandoned => "abandoned",
     }
 }

@@ -32,8 +32,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 pub use builder::{Builder, refusal};
-pub use decision::{Becomes, Decision, LogLine, MANNERS, RESPONSE_CODES};
-pub(crate) use decision::{ending, manner, response_code, standing};
+pub use decision::{Becomes, Decision, LogLine};
 pub use login::{Attempt, Happens, Who};
 
 use crate::clock::ManualClock;

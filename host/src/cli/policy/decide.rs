@@ -10,7 +10,7 @@ use serde_json::json;
 use super::Format;
 use crate::cli::FAILED;
 use crate::clock::{Clock as _, SystemClock};
-use crate::policy::{Cache, Standing};
+use crate::policy::{Cache, Standing, Worded};
 use crate::trial::{Attempt, Becomes, Decision, Trial, Who, in_words, refusal};
 
 /// Explain one decision: the verdict, what the host makes of it, log lines, what was done to
@@ -211,8 +211,8 @@ fn machine(trial: &Trial, decision: &Decision) -> anyhow::Result<()> {
         }),
         (_, Some(deny)) => json!({
             "verdict": "deny",
-            "manner": crate::trial::manner(deny.manner),
-            "code": deny.code.map(crate::trial::response_code),
+            "manner": deny.manner.word(),
+            "code": deny.code.map(Worded::word),
             "retry-after": deny.retry_after,
             "reason": deny.reason,
             "delay-ms": deny.delay_ms,

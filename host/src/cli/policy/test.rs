@@ -1,16 +1,16 @@
 //! `reprieve policy test`
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context as _;
 
 use crate::cli::FAILED;
 use crate::policy::Cache;
 use crate::scenario::{self, Format, Played, Scenario};
+use crate::watch::{Stamp, stamp};
 
 /// How often `--watch` looks for changes.
 const LOOK: Duration = Duration::from_millis(200);
@@ -91,7 +91,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 /// Waits until nobody writes the files any more; how they are then.
-fn settled(arguments: &Arguments) -> Vec<Option<Stamp>> {
+fn settled(arguments: &Arguments) -> Vec<Stamp> {
     let mut seen = changed(arguments);
     loop {
         std::thread::sleep(SETTLED);
@@ -103,19 +103,11 @@ fn settled(arguments: &Arguments) -> Vec<Option<Stamp>> {
     }
 }
 
-/// How a file is: when it was changed last, how long it is, and which it is.
-type Stamp = (SystemTime, u64, u64);
-
 /// How each file is now.
-fn changed(arguments: &Arguments) -> Vec<Option<Stamp>> {
+fn changed(arguments: &Arguments) -> Vec<Stamp> {
     let policy = Path::new(&arguments.policy);
     let files = std::iter::once(policy).chain(arguments.scenarios.iter().map(PathBuf::as_path));
-    files
-        .map(|file| {
-            let metadata = file.metadata().ok()?;
-            Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
-        })
-        .collect()
+    files.map(stamp).collect()
 }
 
 /// Plays all scenarios.

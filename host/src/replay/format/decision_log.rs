@@ -4,10 +4,10 @@ use serde::Deserialize;
 
 use super::words::{address, mechanism};
 use super::{Told, kept, user_name};
-use crate::policy::{Backend, Ending, Standing, TlsSession};
+use crate::policy::{Backend, Ending, Manner, ResponseCode, Standing, TlsSession, Worded as _};
 use crate::replay::entry::{Entry, Recorded};
 use crate::replay::said::{Said, Word};
-use crate::trial::{Becomes, MANNERS, RESPONSE_CODES};
+use crate::trial::Becomes;
 
 /// The version of the schema that is read.
 const VERSION: u32 = 1;
@@ -113,7 +113,7 @@ pub(super) fn read(line: &str) -> Told {
             id: id.clone(),
             virtual_server: virtual_server.clone(),
             seq: login.seq,
-            standing: login.standing.as_deref().and_then(standing),
+            standing: login.standing.as_deref().and_then(Standing::of),
             backend: login.backend.map(|state| Backend {
                 pool: kept(state.pool),
                 nodes: state.nodes,
@@ -157,7 +157,7 @@ pub(super) fn read(line: &str) -> Told {
             peer,
             local,
             tls: tls.clone(),
-            outcome: login.outcome.as_deref().and_then(ending),
+            outcome: login.outcome.as_deref().and_then(Ending::of),
             latency_ms: login.latency_ms,
             times: 1,
             recorded: Some(Box::new(recorded)),
@@ -184,40 +184,17 @@ fn said(
     if failure.is_some() {
         return Some(Said { reason: failure, ..Said::only(Word::Failure) });
     }
-    let word = |list: &[(&str, _)], word: Option<&str>| {
-        list.iter().find(|(name, _)| Some(*name) == word).map(|(_, manner)| *manner)
-    };
     match verdict? {
         "pass" => Some(Said { pool: to_pool, user: as_user, ..Said::only(Word::Pass) }),
         "deny" => Some(Said {
-            manner: word(&MANNERS, manner),
-            code: RESPONSE_CODES.iter().find(|(name, _)| Some(*name) == code).map(|(_, code)| *code),
+            manner: manner.and_then(Manner::of),
+            code: code.and_then(ResponseCode::of),
             retry_after,
             reason,
             ..Said::only(Word::Deny)
         }),
         _ => None,
     }
-}
-
-fn standing(word: &str) -> Option<Standing> {
-    Some(match word {
-        "known" => Standing::Known,
-        "changed" => Standing::Changed,
-        "unknown" => Standing::Unknown,
-        _ => return None,
-    })
-}
-
-/// The word of an outcome, as Reprieve's own logs have it.
-pub(super) fn ending(word: &str) -> Option<Ending> {
-    Some(match word {
-        "authenticated" => Ending::Authenticated,
-        "rejected" => Ending::Rejected,
-        "unreachable" => Ending::Unreachable,
-        "abandoned" => Ending::Abandoned,
-        _ => return None,
-    })
 }
 
 fn becomes(word: &str) -> Option<Becomes> {
@@ -228,7 +205,7 @@ fn becomes(word: &str) -> Option<Becomes> {
 mod tests {
     use super::super::tests::one;
     use super::*;
-    use crate::policy::{Manner, Mechanism};
+    use crate::policy::Mechanism;
 
     const LINE: &str = r#"{"v":1,"time":"2026-11-27T22:07:23.123Z","id":"a1b2c3d4000001","virtual-server":"pop3",
         "began":1795817243123,"ended":1795817243456,"peer":"192.0.2.7:50312","local":"198.51.100.1:110",

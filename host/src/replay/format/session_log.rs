@@ -5,13 +5,12 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::decision_log::ending;
 use super::words::{address, mechanism};
 use super::{Told, kept, user_name};
-use crate::policy::{Ending, TlsSession};
+use crate::policy::{Ending, Manner, TlsSession, Worded as _};
 use crate::replay::entry::{Entry, Recorded};
 use crate::replay::said::{Said, Word};
-use crate::trial::{Becomes, MANNERS};
+use crate::trial::Becomes;
 
 #[derive(Deserialize)]
 struct Line<'a> {
@@ -70,7 +69,7 @@ pub(super) fn read(line: &str) -> Told {
     // Why the host did otherwise stands in the place of the policy's reason.
     let reason = line.reason.as_deref().unwrap_or("");
     let overruled = matches!(reason, "unverified" | "no-snapshot" | "unverifiable" | "unreachable");
-    let outcome = line.outcome.and_then(ending);
+    let outcome = line.outcome.and_then(Ending::of);
     let (said, became) = match line.verdict {
         _ if reason == "policy-failure" || reason == "policy-paused" => (
             Some(Said::only(Word::Failure)),
@@ -78,8 +77,7 @@ pub(super) fn read(line: &str) -> Told {
         ),
         Some("pass") => (Some(Said::only(Word::Pass)), Becomes::Passed),
         Some("deny") => {
-            let manner =
-                MANNERS.iter().find(|(word, _)| Some(*word) == line.manner).map(|(_, manner)| *manner);
+            let manner = line.manner.and_then(Manner::of);
             let became = match line.manner {
                 _ if overruled => Becomes::Passed,
                 Some("refuse") => Becomes::Refused,

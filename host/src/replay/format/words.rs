@@ -2,26 +2,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::policy::{Mechanism, TlsSession};
+use crate::policy::{MECHANISMS, Mechanism, TlsSession};
 use crate::replay::entry::NO_ADDRESS;
 
 /// A SASL mechanism by its name, or how USER and PASS are called.
 pub(super) fn mechanism(name: &str) -> Mechanism {
-    const NAMES: [(&str, Mechanism); 11] = [
-        ("plaintext", Mechanism::UserPass),
-        ("user", Mechanism::UserPass),
-        ("plain", Mechanism::Plain),
-        ("login", Mechanism::Login),
-        ("xoauth2", Mechanism::Xoauth2),
-        ("oauthbearer", Mechanism::Oauthbearer),
-        ("external", Mechanism::External),
-        ("apop", Mechanism::Apop),
-        ("cram-md5", Mechanism::CramMd5),
-        ("scram-sha-256", Mechanism::ScramSha256),
-        ("scram-sha256", Mechanism::ScramSha256),
-    ];
-    let found = NAMES.iter().find(|(word, _)| name.eq_ignore_ascii_case(word));
-    found.map_or(Mechanism::Other, |(_, mechanism)| *mechanism)
+    let is = |word: &str| name.eq_ignore_ascii_case(word);
+    if is("plaintext") || is("user") {
+        return Mechanism::UserPass;
+    }
+    MECHANISMS.iter().find(|(word, _)| is(word)).map_or(Mechanism::Other, |(_, mechanism)| *mechanism)
 }
 
 /// An address with or without a port; IPv4 in IPv6's clothes is IPv4. Unspecified where it is

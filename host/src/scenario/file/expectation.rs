@@ -2,9 +2,8 @@
 
 use super::{stored, texts};
 use crate::config::{Error, Value};
-use crate::policy::Failure;
-use crate::scenario::expectation::{CODES, Counts, Expectation, Kind, StoreExpectation, verdict_words};
-use crate::trial::MANNERS;
+use crate::policy::{Failure, MANNERS, RESPONSE_CODES};
+use crate::scenario::expectation::{Counts, Expectation, Kind, StoreExpectation, verdict_words};
 
 pub(super) fn verdict(value: &Value<'_, '_>) -> Result<Expectation, Error> {
     if !value.is_table() {
@@ -28,7 +27,7 @@ pub(super) fn verdict(value: &Value<'_, '_>) -> Result<Expectation, Error> {
         expected.manner = Some(value.choice(&MANNERS)?);
     }
     if let Some(value) = section.get("code") {
-        expected.code = Some(value.choice(&CODES)?);
+        expected.code = Some(value.choice(&RESPONSE_CODES)?);
     }
     for (key, place) in [("retry-after", &mut expected.retry_after), ("delay-ms", &mut expected.delay_ms)] {
         if let Some(value) = section.get(key) {

@@ -4,22 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::config::{Error, Value};
-use crate::policy::{Ending, Mechanism, Standing, TlsSession};
+use crate::policy::{Ending, MECHANISMS, STANDINGS, TlsSession};
 use crate::scenario::step::Login;
 use crate::trial::Happens;
-
-const MECHANISMS: [(&str, Mechanism); 10] = [
-    ("user-pass", Mechanism::UserPass),
-    ("plain", Mechanism::Plain),
-    ("login", Mechanism::Login),
-    ("xoauth2", Mechanism::Xoauth2),
-    ("oauthbearer", Mechanism::Oauthbearer),
-    ("external", Mechanism::External),
-    ("apop", Mechanism::Apop),
-    ("cram-md5", Mechanism::CramMd5),
-    ("scram-sha-256", Mechanism::ScramSha256),
-    ("other", Mechanism::Other),
-];
 
 pub(super) fn claim(value: &Value<'_, '_>, login: &mut Login, needs_user: bool) -> Result<(), Error> {
     let mut section = value.section()?;
@@ -40,11 +27,7 @@ pub(super) fn claim(value: &Value<'_, '_>, login: &mut Login, needs_user: bool) 
         who.peer.set_port(u16::try_from(value.count(1, 65_535)?).unwrap_or(u16::MAX));
     }
     if let Some(value) = section.get("standing") {
-        who.standing = value.choice(&[
-            ("known", Standing::Known),
-            ("changed", Standing::Changed),
-            ("unknown", Standing::Unknown),
-        ])?;
+        who.standing = value.choice(&STANDINGS)?;
         login.standing_is_given = true;
     }
     if let Some(value) = section.get("mechanism") {
