@@ -132,6 +132,7 @@ impl Load {
                         session.ok("STAT");
                         session.quit();
                     }
+                    // The pace of the load: nothing is waited for.
                     std::thread::sleep(Duration::from_millis(20));
                 }
             })

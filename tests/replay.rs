@@ -95,6 +95,7 @@ fn sessions(dovecot: &Dovecot, reprieve: &mut Running) -> Vec<Value> {
         let near = (INTERVAL - MARGIN)..(INTERVAL + MARGIN);
         match since {
             Some(since) if what == "later" || near.contains(&since) => {
+                // The binary goes by the machine's clock: what is waited for is the time itself.
                 std::thread::sleep((INTERVAL + MARGIN).saturating_sub(since));
             }
             _ => {}
