@@ -22,28 +22,38 @@ use support::account::{Account, PASSWORD, Security};
 use support::dialogue::Dialogue;
 use support::setup::{NOON, mail_server};
 use support::{components, guests};
-use tracing_subscriber::fmt::MakeWriter;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Everything that is logged in this process.
+/// Everything that is logged in this process: each event's fields, its level and target among them.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<String>>);
+struct Log(Arc<Mutex<Vec<serde_json::Map<String, serde_json::Value>>>>);
 
-impl std::io::Write for Log {
-    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().push_str(&String::from_utf8_lossy(octets));
-        Ok(octets.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
+impl<S: tracing::Subscriber> Layer<S> for Log {
+    fn on_event(&self, event: &tracing::Event<'_>, _context: Context<'_, S>) {
+        let mut fields = Fields(serde_json::Map::new());
+        fields.0.insert("target".to_owned(), event.metadata().target().into());
+        fields.0.insert("level".to_owned(), event.metadata().level().as_str().into());
+        event.record(&mut fields);
+        self.0.lock().unwrap().push(fields.0);
     }
 }
 
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
+struct Fields(serde_json::Map<String, serde_json::Value>);
 
-    fn make_writer(&'a self) -> Self {
-        self.clone()
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.0.insert(field.name().to_owned(), format!("{value:?}").into());
     }
 }
 
@@ -51,18 +61,20 @@ fn log() -> &'static Log {
     static LOG: OnceLock<Log> = OnceLock::new();
     LOG.get_or_init(|| {
         let log = Log::default();
-        tracing_subscriber::fmt().json().flatten_event(true).with_writer(log.clone()).init();
+        let seen = log.clone().with_filter(tracing_subscriber::filter::LevelFilter::INFO);
+        tracing_subscriber::registry().with(seen).init();
         log
     })
 }
 
 /// The lines of a virtual server's policy, as JSON.
 fn lines_of(server: &str) -> Vec<serde_json::Value> {
-    let text = log().0.lock().unwrap().clone();
-    text.lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a line of JSON"))
-        .filter(|line| line["server"] == server && line["target"] == "policy")
-        .collect()
+    let lines = log().0.lock().unwrap();
+    let lines = lines.iter().filter(|line| {
+        let is = |field, value: &str| line.get(field).is_some_and(|found| found == value);
+        is("server", server) && is("target", "policy")
+    });
+    lines.cloned().map(serde_json::Value::Object).collect()
 }
 
 /// A server with two virtual servers: one with a policy, and its neighbour with the default.

@@ -1,6 +1,7 @@
 //! The host's log: lines that are gathered in memory and written by a thread of their own, so
 //! that a slow terminal or journal never stalls a connection.
 
+mod line;
 mod recent;
 
 use std::io::{self, IsTerminal, Write};
@@ -9,15 +10,17 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _};
 
+use line::{Look, Written};
 pub use recent::{Recent, Trouble};
 
 /// Octets that may wait to be written. What comes beyond is dropped, and counted.
 const MOST_WAITING: usize = 4 << 20;
+/// Room for lines that is kept for the next ones.
+const ROOM: usize = 256 << 10;
 /// How long lines are gathered before they are written.
 const GATHERED_FOR: Duration = Duration::from_millis(20);
 
@@ -38,7 +41,7 @@ struct Waiting {
     ended: bool,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Lines(Arc<(Mutex<Waiting>, Condvar)>);
 
 /// Keeps the log going. What waits is written when it is dropped.
@@ -56,12 +59,13 @@ pub fn start(format: Format, level: &str) -> anyhow::Result<Logging> {
     let filter = EnvFilter::try_new(level).map_err(|error| {
         anyhow::anyhow!("--log-level: {error}; an example is \"info\" or \"warn,session=info\"")
     })?;
-    let lines = Lines(Arc::default());
-    let written = tracing_subscriber::fmt::layer().with_writer(lines.clone());
-    let written = match format {
-        Format::Human => written.with_ansi(io::stderr().is_terminal()).boxed(),
-        Format::Json => written.json().flatten_event(true).with_current_span(false).boxed(),
+    let lines = Lines::default();
+    let look = match format {
+        Format::Human if io::stderr().is_terminal() => Look::Coloured,
+        Format::Human => Look::Plain,
+        Format::Json => Look::Json,
     };
+    let written = Written { look, lines: lines.clone() };
     let recent = Recent::default();
     let log = tracing_subscriber::registry().with(filter).with(written).with(recent.clone());
     log.try_init().map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))?;
@@ -93,6 +97,7 @@ impl Drop for Logging {
 impl Lines {
     fn write_until_ended(&self) {
         let (waiting, changed) = &*self.0;
+        let mut octets = Vec::new();
         loop {
             let mut guard = waiting.lock();
             while guard.octets.is_empty() && !guard.ended {
@@ -102,7 +107,8 @@ impl Lines {
                 // Many lines in one write.
                 changed.wait_for(&mut guard, GATHERED_FOR);
             }
-            let octets = std::mem::take(&mut guard.octets);
+            // What was written last time is the room for what comes next.
+            std::mem::swap(&mut guard.octets, &mut octets);
             let dropped = std::mem::take(&mut guard.dropped);
             let ended = guard.ended;
             drop(guard);
@@ -117,34 +123,24 @@ impl Lines {
             if ended {
                 return;
             }
+            octets.clear();
+            octets.shrink_to(ROOM);
         }
     }
-}
 
-impl Write for Lines {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut guard = self.0.0.lock();
+    /// Adds a line, its end included.
+    fn add(&self, line: &str) {
+        let (waiting, changed) = &*self.0;
+        let mut guard = waiting.lock();
         if guard.octets.len() + line.len() > MOST_WAITING {
             guard.dropped += 1;
-        } else {
-            let first = guard.octets.is_empty();
-            guard.octets.extend_from_slice(line);
-            if first {
-                self.0.1.notify_one();
-            }
+            return;
         }
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
+        let first = guard.octets.is_empty();
+        guard.octets.extend_from_slice(line.as_bytes());
+        drop(guard);
+        if first {
+            changed.notify_one();
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The binary itself, running, with its log.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -62,6 +62,13 @@ impl Running {
             }
             all += &line;
         }
+    }
+
+    /// What it logs to its end.
+    pub fn rest_of_log(&mut self) -> String {
+        let mut rest = String::new();
+        self.log.read_to_string(&mut rest).expect("reading the log");
+        rest
     }
 
     /// Where it listens, by its own JSON log.

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
@@ -51,6 +51,27 @@ impl Stream {
             Self::Tls(stream) => Some(stream.get_ref().0),
             Self::Gone => None,
         }
+    }
+
+    /// Hands octets to the system that need not be sent before more is written or the connection
+    /// is closed: the last ones and the end travel together then. How many it has taken: none of
+    /// an encrypted connection, and where there is no room.
+    pub fn hold_back(&self, octets: &[u8]) -> usize {
+        #[cfg(target_os = "linux")]
+        if let (Self::Plain(stream), false) = (self, octets.is_empty()) {
+            let socket = socket2::SockRef::from(stream);
+            let send = || socket.send_with_flags(octets, libc::MSG_MORE | libc::MSG_NOSIGNAL);
+            return stream.try_io(Interest::WRITABLE, send).unwrap_or(0);
+        }
+        let _ = octets;
+        0
+    }
+
+    /// Octets that have arrived and were not read. 0 where the system does not tell.
+    #[must_use]
+    pub fn arrived(&self) -> usize {
+        let arrived = self.tcp().and_then(|stream| rustix::io::ioctl_fionread(stream).ok());
+        arrived.and_then(|octets| usize::try_from(octets).ok()).unwrap_or(0)
     }
 
     /// Octets that were written and that the other end has not acknowledged: in the system's

@@ -92,6 +92,11 @@ impl Connection {
         self.place.node().learned().is_none_or(|learned| learned.pipelining)
     }
 
+    /// Whether the node has said that it may be sent several commands at once.
+    pub(super) fn says_pipelining(&self) -> bool {
+        self.place.node().learned().is_some_and(|learned| learned.pipelining)
+    }
+
     /// Whether the node was disabled: its sessions end.
     #[must_use]
     pub fn is_cut(&self) -> bool {

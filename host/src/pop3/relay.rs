@@ -190,6 +190,22 @@ impl Relay {
         self.quitting
     }
 
+    /// Octets that the end of the reply under way needs, where the octets before them may pass
+    /// unseen: in a message after which nothing was asked for, so that the last ones that have
+    /// arrived tell whether it is over.
+    #[must_use]
+    pub fn unseen_but(&self) -> Option<usize> {
+        let alone = self.pending.len() == 1 && self.pending[0] == Asked::Message;
+        (alone && matches!(self.phase, Phase::Message(_))).then_some(message_end::END.len())
+    }
+
+    /// Octets before the last ones have passed unseen.
+    pub fn passed_unseen(&mut self) {
+        if let Phase::Message(matched) = &mut self.phase {
+            *matched = 0;
+        }
+    }
+
     /// Takes a command of the client's: writes to the mail server, or answers.
     pub fn command(
         &mut self,

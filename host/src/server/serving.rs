@@ -1,6 +1,8 @@
 //! One thread's life: what it is told to listen on, and the sessions that come from there.
 
+use std::convert::Infallible;
 use std::net::TcpListener;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -105,16 +107,21 @@ async fn accept(task: Accept, mut closing: watch::Receiver<bool>) {
             return;
         }
     };
-    let mut sessions = JoinSet::new();
+    let mut stop = pin!(async move {
+        tokio::select! {
+            _ = closing.wait_for(|closing| *closing) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
+    });
+    // Each session holds it to its end: nobody has to look at each one that ends.
+    let (under_way, mut all_ended) = mpsc::channel::<Infallible>(1);
     // Only where it listens on all addresses must each connection be asked for its own.
     let listening_on = listener.local_addr().ok().filter(|address| !address.ip().is_unspecified());
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = closing.wait_for(|closing| *closing) => break,
-            _ = stopped.wait_for(|stopped| *stopped) => break,
+            () = &mut stop => break,
             accepted = listener.accept() => accepted,
-            _ = sessions.join_next(), if !sessions.is_empty() => continue,
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -128,7 +135,12 @@ async fn accept(task: Accept, mut closing: watch::Receiver<bool>) {
                 match admission.admit() {
                     Ok(admitted) => {
                         let incoming = Incoming { stream, peer, local, encrypted, admitted };
-                        sessions.spawn(session::serve(door.clone(), incoming));
+                        let (serving, under_way) =
+                            (session::serve(door.clone(), incoming), under_way.clone());
+                        tokio::spawn(async move {
+                            serving.await;
+                            drop(under_way);
+                        });
                     }
                     Err(refused) => session::refuse(&stream, refused, encrypted, &door.context()),
                 }
@@ -141,6 +153,6 @@ async fn accept(task: Accept, mut closing: watch::Receiver<bool>) {
             }
         }
     }
-    drop(listener);
-    while sessions.join_next().await.is_some() {}
+    drop((listener, under_way));
+    let _ = all_ended.recv().await;
 }

@@ -9,6 +9,7 @@ use super::Session;
 use super::counters::Counters;
 use super::link::LinkEnd;
 use super::login::{Answer, Candidate, Judged};
+use super::patience::patience;
 use crate::config::Unverifiable;
 use crate::journal::Became;
 use crate::maildrop::Route;
@@ -261,6 +262,7 @@ impl Session {
         &mut self,
         deadline: tokio::time::Instant,
     ) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>, LinkEnd> {
+        let mut patience = std::pin::pin!(patience(deadline, self.context.drain.clone()));
         loop {
             match self.link.inbox.next_line(CONTINUATION_LIMIT) {
                 Next::Line => {
@@ -270,7 +272,7 @@ impl Session {
                 Next::TooLong => return Ok(None),
                 Next::Incomplete => {
                     self.link.flush_until(deadline).await?;
-                    self.link.fill_until(deadline, &self.context).await?;
+                    self.link.fill_until(deadline, patience.as_mut()).await?;
                 }
             }
         }
@@ -302,7 +304,7 @@ impl Session {
                 LoginEnd::Accepted { connection, reply }
             }
             Exchanged::Status(reply) => {
-                LoginEnd::Rejected(Rejection { node, reply, challenge: None, has_seen_secret: true })
+                LoginEnd::Rejected(Rejection { node, reply, challenge: None, answers_secret: true })
             }
         };
         self.concluded(end, passed, began).await

@@ -6,11 +6,11 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroize;
 
-use super::context::Context;
+use super::patience::Patience;
 use crate::net::Stream;
 use crate::pop3::line::LineBuffer;
 
@@ -89,16 +89,40 @@ impl Link {
     }
 
     /// Waits for something to arrive, until a deadline or the server's end.
-    pub(super) async fn fill_until(&mut self, deadline: Instant, context: &Context) -> Result<(), LinkEnd> {
-        let arrived = async {
-            let mut drain = context.drain.clone();
-            tokio::select! {
-                biased;
-                filled = self.fill() => filled,
-                _ = drain.wait_for(|drained| *drained) => Err(LinkEnd::Drained),
+    pub(super) async fn fill_until<D: Future<Output = ()>>(
+        &mut self,
+        deadline: Instant,
+        mut patience: Pin<&mut Patience<D>>,
+    ) -> Result<(), LinkEnd> {
+        poll_fn(|task| match self.poll_fill(task) {
+            Poll::Pending => patience.as_mut().poll_over(deadline, task).map(Err),
+            filled => filled,
+        })
+        .await
+    }
+
+    /// Takes the replies, and writes what the client takes at once: nearly always all of it.
+    /// What is left, if anything is.
+    fn write_at_once(&mut self, task: &mut TaskContext<'_>) -> Result<Option<Vec<u8>>, LinkEnd> {
+        let mut out = std::mem::take(&mut self.out);
+        self.octets_out += out.len() as u64;
+        let mut written = 0;
+        while written < out.len() {
+            match Pin::new(&mut self.stream).poll_write(task, &out[written..]) {
+                Poll::Ready(Ok(0) | Err(_)) => return Err(LinkEnd::Lost),
+                Poll::Ready(Ok(count)) => written += count,
+                Poll::Pending => {
+                    out.drain(..written);
+                    return Ok(Some(out));
+                }
             }
-        };
-        timeout_at(deadline, arrived).await.unwrap_or(Err(LinkEnd::Idle))
+        }
+        // An encrypted connection keeps what it could not write.
+        match Pin::new(&mut self.stream).poll_flush(task) {
+            Poll::Ready(Ok(())) => Ok(None),
+            Poll::Ready(Err(_)) => Err(LinkEnd::Lost),
+            Poll::Pending => Ok(Some(Vec::new())),
+        }
     }
 
     /// Writes the replies, as long as the client takes them in earnest.
@@ -106,13 +130,16 @@ impl Link {
         if self.out.is_empty() {
             return Ok(());
         }
-        let out = std::mem::take(&mut self.out);
-        self.octets_out += out.len() as u64;
+        match poll_fn(|task| Poll::Ready(self.write_at_once(task))).await? {
+            None => Ok(()),
+            Some(rest) => Box::pin(self.write_slowly(rest)).await,
+        }
+    }
+
+    /// Writes octets, as long as the client takes 1 KiB of them within the time for that.
+    async fn write_slowly(&mut self, out: Vec<u8>) -> Result<(), LinkEnd> {
         let mut written = 0;
-        // Nearly always there is room for all of it: what the client has acknowledged is asked
-        // only where there is none.
-        let mut within = Duration::ZERO;
-        let mut acknowledged = 0;
+        let mut acknowledged = self.acknowledged(out.len());
         loop {
             let writing = async {
                 while written < out.len() {
@@ -123,32 +150,38 @@ impl Link {
                 }
                 self.stream.flush().await
             };
-            match tokio::time::timeout(within, writing).await {
+            match tokio::time::timeout(self.stall_timeout, writing).await {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(_)) => return Err(LinkEnd::Lost),
                 Err(_) => {
-                    let waiting = (out.len() - written) as u64 + self.stream.unacknowledged();
-                    let now = self.octets_out.saturating_sub(waiting);
-                    if !within.is_zero() && now.saturating_sub(acknowledged) < LEAST_PROGRESS {
+                    let now = self.acknowledged(out.len() - written);
+                    if now.saturating_sub(acknowledged) < LEAST_PROGRESS {
                         return Err(LinkEnd::Stalled);
                     }
-                    (acknowledged, within) = (now, self.stall_timeout);
+                    acknowledged = now;
                 }
             }
         }
     }
 
+    /// Octets that the client has acknowledged, where so many are not written yet.
+    fn acknowledged(&self, unwritten: usize) -> u64 {
+        self.octets_out.saturating_sub(unwritten as u64 + self.stream.unacknowledged())
+    }
+
+    /// Writes the replies until a deadline.
     pub(super) async fn flush_until(&mut self, deadline: Instant) -> Result<(), LinkEnd> {
         if self.out.is_empty() {
             return Ok(());
         }
-        let out = std::mem::take(&mut self.out);
-        self.octets_out += out.len() as u64;
+        let Some(rest) = poll_fn(|task| Poll::Ready(self.write_at_once(task))).await? else {
+            return Ok(());
+        };
         let writing = async {
-            self.stream.write_all(&out).await?;
+            self.stream.write_all(&rest).await?;
             self.stream.flush().await
         };
-        match timeout_at(deadline, writing).await {
+        match timeout_at(deadline, Box::pin(writing)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(LinkEnd::Lost),
             Err(_) => Err(LinkEnd::Idle),
@@ -160,10 +193,24 @@ impl Link {
         if self.out.len() >= LARGE { self.flush().await } else { Ok(()) }
     }
 
+    /// Writes the last replies and closes. They and the end of the connection travel together,
+    /// where the client takes them at once.
+    pub(super) async fn finish(&mut self) -> Result<(), LinkEnd> {
+        let held_back = self.stream.hold_back(&self.out);
+        self.octets_out += held_back as u64;
+        self.out.drain(..held_back);
+        self.flush().await?;
+        self.close().await;
+        Ok(())
+    }
+
     /// Closes in order: the last reply arrives even if the client has sent more meanwhile.
     pub(super) async fn close(&mut self) {
-        // An encrypted connection says goodbye, for which a client that does not read may
-        // leave no room.
-        let _ = tokio::time::timeout(self.stall_timeout, self.stream.shutdown()).await;
+        let ready = poll_fn(|task| Poll::Ready(Pin::new(&mut self.stream).poll_shutdown(task).is_ready()));
+        if !ready.await {
+            // An encrypted connection says goodbye, for which a client that does not read may
+            // leave no room.
+            let _ = tokio::time::timeout(self.stall_timeout, Box::pin(self.stream.shutdown())).await;
+        }
     }
 }

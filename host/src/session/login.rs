@@ -11,6 +11,7 @@ use super::{Session, Stage};
 use crate::config::Verify;
 use crate::journal::Became;
 use crate::maildrop::{Seen, Standing, Tag, UserKey};
+use crate::net::ip_text;
 use crate::policy::{self, Deny, Failure, Manner, OnFailure, Pass, ResponseCode, Verdict};
 use crate::pop3::credential::{Credentials, Mechanism};
 use crate::pop3::reply::{self, Refusal};
@@ -131,7 +132,7 @@ impl Session {
             Some(Standing::Unknown) | None => policy::Standing::Unknown,
         };
         let endpoint = |address: std::net::SocketAddr| policy::Endpoint {
-            address: address.ip().to_canonical().to_string(),
+            address: ip_text(address.ip().to_canonical()),
             port: address.port(),
         };
         let pool = context.pool.state();

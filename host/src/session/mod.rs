@@ -11,14 +11,18 @@ mod login;
 mod offers;
 mod open;
 mod pass;
+mod patience;
 mod pollers;
 mod pose;
 mod reasons;
 mod record;
 mod relay;
 mod telling;
+#[cfg_attr(not(target_os = "linux"), path = "unseen_elsewhere.rs")]
+mod unseen;
 mod upgrade;
 
+use std::pin::pin;
 use std::sync::Arc;
 
 pub use context::{Context, Settings};
@@ -42,6 +46,7 @@ use kinds::State;
 use link::{Link, LinkEnd};
 use login::Answer;
 use offers::Means;
+use patience::patience;
 use pose::Posing;
 use record::{End, Record};
 use relay::Relaying;
@@ -122,6 +127,7 @@ impl Session {
         let mut challenger = self.greet().await?;
         let mut authorization = Authorization::new(self.context.settings.master_separator);
         let deadline = tokio::time::Instant::now() + self.context.settings.login_timeout;
+        let mut patience = pin!(patience(deadline, self.context.drain.clone()));
         let mut bad = 0;
         let mut failed = 0;
         loop {
@@ -133,7 +139,7 @@ impl Session {
                 Next::TooLong => authorization.too_long(&mut self.link.out),
                 Next::Incomplete => {
                     self.link.flush_until(deadline).await?;
-                    match self.link.fill_until(deadline, &self.context).await {
+                    match self.link.fill_until(deadline, patience.as_mut()).await {
                         Ok(()) => continue,
                         Err(end) => return self.say_why(end).await.map(Stage::Over),
                     }
@@ -255,8 +261,7 @@ impl Session {
     /// Says a last word, where there is one, and closes.
     async fn part(&mut self, word: &[u8], end: End) -> Result<End, LinkEnd> {
         self.link.out.extend_from_slice(word);
-        self.link.flush().await?;
-        self.link.close().await;
+        self.link.finish().await?;
         Ok(end)
     }
 
@@ -294,5 +299,23 @@ impl Record {
     /// For whom nodes are connected to.
     fn caller(&self) -> Caller<'_> {
         Caller { peer: self.peer, local: self.local, tls: self.tls.as_deref(), session: &self.id }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<'s, F>(_stage: impl FnOnce(&'s mut Session) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Most of what a connection at the banner takes. Who needs more for something that happens
+    /// once puts it into a box for that time.
+    #[test]
+    fn a_session_that_waits_is_small() {
+        let (session, stage) = (size_of::<Session>() + size_of::<Record>(), size(Session::authorize));
+        assert!(session <= 448, "a session has {session} octets");
+        assert!(stage <= 712, "its wait for a login has {stage}");
     }
 }

@@ -193,8 +193,7 @@ impl Session {
 
     /// What a posed or relayed session that ends at the server's side comes to.
     pub(super) async fn lost_server(&mut self) -> Result<End, LinkEnd> {
-        self.link.flush().await?;
-        self.link.close().await;
+        self.link.finish().await?;
         Ok(End::Server)
     }
 }

@@ -1,11 +1,13 @@
 //! A denied session: the host answers in the mail server's place.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::link::LinkEnd;
 use super::login::Candidate;
+use super::patience::patience;
 use super::record::End;
 use super::{Session, Stage};
 use crate::maildrop::{Left, Route};
@@ -64,6 +66,7 @@ impl Session {
         let mut looked_at = 0;
         // From one whole command to the next: one that comes octet by octet is none yet.
         let mut deadline = Instant::now() + idle_timeout;
+        let mut patience = pin!(patience(deadline, self.context.drain.clone()));
         loop {
             let event = match self.link.inbox.next_line(COMMAND_LIMIT) {
                 Next::Line => {
@@ -81,7 +84,7 @@ impl Session {
                 }
                 Next::Incomplete => {
                     self.link.flush().await?;
-                    match self.link.fill_until(deadline, &self.context).await {
+                    match self.link.fill_until(deadline, patience.as_mut()).await {
                         Ok(()) => continue,
                         Err(end) => return self.say_why(end).await.map(Stage::Over),
                     }

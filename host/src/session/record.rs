@@ -9,8 +9,8 @@ use super::context::Context;
 use super::counters::Counters;
 use super::link::{Link, LinkEnd};
 use crate::journal::Story;
-use crate::net::TlsSession;
-use crate::policy::{Manner, manner_name};
+use crate::net::{TlsSession, socket_text};
+use crate::policy::{Manner, Worded as _};
 
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,12 +137,12 @@ impl Record {
             target: "session",
             id = self.id,
             server = &*context.settings.name,
-            peer = %self.peer,
+            peer = %socket_text(self.peer),
             tls = self.tls.as_ref().map_or("", |tls| tls.version),
             user = self.user.as_deref().unwrap_or(""),
             mechanism = self.mechanism,
             verdict = self.verdict,
-            manner = self.manner.map_or("", manner_name),
+            manner = self.manner.map_or("", Manner::word),
             reason = self.reason,
             outcome = self.outcome,
             node = self.node.as_deref().unwrap_or(""),

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -14,6 +14,7 @@ use super::context::Context;
 use super::link::{LARGE, LEAST_PROGRESS, Link, LinkEnd};
 use super::pose::ROWS_AT_ONCE;
 use super::record::End;
+use super::unseen::Unseen;
 use crate::maildrop::{Commit, Session as ServerSession};
 use crate::pool::Connection;
 use crate::pop3::capability::Capabilities;
@@ -79,6 +80,7 @@ impl Session {
             relay,
             session,
             to_server: Outbox::default(),
+            unseen: Unseen::default(),
             held: first.map_or(Held::Nothing, Held::Command),
             bad: 0,
             client_closed: false,
@@ -159,6 +161,7 @@ struct Pump<'a> {
     session: ServerSession,
     to_server: Outbox,
     to_client: Outbox,
+    unseen: Unseen,
     held: Held,
     bad: u32,
     /// The client will send no more; what it asked for is still brought.
@@ -205,6 +208,7 @@ struct Progress {
 
 impl Pump<'_> {
     fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<Result<End, LinkEnd>> {
+        self.unseen.begin_turn();
         loop {
             let mut moved = false;
             if let Some(committing) = &mut self.committing {
@@ -213,7 +217,7 @@ impl Pump<'_> {
                 }
                 self.committing = None;
             }
-            match self.to_client.poll_write(&mut self.link.stream, task) {
+            match self.poll_to_client(task) {
                 Poll::Ready(Ok(())) => {
                     if let Some(end) = self.finished {
                         return Poll::Ready(Ok(end));
@@ -256,7 +260,8 @@ impl Pump<'_> {
     fn tick(&mut self) -> Option<Result<End, LinkEnd>> {
         let tick = self.limits.shortest();
         let delivered = self.link.octets_out.saturating_sub(
-            (self.to_client.octets.len() - self.to_client.written) as u64 + self.link.stream.unacknowledged(),
+            (self.unseen.held() + self.to_client.octets.len() - self.to_client.written) as u64
+                + self.link.stream.unacknowledged(),
         );
         let is_owed = delivered < self.link.octets_out;
         let progress = &mut self.progress;
@@ -290,8 +295,23 @@ impl Pump<'_> {
         None
     }
 
+    /// Writes what waits for the client: what has passed unseen came first.
+    fn poll_to_client(&mut self, task: &mut TaskContext<'_>) -> Poll<std::io::Result<()>> {
+        ready!(self.unseen.poll_write(&self.link.stream, task))?;
+        self.to_client.poll_write(&mut self.link.stream, task)
+    }
+
     /// Reads what the node says, once. True where something came of it.
     fn poll_server(&mut self, task: &mut TaskContext<'_>) -> bool {
+        if self.committing.is_none()
+            && self.finished.is_none()
+            && let Some(passed) =
+                self.unseen.take(&mut self.relay, self.connection.stream(), &self.link.stream)
+        {
+            self.progress.server = true;
+            self.link.octets_out += passed as u64;
+            return true;
+        }
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
             match Pin::new(self.connection.stream()).poll_read(task, &mut buffer) {
@@ -299,6 +319,7 @@ impl Pump<'_> {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     self.progress.server = true;
                     let octets = buffer.filled();
+                    self.unseen.was_read(octets.len() == READ);
                     self.take_replies_and_write(octets, task);
                     true
                 }
@@ -317,7 +338,9 @@ impl Pump<'_> {
         }
         // Everything is for the client: it is written from where it was read.
         self.link.octets_out += octets.len() as u64;
-        let mut written = 0;
+        // The last reply goes out together with the end of the connection.
+        let is_last = self.finished.is_some() && self.committing.is_none();
+        let mut written = if is_last { self.link.stream.hold_back(octets) } else { 0 };
         while written < octets.len() && self.committing.is_none() {
             match Pin::new(&mut self.link.stream).poll_write(task, &octets[written..]) {
                 Poll::Ready(Ok(count)) if count > 0 => written += count,

@@ -284,3 +284,38 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn only_a_message_after_which_nothing_was_asked_for_may_pass_unseen() {
+    let mut talk = Talk::new(Relay::direct());
+    assert_eq!(talk.relay.unseen_but(), None);
+    talk.client("RETR 1");
+    assert_eq!(talk.relay.unseen_but(), None, "its status line is judged");
+    talk.server(b"+OK\r\nSubject: x\r");
+    assert_eq!(talk.relay.unseen_but(), Some(5));
+    // Somewhere in the middle; then the last five that have arrived.
+    talk.relay.passed_unseen();
+    assert_eq!(talk.server(b"\n.\r\nx"), "\n.\r\nx", "the CR before it was another line's");
+    assert_eq!(talk.relay.unseen_but(), Some(5));
+    talk.relay.passed_unseen();
+    assert_eq!(talk.server(b"\r\n."), "\r\n.");
+    assert_eq!(talk.server(b"\r\n"), "\r\n");
+    assert_eq!(talk.relay.unseen_but(), None);
+    assert!(!talk.relay.is_waiting());
+
+    talk.client("UIDL");
+    talk.server(b"+OK\r\n1 a\r\n");
+    assert_eq!(talk.relay.unseen_but(), None, "listings are looked at");
+    talk.server(b".\r\n");
+    talk.client("TOP 1 5");
+    talk.server(b"+OK\r\n");
+    assert_eq!(talk.relay.unseen_but(), Some(5));
+    talk.client("NOOP");
+    assert_eq!(talk.relay.unseen_but(), None, "another reply follows");
+    talk.server(b"a\r\n.\r\n");
+    talk.client("RETR 2");
+    talk.server(b"+OK\r\n");
+    assert_eq!(talk.relay.unseen_but(), None, "its reply has not begun");
+    talk.server(b"+OK\r\n");
+    assert_eq!(talk.relay.unseen_but(), Some(5));
+}
