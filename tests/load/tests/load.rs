@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{Act, Stub, certificate, run, scripted, stub};
+use support::{Act, Running, Stub, certificate, run, scripted, stub};
 
 /// A mailbox whose messages need several reads.
 const KNOWN: [&str; 4] = ["--messages", "5", "--size", "70000"];
@@ -227,6 +227,7 @@ fn what_cannot_be_done_is_said_and_is_no_finding() {
         (&["--connect", "127.0.0.1:1", "--scenario", "poll", "--users-file", "/nowhere"], "/nowhere"),
         (&["--connect", "127.0.0.1:1", "--scenario", "poll", "--source", "::1"], "IPv6"),
         (&["--connect", "127.0.0.1:1", "--scenario", "hold", "--connections", "4000000000"], "open files"),
+        (&["--connect", "127.0.0.1:1", "--scenario", "hold", "--rate", "5"], "--hold-for"),
         (&["--connect", "127.0.0.1:1", "--scenario", "dance"], "poll-uidl"),
     ] {
         let (code, output) = run(args);
@@ -239,5 +240,66 @@ fn what_cannot_be_done_is_said_and_is_no_finding() {
 fn the_stub_ends_in_good_order() {
     let stub = stub(&KNOWN);
     checked(&stub, &["--scenario", "poll", "--sessions", "7"]);
-    assert_eq!(stub.end(), "connections=7 logins=7 retrieved=0\n");
+    assert_eq!(stub.end(), (0, "connections=7 logins=7 retrieved=0\n".to_string()));
+}
+
+#[test]
+fn a_signal_ends_the_run_early_and_the_report_is_of_what_there_was() {
+    let stub = stub(&KNOWN);
+    let args = ["--scenario", "hold", "--connections", "20", "--hold-for", "1h", "--json"];
+    let mut running = Running::start(&[&["run", "--connect", &stub.address][..], &KNOWN, &args].concat());
+    assert_eq!(running.line(), "{\"connections\":20,\"event\":\"holding\"}\n");
+    let (code, rest) = running.end("INT");
+    let report: Value = serde_json::from_str(&rest).unwrap();
+    assert_eq!((code, &report["real"], &report["errors"]), (0, &20.into(), &0.into()), "{report}");
+}
+
+/// The commands of the page that begin with the program, continued lines joined.
+fn commands_of_the_readme() -> Vec<Vec<String>> {
+    let page = include_str!("../README.md");
+    let blocks = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+    blocks
+        .filter_map(|block| block.strip_prefix("target/release/reprieve-load "))
+        .map(|command| command.replace("\\\n", " ").split_whitespace().map(str::to_string).collect())
+        .collect()
+}
+
+#[test]
+fn the_commands_of_the_readme_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let (chain, key) = certificate(folder.path());
+    let users = folder.path().join("users.txt");
+    std::fs::write(&users, "anna:one\nbert:two\n").unwrap();
+    let secured = stub(&["--tls-cert", &chain, "--tls-key", &key]);
+    let mut served = None;
+    let mut run_for = Vec::new();
+    for command in commands_of_the_readme() {
+        let command: Vec<_> = command.iter().map(String::as_str).collect();
+        match command[..] {
+            // The same on a port that is free.
+            ["serve", "--listen", "127.0.0.1:1100", ref more @ ..] => served = Some(stub(more)),
+            ["run", ref more @ ..] => {
+                let stub = served.as_ref().expect("the page serves before it loads");
+                let mut args: Vec<_> = more
+                    .iter()
+                    .map(|word| match *word {
+                        "127.0.0.1:1100" => &stub.address,
+                        "mail.example:995" => &secured.address,
+                        "users.txt" => users.to_str().unwrap(),
+                        // A minute is for people.
+                        "1m" => "500ms",
+                        word => word,
+                    })
+                    .collect();
+                if args.contains(&"--tls") {
+                    args.extend(["--ca", &chain]);
+                }
+                let (code, output) = run(&args);
+                assert_eq!(code, 0, "{command:?}: {output}");
+                run_for.push(command[2].to_string());
+            }
+            _ => panic!("{command:?} is not tried here"),
+        }
+    }
+    assert_eq!(run_for, ["127.0.0.1:1100", "mail.example:995"]);
 }

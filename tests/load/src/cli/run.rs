@@ -29,7 +29,7 @@ use crate::users::Pattern;
 ///     reprieve-load run --connect mail.example:110 --users-file users.txt \
 ///         --scenario poll-uidl --rate 200 --connections 500 --duration 1m
 ///
-///   Does a proxy deny who comes again, and how fast?
+///   Does a proxy with nothing to show deny who comes again, and how fast?
 ///     reprieve-load run --connect 127.0.0.1:1110 --users 1000 --warm-up \
 ///         --scenario poll --expect denied
 ///
@@ -102,7 +102,8 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) warm_up: bool,
 
-    /// What sessions must be shown
+    /// What sessions must be shown. Reprieve denies by showing the maildrop as it was, unless its
+    /// policy has another manner: that is `real`
     #[arg(long, value_enum, default_value_t = Expected::Real)]
     pub(crate) expect: Expected,
 

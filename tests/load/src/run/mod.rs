@@ -67,6 +67,12 @@ pub(crate) fn run(arguments: &RunArgs) -> anyhow::Result<bool> {
         "{connections} connections are more than the limit of {files} open files allows; \
          raise it (`ulimit -n`), or give fewer --connections"
     );
+    anyhow::ensure!(
+        arguments.scenario != Scenario::Hold
+            || (arguments.sessions.is_none() && arguments.duration.is_none() && arguments.rate.is_none()),
+        "--sessions, --duration and --rate are for sessions that come and go; those of `hold` are \
+         bounded by --connections and --hold-for"
+    );
     let common = Rc::new(common(arguments)?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();

@@ -18,26 +18,55 @@ pub fn run(args: &[&str]) -> (i32, String) {
     (output.status.code().expect("an exit code"), String::from_utf8(text).expect("UTF-8"))
 }
 
-/// A running `reprieve-load serve`, which ends with it.
-pub struct Stub {
+/// The program while it runs; it ends with this.
+pub struct Running {
     child: Child,
     output: BufReader<ChildStdout>,
+}
+
+impl Running {
+    pub fn start(args: &[&str]) -> Self {
+        let mut child = Command::new(PROGRAM).args(args).stdout(Stdio::piped()).spawn().expect("the program");
+        let output = BufReader::new(child.stdout.take().expect("its output"));
+        Self { child, output }
+    }
+
+    /// The next line that it prints.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("a line");
+        line
+    }
+
+    /// Ends it by a signal: its exit code, and what it prints then.
+    pub fn end(mut self, signal: &str) -> (i32, String) {
+        let process = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &process]).status().expect("kill").success());
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).expect("its last words");
+        (self.child.wait().expect("its end").code().expect("an exit code"), rest)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A running `reprieve-load serve`.
+pub struct Stub {
+    running: Running,
     pub address: String,
 }
 
 /// Starts one on a port that is free.
 pub fn stub(args: &[&str]) -> Stub {
-    let mut child = Command::new(PROGRAM)
-        .args(["serve", "--listen", "127.0.0.1:0"])
-        .args(args)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the program");
-    let mut output = BufReader::new(child.stdout.take().expect("its output"));
-    let mut line = String::new();
-    output.read_line(&mut line).expect("its first line");
+    let mut running = Running::start(&[&["serve", "--listen", "127.0.0.1:0"][..], args].concat());
+    let line = running.line();
     let address = line.trim_end().strip_prefix("listening on ").expect("its address").to_string();
-    Stub { child, output, address }
+    Stub { running, address }
 }
 
 impl Stub {
@@ -49,21 +78,9 @@ impl Stub {
         answer.expect("an answer").expect("an answer")
     }
 
-    /// Ends it by a signal, and returns what it says then.
-    pub fn end(mut self) -> String {
-        let process = self.child.id().to_string();
-        assert!(Command::new("kill").arg(process).status().expect("kill").success());
-        let mut rest = String::new();
-        self.output.read_to_string(&mut rest).expect("its last words");
-        assert!(self.child.wait().expect("its end").success());
-        rest
-    }
-}
-
-impl Drop for Stub {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    /// Ends it as a service manager would.
+    pub fn end(self) -> (i32, String) {
+        self.running.end("TERM")
     }
 }
 
