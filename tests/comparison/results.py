@@ -100,7 +100,7 @@ def _notes(result, suites, peers, baseline):
         f"Medians of {rounds} interleaved rounds (least–greatest); × is the median of each round's ratio to "
         f"{result['titles'].get(baseline, 'the first')}, or to the first in the row where that is not in it. "
         f"{result['machine']}; {result['cores']}; CPU time from {result['accounting']}."
-    ]
+    ] if peers else []
     versions = [f"{program} {version or '(of unknown version)'}" for program, version in result["versions"].items()]
     if versions:
         notes.append("Versions: " + ", ".join(versions) + ".")
@@ -112,12 +112,13 @@ def _notes(result, suites, peers, baseline):
     if direct:
         notes.append("Without a proxy: " + ", ".join(direct) + ".")
     steal = [at["steal"] for suite in suites.values() for at in suite["rounds"]]
-    thrown = sum(len(suite["thrown_away"]) for suite in suites.values())
+    thrown = [percent for suite in suites.values() for percent in suite["thrown_away"]]
     if steal:
-        notes.append(
-            f"CPU time stolen by the hypervisor: {statistics.median(steal):.1f} % "
-            f"({min(steal):.1f}–{max(steal):.1f}); rounds thrown away for it: {thrown}."
-        )
+        note = f"{statistics.median(steal):.1f} % ({min(steal):.1f}–{max(steal):.1f})"
+        notes.append(f"CPU time stolen by the hypervisor: {note}; rounds thrown away for it: {len(thrown)}.")
+    elif thrown:
+        note = f"up to {max(thrown):.1f} % of the CPU time"
+        notes.append(f"All rounds were thrown away: the hypervisor stole {note}. Come back when it is quieter.")
     if result["skipped"]:
         notes.append("Left out: " + "; ".join(f"{what}: {why}" for what, why in result["skipped"].items()) + ".")
     errors = [
