@@ -1,7 +1,7 @@
 //! The `reprieve` binary.
 
-/// A denied poll allocates some sixty times, and a connection that waits holds little pieces:
-/// both cost less than with the system's (`docs/PROFILE.md`).
+/// A denied poll allocates some forty times, and a connection that waits holds little pieces: both
+/// cost less than with the system's (`docs/PROFILE.md`).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -13,8 +13,8 @@ use super::said::Said;
 use crate::clock::ManualClock;
 use crate::config::Verify;
 use crate::policy::{
-    Backend, BreakerSettings, Cache, Claim, Client, Ending, Endpoint, Engine, EngineSize, Judge, Limits,
-    Lines, Login, Mechanism, OnFailure, Outcome, Policy, PolicyOptions, Session, Standing, Verdict, digest,
+    Backend, BreakerSettings, Cache, Claim, Client, Ending, Engine, EngineSize, Judge, Limits, Lines, Login,
+    Mechanism, OnFailure, Outcome, Policy, PolicyOptions, Session, Standing, Verdict, digest, endpoint,
     load_source, moment,
 };
 use crate::store::Namespace;
@@ -298,10 +298,6 @@ impl Player {
 
     fn login(&self, entry: &Entry, standing: Standing) -> Login {
         let recorded = entry.recorded.as_deref();
-        let endpoint = |address: std::net::SocketAddr| Endpoint {
-            address: address.ip().to_string(),
-            port: address.port(),
-        };
         let backend = recorded.and_then(|recorded| recorded.backend.clone());
         Login {
             session: Session {

@@ -11,7 +11,6 @@ use super::{Session, Stage};
 use crate::config::Verify;
 use crate::journal::Became;
 use crate::maildrop::{Seen, Standing, Tag, UserKey};
-use crate::net::ip_text;
 use crate::policy::{self, Deny, Failure, Manner, OnFailure, Pass, ResponseCode, Verdict};
 use crate::pop3::credential::{Credentials, Mechanism};
 use crate::pop3::reply::{self, Refusal};
@@ -131,10 +130,6 @@ impl Session {
             Some(Standing::Changed) => policy::Standing::Changed,
             Some(Standing::Unknown) | None => policy::Standing::Unknown,
         };
-        let endpoint = |address: std::net::SocketAddr| policy::Endpoint {
-            address: ip_text(address.ip().to_canonical()),
-            port: address.port(),
-        };
         let pool = context.pool.state();
         let login = policy::Login {
             session: policy::Session {
@@ -142,8 +137,8 @@ impl Session {
                 id: self.record.id.clone(),
             },
             client: policy::Client {
-                peer: endpoint(self.record.peer),
-                local: endpoint(self.record.local),
+                peer: policy::endpoint(self.record.peer),
+                local: policy::endpoint(self.record.local),
                 tls: self.record.tls.as_ref().map(|tls| policy::TlsSession {
                     version: tls.version.to_owned(),
                     server_name: tls.server_name.clone(),

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::Injection;
 use crate::policy::{
-    Backend, Claim, Client, Ending, Endpoint, Login, Mechanism, Session, Standing, TlsSession, moment,
+    Backend, Claim, Client, Ending, Login, Mechanism, Session, Standing, TlsSession, endpoint, moment,
 };
 use crate::store::Interference;
 
@@ -71,10 +71,6 @@ impl Who {
             backend: self.backend.clone(),
         }
     }
-}
-
-fn endpoint(address: SocketAddr) -> Endpoint {
-    Endpoint { address: address.ip().to_canonical().to_string(), port: address.port() }
 }
 
 /// What happens to a login that goes on to a mail server.
