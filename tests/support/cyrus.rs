@@ -59,19 +59,20 @@ impl Cyrus {
             nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().expect("this user").name
         };
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        write_configuration(here, &place, address, &owner);
+        bring(&place, here);
+        write_configuration(here, address, &owner);
         if nix::unistd::geteuid().is_root() {
             let nobody = nix::unistd::User::from_name("nobody").unwrap().expect("nobody");
             own(here, &nobody);
         }
-        let process = Command::new(place.join("usr/lib/cyrus/bin/master"))
+        let process = Command::new(here.join("programs/master"))
             .arg("-C")
             .arg(here.join("imapd.conf"))
             .arg("-M")
             .arg(here.join("cyrus.conf"))
             .arg("-p")
             .arg(here.join("master.pid"))
-            .env("LD_LIBRARY_PATH", libraries(&place))
+            .env("LD_LIBRARY_PATH", here.join("programs"))
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -134,8 +135,27 @@ fn libraries(place: &Path) -> PathBuf {
     folders.find(|folder| folder.join("libcyrus.so.0").exists()).expect("its libraries")
 }
 
-fn write_configuration(here: &Path, place: &Path, address: SocketAddr, owner: &str) {
-    let (folder, bin) = (here.display(), place.join("usr/lib/cyrus/bin"));
+/// Brings the programs into the server's own folder: its user may not be let into the build's.
+fn bring(place: &Path, here: &Path) {
+    let programs = here.join("programs");
+    fs::create_dir(&programs).expect("a folder");
+    let copy = |from: &Path| {
+        let name = from.file_name().expect("a name");
+        fs::copy(from, programs.join(name)).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+    };
+    for name in ["master", "pop3d", "lmtpd"] {
+        copy(&place.join("usr/lib/cyrus/bin").join(name));
+    }
+    for entry in fs::read_dir(libraries(place)).expect("its libraries") {
+        let path = entry.expect("a library").path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libcyrus")) {
+            copy(&path);
+        }
+    }
+}
+
+fn write_configuration(here: &Path, address: SocketAddr, owner: &str) {
+    let (folder, bin) = (here.display(), here.join("programs"));
     let imapd = format!(
         "configdirectory: {folder}/conf\ndefaultpartition: default\npartition-default: {folder}/spool\n\
          cyrus_user: {owner}\nadmins: cyrus\nallowplaintext: yes\nsasl_pwcheck_method: auxprop\n\
