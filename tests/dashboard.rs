@@ -13,18 +13,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use support::account::PASSWORD;
+use support::browser::{pictures, run, script};
 use support::certificates::{Age, Authority};
 use support::dialogue::Dialogue;
 use support::farm::FarmNode;
 use support::running::{BINARY, Running};
-use support::tool::Tool;
 use support::until;
 
 const TOKEN: &str = "a-token-for-changes-0123456789";
 const VIEWERS: &str = "a-token-for-viewers-0123456789";
-
-const NODE: Tool = Tool { program: "node", package: "nodejs" };
-const CHROMIUM: Tool = Tool { program: "chromium", package: "chromium" };
 
 /// Two virtual servers before two mail servers, one more that is down, and a dashboard.
 struct Site {
@@ -149,29 +146,6 @@ impl Drop for Load {
             let _ = thread.join();
         }
     }
-}
-
-fn pictures() -> PathBuf {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/dashboard-pictures");
-    std::fs::create_dir_all(&folder).unwrap();
-    folder.canonicalize().unwrap()
-}
-
-/// A script of tests/dashboard, which opens a browser.
-fn script(name: &str, arguments: &[&str]) -> Command {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/dashboard").join(name);
-    let tools =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-tools/node/node_modules/playwright-core");
-    assert!(tools.exists(), "playwright-core is not installed; install it with: tests/setup");
-    let mut command = NODE.command();
-    command.arg(path).args(arguments).env("CHROMIUM", CHROMIUM.path());
-    command
-}
-
-#[track_caller]
-fn run(mut command: Command) {
-    let output = command.output().expect("running node");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Sends octets, and hears the answer to its end: its status, and all of it.

@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use support::browser::{pictures, run, script};
 use support::dialogue::Dialogue;
 use support::dovecot::Dovecot;
 use support::running::{BINARY, Running};
@@ -272,6 +273,23 @@ fn a_report_adds_up_in_every_form() {
     let printed = String::from_utf8(printed.stdout).unwrap();
     let without_time = |page: &str| page.split("<footer>").next().unwrap().to_owned();
     assert_eq!(without_time(&printed), without_time(&html));
+}
+
+#[test]
+fn the_page_is_readable_for_everybody() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = write(folder.path(), "mail.log", &a_day());
+    let page = |name: &str, more: &[&str]| {
+        let path = folder.path().join(name);
+        let report = ["--year", "2026", "--login-cost", "10ms", "--report", path.to_str().unwrap()];
+        replay(&[&[&*log][..], &report, more].concat());
+        format!("file://{}", path.display())
+    };
+    let alone = page("alone.html", &[]);
+    let compared = page("compared.html", &["--against", "interval", "--against-set", "interval=1h"]);
+    let pictures = pictures();
+    run(script("report.mjs", &[&alone, "report", "75.0 %", "1,296", pictures.to_str().unwrap()]));
+    run(script("report.mjs", &[&compared, "report-compared", "75.0 %", "1,296", pictures.to_str().unwrap()]));
 }
 
 #[test]

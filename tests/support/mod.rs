@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod account;
+pub mod browser;
 pub mod certificates;
 pub mod clients;
 pub mod components;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use wasmtime::component::{Component, Linker};
 
-use super::bindings;
 use super::component::{Policy, PolicyOptions};
 use super::digest;
 use super::engine::Engine;
 use super::failure::Failure;
 use super::instance::{Instance, State};
 use super::misfit;
+use super::{at_once, bindings};
 
 /// Why a policy could not be loaded: one sentence for the administrator.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +65,7 @@ impl Policy {
         let imports = component.component_type();
         let needs_store =
             imports.imports(engine.wasmtime()).any(|(name, _)| name.starts_with("reprieve:policy/store"));
-        let component = linker(engine.wasmtime())
+        let component = linker(engine.wasmtime(), options.namespace.answers_at_once())
             .and_then(|linker| linker.instantiate_pre(&component))
             .and_then(bindings::PolicyPre::new)
             .map_err(|error| refuse(format!("it is no policy for this host: {error:#}")))?;
@@ -83,10 +83,14 @@ impl Policy {
     }
 }
 
-fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
+/// `at_once`: the store never keeps anybody waiting.
+fn linker(engine: &wasmtime::Engine, at_once: bool) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     bindings::Policy::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |state| state)?;
+    if at_once {
+        at_once::link(&mut linker)?;
+    }
     Ok(linker)
 }
 

@@ -2,6 +2,7 @@
 //! calls within limits, and the host's side of the WIT. Nothing here knows POP3 or sockets.
 
 mod anatomy;
+mod at_once;
 mod breaker;
 mod builtin;
 mod cache;

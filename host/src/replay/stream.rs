@@ -1,5 +1,6 @@
 //! One log as a stream of logins in their order.
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -144,7 +145,10 @@ impl Stream {
         };
         self.number += 1;
         self.total_lines.fetch_add(1, Ordering::Relaxed);
-        let text = String::from_utf8_lossy(octets);
+        let text = match str::from_utf8(octets) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => String::from_utf8_lossy(octets),
+        };
         let told = match &mut self.mode {
             Mode::Reading(reader) => reader.read(&text, &mut self.calendar),
             Mode::Detecting(detector) => {

@@ -107,8 +107,7 @@ impl Core {
     /// each.
     pub(super) fn doors(&self, shared: &VirtualServer, pools: &Pools) -> anyhow::Result<Vec<Arc<Door>>> {
         let judges = self.judges(shared)?;
-        let drain = self.end.drain.subscribe();
-        let context = |judge| shared.context(judge, pools, (&self.clock, &self.telling), &drain);
+        let context = |judge| shared.context(judge, pools, (&self.clock, &self.telling), &self.end.drain);
         Ok(judges.into_iter().map(|judge| Door::new(context(judge))).collect())
     }
 
@@ -157,7 +156,7 @@ impl Core {
     pub(super) fn stop_listening(&self) {
         self.end.closing.send_replace(true);
         if !self.handed_over.load(Ordering::SeqCst) {
-            self.end.drain.send_replace(true);
+            self.end.drain.cancel();
         }
         // A change that is under way may be about to listen somewhere else.
         let _changing = self.changing.lock();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::runtime;
 use crate::net::Admission;
@@ -22,15 +23,18 @@ pub(super) struct Ending {
     /// Nothing more is accepted.
     pub(super) closing: watch::Sender<bool>,
     /// Sessions that have not logged in, or are posed, are told.
-    pub(super) drain: watch::Sender<bool>,
+    pub(super) drain: CancellationToken,
     /// When sessions that are still under way are ended.
     pub(super) deadline: watch::Sender<Option<Instant>>,
 }
 
 impl Ending {
     pub(super) fn new() -> Self {
-        let (closing, drain) = (watch::channel(false).0, watch::channel(false).0);
-        Self { closing, drain, deadline: watch::channel(None).0 }
+        Self {
+            closing: watch::channel(false).0,
+            drain: CancellationToken::new(),
+            deadline: watch::channel(None).0,
+        }
     }
 
     /// Waits for the deadline. Who has not been told yet is told then, and has a moment.
@@ -40,7 +44,8 @@ impl Ending {
         if let Some(end) = end {
             tokio::time::sleep_until(end.into()).await;
         }
-        if !self.drain.send_replace(true) {
+        if !self.drain.is_cancelled() {
+            self.drain.cancel();
             tokio::time::sleep(LAST_WORDS).await;
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::listening::Listening;
 use super::stores::Store;
@@ -45,7 +45,7 @@ impl VirtualServer {
         judge: Arc<Judge>,
         pools: &Pools,
         (clock, telling): (&Arc<dyn Clock>, &Telling),
-        drain: &watch::Receiver<bool>,
+        drain: &CancellationToken,
     ) -> Arc<Context> {
         Arc::new(Context {
             settings: self.settings.clone(),

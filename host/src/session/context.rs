@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::counters::Counters;
 use super::offers::Offers;
@@ -89,6 +89,6 @@ pub struct Context {
     pub telling: Telling,
     /// Who polls most, where that is counted.
     pub pollers: Option<Arc<Pollers>>,
-    /// Becomes true when the server ends.
-    pub drain: watch::Receiver<bool>,
+    /// Cancelled when the server ends.
+    pub drain: CancellationToken,
 }

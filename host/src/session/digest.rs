@@ -262,7 +262,8 @@ impl Session {
         &mut self,
         deadline: tokio::time::Instant,
     ) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>, LinkEnd> {
-        let mut patience = std::pin::pin!(patience(deadline, self.context.drain.clone()));
+        let context = self.context.clone();
+        let mut patience = std::pin::pin!(patience(deadline, &context.drain));
         loop {
             match self.link.inbox.next_line(CONTINUATION_LIMIT) {
                 Next::Line => {

@@ -89,10 +89,10 @@ impl Link {
     }
 
     /// Waits for something to arrive, until a deadline or the server's end.
-    pub(super) async fn fill_until<D: Future<Output = ()>>(
+    pub(super) async fn fill_until(
         &mut self,
         deadline: Instant,
-        mut patience: Pin<&mut Patience<D>>,
+        mut patience: Pin<&mut Patience<'_>>,
     ) -> Result<(), LinkEnd> {
         poll_fn(|task| match self.poll_fill(task) {
             Poll::Pending => patience.as_mut().poll_over(deadline, task).map(Err),
@@ -174,14 +174,18 @@ impl Link {
         if self.out.is_empty() {
             return Ok(());
         }
-        let Some(rest) = poll_fn(|task| Poll::Ready(self.write_at_once(task))).await? else {
-            return Ok(());
-        };
+        match poll_fn(|task| Poll::Ready(self.write_at_once(task))).await? {
+            None => Ok(()),
+            Some(rest) => Box::pin(self.write_until(deadline, rest)).await,
+        }
+    }
+
+    async fn write_until(&mut self, deadline: Instant, out: Vec<u8>) -> Result<(), LinkEnd> {
         let writing = async {
-            self.stream.write_all(&rest).await?;
+            self.stream.write_all(&out).await?;
             self.stream.flush().await
         };
-        match timeout_at(deadline, Box::pin(writing)).await {
+        match timeout_at(deadline, writing).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(LinkEnd::Lost),
             Err(_) => Err(LinkEnd::Idle),

@@ -127,7 +127,8 @@ impl Session {
         let mut challenger = self.greet().await?;
         let mut authorization = Authorization::new(self.context.settings.master_separator);
         let deadline = tokio::time::Instant::now() + self.context.settings.login_timeout;
-        let mut patience = pin!(patience(deadline, self.context.drain.clone()));
+        let context = self.context.clone();
+        let mut patience = pin!(patience(deadline, &context.drain));
         let mut bad = 0;
         let mut failed = 0;
         loop {
@@ -138,10 +139,10 @@ impl Session {
                 }
                 Next::TooLong => authorization.too_long(&mut self.link.out),
                 Next::Incomplete => {
-                    self.link.flush_until(deadline).await?;
-                    match self.link.fill_until(deadline, patience.as_mut()).await {
+                    self.link.flush_until(patience.deadline()).await?;
+                    match self.link.fill_until(patience.deadline(), patience.as_mut()).await {
                         Ok(()) => continue,
-                        Err(end) => return self.say_why(end).await.map(Stage::Over),
+                        Err(end) => return Box::pin(self.say_why(end)).await.map(Stage::Over),
                     }
                 }
             };
@@ -150,11 +151,13 @@ impl Session {
                 Event::Bad => {
                     bad += 1;
                     if bad >= self.context.settings.max_bad_commands {
-                        return self.part(reply::TOO_MANY_BAD, End::BadCommands).await.map(Stage::Over);
+                        return Box::pin(self.part(reply::TOO_MANY_BAD, End::BadCommands))
+                            .await
+                            .map(Stage::Over);
                     }
                     None
                 }
-                Event::Quit => return self.part(b"", End::Quit).await.map(Stage::Over),
+                Event::Quit => return Box::pin(self.part(b"", End::Quit)).await.map(Stage::Over),
                 Event::StartTls => {
                     if !Box::pin(self.start_tls()).await? {
                         return Ok(Stage::Over(End::Handshake));
@@ -165,9 +168,12 @@ impl Session {
                     None
                 }
                 Event::Login(credentials) => {
-                    // What was asked before is answered before, however long the login takes.
-                    self.link.flush_until(deadline).await?;
-                    Some(Box::pin(self.log_in(credentials)).await?)
+                    let login = async {
+                        // What was asked before is answered before, however long it takes.
+                        self.link.flush_until(patience.deadline()).await?;
+                        self.log_in(credentials).await
+                    };
+                    Some(Box::pin(login).await?)
                 }
                 Event::External(acting) => match self.certified(acting.as_deref()) {
                     Ok(credentials) => Some(Box::pin(self.log_in(credentials)).await?),
@@ -177,8 +183,12 @@ impl Session {
                     }
                 },
                 Event::Digest(digest) => {
-                    self.link.flush_until(deadline).await?;
-                    Some(Box::pin(self.digest(digest, challenger.take(), deadline)).await?)
+                    let challenger = challenger.take();
+                    let login = async {
+                        self.link.flush_until(patience.deadline()).await?;
+                        self.digest(digest, challenger, patience.deadline()).await
+                    };
+                    Some(Box::pin(login).await?)
                 }
             };
             match answer {
@@ -186,7 +196,9 @@ impl Session {
                 Some(Answer::TryAgain) => {
                     failed += 1;
                     if failed >= self.context.settings.max_failed_logins {
-                        return self.part(reply::TOO_MANY_FAILED, End::FailedLogins).await.map(Stage::Over);
+                        return Box::pin(self.part(reply::TOO_MANY_FAILED, End::FailedLogins))
+                            .await
+                            .map(Stage::Over);
                     }
                 }
                 None => {}
@@ -316,6 +328,6 @@ mod tests {
     fn a_session_that_waits_is_small() {
         let (session, stage) = (size_of::<Session>() + size_of::<Record>(), size(Session::authorize));
         assert!(session <= 448, "a session has {session} octets");
-        assert!(stage <= 712, "its wait for a login has {stage}");
+        assert!(stage <= 512, "its wait for a login has {stage}");
     }
 }

@@ -5,35 +5,34 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
 use pin_project_lite::pin_project;
-use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use super::link::LinkEnd;
 
 pin_project! {
     /// Made once for many waits: a command that comes in time costs neither a timer nor a place
     /// among those who are told of the server's end.
-    pub(super) struct Patience<D> {
+    pub(super) struct Patience<'a> {
         #[pin]
         timer: Sleep,
         #[pin]
-        drained: D,
+        drained: WaitForCancellationFuture<'a>,
     }
 }
 
-/// Patience until a deadline, which each wait may put off. `drain` becomes true when the server
+/// Patience until a deadline, which each wait may put off. `drain` is cancelled when the server
 /// ends.
-pub(super) fn patience(
-    deadline: Instant,
-    mut drain: watch::Receiver<bool>,
-) -> Patience<impl Future<Output = ()>> {
-    let drained = async move {
-        let _ = drain.wait_for(|drained| *drained).await;
-    };
-    Patience { timer: sleep_until(deadline), drained }
+pub(super) fn patience(deadline: Instant, drain: &CancellationToken) -> Patience<'_> {
+    Patience { timer: sleep_until(deadline), drained: drain.cancelled() }
 }
 
-impl<D: Future<Output = ()>> Patience<D> {
+impl Patience<'_> {
+    /// The deadline, where no wait has put it off.
+    pub(super) fn deadline(&self) -> Instant {
+        self.timer.deadline()
+    }
+
     /// Ready when it is over: why.
     pub(super) fn poll_over(
         self: Pin<&mut Self>,
@@ -71,9 +70,9 @@ mod tests {
     #[test]
     fn it_lasts_to_the_latest_deadline_and_no_longer() {
         runtime().block_on(async {
-            let (_server, drain) = watch::channel(false);
+            let drain = CancellationToken::new();
             let (began, step) = (Instant::now(), Duration::from_millis(20));
-            let mut patience = pin!(patience(began + 2 * step, drain));
+            let mut patience = pin!(patience(began + 2 * step, &drain));
             let early = poll_fn(|task| patience.as_mut().poll_over(began + 2 * step, task));
             assert!(tokio::time::timeout(step, early).await.is_err());
             // A command has come meanwhile: the time begins anew.
@@ -86,12 +85,12 @@ mod tests {
     #[test]
     fn it_ends_with_the_server() {
         runtime().block_on(async {
-            let (server, drain) = watch::channel(false);
+            let drain = CancellationToken::new();
             let deadline = Instant::now() + Duration::from_secs(600);
-            let mut patience = pin!(patience(deadline, drain));
+            let mut patience = pin!(patience(deadline, &drain));
             let waiting = poll_fn(|task| patience.as_mut().poll_over(deadline, task));
-            let ends = async { server.send_replace(true) };
-            let (end, _) = tokio::join!(waiting, ends);
+            let ends = async { drain.cancel() };
+            let (end, ()) = tokio::join!(waiting, ends);
             assert_eq!(end, LinkEnd::Drained);
         });
     }

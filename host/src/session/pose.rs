@@ -66,7 +66,8 @@ impl Session {
         let mut looked_at = 0;
         // From one whole command to the next: one that comes octet by octet is none yet.
         let mut deadline = Instant::now() + idle_timeout;
-        let mut patience = pin!(patience(deadline, self.context.drain.clone()));
+        let context = self.context.clone();
+        let mut patience = pin!(patience(deadline, &context.drain));
         loop {
             let event = match self.link.inbox.next_line(COMMAND_LIMIT) {
                 Next::Line => {

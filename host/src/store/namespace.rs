@@ -54,6 +54,11 @@ impl Namespace {
         }
     }
 
+    /// Whether each operation is done when it is first polled.
+    pub(crate) fn answers_at_once(&self) -> bool {
+        matches!(self.0, Kept::Memory(_) | Kept::Watched(..))
+    }
+
     pub(super) fn kept(&self) -> &Kept {
         &self.0
     }

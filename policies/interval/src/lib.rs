@@ -2,6 +2,8 @@
 //! least `interval` ago or was on another day; otherwise it is denied. The rule comes from
 //! an article of 2006 on relieving POP3 servers; the README tells how to set it.
 
+#[cfg(any(target_arch = "wasm32", test))]
+mod allocator;
 mod rule;
 mod settings;
 
@@ -19,6 +21,11 @@ use bindings::reprieve::policy::types::{
 };
 use bindings::reprieve::policy::{log, store};
 use rule::{Judgement, Stamp};
+
+// Tests run on several threads, which it is not made for.
+#[cfg(target_arch = "wasm32")]
+#[global_allocator]
+static ALLOCATOR: allocator::Rewinding = allocator::Rewinding::new();
 
 thread_local! {
     static SETTINGS: OnceCell<Settings> = const { OnceCell::new() };

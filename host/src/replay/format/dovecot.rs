@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::words::{address, between, mechanism, some_tls};
+use super::words::{address, between, mechanism, rfind, some_tls, split};
 use super::{Told, syslog, user_name};
 use crate::policy::Ending;
 use crate::replay::calendar::Calendar;
@@ -59,11 +59,12 @@ pub(super) fn read(line: &str, calendar: &mut Calendar) -> Told {
     let Some(at_ms) = split.stamp.resolve(calendar) else {
         return Told::Malformed("no such date");
     };
+    let elements = Elements::of(elements);
     Told::login(Entry {
-        mechanism: mechanism(element(elements, "method=").unwrap_or("PLAIN")),
-        peer: address(element(elements, "rip=").unwrap_or("")),
-        local: address(element(elements, "lip=").unwrap_or("")),
-        tls: has_tls(elements).then(some_tls),
+        mechanism: mechanism(elements.method.unwrap_or("PLAIN")),
+        peer: address(elements.rip.unwrap_or("")),
+        local: address(elements.lip.unwrap_or("")),
+        tls: elements.tls.then(some_tls),
         times,
         ..Entry::new(at_ms, user, ending)
     })
@@ -96,22 +97,42 @@ fn event(message: &str) -> Event<'_> {
 /// The user, and the elements after him. What clients call themselves is not escaped: they may
 /// write elements into their names, but not behind them.
 fn user<'a>(message: &'a str, elements: &'a str) -> Option<(&'a str, &'a str)> {
-    let Some((_, rest)) = elements.split_once("user=<") else {
+    let first = elements.strip_prefix("user=<");
+    let Some(rest) = first.or_else(|| elements.split_once("user=<").map(|(_, rest)| rest)) else {
         // Older proxies name the user only at the beginning.
         let inside = between(message, "proxy(", ")")?;
         return Some((inside.split(',').next()?, elements));
     };
-    let end = rest.rfind(">, method=").or_else(|| rest.rfind(">, rip=")).or_else(|| rest.rfind('>'))?;
+    let end = rfind(rest, ">, method=").or_else(|| rfind(rest, ">, rip=")).or_else(|| rfind(rest, ">"))?;
     Some((&rest[..end], &rest[end + 1..]))
 }
 
-/// The value of an element.
-fn element<'a>(elements: &'a str, name: &str) -> Option<&'a str> {
-    elements.split(", ").find_map(|element| element.strip_prefix(name))
+/// What stands behind the name: the first of each.
+#[derive(Default)]
+struct Elements<'a> {
+    method: Option<&'a str>,
+    rip: Option<&'a str>,
+    lip: Option<&'a str>,
+    tls: bool,
 }
 
-fn has_tls(elements: &str) -> bool {
-    elements.split(", ").any(|element| element == "TLS" || element.starts_with("TLS:"))
+impl<'a> Elements<'a> {
+    fn of(text: &'a str) -> Self {
+        let mut all = Self::default();
+        for element in split(text, b", ") {
+            let (name, value) = match element.find('=') {
+                Some(at) => (&element[..at], &element[at + 1..]),
+                None => (element, ""),
+            };
+            match name {
+                "method" => all.method = all.method.or(Some(value)),
+                "rip" => all.rip = all.rip.or(Some(value)),
+                "lip" => all.lip = all.lip.or(Some(value)),
+                _ => all.tls |= element == "TLS" || element.starts_with("TLS:"),
+            }
+        }
+        all
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! own file has neither host nor pid: `Nov 27 22:11:26 tag: message`.
 
 use super::stamp::{self, Stamp};
+use super::words::split_once;
 
 /// A line taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub(super) fn split(line: &str) -> Option<Line<'_>> {
         return Some(Line { stamp, tag: without_pid(tag), message: after });
     }
     // The first was the host's name.
-    let (tag, message) = after.split_once(": ").unwrap_or((after, ""));
+    let (tag, message) = split_once(after, b": ").unwrap_or((after, ""));
     if tag.contains(' ') {
         return Some(Line { stamp, tag: "", message: after });
     }

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use memchr::memchr_iter;
+
 use crate::policy::{MECHANISMS, Mechanism, TlsSession};
 use crate::replay::entry::NO_ADDRESS;
 
@@ -29,6 +31,34 @@ pub(super) fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'
     rest.split_once(after).map(|(inside, _)| inside)
 }
 
+/// What stands before and after the first `: ` or the like: two octets of ASCII. The general
+/// search prepares itself for longer words than that, for each line anew.
+pub(super) fn split_once<'a>(text: &'a str, separator: &[u8; 2]) -> Option<(&'a str, &'a str)> {
+    let octets = text.as_bytes();
+    let at = memchr_iter(separator[0], octets).find(|at| octets.get(at + 1) == Some(&separator[1]))?;
+    Some((&text[..at], &text[at + 2..]))
+}
+
+/// The parts between such separators.
+pub(super) fn split<'a>(text: &'a str, separator: &'a [u8; 2]) -> impl Iterator<Item = &'a str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let (part, after) = match split_once(text, separator) {
+            Some((part, after)) => (part, Some(after)),
+            None => (text, None),
+        };
+        rest = after;
+        Some(part)
+    })
+}
+
+/// Where a word that begins with an octet of ASCII stands last.
+pub(super) fn rfind(text: &str, word: &str) -> Option<usize> {
+    let first = *word.as_bytes().first()?;
+    memchr_iter(first, text.as_bytes()).rev().find(|at| text.as_bytes()[*at..].starts_with(word.as_bytes()))
+}
+
 /// A TLS session of which nothing more is known.
 pub(super) fn some_tls() -> TlsSession {
     TlsSession { version: "unknown".to_owned(), server_name: None, client_subject: None }
@@ -37,6 +67,18 @@ pub(super) fn some_tls() -> TlsSession {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_split_as_the_standard_library_does() {
+        for text in ["", "a", ": ", "a: b", "a:b: c: d", ": a", "a: ", "a:: b", "ä: ö: :", ":", ", a, b,, c"]
+        {
+            assert_eq!(split_once(text, b": "), text.split_once(": "), "{text}");
+            assert!(split(text, b", ").eq(text.split(", ")), "{text}");
+            for word in [":", ": ", ": b", ", "] {
+                assert_eq!(rfind(text, word), text.rfind(word), "{word} in {text}");
+            }
+        }
+    }
 
     #[test]
     fn addresses_are_read_in_every_dress() {

@@ -179,10 +179,13 @@ impl Control {
         judges: Vec<Arc<crate::policy::Judge>>,
         pools: &super::virtual_server::Pools,
     ) {
-        let drain = self.core.end.drain.subscribe();
         for (door, judge) in served.doors.iter().zip(judges) {
-            let context =
-                shared.context(judge.clone(), pools, (&self.core.clock, &self.core.telling), &drain);
+            let context = shared.context(
+                judge.clone(),
+                pools,
+                (&self.core.clock, &self.core.telling),
+                &self.core.end.drain,
+            );
             let before = door.lead_to(context);
             if !Arc::ptr_eq(&before.judge, &judge) {
                 before.judge.retire();

@@ -1,0 +1,47 @@
+//! The host's side of the WIT's store where that is in memory: the same functions, without the
+//! detour by which others let a guest wait.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use wasmtime::component::Linker;
+use wasmtime::{Error, Result, StoreContextMut};
+
+use super::bindings::reprieve::policy::store::Host;
+use super::instance::State;
+
+type Caller<'a> = StoreContextMut<'a, State>;
+
+/// Has these functions take the place of those that may wait. That their types are the WIT's is
+/// seen when a component is linked.
+pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
+    linker.allow_shadowing(true);
+    let mut store = linker.instance("reprieve:policy/store@0.1.0")?;
+    store.func_wrap("get", |mut caller: Caller<'_>, (key,)| done(caller.data_mut().get(key)))?;
+    store.func_wrap("set", |mut caller: Caller<'_>, (key, value, ttl)| {
+        done(caller.data_mut().set(key, value, ttl))
+    })?;
+    store.func_wrap("add", |mut caller: Caller<'_>, (key, value, ttl)| {
+        done(caller.data_mut().add(key, value, ttl))
+    })?;
+    store.func_wrap("compare-and-set", |mut caller: Caller<'_>, (key, expected, value, ttl)| {
+        done(caller.data_mut().compare_and_set(key, expected, value, ttl))
+    })?;
+    store.func_wrap("increment", |mut caller: Caller<'_>, (key, by, ttl)| {
+        done(caller.data_mut().increment(key, by, ttl))
+    })?;
+    store.func_wrap("delete", |mut caller: Caller<'_>, (key,)| done(caller.data_mut().delete(key)))?;
+    store.func_wrap("usage", |mut caller: Caller<'_>, ()| done(caller.data_mut().usage()))?;
+    store.func_wrap("clear", |mut caller: Caller<'_>, ()| done(caller.data_mut().clear()).map(|((),)| ()))?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// What a future comes to that is ready.
+fn done<T>(operation: impl Future<Output = Result<T>>) -> Result<(T,)> {
+    match pin!(operation).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => result.map(|value| (value,)),
+        Poll::Pending => Err(Error::msg("the store in memory did not answer at once")),
+    }
+}
