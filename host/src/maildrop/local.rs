@@ -145,6 +145,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::pop3::snapshot::Row;
 
     #[test]
     fn what_is_remembered_is_counted_through_every_change() {
@@ -154,7 +155,8 @@ mod tests {
             (all.users, all.snapshots, all.forgotten)
         };
         let [one, other] = [UserKey(0), UserKey(SHARDS as u128)];
-        let leave = |user: &mut User| user.snapshot = Some(Arc::default());
+        let message = Row { size: 1, unique_id: b"x" };
+        let leave = |user: &mut User| user.snapshot = Snapshot::pack([message]).map(Arc::new);
         local.change(one, leave);
         local.change(one, leave);
         local.change(other, |_| ());

@@ -81,7 +81,7 @@ impl Seal {
             snapshot: packed
                 .snapshot
                 .filter(|(left_at, ..)| *left_at == crashes)
-                .map(|(_, count, octets, rows)| Arc::new(Snapshot::from_packed(rows.into(), count, octets))),
+                .map(|(_, count, octets, rows)| Snapshot::from_packed(rows.into(), count, octets).shared()),
             route: packed.route.map(|(pool, user)| Arc::new(Route { pool, user })),
             latest: packed.latest,
         })

@@ -194,7 +194,7 @@ impl Registry {
     pub fn commit(&self, session: Session, snapshot: Option<Snapshot>, deleted: bool) -> Option<Commit> {
         let Session { user, number, written } = session;
         let fresh = self.number();
-        let snapshot = snapshot.map(Arc::new);
+        let snapshot = snapshot.map(Snapshot::shared);
         let fits = |snapshot: &Arc<Snapshot>| self.local.takes(snapshot);
         let Some(shared) = &self.shared else {
             self.local.change(user, |known| known.commit(number, fresh, snapshot.filter(fits), deleted));

@@ -1,5 +1,7 @@
 //! A maildrop's listing as the user's clients last saw it.
 
+use std::sync::{Arc, LazyLock};
+
 use super::command::Number;
 
 /// Sizes and unique-ids of a maildrop, in the order of its numbers, packed into one block:
@@ -76,10 +78,17 @@ impl Snapshot {
         self.octets
     }
 
-    /// Octets of memory that it takes.
+    /// The snapshot for many to hold. Of the empty one, which is most users', there is one for all.
+    #[must_use]
+    pub fn shared(self) -> Arc<Self> {
+        static EMPTY: LazyLock<Arc<Snapshot>> = LazyLock::new(Arc::default);
+        if self.count == 0 { EMPTY.clone() } else { Arc::new(self) }
+    }
+
+    /// Octets of memory that it takes. The empty one takes none: see [`Snapshot::shared`].
     #[must_use]
     pub fn footprint(&self) -> usize {
-        size_of::<Self>() + self.rows.len()
+        if self.count == 0 { 0 } else { size_of::<Self>() + self.rows.len() }
     }
 
     /// The messages with their numbers, from 1.
