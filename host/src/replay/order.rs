@@ -11,7 +11,8 @@ const MOST_WAITING: usize = 200_000;
 
 #[derive(Debug)]
 struct Waiting {
-    entry: Entry,
+    /// Apart: a heap moves what it holds.
+    entry: Box<Entry>,
     arrival: u64,
 }
 
@@ -74,7 +75,7 @@ impl Order {
         self.latest_ms = self.latest_ms.max(entry.at_ms);
         self.late += u64::from(entry.at_ms < self.last_ms);
         self.arrivals += 1;
-        self.waiting.push(Waiting { entry, arrival: self.arrivals });
+        self.waiting.push(Waiting { entry: Box::new(entry), arrival: self.arrivals });
     }
 
     /// The next login, if nothing that happened before it can still come.
@@ -91,7 +92,7 @@ impl Order {
         let Waiting { entry, .. } = self.waiting.pop()?;
         self.last_seq = entry.seq();
         self.last_ms = self.last_ms.max(entry.at_ms);
-        Some(entry)
+        Some(*entry)
     }
 
     /// Logins that came after others that had happened later and had gone already.

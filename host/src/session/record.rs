@@ -168,5 +168,7 @@ fn session_id() -> String {
         let _ = getrandom::fill(&mut octets);
         u32::from_le_bytes(octets)
     });
-    format!("{process:08x}{:08x}", NEXT.fetch_add(1, Ordering::Relaxed))
+    let number = u64::from(*process) << 32 | u64::from(NEXT.fetch_add(1, Ordering::Relaxed));
+    let digit = |place: u32| char::from(b"0123456789abcdef"[(number >> (4 * place) & 0xf) as usize]);
+    (0..16).rev().map(digit).collect()
 }

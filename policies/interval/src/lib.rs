@@ -41,7 +41,7 @@ impl bindings::Guest for Interval {
 
     fn decide(login: Login) -> Verdict {
         SETTINGS.with(|cell| match cell.get() {
-            Some(settings) => decide(settings, &login),
+            Some(settings) => decide(settings, login),
             None => pass(),
         })
     }
@@ -51,14 +51,14 @@ impl bindings::Guest for Interval {
             Some(settings)
                 if settings.start == Start::Authenticated && outcome.ending == Ending::Authenticated =>
             {
-                remember(settings, &outcome.claim, stamp(&outcome.time));
+                remember(settings, outcome.claim, stamp(&outcome.time));
             }
             _ => {}
         });
     }
 }
 
-fn decide(settings: &Settings, login: &Login) -> Verdict {
+fn decide(settings: &Settings, login: Login) -> Verdict {
     if settings.interval_ms == 0 {
         return pass();
     }
@@ -67,7 +67,8 @@ fn decide(settings: &Settings, login: &Login) -> Verdict {
         store::clear();
     }
     let now = stamp(&login.time);
-    let key = key(settings, &login.claim);
+    let standing = login.claim.standing;
+    let key = key(settings, login.claim);
     let found = store::get(&key);
     let judgement = rule::judge(
         settings.interval_ms,
@@ -86,30 +87,32 @@ fn decide(settings: &Settings, login: &Login) -> Verdict {
                 None => store::add(&key, &now.to_octets(), settings.time_to_live()),
             };
             match written {
-                Ok(false) => deny(settings, login, settings.interval_ms.div_ceil(1000)),
+                Ok(false) => deny(settings, standing, settings.interval_ms.div_ceil(1000)),
                 Ok(true) => pass(),
                 Err(_) => {
-                    remember(settings, &login.claim, now);
+                    write(settings, &key, now);
                     pass()
                 }
             }
         }
         Judgement::Pass => pass(),
-        Judgement::Deny { retry_after_s } => deny(settings, login, retry_after_s),
+        Judgement::Deny { retry_after_s } => deny(settings, standing, retry_after_s),
     }
 }
 
-fn key(settings: &Settings, claim: &Claim) -> String {
-    settings.key(&claim.user, claim.authorization_id.as_deref())
+fn key(settings: &Settings, claim: Claim) -> String {
+    settings.key(claim.user, claim.authorization_id.as_deref())
 }
 
-fn remember(settings: &Settings, claim: &Claim, stamp: Stamp) {
-    if settings.interval_ms == 0 {
-        return;
+fn remember(settings: &Settings, claim: Claim, stamp: Stamp) {
+    if settings.interval_ms > 0 {
+        write(settings, &key(settings, claim), stamp);
     }
-    let key = key(settings, claim);
+}
+
+fn write(settings: &Settings, key: &str, stamp: Stamp) {
     let ttl = settings.time_to_live();
-    match store::set(&key, &stamp.to_octets(), ttl) {
+    match store::set(key, &stamp.to_octets(), ttl) {
         Ok(()) => {}
         Err(store::Refused::Quota) => {
             log::line(
@@ -117,7 +120,7 @@ fn remember(settings: &Settings, claim: &Claim, stamp: Stamp) {
                 "the store's quota is reached before memory-limit: every user is forgotten",
             );
             store::clear();
-            let _ = store::set(&key, &stamp.to_octets(), ttl);
+            let _ = store::set(key, &stamp.to_octets(), ttl);
         }
         // A user name that is too long to remember belongs to nobody: it passes each time.
         Err(_) => {}
@@ -136,11 +139,11 @@ fn pass() -> Verdict {
     Verdict::Pass(Pass { pool: None, user: None, note: None, delay_ms: 0 })
 }
 
-fn deny(settings: &Settings, login: &Login, retry_after_s: u64) -> Verdict {
+fn deny(settings: &Settings, standing: Standing, retry_after_s: u64) -> Verdict {
     // The host carries these out whoever asks. Somebody with a wrong or a new password is to
     // hear the mail server's own answer, not how long the user has to wait.
     let lets_nobody_in = matches!(settings.manner, Manner::Refuse | Manner::Disconnect);
-    if lets_nobody_in && login.claim.standing != Standing::Known {
+    if lets_nobody_in && standing != Standing::Known {
         return pass();
     }
     Verdict::Deny(Deny {

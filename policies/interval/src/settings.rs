@@ -76,13 +76,17 @@ impl Settings {
     ///
     /// A master user has a clock of his own in each maildrop that he acts for: one for all
     /// would be pushed on by each, and never run out.
-    pub(crate) fn key(&self, user: &str, authorization_id: Option<&str>) -> String {
-        let whole = match authorization_id {
+    pub(crate) fn key(&self, user: String, authorization_id: Option<&str>) -> String {
+        let mut key = user;
+        if let Some(acting) = authorization_id {
             // No name has a NUL in it.
-            Some(acting) => format!("{user}\0{acting}"),
-            None => user.to_owned(),
-        };
-        if self.fold_case { whole.to_ascii_lowercase() } else { whole }
+            key.push('\0');
+            key.push_str(acting);
+        }
+        if self.fold_case {
+            key.make_ascii_lowercase();
+        }
+        key
     }
 }
 
@@ -160,15 +164,18 @@ mod tests {
         assert_eq!(settings.memory_limit, 102_400);
         assert_eq!(settings.manner, Manner::Busy);
         assert_eq!(settings.start, Start::Login);
-        assert_eq!(settings.key("Alice", None), "Alice");
+        assert_eq!(settings.key("Alice".to_owned(), None), "Alice");
     }
 
     #[test]
     fn a_master_user_has_a_clock_for_each_maildrop() {
         let settings = parse(&[]).unwrap();
-        assert_eq!(settings.key("Root", Some("Alice")), "root\0alice");
-        assert_ne!(settings.key("root", Some("alice")), settings.key("root", Some("bob")));
-        assert_ne!(settings.key("root", Some("alice")), settings.key("root", None));
+        assert_eq!(settings.key("Root".to_owned(), Some("Alice")), "root\0alice");
+        assert_ne!(
+            settings.key("root".to_owned(), Some("alice")),
+            settings.key("root".to_owned(), Some("bob"))
+        );
+        assert_ne!(settings.key("root".to_owned(), Some("alice")), settings.key("root".to_owned(), None));
     }
 
     #[test]

@@ -120,15 +120,14 @@ impl<'a> Elements<'a> {
     fn of(text: &'a str) -> Self {
         let mut all = Self::default();
         for element in split(text, b", ") {
-            let (name, value) = match element.find('=') {
-                Some(at) => (&element[..at], &element[at + 1..]),
-                None => (element, ""),
-            };
-            match name {
-                "method" => all.method = all.method.or(Some(value)),
-                "rip" => all.rip = all.rip.or(Some(value)),
-                "lip" => all.lip = all.lip.or(Some(value)),
-                _ => all.tls |= element == "TLS" || element.starts_with("TLS:"),
+            if let Some(value) = element.strip_prefix("method=") {
+                all.method = all.method.or(Some(value));
+            } else if let Some(value) = element.strip_prefix("rip=") {
+                all.rip = all.rip.or(Some(value));
+            } else if let Some(value) = element.strip_prefix("lip=") {
+                all.lip = all.lip.or(Some(value));
+            } else {
+                all.tls |= element == "TLS" || element.starts_with("TLS:");
             }
         }
         all

@@ -302,7 +302,7 @@ fn difference(report: &Report, against: &Against, out: &mut String) -> fmt::Resu
     }
     writeln!(
         out,
-        "<table><thead><tr><th scope=\"col\">Here</th><th scope=\"col\" class=\"words\">There</th><th scope=\"col\">Logins</th><th scope=\"col\" class=\"words\">The first</th></tr></thead>\n<tbody>"
+        "<table><thead><tr><th scope=\"col\" class=\"kind\">Here</th><th scope=\"col\" class=\"words kind\">There</th><th scope=\"col\">Logins</th><th scope=\"col\" class=\"words\">The first</th></tr></thead>\n<tbody>"
     )?;
     for kind in difference.kinds.iter().take(MOST_KINDS) {
         let first = kind.examples.first().map_or_else(String::new, |example| {
@@ -310,7 +310,7 @@ fn difference(report: &Report, against: &Against, out: &mut String) -> fmt::Resu
         });
         writeln!(
             out,
-            "<tr><th scope=\"row\">{}</th><td class=\"words\">{}</td><td>{}</td><td class=\"words\">{}</td></tr>",
+            "<tr><th scope=\"row\" class=\"kind\">{}</th><td class=\"words kind\">{}</td><td>{}</td><td class=\"words\">{}</td></tr>",
             Escaped(&kind.policy),
             Escaped(&kind.other),
             number(kind.count),
