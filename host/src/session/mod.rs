@@ -37,7 +37,7 @@ pub use telling::Telling;
 use crate::config::CleartextLogin;
 use crate::net::Stream;
 use crate::pool::{Caller, Connection, Reached};
-use crate::pop3::authorization::{Authorization, Event};
+use crate::pop3::authorization::{Authorization, Digest, Event};
 use crate::pop3::capability::Capabilities;
 use crate::pop3::credential::{Credentials, Mechanism, Secret};
 use crate::pop3::line::Next;
@@ -59,6 +59,20 @@ enum Stage {
     Pose(Box<Posing>),
     /// A mail server answers.
     Relay(Box<Relaying>),
+}
+
+/// What a session does next on its way to a login.
+enum Step {
+    /// It reads on.
+    On,
+    /// A command was none.
+    Bad,
+    Quit,
+    StartTls,
+    /// A login was refused without asking anybody.
+    TryAgain,
+    Login(Box<Credentials>),
+    Digest(Box<Digest>),
 }
 
 /// One connection of a client.
@@ -132,6 +146,7 @@ impl Session {
         let mut bad = 0;
         let mut failed = 0;
         loop {
+            self.link.flush_if_large().await?;
             let limit = authorization.line_limit(self.link.inbox.rest());
             let event = match self.link.inbox.next_line(limit) {
                 Next::Line => {
@@ -146,9 +161,10 @@ impl Session {
                     }
                 }
             };
-            let answer = match event {
-                Event::Continue => None,
-                Event::Bad => {
+            let answer = match self.step(event) {
+                Step::On => None,
+                Step::TryAgain => Some(Answer::TryAgain),
+                Step::Bad => {
                     bad += 1;
                     if bad >= self.context.settings.max_bad_commands {
                         return Box::pin(self.part(reply::TOO_MANY_BAD, End::BadCommands))
@@ -157,8 +173,8 @@ impl Session {
                     }
                     None
                 }
-                Event::Quit => return Box::pin(self.part(b"", End::Quit)).await.map(Stage::Over),
-                Event::StartTls => {
+                Step::Quit => return Box::pin(self.part(b"", End::Quit)).await.map(Stage::Over),
+                Step::StartTls => {
                     if !Box::pin(self.start_tls()).await? {
                         return Ok(Stage::Over(End::Handshake));
                     }
@@ -167,28 +183,12 @@ impl Session {
                     challenger = None;
                     None
                 }
-                Event::Login(credentials) => {
-                    let login = async {
-                        // What was asked before is answered before, however long it takes.
-                        self.link.flush_until(patience.deadline()).await?;
-                        self.log_in(credentials).await
-                    };
-                    Some(Box::pin(login).await?)
+                Step::Login(credentials) => {
+                    Some(Box::pin(self.log_in_after(credentials, patience.deadline())).await?)
                 }
-                Event::External(acting) => match self.certified(acting.as_deref()) {
-                    Ok(credentials) => Some(Box::pin(self.log_in(credentials)).await?),
-                    Err(word) => {
-                        self.link.out.extend_from_slice(word);
-                        Some(Answer::TryAgain)
-                    }
-                },
-                Event::Digest(digest) => {
+                Step::Digest(digest) => {
                     let challenger = challenger.take();
-                    let login = async {
-                        self.link.flush_until(patience.deadline()).await?;
-                        self.digest(digest, challenger, patience.deadline()).await
-                    };
-                    Some(Box::pin(login).await?)
+                    Some(Box::pin(self.digest_after(digest, challenger, patience.deadline())).await?)
                 }
             };
             match answer {
@@ -203,8 +203,46 @@ impl Session {
                 }
                 None => {}
             }
-            self.link.flush_if_large().await?;
         }
+    }
+
+    /// What to do next. Made aside, so that the wait for a login holds no room for what was said.
+    fn step(&mut self, event: Event) -> Step {
+        match event {
+            Event::Continue => Step::On,
+            Event::Bad => Step::Bad,
+            Event::Quit => Step::Quit,
+            Event::StartTls => Step::StartTls,
+            Event::Login(credentials) => Step::Login(Box::new(credentials)),
+            Event::External(acting) => match self.certified(acting.as_deref()) {
+                Ok(credentials) => Step::Login(Box::new(credentials)),
+                Err(word) => {
+                    self.link.out.extend_from_slice(word);
+                    Step::TryAgain
+                }
+            },
+            Event::Digest(digest) => Step::Digest(Box::new(digest)),
+        }
+    }
+
+    /// Logs in. What was asked before is answered before, however long that takes.
+    async fn log_in_after(
+        &mut self,
+        credentials: Box<Credentials>,
+        deadline: tokio::time::Instant,
+    ) -> Result<Answer, LinkEnd> {
+        self.link.flush_until(deadline).await?;
+        self.log_in(*credentials).await
+    }
+
+    async fn digest_after(
+        &mut self,
+        digest: Box<Digest>,
+        challenger: Option<Box<Connection>>,
+        deadline: tokio::time::Instant,
+    ) -> Result<Answer, LinkEnd> {
+        self.link.flush_until(deadline).await?;
+        self.digest(*digest, challenger, deadline).await
     }
 
     /// Says the banner. With APOP a mail server's challenge stands in it: that one has to be
@@ -328,6 +366,6 @@ mod tests {
     fn a_session_that_waits_is_small() {
         let (session, stage) = (size_of::<Session>() + size_of::<Record>(), size(Session::authorize));
         assert!(session <= 448, "a session has {session} octets");
-        assert!(stage <= 512, "its wait for a login has {stage}");
+        assert!(stage <= 448, "its wait for a login has {stage}");
     }
 }
