@@ -214,7 +214,8 @@ impl Link {
         if !ready.await {
             // An encrypted connection says goodbye, for which a client that does not read may
             // leave no room.
-            let _ = tokio::time::timeout(self.stall_timeout, Box::pin(self.stream.shutdown())).await;
+            let goodbye = tokio::time::timeout(self.stall_timeout, self.stream.shutdown());
+            let _ = Box::pin(goodbye).await;
         }
     }
 }

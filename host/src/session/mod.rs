@@ -360,6 +360,10 @@ mod tests {
         size_of::<F>()
     }
 
+    fn posed_size<'s, F>(_stage: impl FnOnce(&'s mut Session, Box<Posing>) -> F) -> usize {
+        size_of::<F>()
+    }
+
     /// Most of what a connection at the banner takes. Who needs more for something that happens
     /// once puts it into a box for that time.
     #[test]
@@ -367,5 +371,7 @@ mod tests {
         let (session, stage) = (size_of::<Session>() + size_of::<Record>(), size(Session::authorize));
         assert!(session <= 448, "a session has {session} octets");
         assert!(stage <= 448, "its wait for a login has {stage}");
+        let posed = posed_size(Session::pose);
+        assert!(posed <= 512, "a posed one has {posed}");
     }
 }

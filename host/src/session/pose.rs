@@ -87,7 +87,7 @@ impl Session {
                     self.link.flush().await?;
                     match self.link.fill_until(deadline, patience.as_mut()).await {
                         Ok(()) => continue,
-                        Err(end) => return self.say_why(end).await.map(Stage::Over),
+                        Err(end) => return Box::pin(self.say_why(end)).await.map(Stage::Over),
                     }
                 }
             };
@@ -96,7 +96,9 @@ impl Session {
                 Event::Bad => {
                     bad += 1;
                     if bad >= self.context.settings.max_bad_commands {
-                        return self.part(reply::TOO_MANY_BAD, End::BadCommands).await.map(Stage::Over);
+                        return Box::pin(self.part(reply::TOO_MANY_BAD, End::BadCommands))
+                            .await
+                            .map(Stage::Over);
                     }
                 }
                 Event::Quit => return self.part(b"", End::Quit).await.map(Stage::Over),
