@@ -388,7 +388,7 @@ fn load_failures(rows: &mut Vec<Row>) {
         let told = told.replace(&folder.path().display().to_string(), "folder");
         // The rest tells where in a file that a compiler has made.
         let told = told.split(": wasm[").next().unwrap_or_default();
-        let told = told.split(": failed to parse").next().unwrap_or_default();
+        let told = told.split(": failed to ").next().unwrap_or_default();
         let told = told.replace(&guests::hostile().display().to_string(), "hostile.wasm");
         rows.push((
             format!("at the start: {name}"),

@@ -44,10 +44,12 @@ pub(super) struct Candidate {
 }
 
 impl Session {
+    /// A login waits longest for a mail server, in a box of its own; what has judged it, which
+    /// needs as much room, is gone by then.
     pub(super) async fn log_in(&mut self, credentials: Credentials) -> Result<Answer, LinkEnd> {
         let (candidate, login) = self.candidate(credentials).await;
         match self.judge(&candidate, &login).await {
-            Judged::Pass(verdict) => self.pass(candidate, login, verdict).await,
+            Judged::Pass(verdict) => Box::pin(self.pass(candidate, login, verdict)).await,
             Judged::Deny(verdict) => self.deny(candidate, login, verdict).await,
             Judged::Refused => Ok(Answer::TryAgain),
         }
@@ -220,7 +222,7 @@ impl Session {
             login.claim.standing == policy::Standing::Known || self.context.settings.verify == Verify::Off;
         if !proven {
             let as_before = self.pass_unverified(&candidate);
-            return self.pass(candidate, login, as_before).await;
+            return Box::pin(self.pass(candidate, login, as_before)).await;
         }
         let pose = match verdict.manner {
             Manner::Busy => Pose::Busy,
@@ -232,7 +234,7 @@ impl Session {
                     "no-snapshot".clone_into(&mut self.record.reason);
                     self.record.instead(Became::Passed, "no-snapshot");
                     let as_before = self.pass_as_before(&candidate);
-                    return self.pass(candidate, login, as_before).await;
+                    return Box::pin(self.pass(candidate, login, as_before)).await;
                 }
             },
         };

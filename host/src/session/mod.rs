@@ -360,6 +360,10 @@ mod tests {
         size_of::<F>()
     }
 
+    fn login_size<'s, F>(_stage: impl FnOnce(&'s mut Session, Credentials) -> F) -> usize {
+        size_of::<F>()
+    }
+
     fn posed_size<'s, F>(_stage: impl FnOnce(&'s mut Session, Box<Posing>) -> F) -> usize {
         size_of::<F>()
     }
@@ -371,6 +375,8 @@ mod tests {
         let (session, stage) = (size_of::<Session>() + size_of::<Record>(), size(Session::authorize));
         assert!(session <= 448, "a session has {session} octets");
         assert!(stage <= 448, "its wait for a login has {stage}");
+        let login = login_size(Session::log_in);
+        assert!(login <= 1664, "a login has {login}");
         let posed = posed_size(Session::pose);
         assert!(posed <= 512, "a posed one has {posed}");
     }

@@ -186,7 +186,7 @@ impl Session {
         if let Some(shadow) = &self.context.shadow {
             shadow.outcome(&outcome);
         }
-        if let Err(failure) = self.context.judge.observe(&outcome).await {
+        if let Err(failure) = Box::pin(self.context.judge.observe(&outcome)).await {
             self.policy_failed(&failure);
         }
     }

@@ -48,7 +48,7 @@ impl Session {
     pub(super) async fn decide(&mut self, login: &policy::Login) -> Result<Verdict, Failure> {
         let context = &self.context;
         if !context.telling.is_wanted(&self.record.id) {
-            let verdict = context.judge.decide(login).await;
+            let verdict = Box::pin(context.judge.decide(login)).await;
             if let Some(shadow) = &context.shadow {
                 // Nobody wants to know what it says of this one.
                 let _ = shadow.judged(login, &verdict);
@@ -56,7 +56,7 @@ impl Session {
             return verdict;
         }
         let (seq, asked) = (next_decision(), Instant::now());
-        let verdict = context.judge.decide(login).await;
+        let verdict = Box::pin(context.judge.decide(login)).await;
         let took = asked.elapsed();
         let shadow = context
             .shadow
