@@ -10,7 +10,8 @@ use super::credential::{Credentials, Mechanism, Secret};
 use super::line::{COMMAND_LIMIT, CONTINUATION_LIMIT};
 use super::{reply, sasl};
 
-/// What a line led to. Replies have been written.
+/// What a line led to. Replies have been written. What is large is in a box: a session waits for
+/// many lines and gets one login.
 #[derive(Debug)]
 pub enum Event {
     /// The exchange goes on.
@@ -18,11 +19,11 @@ pub enum Event {
     /// The line was no command that is possible here.
     Bad,
     /// The login is complete and waits for an answer.
-    Login(Credentials),
+    Login(Box<Credentials>),
     /// The client wants to be known by its certificate; whom it asks to act as, if anybody.
     External(Option<Box<[u8]>>),
     /// The client logs in by a mechanism whose secret only the mail server can verify.
-    Digest(Digest),
+    Digest(Box<Digest>),
     /// The handshake begins.
     StartTls,
     /// The client has said QUIT and was answered.
@@ -129,7 +130,10 @@ impl Authorization {
             Command::Apop(name, digest) if capabilities.offers(Mechanism::Apop) => {
                 let login = Credentials::new(name, Secret::new(digest), Mechanism::Apop);
                 return match login.check() {
-                    Ok(login) => Event::Digest(Digest::Apop { user: login.user, digest: login.secret }),
+                    Ok(login) => {
+                        let digest = Digest::Apop { user: login.user, digest: login.secret };
+                        Event::Digest(Box::new(digest))
+                    }
                     Err(why) => unusable(why, out),
                 };
             }
@@ -186,7 +190,7 @@ impl Authorization {
             }
         };
         let (state, challenge): (_, &[u8]) = match mechanism {
-            Mechanism::CramMd5 if initial.is_none() => return Event::Digest(Digest::CramMd5),
+            Mechanism::CramMd5 if initial.is_none() => return Event::Digest(Box::new(Digest::CramMd5)),
             Mechanism::CramMd5 => {
                 // The server speaks first in it.
                 out.extend_from_slice(reply::NOT_A_MESSAGE);
@@ -220,11 +224,11 @@ impl Authorization {
             }
             State::MessageAwaited(Mechanism::ScramSha256) => {
                 if let Some((user, acting)) = sasl::scram_user(&message) {
-                    return Event::Digest(Digest::Scram {
+                    return Event::Digest(Box::new(Digest::Scram {
                         user: user.into(),
                         authorization_id: acting.map(Into::into),
                         first: Zeroizing::new(line.to_vec()),
-                    });
+                    }));
                 }
                 None
             }
@@ -252,7 +256,7 @@ impl Authorization {
 
     fn login(&self, credentials: Credentials, out: &mut Vec<u8>) -> Event {
         match credentials.separated_by(self.master_separator).check() {
-            Ok(credentials) => Event::Login(credentials),
+            Ok(credentials) => Event::Login(Box::new(credentials)),
             Err(why) => unusable(why, out),
         }
     }
@@ -288,7 +292,7 @@ mod tests {
 
     fn talk(lines: &[&str]) -> (String, Option<Credentials>) {
         match events(lines, &Capabilities::default()) {
-            (out, Event::Login(credentials)) => (out, Some(credentials)),
+            (out, Event::Login(credentials)) => (out, Some(*credentials)),
             (out, _) => (out, None),
         }
     }
@@ -369,7 +373,9 @@ mod tests {
             assert_eq!(out, "-ERR cleartext login is not possible here, use TLS\r\n", "{line}");
             assert!(matches!(event, Event::Bad));
         }
-        assert!(matches!(events(&["AUTH CRAM-MD5"], &guarded).1, Event::Digest(Digest::CramMd5)));
+        assert!(
+            matches!(events(&["AUTH CRAM-MD5"], &guarded).1, Event::Digest(digest) if matches!(*digest, Digest::CramMd5))
+        );
         assert!(matches!(events(&["STLS"], &guarded).1, Event::StartTls));
         assert_eq!(talk(&["STLS"]).0, "-ERR STLS is not possible here\r\n");
     }
@@ -401,9 +407,11 @@ mod tests {
         let first = encoded(b"n,,n=a,r=nonce");
         let (out, event) = events(&["AUTH SCRAM-SHA-256", &first], &all);
         assert_eq!(out, "+ \r\n");
-        assert!(matches!(event, Event::Digest(Digest::Scram { user, .. }) if &*user == b"a"));
+        let Event::Digest(digest) = event else { panic!() };
+        assert!(matches!(&*digest, Digest::Scram { user, .. } if &**user == b"a"));
         let event = events(&["APOP a 0123456789abcdef"], &all).1;
-        assert!(matches!(event, Event::Digest(Digest::Apop { user, .. }) if &*user == b"a"));
+        let Event::Digest(digest) = event else { panic!() };
+        assert!(matches!(&*digest, Digest::Apop { user, .. } if &**user == b"a"));
         assert_eq!(events(&["AUTH CRAM-MD5 YQ=="], &all).0, "-ERR not a message of this mechanism\r\n");
     }
 

@@ -61,20 +61,6 @@ enum Stage {
     Relay(Box<Relaying>),
 }
 
-/// What a session does next on its way to a login.
-enum Step {
-    /// It reads on.
-    On,
-    /// A command was none.
-    Bad,
-    Quit,
-    StartTls,
-    /// A login was refused without asking anybody.
-    TryAgain,
-    Login(Box<Credentials>),
-    Digest(Box<Digest>),
-}
-
 /// One connection of a client.
 struct Session {
     door: Arc<Door>,
@@ -161,10 +147,9 @@ impl Session {
                     }
                 }
             };
-            let answer = match self.step(event) {
-                Step::On => None,
-                Step::TryAgain => Some(Answer::TryAgain),
-                Step::Bad => {
+            let answer = match event {
+                Event::Continue => None,
+                Event::Bad => {
                     bad += 1;
                     if bad >= self.context.settings.max_bad_commands {
                         return Box::pin(self.part(reply::TOO_MANY_BAD, End::BadCommands))
@@ -173,8 +158,8 @@ impl Session {
                     }
                     None
                 }
-                Step::Quit => return Box::pin(self.part(b"", End::Quit)).await.map(Stage::Over),
-                Step::StartTls => {
+                Event::Quit => return Box::pin(self.part(b"", End::Quit)).await.map(Stage::Over),
+                Event::StartTls => {
                     if !Box::pin(self.start_tls()).await? {
                         return Ok(Stage::Over(End::Handshake));
                     }
@@ -183,10 +168,16 @@ impl Session {
                     challenger = None;
                     None
                 }
-                Step::Login(credentials) => {
+                Event::Login(credentials) => {
                     Some(Box::pin(self.log_in_after(credentials, patience.deadline())).await?)
                 }
-                Step::Digest(digest) => {
+                Event::External(acting) => match self.certified(acting.as_deref()) {
+                    Some(credentials) => {
+                        Some(Box::pin(self.log_in_after(credentials, patience.deadline())).await?)
+                    }
+                    None => Some(Answer::TryAgain),
+                },
+                Event::Digest(digest) => {
                     let challenger = challenger.take();
                     Some(Box::pin(self.digest_after(digest, challenger, patience.deadline())).await?)
                 }
@@ -203,25 +194,6 @@ impl Session {
                 }
                 None => {}
             }
-        }
-    }
-
-    /// What to do next. Made aside, so that the wait for a login holds no room for what was said.
-    fn step(&mut self, event: Event) -> Step {
-        match event {
-            Event::Continue => Step::On,
-            Event::Bad => Step::Bad,
-            Event::Quit => Step::Quit,
-            Event::StartTls => Step::StartTls,
-            Event::Login(credentials) => Step::Login(Box::new(credentials)),
-            Event::External(acting) => match self.certified(acting.as_deref()) {
-                Ok(credentials) => Step::Login(Box::new(credentials)),
-                Err(word) => {
-                    self.link.out.extend_from_slice(word);
-                    Step::TryAgain
-                }
-            },
-            Event::Digest(digest) => Step::Digest(Box::new(digest)),
         }
     }
 
@@ -290,8 +262,19 @@ impl Session {
         }
     }
 
-    /// Whom the client's certificate names. `acting`: whom the client says that it is.
-    fn certified(&self, acting: Option<&[u8]>) -> Result<Credentials, &'static [u8]> {
+    /// A login as whom the client's certificate names; without one, the client is told why.
+    /// `acting`: whom it says that it is.
+    fn certified(&mut self, acting: Option<&[u8]>) -> Option<Box<Credentials>> {
+        match self.certified_credentials(acting) {
+            Ok(credentials) => Some(Box::new(credentials)),
+            Err(word) => {
+                self.link.out.extend_from_slice(word);
+                None
+            }
+        }
+    }
+
+    fn certified_credentials(&self, acting: Option<&[u8]>) -> Result<Credentials, &'static [u8]> {
         let certificate = self.record.tls.as_ref().and_then(|tls| tls.client.as_ref());
         let Some((certificate, user)) = certificate.and_then(|c| Some((c, c.user.as_ref()?))) else {
             return Err(reply::NO_CERTIFICATE);
