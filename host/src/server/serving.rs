@@ -140,12 +140,7 @@ async fn accept(task: Accept, mut closing: watch::Receiver<bool>) {
                 match admission.admit() {
                     Ok(admitted) => {
                         let incoming = Incoming { stream, peer, local, encrypted, admitted };
-                        let (serving, under_way) =
-                            (session::serve(door.clone(), incoming), under_way.clone());
-                        tokio::spawn(async move {
-                            serving.await;
-                            drop(under_way);
-                        });
+                        tokio::spawn(session::serve(door.clone(), incoming, under_way.clone()));
                     }
                     Err(refused) => session::refuse(&stream, refused, encrypted, &door.context()),
                 }

@@ -165,7 +165,7 @@ impl Session {
                 return Ok(Err(Answer::TryAgain));
             }
         };
-        let (candidate, login) = self.candidate(credentials).await;
+        let (candidate, login) = self.candidate(Box::new(credentials)).await;
         let verdict = match self.judge(&candidate, &login).await {
             Judged::Pass(verdict) => verdict,
             Judged::Refused => return Ok(Err(Answer::TryAgain)),
@@ -188,7 +188,7 @@ impl Session {
         let pool = verdict.pool.filter(|pool| *pool != self.context.settings.pool);
         if verdict.user.is_some() || pool.is_some() && !may_route {
             // The digest is made for the name, and for the challenge of this server.
-            "not-routable".clone_into(&mut self.record.reason);
+            self.record.reason = "not-routable".into();
             self.record.instead(Became::Refused, "not-routable");
             self.link.out.extend_from_slice(reply::NOT_ROUTABLE);
             return Ok(Err(Answer::TryAgain));

@@ -1,11 +1,12 @@
 //! The client's end of a session: lines in, replies out. Between commands it holds no buffer.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Ready, poll_fn, ready as at_once};
 use std::pin::Pin;
-use std::task::{Context as TaskContext, Poll, ready};
+use std::task::{Context as TaskContext, Poll, Waker, ready};
 use std::time::Duration;
 
+use futures_util::future::Either;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroize;
@@ -28,6 +29,10 @@ pub(super) enum LinkEnd {
     /// The client does not read, or hardly.
     Stalled,
 }
+
+/// What is done, nearly always, when it is asked for: only where it takes time does whoever waits
+/// for it hold more than its result.
+type AtOnce<'a, T> = Either<Ready<T>, Pin<Box<dyn Future<Output = T> + Send + 'a>>>;
 
 /// Octets that are read at once.
 const READ: usize = 16 << 10;
@@ -84,26 +89,29 @@ impl Link {
     }
 
     /// Waits for something to arrive.
-    pub(super) async fn fill(&mut self) -> Result<(), LinkEnd> {
-        poll_fn(|task| self.poll_fill(task)).await
+    pub(super) fn fill(&mut self) -> impl Future<Output = Result<(), LinkEnd>> {
+        poll_fn(|task| self.poll_fill(task))
     }
 
     /// Waits for something to arrive, until a deadline or the server's end.
-    pub(super) async fn fill_until(
+    pub(super) fn fill_until(
         &mut self,
         deadline: Instant,
         mut patience: Pin<&mut Patience<'_>>,
-    ) -> Result<(), LinkEnd> {
-        poll_fn(|task| match self.poll_fill(task) {
+    ) -> impl Future<Output = Result<(), LinkEnd>> {
+        poll_fn(move |task| match self.poll_fill(task) {
             Poll::Pending => patience.as_mut().poll_over(deadline, task).map(Err),
             filled => filled,
         })
-        .await
     }
 
     /// Takes the replies, and writes what the client takes at once: nearly always all of it.
-    /// What is left, if anything is.
-    fn write_at_once(&mut self, task: &mut TaskContext<'_>) -> Result<Option<Vec<u8>>, LinkEnd> {
+    /// What is left, if anything is: nobody is woken for it, whoever writes it asks again.
+    fn write_at_once(&mut self) -> Result<Option<Vec<u8>>, LinkEnd> {
+        if self.out.is_empty() {
+            return Ok(None);
+        }
+        let task = &mut TaskContext::from_waker(Waker::noop());
         let mut out = std::mem::take(&mut self.out);
         self.octets_out += out.len() as u64;
         let mut written = 0;
@@ -126,13 +134,11 @@ impl Link {
     }
 
     /// Writes the replies, as long as the client takes them in earnest.
-    pub(super) async fn flush(&mut self) -> Result<(), LinkEnd> {
-        if self.out.is_empty() {
-            return Ok(());
-        }
-        match poll_fn(|task| Poll::Ready(self.write_at_once(task))).await? {
-            None => Ok(()),
-            Some(rest) => Box::pin(self.write_slowly(rest)).await,
+    pub(super) fn flush(&mut self) -> AtOnce<'_, Result<(), LinkEnd>> {
+        match self.write_at_once() {
+            Ok(None) => Either::Left(at_once(Ok(()))),
+            Ok(Some(rest)) => Either::Right(Box::pin(self.write_slowly(rest))),
+            Err(end) => Either::Left(at_once(Err(end))),
         }
     }
 
@@ -170,13 +176,11 @@ impl Link {
     }
 
     /// Writes the replies until a deadline.
-    pub(super) async fn flush_until(&mut self, deadline: Instant) -> Result<(), LinkEnd> {
-        if self.out.is_empty() {
-            return Ok(());
-        }
-        match poll_fn(|task| Poll::Ready(self.write_at_once(task))).await? {
-            None => Ok(()),
-            Some(rest) => Box::pin(self.write_until(deadline, rest)).await,
+    pub(super) fn flush_until(&mut self, deadline: Instant) -> AtOnce<'_, Result<(), LinkEnd>> {
+        match self.write_at_once() {
+            Ok(None) => Either::Left(at_once(Ok(()))),
+            Ok(Some(rest)) => Either::Right(Box::pin(self.write_until(deadline, rest))),
+            Err(end) => Either::Left(at_once(Err(end))),
         }
     }
 
@@ -193,29 +197,43 @@ impl Link {
     }
 
     /// Keeps a client that sends many commands at once from making the replies pile up.
-    pub(super) async fn flush_if_large(&mut self) -> Result<(), LinkEnd> {
-        if self.out.len() >= LARGE { self.flush().await } else { Ok(()) }
+    pub(super) fn flush_if_large(&mut self) -> AtOnce<'_, Result<(), LinkEnd>> {
+        if self.out.len() >= LARGE { self.flush() } else { Either::Left(at_once(Ok(()))) }
     }
 
     /// Writes the last replies and closes. They and the end of the connection travel together,
     /// where the client takes them at once.
-    pub(super) async fn finish(&mut self) -> Result<(), LinkEnd> {
+    pub(super) fn finish(&mut self) -> AtOnce<'_, Result<(), LinkEnd>> {
         let held_back = self.stream.hold_back(&self.out);
         self.octets_out += held_back as u64;
         self.out.drain(..held_back);
-        self.flush().await?;
-        self.close().await;
-        Ok(())
+        match self.write_at_once() {
+            Ok(None) if self.closes_at_once() => Either::Left(at_once(Ok(()))),
+            Ok(rest) => Either::Right(Box::pin(async move {
+                if let Some(rest) = rest {
+                    self.write_slowly(rest).await?;
+                }
+                self.close().await;
+                Ok(())
+            })),
+            Err(end) => Either::Left(at_once(Err(end))),
+        }
     }
 
     /// Closes in order: the last reply arrives even if the client has sent more meanwhile.
-    pub(super) async fn close(&mut self) {
-        let ready = poll_fn(|task| Poll::Ready(Pin::new(&mut self.stream).poll_shutdown(task).is_ready()));
-        if !ready.await {
-            // An encrypted connection says goodbye, for which a client that does not read may
-            // leave no room.
-            let goodbye = tokio::time::timeout(self.stall_timeout, self.stream.shutdown());
-            let _ = Box::pin(goodbye).await;
+    pub(super) fn close(&mut self) -> AtOnce<'_, ()> {
+        if self.closes_at_once() {
+            return Either::Left(at_once(()));
         }
+        // An encrypted connection says goodbye, for which a client that does not read may leave
+        // no room.
+        Either::Right(Box::pin(async {
+            let _ = tokio::time::timeout(self.stall_timeout, self.stream.shutdown()).await;
+        }))
+    }
+
+    fn closes_at_once(&mut self) -> bool {
+        let task = &mut TaskContext::from_waker(Waker::noop());
+        Pin::new(&mut self.stream).poll_shutdown(task).is_ready()
     }
 }

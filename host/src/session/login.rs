@@ -35,7 +35,7 @@ pub(super) enum Judged {
 
 /// Who logs in.
 pub(super) struct Candidate {
-    pub(super) credentials: Credentials,
+    pub(super) credentials: Box<Credentials>,
     pub(super) key: UserKey,
     /// None where only the mail server sees the secret.
     pub(super) tag: Option<Tag>,
@@ -46,7 +46,7 @@ pub(super) struct Candidate {
 impl Session {
     /// A login waits longest for a mail server, in a box of its own; what has judged it, which
     /// needs as much room, is gone by then.
-    pub(super) async fn log_in(&mut self, credentials: Credentials) -> Result<Answer, LinkEnd> {
+    pub(super) async fn log_in(&mut self, credentials: Box<Credentials>) -> Result<Answer, LinkEnd> {
         let (candidate, login) = self.candidate(credentials).await;
         match self.judge(&candidate, &login).await {
             Judged::Pass(verdict) => Box::pin(self.pass(candidate, login, verdict)).await,
@@ -57,7 +57,7 @@ impl Session {
 
     /// Asks the policy, and waits as long as it wants.
     pub(super) async fn judge(&mut self, candidate: &Candidate, login: &policy::Login) -> Judged {
-        self.record.begin_login(login.claim.user.clone(), candidate.credentials.mechanism.name());
+        self.record.begin_login(&login.claim.user, candidate.credentials.mechanism.name());
         self.context.counters.kinds.logged_in(candidate.credentials.mechanism);
         match self.decide(login).await {
             Ok(Verdict::Pass(verdict)) => {
@@ -72,7 +72,7 @@ impl Session {
                 self.count_poller(&login.claim.user, true);
                 self.record.verdict = "deny";
                 self.record.manner = Some(verdict.manner);
-                self.record.reason.clone_from(&verdict.reason);
+                self.record.reason = verdict.reason.as_str().into();
                 self.delay(verdict.delay_ms).await;
                 Judged::Deny(verdict)
             }
@@ -113,10 +113,10 @@ impl Session {
             _ => (&counters.policy_failures, "policy-failure"),
         };
         Counters::count(counter);
-        reason.clone_into(&mut self.record.reason);
+        self.record.reason = reason.into();
     }
 
-    pub(super) async fn candidate(&mut self, credentials: Credentials) -> (Candidate, policy::Login) {
+    pub(super) async fn candidate(&mut self, credentials: Box<Credentials>) -> (Candidate, policy::Login) {
         // A login is judged by what is configured when it comes, not when its connection came.
         self.context = self.door.context();
         let context = &self.context;
@@ -136,7 +136,7 @@ impl Session {
         let login = policy::Login {
             session: policy::Session {
                 virtual_server: context.settings.name.to_string(),
-                id: self.record.id.clone(),
+                id: self.record.id.as_str().to_owned(),
             },
             client: policy::Client {
                 peer: policy::endpoint(self.record.peer),
@@ -231,7 +231,7 @@ impl Session {
                 Some(left) => Pose::Maildrop(left),
                 None => {
                     Counters::count(&self.context.counters.no_snapshot);
-                    "no-snapshot".clone_into(&mut self.record.reason);
+                    self.record.reason = "no-snapshot".into();
                     self.record.instead(Became::Passed, "no-snapshot");
                     let as_before = self.pass_as_before(&candidate);
                     return Box::pin(self.pass(candidate, login, as_before)).await;
@@ -244,7 +244,7 @@ impl Session {
     /// Tells whoever judges in the shadow that no mail server was asked.
     pub(super) fn not_asked(&self) {
         if let Some(shadow) = &self.context.shadow {
-            shadow.not_asked(&self.record.id, self.moment());
+            shadow.not_asked(self.record.id.as_str(), self.moment());
         }
     }
 
@@ -260,7 +260,7 @@ impl Session {
     /// A denied login goes to the mail server, which alone can tell right from wrong.
     pub(super) fn pass_unverified(&mut self, candidate: &Candidate) -> Pass {
         Counters::count(&self.context.counters.unverified);
-        "unverified".clone_into(&mut self.record.reason);
+        self.record.reason = "unverified".into();
         self.record.instead(Became::Passed, "unverified");
         self.pass_as_before(candidate)
     }

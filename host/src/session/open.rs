@@ -28,20 +28,20 @@ pub struct Incoming {
     pub admitted: Admitted,
 }
 
-/// Serves one connection to its end.
-pub fn serve(door: Arc<Door>, incoming: Incoming) -> impl Future<Output = ()> {
+/// Serves one connection to its end. `under_way` is dropped when nothing is left of it.
+pub fn serve(door: Arc<Door>, incoming: Incoming, under_way: impl Send) -> impl Future<Output = ()> + Send {
     // The way to the greeting needs memory that the session after it does not.
     let opening = Box::pin(open(door, incoming));
     async move {
-        let Some((mut session, admitted)) = opening.await else { return };
+        let Some(mut session) = opening.await else { return };
         let end = session.run().await;
         session.record.finish(&session.context, &session.link, end);
         drop(session);
-        drop(admitted);
+        drop(under_way);
     }
 }
 
-async fn open(door: Arc<Door>, incoming: Incoming) -> Option<(Session, Admitted)> {
+async fn open(door: Arc<Door>, incoming: Incoming) -> Option<Session> {
     let context = door.context();
     let Incoming { mut stream, peer, local, encrypted, admitted } = incoming;
     let settings = context.settings.clone();
@@ -57,13 +57,13 @@ async fn open(door: Arc<Door>, incoming: Incoming) -> Option<(Session, Admitted)
             Err(_) => return unopened(&context, &record, &"no PROXY header in time"),
         }
     }
-    let admitted = match admitted.from(record.peer.ip().to_canonical()) {
-        Ok(admitted) => admitted,
+    match admitted.from(record.peer.ip().to_canonical()) {
+        Ok(admitted) => record.admitted = Some(admitted),
         Err(refused) => {
             refuse(&stream, refused, encrypted, &context);
             return None;
         }
-    };
+    }
     let stream = match settings.tls.clone().filter(|_| encrypted) {
         None => Stream::Plain(stream),
         Some(tls) => match tls.accept(stream).await {
@@ -78,7 +78,7 @@ async fn open(door: Arc<Door>, incoming: Incoming) -> Option<(Session, Admitted)
             }
         },
     };
-    Some((Session::new(door, context, stream, record), admitted))
+    Some(Session::new(door, context, stream, record))
 }
 
 fn unopened<T>(context: &Context, record: &Record, why: &dyn std::fmt::Display) -> Option<T> {

@@ -44,29 +44,39 @@ pub(super) struct Means {
     pub(super) left_by: u64,
 }
 
-impl Session {
-    /// The secret is held as long as the session may need it for an upgrade: not at all where
-    /// there is nothing to upgrade for.
-    pub(super) async fn pose(&mut self, posing: Box<Posing>) -> Result<Stage, LinkEnd> {
-        let Posing { pose, candidate } = *posing;
+/// What the client is shown.
+struct Shown {
+    maildrop: Maildrop,
+    busy: bool,
+    /// None where there is nothing to upgrade for.
+    means: Option<Box<Means>>,
+}
+
+impl Posing {
+    /// Its box ends with it, which it would not if the session opened it itself.
+    fn show(self: Box<Self>) -> Shown {
+        let Self { pose, candidate } = *self;
         let busy = matches!(pose, Pose::Busy);
         let (maildrop, route, left_by) = match pose {
             Pose::Maildrop(Left { snapshot, route, by }) => (Maildrop::new(snapshot), route, by),
             Pose::Empty | Pose::Busy => (Maildrop::new(Arc::default()), None, 0),
         };
-        let rows = maildrop.snapshot().count();
-        let mut means = if rows > 0 {
-            Some(Box::new(Means { candidate, route, left_by }))
-        } else {
-            drop(candidate);
-            None
-        };
-        let idle_timeout = self.context.settings.idle_timeout;
+        let is_empty = maildrop.snapshot().count() == 0;
+        let means = (!is_empty).then(|| Box::new(Means { candidate, route, left_by }));
+        Shown { maildrop, busy, means }
+    }
+}
+
+impl Session {
+    /// The secret is held as long as the session may need it for an upgrade: not at all where
+    /// there is nothing to upgrade for.
+    pub(super) async fn pose(&mut self, posing: Box<Posing>) -> Result<Stage, LinkEnd> {
+        let Shown { maildrop, busy, mut means } = posing.show();
         let mut bad = 0;
         let mut looked_at = 0;
         // From one whole command to the next: one that comes octet by octet is none yet.
-        let mut deadline = Instant::now() + idle_timeout;
         let context = self.context.clone();
+        let mut deadline = Instant::now() + context.settings.idle_timeout;
         let mut patience = pin!(patience(deadline, &context.drain));
         loop {
             let event = match self.link.inbox.next_line(COMMAND_LIMIT) {
@@ -96,9 +106,7 @@ impl Session {
                 Event::Bad => {
                     bad += 1;
                     if bad >= self.context.settings.max_bad_commands {
-                        return Box::pin(self.part(reply::TOO_MANY_BAD, End::BadCommands))
-                            .await
-                            .map(Stage::Over);
+                        return self.part(reply::TOO_MANY_BAD, End::BadCommands).await.map(Stage::Over);
                     }
                 }
                 Event::Quit => return self.part(b"", End::Quit).await.map(Stage::Over),
@@ -113,13 +121,13 @@ impl Session {
                     self.link.out.extend_from_slice(reply::LOST);
                 }
             }
-            looked_at += rows;
+            looked_at += maildrop.snapshot().count();
             if looked_at >= ROWS_AT_ONCE {
                 looked_at = 0;
                 tokio::task::yield_now().await;
             }
             self.link.flush_if_large().await?;
-            deadline = Instant::now() + idle_timeout;
+            deadline = Instant::now() + context.settings.idle_timeout;
         }
     }
 }

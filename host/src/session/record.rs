@@ -9,7 +9,7 @@ use super::context::Context;
 use super::counters::Counters;
 use super::link::{Link, LinkEnd};
 use crate::journal::Story;
-use crate::net::{TlsSession, socket_text};
+use crate::net::{Admitted, TlsSession, socket_text};
 use crate::policy::{Manner, Worded as _};
 
 /// How a session ended.
@@ -52,20 +52,22 @@ impl End {
     }
 }
 
-/// What is kept of a session for its line.
+/// What is kept of a session for its line. Each connection has one: what is absent most of the
+/// time, or never grows, takes little.
 #[derive(Debug)]
 pub(super) struct Record {
-    pub(super) id: String,
+    pub(super) id: SessionId,
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
-    /// Apart: most connections have none, and each has a record.
+    /// Its place among the connections, held to its end.
+    pub(super) admitted: Option<Admitted>,
     pub(super) tls: Option<Box<TlsSession>>,
-    pub(super) user: Option<String>,
+    pub(super) user: Option<Box<str>>,
     pub(super) mechanism: &'static str,
     /// `pass` or `deny`, by the policy or by `on-failure`.
     pub(super) verdict: &'static str,
     pub(super) manner: Option<Manner>,
-    pub(super) reason: String,
+    pub(super) reason: Box<str>,
     /// Of the login at the mail server.
     pub(super) outcome: &'static str,
     pub(super) node: Option<Arc<str>>,
@@ -84,15 +86,16 @@ pub(super) struct Record {
 impl Record {
     pub(super) fn new(peer: SocketAddr, local: SocketAddr) -> Self {
         Self {
-            id: session_id(),
+            id: SessionId::next(),
             peer,
             local,
+            admitted: None,
             tls: None,
             user: None,
             mechanism: "",
             verdict: "",
             manner: None,
-            reason: String::new(),
+            reason: Box::default(),
             outcome: "",
             node: None,
             posed: false,
@@ -106,12 +109,12 @@ impl Record {
     }
 
     /// Forgets the login before, of which this connection makes another one.
-    pub(super) fn begin_login(&mut self, user: String, mechanism: &'static str) {
-        self.user = Some(user);
+    pub(super) fn begin_login(&mut self, user: &str, mechanism: &'static str) {
+        self.user = Some(user.into());
         self.mechanism = mechanism;
         self.verdict = "";
         self.manner = None;
-        self.reason.clear();
+        self.reason = Box::default();
         self.outcome = "";
         self.node = None;
         self.asked_server = false;
@@ -135,7 +138,7 @@ impl Record {
         }
         tracing::info!(
             target: "session",
-            id = self.id,
+            id = self.id.as_str(),
             server = &*context.settings.name,
             peer = %socket_text(self.peer),
             tls = self.tls.as_ref().map_or("", |tls| tls.version),
@@ -143,7 +146,7 @@ impl Record {
             mechanism = self.mechanism,
             verdict = self.verdict,
             manner = self.manner.map_or("", Manner::word),
-            reason = self.reason,
+            reason = &*self.reason,
             outcome = self.outcome,
             node = self.node.as_deref().unwrap_or(""),
             upgraded = self.upgraded,
@@ -159,16 +162,39 @@ impl Record {
     }
 }
 
-/// Different for each session of this process, and most likely of all.
-fn session_id() -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    static PROCESS: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
-    let process = PROCESS.get_or_init(|| {
-        let mut octets = [0; 4];
-        let _ = getrandom::fill(&mut octets);
-        u32::from_le_bytes(octets)
-    });
-    let number = u64::from(*process) << 32 | u64::from(NEXT.fetch_add(1, Ordering::Relaxed));
-    let digit = |place: u32| char::from(b"0123456789abcdef"[(number >> (4 * place) & 0xf) as usize]);
-    (0..16).rev().map(digit).collect()
+/// What a session is called: 16 hexadecimal digits, different for each session of this process,
+/// and most likely of all.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SessionId([u8; 16]);
+
+impl SessionId {
+    fn next() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        static PROCESS: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+        let process = PROCESS.get_or_init(|| {
+            let mut octets = [0; 4];
+            let _ = getrandom::fill(&mut octets);
+            u32::from_le_bytes(octets)
+        });
+        let number = u64::from(*process) << 32 | u64::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        let digit = |place: usize| b"0123456789abcdef"[(number >> (60 - 4 * place) & 0xf) as usize];
+        Self(std::array::from_fn(digit))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_are_called_differently() {
+        let [one, other] = [SessionId::next(), SessionId::next()];
+        assert_ne!(one.as_str(), other.as_str());
+        assert!(one.as_str().len() == 16 && one.as_str().bytes().all(|digit| digit.is_ascii_hexdigit()));
+        assert_eq!(one.as_str()[..8], other.as_str()[..8]);
+    }
 }

@@ -33,7 +33,7 @@ thread_local! {
 impl Session {
     /// Relays until the end, beginning with the reply to the login, which waits to be written.
     pub(super) async fn relay(&mut self, relaying: Box<Relaying>) -> Result<End, LinkEnd> {
-        let mut pump = self.pump(*relaying);
+        let mut pump = self.pump(relaying);
         let end = poll_fn(|task| {
             pump.connection.watch(task.waker());
             pump.poll(task)
@@ -62,14 +62,10 @@ impl Session {
         }
     }
 
-    /// Made aside, so that the session does not hold the room for making it.
-    fn pump(&mut self, relaying: Relaying) -> Pump<'_> {
-        let Relaying { mut connection, relay, session, first } = relaying;
-        let limits = Limits {
-            idle: self.context.settings.idle_timeout,
-            stall: self.context.settings.stall_timeout,
-            reply: connection.reply_timeout(),
-        };
+    /// Made aside, so that the session holds neither the room for making it nor an empty box.
+    fn pump(&mut self, relaying: Box<Relaying>) -> Pump<'_> {
+        let Relaying { mut connection, relay, session, first } = *relaying;
+        let tick = Limits::of(&self.context, &connection).shortest();
         let early = connection.take_rest();
         let mut pump = Pump {
             context: &self.context,
@@ -87,8 +83,7 @@ impl Session {
             finished: None,
             committing: None,
             progress: Progress::default(),
-            timer: Box::pin(tokio::time::sleep(limits.shortest())),
-            limits,
+            timer: Box::pin(tokio::time::sleep(tick)),
         };
         pump.link.octets_out += pump.to_client.octets.len() as u64;
         if !early.is_empty() {
@@ -172,7 +167,6 @@ struct Pump<'a> {
     committing: Option<Commit>,
     progress: Progress,
     timer: Pin<Box<Sleep>>,
-    limits: Limits,
 }
 
 /// How long each side may keep the other waiting.
@@ -187,6 +181,11 @@ struct Limits {
 }
 
 impl Limits {
+    fn of(context: &Context, connection: &Connection) -> Self {
+        let settings = &context.settings;
+        Self { idle: settings.idle_timeout, stall: settings.stall_timeout, reply: connection.reply_timeout() }
+    }
+
     fn shortest(&self) -> Duration {
         self.idle.min(self.stall).min(self.reply)
     }
@@ -250,15 +249,21 @@ impl Pump<'_> {
             if let Some(end) = self.tick() {
                 return Poll::Ready(end);
             }
-            self.timer.as_mut().reset(tokio::time::Instant::now() + self.limits.shortest());
+            let next = tokio::time::Instant::now() + self.limits().shortest();
+            self.timer.as_mut().reset(next);
         }
         Poll::Pending
+    }
+
+    fn limits(&self) -> Limits {
+        Limits::of(self.context, &self.connection)
     }
 
     /// Looks how long everything takes. Where that is too long, how the session ends. Each limit
     /// is noticed at the first tick after it.
     fn tick(&mut self) -> Option<Result<End, LinkEnd>> {
-        let tick = self.limits.shortest();
+        let limits = self.limits();
+        let tick = limits.shortest();
         let delivered = self.link.octets_out.saturating_sub(
             (self.unseen.held() + self.to_client.octets.len() - self.to_client.written) as u64
                 + self.link.stream.unacknowledged(),
@@ -271,7 +276,7 @@ impl Pump<'_> {
             progress.without_delivery = Duration::ZERO;
         } else {
             progress.without_delivery += tick;
-            if progress.without_delivery >= self.limits.stall {
+            if progress.without_delivery >= limits.stall {
                 return Some(Err(LinkEnd::Stalled));
             }
         }
@@ -280,7 +285,7 @@ impl Pump<'_> {
             progress.without_server = Duration::ZERO;
         } else {
             progress.without_server += tick;
-            if progress.without_server >= self.limits.reply {
+            if progress.without_server >= limits.reply {
                 return Some(Ok(End::Server));
             }
         }
@@ -288,7 +293,7 @@ impl Pump<'_> {
             progress.without_command = Duration::ZERO;
         } else {
             progress.without_command += tick;
-            if progress.without_command >= self.limits.idle {
+            if progress.without_command >= limits.idle {
                 return Some(Ok(End::Link(LinkEnd::Idle)));
             }
         }

@@ -47,7 +47,7 @@ impl Session {
     /// Asks the policy, and keeps what that was about.
     pub(super) async fn decide(&mut self, login: &policy::Login) -> Result<Verdict, Failure> {
         let context = &self.context;
-        if !context.telling.is_wanted(&self.record.id) {
+        if !context.telling.is_wanted(self.record.id.as_str()) {
             let verdict = Box::pin(context.judge.decide(login)).await;
             if let Some(shadow) = &context.shadow {
                 // Nobody wants to know what it says of this one.
@@ -147,11 +147,11 @@ impl Record {
     /// Hands the session over.
     pub(super) fn tell(&mut self, context: &Context, link: &Link, end: End, relief: bool) {
         let telling = &context.telling;
-        if !telling.is_wanted(&self.id) {
+        if !telling.is_wanted(self.id.as_str()) {
             return;
         }
         let session = journal::Session {
-            id: &self.id,
+            id: self.id.as_str(),
             virtual_server: &context.settings.name,
             peer: self.peer,
             local: self.local,
@@ -168,7 +168,7 @@ impl Record {
         if let Some(journal) = &telling.journal {
             journal.tell(&session, self.story.as_deref());
         }
-        if let Some(traces) = telling.traces_of(&self.id) {
+        if let Some(traces) = telling.traces_of(self.id.as_str()) {
             traces.tell(&session, self.story.take());
         }
     }
