@@ -53,7 +53,7 @@ struct Shown {
 }
 
 impl Posing {
-    /// Its box ends with it, which it would not if the session opened it itself.
+    #[expect(clippy::boxed_local, reason = "a session that opened the box itself would keep it")]
     fn show(self: Box<Self>) -> Shown {
         let Self { pose, candidate } = *self;
         let busy = matches!(pose, Pose::Busy);
