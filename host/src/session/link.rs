@@ -1,7 +1,7 @@
 //! The client's end of a session: lines in, replies out. Between commands it holds no buffer.
 
 use std::cell::RefCell;
-use std::future::{Ready, poll_fn, ready as at_once};
+use std::future::{Ready, poll_fn};
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, Waker, ready};
 use std::time::Duration;
@@ -33,6 +33,10 @@ pub(super) enum LinkEnd {
 /// What is done, nearly always, when it is asked for: only where it takes time does whoever waits
 /// for it hold more than its result.
 type AtOnce<'a, T> = Either<Ready<T>, Pin<Box<dyn Future<Output = T> + Send + 'a>>>;
+
+fn at_once<'a, T>(result: T) -> AtOnce<'a, T> {
+    Either::Left(std::future::ready(result))
+}
 
 /// Octets that are read at once.
 const READ: usize = 16 << 10;
@@ -136,9 +140,9 @@ impl Link {
     /// Writes the replies, as long as the client takes them in earnest.
     pub(super) fn flush(&mut self) -> AtOnce<'_, Result<(), LinkEnd>> {
         match self.write_at_once() {
-            Ok(None) => Either::Left(at_once(Ok(()))),
+            Ok(None) => at_once(Ok(())),
             Ok(Some(rest)) => Either::Right(Box::pin(self.write_slowly(rest))),
-            Err(end) => Either::Left(at_once(Err(end))),
+            Err(end) => at_once(Err(end)),
         }
     }
 
@@ -178,9 +182,9 @@ impl Link {
     /// Writes the replies until a deadline.
     pub(super) fn flush_until(&mut self, deadline: Instant) -> AtOnce<'_, Result<(), LinkEnd>> {
         match self.write_at_once() {
-            Ok(None) => Either::Left(at_once(Ok(()))),
+            Ok(None) => at_once(Ok(())),
             Ok(Some(rest)) => Either::Right(Box::pin(self.write_until(deadline, rest))),
-            Err(end) => Either::Left(at_once(Err(end))),
+            Err(end) => at_once(Err(end)),
         }
     }
 
@@ -198,7 +202,7 @@ impl Link {
 
     /// Keeps a client that sends many commands at once from making the replies pile up.
     pub(super) fn flush_if_large(&mut self) -> AtOnce<'_, Result<(), LinkEnd>> {
-        if self.out.len() >= LARGE { self.flush() } else { Either::Left(at_once(Ok(()))) }
+        if self.out.len() >= LARGE { self.flush() } else { at_once(Ok(())) }
     }
 
     /// Writes the last replies and closes. They and the end of the connection travel together,
@@ -208,7 +212,7 @@ impl Link {
         self.octets_out += held_back as u64;
         self.out.drain(..held_back);
         match self.write_at_once() {
-            Ok(None) if self.closes_at_once() => Either::Left(at_once(Ok(()))),
+            Ok(None) if self.closes_at_once() => at_once(Ok(())),
             Ok(rest) => Either::Right(Box::pin(async move {
                 if let Some(rest) = rest {
                     self.write_slowly(rest).await?;
@@ -216,14 +220,14 @@ impl Link {
                 self.close().await;
                 Ok(())
             })),
-            Err(end) => Either::Left(at_once(Err(end))),
+            Err(end) => at_once(Err(end)),
         }
     }
 
     /// Closes in order: the last reply arrives even if the client has sent more meanwhile.
     pub(super) fn close(&mut self) -> AtOnce<'_, ()> {
         if self.closes_at_once() {
-            return Either::Left(at_once(()));
+            return at_once(());
         }
         // An encrypted connection says goodbye, for which a client that does not read may leave
         // no room.
