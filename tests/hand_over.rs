@@ -2,7 +2,9 @@
 
 mod support;
 
+use std::io::Read as _;
 use std::net::SocketAddr;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,6 +13,7 @@ use support::account::PASSWORD;
 use support::dialogue::Dialogue;
 use support::dovecot::free_address;
 use support::farm::FarmNode;
+use support::http;
 use support::running::Running;
 use support::setup::mail_server;
 use support::until;
@@ -87,6 +90,33 @@ fn a_new_process_takes_over_under_load_and_nobody_is_refused() {
     let left: Vec<_> =
         std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert_eq!(left.len(), 2, "{left:?}");
+}
+
+#[test]
+fn who_has_handed_over_leaves_the_admin_sockets_path_to_the_other() {
+    let mail = FarmNode::start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut serving =
+        successor(folder.path(), &configuration(folder.path(), free_address(), mail.address(), 1, ""));
+    serving.line_with("taking commands");
+    let path = folder.path().join("admin.sock");
+    let asked = |line: &str, body: &str| {
+        let stream = UnixStream::connect(&path).expect("the process serves");
+        http::ask(stream, line, &["Content-Type: application/json"], body).expect("an answer").status
+    };
+    // One that takes over, and is late to put its own socket there.
+    let arrival = folder.path().join("arrival.sock");
+    let listener = UnixListener::bind(&arrival).unwrap();
+    let taking = std::thread::spawn(move || {
+        let mut words = Vec::new();
+        listener.accept().unwrap().0.read_to_end(&mut words).unwrap();
+        words
+    });
+    assert_eq!(asked("POST /hand-over", &format!("{{\"socket\":{arrival:?}}}")), 200);
+    assert!(taking.join().unwrap().ends_with(b"."), "all sockets came");
+    assert_eq!(asked("POST /drain", ""), 204);
+    assert_eq!(serving.ended().code(), Some(0));
+    assert!(path.exists(), "the other one's socket may have been there by then");
 }
 
 #[test]

@@ -23,7 +23,7 @@ use super::tokens::Tokens;
 use crate::config::{AdminConfig, exposed_warning};
 use crate::logging::Recent;
 use crate::net::{self, TlsAcceptor};
-use crate::server::View;
+use crate::server::{Control, View};
 
 /// Connections over TCP at once, of all addresses; and as many by the socket.
 const CONNECTIONS: usize = 64;
@@ -64,7 +64,8 @@ pub struct Doors {
 /// What an administrator comes by, as long as this is there.
 #[derive(Debug)]
 pub struct Open {
-    _socket: Option<AdminSocket>,
+    socket: Option<AdminSocket>,
+    control: Control,
     /// Whoever accepts connections.
     accepting: JoinSet<()>,
     closing: watch::Sender<bool>,
@@ -72,6 +73,11 @@ pub struct Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
+        if self.control.has_handed_over()
+            && let Some(socket) = self.socket.take()
+        {
+            socket.leave();
+        }
         self.accepting.abort_all();
         self.closing.send_replace(true);
     }
@@ -107,8 +113,9 @@ impl Doors {
     pub fn serve(self, view: &View, recent: &Recent, takes_over: bool) -> anyhow::Result<Open> {
         let (closing, closed) = watch::channel(false);
         let mut accepting = JoinSet::new();
+        let control = view.control();
         if self.config.socket.is_none() && self.tcp.is_empty() {
-            return Ok(Open { _socket: None, accepting, closing });
+            return Ok(Open { socket: None, control, accepting, closing });
         }
         let feed = Feed::new(view.clone(), recent.clone());
         accepting.spawn(feed.clone().run());
@@ -135,7 +142,7 @@ impl Doors {
             let is_loopback = address.ip().is_loopback();
             accepting.spawn(by_tcp(listener, is_loopback, self.tls.clone(), reception(places.clone())));
         }
-        Ok(Open { _socket: socket, accepting, closing })
+        Ok(Open { socket, control, accepting, closing })
     }
 }
 

@@ -20,10 +20,11 @@ pub enum SocketError {
     },
 }
 
-/// The admin socket. Its path is gone when this is, unless another process has it by then.
+/// The admin socket. Its path is gone when this is, unless it is left to another process.
 #[derive(Debug)]
 pub struct AdminSocket {
-    path: PathBuf,
+    /// None where it is left.
+    path: Option<PathBuf>,
     /// Which file it is.
     inode: u64,
 }
@@ -57,19 +58,26 @@ impl AdminSocket {
             .and_then(|()| std::fs::metadata(&aside))
             .and_then(|metadata| std::fs::rename(&aside, path).map(|()| metadata.ino()));
         match ready {
-            Ok(inode) => Ok((Self { path: path.to_owned(), inode }, listener)),
+            Ok(inode) => Ok((Self { path: Some(path.to_owned()), inode }, listener)),
             Err(why) => {
                 let _ = std::fs::remove_file(&aside);
                 Err(refused(why))
             }
         }
     }
+
+    /// Leaves the path as it is, for a process that may put its own socket there at any moment:
+    /// whether it has cannot be seen and the path removed in one step.
+    pub fn leave(mut self) {
+        self.path = None;
+    }
 }
 
 impl Drop for AdminSocket {
     fn drop(&mut self) {
-        if std::fs::metadata(&self.path).is_ok_and(|metadata| metadata.ino() == self.inode) {
-            let _ = std::fs::remove_file(&self.path);
+        let Some(path) = &self.path else { return };
+        if std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == self.inode) {
+            let _ = std::fs::remove_file(path);
         }
     }
 }

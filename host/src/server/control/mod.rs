@@ -129,6 +129,12 @@ impl Control {
         }
     }
 
+    /// Whether another process has what this one listens at, and its stores.
+    #[must_use]
+    pub fn has_handed_over(&self) -> bool {
+        self.core.handed_over.load(Ordering::SeqCst)
+    }
+
     /// Sockets that are listened on, for another process that takes them over.
     ///
     /// # Errors
