@@ -1,8 +1,9 @@
 //! What is remembered of users in this process. Bounded: the users of longest ago are
 //! forgotten first, which costs them one more login that passes.
 
-use lru::LruCache;
 use parking_lot::Mutex;
+
+use super::table::{Size, Table};
 
 use super::tag::UserKey;
 use super::user::User;
@@ -13,12 +14,27 @@ const SHARDS: usize = 64;
 /// else out.
 const LARGEST_SHARE: usize = 4;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shard {
-    users: LruCache<UserKey, User>,
+    users: Table,
     octets: usize,
     snapshots: usize,
     forgotten: u64,
+}
+
+impl Shard {
+    /// Counts a user as he is now, in the place of what he was.
+    fn count(&mut self, before: Size, user: UserKey) {
+        let after = self.users.size(user);
+        self.release(before);
+        self.octets += after.octets;
+        self.snapshots += after.snapshots;
+    }
+
+    fn release(&mut self, gone: Size) {
+        self.octets -= gone.octets;
+        self.snapshots -= gone.snapshots;
+    }
 }
 
 /// What is remembered now.
@@ -46,44 +62,34 @@ pub(super) struct Local {
 impl Local {
     /// `memory_limit`: octets that everything together may take.
     pub fn new(memory_limit: u64) -> Self {
-        let shard =
-            || Mutex::new(Shard { users: LruCache::unbounded(), octets: 0, snapshots: 0, forgotten: 0 });
         Self {
-            shards: (0..SHARDS).map(|_| shard()).collect(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             limit_per_shard: usize::try_from(memory_limit).unwrap_or(usize::MAX) / SHARDS,
         }
     }
 
     /// Looks at a user, if anything is known of him. It counts as use.
     pub fn look<T>(&self, user: UserKey, look: impl FnOnce(&User) -> T) -> Option<T> {
-        self.shard(user).users.get(&user).map(look)
+        self.shard(user).users.with(user, |user| look(user))
     }
 
     /// Changes a user, if anything is known of him, to something that takes no more.
     pub fn lessen(&self, user: UserKey, change: impl FnOnce(&mut User)) {
-        let mut guard = self.shard(user);
-        let shard = &mut *guard;
-        if let Some(entry) = shard.users.get_mut(&user) {
-            let before = (entry.footprint(), snapshots(entry));
-            change(entry);
-            shard.octets = shard.octets + entry.footprint() - before.0;
-            shard.snapshots = shard.snapshots + snapshots(entry) - before.1;
-        }
+        let mut shard = self.shard(user);
+        let before = shard.users.size(user);
+        shard.users.with(user, change);
+        shard.count(before, user);
     }
 
     /// Changes a user.
     pub fn change<T>(&self, user: UserKey, change: impl FnOnce(&mut User) -> T) -> T {
-        let mut guard = self.shard(user);
-        let shard = &mut *guard;
-        let before = shard.users.peek(&user).map_or((0, 0), |user| (user.footprint(), snapshots(user)));
-        let entry = shard.users.get_or_insert_mut(user, User::default);
-        let result = change(entry);
-        shard.octets = shard.octets + entry.footprint() - before.0;
-        shard.snapshots = shard.snapshots + snapshots(entry) - before.1;
+        let mut shard = self.shard(user);
+        let before = shard.users.size(user);
+        let result = shard.users.change(user, change);
+        shard.count(before, user);
         while shard.octets > self.limit_per_shard {
-            let Some((_, oldest)) = shard.users.pop_lru() else { break };
-            shard.octets -= oldest.footprint();
-            shard.snapshots -= snapshots(&oldest);
+            let Some(gone) = shard.users.forget_one() else { break };
+            shard.release(gone);
             shard.forgotten += 1;
         }
         result
@@ -92,9 +98,8 @@ impl Local {
     /// Forgets a user; tells whether anything was known.
     pub fn forget(&self, user: UserKey) -> bool {
         let mut shard = self.shard(user);
-        let Some(gone) = shard.users.pop(&user) else { return false };
-        shard.octets -= gone.footprint();
-        shard.snapshots -= snapshots(&gone);
+        let Some(gone) = shard.users.remove(user) else { return false };
+        shard.release(gone);
         true
     }
 
@@ -133,11 +138,6 @@ impl Local {
         let index = usize::try_from(user.0 % SHARDS as u128).unwrap_or(0);
         self.shards[index].lock()
     }
-}
-
-/// How many maildrops are known of a user: one, or none.
-fn snapshots(user: &User) -> usize {
-    usize::from(user.snapshot.is_some())
 }
 
 #[cfg(test)]

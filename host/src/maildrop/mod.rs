@@ -5,6 +5,7 @@ mod local;
 mod record;
 mod registry;
 mod shared;
+mod table;
 mod tag;
 mod user;
 

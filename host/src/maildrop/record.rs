@@ -8,7 +8,7 @@ use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, Unbou
 use serde::{Deserialize, Serialize};
 
 use super::tag::{Tag, UserKey};
-use super::user::{Accepted, Route, User};
+use super::user::{Accepted, MOST_TAGS, Route, User};
 use crate::pop3::snapshot::Snapshot;
 
 /// The longest record before compression; a longer one has no snapshot.
@@ -77,7 +77,8 @@ impl Seal {
         let accepted =
             packed.accepted.into_iter().map(|(tag, at_s)| Accepted { tag: Tag::from_octets(tag), at_s });
         Some(User {
-            accepted: accepted.collect(),
+            // Another proxy may remember more of them.
+            accepted: accepted.take(MOST_TAGS).collect(),
             snapshot: packed
                 .snapshot
                 .filter(|(left_at, ..)| *left_at == crashes)

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
+
 use super::tag::{Tag, UserKey};
 use crate::pop3::snapshot::Snapshot;
 
 /// Secrets that are remembered for one user: some give each device a password of its own.
-const MOST_TAGS: usize = 4;
-/// What a user takes beside tags and snapshot: the entry itself, its place in the order and
-/// in the table. Measured: see the test of the memory limit.
-const ENTRY_OCTETS: usize = 112;
+pub(super) const MOST_TAGS: usize = 4;
 
 /// What is known of a presented secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,11 +39,13 @@ pub(super) struct Accepted {
     pub at_s: u64,
 }
 
+/// Secrets of a user, the latest first.
+pub(super) type Secrets = ArrayVec<Accepted, MOST_TAGS>;
+
 /// What is remembered of a user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct User {
-    /// The latest first.
-    pub accepted: Vec<Accepted>,
+    pub accepted: Secrets,
     pub snapshot: Option<Arc<Snapshot>>,
     pub route: Option<Arc<Route>>,
     /// Number of the session that may leave a snapshot: the one that saw the maildrop last.
@@ -74,13 +75,6 @@ pub struct Left {
 }
 
 impl User {
-    /// Octets of memory that it takes.
-    pub fn footprint(&self) -> usize {
-        ENTRY_OCTETS
-            + self.accepted.capacity() * size_of::<Accepted>()
-            + self.snapshot.as_ref().map_or(0, |snapshot| snapshot.footprint())
-    }
-
     /// What is known of a secret, where it counts if it was accepted at `oldest_s` or later.
     pub fn standing(&self, tag: &Tag, oldest_s: u64) -> Standing {
         // Each tag is compared, so that the time tells nothing about which one matched.
@@ -106,7 +100,6 @@ impl User {
     pub fn accept(&mut self, tag: Tag, now_ms: u64) {
         self.accepted.retain(|accepted| !accepted.tag.matches(&tag));
         self.accepted.truncate(MOST_TAGS - 1);
-        self.accepted.reserve_exact(1);
         self.accepted.insert(0, Accepted { tag, at_s: now_ms / 1000 });
     }
 

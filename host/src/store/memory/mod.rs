@@ -1,8 +1,10 @@
 //! A namespace in memory: sharded tables, each with a queue of what expires next. Nothing is
 //! ever scanned; each write takes a few expired entries away.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+mod cells;
+mod entries;
+mod queue;
+
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +18,8 @@ use super::operation::{Changed, Operation, Write};
 use super::{KEY_LIMIT, NEVER, Refused, VALUE_LIMIT, expiry, footprint};
 use crate::clock::Clock;
 use crate::counting::Sharded;
+use entries::{Entries, Entry};
+use queue::Queue;
 
 const SHARDS: usize = 64;
 /// Expired entries that a write takes away: more than one, so that they go faster than they
@@ -27,37 +31,32 @@ const QUEUE_SLACK: usize = 256;
 /// An entry as it is shown: key, value, and when it expires.
 type Shown = (String, Vec<u8>, Option<u64>);
 
-#[derive(Debug)]
-struct Entry {
-    /// The key and, after it, the value.
-    octets: Box<[u8]>,
-    key_length: u16,
-    /// Whether the queue knows this key. It stands there once; where the time to live has
-    /// become longer meanwhile, it is queued again when its turn comes.
-    queued: bool,
-    /// Milliseconds since 1970.
-    expires: u64,
-}
-
-impl Entry {
-    fn key(&self) -> &[u8] {
-        &self.octets[..usize::from(self.key_length)]
-    }
-
-    fn value(&self) -> &[u8] {
-        &self.octets[usize::from(self.key_length)..]
-    }
-
-    fn footprint(&self) -> u64 {
-        footprint(self.octets.len(), 0)
-    }
-}
-
 #[derive(Debug, Default)]
 struct Shard {
-    entries: HashTable<Entry>,
-    /// When a key's turn to be looked at comes, and its hash.
-    queue: BinaryHeap<Reverse<(u64, u64)>>,
+    entries: Entries,
+    /// Where the living ones are.
+    index: HashTable<u32>,
+    queue: Queue,
+}
+
+impl Shard {
+    /// An entry, and where it is.
+    fn find(&self, hash: u64, key: &[u8]) -> Option<(u32, Entry<'_>)> {
+        let is = |&at: &u32| self.entries.get(at).is_some_and(|entry| entry.key == key);
+        let &at = self.index.find(hash, is)?;
+        Some((at, self.entries.get(at)?))
+    }
+
+    /// Takes out of the queue what is gone, and what stands there twice.
+    fn make_queue_anew(&mut self, now: u64) {
+        let gone: Vec<_> =
+            self.entries.heads().filter(|(_, head)| head.is_gone()).map(|(at, _)| at).collect();
+        for at in gone {
+            self.entries.remove(at);
+        }
+        let queued = self.entries.heads().filter(|(_, head)| head.is_queued());
+        self.queue.replace(queued.map(|(at, head)| (at, head.expires())), now);
+    }
 }
 
 #[derive(Debug)]
@@ -91,8 +90,8 @@ impl Memory {
         let hash = self.hash(key.as_bytes());
         let now = self.clock.now_ms();
         let shard = self.shard(hash).lock();
-        let entry = shard.entries.find(hash, |entry| entry.key() == key.as_bytes())?;
-        (entry.expires > now).then(|| entry.value().to_vec())
+        let (_, entry) = shard.find(hash, key.as_bytes())?;
+        (entry.expires > now).then(|| entry.value.to_vec())
     }
 
     pub(super) fn delete(&self, key: &str) -> bool {
@@ -100,8 +99,10 @@ impl Memory {
         let hash = self.hash(key.as_bytes());
         let now = self.clock.now_ms();
         let mut shard = self.shard(hash).lock();
-        self.remove(&mut shard, hash, |entry| entry.key() == key.as_bytes())
-            .is_some_and(|entry| entry.expires > now)
+        let Some((at, entry)) = shard.find(hash, key.as_bytes()) else { return false };
+        let lived = entry.expires > now;
+        self.remove(&mut shard, hash, at);
+        lived
     }
 
     fn count(&self) {
@@ -115,7 +116,7 @@ impl Memory {
 
     /// Entries, those included that have expired and were not taken away yet.
     pub(super) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().entries.len()).sum()
+        self.shards.iter().map(|shard| shard.lock().index.len()).sum()
     }
 
     pub(super) fn quota(&self) -> u64 {
@@ -130,7 +131,7 @@ impl Memory {
     pub(super) fn clear(&self) {
         for shard in &self.shards {
             let mut shard = shard.lock();
-            let freed: u64 = shard.entries.iter().map(Entry::footprint).sum();
+            let freed: u64 = shard.entries.iter().map(|(_, entry)| entry.footprint()).sum();
             *shard = Shard::default();
             self.used.fetch_sub(freed, Ordering::Relaxed);
         }
@@ -150,10 +151,10 @@ impl Memory {
                 return (some, Some(index));
             }
             let shard = shard.lock();
-            let living = shard.entries.iter().filter(|entry| entry.expires > now);
-            some.extend(living.map(|entry| {
-                let key = String::from_utf8_lossy(entry.key()).into_owned();
-                (key, entry.value().to_vec(), (entry.expires != NEVER).then_some(entry.expires))
+            let living = shard.entries.iter().filter(|(_, entry)| entry.expires > now);
+            some.extend(living.map(|(_, entry)| {
+                let key = String::from_utf8_lossy(entry.key).into_owned();
+                (key, entry.value.to_vec(), (entry.expires != NEVER).then_some(entry.expires))
             }));
         }
         (some, None)
@@ -177,22 +178,25 @@ impl Memory {
     ) -> Result<Changed, Refused> {
         self.count();
         let key = key.as_bytes();
-        let (Ok(key_length), true) = (u16::try_from(key.len()), key.len() <= KEY_LIMIT) else {
+        if key.len() > KEY_LIMIT {
             return Err(Refused::TooLong);
-        };
+        }
         let now = self.clock.now_ms();
         let until = expiry(now, ttl);
         let hash = self.hash(key);
         self.sweep_all_if_exact();
         let mut guard = self.shard(hash).lock();
-        let shard = &mut *guard;
-        self.sweep(shard, now);
-        let slot = shard.entries.entry(hash, |entry| entry.key() == key, |entry| self.hash(entry.key()));
-        let present = match &slot {
-            Slot::Occupied(occupied) if occupied.get().expires > now => Some(occupied.get()),
-            _ => None,
+        self.sweep(&mut guard, now);
+        let Shard { entries, index, queue } = &mut *guard;
+        let is = |&at: &u32| entries.get(at).is_some_and(|entry| entry.key == key);
+        let of = |&at: &u32| entries.get(at).map_or(0, |entry| self.hash(entry.key));
+        let slot = index.entry(hash, is, of);
+        let there = match &slot {
+            Slot::Occupied(occupied) => entries.get(*occupied.get()),
+            Slot::Vacant(_) => None,
         };
-        let (write, result) = operation.apply(present.map(Entry::value))?;
+        let present = there.filter(|entry| entry.expires > now);
+        let (write, result) = operation.apply(present.map(|entry| entry.value))?;
         let Some(Write { value, keeps_lifetime }) = write else { return Ok(result) };
         let value = &*value;
         if value.len() > VALUE_LIMIT {
@@ -202,40 +206,28 @@ impl Memory {
             Some(entry) if keeps_lifetime => entry.expires,
             _ => until,
         };
-        let after = footprint(key.len(), value.len());
-        let before = match &slot {
-            Slot::Occupied(occupied) => occupied.get().footprint(),
-            Slot::Vacant(_) => 0,
-        };
+        let (before, after) = (there.map_or(0, |entry| entry.footprint()), footprint(key.len(), value.len()));
         self.account(before, after)?;
-        let queued = match slot {
+        let written = match slot {
             Slot::Occupied(occupied) => {
-                let entry = occupied.into_mut();
-                if entry.octets.len() == key.len() + value.len() {
-                    entry.octets[key.len()..].copy_from_slice(value);
-                } else {
-                    entry.octets = [key, value].concat().into_boxed_slice();
-                }
-                // One that now expires sooner than the queue knows stands there twice.
-                let known = entry.queued && entry.expires <= expires;
-                entry.queued |= expires != NEVER;
-                entry.expires = expires;
-                known
+                let at = *occupied.get();
+                entries.set_value(at, value).then_some(at)
             }
-            Slot::Vacant(vacant) => {
-                let octets = [key, value].concat().into_boxed_slice();
-                vacant.insert(Entry { octets, key_length, queued: expires != NEVER, expires });
-                false
-            }
+            Slot::Vacant(vacant) => entries.insert(key, value).map(|at| *vacant.insert(at).get()),
         };
-        if !queued && expires != NEVER {
-            shard.queue.push(Reverse((expires, hash)));
-            if shard.queue.len() > 2 * shard.entries.len() + QUEUE_SLACK {
-                // Deleted keys left their places behind.
-                let queued = shard.entries.iter().filter(|entry| entry.queued);
-                let places: Vec<_> =
-                    queued.map(|entry| Reverse((entry.expires, self.hash(entry.key())))).collect();
-                shard.queue = places.into();
+        let Some((at, head)) = written.and_then(|at| Some((at, entries.head_mut(at)?))) else {
+            // More than can be numbered; the quota is billions of octets.
+            let _ = self.account(after, before);
+            return Err(Refused::Quota);
+        };
+        // One that now expires sooner than the queue knows stands there twice.
+        let known = head.is_queued() && head.expires() <= expires;
+        head.set_expires(expires);
+        if !known && expires != NEVER {
+            head.set_queued(true);
+            queue.push(at, expires, now);
+            if queue.len() > 2 * index.len() + QUEUE_SLACK {
+                guard.make_queue_anew(now);
             }
         }
         Ok(result)
@@ -262,41 +254,54 @@ impl Memory {
         let now = self.clock.now_ms();
         for shard in &self.shards {
             let mut shard = shard.lock();
-            while shard.queue.peek().is_some_and(|&Reverse((turn, _))| turn <= now) {
-                self.sweep(&mut shard, now);
-            }
+            while self.sweep_one(&mut shard, now) {}
         }
     }
 
     fn sweep(&self, shard: &mut Shard, now: u64) {
         for _ in 0..SWEPT_BY_A_WRITE {
-            match shard.queue.peek() {
-                Some(&Reverse((turn, hash))) if turn <= now => {
-                    shard.queue.pop();
-                    if self.remove(shard, hash, |entry| entry.queued && entry.expires <= now).is_some() {
-                        continue;
-                    }
-                    // It lives longer than it did when it was queued.
-                    if let Some(entry) =
-                        shard.entries.find_mut(hash, |entry| entry.queued && entry.expires > now)
-                    {
-                        if entry.expires == NEVER {
-                            entry.queued = false;
-                        } else {
-                            let turn = entry.expires;
-                            shard.queue.push(Reverse((turn, hash)));
-                        }
-                    }
-                }
-                _ => break,
+            if !self.sweep_one(shard, now) {
+                break;
             }
         }
     }
 
-    fn remove(&self, shard: &mut Shard, hash: u64, is: impl FnMut(&Entry) -> bool) -> Option<Entry> {
-        let (entry, _) = shard.entries.find_entry(hash, is).ok()?.remove();
-        self.used.fetch_sub(entry.footprint(), Ordering::Relaxed);
-        Some(entry)
+    /// Looks at the entry whose turn it is; tells whether there was one.
+    fn sweep_one(&self, shard: &mut Shard, now: u64) -> bool {
+        let Some(at) = shard.queue.due(now) else { return false };
+        // None where it stood in the queue twice.
+        let Some(head) = shard.entries.head_mut(at) else { return true };
+        let (expires, is_gone) = (head.expires(), head.is_gone());
+        if !is_gone && expires > now {
+            // It lives longer than it did when it was queued.
+            head.set_queued(expires != NEVER);
+            if expires != NEVER {
+                shard.queue.push(at, expires, now);
+            }
+            return true;
+        }
+        head.set_queued(false);
+        match shard.entries.get(at).map(|entry| self.hash(entry.key)) {
+            Some(hash) => self.remove(shard, hash, at),
+            None => shard.entries.remove(at),
+        }
+        true
+    }
+
+    /// Takes an entry away. The place of one that is queued is kept until its turn comes: the
+    /// queue would take whoever comes there next for this one.
+    fn remove(&self, shard: &mut Shard, hash: u64, at: u32) {
+        if let Some(entry) = shard.entries.get(at) {
+            self.used.fetch_sub(entry.footprint(), Ordering::Relaxed);
+        }
+        if let Ok(known) = shard.index.find_entry(hash, |&known| known == at) {
+            known.remove();
+        }
+        if shard.entries.head_mut(at).is_some_and(|head| head.is_queued()) {
+            shard.entries.release(at);
+        } else {
+            shard.entries.remove(at);
+        }
     }
 }
 
@@ -370,7 +375,7 @@ mod tests {
         for index in 1000..2000 {
             memory.set(&index.to_string(), b"1", None).unwrap();
         }
-        let left = memory.shards.iter().map(|shard| shard.lock().entries.len()).sum::<usize>();
+        let left = memory.shards.iter().map(|shard| shard.lock().index.len()).sum::<usize>();
         assert!(left < 1010, "{left}");
     }
 
@@ -398,5 +403,56 @@ mod tests {
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
         assert_eq!(added, 100);
+    }
+
+    #[test]
+    fn what_is_there_is_what_was_written_and_lives() {
+        let clock = ManualClock::new(1_000_000);
+        let memory = Memory::new(1 << 20, clock.clone(), true);
+        let mut model = std::collections::HashMap::<String, (Vec<u8>, u64)>::new();
+        // A generator of the usual constants: each run is the same.
+        let mut state = 1_u64;
+        let mut random = move |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(state >> 33).unwrap() % below
+        };
+        for round in 0..20_000_usize {
+            let key = format!("{:0>1$}", random(60), 1 + random(2) * 150);
+            let now = clock.now_ms();
+            model.retain(|_, (_, expires)| *expires > now);
+            match random(5) {
+                0..3 => {
+                    let value = vec![u8::try_from(round % 256).unwrap(); random(200)];
+                    let ttl = [None, Some(1), Some(10_000), Some(60 * 86_400_000)][random(4)];
+                    memory.set(&key, &value, ttl.map(Duration::from_millis)).unwrap();
+                    model.insert(key, (value, ttl.map_or(NEVER, |ttl| now + ttl)));
+                }
+                3 => assert_eq!(memory.delete(&key), model.remove(&key).is_some()),
+                _ => {
+                    let steps = [0, 1, 5_000, if round % 100 == 0 { 90 * 86_400_000 } else { 2 }];
+                    clock.advance(Duration::from_millis(steps[random(4)]));
+                }
+            }
+            let now = clock.now_ms();
+            let counted: u64 = model
+                .iter()
+                .filter(|(_, (_, expires))| *expires > now)
+                .map(|(key, (value, _))| footprint(key.len(), value.len()))
+                .sum();
+            assert_eq!(memory.usage(), counted, "round {round}");
+            let key = random(60).to_string();
+            let there = model.get(&key).filter(|(_, expires)| *expires > now).map(|(value, _)| value.clone());
+            assert_eq!(memory.get(&key), there, "round {round}");
+        }
+        let mut all: Vec<_> = memory.entries().into_iter().map(|(key, value, _)| (key, value)).collect();
+        let now = clock.now_ms();
+        let living = model.into_iter().filter(|(_, (_, expires))| *expires > now);
+        let mut expected: Vec<_> = living.map(|(key, (value, _))| (key, value)).collect();
+        all.sort();
+        expected.sort();
+        assert_eq!(all, expected);
+        clock.advance(Duration::from_secs(100 * 86_400));
+        memory.clear();
+        assert_eq!((memory.usage(), memory.len()), (0, 0));
     }
 }

@@ -1,0 +1,269 @@
+//! Users as they are kept, packed: most have one secret, and went where everybody goes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+
+use super::tag::{Tag, UserKey};
+use super::user::{Accepted, Route, Secrets, User};
+use crate::pop3::snapshot::Snapshot;
+use crate::slab::Slab;
+
+/// What a user takes beside his snapshot: himself, his place among the others, and what is left
+/// over in pages and in the index.
+const USER_OCTETS: usize = size_of::<Option<Kept>>() + 16;
+/// What it takes beside that few users need.
+const MORE_OCTETS: usize = size_of::<(u32, Box<More>)>() + size_of::<More>();
+
+/// A user.
+#[derive(Debug)]
+struct Kept {
+    /// Two halves: whole, it would have to lie at a multiple of 16 octets.
+    key: [u64; 2],
+    latest: u64,
+    snapshot: Option<Arc<Snapshot>>,
+    /// The secret that was accepted last.
+    tag: Tag,
+    /// When that was, in seconds since 1970.
+    at_s: u32,
+    /// Whether there is such a secret.
+    accepted: bool,
+    /// Whether there is more: see [`More`].
+    has_more: bool,
+    /// Whether anybody has asked for him since it was last seen who is to be forgotten.
+    used: bool,
+}
+
+/// What few users have.
+#[derive(Debug)]
+struct More {
+    route: Option<Arc<Route>>,
+    /// Secrets that were accepted before the last one.
+    accepted: Secrets,
+}
+
+/// What a user counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Size {
+    pub octets: usize,
+    pub snapshots: usize,
+}
+
+/// Users by their keys, and who of them is to be forgotten first.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    users: Slab<Kept>,
+    index: HashTable<u32>,
+    more: HashMap<u32, Box<More>>,
+    /// Where it is looked next for somebody to forget.
+    hand: u32,
+}
+
+impl Table {
+    /// Users in it.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Looks at a user or changes him, if he is there. It counts as use.
+    pub fn with<T>(&mut self, key: UserKey, with: impl FnOnce(&mut User) -> T) -> Option<T> {
+        let at = self.find(key)?;
+        let mut user = self.unpack(at)?;
+        let result = with(&mut user);
+        self.pack(at, user);
+        Some(result)
+    }
+
+    /// Changes a user, who is there afterwards.
+    pub fn change<T>(&mut self, key: UserKey, change: impl FnOnce(&mut User) -> T) -> T {
+        let at = self.find(key);
+        let mut user = at.and_then(|at| self.unpack(at)).unwrap_or_default();
+        let result = change(&mut user);
+        if let Some(at) = at.or_else(|| self.insert(key)) {
+            self.pack(at, user);
+        }
+        result
+    }
+
+    /// What a user counts; nothing where he is not there.
+    pub fn size(&self, key: UserKey) -> Size {
+        self.find(key).map_or(Size::default(), |at| self.size_at(at))
+    }
+
+    /// Takes a user out.
+    pub fn remove(&mut self, key: UserKey) -> Option<Size> {
+        self.find(key).map(|at| self.remove_at(at))
+    }
+
+    /// Forgets the user of longest ago, near enough: one for whom nobody has asked since the
+    /// last time that it was his turn (second chance). None where there is nobody.
+    pub fn forget_one(&mut self) -> Option<Size> {
+        if self.index.is_empty() {
+            return None;
+        }
+        loop {
+            let at = self.hand;
+            self.hand = if at + 1 < self.users.places() { at + 1 } else { 0 };
+            match self.users.get_mut(at) {
+                Some(user) if user.used => user.used = false,
+                Some(_) => return Some(self.remove_at(at)),
+                None => {}
+            }
+        }
+    }
+
+    fn find(&self, key: UserKey) -> Option<u32> {
+        let key = halves(key);
+        self.index.find(hash(key), |&at| self.users.get(at).is_some_and(|user| user.key == key)).copied()
+    }
+
+    fn insert(&mut self, key: UserKey) -> Option<u32> {
+        let key = halves(key);
+        let user = Kept {
+            key,
+            latest: 0,
+            snapshot: None,
+            tag: Tag::from_octets([0; 16]),
+            at_s: 0,
+            accepted: false,
+            has_more: false,
+            used: true,
+        };
+        let at = self.users.insert(user)?;
+        let Self { users, index, .. } = self;
+        index.insert_unique(hash(key), at, |&at| users.get(at).map_or(0, |user| hash(user.key)));
+        Some(at)
+    }
+
+    /// The user as he is worked with. What he holds is not there until he is packed again.
+    fn unpack(&mut self, at: u32) -> Option<User> {
+        let kept = self.users.get_mut(at)?;
+        kept.used = true;
+        let mut user = User { latest: kept.latest, snapshot: kept.snapshot.take(), ..User::default() };
+        if kept.accepted {
+            user.accepted.push(Accepted { tag: kept.tag, at_s: kept.at_s.into() });
+        }
+        if kept.has_more
+            && let Some(more) = self.more.remove(&at)
+        {
+            user.route = more.route;
+            user.accepted.extend(more.accepted);
+        }
+        Some(user)
+    }
+
+    fn pack(&mut self, at: u32, user: User) {
+        let Some(kept) = self.users.get_mut(at) else { return };
+        let User { mut accepted, snapshot, route, latest } = user;
+        kept.latest = latest;
+        kept.snapshot = snapshot;
+        let first = (!accepted.is_empty()).then(|| accepted.remove(0));
+        kept.accepted = first.is_some();
+        if let Some(Accepted { tag, at_s }) = first {
+            kept.tag = tag;
+            kept.at_s = u32::try_from(at_s).unwrap_or(u32::MAX);
+        }
+        kept.has_more = route.is_some() || !accepted.is_empty();
+        if kept.has_more {
+            self.more.insert(at, Box::new(More { route, accepted }));
+        }
+    }
+
+    fn size_at(&self, at: u32) -> Size {
+        let Some(user) = self.users.get(at) else { return Size::default() };
+        let more = if user.has_more { MORE_OCTETS } else { 0 };
+        let snapshot = user.snapshot.as_ref().map_or(0, |snapshot| snapshot.footprint());
+        Size { octets: USER_OCTETS + more + snapshot, snapshots: usize::from(user.snapshot.is_some()) }
+    }
+
+    fn remove_at(&mut self, at: u32) -> Size {
+        let size = self.size_at(at);
+        if let Some(user) = self.users.remove(at) {
+            if user.has_more {
+                self.more.remove(&at);
+            }
+            if let Ok(known) = self.index.find_entry(hash(user.key), |&known| known == at) {
+                known.remove();
+            }
+        }
+        size
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is what is wanted")]
+fn halves(UserKey(key): UserKey) -> [u64; 2] {
+    [key as u64, (key >> 64) as u64]
+}
+
+/// Keys are hashes themselves. Of the lower half, the lowest bits choose a table.
+fn hash([low, high]: [u64; 2]) -> u64 {
+    high ^ low.rotate_right(8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> User {
+        let mut user = User::default();
+        for tag in 1..=3 {
+            user.accept(Tag::from_octets([tag; 16]), 5_000_000 + u64::from(tag));
+        }
+        user.route = Some(Arc::new(Route { pool: Some("other".to_owned()), user: None }));
+        user.snapshot = Some(Arc::default());
+        user.latest = u64::MAX;
+        user
+    }
+
+    #[test]
+    fn a_user_comes_back_as_he_was() {
+        assert_eq!(size_of::<Option<Kept>>(), 56);
+        let mut table = Table::default();
+        let with_one = {
+            let mut user = User::default();
+            user.accept(Tag::from_octets([9; 16]), 1_000);
+            user
+        };
+        for user in [full(), User::default(), with_one, full()] {
+            table.change(UserKey(7), |known| *known = user.clone());
+            assert_eq!(table.with(UserKey(7), |known| known.clone()), Some(user));
+        }
+        assert_eq!(table.with(UserKey(8), |_| ()), None);
+        let whole = table.size(UserKey(7));
+        table.with(UserKey(7), |known| known.reject(&Tag::from_octets([3; 16])));
+        assert_eq!(table.size(UserKey(7)), whole);
+        table.with(UserKey(7), |known| *known = User::default());
+        assert_eq!(table.size(UserKey(7)), Size { octets: USER_OCTETS, snapshots: 0 });
+        assert!(table.more.is_empty());
+        table.with(UserKey(7), |known| *known = full());
+        assert_eq!(table.remove(UserKey(7)), Some(whole));
+        assert!(table.more.is_empty() && table.len() == 0);
+        assert_eq!(table.remove(UserKey(7)), None);
+    }
+
+    #[test]
+    fn whoever_was_asked_for_is_forgotten_after_those_who_were_not() {
+        let mut table = Table::default();
+        for key in 0..100 {
+            table.change(UserKey(key), |_| ());
+        }
+        // The first round finds that all of them are new.
+        table.forget_one().unwrap();
+        for key in 50..100 {
+            table.with(UserKey(key), |_| ());
+        }
+        for _ in 0..49 {
+            table.forget_one().unwrap();
+        }
+        assert_eq!(table.len(), 50);
+        assert!((50..100).all(|key| table.find(UserKey(key)).is_some()));
+        table.change(UserKey(200), |_| ());
+        for _ in 0..50 {
+            table.forget_one().unwrap();
+        }
+        assert!(table.find(UserKey(200)).is_some(), "the newest is the last to go");
+        table.forget_one().unwrap();
+        assert_eq!(table.forget_one(), None);
+    }
+}
