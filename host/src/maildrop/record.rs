@@ -59,7 +59,7 @@ impl Seal {
         let mut text = zstd::bulk::compress(&packed, LEVEL).ok()?;
         let mut nonce = [0; NONCE_LEN];
         getrandom::fill(&mut nonce).ok()?;
-        let aad = Aad::from(of.0.to_le_bytes());
+        let aad = Aad::from(of.0);
         self.0.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut text).ok()?;
         Some([&nonce[..], &text].concat())
     }
@@ -70,7 +70,7 @@ impl Seal {
     pub fn open(&self, of: UserKey, sealed: &[u8], crashes: u64) -> Option<User> {
         let (nonce, text) = sealed.split_first_chunk::<NONCE_LEN>()?;
         let mut text = text.to_vec();
-        let aad = Aad::from(of.0.to_le_bytes());
+        let aad = Aad::from(of.0);
         let opened = self.0.open_in_place(Nonce::assume_unique_for_key(*nonce), aad, &mut text).ok()?;
         let packed = zstd::bulk::decompress(opened, LARGEST + (1 << 16)).ok()?;
         let packed: Packed = postcard::from_bytes(&packed).ok()?;
@@ -107,30 +107,30 @@ mod tests {
     #[test]
     fn a_record_opens_for_its_user_and_with_its_key_only() {
         let (seal, other) = (Seal::new(&[1; 32]).unwrap(), Seal::new(&[2; 32]).unwrap());
-        let sealed = seal.close(UserKey(1), &user(), 0).unwrap();
-        assert_eq!(seal.open(UserKey(1), &sealed, 0), Some(user()));
-        assert_eq!(seal.open(UserKey(2), &sealed, 0), None);
-        assert_eq!(other.open(UserKey(1), &sealed, 0), None);
+        let sealed = seal.close(UserKey::numbered(1), &user(), 0).unwrap();
+        assert_eq!(seal.open(UserKey::numbered(1), &sealed, 0), Some(user()));
+        assert_eq!(seal.open(UserKey::numbered(2), &sealed, 0), None);
+        assert_eq!(other.open(UserKey::numbered(1), &sealed, 0), None);
         for index in 0..sealed.len() {
             let mut damaged = sealed.clone();
             damaged[index] ^= 1;
-            assert_eq!(seal.open(UserKey(1), &damaged, 0), None);
-            assert_eq!(seal.open(UserKey(1), &sealed[..index], 0), None);
+            assert_eq!(seal.open(UserKey::numbered(1), &damaged, 0), None);
+            assert_eq!(seal.open(UserKey::numbered(1), &sealed[..index], 0), None);
         }
     }
 
     #[test]
     fn a_snapshot_from_before_a_crash_does_not_count_and_the_secrets_do() {
         let seal = Seal::new(&[1; 32]).unwrap();
-        let sealed = seal.close(UserKey(1), &user(), 3).unwrap();
-        let opened = seal.open(UserKey(1), &sealed, 4).unwrap();
+        let sealed = seal.close(UserKey::numbered(1), &user(), 3).unwrap();
+        let opened = seal.open(UserKey::numbered(1), &sealed, 4).unwrap();
         assert_eq!((opened.snapshot, opened.accepted), (None, user().accepted));
     }
 
     #[test]
     fn a_listing_is_small_and_nothing_of_it_can_be_read() {
         let seal = Seal::new(&[1; 32]).unwrap();
-        let sealed = seal.close(UserKey(1), &user(), 0).unwrap();
+        let sealed = seal.close(UserKey::numbered(1), &user(), 0).unwrap();
         assert!(sealed.len() < 300, "{}", sealed.len());
         assert!(!sealed.windows(8).any(|part| part == b"5f3a2b1c"));
     }

@@ -19,8 +19,7 @@ const MORE_OCTETS: usize = size_of::<(u32, Box<More>)>() + size_of::<More>();
 /// A user.
 #[derive(Debug)]
 struct Kept {
-    /// Two halves: whole, it would have to lie at a multiple of 16 octets.
-    key: [u64; 2],
+    key: UserKey,
     latest: u64,
     snapshot: Option<Arc<Snapshot>>,
     /// The secret that was accepted last.
@@ -114,12 +113,10 @@ impl Table {
     }
 
     fn find(&self, key: UserKey) -> Option<u32> {
-        let key = halves(key);
         self.index.find(hash(key), |&at| self.users.get(at).is_some_and(|user| user.key == key)).copied()
     }
 
     fn insert(&mut self, key: UserKey) -> Option<u32> {
-        let key = halves(key);
         let user = Kept {
             key,
             latest: 0,
@@ -191,13 +188,9 @@ impl Table {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the lower half is what is wanted")]
-fn halves(UserKey(key): UserKey) -> [u64; 2] {
-    [key as u64, (key >> 64) as u64]
-}
-
-/// Keys are hashes themselves. Of the lower half, the lowest bits choose a table.
-fn hash([low, high]: [u64; 2]) -> u64 {
+/// Keys are hashes themselves. The first octet's lowest bits choose a table, and say nothing more.
+fn hash(UserKey(key): UserKey) -> u64 {
+    let [low, high] = [0, 8].map(|from| u64::from_le_bytes(std::array::from_fn(|at| key[from + at])));
     high ^ low.rotate_right(8)
 }
 
@@ -226,43 +219,43 @@ mod tests {
             user
         };
         for user in [full(), User::default(), with_one, full()] {
-            table.change(UserKey(7), |known| *known = user.clone());
-            assert_eq!(table.with(UserKey(7), |known| known.clone()), Some(user));
+            table.change(UserKey::numbered(7), |known| *known = user.clone());
+            assert_eq!(table.with(UserKey::numbered(7), |known| known.clone()), Some(user));
         }
-        assert_eq!(table.with(UserKey(8), |_| ()), None);
-        let whole = table.size(UserKey(7));
-        table.with(UserKey(7), |known| known.reject(&Tag::from_octets([3; 16])));
-        assert_eq!(table.size(UserKey(7)), whole);
-        table.with(UserKey(7), |known| *known = User::default());
-        assert_eq!(table.size(UserKey(7)), Size { octets: USER_OCTETS, snapshots: 0 });
+        assert_eq!(table.with(UserKey::numbered(8), |_| ()), None);
+        let whole = table.size(UserKey::numbered(7));
+        table.with(UserKey::numbered(7), |known| known.reject(&Tag::from_octets([3; 16])));
+        assert_eq!(table.size(UserKey::numbered(7)), whole);
+        table.with(UserKey::numbered(7), |known| *known = User::default());
+        assert_eq!(table.size(UserKey::numbered(7)), Size { octets: USER_OCTETS, snapshots: 0 });
         assert!(table.more.is_empty());
-        table.with(UserKey(7), |known| *known = full());
-        assert_eq!(table.remove(UserKey(7)), Some(whole));
+        table.with(UserKey::numbered(7), |known| *known = full());
+        assert_eq!(table.remove(UserKey::numbered(7)), Some(whole));
         assert!(table.more.is_empty() && table.len() == 0);
-        assert_eq!(table.remove(UserKey(7)), None);
+        assert_eq!(table.remove(UserKey::numbered(7)), None);
     }
 
     #[test]
     fn whoever_was_asked_for_is_forgotten_after_those_who_were_not() {
         let mut table = Table::default();
         for key in 0..100 {
-            table.change(UserKey(key), |_| ());
+            table.change(UserKey::numbered(key), |_| ());
         }
         // The first round finds that all of them are new.
         table.forget_one().unwrap();
         for key in 50..100 {
-            table.with(UserKey(key), |_| ());
+            table.with(UserKey::numbered(key), |_| ());
         }
         for _ in 0..49 {
             table.forget_one().unwrap();
         }
         assert_eq!(table.len(), 50);
-        assert!((50..100).all(|key| table.find(UserKey(key)).is_some()));
-        table.change(UserKey(200), |_| ());
+        assert!((50..100).all(|key| table.find(UserKey::numbered(key)).is_some()));
+        table.change(UserKey::numbered(200), |_| ());
         for _ in 0..50 {
             table.forget_one().unwrap();
         }
-        assert!(table.find(UserKey(200)).is_some(), "the newest is the last to go");
+        assert!(table.find(UserKey::numbered(200)).is_some(), "the newest is the last to go");
         table.forget_one().unwrap();
         assert_eq!(table.forget_one(), None);
     }

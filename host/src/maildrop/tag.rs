@@ -8,7 +8,14 @@ use crate::pop3::credential::Credentials;
 
 /// Names a user of a pool, without his name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct UserKey(pub(super) u128);
+pub struct UserKey(pub(super) [u8; 16]);
+
+#[cfg(test)]
+impl UserKey {
+    pub(super) fn numbered(number: u128) -> Self {
+        Self(number.to_le_bytes())
+    }
+}
 
 /// Stands for a secret that a mail server has accepted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -70,7 +77,7 @@ impl Tagger {
     /// name on two virtual servers: their policies may make different accounts of it.
     #[must_use]
     pub fn user(&self, server: &str, pool: &str, user: &[u8]) -> UserKey {
-        UserKey(u128::from_le_bytes(self.hash(&[b"user", server.as_bytes(), pool.as_bytes(), user])))
+        UserKey(self.hash(&[b"user", server.as_bytes(), pool.as_bytes(), user]))
     }
 
     /// The tag of a user's secret.
@@ -78,7 +85,7 @@ impl Tagger {
     pub fn tag(&self, user: UserKey, credentials: &Credentials) -> Tag {
         Tag(self.hash(&[
             b"secret",
-            &user.0.to_le_bytes(),
+            &user.0,
             credentials.mechanism.family().as_bytes(),
             credentials.secret.expose(),
         ]))

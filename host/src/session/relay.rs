@@ -198,11 +198,26 @@ struct Progress {
     command: bool,
     server: bool,
     /// Time without either, and without the client taking octets, by ticks.
-    without_command: Duration,
-    without_server: Duration,
-    without_delivery: Duration,
+    without_command: Waited,
+    without_server: Waited,
+    without_delivery: Waited,
     /// Octets that the client had acknowledged when it was last found to have taken enough.
     delivered: u64,
+}
+
+/// How long something is waited for: there are three in each session.
+#[derive(Clone, Copy, Default)]
+struct Waited {
+    ms: u32,
+}
+
+impl Waited {
+    /// So long again. True where that has reached a limit; one beyond 49 days is reached then.
+    fn goes_on(&mut self, tick: Duration, limit: Duration) -> bool {
+        let tick_ms = u32::try_from(tick.as_millis()).unwrap_or(u32::MAX);
+        self.ms = self.ms.saturating_add(tick_ms.max(1));
+        self.ms == u32::MAX || Duration::from_millis(self.ms.into()) >= limit
+    }
 }
 
 impl Pump<'_> {
@@ -273,29 +288,20 @@ impl Pump<'_> {
         let taken = delivered.saturating_sub(progress.delivered);
         if !is_owed || taken >= LEAST_PROGRESS {
             progress.delivered = delivered;
-            progress.without_delivery = Duration::ZERO;
-        } else {
-            progress.without_delivery += tick;
-            if progress.without_delivery >= limits.stall {
-                return Some(Err(LinkEnd::Stalled));
-            }
+            progress.without_delivery = Waited::default();
+        } else if progress.without_delivery.goes_on(tick, limits.stall) {
+            return Some(Err(LinkEnd::Stalled));
         }
         // A mail server that is not read because the client does not read is not to blame.
         if std::mem::take(&mut progress.server) || !self.relay.is_waiting() || is_owed {
-            progress.without_server = Duration::ZERO;
-        } else {
-            progress.without_server += tick;
-            if progress.without_server >= limits.reply {
-                return Some(Ok(End::Server));
-            }
+            progress.without_server = Waited::default();
+        } else if progress.without_server.goes_on(tick, limits.reply) {
+            return Some(Ok(End::Server));
         }
         if std::mem::take(&mut progress.command) || self.relay.is_waiting() || is_owed {
-            progress.without_command = Duration::ZERO;
-        } else {
-            progress.without_command += tick;
-            if progress.without_command >= limits.idle {
-                return Some(Ok(End::Link(LinkEnd::Idle)));
-            }
+            progress.without_command = Waited::default();
+        } else if progress.without_command.goes_on(tick, limits.idle) {
+            return Some(Ok(End::Link(LinkEnd::Idle)));
         }
         None
     }

@@ -24,9 +24,9 @@ use std::time::Duration;
 pub const KEY_LIMIT: usize = 1024;
 /// The longest value that a policy may write, in octets.
 pub const VALUE_LIMIT: usize = 65_536;
-/// What an entry counts beside key and value, in every home: what it takes in memory, which is
-/// itself, its place in the table at the usual load, its place in the queue, and what the
-/// allocator rounds up.
+/// What an entry counts beside key and value, in every home: no less than it takes in memory,
+/// which is its head, its places in index and queue, and what its cell is longer. What Redis and
+/// the file have counted was counted with this figure.
 const ENTRY_OCTETS: u64 = 72;
 /// Never, as a time to live ends.
 const NEVER: u64 = u64::MAX;
