@@ -29,6 +29,7 @@ mod secret_file;
 pub mod server;
 mod service_manager;
 pub mod session;
+mod shards;
 mod slab;
 pub mod store;
 pub mod template;

@@ -4,12 +4,11 @@
 use parking_lot::Mutex;
 
 use super::table::{Size, Table};
-
 use super::tag::UserKey;
 use super::user::User;
 use crate::pop3::snapshot::Snapshot;
+use crate::shards::{SHARDS, part_of, shard};
 
-const SHARDS: usize = 64;
 /// A snapshot that takes more than this share of a shard is not kept: it would push everybody
 /// else out.
 const LARGEST_SHARE: usize = 4;
@@ -18,6 +17,8 @@ const LARGEST_SHARE: usize = 4;
 struct Shard {
     users: Table,
     octets: usize,
+    /// Octets that it may have.
+    limit: usize,
     snapshots: usize,
     forgotten: u64,
 }
@@ -56,16 +57,14 @@ pub struct Remembered {
 #[derive(Debug)]
 pub(super) struct Local {
     shards: Box<[Mutex<Shard>]>,
-    limit_per_shard: usize,
+    limit: u64,
 }
 
 impl Local {
     /// `memory_limit`: octets that everything together may take.
     pub fn new(memory_limit: u64) -> Self {
-        Self {
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            limit_per_shard: usize::try_from(memory_limit).unwrap_or(usize::MAX) / SHARDS,
-        }
+        let of = |shard| Shard { limit: limit(memory_limit, shard), ..Shard::default() };
+        Self { shards: (0..SHARDS).map(of).map(Mutex::new).collect(), limit: memory_limit }
     }
 
     /// Looks at a user, if anything is known of him. It counts as use.
@@ -87,7 +86,7 @@ impl Local {
         let before = shard.users.size(user);
         let result = shard.users.change(user, change);
         shard.count(before, user);
-        while shard.octets > self.limit_per_shard {
+        while shard.octets > shard.limit {
             let Some(gone) = shard.users.forget_one() else { break };
             shard.release(gone);
             shard.forgotten += 1;
@@ -103,15 +102,15 @@ impl Local {
         true
     }
 
-    /// Whether a snapshot may be kept.
-    pub fn takes(&self, snapshot: &Snapshot) -> bool {
-        snapshot.footprint() <= self.limit_per_shard / LARGEST_SHARE
+    /// Whether a snapshot of this user may be kept.
+    pub fn takes(&self, user: UserKey, snapshot: &Snapshot) -> bool {
+        snapshot.footprint() <= limit(self.limit, index(user)) / LARGEST_SHARE
     }
 
     /// What there is, all together.
     pub fn remembered(&self) -> Remembered {
-        let limit = (self.limit_per_shard * SHARDS) as u64;
-        self.shards.iter().fold(Remembered { limit, ..Remembered::default() }, |sum, shard| {
+        let none = Remembered { limit: self.limit, ..Remembered::default() };
+        self.shards.iter().fold(none, |sum, shard| {
             let shard = shard.lock();
             Remembered {
                 users: sum.users + shard.users.len(),
@@ -134,10 +133,19 @@ impl Local {
     }
 
     fn shard(&self, user: UserKey) -> parking_lot::MutexGuard<'_, Shard> {
-        // The key is a hash: any of its bits will do.
-        let index = usize::from(user.0[0]) % SHARDS;
-        self.shards[index].lock()
+        self.shards[index(user)].lock()
     }
+}
+
+/// A user's shard.
+fn index(user: UserKey) -> usize {
+    let [a, b, c, d, ..] = user.0;
+    shard(u32::from_le_bytes([a, b, c, d]))
+}
+
+/// Octets that a shard may have.
+fn limit(all: u64, shard: usize) -> usize {
+    usize::try_from(part_of(all, shard)).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -154,7 +162,7 @@ mod tests {
             let all = local.remembered();
             (all.users, all.snapshots, all.forgotten)
         };
-        let [one, other] = [UserKey::numbered(0), UserKey::numbered(SHARDS as u128)];
+        let [one, other] = [UserKey::numbered(0), UserKey::numbered(1 << 32)];
         let message = Row { size: 1, unique_id: b"x" };
         let leave = |user: &mut User| user.snapshot = Snapshot::pack([message]).map(Arc::new);
         local.change(one, leave);
@@ -171,7 +179,7 @@ mod tests {
         assert!(local.forget(other));
         assert_eq!(count(), (1, 1, 0));
         for more in 2..100 {
-            local.change(UserKey::numbered(more * SHARDS as u128), leave);
+            local.change(UserKey::numbered(more << 32), leave);
         }
         let all = local.remembered();
         assert_eq!((all.users, all.octets), (local.users(), local.octets()));

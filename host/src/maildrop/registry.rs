@@ -195,7 +195,7 @@ impl Registry {
         let Session { user, number, written } = session;
         let fresh = self.number();
         let snapshot = snapshot.map(Snapshot::shared);
-        let fits = |snapshot: &Arc<Snapshot>| self.local.takes(snapshot);
+        let fits = |snapshot: &Arc<Snapshot>| self.local.takes(user, snapshot);
         let Some(shared) = &self.shared else {
             self.local.change(user, |known| known.commit(number, fresh, snapshot.filter(fits), deleted));
             return None;

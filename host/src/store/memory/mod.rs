@@ -18,10 +18,10 @@ use super::operation::{Changed, Operation, Write};
 use super::{KEY_LIMIT, NEVER, Refused, VALUE_LIMIT, expiry, footprint};
 use crate::clock::Clock;
 use crate::counting::Sharded;
+use crate::shards::{SHARDS, shard};
 use entries::{Entries, Entry};
 use queue::Queue;
 
-const SHARDS: usize = 64;
 /// Expired entries that a write takes away: more than one, so that they go faster than they
 /// come.
 const SWEPT_BY_A_WRITE: usize = 3;
@@ -166,7 +166,7 @@ impl Memory {
 
     fn shard(&self, hash: u64) -> &Mutex<Shard> {
         // The table uses the low bits and the highest seven.
-        &self.shards[usize::try_from((hash >> 40) % SHARDS as u64).unwrap_or(0)]
+        &self.shards[shard(((hash >> 25) & u64::from(u32::MAX)) as u32)]
     }
 
     /// Carries out an operation on a key.
