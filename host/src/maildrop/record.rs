@@ -7,7 +7,7 @@ use std::sync::Arc;
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use serde::{Deserialize, Serialize};
 
-use super::tag::{Tag, UserKey};
+use super::tag::{Hash, Tag, UserKey};
 use super::user::{Accepted, MOST_TAGS, Route, User};
 use crate::pop3::snapshot::Snapshot;
 
@@ -23,7 +23,7 @@ pub(super) struct Seal(LessSafeKey);
 #[derive(Serialize, Deserialize)]
 struct Packed {
     latest: u64,
-    accepted: Vec<([u8; 16], u64)>,
+    accepted: Vec<(Hash, u64)>,
     route: Option<(Option<String>, Option<String>)>,
     /// The store's crashes when the snapshot was left, messages, octets, and the rows.
     snapshot: Option<(u64, u32, u64, Vec<u8>)>,
@@ -98,7 +98,7 @@ mod tests {
         let ids: Vec<_> = (0..20).map(|number| format!("{number:08x}5f3a2b1c")).collect();
         let rows = ids.iter().map(|id| Row { size: 20_000, unique_id: id.as_bytes() });
         let mut user = User::default();
-        user.begin(7, Some(Tag::from_octets([1; 16])), None, 5_000);
+        user.begin(7, Some(Tag::from_octets([1; 12])), None, 5_000);
         user.route = Some(Arc::new(Route { pool: Some("other".to_owned()), user: None }));
         user.commit(7, 8, Snapshot::pack(rows).map(Arc::new), false);
         user

@@ -239,5 +239,5 @@ impl Shared {
 
 /// Under which key a user's record is: nothing of his name is in it.
 fn name(user: UserKey) -> String {
-    format!("{:032x}", u128::from_le_bytes(user.0))
+    user.0.iter().rev().map(|octet| format!("{octet:02x}")).collect()
 }

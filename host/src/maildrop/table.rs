@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 
-use super::tag::{Tag, UserKey};
+use super::tag::{Hash, Tag, UserKey};
 use super::user::{Accepted, Route, Secrets, User};
 use crate::pop3::snapshot::Snapshot;
 use crate::slab::Slab;
@@ -121,7 +121,7 @@ impl Table {
             key,
             latest: 0,
             snapshot: None,
-            tag: Tag::from_octets([0; 16]),
+            tag: Tag::from_octets(Hash::default()),
             at_s: 0,
             accepted: false,
             has_more: false,
@@ -188,10 +188,9 @@ impl Table {
     }
 }
 
-/// Keys are hashes themselves. The first octet's lowest bits choose a table, and say nothing more.
+/// Keys are hashes themselves. The first four octets choose a table, and say nothing more.
 fn hash(UserKey(key): UserKey) -> u64 {
-    let [low, high] = [0, 8].map(|from| u64::from_le_bytes(std::array::from_fn(|at| key[from + at])));
-    high ^ low.rotate_right(8)
+    u64::from_le_bytes(std::array::from_fn(|at| key[4 + at]))
 }
 
 #[cfg(test)]
@@ -201,7 +200,7 @@ mod tests {
     fn full() -> User {
         let mut user = User::default();
         for tag in 1..=3 {
-            user.accept(Tag::from_octets([tag; 16]), 5_000_000 + u64::from(tag));
+            user.accept(Tag::from_octets([tag; 12]), 5_000_000 + u64::from(tag));
         }
         user.route = Some(Arc::new(Route { pool: Some("other".to_owned()), user: None }));
         user.snapshot = Some(Arc::default());
@@ -211,11 +210,11 @@ mod tests {
 
     #[test]
     fn a_user_comes_back_as_he_was() {
-        assert_eq!(size_of::<Option<Kept>>(), 56);
+        assert_eq!(size_of::<Option<Kept>>(), 48);
         let mut table = Table::default();
         let with_one = {
             let mut user = User::default();
-            user.accept(Tag::from_octets([9; 16]), 1_000);
+            user.accept(Tag::from_octets([9; 12]), 1_000);
             user
         };
         for user in [full(), User::default(), with_one, full()] {
@@ -224,7 +223,7 @@ mod tests {
         }
         assert_eq!(table.with(UserKey::numbered(8), |_| ()), None);
         let whole = table.size(UserKey::numbered(7));
-        table.with(UserKey::numbered(7), |known| known.reject(&Tag::from_octets([3; 16])));
+        table.with(UserKey::numbered(7), |known| known.reject(&Tag::from_octets([3; 12])));
         assert_eq!(table.size(UserKey::numbered(7)), whole);
         table.with(UserKey::numbered(7), |known| *known = User::default());
         assert_eq!(table.size(UserKey::numbered(7)), Size { octets: USER_OCTETS, snapshots: 0 });

@@ -6,28 +6,34 @@ use zeroize::Zeroizing;
 
 use crate::pop3::credential::Credentials;
 
+/// A keyed hash, as short as may be, for there may be millions: among a billion users, no two
+/// have the same but with a chance of one to a hundred billion.
+pub(super) type Hash = [u8; 12];
+
 /// Names a user of a pool, without his name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct UserKey(pub(super) [u8; 16]);
+pub struct UserKey(pub(super) Hash);
 
 #[cfg(test)]
 impl UserKey {
     pub(super) fn numbered(number: u128) -> Self {
-        Self(number.to_le_bytes())
+        let mut key = Hash::default();
+        key.copy_from_slice(&number.to_le_bytes()[..12]);
+        Self(key)
     }
 }
 
 /// Stands for a secret that a mail server has accepted.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Tag([u8; 16]);
+pub struct Tag(Hash);
 
 impl Tag {
-    pub(super) fn from_octets(octets: [u8; 16]) -> Self {
+    pub(super) fn from_octets(octets: Hash) -> Self {
         Self(octets)
     }
 
     /// The octets themselves, for where users are remembered.
-    pub(super) fn octets(&self) -> [u8; 16] {
+    pub(super) fn octets(&self) -> Hash {
         self.0
     }
 
@@ -91,7 +97,7 @@ impl Tagger {
         ]))
     }
 
-    fn hash(&self, parts: &[&[u8]]) -> [u8; 16] {
+    fn hash(&self, parts: &[&[u8]]) -> Hash {
         // One input: each part behind its length, so that no two lists of parts are the same.
         let length = parts.iter().map(|part| part.len() + 8).sum();
         let mut input = Zeroizing::new(Vec::with_capacity(length));
@@ -100,9 +106,7 @@ impl Tagger {
             input.extend_from_slice(part);
         }
         let hash = blake3::keyed_hash(&self.key, &input);
-        let mut short = [0; 16];
-        short.copy_from_slice(&hash.as_bytes()[..16]);
-        short
+        std::array::from_fn(|at| hash.as_bytes()[at])
     }
 }
 
