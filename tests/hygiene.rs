@@ -1,4 +1,5 @@
-//! What the project depends on: licences that are allowed, and sources that are known.
+//! What the project depends on: licences that are allowed, sources that are known, and nothing but
+//! Rust and a C compiler for the binary.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -52,5 +53,15 @@ fn every_dependency_comes_from_the_registry() {
     for package in packages() {
         let source = package["source"].as_str().unwrap_or("here");
         assert!(source == "here" || source.starts_with("registry+"), "{} is from {source}", package["name"]);
+    }
+}
+
+/// A build script could ask for a Wasm target, as one once did.
+#[test]
+fn the_binary_is_built_without_a_script_of_its_own() {
+    let packages = packages();
+    let reprieve = packages.iter().find(|package| package["name"] == "reprieve").expect("the host");
+    for target in reprieve["targets"].as_array().expect("targets") {
+        assert_ne!(target["kind"][0], "custom-build", "{}", target["src_path"]);
     }
 }
