@@ -50,7 +50,7 @@ class Display:
             named = self.ask("xprop", "-id", identity, "-notype", "_NET_WM_NAME", "WM_NAME")
             if named:
                 found = re.search(r'NAME = "(.*)"', named)
-                titles[identity] = found[1] if found else "(no title)"
+                titles[identity] = found[1].replace('\\"', '"') if found else "(no title)"
         return {**titles, **self.unmanaged_windows()}
 
     def unmanaged_windows(self):

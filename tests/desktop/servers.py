@@ -203,5 +203,7 @@ class Reprieve:
     def logins(self):
         """The logins of the sessions that have ended so far, in their order."""
         whole_lines = read(self.decisions).rpartition("\n")[0]
-        sessions = [json.loads(line) for line in whole_lines.splitlines()]
-        return [{**login, "upgraded": session.get("upgraded", False)} for session in sessions for login in session["logins"]]
+        logins = []
+        for session in map(json.loads, whole_lines.splitlines()):
+            logins += ({**login, "upgraded": session.get("upgraded", False)} for login in session["logins"])
+        return logins
