@@ -50,7 +50,7 @@ class Run:
 
     def __init__(self, kind, folder, binary, options):
         self.options, self.rows = options, []
-        # Logins in the decision log, and at the mail server, up to the case that is on.
+        # Logins in the decision log, and at the mail server, before the current case.
         self.seen, self.served = 0, 0
         self.dovecot = Dovecot(os.path.join(folder, "dovecot"))
         self.dovecot.start()
@@ -108,9 +108,9 @@ class Run:
             self.program.display.screenshot(path)
         row.windows += self.program.notices()
         row.messages = self.program.messages()
-        # What one case has opened is not to be in the way of the next.
+        # A window of one case must not be in the way of the next.
         self.program.dismiss()
-        # A session may last as long as the program asks about it.
+        # A session may last as long as a dialog about it is open.
         self.watch(row, lambda: self.new_logins(row), STORE_SECONDS)
         self.seen += len(self.new_logins(row))
         passed = [login["outcome-at"] for login in row.logins if is_passed(login)]
@@ -123,7 +123,7 @@ class Run:
         return row.logins
 
     def watch(self, row, condition, seconds):
-        """Notes the windows that open until a condition holds, or for so long."""
+        """Notes the windows that open until a condition holds or the time is over."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and not condition() and not self.program.has_ended():
             for title in self.program.windows()[1].values():

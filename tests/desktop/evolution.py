@@ -57,8 +57,8 @@ prompt-check-if-default-mailer=false
 network-monitor-gio-name='always-online'
 """
 
-# Errors are shown in a bar within the main window, which only the interface for screen readers
-# tells of. Debian's Python has it; this one may be another.
+# Evolution shows errors in a bar within its main window; the accessibility interface (AT-SPI) can
+# read it. Its module belongs to Debian's Python, which may not be the one that runs this.
 PYTHON = "/usr/bin/python3"
 BARS = """
 import sys

@@ -1,4 +1,4 @@
-"""A network of one's own that has nothing but this machine: programs cannot call home from there."""
+"""A network namespace that has only the loopback interface: from there programs cannot call home."""
 
 import ctypes
 import fcntl
@@ -14,9 +14,9 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def enter():
-    """Moves this process and all that it starts there; whether the system lets it."""
+    """Moves this process, and all that it starts from now on, there. Returns whether the system permits it."""
     user, group = os.getuid(), os.getgid()
-    # Only root may do so at once; everybody else becomes a user of a name space of their own first.
+    # Only root may do so directly; other users need a user namespace around it.
     flags = CLONE_NEWNET if user == 0 else CLONE_NEWNET | CLONE_NEWUSER
     if LIBC.unshare(flags):
         return False
