@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::NodeMode;
 use crate::journal::Counts;
 use crate::server::{PolicyState, ShadowState, View};
-use crate::session::CountersSnapshot;
+use crate::session::{CountersSnapshot, Unrelievable};
 use crate::store;
 
 /// A server at one moment.
@@ -49,6 +49,9 @@ pub struct VirtualServerStatus {
     pub shadow: Option<ShadowStatus>,
     /// What has happened there.
     pub counters: CountersSnapshot,
+    /// Users of today whose logins are denied and pass all the same, with the reason.
+    #[serde(default)]
+    pub unrelieved: Vec<Unrelievable>,
 }
 
 /// A virtual server's policy.
@@ -189,6 +192,7 @@ impl Status {
                     policy: PolicyStatus::of(server.policy),
                     shadow: server.shadow.map(ShadowStatus::of),
                     counters: server.counters,
+                    unrelieved: server.unrelieved,
                 })
                 .collect(),
             pools,

@@ -8,7 +8,7 @@ use super::histogram::{Percentiles, Times};
 use crate::clock::SystemClock;
 use crate::config::{Share, StoreConfig, StoreHome};
 use crate::cpu_time;
-use crate::maildrop::{Registry, Tag, Tagger};
+use crate::maildrop::{Begun, Opening, Registry, Standing, Tag, Tagger};
 use crate::pop3::credential::{Credentials, Mechanism, Secret};
 use crate::pop3::snapshot::{Row, Snapshot};
 use crate::store::{Home, Keys, Namespace, Space};
@@ -91,10 +91,14 @@ impl Proxy {
         let (name, key, tag) = self.user(user);
         // As `interval` keeps it: a moment and a day, until they are of no more use.
         let written = self.namespace.set(&name, &[7; 12], Some(Duration::from_secs(86_400))).await;
-        let seen = self.registry.look(key).await;
+        let seen = self.registry.look(key, Some(&tag), now_ms()).await;
         let stamp = self.namespace.get(&name).await;
-        let session = self.registry.begin(&seen, key, Some(tag), None, now_ms()).await;
-        if let Some(commit) = self.registry.commit(session, Some(snapshot.clone()), false) {
+        let opening = Opening { user: key, tag: Some(tag), route: None, accepted_ms: now_ms(), seen };
+        let session = match self.registry.begin(opening) {
+            Begun::Now(session) => session,
+            Begun::Later(session) => session.await,
+        };
+        if let Some(commit) = self.registry.commit(session, Ok(snapshot.clone()), false) {
             commit.await;
         }
         matches!((stamp, written), (Ok(_), Ok(Ok(()))))
@@ -103,16 +107,16 @@ impl Proxy {
     /// What they do with one that is denied.
     async fn deny(&self, user: u32) -> bool {
         let (name, key, tag) = self.user(user);
-        let seen = self.registry.look(key).await;
-        let known = self.registry.standing(&seen, key, &tag, now_ms()) == crate::maildrop::Standing::Known;
+        let seen = self.registry.look(key, Some(&tag), now_ms()).await;
+        let known = seen.standing == Standing::Known;
         let stamp = self.namespace.get(&name).await;
-        known && self.registry.snapshot(&seen, key).is_some() && matches!(stamp, Ok(Some(_)))
+        known && self.registry.snapshot(&seen, key).is_ok() && matches!(stamp, Ok(Some(_)))
     }
 
     fn user(&self, user: u32) -> (String, crate::maildrop::UserKey, Tag) {
         let name = format!("user-{user}@example.org");
         let credentials = Credentials::new(name.as_bytes(), Secret::new(b"a password"), Mechanism::UserPass);
-        let key = self.tagger.user("pop3", "mail", name.as_bytes());
+        let key = self.tagger.user("mail", name.as_bytes());
         let tag = self.tagger.tag(key, &credentials);
         (name, key, tag)
     }

@@ -132,7 +132,7 @@ impl Arguments {
             anyhow::ensure!(self.ca.is_none(), "--ca is for --url, which is not given");
             return Ok(Client::new(&self.socket));
         };
-        let token = self.token_file.as_deref().map(secret_file::first_line).transpose();
+        let token = self.token_file.as_deref().map(secret_file::first_line_or_pipe).transpose();
         let token = token.map_err(|why| anyhow::anyhow!("--token-file: {why}"))?;
         Ok(Client::remote(Remote::new(url, self.ca.as_deref(), token)?))
     }
@@ -237,6 +237,13 @@ fn shown(status: &Status) -> String {
         .collect();
         if !troubles.is_empty() {
             let _ = writeln!(text, "  {}", troubles.join(", "));
+        }
+        for user in &server.unrelieved {
+            let _ = writeln!(
+                text,
+                "  not relieved: {}, {} denied logins passed today ({}): {}",
+                user.user, user.logins, user.reason, user.explanation
+            );
         }
         let digest = policy.sha256.get(..12).unwrap_or_default();
         let paused = if policy.paused { ", PAUSED" } else { "" };

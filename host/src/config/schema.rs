@@ -162,6 +162,7 @@ impl Config {
             if config.virtual_servers.iter().any(|other| other.name == server.name) {
                 return Err(value.error(format!("has the name {:?} a second time", server.name)));
             }
+            check_shared_namespace(&value, &server, &config.virtual_servers)?;
             config.virtual_servers.push(server);
         }
         top.finish()?;
@@ -169,6 +170,31 @@ impl Config {
             return Err(servers.error("is empty; nothing would listen"));
         }
         Ok(config)
+    }
+}
+
+/// Policies keep in a namespace when a user was let through, and the host keeps by pool what
+/// they saw then. Of virtual servers that share the one and not the other, each would show an
+/// older maildrop than the one that the denial rests on.
+fn check_shared_namespace(
+    value: &Value<'_, '_>,
+    server: &VirtualServerConfig,
+    others: &[VirtualServerConfig],
+) -> Result<(), Error> {
+    let namespace = |server: &VirtualServerConfig| server.namespace.clone().unwrap_or(server.name.clone());
+    let shares = |other: &&VirtualServerConfig| {
+        other.store.is_none() && server.store.is_none() && namespace(other) == namespace(server)
+    };
+    match others.iter().filter(shares).find(|other| other.pool != server.pool) {
+        None => Ok(()),
+        Some(other) => Err(value.error(format!(
+            "{:?} shares the namespace {:?} with {:?}, which has another pool ({:?} and {:?}): a user would be denied because of a session at the one and shown what was seen at the other; give them namespaces of their own, or one pool",
+            server.name,
+            namespace(server),
+            other.name,
+            server.pool,
+            other.pool
+        ))),
     }
 }
 
@@ -418,6 +444,29 @@ store = { home = "file", path = "/var/lib/reprieve/two", save-every = "5s" }
     }
 
     #[test]
+    fn virtual_servers_share_a_namespace_only_if_they_have_one_pool() {
+        let file = "store = { home = \"file\", path = \"/var/lib/reprieve/two\", save-every = \"5s\" }";
+        let two = |pool: &str, namespace: &str| {
+            let store = format!("store = {{ namespace = \"{namespace}\" }}");
+            let text = STORES
+                .replace(file, &store)
+                .replace("[pool.mail]", "[pool.other]\nnodes = [\"b:110\"]\n\n[pool.mail]");
+            let (one, two) = text.rsplit_once("pool = \"mail\"").unwrap();
+            format!("{one}pool = \"{pool}\"{two}")
+        };
+        assert!(Config::parse(&two("mail", "site"), "reprieve.toml").is_ok());
+        assert!(Config::parse(&two("other", "two"), "reprieve.toml").is_ok());
+        // A namespace that is named after another virtual server is that one's.
+        let named_after = two("other", "one").replace("\nstore = { namespace = \"site\" }", "");
+        for text in [two("other", "site"), named_after] {
+            let error = error_of(&text);
+            for part in ["reprieve.toml:", "shares the namespace", "\"mail\"", "\"other\"", "one pool"] {
+                assert!(error.contains(part), "{error:?} lacks {part:?}");
+            }
+        }
+    }
+
+    #[test]
     fn each_mistake_of_a_store_names_line_key_and_remedy() {
         for (right, wrong, expected) in [
             ("\"redis\"\n", "\"etcd\"\n", ["reprieve.toml:3", "`store.home`", "\"redis\""]),
@@ -431,7 +480,12 @@ store = { home = "file", path = "/var/lib/reprieve/two", save-every = "5s" }
             ("database = 2", "cluster = true", ["reprieve.toml:8", "cluster", "sentinel"]),
             ("timeout = \"50ms\"", "timeout = \"0s\"", ["reprieve.toml:9", "timeout", ""]),
             ("secret-file = \"/etc", "#", ["reprieve.toml:2", "secret-file", "openssl rand"]),
-            ("share =", "#", ["reprieve.toml:11", "secret-file", "`share`"]),
+            (
+                "share = \"tags+snapshots\"\nsecret-file =",
+                "#",
+                ["reprieve.toml:2", "secret-file", "openssl rand"],
+            ),
+            ("\"tags+snapshots\"", "\"off\"", ["reprieve.toml:10", "share", "older maildrop"]),
             ("namespace = \"site\"", "namespace = \"a b\"", ["reprieve.toml:20", "namespace", "letters"]),
             (
                 "save-every = \"5s\"",

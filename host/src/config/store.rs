@@ -209,7 +209,10 @@ pub(super) fn store(section: &mut Section<'_, '_>) -> Result<StoreConfig, Error>
         Kind::File => StoreHome::File(file(section)?),
         Kind::Redis => StoreHome::Redis(Box::new(redis(section)?)),
     };
-    let mut config = StoreConfig { home, share: Share::Off, secret_file: None, place };
+    // In Redis policies share when users were let through: who was let through by another proxy
+    // must not be shown what this one saw before.
+    let share = if kind == Kind::Redis { Share::Tags } else { Share::Off };
+    let mut config = StoreConfig { home, share, secret_file: None, place };
     if let Some(value) = section.get("share") {
         config.share = value.choice(&[
             ("off", Share::Off),
@@ -219,6 +222,11 @@ pub(super) fn store(section: &mut Section<'_, '_>) -> Result<StoreConfig, Error>
         if config.share != Share::Off && kind == Kind::Memory {
             return Err(value.error(
                 "needs a store that lasts: home = \"file\", or home = \"redis\" for several proxies",
+            ));
+        }
+        if config.share == Share::Off && kind == Kind::Redis {
+            return Err(value.error(
+                "cannot be \"off\" with home = \"redis\": policies share there when a user was let through, so a proxy that does not know of it would show an older maildrop; set it to \"tags\" or \"tags+snapshots\"",
             ));
         }
     }

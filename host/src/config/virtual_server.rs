@@ -12,6 +12,7 @@ use super::reader::{Error, Value};
 use super::store::{StoreConfig, store};
 use super::tls::{ClientCertificates, ServerTls, server_tls};
 use crate::pop3::credential::{Mechanism, Mechanisms};
+use crate::pop3::user_name::NameCase;
 
 /// Whether posing needs a proven user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +23,19 @@ pub enum Verify {
     Off,
 }
 
-/// What a user of good standing is shown when no node can be reached.
+/// What a user in good standing is shown when no node can be reached. Anybody else gets
+/// `-ERR [SYS/TEMP]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnUnreachable {
-    /// `-ERR [SYS/TEMP]`.
-    Error,
-    /// The maildrop unchanged, where there is a snapshot of it.
+    /// The maildrop unchanged; `busy` if there is no snapshot of it.
     Pose,
+    /// The manner `busy`: no mail program takes it for a wrong password.
+    Busy,
+    /// `-ERR [SYS/TEMP]`; and while the health checks find no node, connections are closed
+    /// before the greeting, as without a proxy.
+    Close,
+    /// `-ERR [SYS/TEMP]`, which many mail programs take for a wrong password.
+    Error,
 }
 
 /// Where secrets may come in cleartext.
@@ -95,8 +102,16 @@ pub struct VirtualServerConfig {
     pub stall_timeout: Duration,
     /// Commands that are none, before the connection is closed.
     pub max_bad_commands: u32,
+    /// Commands that nobody knows, of a client that has not logged in, before the connection is
+    /// closed.
+    pub max_bad_commands_before_login: u32,
     /// Logins that fail, before the connection is closed.
     pub max_failed_logins: u32,
+    /// Logins that the mail server has rejected in a row, after which a user is posed to only
+    /// when it has accepted one.
+    pub max_rejected_logins: u8,
+    /// Whether the mail server takes names that differ in case only for one.
+    pub name_case: NameCase,
     /// Connections from one address.
     pub max_connections_per_address: u32,
     /// Who decides.
@@ -127,14 +142,17 @@ impl VirtualServerConfig {
             banner: "POP3 server ready".to_owned(),
             time_zone: TimeZone::system(),
             verify: Verify::On,
-            on_unreachable: OnUnreachable::Error,
+            on_unreachable: OnUnreachable::Pose,
             login_delay: None,
             login_timeout: Duration::from_secs(180),
             idle_timeout: Duration::from_secs(600),
             stall_timeout: Duration::from_secs(60),
             proxy_timeout: Duration::from_secs(5),
             max_bad_commands: 20,
+            max_bad_commands_before_login: 3,
             max_failed_logins: 3,
+            max_rejected_logins: 5,
+            name_case: NameCase::Exact,
             max_connections_per_address: 1000,
             policy: PolicyConfig::default(),
             shadow: None,
@@ -197,8 +215,12 @@ pub(super) fn virtual_server(
         server.verify = value.choice(&[("on", Verify::On), ("off", Verify::Off)])?;
     }
     if let Some(value) = section.get("on-unreachable") {
-        server.on_unreachable =
-            value.choice(&[("error", OnUnreachable::Error), ("pose", OnUnreachable::Pose)])?;
+        server.on_unreachable = value.choice(&[
+            ("pose", OnUnreachable::Pose),
+            ("busy", OnUnreachable::Busy),
+            ("close", OnUnreachable::Close),
+            ("error", OnUnreachable::Error),
+        ])?;
     }
     if let Some(value) = section.get("login-delay") {
         server.login_delay = Some(value.duration()?);
@@ -253,8 +275,17 @@ pub(super) fn virtual_server(
     if let Some(value) = section.get("max-bad-commands") {
         server.max_bad_commands = value.count_u32(1, 1_000_000)?;
     }
+    if let Some(value) = section.get("max-bad-commands-before-login") {
+        server.max_bad_commands_before_login = value.count_u32(1, 1_000_000)?;
+    }
     if let Some(value) = section.get("max-failed-logins") {
         server.max_failed_logins = value.count_u32(1, 1_000_000)?;
+    }
+    if let Some(value) = section.get("max-rejected-logins") {
+        server.max_rejected_logins = u8::try_from(value.count(1, u8::MAX.into())?).unwrap_or(u8::MAX);
+    }
+    if let Some(value) = section.get("case") {
+        server.name_case = value.choice(&[("exact", NameCase::Exact), ("fold", NameCase::Fold)])?;
     }
     if let Some(value) = section.get("max-connections-per-address") {
         server.max_connections_per_address = value.count_u32(1, 10_000_000)?;

@@ -1,37 +1,29 @@
-//! What is remembered of users in this process. Bounded: the users of longest ago are
-//! forgotten first, which costs them one more login that passes.
+//! What is remembered of users in this process. Bounded: the least recently used are forgotten
+//! first, which costs them one more login that passes.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::table::{Size, Table};
+use super::table::{Size, Table, Turn};
 use super::tag::UserKey;
 use super::user::User;
 use crate::pop3::snapshot::Snapshot;
-use crate::shards::{SHARDS, part_of, shard};
+use crate::shards::{SHARDS, shard};
 
-/// A snapshot that takes more than this share of a shard is not kept: it would push everybody
-/// else out.
-const LARGEST_SHARE: usize = 4;
+/// A snapshot that takes more than this share of the memory is not kept: it would push too many
+/// others out.
+const LARGEST_SHARE: u64 = 16;
 
 #[derive(Debug, Default)]
 struct Shard {
     users: Table,
     octets: usize,
-    /// Octets that it may have.
-    limit: usize,
     snapshots: usize,
     forgotten: u64,
 }
 
 impl Shard {
-    /// Counts a user as he is now, in the place of what he was.
-    fn count(&mut self, before: Size, user: UserKey) {
-        let after = self.users.size(user);
-        self.release(before);
-        self.octets += after.octets;
-        self.snapshots += after.snapshots;
-    }
-
     fn release(&mut self, gone: Size) {
         self.octets -= gone.octets;
         self.snapshots -= gone.snapshots;
@@ -53,45 +45,105 @@ pub struct Remembered {
     pub forgotten: u64,
 }
 
+/// What was found of a user.
+pub(super) struct Look<T> {
+    /// None if nothing is known.
+    pub found: Option<T>,
+    /// See [`Table::generation`].
+    pub generation: u32,
+}
+
 /// All users.
 #[derive(Debug)]
 pub(super) struct Local {
     shards: Box<[Mutex<Shard>]>,
+    /// Bytes that all shards take together: a large snapshot may take the room of others, in
+    /// whichever shard they are.
+    octets: AtomicU64,
     limit: u64,
+    /// The shard in which the next user is forgotten.
+    hand: AtomicUsize,
 }
 
 impl Local {
-    /// `memory_limit`: octets that everything together may take.
+    /// `memory_limit`: bytes that everything together may take.
     pub fn new(memory_limit: u64) -> Self {
-        let of = |shard| Shard { limit: limit(memory_limit, shard), ..Shard::default() };
-        Self { shards: (0..SHARDS).map(of).map(Mutex::new).collect(), limit: memory_limit }
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            octets: AtomicU64::new(0),
+            limit: memory_limit,
+            hand: AtomicUsize::new(0),
+        }
     }
 
-    /// Looks at a user, if anything is known of him. It counts as use.
-    pub fn look<T>(&self, user: UserKey, look: impl FnOnce(&User) -> T) -> Option<T> {
-        self.shard(user).users.with(user, |user| look(user))
+    /// Looks at a user. It counts as use.
+    pub fn look<T>(&self, user: UserKey, look: impl FnOnce(&User) -> T) -> Look<T> {
+        let mut shard = self.shard(user);
+        let found = shard.users.with(user, |user| look(user));
+        Look { found, generation: shard.users.generation() }
     }
 
-    /// Changes a user, if anything is known of him, to something that takes no more.
+    /// Changes a user, if anything is known of them, to something that takes no more.
     pub fn lessen(&self, user: UserKey, change: impl FnOnce(&mut User)) {
         let mut shard = self.shard(user);
         let before = shard.users.size(user);
         shard.users.with(user, change);
-        shard.count(before, user);
+        self.count(&mut shard, before, user);
     }
 
     /// Changes a user.
     pub fn change<T>(&self, user: UserKey, change: impl FnOnce(&mut User) -> T) -> T {
-        let mut shard = self.shard(user);
-        let before = shard.users.size(user);
-        let result = shard.users.change(user, change);
-        shard.count(before, user);
-        while shard.octets > shard.limit {
-            let Some(gone) = shard.users.forget_one() else { break };
-            shard.release(gone);
-            shard.forgotten += 1;
-        }
+        self.change_in(user, |user, _| change(user))
+    }
+
+    /// Changes a user. `change` is given the generation of their shard.
+    pub fn change_in<T>(&self, user: UserKey, change: impl FnOnce(&mut User, u32) -> T) -> T {
+        let result = {
+            let mut shard = self.shard(user);
+            let before = shard.users.size(user);
+            let generation = shard.users.generation();
+            let result = shard.users.change(user, |user| change(user, generation));
+            self.count(&mut shard, before, user);
+            result
+        };
+        self.forget_some();
         result
+    }
+
+    /// Counts a user as they are now, in the place of what they were.
+    fn count(&self, shard: &mut Shard, before: Size, user: UserKey) {
+        let after = shard.users.size(user);
+        if after == before {
+            return;
+        }
+        shard.release(before);
+        shard.octets += after.octets;
+        shard.snapshots += after.snapshots;
+        if after.octets >= before.octets {
+            self.octets.fetch_add((after.octets - before.octets) as u64, Ordering::Relaxed);
+        } else {
+            self.octets.fetch_sub((before.octets - after.octets) as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets users, of one shard after the other, until there is room again. No shard is
+    /// locked meanwhile.
+    fn forget_some(&self) {
+        let mut empty = 0;
+        while self.octets.load(Ordering::Relaxed) > self.limit && empty < SHARDS {
+            let at = self.hand.fetch_add(1, Ordering::Relaxed) % SHARDS;
+            let mut shard = self.shards[at].lock();
+            match shard.users.turn() {
+                Turn::Empty => empty += 1,
+                Turn::Kept => empty = 0,
+                Turn::Forgotten(gone) => {
+                    empty = 0;
+                    shard.release(gone);
+                    shard.forgotten += 1;
+                    self.octets.fetch_sub(gone.octets as u64, Ordering::Relaxed);
+                }
+            }
+        }
     }
 
     /// Forgets a user; tells whether anything was known.
@@ -99,12 +151,13 @@ impl Local {
         let mut shard = self.shard(user);
         let Some(gone) = shard.users.remove(user) else { return false };
         shard.release(gone);
+        self.octets.fetch_sub(gone.octets as u64, Ordering::Relaxed);
         true
     }
 
-    /// Whether a snapshot of this user may be kept.
-    pub fn takes(&self, user: UserKey, snapshot: &Snapshot) -> bool {
-        snapshot.footprint() <= limit(self.limit, index(user)) / LARGEST_SHARE
+    /// Whether a snapshot may be kept: the same for all users.
+    pub fn takes(&self, snapshot: &Snapshot) -> bool {
+        snapshot.footprint() as u64 <= self.limit / LARGEST_SHARE
     }
 
     /// What there is, all together.
@@ -122,9 +175,9 @@ impl Local {
         })
     }
 
-    /// Octets that are taken now.
+    /// Bytes that are taken now.
     pub fn octets(&self) -> u64 {
-        self.shards.iter().map(|shard| shard.lock().octets as u64).sum()
+        self.octets.load(Ordering::Relaxed)
     }
 
     /// Users that are remembered.
@@ -143,11 +196,6 @@ fn index(user: UserKey) -> usize {
     shard(u32::from_le_bytes([a, b, c, d]))
 }
 
-/// Octets that a shard may have.
-fn limit(all: u64, shard: usize) -> usize {
-    usize::try_from(part_of(all, shard)).unwrap_or(usize::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -157,7 +205,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_counted_through_every_change() {
-        let local = Local::new(64 << 10);
+        let local = Local::new(1 << 10);
         let count = || {
             let all = local.remembered();
             (all.users, all.snapshots, all.forgotten)
@@ -178,13 +226,14 @@ mod tests {
         local.change(other, leave);
         assert!(local.forget(other));
         assert_eq!(count(), (1, 1, 0));
-        for more in 2..100 {
-            local.change(UserKey::numbered(more << 32), leave);
+        for more in 2..100_u128 {
+            // In one shard, and in many.
+            local.change(UserKey::numbered(more << 32 | (more % 2 * more) << 25), leave);
         }
         let all = local.remembered();
         assert_eq!((all.users, all.octets), (local.users(), local.octets()));
         assert_eq!(all.snapshots, all.users);
-        assert_eq!(all.users as u64 + all.forgotten, 99, "of the 99 whom one shard was to keep");
+        assert_eq!(all.users as u64 + all.forgotten, 99);
         assert!(all.forgotten > 0 && all.octets <= all.limit);
     }
 }

@@ -10,6 +10,6 @@ mod tag;
 mod user;
 
 pub use local::Remembered;
-pub use registry::{Commit, Description, Registry, Seen};
+pub use registry::{Begun, Commit, Description, Opening, Registry, Seen, Takes};
 pub use tag::{Tag, Tagger, UserKey};
-pub use user::{Left, Route, Session, Standing};
+pub use user::{Left, NoSnapshot, Route, Session, Standing};

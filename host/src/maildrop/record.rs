@@ -8,7 +8,7 @@ use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, Unbou
 use serde::{Deserialize, Serialize};
 
 use super::tag::{Hash, Tag, UserKey};
-use super::user::{Accepted, MOST_TAGS, Route, User};
+use super::user::{Accepted, MOST_TAGS, NoSnapshot, Route, User};
 use crate::pop3::snapshot::Snapshot;
 
 /// The longest record before compression; a longer one has no snapshot.
@@ -24,6 +24,8 @@ pub(super) struct Seal(LessSafeKey);
 struct Packed {
     latest: u64,
     accepted: Vec<(Hash, u64)>,
+    rejections: u8,
+    no_snapshot: NoSnapshot,
     route: Option<(Option<String>, Option<String>)>,
     /// The store's crashes when the snapshot was left, messages, octets, and the rows.
     snapshot: Option<(u64, u32, u64, Vec<u8>)>,
@@ -50,6 +52,8 @@ impl Seal {
             Packed {
                 latest: user.latest,
                 accepted: user.accepted.iter().map(|one| (one.tag.octets(), one.at_s)).collect(),
+                rejections: user.rejections,
+                no_snapshot: user.no_snapshot,
                 route: user.route.as_ref().map(|route| (route.pool.clone(), route.user.clone())),
                 snapshot: user.snapshot.as_ref().filter(|snapshot| snapshot.footprint() < LARGEST).map(
                     |snapshot| (crashes, snapshot.count(), snapshot.octets(), snapshot.packed().to_vec()),
@@ -85,6 +89,8 @@ impl Seal {
                 .map(|(_, count, octets, rows)| Snapshot::from_packed(rows.into(), count, octets).shared()),
             route: packed.route.map(|(pool, user)| Arc::new(Route { pool, user })),
             latest: packed.latest,
+            rejections: packed.rejections,
+            no_snapshot: packed.no_snapshot,
         })
     }
 }
@@ -98,9 +104,10 @@ mod tests {
         let ids: Vec<_> = (0..20).map(|number| format!("{number:08x}5f3a2b1c")).collect();
         let rows = ids.iter().map(|id| Row { size: 20_000, unique_id: id.as_bytes() });
         let mut user = User::default();
-        user.begin(7, Some(Tag::from_octets([1; 12])), None, 5_000);
+        user.accept(Some(Tag::from_octets([1; 12])), 5_000);
+        assert!(user.begin(7, Some(0)));
         user.route = Some(Arc::new(Route { pool: Some("other".to_owned()), user: None }));
-        user.commit(7, 8, Snapshot::pack(rows).map(Arc::new), false);
+        assert!(user.commit(7, 8, Ok(Snapshot::pack(rows).unwrap().into()), false));
         user
     }
 

@@ -1,5 +1,11 @@
-//! Who has proved to be whom, and what his clients have seen: in this process, and where it is
-//! configured in a store that others use too.
+//! Who has proved to be which user, and what their clients have seen: in this process, and if
+//! so configured in a store that other proxies use too.
+//!
+//! Sessions follow the order of DESIGN's steps Look, Begin and Commit, because a mail server
+//! may say +OK long before or after it fixes what a session sees of the maildrop (Dovecot says
+//! it before it opens the INBOX). A login is looked up before its credentials are sent, and
+//! begins when the first reply that shows the maildrop has arrived. If nobody else has begun
+//! in between, its listing is newer than every listing that a client was shown before.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,55 +17,90 @@ use super::local::{Local, Remembered};
 use super::record::Seal;
 use super::shared::{Looked, Shared};
 use super::tag::{Tag, Tagger, UserKey};
-use super::user::{Left, Route, Session, Standing, User};
+use super::user::{Leaves, Left, NoSnapshot, Route, Session, Standing, User};
 use crate::config::Share;
 use crate::pop3::snapshot::Snapshot;
 use crate::store::{Home, Space, Unavailable};
 
-/// The longest record of a user in a store, in octets: some ten thousand messages.
+/// The longest record of a user in a store, in bytes: some hundred thousand messages.
 const RECORD_LIMIT: usize = 1 << 20;
 /// The namespace of users' records.
 const NAMESPACE: &str = "maildrop";
 
 /// Something that takes its time.
-pub type Commit = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub type Takes<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// A write that the client has to wait for.
+pub type Commit = Takes<()>;
 
 /// Tags and snapshots of all users of a store.
 #[derive(Debug)]
 pub struct Registry {
-    local: Local,
+    local: Arc<Local>,
     shared: Option<Arc<Shared>>,
     trust_s: u64,
-    numbers: AtomicU64,
+    tokens: AtomicU64,
 }
 
-/// What the store has said of a user at the beginning of a login; nothing where there is none.
+/// What was known of a user before their credentials were sent to the mail server.
 #[derive(Debug, Default)]
-pub struct Seen(Option<Looked>);
+pub struct Seen {
+    /// Of the presented secret.
+    pub standing: Standing,
+    /// Logins that the mail server has rejected since it accepted one.
+    pub rejections: u8,
+    /// [`User::latest`]; None if it is not known.
+    latest: Option<u64>,
+    /// Of the user's part of the memory: see [`Local::generation`].
+    generation: u32,
+    shared: Option<Box<Looked>>,
+}
 
 impl Seen {
     fn user(&self) -> Option<&User> {
-        self.0.as_ref()?.user.as_deref()
+        self.shared.as_ref()?.user.as_deref()
     }
 }
 
+/// A login that the mail server has accepted, and that has not been shown the maildrop yet.
+#[derive(Debug)]
+pub struct Opening {
+    /// Who it is.
+    pub user: UserKey,
+    /// Of the secret; None if only the mail server has seen it.
+    pub tag: Option<Tag>,
+    /// Where the session went.
+    pub route: Option<Arc<Route>>,
+    /// When the mail server accepted it, in milliseconds since 1970.
+    pub accepted_ms: u64,
+    /// What was known before that.
+    pub seen: Seen,
+}
+
+/// What comes of a beginning: at once, or from a store.
+pub enum Begun {
+    /// The session.
+    Now(Session),
+    /// It takes its time.
+    Later(Takes<Session>),
+}
+
 impl Registry {
-    /// One for this process alone. `memory_limit`: octets that everything together may take.
+    /// One for this process alone. `memory_limit`: bytes that everything together may take.
     /// `trust`: how long a secret is known after the mail server has accepted it.
     #[must_use]
     pub fn new(memory_limit: u64, trust: Duration) -> Self {
         Self {
-            local: Local::new(memory_limit),
+            local: Arc::new(Local::new(memory_limit)),
             shared: None,
             trust_s: trust.as_secs(),
-            numbers: AtomicU64::new(1),
+            tokens: AtomicU64::new(1),
         }
     }
 
     /// One that others share by a store. `memory_limit` holds for the store, too.
     ///
     /// # Errors
-    /// Where the system has no randomness.
+    /// If the system has no randomness.
     pub fn shared(
         memory_limit: u64,
         trust: Duration,
@@ -71,165 +112,187 @@ impl Registry {
         let with_snapshots = share == Share::TagsAndSnapshots;
         let seal = Seal::new(&tagger.sealing_key()).map_err(|_| anyhow::anyhow!("no key can be made"))?;
         let shared = Shared::new(home.namespace(space), seal, trust, home.crashes(), with_snapshots);
-        // Numbers of sessions are not to come twice, here or elsewhere.
+        // Tokens are not to come twice, here or elsewhere.
         let mut first = [0; 8];
         getrandom::fill(&mut first).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
         Ok(Self {
             shared: (share != Share::Off).then(|| Arc::new(shared)),
-            numbers: AtomicU64::new(u64::from_le_bytes(first)),
+            tokens: AtomicU64::new(u64::from_le_bytes(first)),
             ..Self::new(memory_limit, trust)
         })
     }
 
-    /// Asks the store what it knows of a user, where there is one. What it says holds for this
-    /// login.
-    pub async fn look(&self, user: UserKey) -> Seen {
-        match &self.shared {
-            Some(shared) => Seen(Box::pin(shared.look(user)).await),
-            None => Seen(None),
+    /// What is known of a user and of the secret that a login presents, at `now_ms` since
+    /// 1970. It is looked up before the credentials are sent. `tag`: None if only the mail
+    /// server sees the secret.
+    pub async fn look(&self, user: UserKey, tag: Option<&Tag>, now_ms: u64) -> Seen {
+        let oldest_s = self.oldest_s(now_ms);
+        let fill = |seen: &mut Seen, known: &User| {
+            seen.standing = tag.map_or(Standing::Unknown, |tag| known.standing(tag, oldest_s));
+            (seen.rejections, seen.latest) = (known.rejections, Some(known.latest));
+        };
+        let Some(shared) = &self.shared else {
+            let mut seen = Seen { latest: Some(0), ..Seen::default() };
+            seen.generation = self.local.look(user, |known| fill(&mut seen, known)).generation;
+            return seen;
+        };
+        let looked = Box::pin(shared.look(user)).await;
+        let mut seen = Seen { latest: looked.as_ref().map(|_| 0), ..Seen::default() };
+        if let Some(known) = looked.as_ref().and_then(|looked| looked.user.as_deref()) {
+            fill(&mut seen, known);
         }
+        seen.shared = looked.map(Box::new);
+        seen
     }
 
-    /// What is known of the secret that a login presents, at `now_ms` since 1970.
-    #[must_use]
-    pub fn standing(&self, seen: &Seen, user: UserKey, tag: &Tag, now_ms: u64) -> Standing {
-        let oldest_s = (now_ms / 1000).saturating_sub(self.trust_s);
-        self.with(seen, user, |known| known.standing(tag, oldest_s)).unwrap_or(Standing::Unknown)
-    }
-
-    /// The maildrop as the user's clients last saw it, if that is known.
-    #[must_use]
-    pub fn snapshot(&self, seen: &Seen, user: UserKey) -> Option<Left> {
-        match &self.shared {
-            Some(shared) if !shared.with_snapshots => {
-                // It is here if the session that saw the maildrop last was here.
-                let latest = seen.user()?.latest;
-                self.local.look(user, User::left).flatten().filter(|left| left.by == latest)
-            }
-            _ => self.with(seen, user, User::left).flatten(),
+    /// The maildrop as the user's clients last saw it.
+    ///
+    /// # Errors
+    /// Why that is not known.
+    pub fn snapshot(&self, seen: &Seen, user: UserKey) -> Result<Left, NoSnapshot> {
+        let here = || self.local.look(user, User::left).found.unwrap_or(Err(NoSnapshot::NoneYet));
+        let Some(shared) = &self.shared else { return here() };
+        let known = seen.user().ok_or(NoSnapshot::NoneYet)?;
+        if shared.with_snapshots {
+            return known.left();
+        }
+        // It is here if the session that saw the maildrop last was here.
+        let is_latest = |here: &User| here.latest == known.latest;
+        match self.local.look(user, |here| is_latest(here).then(|| here.left())).found.flatten() {
+            Some(left) => left,
+            None if known.latest == 0 => Err(NoSnapshot::NoneYet),
+            None => Err(NoSnapshot::Elsewhere),
         }
     }
 
     /// Where the user's last session went.
     #[must_use]
     pub fn route(&self, seen: &Seen, user: UserKey) -> Option<Arc<Route>> {
-        self.with(seen, user, |known| known.route.clone()).flatten()
-    }
-
-    /// The mail server has accepted the secret, and a session begins in which the client may
-    /// see a newer maildrop: the old snapshot is no longer what the clients saw last.
-    /// `tag`: None where only the mail server has seen the secret.
-    pub async fn begin(
-        &self,
-        seen: &Seen,
-        user: UserKey,
-        tag: Option<Tag>,
-        route: Option<Arc<Route>>,
-        now_ms: u64,
-    ) -> Session {
-        let number = self.number();
-        let begin = |known: &mut User| known.begin(number, tag, route.clone(), now_ms);
         match &self.shared {
-            None => {
-                self.local.change(user, begin);
-                Session { user, number, written: None }
-            }
-            Some(shared) => {
-                if !shared.with_snapshots {
-                    self.local.change(user, |known| {
-                        known.snapshot = None;
-                        known.latest = number;
-                    });
-                }
-                let last = seen.0.as_ref().map(|looked| looked.sealed.as_deref());
-                match Box::pin(shared.change(user, last, begin)).await {
-                    Some(((), written)) => Session { user, number, written: Some(written) },
-                    None => Session { user, number: 0, written: None },
-                }
-            }
+            Some(_) => seen.user().and_then(|known| known.route.clone()),
+            None => self.local.look(user, |known| known.route.clone()).found.flatten(),
         }
     }
 
-    /// The mail server has accepted the secret for a session that was posed until now as
-    /// session `posed_by` has left the maildrop, and goes on showing that. Where another
-    /// session has shown something else meanwhile, this one's maildrop is not what the clients
-    /// saw last, and it leaves nothing.
-    pub async fn begin_upgraded(&self, user: UserKey, tag: Tag, posed_by: u64, now_ms: u64) -> Session {
-        let number = self.number();
-        let (undisturbed, written) = match &self.shared {
-            None => {
-                (self.local.change(user, |known| known.begin_upgraded(number, tag, posed_by, now_ms)), None)
-            }
-            Some(shared) => {
-                // Without snapshots in the store, it was here that one was left.
-                let was_here = !shared.with_snapshots
-                    && self.local.look(user, User::left).flatten().is_some_and(|left| left.by == posed_by);
-                let begin = |known: &mut User| {
-                    if was_here && known.latest == posed_by {
-                        known.accept(tag, now_ms);
-                        known.latest = number;
-                        return true;
-                    }
-                    known.begin_upgraded(number, tag, posed_by, now_ms)
-                };
-                let begun = Box::pin(shared.change(user, None, begin)).await;
-                let (undisturbed, written) =
-                    begun.map_or((false, None), |(undisturbed, written)| (undisturbed, Some(written)));
-                if was_here {
-                    self.local.change(user, |known| {
-                        known.snapshot = None;
-                        known.latest = if undisturbed { number } else { 0 };
-                    });
-                }
-                (undisturbed, written)
-            }
-        };
-        Session { user, number: if undisturbed { number } else { 0 }, written }
-    }
-
-    /// A session is over. What it leaves counts if no other has seen the maildrop since; None
-    /// where that is not known. `deleted`: messages are gone, or may be, that other sessions
-    /// under way still count. Where it takes time, it is done when what comes back is.
+    /// The first reply that shows the maildrop is there: the client must not see it before what
+    /// comes back is done. See [`User::begin`].
     #[must_use = "what comes back has to be waited for"]
-    pub fn commit(&self, session: Session, snapshot: Option<Snapshot>, deleted: bool) -> Option<Commit> {
-        let Session { user, number, written } = session;
-        let fresh = self.number();
-        let snapshot = snapshot.map(Snapshot::shared);
-        let fits = |snapshot: &Arc<Snapshot>| self.local.takes(user, snapshot);
-        let Some(shared) = &self.shared else {
-            self.local.change(user, |known| known.commit(number, fresh, snapshot.filter(fits), deleted));
-            return None;
+    pub fn begin(&self, opening: Opening) -> Begun {
+        let Opening { user, tag, route, accepted_ms, seen } = opening;
+        let token = self.token();
+        let begin = move |known: &mut User, looked| {
+            known.accept(tag, accepted_ms);
+            known.route.clone_from(&route);
+            known.begin(token, looked)
         };
-        if !shared.with_snapshots {
-            if number != 0 {
-                self.local.change(user, |known| known.commit(number, fresh, snapshot.filter(fits), deleted));
+        let Some(shared) = &self.shared else {
+            let undisturbed = self.local.change_in(user, |known, generation| {
+                // Somebody may have begun and been forgotten since.
+                let looked = seen.latest.filter(|&latest| latest != 0 || generation == seen.generation);
+                begin(known, looked)
+            });
+            return Begun::Now(Session { user, token: if undisturbed { token } else { 0 }, written: None });
+        };
+        let with_snapshots = shared.with_snapshots;
+        let (shared, local) = (shared.clone(), self.local.clone());
+        Begun::Later(Box::pin(async move {
+            let last = seen.shared.as_ref().map(|looked| looked.sealed.as_deref());
+            let begun = shared.change(user, last, |known| begin(known, seen.latest)).await;
+            let undisturbed = matches!(begun, Some((true, _)));
+            if !with_snapshots {
+                local.change(user, |known| known.begin(token, undisturbed.then_some(known.latest)));
             }
-            if !deleted {
-                return None;
-            }
-            let shared = shared.clone();
-            return Some(Box::pin(async move {
-                let last = written.as_deref().map(Some);
-                shared.change(user, last, |known| known.commit(number, fresh, None, true)).await;
-            }));
-        }
-        if number == 0 && !deleted {
-            return None;
-        }
-        let shared = shared.clone();
-        Some(Box::pin(async move {
-            let last = written.as_deref().map(Some);
-            shared.change(user, last, |known| known.commit(number, fresh, snapshot.clone(), deleted)).await;
+            let written = begun.map(|(_, written)| written);
+            Session { user, token: if undisturbed { token } else { 0 }, written }
         }))
     }
 
-    /// The mail server has judged the secret to be wrong: it is not known any more.
-    pub async fn reject(&self, seen: &Seen, user: UserKey, tag: &Tag) {
+    /// A login that the mail server has accepted went wrong before it was shown the maildrop.
+    #[must_use = "what comes back has to be waited for"]
+    pub fn forget_opened(&self, opening: Opening) -> Option<Commit> {
+        match self.begin(opening) {
+            Begun::Now(session) => self.commit(session, Err(NoSnapshot::Incomplete), false),
+            Begun::Later(beginning) => Some(Box::pin(async move {
+                beginning.await;
+            })),
+        }
+    }
+
+    /// The mail server has accepted the secret for a session that was posed until now as the
+    /// maildrop was left under the token `posed`, and goes on showing that. See
+    /// [`User::begin_upgraded`].
+    pub async fn begin_upgraded(&self, user: UserKey, tag: Tag, posed: u64, now_ms: u64) -> Session {
+        let token = self.token();
+        let begin = |known: &mut User| {
+            known.accept(Some(tag), now_ms);
+            known.begin_upgraded(token, posed)
+        };
+        let (undisturbed, written) = match &self.shared {
+            None => (self.local.change(user, begin), None),
+            Some(shared) => {
+                let begun = Box::pin(shared.change(user, None, begin)).await;
+                let undisturbed = matches!(begun, Some((true, _)));
+                if !shared.with_snapshots && undisturbed {
+                    self.local.change(user, |known| known.begin(token, Some(known.latest)));
+                }
+                (undisturbed, begun.map(|(_, written)| written))
+            }
+        };
+        Session { user, token: if undisturbed { token } else { 0 }, written }
+    }
+
+    /// A session is over. What it leaves counts if no other has seen the maildrop since.
+    /// `deleted`: messages are gone, or may be, that other sessions under way still list. If it
+    /// takes time, it is done when what comes back is.
+    #[must_use = "what comes back has to be waited for"]
+    pub fn commit(
+        &self,
+        session: Session,
+        leaves: Result<Snapshot, NoSnapshot>,
+        deleted: bool,
+    ) -> Option<Commit> {
+        let Session { user, token, written } = session;
+        let fresh = self.token();
+        let leaves = leaves.map(Snapshot::shared);
+        let kept_here = |leaves: Leaves| {
+            leaves.and_then(|it| if self.local.takes(&it) { Ok(it) } else { Err(NoSnapshot::TooLarge) })
+        };
+        let Some(shared) = &self.shared else {
+            let leaves = kept_here(leaves);
+            self.local.change(user, |known| known.commit(token, fresh, leaves, deleted));
+            return None;
+        };
+        if token == 0 && !deleted {
+            return None;
+        }
+        let here = (!shared.with_snapshots).then(|| kept_here(leaves.clone()));
+        if let Some(leaves) = &here
+            && !deleted
+        {
+            self.local.change(user, |known| known.commit(token, fresh, leaves.clone(), false));
+            return None;
+        }
+        let (shared, local) = (shared.clone(), self.local.clone());
+        Some(Box::pin(async move {
+            let last = written.as_deref().map(Some);
+            let change = |known: &mut User| known.commit(token, fresh, leaves.clone(), deleted);
+            let committed = shared.change(user, last, change).await;
+            if let (Some(leaves), Some((is_latest, _))) = (here, committed) {
+                let token = if is_latest { token } else { 0 };
+                local.change(user, |known| known.commit(token, fresh, leaves, deleted));
+            }
+        }))
+    }
+
+    /// The mail server has judged the secret to be wrong: it is not known any more. Rejections
+    /// are counted up to `most`; beyond, a wrong secret changes nothing.
+    pub async fn reject(&self, seen: &Seen, user: UserKey, tag: Option<&Tag>, most: u8) {
         match &self.shared {
             None => self.local.lessen(user, |known| known.reject(tag)),
             Some(shared) => {
-                // A wrong password that nobody knows changes nothing, whoever sends it how often.
-                if seen.user().is_some_and(|known| known.standing(tag, 0) == Standing::Known) {
+                // Wrong guesses cost the store a bounded number of writes, and of users whom
+                // nobody knows none.
+                if seen.user().is_some() && (seen.standing == Standing::Known || seen.rejections < most) {
                     Box::pin(shared.change(user, None, |known| known.reject(tag))).await;
                 }
             }
@@ -238,13 +301,10 @@ impl Registry {
 
     /// Forgets the snapshot: the user's next login passes.
     pub async fn forget_snapshot(&self, user: UserKey) {
-        self.local.lessen(user, |known| known.snapshot = None);
+        let fresh = self.token();
+        let forget = |known: &mut User| known.forget_snapshot(fresh);
+        self.local.lessen(user, forget);
         if let Some(shared) = &self.shared {
-            let fresh = self.number();
-            let forget = |known: &mut User| {
-                known.snapshot = None;
-                known.latest = fresh;
-            };
             Box::pin(shared.change(user, None, forget)).await;
         }
     }
@@ -252,7 +312,7 @@ impl Registry {
     /// Forgets a user altogether; tells whether anything was known.
     ///
     /// # Errors
-    /// Where the store cannot be reached.
+    /// If the store cannot be reached.
     pub async fn forget(&self, user: UserKey) -> Result<bool, Unavailable> {
         let here = self.local.forget(user);
         Ok(match &self.shared {
@@ -263,16 +323,22 @@ impl Registry {
 
     /// What is known of a user, for an administrator.
     pub async fn describe(&self, user: UserKey, now_ms: u64) -> Option<Description> {
-        let seen = self.look(user).await;
-        let oldest_s = (now_ms / 1000).saturating_sub(self.trust_s);
+        let seen = self.look(user, None, now_ms).await;
+        let oldest_s = self.oldest_s(now_ms);
         let left = self.snapshot(&seen, user);
-        self.with(&seen, user, |known| Description {
+        let describe = |known: &User| Description {
             secrets: known.accepted.iter().filter(|accepted| accepted.at_s >= oldest_s).count(),
             accepted_at_s: known.accepted.first().map(|accepted| accepted.at_s),
-            messages: left.as_ref().map(|left| left.snapshot.count()),
-            octets: left.as_ref().map(|left| left.snapshot.octets()),
+            messages: left.as_ref().ok().map(|left| left.snapshot.count()),
+            octets: left.as_ref().ok().map(|left| left.snapshot.octets()),
+            no_snapshot: left.as_ref().err().copied(),
+            rejections: known.rejections,
             pool: known.route.as_ref().and_then(|route| route.pool.clone()),
-        })
+        };
+        match &self.shared {
+            Some(_) => seen.user().map(describe),
+            None => self.local.look(user, describe).found,
+        }
     }
 
     /// What is remembered in this process, all together.
@@ -281,7 +347,7 @@ impl Registry {
         self.local.remembered()
     }
 
-    /// Octets that are taken in this process now.
+    /// Bytes that are taken in this process now.
     #[must_use]
     pub fn octets(&self) -> u64 {
         self.local.octets()
@@ -293,17 +359,14 @@ impl Registry {
         self.local.users()
     }
 
-    fn number(&self) -> u64 {
-        match self.numbers.fetch_add(1, Ordering::Relaxed) {
-            0 => self.numbers.fetch_add(1, Ordering::Relaxed),
-            number => number,
-        }
+    fn oldest_s(&self, now_ms: u64) -> u64 {
+        (now_ms / 1000).saturating_sub(self.trust_s)
     }
 
-    fn with<T>(&self, seen: &Seen, user: UserKey, look: impl FnOnce(&User) -> T) -> Option<T> {
-        match &self.shared {
-            Some(_) => seen.user().map(look),
-            None => self.local.look(user, look),
+    fn token(&self) -> u64 {
+        match self.tokens.fetch_add(1, Ordering::Relaxed) {
+            0 => self.tokens.fetch_add(1, Ordering::Relaxed),
+            token => token,
         }
     }
 }
@@ -319,6 +382,10 @@ pub struct Description {
     pub messages: Option<u32>,
     /// Their octets.
     pub octets: Option<u64>,
+    /// Why there is no snapshot, if there is none.
+    pub no_snapshot: Option<NoSnapshot>,
+    /// Logins that the mail server has rejected since it accepted one.
+    pub rejections: u8,
     /// The pool where the last session went, where that is not the usual one.
     pub pool: Option<String>,
 }
@@ -342,7 +409,7 @@ mod tests {
     impl World {
         fn new(limit: u64) -> Self {
             let tagger = Tagger::new().unwrap();
-            let user = tagger.user("s", "mail", b"alice");
+            let user = tagger.user("mail", b"alice");
             Self { registry: Registry::new(limit, DAY), tagger, user }
         }
 
@@ -350,7 +417,7 @@ mod tests {
         fn all() -> [Self; 3] {
             let shared = |share| {
                 let tagger = Tagger::keyed(b"a secret of the site, long enough");
-                let user = tagger.user("s", "mail", b"alice");
+                let user = tagger.user("mail", b"alice");
                 let home = Home::in_memory(ManualClock::new(NOW));
                 let registry = Registry::shared(1 << 20, DAY, &home, &tagger, share).unwrap();
                 Self { registry, tagger, user }
@@ -366,32 +433,51 @@ mod tests {
         }
 
         async fn standing(&self, secret: &str, now_ms: u64) -> Standing {
-            let seen = self.registry.look(self.user).await;
-            self.registry.standing(&seen, self.user, &self.tag(secret), now_ms)
+            self.registry.look(self.user, Some(&self.tag(secret)), now_ms).await.standing
+        }
+
+        /// A login whose credentials are about to be sent.
+        async fn look(&self, secret: &str) -> Opening {
+            self.look_of(self.user, secret).await
+        }
+
+        async fn look_of(&self, user: UserKey, secret: &str) -> Opening {
+            let tag = self.tag(secret);
+            let seen = self.registry.look(user, Some(&tag), NOW).await;
+            Opening { user, tag: Some(tag), route: None, accepted_ms: NOW, seen }
+        }
+
+        /// The first reply that shows the maildrop has arrived.
+        async fn open(&self, opening: Opening) -> Session {
+            match self.registry.begin(opening) {
+                Begun::Now(session) => session,
+                Begun::Later(session) => session.await,
+            }
         }
 
         async fn begin(&self, secret: &str) -> Session {
-            self.registry.begin(&Seen::default(), self.user, Some(self.tag(secret)), None, NOW).await
+            self.open(self.look(secret).await).await
         }
 
         async fn commit(&self, session: Session, snapshot: &str, deleted: bool) {
-            if let Some(commit) = self.registry.commit(session, Some(of(snapshot)), deleted) {
+            if let Some(commit) = self.registry.commit(session, Ok(of(snapshot)), deleted) {
                 commit.await;
             }
         }
 
-        async fn left(&self) -> Option<Left> {
-            let seen = self.registry.look(self.user).await;
+        async fn left(&self) -> Result<Left, NoSnapshot> {
+            let seen = self.registry.look(self.user, None, NOW).await;
             self.registry.snapshot(&seen, self.user)
         }
 
-        async fn snapshot(&self) -> Option<Snapshot> {
+        async fn snapshot(&self) -> Result<Snapshot, NoSnapshot> {
             self.left().await.map(|left| (*left.snapshot).clone())
         }
 
         async fn reject(&self, secret: &str) {
-            let seen = self.registry.look(self.user).await;
-            self.registry.reject(&seen, self.user, &self.tag(secret)).await;
+            let tag = self.tag(secret);
+            let seen = self.registry.look(self.user, Some(&tag), NOW).await;
+            self.registry.reject(&seen, self.user, Some(&tag), 5).await;
         }
     }
 
@@ -423,17 +509,18 @@ mod tests {
     #[tokio::test]
     async fn a_snapshot_for_which_a_store_has_no_room_costs_the_snapshot_and_not_the_secret() {
         let tagger = Tagger::keyed(b"a secret of the site, long enough");
-        let user = tagger.user("s", "mail", b"alice");
+        let user = tagger.user("mail", b"alice");
         let home = Home::in_memory(ManualClock::new(NOW));
         let registry = Registry::shared(400, DAY, &home, &tagger, Share::TagsAndSnapshots).unwrap();
         let world = World { registry, tagger, user };
         let session = world.begin("a").await;
         let ids: Vec<_> = (0..1000_u32).map(|id| format!("{:08x}", id.wrapping_mul(2_654_435_761))).collect();
         let rows = ids.iter().map(|id| Row { size: 1, unique_id: id.as_bytes() });
-        if let Some(commit) = world.registry.commit(session, Snapshot::pack(rows), false) {
+        if let Some(commit) = world.registry.commit(session, Ok(Snapshot::pack(rows).unwrap()), false) {
             commit.await;
         }
-        assert_eq!((world.standing("a", NOW).await, world.snapshot().await), (Standing::Known, None));
+        assert_eq!(world.standing("a", NOW).await, Standing::Known);
+        assert_eq!(world.snapshot().await, Err(NoSnapshot::NoRoom));
     }
 
     #[tokio::test]
@@ -443,36 +530,107 @@ mod tests {
             world.commit(session, "one", false).await;
             assert_eq!(world.snapshot().await.unwrap(), of("one"));
             let _dropped = world.begin("a").await;
-            assert_eq!(world.snapshot().await, None);
+            assert_eq!(world.snapshot().await, Err(NoSnapshot::NoneYet));
+        }
+    }
+
+    /// What a session of the table below does.
+    #[derive(Clone, Copy)]
+    enum Step {
+        Look(usize),
+        Begin(usize),
+        /// It leaves a maildrop of its own name.
+        Commit(usize),
+        /// The same, after a deletion that the mail server has confirmed.
+        Delete(usize),
+        /// Its password is rejected.
+        Reject,
+        /// The user's record is lost.
+        Forget,
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_is_never_older_than_a_listing_that_was_seen_or_a_deletion_that_was_confirmed() {
+        use Step::{Begin, Commit, Delete, Forget, Look, Reject};
+        let orders: [(&str, &[Step], Option<usize>); 12] = [
+            ("one after the other", &[Look(0), Begin(0), Commit(0), Look(1), Begin(1), Commit(1)], Some(1)),
+            (
+                "the later one looked when the first had begun",
+                &[Look(0), Begin(0), Look(1), Begin(1), Commit(1), Commit(0)],
+                Some(1),
+            ),
+            (
+                "the same, and ends last",
+                &[Look(0), Begin(0), Look(1), Begin(1), Commit(0), Commit(1)],
+                Some(1),
+            ),
+            (
+                "the maildrop was opened before, and the reply came after, another session's",
+                &[Look(0), Look(1), Begin(1), Commit(1), Begin(0), Commit(0)],
+                None,
+            ),
+            (
+                "nobody knows whose is newer",
+                &[Look(0), Look(1), Begin(0), Begin(1), Commit(0), Commit(1)],
+                None,
+            ),
+            (
+                "a deletion was confirmed between Look and Begin",
+                &[Look(0), Begin(0), Look(1), Delete(0), Begin(1), Commit(1)],
+                None,
+            ),
+            (
+                "a deletion was confirmed while a newer session was under way",
+                &[Look(0), Begin(0), Look(1), Begin(1), Delete(0), Commit(1)],
+                None,
+            ),
+            ("a deletion of its own", &[Look(0), Begin(0), Delete(0)], Some(0)),
+            (
+                "a rejected login disturbs nobody",
+                &[Look(0), Begin(0), Reject, Commit(0), Reject, Reject],
+                Some(0),
+            ),
+            (
+                "a rejected login disturbs nobody who has looked",
+                &[Look(0), Reject, Begin(0), Commit(0)],
+                Some(0),
+            ),
+            (
+                "somebody began and was forgotten since it looked",
+                &[Look(0), Look(1), Begin(1), Forget, Begin(0), Commit(0)],
+                None,
+            ),
+            (
+                "it was forgotten while it was under way, and has deleted",
+                &[Look(0), Begin(0), Forget, Look(1), Delete(0), Begin(1), Commit(1)],
+                None,
+            ),
+        ];
+        for (name, steps, left) in orders {
+            for (mode, world) in World::all().into_iter().enumerate() {
+                if mode > 0 && name.contains("began and was forgotten") {
+                    // A store forgets nobody before their time.
+                    continue;
+                }
+                let (mut looked, mut begun) = ([None, None], [None, None]);
+                for step in steps {
+                    match *step {
+                        Look(it) => looked[it] = Some(world.look("a").await),
+                        Begin(it) => begun[it] = Some(world.open(looked[it].take().unwrap()).await),
+                        Commit(it) => world.commit(begun[it].take().unwrap(), &it.to_string(), false).await,
+                        Delete(it) => world.commit(begun[it].take().unwrap(), &it.to_string(), true).await,
+                        Reject => world.reject("wrong").await,
+                        Forget => drop(world.registry.forget(world.user).await),
+                    }
+                }
+                let found = world.snapshot().await;
+                assert_eq!(found.ok(), left.map(|it| of(&it.to_string())), "{name}, mode {mode}");
+            }
         }
     }
 
     #[tokio::test]
-    async fn of_overlapping_sessions_the_one_that_began_last_counts() {
-        for world in World::all() {
-            let first = world.begin("a").await;
-            let second = world.begin("a").await;
-            world.commit(second, "newer", false).await;
-            world.commit(first.clone(), "older", false).await;
-            assert_eq!(world.snapshot().await.unwrap(), of("newer"));
-            world.commit(first, "older", true).await;
-            assert_eq!(world.snapshot().await, None);
-        }
-    }
-
-    #[tokio::test]
-    async fn deletions_of_an_older_session_are_not_undone_by_a_newer_one() {
-        for world in World::all() {
-            let first = world.begin("a").await;
-            let second = world.begin("a").await;
-            world.commit(first, "left", true).await;
-            world.commit(second, "as-it-was", false).await;
-            assert_eq!(world.snapshot().await, None);
-        }
-    }
-
-    #[tokio::test]
-    async fn an_upgraded_session_leaves_nothing_where_another_has_seen_a_newer_maildrop() {
+    async fn an_upgraded_session_leaves_nothing_if_another_has_seen_a_newer_maildrop() {
         for world in World::all() {
             let before = world.begin("a").await;
             world.commit(before, "old", false).await;
@@ -485,9 +643,30 @@ mod tests {
             // Undisturbed, it leaves what it has shown.
             let posed = world.left().await.unwrap().by;
             let upgraded = world.registry.begin_upgraded(world.user, world.tag("a"), posed, NOW).await;
-            assert_eq!(world.snapshot().await, None);
+            assert_eq!(world.snapshot().await, Err(NoSnapshot::NoneYet));
             world.commit(upgraded, "left", true).await;
             assert_eq!(world.snapshot().await.unwrap(), of("left"));
+            // After a failed upgrade the next login passes, whatever else is under way.
+            let posed = world.left().await.unwrap().by;
+            world.registry.forget_snapshot(world.user).await;
+            let upgraded = world.registry.begin_upgraded(world.user, world.tag("a"), posed, NOW).await;
+            world.commit(upgraded, "left", false).await;
+            assert!(world.snapshot().await.is_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn rejections_are_counted_until_the_mail_server_accepts_a_login() {
+        for world in World::all() {
+            world.reject("wrong").await;
+            assert!(world.registry.describe(world.user, NOW).await.is_none(), "nobody remembers strangers");
+            world.begin("a").await;
+            for count in 1..=5_u8 {
+                world.reject("wrong").await;
+                assert_eq!(world.registry.look(world.user, None, NOW).await.rejections, count);
+            }
+            world.begin("a").await;
+            assert_eq!(world.registry.look(world.user, None, NOW).await.rejections, 0);
         }
     }
 
@@ -495,22 +674,29 @@ mod tests {
     async fn an_older_session_counts_for_nothing_even_if_its_user_was_forgotten_meanwhile() {
         let world = World::new(128 << 10);
         let first = world.begin("a").await;
-        for index in 0..10_000_u32 {
-            world
-                .registry
-                .begin(
-                    &Seen::default(),
-                    world.tagger.user("s", "mail", &index.to_le_bytes()),
-                    Some(world.tag("a")),
-                    None,
-                    NOW,
-                )
-                .await;
-        }
+        // Looked up before everybody, and so before whoever came and went meanwhile.
+        let early = world.look("a").await;
+        let crowd = |from: u32| {
+            let world = &world;
+            async move {
+                for index in from..from + 10_000 {
+                    let user = world.tagger.user("mail", &index.to_le_bytes());
+                    world.open(world.look_of(user, "a").await).await;
+                }
+            }
+        };
+        crowd(0).await;
+        let unknown = world.look("a").await;
         let second = world.begin("a").await;
         world.commit(second, "newer", false).await;
         world.commit(first, "older", false).await;
         assert_eq!(world.snapshot().await.unwrap(), of("newer"));
+        crowd(10_000).await;
+        for late in [early, unknown] {
+            let late = world.open(late).await;
+            world.commit(late, "older", false).await;
+            assert!(world.snapshot().await.is_err());
+        }
     }
 
     #[tokio::test]
@@ -527,10 +713,27 @@ mod tests {
     async fn one_huge_maildrop_pushes_nobody_out() {
         let world = World::new(1 << 20);
         let session = world.begin("a").await;
-        let huge = Snapshot::pack((0..1000).map(|_| Row { size: 1, unique_id: b"0123456789" })).unwrap();
-        let _ = world.registry.commit(session, Some(huge), false);
-        assert_eq!(world.snapshot().await, None);
+        let huge = |count| Snapshot::pack((0..count).map(|_| Row { size: 1, unique_id: b"0123456789" }));
+        let _ = world.registry.commit(session, Ok(huge(6000).unwrap()), false);
+        assert_eq!(world.snapshot().await, Err(NoSnapshot::TooLarge));
         assert_eq!(world.standing("a", NOW).await, Standing::Known);
+    }
+
+    #[tokio::test]
+    async fn the_largest_listing_that_is_kept_is_the_same_for_every_user() {
+        let world = World::new(1 << 20);
+        let rows = || (0..5000).map(|_| Row { size: 1, unique_id: b"0123456789" });
+        for index in 0..200_u32 {
+            let user = world.tagger.user("mail", &index.to_le_bytes());
+            let session = world.open(world.look_of(user, "a").await).await;
+            let _ = world.registry.commit(session, Ok(Snapshot::pack(rows()).unwrap()), false);
+            let seen = world.registry.look(user, None, NOW).await;
+            assert_eq!(
+                world.registry.snapshot(&seen, user).map(|left| left.snapshot.count()).ok(),
+                Some(5000)
+            );
+            assert!(world.registry.octets() <= 1 << 20);
+        }
     }
 
     #[tokio::test]
@@ -549,12 +752,13 @@ mod tests {
         let world = World::new(256 << 10);
         let mut last = world.user;
         for index in 0..20_000_u32 {
-            last = world.tagger.user("s", "mail", &index.to_le_bytes());
-            let session = world.registry.begin(&Seen::default(), last, Some(world.tag("a")), None, NOW).await;
-            let _ = world.registry.commit(session, Some(of("one")), false);
+            last = world.tagger.user("mail", &index.to_le_bytes());
+            let session = world.open(world.look_of(last, "a").await).await;
+            let _ = world.registry.commit(session, Ok(of("one")), false);
         }
         assert!(world.registry.octets() <= 256 << 10);
         assert!(world.registry.users() > 500);
-        assert!(world.registry.snapshot(&Seen::default(), last).is_some());
+        let seen = world.registry.look(last, None, NOW).await;
+        assert!(world.registry.snapshot(&seen, last).is_ok());
     }
 }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::record::Seal;
 use super::tag::UserKey;
-use super::user::User;
+use super::user::{NoSnapshot, User};
 use crate::store::{Namespace, Refused, Unavailable};
 
 /// How often a change is tried where others change the same user at the same time.
@@ -144,6 +144,10 @@ impl Shared {
                     Ok(false) => break,
                     // The rest of a record that is too long still says whose secret is known.
                     Err(refused) if record.snapshot.take().is_some() => {
+                        record.no_snapshot = match refused {
+                            Refused::Quota => NoSnapshot::NoRoom,
+                            Refused::TooLong | Refused::NotANumber => NoSnapshot::TooLarge,
+                        };
                         self.tell_full(refused);
                         after = self.seal.close(user, &record, self.crashes).ok_or_else(failed)?;
                     }
@@ -239,5 +243,6 @@ impl Shared {
 
 /// Under which key a user's record is: nothing of his name is in it.
 fn name(user: UserKey) -> String {
-    user.0.iter().rev().map(|octet| format!("{octet:02x}")).collect()
+    let number = user.0.iter().rev().fold(0, |number, &octet| number << 8 | u128::from(octet));
+    format!("{number:024x}")
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 
 use super::tag::{Hash, Tag, UserKey};
-use super::user::{Accepted, Route, Secrets, User};
+use super::user::{Accepted, NoSnapshot, Route, Secrets, User};
 use crate::pop3::snapshot::Snapshot;
 use crate::slab::Slab;
 
@@ -15,6 +15,11 @@ use crate::slab::Slab;
 const USER_OCTETS: usize = size_of::<Option<Kept>>() + 16;
 /// What it takes beside that few users need.
 const MORE_OCTETS: usize = size_of::<(u32, Box<More>)>() + size_of::<More>();
+
+/// There is a secret that was accepted.
+const ACCEPTED: u8 = 1;
+/// There is more.
+const MORE: u8 = 2;
 
 /// A user.
 #[derive(Debug)]
@@ -26,10 +31,10 @@ struct Kept {
     tag: Tag,
     /// When that was, in seconds since 1970.
     at_s: u32,
-    /// Whether there is such a secret.
-    accepted: bool,
-    /// Whether there is more: see [`More`].
-    has_more: bool,
+    /// Whether there is such a secret, and whether there is more: see [`More`].
+    flags: u8,
+    rejections: u8,
+    no_snapshot: NoSnapshot,
     /// Whether anybody has asked for him since it was last seen who is to be forgotten.
     used: bool,
 }
@@ -49,6 +54,17 @@ pub(super) struct Size {
     pub snapshots: usize,
 }
 
+/// What came of a user's turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// There is nobody.
+    Empty,
+    /// They were asked for since the last time.
+    Kept,
+    /// They were not, and are gone.
+    Forgotten(Size),
+}
+
 /// Users by their keys, and who of them is to be forgotten first.
 #[derive(Debug, Default)]
 pub(super) struct Table {
@@ -57,12 +73,20 @@ pub(super) struct Table {
     more: HashMap<u32, Box<More>>,
     /// Where it is looked next for somebody to forget.
     hand: u32,
+    /// Times that the hand has begun anew, and that users were taken out.
+    generation: u32,
 }
 
 impl Table {
     /// Users in it.
     pub fn len(&self) -> usize {
         self.index.len()
+    }
+
+    /// As long as it is the same, nobody has come and gone: whoever comes is only forgotten
+    /// when the hand has gone past them and all the others.
+    pub fn generation(&self) -> u32 {
+        self.generation
     }
 
     /// Looks at a user or changes him, if he is there. It counts as use.
@@ -92,21 +116,30 @@ impl Table {
 
     /// Takes a user out.
     pub fn remove(&mut self, key: UserKey) -> Option<Size> {
+        self.generation = self.generation.wrapping_add(1);
         self.find(key).map(|at| self.remove_at(at))
     }
 
-    /// Forgets the user of longest ago, near enough: one for whom nobody has asked since the
-    /// last time that it was his turn (second chance). None where there is nobody.
-    pub fn forget_one(&mut self) -> Option<Size> {
+    /// Looks at the next user whether they are to be forgotten: whoever nobody has asked for
+    /// since it was their turn last (second chance, near enough to the least recently used).
+    pub fn turn(&mut self) -> Turn {
         if self.index.is_empty() {
-            return None;
+            return Turn::Empty;
         }
         loop {
             let at = self.hand;
-            self.hand = if at + 1 < self.users.places() { at + 1 } else { 0 };
+            self.hand = if at + 1 < self.users.places() {
+                at + 1
+            } else {
+                self.generation = self.generation.wrapping_add(1);
+                0
+            };
             match self.users.get_mut(at) {
-                Some(user) if user.used => user.used = false,
-                Some(_) => return Some(self.remove_at(at)),
+                Some(user) if user.used => {
+                    user.used = false;
+                    return Turn::Kept;
+                }
+                Some(_) => return Turn::Forgotten(self.remove_at(at)),
                 None => {}
             }
         }
@@ -123,8 +156,9 @@ impl Table {
             snapshot: None,
             tag: Tag::from_octets(Hash::default()),
             at_s: 0,
-            accepted: false,
-            has_more: false,
+            flags: 0,
+            rejections: 0,
+            no_snapshot: NoSnapshot::NoneYet,
             used: true,
         };
         let at = self.users.insert(user)?;
@@ -137,11 +171,17 @@ impl Table {
     fn unpack(&mut self, at: u32) -> Option<User> {
         let kept = self.users.get_mut(at)?;
         kept.used = true;
-        let mut user = User { latest: kept.latest, snapshot: kept.snapshot.take(), ..User::default() };
-        if kept.accepted {
+        let mut user = User {
+            latest: kept.latest,
+            snapshot: kept.snapshot.take(),
+            rejections: kept.rejections,
+            no_snapshot: kept.no_snapshot,
+            ..User::default()
+        };
+        if kept.flags & ACCEPTED != 0 {
             user.accepted.push(Accepted { tag: kept.tag, at_s: kept.at_s.into() });
         }
-        if kept.has_more
+        if kept.flags & MORE != 0
             && let Some(more) = self.more.remove(&at)
         {
             user.route = more.route;
@@ -152,24 +192,25 @@ impl Table {
 
     fn pack(&mut self, at: u32, user: User) {
         let Some(kept) = self.users.get_mut(at) else { return };
-        let User { mut accepted, snapshot, route, latest } = user;
-        kept.latest = latest;
-        kept.snapshot = snapshot;
-        let first = (!accepted.is_empty()).then(|| accepted.remove(0));
-        kept.accepted = first.is_some();
-        if let Some(Accepted { tag, at_s }) = first {
+        let User { mut accepted, snapshot, route, latest, rejections, no_snapshot } = user;
+        (kept.latest, kept.snapshot) = (latest, snapshot);
+        (kept.rejections, kept.no_snapshot) = (rejections, no_snapshot);
+        kept.flags = 0;
+        if !accepted.is_empty() {
+            let Accepted { tag, at_s } = accepted.remove(0);
+            kept.flags |= ACCEPTED;
             kept.tag = tag;
             kept.at_s = u32::try_from(at_s).unwrap_or(u32::MAX);
         }
-        kept.has_more = route.is_some() || !accepted.is_empty();
-        if kept.has_more {
+        if route.is_some() || !accepted.is_empty() {
+            kept.flags |= MORE;
             self.more.insert(at, Box::new(More { route, accepted }));
         }
     }
 
     fn size_at(&self, at: u32) -> Size {
         let Some(user) = self.users.get(at) else { return Size::default() };
-        let more = if user.has_more { MORE_OCTETS } else { 0 };
+        let more = if user.flags & MORE != 0 { MORE_OCTETS } else { 0 };
         let snapshot = user.snapshot.as_ref().map_or(0, |snapshot| snapshot.footprint());
         Size { octets: USER_OCTETS + more + snapshot, snapshots: usize::from(user.snapshot.is_some()) }
     }
@@ -177,7 +218,7 @@ impl Table {
     fn remove_at(&mut self, at: u32) -> Size {
         let size = self.size_at(at);
         if let Some(user) = self.users.remove(at) {
-            if user.has_more {
+            if user.flags & MORE != 0 {
                 self.more.remove(&at);
             }
             if let Ok(known) = self.index.find_entry(hash(user.key), |&known| known == at) {
@@ -188,7 +229,7 @@ impl Table {
     }
 }
 
-/// Keys are hashes themselves. The first four octets choose a table, and say nothing more.
+/// Keys are hashes themselves. The first four octets have chosen the table, and say nothing more.
 fn hash(UserKey(key): UserKey) -> u64 {
     u64::from_le_bytes(std::array::from_fn(|at| key[4 + at]))
 }
@@ -200,11 +241,12 @@ mod tests {
     fn full() -> User {
         let mut user = User::default();
         for tag in 1..=3 {
-            user.accept(Tag::from_octets([tag; 12]), 5_000_000 + u64::from(tag));
+            user.accept(Some(Tag::from_octets([tag; 12])), 5_000_000 + u64::from(tag));
         }
         user.route = Some(Arc::new(Route { pool: Some("other".to_owned()), user: None }));
         user.snapshot = Some(Arc::default());
-        user.latest = u64::MAX;
+        (user.latest, user.rejections) = (u64::MAX, u8::MAX);
+        user.no_snapshot = NoSnapshot::Elsewhere;
         user
     }
 
@@ -214,7 +256,7 @@ mod tests {
         let mut table = Table::default();
         let with_one = {
             let mut user = User::default();
-            user.accept(Tag::from_octets([9; 12]), 1_000);
+            user.accept(Some(Tag::from_octets([9; 12])), 1_000);
             user
         };
         for user in [full(), User::default(), with_one, full()] {
@@ -223,7 +265,7 @@ mod tests {
         }
         assert_eq!(table.with(UserKey::numbered(8), |_| ()), None);
         let whole = table.size(UserKey::numbered(7));
-        table.with(UserKey::numbered(7), |known| known.reject(&Tag::from_octets([3; 12])));
+        table.with(UserKey::numbered(7), |known| known.reject(Some(&Tag::from_octets([3; 12]))));
         assert_eq!(table.size(UserKey::numbered(7)), whole);
         table.with(UserKey::numbered(7), |known| *known = User::default());
         assert_eq!(table.size(UserKey::numbered(7)), Size { octets: USER_OCTETS, snapshots: 0 });
@@ -234,28 +276,36 @@ mod tests {
         assert_eq!(table.remove(UserKey::numbered(7)), None);
     }
 
+    /// Users of one table, each with a hash of his own.
+    fn numbered(number: u128) -> UserKey {
+        UserKey::numbered(number << 32)
+    }
+
     #[test]
     fn whoever_was_asked_for_is_forgotten_after_those_who_were_not() {
         let mut table = Table::default();
         for key in 0..100 {
-            table.change(UserKey::numbered(key), |_| ());
+            table.change(numbered(key), |_| ());
         }
+        let forget = |table: &mut Table| {
+            while let Turn::Kept = table.turn() {}
+        };
         // The first round finds that all of them are new.
-        table.forget_one().unwrap();
+        forget(&mut table);
         for key in 50..100 {
-            table.with(UserKey::numbered(key), |_| ());
+            table.with(numbered(key), |_| ());
         }
         for _ in 0..49 {
-            table.forget_one().unwrap();
+            forget(&mut table);
         }
         assert_eq!(table.len(), 50);
-        assert!((50..100).all(|key| table.find(UserKey::numbered(key)).is_some()));
-        table.change(UserKey::numbered(200), |_| ());
+        assert!((50..100).all(|key| table.find(numbered(key)).is_some()));
+        table.change(numbered(200), |_| ());
         for _ in 0..50 {
-            table.forget_one().unwrap();
+            forget(&mut table);
         }
-        assert!(table.find(UserKey::numbered(200)).is_some(), "the newest is the last to go");
-        table.forget_one().unwrap();
-        assert_eq!(table.forget_one(), None);
+        assert!(table.find(numbered(200)).is_some(), "the newest is the last to go");
+        forget(&mut table);
+        assert_eq!(table.turn(), Turn::Empty);
     }
 }

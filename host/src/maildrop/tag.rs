@@ -78,12 +78,12 @@ impl Tagger {
         Zeroizing::new(blake3::derive_key("reprieve 2026-11-24 shared records", &*self.key))
     }
 
-    /// A user of a virtual server and its pool. Names are taken octet for octet: two spellings
-    /// of one user are two users here, each with what its own clients have seen. So is the same
-    /// name on two virtual servers: their policies may make different accounts of it.
+    /// A user of a pool: what identifies a maildrop, whichever virtual server leads to it. Names
+    /// are taken byte for byte; whoever knows that the mail server takes two for one folds them
+    /// before (see [`Credentials::folded`]).
     #[must_use]
-    pub fn user(&self, server: &str, pool: &str, user: &[u8]) -> UserKey {
-        UserKey(self.hash(&[b"user", server.as_bytes(), pool.as_bytes(), user]))
+    pub fn user(&self, pool: &str, user: &[u8]) -> UserKey {
+        UserKey(self.hash(&[b"user", pool.as_bytes(), user]))
     }
 
     /// The tag of a user's secret.
@@ -128,21 +128,20 @@ mod tests {
     #[test]
     fn only_the_same_secret_of_the_same_user_has_the_same_tag() {
         let tagger = Tagger::new().unwrap();
-        let alice = tagger.user("pop3", "mail", b"alice");
+        let alice = tagger.user("mail", b"alice");
         let tag = tagger.tag(alice, &credentials(b"right", Mechanism::UserPass));
         assert!(tag.matches(&tagger.tag(alice, &credentials(b"right", Mechanism::Plain))));
         assert!(!tag.matches(&tagger.tag(alice, &credentials(b"wrong", Mechanism::UserPass))));
-        let bob = tagger.user("pop3", "mail", b"bob");
+        let bob = tagger.user("mail", b"bob");
         assert!(!tag.matches(&tagger.tag(bob, &credentials(b"right", Mechanism::UserPass))));
-        assert_ne!(tagger.user("pop3", "other", b"alice"), alice);
-        assert_ne!(tagger.user("pop4", "mail", b"alice"), alice);
+        assert_ne!(tagger.user("other", b"alice"), alice);
     }
 
     #[test]
     fn tags_of_another_process_mean_nothing() {
         let (one, other) = (Tagger::new().unwrap(), Tagger::new().unwrap());
         let secret = credentials(b"right", Mechanism::UserPass);
-        let (a, b) = (one.user("s", "mail", b"a"), other.user("s", "mail", b"a"));
+        let (a, b) = (one.user("mail", b"a"), other.user("mail", b"a"));
         assert_ne!(a, b);
         assert!(!one.tag(a, &secret).matches(&other.tag(a, &secret)));
     }

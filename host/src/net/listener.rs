@@ -21,6 +21,12 @@ pub struct BindError {
 }
 
 impl BindError {
+    /// Whether another program listens there.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AddrInUse
+    }
+
     fn why(&self) -> String {
         match self.source.kind() {
             io::ErrorKind::AddrInUse => {
@@ -117,17 +123,16 @@ pub fn bind(address: SocketAddr, count: usize) -> Result<Vec<TcpListener>, BindE
 }
 
 /// Listens on an address by one socket, which another process of this user can have one beside;
-/// `beside`: as this one has, until the other has ended.
+/// `beside`: as this one has if the address is in use, until the other has ended.
 ///
 /// # Errors
 /// As [`bind`].
 pub fn bind_one(address: SocketAddr, beside: bool) -> Result<TcpListener, BindError> {
     let fail = |source| BindError { address, source };
-    let address = if beside {
-        address
-    } else {
-        let alone = socket(address, false).map_err(fail)?;
-        alone.local_addr().map_err(fail)?.as_socket().unwrap_or(address)
+    let address = match socket(address, false) {
+        Ok(alone) => alone.local_addr().map_err(fail)?.as_socket().unwrap_or(address),
+        Err(error) if beside && error.kind() == io::ErrorKind::AddrInUse => address,
+        Err(error) => return Err(fail(error)),
     };
     let shared = socket(address, true).map_err(fail)?;
     shared.listen(BACKLOG).map_err(fail)?;

@@ -53,6 +53,29 @@ fn fault(what: &str) -> std::io::Error {
     std::io::Error::other(what.to_owned())
 }
 
+/// Why a node has not greeted a login.
+#[derive(Debug)]
+pub(super) enum Ungreeted {
+    /// Anybody would have met it.
+    Node(std::io::Error),
+    /// The node knew the client's address: perhaps it hangs up on that one alone.
+    Caller(std::io::Error),
+}
+
+impl From<Ungreeted> for std::io::Error {
+    fn from(why: Ungreeted) -> Self {
+        let (Ungreeted::Node(error) | Ungreeted::Caller(error)) = why;
+        error
+    }
+}
+
+impl std::fmt::Display for Ungreeted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Node(error) | Self::Caller(error)) = self;
+        error.fmt(f)
+    }
+}
+
 impl Pool {
     /// Connects to a node up to its greeting, and tells it about the caller; None where it is
     /// only to be asked how it is.
@@ -60,11 +83,20 @@ impl Pool {
         &self,
         node: &Node,
         caller: Option<Caller<'_>>,
-    ) -> std::io::Result<(Wire, Greeting)> {
+    ) -> Result<(Wire, Greeting), Ungreeted> {
         let within = self.config().connect_timeout;
-        let stream = connect(node, within).await?;
-        let greeted = self.greet(node, stream, caller);
-        tokio::time::timeout(within, greeted).await.map_err(|_| fault("no greeting in time"))?
+        let stream = connect(node, within).await.map_err(Ungreeted::Node)?;
+        let mut knows_caller = false;
+        let greeted = self.greet(node, stream, caller, &mut knows_caller);
+        match tokio::time::timeout(within, greeted).await {
+            Ok(Ok(greeted)) => Ok(greeted),
+            // A certificate that is wrong is so for everybody.
+            Ok(Err(error)) if knows_caller && error.kind() != std::io::ErrorKind::InvalidData => {
+                Err(Ungreeted::Caller(error))
+            }
+            Ok(Err(error)) => Err(Ungreeted::Node(error)),
+            Err(_) => Err(Ungreeted::Node(fault("no greeting in time"))),
+        }
     }
 
     async fn greet(
@@ -72,12 +104,14 @@ impl Pool {
         node: &Node,
         mut stream: TcpStream,
         caller: Option<Caller<'_>>,
+        knows_caller: &mut bool,
     ) -> std::io::Result<(Wire, Greeting)> {
         let header = match caller {
             Some(caller) => proxy_header(self.config().proxy_header, caller.peer, caller.local, caller.tls),
             None => local_proxy_header(self.config().proxy_header),
         };
         if !header.is_empty() {
+            *knows_caller = caller.is_some();
             tokio::io::AsyncWriteExt::write_all(&mut stream, &header).await?;
         }
         let mode = self.config().tls.mode;
@@ -109,6 +143,7 @@ impl Pool {
             && greeting.xclient
             && self.config().xclient
         {
+            *knows_caller = true;
             wire.write(&xclient(caller)).await?;
             if status(&wire.line().await?) != Some(true) {
                 return Err(fault("it refuses XCLIENT, which its banner offers"));
@@ -120,31 +155,34 @@ impl Pool {
     /// Asks a node that was connected to what it can do, and takes leave.
     pub(super) async fn ask_capabilities(&self, mut wire: Wire) -> std::io::Result<Learned> {
         let asking = async {
-            wire.write(b"CAPA\r\n").await?;
-            let learned = match status(&wire.line().await?) {
-                Some(true) => {
-                    let mut lines = Vec::new();
-                    loop {
-                        let line = wire.line().await?;
-                        if line.trim_ascii_end() == b"." {
-                            break;
-                        }
-                        if lines.len() >= 100 {
-                            return Err(fault("its answer to CAPA has no end"));
-                        }
-                        lines.push(line);
-                    }
-                    Learned::from_lines(lines.iter().map(Vec::as_slice))
-                }
-                Some(false) => Learned::OLD,
-                None => return Err(fault("it answers CAPA neither with +OK nor with -ERR")),
-            };
+            let learned = capabilities(&mut wire).await?.unwrap_or(Learned::OLD);
             let _ = wire.write(b"QUIT\r\n").await;
             let _ = wire.line().await;
             Ok(learned)
         };
         let within = self.config().connect_timeout;
         tokio::time::timeout(within, asking).await.map_err(|_| fault("no answer to CAPA in time"))?
+    }
+}
+
+/// What a node answers to CAPA; None if it does not know it.
+pub(super) async fn capabilities(wire: &mut Wire) -> std::io::Result<Option<Learned>> {
+    wire.write(b"CAPA\r\n").await?;
+    match status(&wire.line().await?) {
+        Some(true) => {}
+        Some(false) => return Ok(None),
+        None => return Err(fault("it answers CAPA neither with +OK nor with -ERR")),
+    }
+    let mut lines = Vec::new();
+    loop {
+        let line = wire.line().await?;
+        if line.trim_ascii_end() == b"." {
+            return Ok(Some(Learned::from_lines(lines.iter().map(Vec::as_slice))));
+        }
+        if lines.len() >= 100 {
+            return Err(fault("its answer to CAPA has no end"));
+        }
+        lines.push(line);
     }
 }
 

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::connect::capabilities;
 use super::node::{LoginResult, Node};
 use super::queue::Place;
 use crate::config::NodeMode;
 use crate::net::Stream;
+use crate::pop3::credential::Mechanism;
 
 /// The longest line that is read before a session is relayed, in octets.
 const LINE_LIMIT: usize = 2048;
@@ -53,11 +55,12 @@ pub struct Connection {
     place: Place,
     reply_timeout: Duration,
     watched: Option<u64>,
+    told_more: bool,
 }
 
 impl Connection {
     pub(super) fn new(wire: Wire, place: Place, reply_timeout: Duration) -> Self {
-        Self { wire, place, reply_timeout, watched: None }
+        Self { wire, place, reply_timeout, watched: None, told_more: false }
     }
 
     /// Its octets, for whoever relays them.
@@ -95,6 +98,29 @@ impl Connection {
     /// Whether the node has said that it may be sent several commands at once.
     pub(super) fn says_pipelining(&self) -> bool {
         self.place.node().learned().is_some_and(|learned| learned.pipelining)
+    }
+
+    /// Whether the node may know AUTH with a mechanism: it lists it, or was not asked.
+    pub(super) fn may_take(&self, mechanism: Mechanism) -> bool {
+        self.place.node().learned().is_none_or(|learned| learned.mechanisms.contains(mechanism))
+    }
+
+    /// Asks the node what it can do after the login.
+    ///
+    /// # Errors
+    /// Why the connection did not survive the question.
+    pub(super) async fn ask_after_login(&mut self, within: Duration) -> std::io::Result<()> {
+        let asked = tokio::time::timeout(within, capabilities(&mut self.wire)).await;
+        let learned = asked.map_err(Into::into).and_then(|answer| answer);
+        self.place.node().learn_after_login(learned.as_ref().ok().copied().flatten());
+        self.told_more = learned?.is_some();
+        Ok(())
+    }
+
+    /// Whether the login has taught what the node can do.
+    #[must_use]
+    pub fn told_more(&self) -> bool {
+        self.told_more
     }
 
     /// Whether the node was disabled: its sessions end.

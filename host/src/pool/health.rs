@@ -1,6 +1,7 @@
 //! Whether a node is taken for reachable. Checks bring it down and up after several in a row;
-//! a login that fails there has others pass it over for a while, which costs nothing where the
-//! login was unlucky and much less than trying again where it was not.
+//! a login that cannot connect has others pass it over for a while, which costs nothing where the
+//! login was unlucky and much less than trying again where it was not. What only one client meets
+//! says nothing of the node.
 
 use std::sync::atomic::Ordering;
 
@@ -10,20 +11,38 @@ use super::state::Pool;
 impl Pool {
     /// A login has found that a node does not answer as it should.
     pub(super) fn login_failed(&self, node: &Node, why: &str) {
-        let pause = u64::try_from(self.config().retry_after.as_millis()).unwrap_or(u64::MAX);
-        let was_healthy = node.is_healthy();
-        node.suspended_until_ms.store(now_ms().saturating_add(pause), Ordering::Relaxed);
         node.count(LoginResult::Unreachable);
+        self.suspend(node, why);
         self.failed(node, why);
-        if was_healthy {
-            tracing::warn!(pool = self.name(), node = &*node.name, why, "node cannot be reached");
-        }
         node.look.notify_one();
     }
 
-    /// A check has.
+    /// A login was lost when the node knew whom it is for: by the name, by the client's address.
+    /// A name on which a mail server hangs up must not take it from everybody else, so its own
+    /// check finds out whether the node is to blame.
+    pub(super) fn lost_with_caller(&self, node: &Node, why: &str) {
+        tracing::info!(pool = self.name(), node = &*node.name, why, "login lost");
+        node.count(LoginResult::Unreachable);
+        node.suspected.store(true, Ordering::Relaxed);
+        node.look.notify_one();
+    }
+
+    /// A check has found that it does not answer as it should.
     pub(super) fn check_failed(&self, node: &Node, why: &str) {
+        if node.suspected.swap(false, Ordering::Relaxed) {
+            self.suspend(node, why);
+        }
         self.failed(node, why);
+    }
+
+    /// Has a node tried last for a while.
+    fn suspend(&self, node: &Node, why: &str) {
+        let pause = u64::try_from(self.config().retry_after.as_millis()).unwrap_or(u64::MAX);
+        let was_healthy = node.is_healthy();
+        node.suspended_until_ms.store(now_ms().saturating_add(pause), Ordering::Relaxed);
+        if was_healthy {
+            tracing::warn!(pool = self.name(), node = &*node.name, why, "node cannot be reached");
+        }
     }
 
     fn failed(&self, node: &Node, why: &str) {
@@ -38,6 +57,9 @@ impl Pool {
     /// A login or a check has found a node well.
     pub(super) fn succeeded(&self, node: &Node) {
         // Nearly always there is nothing to forget.
+        if node.suspected.load(Ordering::Relaxed) {
+            node.suspected.store(false, Ordering::Relaxed);
+        }
         if node.failures.load(Ordering::Relaxed) > 0 {
             node.failures.store(0, Ordering::Relaxed);
         }

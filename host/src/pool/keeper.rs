@@ -140,14 +140,19 @@ async fn check(pool: &Pool, node: &Node) -> Duration {
         let (wire, _) = pool.greeted(node, None).await?;
         pool.ask_capabilities(wire).await
     };
-    match asked.await {
+    let answers = match asked.await {
         Ok(learned) => {
             if node.learn(learned) {
                 tracing::debug!(pool = pool.name(), node = &*node.name, ?learned, "node asked");
             }
             pool.succeeded(node);
+            true
         }
-        Err(error) => pool.check_failed(node, &error.to_string()),
-    }
-    if node.is_healthy() { settings.interval } else { settings.interval.min(pool.config().retry_after) }
+        Err(why) => {
+            pool.check_failed(node, &why.to_string());
+            false
+        }
+    };
+    let is_well = answers && node.is_healthy();
+    if is_well { settings.interval } else { settings.interval.min(pool.config().retry_after) }
 }

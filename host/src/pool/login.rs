@@ -8,13 +8,14 @@ use std::time::Instant;
 use zeroize::Zeroizing;
 
 use super::choice::Order;
-use super::connect::{Caller, Greeting};
+use super::connect::{Caller, Greeting, Ungreeted};
 use super::connection::Connection;
 use super::node::LoginResult;
 use super::present::{Presentation, present};
 use super::queue::Asked;
 use super::state::Pool;
 use crate::pop3::credential::{Credentials, Mechanism};
+use crate::pop3::line::COMMAND_LIMIT;
 use crate::pop3::reply::{response_code, status};
 use crate::pop3::sasl;
 
@@ -118,7 +119,7 @@ impl Pool {
                 }
                 Ok(Ok(end)) => end,
                 Ok(Err(Lost::Unjudged)) => {
-                    self.login_failed(&node, "lost at the login");
+                    self.lost_with_caller(&node, "lost at the login");
                     continue;
                 }
                 Ok(Err(Lost::PerhapsJudged)) | Err(_) => {
@@ -129,12 +130,28 @@ impl Pool {
             if let LoginEnd::Accepted { .. } = end {
                 node.count(LoginResult::Accepted);
                 self.note_latency(began.elapsed());
+                if node.is_to_be_asked() {
+                    return Box::pin(self.with_capabilities(end)).await;
+                }
             } else {
                 node.count(LoginResult::Rejected);
             }
             return end;
         }
         refused.map_or(LoginEnd::Unreachable { node: None }, LoginEnd::Rejected)
+    }
+
+    /// Lets a login that was accepted teach what its node can do.
+    async fn with_capabilities(&self, end: LoginEnd) -> LoginEnd {
+        let LoginEnd::Accepted { mut connection, reply } = end else { return end };
+        match connection.ask_after_login(self.config().connect_timeout).await {
+            Ok(()) => LoginEnd::Accepted { connection, reply },
+            Err(error) => {
+                let node = connection.node().clone();
+                tracing::warn!(pool = self.name(), node = &*node, %error, "lost by CAPA after a login");
+                LoginEnd::Unreachable { node: Some(node) }
+            }
+        }
     }
 
     /// Finds a node for a login whose secret only the node will see. `user`: where he is
@@ -181,7 +198,8 @@ impl Search<'_> {
                     self.pool.succeeded(&node);
                     return Reached::Node(Connection::new(wire, place, config.reply_timeout), greeting);
                 }
-                Err(error) => self.pool.login_failed(&node, &error.to_string()),
+                Err(why @ Ungreeted::Node(_)) => self.pool.login_failed(&node, &why.to_string()),
+                Err(why @ Ungreeted::Caller(_)) => self.pool.lost_with_caller(&node, &why.to_string()),
             }
         }
     }
@@ -195,14 +213,48 @@ enum Lost {
     PerhapsJudged,
 }
 
-async fn judge(connection: Connection, presentation: &Presentation) -> Result<LoginEnd, Lost> {
+/// What a node has said at the end of a login.
+struct Judgement {
+    /// Its status line.
+    reply: Vec<u8>,
+    challenge: Option<Vec<u8>>,
+    answers_secret: bool,
+}
+
+async fn judge(mut connection: Connection, presentation: &Presentation) -> Result<LoginEnd, Lost> {
+    let Judgement { reply, challenge, answers_secret } = present_to(&mut connection, presentation).await?;
+    match status(&reply) {
+        Some(true) => Ok(LoginEnd::Accepted { connection, reply }),
+        Some(false) => {
+            let node = connection.node().clone();
+            Ok(LoginEnd::Rejected(Rejection { node, reply, challenge, answers_secret }))
+        }
+        None => Err(Lost::PerhapsJudged),
+    }
+}
+
+async fn present_to(connection: &mut Connection, presentation: &Presentation) -> Result<Judgement, Lost> {
     match presentation {
-        Presentation::UserPass { name, secret } => user_and_pass(connection, name, secret.expose()).await,
+        Presentation::UserPass { name, secret } => {
+            let secret = secret.expose();
+            let longest = name.len().max(secret.len()) + "PASS \r\n".len();
+            if longest > COMMAND_LIMIT && connection.may_take(Mechanism::Plain) {
+                // A SASL message has a line of its own, which may be longer than a command. A node
+                // that does not know AUTH says so before it has seen anything, and judges itself
+                // how long its commands may be.
+                let message = sasl::write_plain(b"", name, secret);
+                let judgement = Box::pin(sasl(connection, Mechanism::Plain, &message)).await?;
+                if judgement.answers_secret {
+                    return Ok(judgement);
+                }
+            }
+            user_and_pass(connection, name, secret).await
+        }
         Presentation::Sasl { mechanism, message } => sasl(connection, *mechanism, message).await,
     }
 }
 
-async fn user_and_pass(mut connection: Connection, name: &[u8], secret: &[u8]) -> Result<LoginEnd, Lost> {
+async fn user_and_pass(connection: &mut Connection, name: &[u8], secret: &[u8]) -> Result<Judgement, Lost> {
     // Exactly as large as it becomes: a vector that grows leaves copies behind.
     let mut commands = Zeroizing::new(Vec::with_capacity(name.len() + secret.len() + 14));
     for part in [&b"USER "[..], name, b"\r\nPASS "] {
@@ -220,7 +272,7 @@ async fn user_and_pass(mut connection: Connection, name: &[u8], secret: &[u8]) -
     let reply = connection.line().await.map_err(|_| Lost::Unjudged)?;
     match status(&reply) {
         Some(true) => {}
-        Some(false) => return Ok(rejected(&connection, reply, None, false)),
+        Some(false) => return Ok(Judgement { reply, challenge: None, answers_secret: false }),
         None => return Err(Lost::Unjudged),
     }
     if !at_once {
@@ -228,17 +280,17 @@ async fn user_and_pass(mut connection: Connection, name: &[u8], secret: &[u8]) -
     }
     drop(commands);
     let reply = connection.line().await.map_err(|_| Lost::PerhapsJudged)?;
-    judged(connection, reply, None)
+    Ok(Judgement { reply, challenge: None, answers_secret: true })
 }
 
-async fn sasl(mut connection: Connection, mechanism: Mechanism, message: &[u8]) -> Result<LoginEnd, Lost> {
+async fn sasl(connection: &mut Connection, mechanism: Mechanism, message: &[u8]) -> Result<Judgement, Lost> {
     // The response always in a line of its own: it may be longer than a command.
     let command = format!("AUTH {}\r\n", mechanism.name());
     connection.write(command.as_bytes()).await.map_err(|_| Lost::Unjudged)?;
     let reply = connection.line().await.map_err(|_| Lost::Unjudged)?;
     if !reply.starts_with(b"+ ") && reply.trim_ascii_end() != b"+" {
         return match status(&reply) {
-            Some(false) => Ok(rejected(&connection, reply, None, false)),
+            Some(false) => Ok(Judgement { reply, challenge: None, answers_secret: false }),
             _ => Err(Lost::Unjudged),
         };
     }
@@ -258,24 +310,7 @@ async fn sasl(mut connection: Connection, mechanism: Mechanism, message: &[u8]) 
         connection.write(word).await.map_err(|_| Lost::PerhapsJudged)?;
         reply = connection.line().await.map_err(|_| Lost::PerhapsJudged)?;
     }
-    judged(connection, reply, challenge)
-}
-
-fn judged(connection: Connection, reply: Vec<u8>, challenge: Option<Vec<u8>>) -> Result<LoginEnd, Lost> {
-    match status(&reply) {
-        Some(true) => Ok(LoginEnd::Accepted { connection, reply }),
-        Some(false) => Ok(rejected(&connection, reply, challenge, true)),
-        None => Err(Lost::PerhapsJudged),
-    }
-}
-
-fn rejected(
-    connection: &Connection,
-    reply: Vec<u8>,
-    challenge: Option<Vec<u8>>,
-    answers_secret: bool,
-) -> LoginEnd {
-    LoginEnd::Rejected(Rejection { node: connection.node().clone(), reply, challenge, answers_secret })
+    Ok(Judgement { reply, challenge, answers_secret: true })
 }
 
 #[cfg(test)]

@@ -75,9 +75,12 @@ pub struct Condition {
     pub(super) failures: AtomicU32,
     pub(super) successes: AtomicU32,
     pub(super) last_error: Mutex<Option<Box<str>>>,
-    learned: Mutex<Option<Learned>>,
-    /// Tells the keeper that something is wrong with it.
+    learned: Mutex<Knowledge>,
+    /// Tells the keeper that something may be wrong with it.
     pub(super) look: Notify,
+    /// A login was lost there that had said whom it is for: the next check tells whether the node
+    /// is to blame.
+    pub(super) suspected: AtomicBool,
     relays: Mutex<Relays>,
     logins: Family<4>,
 }
@@ -89,6 +92,27 @@ impl Deref for Node {
         &self.condition
     }
 }
+
+/// What a node has said that it can do.
+#[derive(Clone, Copy, Debug, Default)]
+struct Knowledge {
+    /// To its checks, which do not log in.
+    before_login: Option<Learned>,
+    /// To a login.
+    after_login: Option<Learned>,
+    /// When the next login may ask.
+    ask_at_ms: u64,
+}
+
+impl Knowledge {
+    fn all(self) -> Option<Learned> {
+        let before = self.before_login?;
+        Some(self.after_login.map_or(before, |after| before.with_more(after)))
+    }
+}
+
+/// How long an answer to CAPA after a login counts, in milliseconds.
+const ASK_AGAIN_MS: u64 = 3_600_000;
 
 /// Sessions that must hear of it when the node is disabled.
 #[derive(Debug, Default)]
@@ -131,8 +155,9 @@ impl Node {
             failures: AtomicU32::new(0),
             successes: AtomicU32::new(0),
             last_error: Mutex::new(None),
-            learned: Mutex::new(None),
+            learned: Mutex::default(),
             look: Notify::new(),
+            suspected: AtomicBool::new(false),
             relays: Mutex::default(),
             logins: Family::default(),
         };
@@ -267,12 +292,37 @@ impl Node {
     /// What it can do, where it has been asked.
     #[must_use]
     pub fn learned(&self) -> Option<Learned> {
-        *self.learned.lock()
+        self.learned.lock().all()
     }
 
-    /// True where that is news.
+    /// Takes what it has said to a check. True if that is news.
     pub(super) fn learn(&self, learned: Learned) -> bool {
-        self.learned.lock().replace(learned) != Some(learned)
+        self.learned.lock().before_login.replace(learned) != Some(learned)
+    }
+
+    /// Whether this login is to ask what the node can do: one in an hour at the most, and none of
+    /// a node that has promised everything to its check, or is not checked.
+    pub(super) fn is_to_be_asked(&self) -> bool {
+        let mut known = self.learned.lock();
+        if !known.before_login.is_some_and(Learned::lacks_any) {
+            return false;
+        }
+        let now = now_ms();
+        if now < known.ask_at_ms {
+            return false;
+        }
+        known.ask_at_ms = now + ASK_AGAIN_MS;
+        true
+    }
+
+    /// Takes what it has said to a login; None if it did not survive the question: then it is not
+    /// asked again.
+    pub(super) fn learn_after_login(&self, learned: Option<Learned>) {
+        let mut known = self.learned.lock();
+        known.after_login = learned;
+        if learned.is_none() {
+            known.ask_at_ms = u64::MAX;
+        }
     }
 
     /// What can be told of it now.

@@ -5,9 +5,9 @@
 use zeroize::Zeroizing;
 
 use super::capability::Capabilities;
-use super::command::Command;
-use super::credential::{Credentials, Mechanism, Secret};
-use super::line::{COMMAND_LIMIT, CONTINUATION_LIMIT};
+use super::command::{Command, is_http};
+use super::credential::{Credentials, Mechanism, NAME_LIMIT, Secret, Unusable};
+use super::line::{COMMAND_LIMIT, LOGIN_LIMIT};
 use super::{reply, sasl};
 
 /// What a line led to. Replies have been written. What is large is in a box: a session waits for
@@ -16,8 +16,14 @@ use super::{reply, sasl};
 pub enum Event {
     /// The exchange goes on.
     Continue,
-    /// The line was no command that is possible here.
+    /// The line was no command at all.
     Bad,
+    /// A command that is known, and not possible here or not so.
+    Refused,
+    /// The client speaks HTTP, and was told that this is something else.
+    Http,
+    /// A login that no mail server can be asked about. The client was told why.
+    Unusable(Box<UnusableLogin>),
     /// The login is complete and waits for an answer.
     Login(Box<Credentials>),
     /// The client wants to be known by its certificate; whom it asks to act as, if anybody.
@@ -28,6 +34,31 @@ pub enum Event {
     StartTls,
     /// The client has said QUIT and was answered.
     Quit,
+}
+
+/// A login that no mail server can be asked about.
+#[derive(Debug)]
+pub struct UnusableLogin {
+    /// Name of the user, as far as it is known; cut where it is too long.
+    pub user: Box<[u8]>,
+    /// How the secret came.
+    pub mechanism: Mechanism,
+    /// What is wrong.
+    pub why: Unusable,
+}
+
+impl UnusableLogin {
+    /// Cuts a name that is too long.
+    #[must_use]
+    pub fn new(user: &[u8], mechanism: Mechanism, why: Unusable) -> Self {
+        Self { user: user[..user.len().min(NAME_LIMIT)].into(), mechanism, why }
+    }
+
+    /// What the client is told.
+    #[must_use]
+    pub fn reply(&self) -> Vec<u8> {
+        format!("-ERR [AUTH] {}\r\n", self.why).into_bytes()
+    }
 }
 
 /// A login of which the host never sees the secret.
@@ -82,17 +113,33 @@ impl Authorization {
     #[must_use]
     pub fn line_limit(&self, begun: &[u8]) -> usize {
         match self.state {
-            // Some programs send a token as an initial response, longer than RFC 5034 allows.
-            State::Start | State::UserGiven(_) if !is_auth(begun) => COMMAND_LIMIT,
-            _ => CONTINUATION_LIMIT,
+            State::Start | State::UserGiven(_) if !carries_login(begun) => COMMAND_LIMIT,
+            _ => LOGIN_LIMIT,
         }
     }
 
-    /// Takes a line that was too long. A SASL exchange ends with it.
-    pub fn too_long(&mut self, out: &mut Vec<u8>) -> Event {
-        self.state = State::Start;
-        out.extend_from_slice(reply::TOO_LONG);
-        Event::Bad
+    /// Takes a line that was too long; `begun`: what was there of it. A SASL exchange ends with
+    /// it.
+    pub fn too_long(&mut self, begun: &[u8], out: &mut Vec<u8>) -> Event {
+        let (user, mechanism) = match std::mem::take(&mut self.state) {
+            State::Start | State::UserGiven(_) if is_http(begun) => return not_http(out),
+            State::UserGiven(user) if begins(begun, b"PASS ") => (user, Mechanism::UserPass),
+            State::Start | State::UserGiven(_) if begins(begun, b"AUTH ") => {
+                let name = begun[5..].split(|&octet| octet == b' ').find(|word| !word.is_empty());
+                match name.and_then(Mechanism::from_sasl) {
+                    Some(mechanism) => (Box::default(), mechanism),
+                    None => return refused(reply::NOT_OFFERED, out),
+                }
+            }
+            State::Start | State::UserGiven(_) => {
+                out.extend_from_slice(reply::TOO_LONG);
+                return if carries_login(begun) { Event::Refused } else { Event::Bad };
+            }
+            State::MessageAwaited(mechanism) => (Box::default(), mechanism),
+            State::LoginUserAwaited => (Box::default(), Mechanism::Login),
+            State::LoginSecretAwaited(user) => (user, Mechanism::Login),
+        };
+        unusable(&user, mechanism, Unusable::TooLong, out)
     }
 
     /// Takes one line of the client, without its end, and writes the reply, except that a
@@ -114,7 +161,7 @@ impl Authorization {
     ) -> Event {
         let by_password = capabilities.offers(Mechanism::UserPass);
         let (event, answer): (Event, &[u8]) = match Command::parse(line) {
-            Command::User(_) | Command::Pass(_) if !by_password => (Event::Bad, reply::TLS_FIRST),
+            Command::User(_) | Command::Pass(_) if !by_password => (Event::Refused, reply::TLS_FIRST),
             Command::User(name) => {
                 self.state = State::UserGiven(name.into());
                 out.extend_from_slice(reply::OK);
@@ -125,19 +172,19 @@ impl Authorization {
                     let credentials = Credentials::new(&user, Secret::new(secret), Mechanism::UserPass);
                     return self.login(credentials, out);
                 }
-                None => (Event::Bad, b"-ERR USER comes first\r\n"),
+                None => (Event::Refused, b"-ERR USER comes first\r\n"),
             },
             Command::Apop(name, digest) if capabilities.offers(Mechanism::Apop) => {
                 let login = Credentials::new(name, Secret::new(digest), Mechanism::Apop);
                 return match login.check() {
-                    Ok(login) => {
+                    Ok(()) => {
                         let digest = Digest::Apop { user: login.user, digest: login.secret };
                         Event::Digest(Box::new(digest))
                     }
-                    Err(why) => unusable(why, out),
+                    Err(why) => unusable(name, Mechanism::Apop, why, out),
                 };
             }
-            Command::Apop(..) => (Event::Bad, reply::NOT_OFFERED),
+            Command::Apop(..) => (Event::Refused, reply::NOT_OFFERED),
             Command::Auth { mechanism: None, .. } => (Event::Continue, capabilities.mechanisms()),
             Command::Auth { mechanism: Some(mechanism), initial } => {
                 return self.auth(mechanism, initial, capabilities, out);
@@ -155,7 +202,9 @@ impl Authorization {
                 (Event::Continue, reply::OK)
             }
             Command::Quit => (Event::Quit, reply::BYE),
-            Command::Malformed => (Event::Bad, reply::MALFORMED),
+            Command::Malformed => (Event::Refused, reply::MALFORMED),
+            Command::Unsupported => (Event::Refused, reply::UNKNOWN),
+            Command::Unknown if is_http(line) => return not_http(out),
             Command::Unknown => (Event::Bad, reply::UNKNOWN),
             Command::Stat
             | Command::List(_)
@@ -164,7 +213,7 @@ impl Authorization {
             | Command::Top(..)
             | Command::Dele(_)
             | Command::Rset
-            | Command::Last => (Event::Bad, reply::LOG_IN_FIRST),
+            | Command::Last => (Event::Refused, reply::LOG_IN_FIRST),
         };
         out.extend_from_slice(answer);
         event
@@ -181,21 +230,14 @@ impl Authorization {
             Some(mechanism) if capabilities.offers(mechanism) => mechanism,
             // On a connection that can be encrypted, that may be all that is missing.
             Some(mechanism) if mechanism.shows_secret() && capabilities.has_stls() => {
-                out.extend_from_slice(reply::TLS_FIRST);
-                return Event::Bad;
+                return refused(reply::TLS_FIRST, out);
             }
-            _ => {
-                out.extend_from_slice(reply::NOT_OFFERED);
-                return Event::Bad;
-            }
+            _ => return refused(reply::NOT_OFFERED, out),
         };
         let (state, challenge): (_, &[u8]) = match mechanism {
             Mechanism::CramMd5 if initial.is_none() => return Event::Digest(Box::new(Digest::CramMd5)),
-            Mechanism::CramMd5 => {
-                // The server speaks first in it.
-                out.extend_from_slice(reply::NOT_A_MESSAGE);
-                return Event::Bad;
-            }
+            // The server speaks first in it.
+            Mechanism::CramMd5 => return refused(reply::NOT_A_MESSAGE, out),
             Mechanism::Login => (State::LoginUserAwaited, b"+ VXNlcm5hbWU6\r\n"),
             mechanism => (State::MessageAwaited(mechanism), b"+ \r\n"),
         };
@@ -214,10 +256,7 @@ impl Authorization {
             out.extend_from_slice(reply::CANCELLED);
             return Event::Continue;
         }
-        let Some(message) = sasl::decode(line) else {
-            out.extend_from_slice(reply::NOT_BASE64);
-            return Event::Bad;
-        };
+        let Some(message) = sasl::decode(line) else { return refused(reply::NOT_BASE64, out) };
         let credentials = match state {
             State::MessageAwaited(Mechanism::External) => {
                 return Event::External((!message.is_empty()).then(|| message.as_slice().into()));
@@ -247,28 +286,42 @@ impl Authorization {
         };
         match credentials {
             Some(credentials) => self.login(credentials, out),
-            None => {
-                out.extend_from_slice(reply::NOT_A_MESSAGE);
-                Event::Bad
-            }
+            None => refused(reply::NOT_A_MESSAGE, out),
         }
     }
 
     fn login(&self, credentials: Credentials, out: &mut Vec<u8>) -> Event {
-        match credentials.separated_by(self.master_separator).check() {
-            Ok(credentials) => Event::Login(Box::new(credentials)),
-            Err(why) => unusable(why, out),
+        let credentials = credentials.separated_by(self.master_separator);
+        match credentials.check() {
+            Ok(()) => Event::Login(Box::new(credentials)),
+            Err(why) => unusable(&credentials.user, credentials.mechanism, why, out),
         }
     }
 }
 
-fn is_auth(line: &[u8]) -> bool {
-    line.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH "))
+fn begins(line: &[u8], verb: &[u8]) -> bool {
+    line.get(..verb.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(verb))
 }
 
-fn unusable(why: super::credential::Unusable, out: &mut Vec<u8>) -> Event {
-    out.extend_from_slice(format!("-ERR [AUTH] {why}\r\n").as_bytes());
-    Event::Bad
+/// Whether a line may be longer than other commands.
+fn carries_login(begun: &[u8]) -> bool {
+    [&b"USER "[..], b"PASS ", b"AUTH ", b"APOP "].into_iter().any(|verb| begins(begun, verb))
+}
+
+fn refused(word: &[u8], out: &mut Vec<u8>) -> Event {
+    out.extend_from_slice(word);
+    Event::Refused
+}
+
+fn not_http(out: &mut Vec<u8>) -> Event {
+    out.extend_from_slice(reply::NOT_HTTP);
+    Event::Http
+}
+
+fn unusable(user: &[u8], mechanism: Mechanism, why: Unusable, out: &mut Vec<u8>) -> Event {
+    let login = UnusableLogin::new(user, mechanism, why);
+    out.extend_from_slice(&login.reply());
+    Event::Unusable(Box::new(login))
 }
 
 #[cfg(test)]
@@ -283,7 +336,7 @@ mod tests {
         let mut last = Event::Continue;
         for line in lines {
             last = authorization.line(line.as_bytes(), capabilities, &mut out);
-            if !matches!(last, Event::Continue | Event::Bad) {
+            if !matches!(last, Event::Continue | Event::Bad | Event::Refused) {
                 break;
             }
         }
@@ -371,7 +424,7 @@ mod tests {
         for line in ["USER a", "PASS b", "AUTH PLAIN AGEAYg==", "AUTH LOGIN", "AUTH XOAUTH2"] {
             let (out, event) = events(&[line], &guarded);
             assert_eq!(out, "-ERR cleartext login is not possible here, use TLS\r\n", "{line}");
-            assert!(matches!(event, Event::Bad));
+            assert!(matches!(event, Event::Refused));
         }
         assert!(
             matches!(events(&["AUTH CRAM-MD5"], &guarded).1, Event::Digest(digest) if matches!(*digest, Digest::CramMd5))
@@ -416,11 +469,21 @@ mod tests {
     }
 
     #[test]
-    fn only_sasl_lines_may_be_long() {
+    fn only_lines_that_carry_a_login_may_be_long() {
         let mut authorization = Authorization::default();
-        assert_eq!(authorization.line_limit(b"USER x"), COMMAND_LIMIT);
-        assert_eq!(authorization.line_limit(b"auth plain"), CONTINUATION_LIMIT);
+        for (begun, limit) in [
+            (&b"STAT x"[..], COMMAND_LIMIT),
+            (b"", COMMAND_LIMIT),
+            (b"PASS", COMMAND_LIMIT),
+            (b"PASSx", COMMAND_LIMIT),
+            (b"auth plain", LOGIN_LIMIT),
+            (b"USER x", LOGIN_LIMIT),
+            (b"pass x", LOGIN_LIMIT),
+            (b"APOP x", LOGIN_LIMIT),
+        ] {
+            assert_eq!(authorization.line_limit(begun), limit, "{}", begun.escape_ascii());
+        }
         authorization.line(b"AUTH PLAIN", &Capabilities::default(), &mut Vec::new());
-        assert_eq!(authorization.line_limit(b""), CONTINUATION_LIMIT);
+        assert_eq!(authorization.line_limit(b""), LOGIN_LIMIT);
     }
 }

@@ -168,6 +168,24 @@ impl Learned {
         learned
     }
 
+    /// What a node can do that has said this before a login and that after one: RFC 2449,
+    /// section 5, lets it list then only what is of use then.
+    #[must_use]
+    pub fn with_more(self, after: Self) -> Self {
+        Self {
+            top: self.top || after.top,
+            uidl: self.uidl || after.uidl,
+            pipelining: self.pipelining || after.pipelining,
+            ..self
+        }
+    }
+
+    /// Whether a login could tell more than is known of what clients are promised.
+    #[must_use]
+    pub fn lacks_any(self) -> bool {
+        !(self.top && self.uidl)
+    }
+
     /// What both can do.
     #[must_use]
     pub fn both(self, other: Self) -> Self {

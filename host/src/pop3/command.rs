@@ -48,6 +48,8 @@ pub enum Command<'a> {
     Last,
     /// A known command with arguments that it cannot have.
     Malformed,
+    /// A command of an RFC or of a mail server that is known and never offered.
+    Unsupported,
     /// Anything else.
     Unknown,
 }
@@ -65,7 +67,7 @@ impl<'a> Command<'a> {
             None => (line, None),
         };
         let mut upper = [0_u8; 4];
-        let Some(upper) = upper.get_mut(..verb.len()) else { return Self::Unknown };
+        let Some(upper) = upper.get_mut(..verb.len()) else { return Self::of_long_name(verb) };
         upper.copy_from_slice(verb);
         upper.make_ascii_uppercase();
         let arguments = rest.unwrap_or_default();
@@ -90,26 +92,33 @@ impl<'a> Command<'a> {
                 }
                 None => Self::Malformed,
             },
-            b"STLS" => without_arguments(arguments, Self::Stls),
-            b"CAPA" => without_arguments(arguments, Self::Capa),
-            b"NOOP" => without_arguments(arguments, Self::Noop),
-            b"QUIT" => without_arguments(arguments, Self::Quit),
-            b"STAT" => without_arguments(arguments, Self::Stat),
-            b"RSET" => without_arguments(arguments, Self::Rset),
-            b"LAST" => without_arguments(arguments, Self::Last),
+            // These have no arguments; what follows them is dropped, as by Dovecot.
+            b"STLS" => Self::Stls,
+            b"CAPA" => Self::Capa,
+            b"NOOP" => Self::Noop,
+            b"QUIT" => Self::Quit,
+            b"STAT" => Self::Stat,
+            b"RSET" => Self::Rset,
+            b"LAST" => Self::Last,
             b"LIST" => optional_number(arguments).map_or(Self::Malformed, Self::List),
             b"UIDL" => optional_number(arguments).map_or(Self::Malformed, Self::Uidl),
             b"RETR" => number(arguments.trim_ascii()).map_or(Self::Malformed, Self::Retr),
             b"DELE" => number(arguments.trim_ascii()).map_or(Self::Malformed, Self::Dele),
             b"TOP" => {
                 let mut words = words(arguments);
-                match (words.next().and_then(number), words.next().and_then(number), words.next()) {
+                match (words.next().and_then(number), words.next().and_then(lines), words.next()) {
                     (Some(message), Some(lines), None) => Self::Top(message, lines),
                     _ => Self::Malformed,
                 }
             }
+            // RFC 6856 and RFC 1081's; XTND is qpopper's.
+            b"UTF8" | b"LANG" | b"RPOP" | b"XTND" => Self::Unsupported,
             _ => Self::Unknown,
         }
+    }
+
+    fn of_long_name(verb: &[u8]) -> Self {
+        if verb.eq_ignore_ascii_case(b"XCLIENT") { Self::Unsupported } else { Self::Unknown }
     }
 
     /// Writes a command of those that are sent to mail servers after the login; any other is
@@ -135,10 +144,6 @@ impl<'a> Command<'a> {
     }
 }
 
-fn without_arguments<'a>(arguments: &[u8], command: Command<'a>) -> Command<'a> {
-    if arguments.trim_ascii().is_empty() { command } else { Command::Malformed }
-}
-
 fn words(arguments: &[u8]) -> impl Iterator<Item = &[u8]> {
     arguments.split(|&octet| octet == b' ').filter(|word| !word.is_empty())
 }
@@ -150,15 +155,36 @@ fn optional_number(arguments: &[u8]) -> Option<Option<Number>> {
     }
 }
 
-/// A decimal number, as commands and listings carry it.
+/// A decimal number, as commands and listings carry it, with leading zeros or without.
 pub(crate) fn number(word: &[u8]) -> Option<u32> {
-    if word.is_empty() || word.len() > 10 {
+    decimal(word).and_then(|value| u32::try_from(value).ok())
+}
+
+/// A number of lines: more than fit are more than any message has.
+fn lines(word: &[u8]) -> Option<u32> {
+    decimal(word).map(|value| u32::try_from(value).unwrap_or(u32::MAX))
+}
+
+fn decimal(word: &[u8]) -> Option<u64> {
+    if word.is_empty() {
         return None;
     }
-    let value = word.iter().try_fold(0_u64, |value, &octet| {
-        octet.is_ascii_digit().then(|| value * 10 + u64::from(octet - b'0'))
-    })?;
-    u32::try_from(value).ok()
+    word.iter().try_fold(0_u64, |value, &octet| {
+        let digit = octet.is_ascii_digit().then(|| u64::from(octet - b'0'))?;
+        value.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// HTTP's methods (RFC 9110, RFC 5789) and HTTP/2's preface.
+const HTTP_METHODS: [&[u8]; 10] =
+    [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH", b"PRI"];
+
+/// Whether a line, or the beginning of one, is the first one of an HTTP request.
+pub(super) fn is_http(line: &[u8]) -> bool {
+    let Some(space) = memchr::memchr(b' ', line) else { return false };
+    let is_method = HTTP_METHODS.iter().any(|method| line[..space].eq_ignore_ascii_case(method));
+    let version = memchr::memrchr(b' ', line).map(|at| &line[at + 1..]).and_then(|last| last.get(..5));
+    is_method || version.is_some_and(|name| name.eq_ignore_ascii_case(b"HTTP/"))
 }
 
 #[cfg(test)]
@@ -198,9 +224,17 @@ mod tests {
 
     #[test]
     fn arguments_that_are_no_message_numbers_are_malformed() {
-        for line in
-            [&b"RETR"[..], b"RETR x", b"RETR -1", b"DELE 1 2", b"LIST 99999999999", b"TOP 1", b"STAT 1"]
-        {
+        for line in [
+            &b"RETR"[..],
+            b"RETR x",
+            b"RETR -1",
+            b"RETR 4294967296",
+            b"DELE 1 2",
+            b"LIST 99999999999",
+            b"LIST 18446744073709551617",
+            b"TOP 1",
+            b"TOP 1 18446744073709551616",
+        ] {
             assert_eq!(Command::parse(line), Command::Malformed, "{}", line.escape_ascii());
         }
     }
@@ -209,8 +243,34 @@ mod tests {
     fn a_line_that_servers_could_split_differently_is_unknown() {
         assert_eq!(Command::parse(b"NOOP\rDELE 1"), Command::Unknown);
         assert_eq!(Command::parse(b"NOOP\0"), Command::Unknown);
-        assert_eq!(Command::parse(b"XTND XMIT"), Command::Unknown);
         assert_eq!(Command::parse(b""), Command::Unknown);
+    }
+
+    #[test]
+    fn commands_without_arguments_drop_them_and_numbers_may_begin_with_zeros() {
+        for (line, command) in [
+            (&b"QUIT now"[..], Command::Quit),
+            (b"STAT 1", Command::Stat),
+            (b"LIST 00000000000000000012", Command::List(Some(12))),
+            (b"TOP 01 4294967296", Command::Top(1, u32::MAX)),
+            (b"XTND XMIT", Command::Unsupported),
+            (b"xclient ADDR=192.0.2.7", Command::Unsupported),
+        ] {
+            assert_eq!(Command::parse(line), command, "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn requests_of_browsers_are_known_by_their_first_line() {
+        for line in
+            [&b"POST / HTTP/1.1"[..], b"get /", b"PROPFIND / http/2", b"PRI * HTTP/2.0", b"PUT /xxxxxxx"]
+        {
+            assert!(is_http(line), "{}", line.escape_ascii());
+        }
+        for line in [&b"STAT"[..], b"GET", b"USER POST", b"LIST HTTP", b"Host: mail.example", b"", b" GET /"]
+        {
+            assert!(!is_http(line), "{}", line.escape_ascii());
+        }
     }
 
     proptest::proptest! {

@@ -6,6 +6,10 @@ use std::fmt;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+use super::line::LOGIN_LIMIT;
+
+use super::user_name::NameCase;
+
 /// A secret: wiped when dropped, never shown.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<Box<[u8]>>);
@@ -181,7 +185,7 @@ impl Mechanisms {
 /// A complete login as the client presented it.
 #[derive(Clone, Debug)]
 pub struct Credentials {
-    /// Name of whoever the secret belongs to, octet for octet.
+    /// Name of the user that the secret belongs to, byte for byte.
     pub user: Box<[u8]>,
     /// Whom he asks to act as, where that is somebody else.
     pub authorization_id: Option<Box<[u8]>>,
@@ -199,16 +203,33 @@ pub enum Unusable {
     /// The octet would end or cut a command line.
     #[error("user name or password contains a control character")]
     ControlCharacter,
-    /// `USER` or `PASS` would be longer than RFC 2449 allows.
-    #[error("user name or password is too long")]
+    /// The name is longer than [`NAME_LIMIT`], together with the one that the user asks to act as.
+    #[error("user name is longer than {NAME_LIMIT} bytes")]
+    NameTooLong,
+    /// The line that carries it is longer than [`LOGIN_LIMIT`].
+    #[error("login is longer than {LOGIN_LIMIT} bytes")]
     TooLong,
     /// There is no name.
     #[error("user name is empty")]
     NoUser,
 }
 
-/// The longest user name or password that fits into a command of 255 octets.
-pub(crate) const LONGEST: usize = super::line::COMMAND_LIMIT - "PASS ".len() - "\r\n".len();
+impl Unusable {
+    /// The reason, as the session's log line has it.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::ControlCharacter => "control-character",
+            Self::NameTooLong => "name-too-long",
+            Self::TooLong => "login-too-long",
+            Self::NoUser => "no-user-name",
+        }
+    }
+}
+
+/// The longest user name in bytes: as long as an address of RFC 5321, with the longest local
+/// part, `@` and the longest domain.
+pub const NAME_LIMIT: usize = 64 + 1 + 255;
 
 impl Credentials {
     /// A login of somebody who acts as nobody else.
@@ -244,35 +265,36 @@ impl Credentials {
     }
 
     /// Who it is, for telling users apart: a master user is another one for each of those whom
-    /// he acts as.
+    /// they act as.
     #[must_use]
-    pub fn identity(&self) -> Vec<u8> {
+    pub fn identity(&self, case: NameCase) -> Vec<u8> {
         match &self.authorization_id {
             // No name has a NUL in it.
-            Some(acting) => [&self.user, &[0][..], acting].concat(),
-            None => self.user.to_vec(),
+            Some(acting) => case.apply(&[&self.user, &[0][..], acting].concat()),
+            None => case.apply(&self.user),
         }
     }
 
     /// Checks that a command can carry the name, where no secret is presented.
     ///
     /// # Errors
-    /// Where it cannot.
-    pub fn check_user(self) -> Result<Self, Unusable> {
+    /// Why it cannot.
+    pub fn check_user(&self) -> Result<(), Unusable> {
         if self.user.trim_ascii().is_empty() {
             return Err(Unusable::NoUser);
         }
         if self.user.iter().any(|octet| octet.is_ascii_control()) {
             return Err(Unusable::ControlCharacter);
         }
-        if self.user.len() > LONGEST { Err(Unusable::TooLong) } else { Ok(self) }
+        if self.user.len() > NAME_LIMIT { Err(Unusable::NameTooLong) } else { Ok(()) }
     }
 
-    /// Checks that commands can carry them, octet for octet.
+    /// Checks that commands can carry them, byte for byte. The secret may be as long as the line
+    /// that it came in: how much a mail server takes, that server says itself.
     ///
     /// # Errors
-    /// Where they cannot; then no mail server could have accepted them by these commands.
-    pub fn check(self) -> Result<Self, Unusable> {
+    /// Why they cannot; then no mail server could have accepted them by these commands.
+    pub fn check(&self) -> Result<(), Unusable> {
         let ends_line = |octets: &[u8]| octets.iter().any(|octet| matches!(octet, 0 | b'\r' | b'\n'));
         let acting = self.authorization_id.as_deref().unwrap_or_default();
         if self.user.trim_ascii().is_empty() {
@@ -281,12 +303,7 @@ impl Credentials {
         if ends_line(&self.user) || ends_line(acting) || ends_line(self.secret.expose()) {
             return Err(Unusable::ControlCharacter);
         }
-        // Tokens are longer than passwords, and no PASS carries them.
-        let longest_secret = if self.mechanism.family() == "password" { LONGEST } else { usize::MAX };
-        if self.user.len() + acting.len() > LONGEST || self.secret.expose().len() > longest_secret {
-            return Err(Unusable::TooLong);
-        }
-        Ok(self)
+        if self.user.len() + acting.len() > NAME_LIMIT { Err(Unusable::NameTooLong) } else { Ok(()) }
     }
 }
 
@@ -311,8 +328,8 @@ mod tests {
         assert_eq!(credentials(b"a", b"x\ny").check().unwrap_err(), Unusable::ControlCharacter);
         assert_eq!(credentials(b"a", b"x\0").check().unwrap_err(), Unusable::ControlCharacter);
         assert_eq!(credentials(b"", b"x").check().unwrap_err(), Unusable::NoUser);
-        assert_eq!(credentials(b"a", &[b'x'; 249]).check().unwrap_err(), Unusable::TooLong);
-        assert!(credentials(b"a", &[b'x'; 248]).check().is_ok());
+        assert_eq!(credentials(&[b'x'; 321], b"x").check().unwrap_err(), Unusable::NameTooLong);
+        assert!(credentials(&[b'x'; 320], &[b'x'; 9000]).check().is_ok());
     }
 
     #[test]

@@ -2,11 +2,15 @@
 
 use zeroize::Zeroize;
 
-/// The longest command, its CR LF included (RFC 2449, section 4).
+/// The longest command in bytes, its CR LF included (RFC 2449, section 4).
 pub const COMMAND_LIMIT: usize = 255;
-/// The longest continuation of a SASL exchange, its CR LF included. Access tokens are longer
-/// than commands; RFC 5034 sets no limit.
-pub const CONTINUATION_LIMIT: usize = 12_288;
+/// The longest line in bytes that carries a login, its CR LF included: USER, PASS, APOP, AUTH
+/// and the lines of a SASL exchange. Access tokens are longer than commands; RFC 5034 sets no
+/// limit, and mail servers take longer passwords than RFC 2449 allows. A client that has not
+/// logged in can make the host hold this much.
+pub const LOGIN_LIMIT: usize = 12_288;
+/// A buffer that holds less than this much need not become smaller.
+const SMALL: usize = 4096;
 
 /// What [`LineBuffer::next_line`] found.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,6 +18,7 @@ pub enum Next {
     /// A whole line, which [`LineBuffer::line`] shows, without its end.
     Line,
     /// A line that is longer than allowed. Said once; the line itself is dropped.
+    /// [`LineBuffer::line`] shows what was there of it.
     TooLong,
     /// More octets are needed.
     Incomplete,
@@ -38,12 +43,7 @@ impl LineBuffer {
             self.compact();
         }
         if self.octets.capacity() - self.octets.len() < octets.len() {
-            // A growing Vec would leave a copy of its octets behind.
-            let mut larger =
-                Vec::with_capacity((self.octets.len() + octets.len()).next_power_of_two().max(64));
-            larger.extend_from_slice(&self.octets);
-            self.octets.zeroize();
-            self.octets = larger;
+            self.replace((self.octets.len() + octets.len()).next_power_of_two().max(64));
         }
         self.octets.extend_from_slice(octets);
     }
@@ -61,12 +61,9 @@ impl LineBuffer {
                     if std::mem::take(&mut self.discarding) {
                         continue;
                     }
-                    if end + 1 - start > limit {
-                        return Next::TooLong;
-                    }
                     let text = if end > start && self.octets[end - 1] == b'\r' { end - 1 } else { end };
                     self.line = start..text;
-                    return Next::Line;
+                    return if end + 1 - start > limit { Next::TooLong } else { Next::Line };
                 }
                 None => {
                     self.searched = self.octets.len();
@@ -75,8 +72,8 @@ impl LineBuffer {
                         self.compact();
                     } else if self.octets.len() - self.start >= limit {
                         self.discarding = true;
+                        self.line = self.start..self.octets.len();
                         self.start = self.octets.len();
-                        self.compact();
                         return Next::TooLong;
                     } else {
                         self.compact();
@@ -112,6 +109,14 @@ impl LineBuffer {
         *self = Self::default();
     }
 
+    /// Moves to a buffer of another size: a Vec that grows or shrinks would leave a copy behind.
+    fn replace(&mut self, capacity: usize) {
+        let mut other = Vec::with_capacity(capacity);
+        other.extend_from_slice(&self.octets);
+        self.octets.zeroize();
+        self.octets = other;
+    }
+
     fn compact(&mut self) {
         self.line = 0..0;
         if self.start == self.octets.len() {
@@ -123,6 +128,10 @@ impl LineBuffer {
             self.octets.copy_within(self.start.., 0);
             self.octets[rest..].zeroize();
             self.octets.truncate(rest);
+        }
+        if self.octets.capacity() > SMALL && self.octets.capacity() / 2 > self.octets.len() {
+            // A read brings more at once than a line that is waited for needs.
+            self.replace(self.octets.len());
         }
         self.searched = self.searched.saturating_sub(self.start);
         self.start = 0;
@@ -203,6 +212,38 @@ mod tests {
         assert_eq!(errors, 1);
         assert_eq!(buffer.next_line(COMMAND_LIMIT), Next::Line);
         assert_eq!(buffer.line(), b"QUIT");
+    }
+
+    #[test]
+    fn a_line_that_is_not_whole_holds_about_its_own_length() {
+        let mut buffer = LineBuffer::default();
+        let mut most = 0;
+        for _ in 0..200 {
+            buffer.push(&[b'a'; 61]);
+            assert_eq!(buffer.next_line(LOGIN_LIMIT), Next::Incomplete);
+            most = most.max(buffer.octets.capacity());
+        }
+        // Lines that are used up came with it, as many as a read brings.
+        buffer.discard();
+        buffer.push(&[&b"NOOP\r\n".repeat(1000)[..], &[b'a'; LOGIN_LIMIT - 1][..]].concat());
+        while buffer.next_line(LOGIN_LIMIT) == Next::Line {}
+        most = most.max(buffer.octets.capacity());
+        assert!(most <= 16 << 10, "{most} bytes for a line of up to {LOGIN_LIMIT}");
+        buffer.discard();
+        buffer.push(&[&b"NOOP\r\n".repeat(2000)[..], b"NO"].concat());
+        while buffer.next_line(COMMAND_LIMIT) == Next::Line {}
+        assert!(buffer.octets.capacity() <= SMALL);
+    }
+
+    #[test]
+    fn the_beginning_of_a_line_that_is_too_long_is_shown() {
+        for octets in [&b"PASS aaaaaaaaaaaaaaaa"[..], b"PASS aaaaaaaaaaaaaaaa\r\nQUIT\r\n"] {
+            let mut buffer = LineBuffer::default();
+            buffer.push(octets);
+            assert_eq!(buffer.next_line(16), Next::TooLong);
+            assert!(buffer.line().starts_with(b"PASS aaa"));
+            assert!(!buffer.line().contains(&b'\n'));
+        }
     }
 
     #[test]

@@ -9,6 +9,21 @@ use super::snapshot::{Row, Snapshot, is_unique_id};
 /// login takes, and a hostile mail server must not fill the memory.
 const MOST_MESSAGES: usize = 200_000;
 
+/// Why a session's maildrop cannot be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknowable {
+    /// The session has not been told all of it.
+    Incomplete,
+    /// The mail server refuses to list.
+    Refused,
+    /// A reply is not what RFC 1939 allows.
+    Malformed,
+    /// Its listings contradict each other.
+    Contradictory,
+    /// There are more messages than may be remembered.
+    TooLarge,
+}
+
 /// A listing that the host lacks for a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
@@ -25,49 +40,85 @@ struct Column<T> {
     left_out: usize,
 }
 
+/// What STAT said.
+#[derive(Clone, Copy, Debug)]
+struct Totals {
+    messages: usize,
+    /// None if messages were marked as deleted: then it is not the sum of all.
+    bytes: Option<u64>,
+}
+
 /// The maildrop of one session: its listing at login and the deletions since.
 #[derive(Debug, Default)]
 pub struct Listing {
     /// Messages at login, by STAT.
-    count: Option<usize>,
+    totals: Option<Totals>,
     sizes: Option<Column<u64>>,
     unique_ids: Option<Column<Box<[u8]>>>,
     coming_sizes: Vec<(Number, u64)>,
     coming_unique_ids: Vec<(Number, Box<[u8]>)>,
     deleted: BTreeSet<Number>,
-    unknowable: bool,
+    unknowable: Option<Unknowable>,
+}
+
+/// Takes a row apart: a number, one space and the rest. Anything else would be shown by a
+/// posed session other than the mail server shows it: `01 a`, or `1  a`.
+fn split_row(row: &[u8]) -> Option<(Number, &[u8])> {
+    let space = memchr::memchr(b' ', row)?;
+    let (digits, rest) = (&row[..space], &row[space + 1..]);
+    Some((number(digits).filter(|_| !digits.starts_with(b"0"))?, rest))
+}
+
+/// A row of LIST: `number size` (RFC 1939, section 5, calls it a scan listing). That standard
+/// lets more follow the size; nothing that a snapshot holds, and no server is known that does.
+fn size_row(row: &[u8]) -> Option<(Number, u64)> {
+    let (message, size) = split_row(row)?;
+    if size.len() > 1 && size.starts_with(b"0") || !size.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    Some((message, std::str::from_utf8(size).ok()?.parse().ok()?))
+}
+
+/// A row of UIDL: `number unique-id` (RFC 1939, section 7).
+fn unique_id_row(row: &[u8]) -> Option<(Number, &[u8])> {
+    split_row(row).filter(|(_, id)| is_unique_id(id))
 }
 
 impl Listing {
-    /// The positive status line of STAT: `+OK count octets`.
+    /// The positive status line of STAT: `+OK count octets`, and perhaps more.
     pub fn stat(&mut self, status: &[u8]) {
-        let count = status.split(|&octet| octet == b' ').nth(1).and_then(number);
-        match count {
-            Some(count) => self.count = Some(count as usize + self.deleted.len()),
-            None => self.unknowable = true,
+        let mut words = status.split(|&octet| octet == b' ').skip(1);
+        let bytes = |word: &[u8]| std::str::from_utf8(word).ok()?.parse().ok();
+        match (words.next().and_then(number), words.next().and_then(bytes)) {
+            (Some(count), Some(bytes)) => {
+                self.totals = Some(Totals {
+                    messages: count as usize + self.deleted.len(),
+                    bytes: self.deleted.is_empty().then_some(bytes),
+                });
+            }
+            _ => self.cannot_be_known(Unknowable::Malformed),
         }
     }
 
-    /// A row of LIST: `number size`.
+    /// A row of LIST.
     pub fn size_row(&mut self, row: &[u8]) {
-        let mut words = row.split(|&octet| octet == b' ').filter(|word| !word.is_empty());
-        let size = |word: &[u8]| std::str::from_utf8(word).ok()?.parse::<u64>().ok();
-        match (words.next().and_then(number), words.next().and_then(size)) {
-            (Some(message), Some(size)) if self.coming_sizes.len() < MOST_MESSAGES => {
-                self.coming_sizes.push((message, size));
+        match size_row(row) {
+            Some(_) if self.coming_sizes.len() >= MOST_MESSAGES => {
+                self.cannot_be_known(Unknowable::TooLarge);
             }
-            _ => self.unknowable = true,
+            Some(row) => self.coming_sizes.push(row),
+            None => self.cannot_be_known(Unknowable::Malformed),
         }
     }
 
-    /// A row of UIDL: `number unique-id`.
+    /// A row of UIDL.
     pub fn unique_id_row(&mut self, row: &[u8]) {
-        let mut words = row.split(|&octet| octet == b' ').filter(|word| !word.is_empty());
-        match (words.next().and_then(number), words.next()) {
-            (Some(message), Some(id)) if is_unique_id(id) && self.coming_unique_ids.len() < MOST_MESSAGES => {
-                self.coming_unique_ids.push((message, id.into()));
+        match unique_id_row(row) {
+            Some(_) if self.coming_unique_ids.len() >= MOST_MESSAGES => {
+                self.cannot_be_known(Unknowable::TooLarge);
             }
-            _ => self.unknowable = true,
+            Some((message, id)) => self.coming_unique_ids.push((message, id.into())),
+            None => self.cannot_be_known(Unknowable::Malformed),
         }
     }
 
@@ -95,9 +146,11 @@ impl Listing {
         self.unique_ids.take_if(|column| column.left_out > 0);
     }
 
-    /// The mail server has refused to list: there is no snapshot to be had.
-    pub fn refused(&mut self) {
-        self.unknowable = true;
+    /// There is no snapshot to be had. The first reason counts: later ones may follow from it.
+    pub fn cannot_be_known(&mut self, why: Unknowable) {
+        self.unknowable.get_or_insert(why);
+        // What came until now is of no use any more.
+        (self.coming_sizes, self.coming_unique_ids) = (Vec::new(), Vec::new());
     }
 
     /// Whether any message is marked as deleted.
@@ -109,7 +162,7 @@ impl Listing {
     /// What must still be asked for before a snapshot can be taken.
     #[must_use]
     pub fn missing(&self) -> Option<Missing> {
-        if self.unknowable || self.is_emptied() {
+        if self.unknowable.is_some() || self.is_emptied() {
             None
         } else if self.unique_ids.is_none() {
             Some(Missing::UniqueIds)
@@ -120,45 +173,58 @@ impl Listing {
         }
     }
 
-    /// The maildrop as the session leaves it, if it is known beyond doubt.
-    #[must_use]
-    pub fn snapshot(&self) -> Option<Snapshot> {
-        let totals = [
-            self.count,
+    /// The maildrop as the session leaves it.
+    ///
+    /// # Errors
+    /// Why it is not known beyond doubt.
+    pub fn snapshot(&self) -> Result<Snapshot, Unknowable> {
+        if let Some(why) = self.unknowable {
+            return Err(why);
+        }
+        let counts = [
+            self.totals.map(|totals| totals.messages),
             self.sizes.as_ref().map(|column| column.rows.len() + column.left_out),
             self.unique_ids.as_ref().map(|column| column.rows.len() + column.left_out),
         ];
-        let mut totals = totals.into_iter().flatten();
-        let total = totals.next()?;
-        if self.unknowable || totals.any(|other| other != total) {
-            return None;
+        let mut counts = counts.into_iter().flatten();
+        let count = counts.next().ok_or(Unknowable::Incomplete)?;
+        if counts.any(|other| other != count) {
+            return Err(Unknowable::Contradictory);
         }
         if self.is_emptied() {
-            return Some(Snapshot::default());
+            return Ok(Snapshot::default());
         }
-        let (sizes, unique_ids) = (self.sizes.as_ref()?, self.unique_ids.as_ref()?);
+        let (Some(sizes), Some(unique_ids)) = (&self.sizes, &self.unique_ids) else {
+            return Err(Unknowable::Incomplete);
+        };
+        if let Some(Totals { bytes: Some(bytes), .. }) = self.totals
+            && sizes.left_out == 0
+            && sizes.rows.iter().try_fold(0_u64, |sum, row| sum.checked_add(row.1)) != Some(bytes)
+        {
+            // A posed STAT says what the sizes come to.
+            return Err(Unknowable::Contradictory);
+        }
         let kept = |number: &Number| !self.deleted.contains(number);
         let left_sizes: Vec<_> = sizes.rows.iter().filter(|(number, _)| kept(number)).collect();
         let left_ids: Vec<_> = unique_ids.rows.iter().filter(|(number, _)| kept(number)).collect();
-        if !left_sizes.iter().map(|row| row.0).eq(left_ids.iter().map(|row| row.0))
-            || !left_sizes.is_sorted_by(|a, b| a.0 < b.0)
-        {
-            return None;
-        }
         let mut distinct: Vec<&[u8]> = left_ids.iter().map(|row| &*row.1).collect();
         distinct.sort_unstable();
-        if distinct.windows(2).any(|pair| pair[0] == pair[1]) {
-            return None;
+        let last = sizes.rows.last().map(|row| row.0).max(self.deleted.last().copied());
+        if last.is_some_and(|last| last as usize > count)
+            || !left_sizes.iter().map(|row| row.0).eq(left_ids.iter().map(|row| row.0))
+            || !left_sizes.is_sorted_by(|a, b| a.0 < b.0)
+            || distinct.windows(2).any(|pair| pair[0] == pair[1])
+        {
+            return Err(Unknowable::Contradictory);
         }
-        Snapshot::pack(
-            left_sizes.iter().zip(&left_ids).map(|(size, id)| Row { size: size.1, unique_id: &id.1 }),
-        )
+        let rows = left_sizes.iter().zip(&left_ids).map(|(size, id)| Row { size: size.1, unique_id: &id.1 });
+        Snapshot::pack(rows).ok_or(Unknowable::Malformed)
     }
 
     /// Whether every message that there was is deleted, so that there is nothing to ask.
     fn is_emptied(&self) -> bool {
         let all_of = |numbers: Option<usize>| numbers == Some(self.deleted.len());
-        all_of(self.count)
+        all_of(self.totals.map(|totals| totals.messages))
             || all_of(self.sizes.as_ref().map(|column| column.rows.len() + column.left_out))
             || all_of(self.unique_ids.as_ref().map(|column| column.rows.len() + column.left_out))
     }
@@ -174,9 +240,8 @@ impl UniqueIds {
     /// Takes a row; false where it is none, or one too many.
     #[must_use]
     pub fn row(&mut self, row: &[u8]) -> bool {
-        let mut words = row.split(|&octet| octet == b' ').filter(|word| !word.is_empty());
-        match (words.next().and_then(number), words.next()) {
-            (Some(number), Some(id)) if is_unique_id(id) && self.rows.len() < MOST_MESSAGES => {
+        match unique_id_row(row) {
+            Some((number, id)) if self.rows.len() < MOST_MESSAGES => {
                 self.rows.push((number, id.into()));
                 true
             }
@@ -238,7 +303,7 @@ mod tests {
         listing.unique_id_row(b"1 aa");
         listing.unique_ids_end();
         assert_eq!(listing.missing(), Some(Missing::Sizes));
-        assert_eq!(listing.snapshot(), None);
+        assert_eq!(listing.snapshot(), Err(Unknowable::Incomplete));
         listing.size_row(b"1 5");
         listing.sizes_end();
         assert_eq!(listing.missing(), None);
@@ -271,21 +336,21 @@ mod tests {
         assert_eq!(ids(&listing.snapshot().unwrap()), ["bb"]);
         listing.reset();
         assert_eq!(listing.missing(), Some(Missing::UniqueIds));
-        assert_eq!(listing.snapshot(), None);
+        assert_eq!(listing.snapshot(), Err(Unknowable::Incomplete));
     }
 
     #[test]
     fn listings_that_contradict_each_other_make_no_snapshot() {
         let mut listing = whole();
         listing.stat(b"+OK 4 123");
-        assert_eq!(listing.snapshot(), None);
+        assert_eq!(listing.snapshot(), Err(Unknowable::Contradictory));
 
         let mut listing = whole();
         listing.size_row(b"1 1");
         listing.size_row(b"2 1");
         listing.size_row(b"4 1");
         listing.sizes_end();
-        assert_eq!(listing.snapshot(), None);
+        assert_eq!(listing.snapshot(), Err(Unknowable::Contradictory));
     }
 
     #[test]
@@ -295,15 +360,81 @@ mod tests {
             listing.unique_id_row(row);
         }
         listing.unique_ids_end();
-        assert_eq!(listing.snapshot(), None);
+        assert_eq!(listing.snapshot(), Err(Unknowable::Contradictory));
+    }
+
+    /// A posed session writes rows anew: what it would write otherwise than the mail server did
+    /// makes no snapshot.
+    #[test]
+    fn rows_that_are_not_exactly_as_in_the_rfc_make_no_snapshot() {
+        let long = [b"1 ", &[b'x'; 71][..]].concat();
+        let unique_ids: [&[u8]; 13] = [
+            b"x aa", b"1", b"", b"1 \xff", b"1 aa x", b"1  aa", b" 1 aa", b"1 aa ", b"1\taa", b"01 aa",
+            b"1 a\ta", b"0 aa", &long,
+        ];
+        for row in unique_ids {
+            let mut listing = whole();
+            listing.unique_id_row(row);
+            assert_eq!(listing.snapshot(), Err(Unknowable::Malformed), "{}", row.escape_ascii());
+        }
+        let sizes: [&[u8]; 11] = [
+            b"x 1",
+            b"1",
+            b"",
+            b"1 ",
+            b"1 x",
+            b"1 1 x",
+            b"1  1",
+            b"1 1 ",
+            b"01 1",
+            b"1 01",
+            b"1 99999999999999999999",
+        ];
+        for row in sizes {
+            let mut listing = whole();
+            listing.size_row(row);
+            assert_eq!(listing.snapshot(), Err(Unknowable::Malformed), "{}", row.escape_ascii());
+        }
+        for (status, whole_ok) in
+            [("+OK 3 123", true), ("+OK 3 123 octets", true), ("+OK 3", false), ("+OK x 1", false)]
+        {
+            let mut listing = whole();
+            listing.stat(status.as_bytes());
+            assert_eq!(listing.snapshot().is_ok(), whole_ok, "{status}");
+        }
     }
 
     #[test]
-    fn rows_that_are_none_make_no_snapshot() {
-        for row in [&b"x aa"[..], b"1", b"", b"1 \xff"] {
-            let mut listing = whole();
-            listing.unique_id_row(row);
-            assert_eq!(listing.snapshot(), None, "{}", row.escape_ascii());
+    fn totals_and_numbers_that_a_posed_session_would_show_otherwise_make_no_snapshot() {
+        let mut listing = whole();
+        listing.stat(b"+OK 3 124");
+        assert_eq!(listing.snapshot(), Err(Unknowable::Contradictory));
+        // After a deletion STAT tells of the rest.
+        let mut listing = whole();
+        listing.deleted(1);
+        listing.stat(b"+OK 2 23");
+        assert_eq!(ids(&listing.snapshot().unwrap()), ["bb", "cc"]);
+        // Numbers with a gap: the next session would be shown others.
+        let mut listing = Listing::default();
+        for row in [&b"1 10"[..], b"3 10"] {
+            listing.size_row(row);
         }
+        listing.sizes_end();
+        for row in [&b"1 aa"[..], b"3 cc"] {
+            listing.unique_id_row(row);
+        }
+        listing.unique_ids_end();
+        assert_eq!(listing.snapshot(), Err(Unknowable::Contradictory));
+    }
+
+    #[test]
+    fn more_messages_than_may_be_remembered_are_named_as_the_reason() {
+        let mut listing = Listing::default();
+        for number in 1..=MOST_MESSAGES + 1 {
+            listing.size_row(format!("{number} 1").as_bytes());
+        }
+        listing.sizes_end();
+        assert_eq!(listing.missing(), None, "nothing more is asked for");
+        assert_eq!(listing.snapshot(), Err(Unknowable::TooLarge));
     }
 }

@@ -14,3 +14,4 @@ pub mod relay;
 pub mod reply;
 pub(crate) mod sasl;
 pub mod snapshot;
+pub mod user_name;

@@ -58,6 +58,12 @@ impl Maildrop {
         self.deleted.clear();
     }
 
+    /// Whether any message is marked.
+    #[must_use]
+    pub fn has_deletions(&self) -> bool {
+        !self.deleted.is_empty()
+    }
+
     /// The messages that are not marked, with their numbers.
     pub fn rows(&self) -> impl Iterator<Item = (Number, Row<'_>)> {
         self.snapshot.rows().filter(|(number, _)| !self.deleted.contains(number))

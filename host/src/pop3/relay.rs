@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use super::capability::Capabilities;
 use super::command::{Command, Number};
-use super::listing::{Listing, Missing};
+use super::listing::{Listing, Missing, Unknowable};
 use super::message_end;
 use super::posed::{self, Maildrop};
 use super::reply::{self, push_number};
@@ -33,13 +33,15 @@ pub enum Taken {
     Wait,
 }
 
-/// What became of the session at the end of a reply.
+/// What became of the session with a reply.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
+    /// The first reply that shows the maildrop has begun to arrive. None of it was read.
+    Opened,
     /// The mail server has answered QUIT: the session is over.
     Quit {
-        /// The maildrop as the session leaves it, where it is known.
-        snapshot: Option<Snapshot>,
+        /// The maildrop as the session leaves it, or why that is not known.
+        leaves: Result<Snapshot, Unknowable>,
         /// Whether deletions were confirmed, or may have been.
         deleted: bool,
     },
@@ -76,8 +78,9 @@ enum Asked {
     UniqueIds,
     /// The same, for the host's own snapshot.
     Missing(Missing),
-    /// LIST n, UIDL n, NOOP.
+    /// LIST n, UIDL n.
     Line,
+    Noop,
     /// RETR, TOP.
     Message,
     /// The number as the client knows it.
@@ -89,6 +92,11 @@ enum Asked {
 impl Asked {
     fn is_multi_line(self) -> bool {
         matches!(self, Self::Sizes | Self::UniqueIds | Self::Missing(_) | Self::Message)
+    }
+
+    /// Whether the reply depends on what is in the maildrop.
+    fn shows_maildrop(self) -> bool {
+        !matches!(self, Self::Noop | Self::Quit)
     }
 
     fn is_listing(self) -> bool {
@@ -129,6 +137,10 @@ pub struct Relay {
     /// The row that is coming is longer than it may be.
     overlong: bool,
     quitting: bool,
+    /// Whether a reply that shows the maildrop was announced by [`Event::Opened`].
+    opened: bool,
+    /// Whether the host has taken the marks of deletion back itself.
+    taking_back: bool,
     /// Commands that may be under way at once.
     most_pending: usize,
 }
@@ -154,7 +166,7 @@ impl Relay {
             .rows()
             .map(|(_, row)| by_id.get(row.unique_id).copied().unwrap_or(0))
             .collect();
-        Self::new(View::Translated { maildrop, numbers })
+        Self { opened: true, ..Self::new(View::Translated { maildrop, numbers }) }
     }
 
     fn new(view: View) -> Self {
@@ -165,6 +177,8 @@ impl Relay {
             partial: Vec::new(),
             overlong: false,
             quitting: false,
+            opened: false,
+            taking_back: false,
             most_pending: PIPELINE_LIMIT,
         }
     }
@@ -241,7 +255,8 @@ impl Relay {
                     Command::Stat => Asked::Stat,
                     Command::List(None) => Asked::Sizes,
                     Command::Uidl(None) => Asked::UniqueIds,
-                    Command::List(Some(_)) | Command::Uidl(Some(_)) | Command::Noop => Asked::Line,
+                    Command::List(Some(_)) | Command::Uidl(Some(_)) => Asked::Line,
+                    Command::Noop => Asked::Noop,
                     Command::Retr(_) | Command::Top(..) => Asked::Message,
                     Command::Dele(number) => Asked::Dele(number),
                     Command::Rset => Asked::Rset,
@@ -252,7 +267,7 @@ impl Relay {
             }
             View::Translated { maildrop, numbers } => {
                 let (asked, wanted) = match command {
-                    Command::Noop => (Asked::Line, None),
+                    Command::Noop => (Asked::Noop, None),
                     Command::Rset => (Asked::Rset, None),
                     Command::Retr(number) | Command::Top(number, _) => (Asked::Message, Some(number)),
                     Command::Dele(number) => (Asked::Dele(number), Some(number)),
@@ -309,6 +324,10 @@ impl Relay {
             // Some servers say why before they close an idle session.
             return Ok(Fed { used: octets.len(), forward: true, instead: None, event: None });
         };
+        if !self.opened && asked.shows_maildrop() && !octets.is_empty() {
+            self.opened = true;
+            return Ok(Fed { used: 0, forward: false, instead: None, event: Some(Event::Opened) });
+        }
         let forward = !matches!(asked, Asked::Missing(_));
         match self.phase {
             Phase::Status => self.status(asked, octets, to_server),
@@ -383,26 +402,15 @@ impl Relay {
             (View::Direct(listing), Asked::Dele(number), true) => listing.deleted(number),
             (View::Direct(listing), Asked::Rset, true) => listing.reset(),
             (View::Direct(listing), Asked::Sizes | Asked::UniqueIds | Asked::Missing(_), false) => {
-                listing.refused();
+                listing.cannot_be_known(Unknowable::Refused);
             }
             (View::Translated { maildrop, .. }, Asked::Dele(number), true) => {
                 maildrop.mark_deleted(number);
             }
             (View::Translated { maildrop, .. }, Asked::Rset, true) => maildrop.unmark(),
-            (View::Direct(listing), Asked::Quit, positive) => {
-                return Some(Event::Quit {
-                    snapshot: if positive { listing.snapshot() } else { None },
-                    deleted: listing.has_deletions(),
-                });
-            }
-            (View::Translated { maildrop, numbers }, Asked::Quit, positive) => {
-                let left = maildrop
-                    .rows()
-                    .filter(|(number, _)| numbers.get(*number as usize - 1).is_some_and(|&n| n != 0));
-                return Some(Event::Quit {
-                    snapshot: if positive { Snapshot::pack(left.map(|(_, row)| row)) } else { None },
-                    deleted: maildrop.rows().count() < maildrop.snapshot().count() as usize,
-                });
+            (_, Asked::Quit, positive) => {
+                let leaves = if positive { self.leaves() } else { Err(Unknowable::Refused) };
+                return Some(Event::Quit { leaves, deleted: self.has_deletions() });
             }
             _ => {}
         }
@@ -423,10 +431,14 @@ impl Relay {
                 &whole
             };
             if std::mem::take(&mut self.overlong) || row.len() > LINE_LIMIT {
-                self.with_listing(Listing::refused);
+                self.with_listing(|listing| listing.cannot_be_known(Unknowable::Malformed));
                 continue;
             }
-            let row = row.strip_suffix(b"\r").unwrap_or(row);
+            let row = row.strip_suffix(b"\r").unwrap_or_else(|| {
+                // The client sees a bare LF, which a posed session would not show.
+                self.with_listing(|listing| listing.cannot_be_known(Unknowable::Malformed));
+                row
+            });
             if row == b"." {
                 let host_asked = matches!(asked, Asked::Missing(_));
                 let of_sizes = matches!(asked, Asked::Sizes | Asked::Missing(Missing::Sizes));
@@ -452,6 +464,48 @@ impl Relay {
             self.partial.extend_from_slice(rest);
         }
         octets.len()
+    }
+
+    /// Whether messages are marked as deleted, as far as the mail server has confirmed it.
+    fn has_deletions(&self) -> bool {
+        match &self.view {
+            View::Direct(listing) => listing.has_deletions(),
+            View::Translated { maildrop, .. } => maildrop.has_deletions(),
+        }
+    }
+
+    /// The maildrop as the session leaves it.
+    fn leaves(&self) -> Result<Snapshot, Unknowable> {
+        match &self.view {
+            View::Direct(listing) => listing.snapshot(),
+            View::Translated { maildrop, numbers } => {
+                let is_there =
+                    |number: Number| numbers.get(number as usize - 1).is_some_and(|&there| there != 0);
+                let rows = maildrop.rows().filter(|(number, _)| is_there(*number)).map(|(_, row)| row);
+                Snapshot::pack(rows).ok_or(Unknowable::Malformed)
+            }
+        }
+    }
+
+    /// The client is gone without QUIT: nothing that it deleted is deleted (RFC 1939, section
+    /// 6), so the listing at login is still true. Takes the marks back, and asks what is
+    /// missing. Returns what the session leaves; None as long as replies are awaited. The
+    /// deletions of a client that has sent QUIT are carried out.
+    pub fn wind_up(&mut self, to_server: &mut Vec<u8>) -> Option<Result<Snapshot, Unknowable>> {
+        if self.is_waiting() {
+            return None;
+        }
+        if self.has_deletions() && !self.quitting {
+            if self.taking_back {
+                // The mail server has refused to.
+                return Some(Err(Unknowable::Refused));
+            }
+            self.taking_back = true;
+            self.ask(Asked::Rset, Command::Rset, to_server);
+            return None;
+        }
+        self.ask_missing_or_quit(to_server);
+        if self.is_waiting() { None } else { Some(self.leaves()) }
     }
 
     fn with_listing(&mut self, note: impl FnOnce(&mut Listing)) {

@@ -4,7 +4,7 @@
 pub const UNKNOWN: &[u8] = b"-ERR unknown command\r\n";
 /// Says that a command's arguments are wrong.
 pub const MALFORMED: &[u8] = b"-ERR wrong arguments\r\n";
-/// Says that a line was longer than [`super::line::COMMAND_LIMIT`].
+/// Says that a line was longer than it may be.
 pub const TOO_LONG: &[u8] = b"-ERR line too long\r\n";
 /// Says that the command needs a login.
 pub const LOG_IN_FIRST: &[u8] = b"-ERR log in first\r\n";
@@ -49,10 +49,15 @@ pub const UNREACHABLE: &[u8] = b"-ERR [SYS/TEMP] mail server is not available, t
 pub const LOST: &[u8] = b"-ERR [SYS/TEMP] connection to the mail server was lost\r\n";
 /// The policy failed and `on-failure` says `deny`.
 pub const POLICY_FAILED: &[u8] = b"-ERR [SYS/TEMP] login is not possible now, try again later\r\n";
+/// The client speaks HTTP. Nothing of what it has said is repeated: a browser would show it.
+pub const NOT_HTTP: &[u8] = b"-ERR this is a POP3 server\r\n";
 /// Too many commands that are none.
 pub const TOO_MANY_BAD: &[u8] = b"-ERR too many bad commands\r\n";
 /// Too many logins that failed.
 pub const TOO_MANY_FAILED: &[u8] = b"-ERR too many failed logins\r\n";
+/// Too many logins that no mail server judged.
+pub const TOO_MANY_UNJUDGED: &[u8] =
+    b"-ERR [SYS/TEMP] mail server is not available, too many logins on this connection\r\n";
 /// The client was silent for too long.
 pub const IDLE: &[u8] = b"-ERR disconnected for inactivity\r\n";
 /// The server ends.
@@ -126,6 +131,27 @@ pub fn response_code(status: &[u8]) -> Option<&[u8]> {
     rest.split(|&octet| octet == b']').next()
 }
 
+/// Answers a command of a posed session whose login the mail server refuses now. `status`: what
+/// it said; its own text is the one that helps.
+#[must_use]
+pub fn login_refused(status: &[u8]) -> Vec<u8> {
+    /// RFC 2449, section 4, gives a reply 512 bytes.
+    const LONGEST: usize = 510;
+    let line = status.trim_ascii_end();
+    let text = line.strip_prefix(b"-ERR").unwrap_or(line).trim_ascii();
+    // Its code belongs to a login: the client's next one hears it.
+    let code = response_code(line).map_or(0, |code| code.len() + 2);
+    let text = text.get(code..).unwrap_or_default().trim_ascii_start();
+    let mut reply = b"-ERR [SYS/TEMP] mail server refuses the login now".to_vec();
+    if !text.is_empty() {
+        reply.extend_from_slice(b": ");
+        reply.extend(text.iter().map(|&byte| if byte.is_ascii_control() { b' ' } else { byte }));
+    }
+    reply.truncate(LONGEST);
+    reply.extend_from_slice(b"\r\n");
+    reply
+}
+
 /// Whether a status line is positive. Anything but `+OK` and `-ERR` is neither.
 #[must_use]
 pub fn status(line: &[u8]) -> Option<bool> {
@@ -147,6 +173,22 @@ mod tests {
         let mut out = Vec::new();
         Refusal::LoginDelay.write(Some(540), &mut out);
         assert_eq!(out, b"-ERR [LOGIN-DELAY] too soon after your last login, try again in 540 seconds\r\n");
+    }
+
+    #[test]
+    fn a_refused_upgrade_says_what_the_mail_server_said() {
+        for (said, told) in [
+            ("-ERR [AUTH] Authentication failed.\r\n", ": Authentication failed."),
+            ("-ERR [IN-USE] Mailbox is locked\r\n", ": Mailbox is locked"),
+            ("-ERR account disabled\n", ": account disabled"),
+            ("-ERR a\tb\r\n", ": a b"),
+            ("-ERR\r\n", ""),
+            ("-ERR [x\r\n", ""),
+        ] {
+            let told = format!("-ERR [SYS/TEMP] mail server refuses the login now{told}\r\n");
+            assert_eq!(String::from_utf8(login_refused(said.as_bytes())).unwrap(), told);
+        }
+        assert_eq!(login_refused(&[b"-ERR ", &[b'x'; 2000][..]].concat()).len(), 512);
     }
 
     #[test]

@@ -68,7 +68,9 @@ pub(super) fn read_xoauth2(message: &[u8]) -> Option<Credentials> {
     Some(Credentials::new(user, Secret::new(token), Mechanism::Xoauth2))
 }
 
-/// Reads the GS2 header `n,a=`name`,` and, behind bars, `host`, `port` and `auth`.
+/// Reads the GS2 header `n,a=`name`,` and, behind bars, `host`, `port` and `auth`. The name is
+/// empty if the header leaves it out: such a login is not possible, because only the mail server
+/// could tell from the token who it is.
 pub(super) fn read_oauthbearer(message: &[u8]) -> Option<Credentials> {
     let (header, rest) = split_once(message, BAR)?;
     let user = gs2_identity(header)?;
@@ -138,8 +140,8 @@ fn bearer(auth: &[u8]) -> Option<&[u8]> {
 
 fn gs2_identity(header: &[u8]) -> Option<Vec<u8>> {
     let rest = header.strip_prefix(b"n,").or_else(|| header.strip_prefix(b"y,"))?;
-    let user = read_saslname(rest.strip_prefix(b"a=")?.strip_suffix(b",")?)?;
-    (!user.is_empty()).then_some(user)
+    let acting = rest.strip_suffix(b",")?;
+    if acting.is_empty() { Some(Vec::new()) } else { read_saslname(acting.strip_prefix(b"a=")?) }
 }
 
 /// Undoes `=2C` and `=3D`; any other `=` is wrong.
@@ -232,13 +234,21 @@ mod tests {
             assert!(read_xoauth2(wrong).is_none(), "{}", wrong.escape_ascii());
         }
         for wrong in [
-            &b"n,,\x01auth=Bearer t\x01\x01"[..],
+            &b"n,a=a\x01auth=Bearer t\x01\x01"[..],
+            b"n,b=a,\x01auth=Bearer t\x01\x01",
             b"p=tls,a=a,\x01auth=Bearer t\x01\x01",
             b"n,a=a=2,\x01auth=Bearer t\x01\x01",
             b"n,a=a,\x01host=x\x01\x01",
             b"n,a=a,\x01auth=Bearer t\x01auth=Bearer u\x01\x01",
         ] {
             assert!(read_oauthbearer(wrong).is_none(), "{}", wrong.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_token_without_a_name_is_nobodys() {
+        for message in [&b"n,,\x01auth=Bearer t\x01\x01"[..], b"y,a=,\x01auth=Bearer t\x01\x01"] {
+            assert!(read_oauthbearer(message).unwrap().user.is_empty());
         }
     }
 

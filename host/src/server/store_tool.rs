@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::View;
 use super::stores::{Store, StoreKeys, Stores};
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, VirtualServerConfig};
 use crate::maildrop::{Description, UserKey};
 use crate::pop3::credential::{Credentials, Mechanism, Secret};
+use crate::pop3::user_name::{NameCase, from_readable};
 use crate::store::{Cursor, Entry, Overview, Refused, Space, Status, Unavailable};
 
 /// A virtual server as a tool sees it.
@@ -18,7 +19,21 @@ use crate::store::{Cursor, Entry, Overview, Refused, Space, Status, Unavailable}
 struct Server {
     name: String,
     pool: String,
+    name_case: NameCase,
+    master_separator: Option<u8>,
     store: Store,
+}
+
+impl Server {
+    fn new(config: &VirtualServerConfig, store: Store) -> Self {
+        Self {
+            name: config.name.clone(),
+            pool: config.pool.clone(),
+            name_case: config.name_case,
+            master_separator: config.master_separator,
+            store,
+        }
+    }
 }
 
 /// Works on the stores of a configuration.
@@ -84,11 +99,8 @@ impl StoreTool {
     /// For a server that runs.
     #[must_use]
     pub fn of(view: &View) -> Self {
-        let servers = view.servers().into_iter().map(|server| Server {
-            name: server.shared.config.name,
-            pool: server.shared.config.pool,
-            store: server.shared.store,
-        });
+        let servers =
+            view.servers().into_iter().map(|server| Server::new(&server.shared.config, server.shared.store));
         Self { servers: servers.collect(), stores: view.stores().to_vec(), clock: view.clock().clone() }
     }
 
@@ -102,7 +114,7 @@ impl StoreTool {
         let servers = config.virtual_servers.iter().map(|server| {
             // Its namespace is opened here with the quota that it has.
             let (store, _) = stores.of(server)?;
-            Ok(Server { name: server.name.clone(), pool: server.pool.clone(), store })
+            Ok(Server::new(server, store))
         });
         let servers = servers.collect::<anyhow::Result<_>>()?;
         Ok(Self { servers, stores: stores.all(), clock })
@@ -231,8 +243,10 @@ impl StoreTool {
 
 impl Server {
     fn key(&self, user: &str) -> UserKey {
-        let credentials = Credentials::new(user.as_bytes(), Secret::new(b""), Mechanism::UserPass);
-        self.store.tagger.user(&self.name, &self.pool, &credentials.identity())
+        let name = from_readable(user);
+        let credentials = Credentials::new(&name, Secret::new(b""), Mechanism::UserPass)
+            .separated_by(self.master_separator);
+        self.store.tagger.user(&self.pool, &credentials.identity(self.name_case))
     }
 }
 

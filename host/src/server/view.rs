@@ -15,7 +15,7 @@ use crate::journal;
 use crate::net::CertificateState;
 use crate::policy::{MetricsSnapshot, Policy, TallySnapshot, digest};
 use crate::pool::Pool;
-use crate::session::{CountersSnapshot, KindsSnapshot, Poller};
+use crate::session::{CountersSnapshot, KindsSnapshot, Poller, Unrelievable};
 
 /// A virtual server at one moment.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub struct VirtualServerState {
     pub counters: CountersSnapshot,
     /// The same by kind.
     pub kinds: KindsSnapshot,
+    /// Users of today whose logins are denied and pass all the same.
+    pub unrelieved: Vec<Unrelievable>,
     /// The certificates that it shows.
     pub certificates: Vec<CertificateState>,
 }
@@ -97,7 +99,8 @@ impl View {
 
     /// Its virtual servers, in the order of the configuration.
     pub fn virtual_servers(&self) -> impl Iterator<Item = VirtualServerState> + use<> {
-        self.servers().into_iter().map(|Served { shared, listening, .. }| VirtualServerState {
+        let now_ms = self.core.clock.now_ms();
+        self.servers().into_iter().map(move |Served { shared, listening, .. }| VirtualServerState {
             name: shared.config.name.clone(),
             addresses: listening.iter().map(|listening| listening.address).collect(),
             pool: shared.config.pool.clone(),
@@ -107,6 +110,7 @@ impl View {
                 tally: shadow.tally(),
             }),
             counters: shared.counters.snapshot(),
+            unrelieved: shared.unrelieved.list(now_ms),
             kinds: shared.counters.kinds(),
             certificates: shared.tls.as_ref().map(|tls| tls.certificates()).unwrap_or_default(),
         })

@@ -13,7 +13,7 @@ use crate::net::{Admission, TlsAcceptor};
 use crate::policy::{Judge, Policy, Shadow};
 use crate::pool::Pool;
 use crate::pop3::credential::Mechanism;
-use crate::session::{Context, Counters, Door, Offers, Pollers, Settings, Telling};
+use crate::session::{Context, Counters, Door, Offers, Pollers, Settings, Telling, UnrelievedUsers};
 use crate::store::Namespace;
 
 /// The pools of a configuration, by name.
@@ -36,6 +36,8 @@ pub(super) struct VirtualServer {
     pub(super) counters: Arc<Counters>,
     /// Who polls most, where that is counted.
     pub(super) pollers: Option<Arc<Pollers>>,
+    /// Users whose denied logins pass all the same.
+    pub(super) unrelieved: Arc<UnrelievedUsers>,
 }
 
 impl VirtualServer {
@@ -59,6 +61,7 @@ impl VirtualServer {
             counters: self.counters.clone(),
             telling: telling.clone(),
             pollers: self.pollers.clone(),
+            unrelieved: self.unrelieved.clone(),
             drain: drain.clone(),
         })
     }
@@ -98,7 +101,10 @@ pub(super) fn settings(server: &VirtualServerConfig, tls: Option<Arc<TlsAcceptor
         idle_timeout: server.idle_timeout,
         stall_timeout: server.stall_timeout,
         max_bad_commands: server.max_bad_commands,
+        max_bad_commands_before_login: server.max_bad_commands_before_login,
         max_failed_logins: server.max_failed_logins,
+        max_rejected_logins: server.max_rejected_logins,
+        name_case: server.name_case,
         pool: server.pool.clone(),
     }
 }

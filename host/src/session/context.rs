@@ -12,12 +12,14 @@ use super::counters::Counters;
 use super::offers::Offers;
 use super::pollers::Pollers;
 use super::telling::Telling;
+use super::unrelieved::UnrelievedUsers;
 use crate::clock::Clock;
 use crate::config::{CleartextLogin, OnUnreachable, Unverifiable, Verify};
 use crate::maildrop::{Registry, Tagger};
 use crate::net::TlsAcceptor;
 use crate::policy::{Judge, OnFailure, Shadow};
 use crate::pool::Pool;
+use crate::pop3::user_name::NameCase;
 
 /// The protocol settings of a virtual server, ready for use.
 #[derive(Debug)]
@@ -58,8 +60,16 @@ pub struct Settings {
     pub stall_timeout: Duration,
     /// Commands that are none, before the connection is closed.
     pub max_bad_commands: u32,
+    /// Commands that nobody knows, of a client that has not logged in, before the connection is
+    /// closed.
+    pub max_bad_commands_before_login: u32,
     /// Logins that fail, before the connection is closed.
     pub max_failed_logins: u32,
+    /// Logins that the mail server has rejected in a row, after which a user is posed to only
+    /// when it has accepted one.
+    pub max_rejected_logins: u8,
+    /// Whether two spellings of a name belong to one maildrop.
+    pub name_case: NameCase,
     /// Name of its own pool.
     pub pool: String,
 }
@@ -89,6 +99,8 @@ pub struct Context {
     pub telling: Telling,
     /// Who polls most, where that is counted.
     pub pollers: Option<Arc<Pollers>>,
+    /// Users whose denied logins pass all the same.
+    pub unrelieved: Arc<UnrelievedUsers>,
     /// Cancelled when the server ends.
     pub drain: CancellationToken,
 }

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use tokio::time::timeout_at;
+use zeroize::Zeroizing;
 
 use super::Session;
 use super::counters::Counters;
@@ -15,9 +16,9 @@ use crate::journal::Became;
 use crate::maildrop::Route;
 use crate::policy::{Login, Manner};
 use crate::pool::{Connection, LoginEnd, LoginResult, Reached, Rejection};
-use crate::pop3::authorization::Digest;
+use crate::pop3::authorization::{Digest, UnusableLogin};
 use crate::pop3::credential::{Credentials, Mechanism, Secret};
-use crate::pop3::line::{CONTINUATION_LIMIT, Next};
+use crate::pop3::line::{LOGIN_LIMIT, Next};
 use crate::pop3::reply::{self, Refusal, status};
 use crate::pop3::sasl;
 
@@ -36,8 +37,8 @@ struct Passed {
 enum Exchanged {
     /// By its status line.
     Status(Vec<u8>),
-    /// The client has cancelled it.
-    Cancelled,
+    /// By the client: it has cancelled it, or said what no exchange has. What it is told.
+    Ended(&'static [u8]),
     /// The mail server was lost, or says what is no POP3.
     Lost,
 }
@@ -80,7 +81,7 @@ impl Session {
         };
         let began = Instant::now();
         self.record.asked_server = true;
-        let command = zeroize::Zeroizing::new([b"APOP ", user, b" ", digest.expose(), b"\r\n"].concat());
+        let command = Zeroizing::new([b"APOP ", user, b" ", digest.expose(), b"\r\n"].concat());
         let asked = async {
             connection.write(&command).await?;
             connection.line().await
@@ -100,9 +101,12 @@ impl Session {
             return Ok(Answer::TryAgain);
         };
         self.link.out.extend_from_slice(&challenge);
-        let Some(line) = self.continuation(deadline).await? else {
-            self.link.out.extend_from_slice(reply::CANCELLED);
-            return Ok(Answer::TryAgain);
+        let line = match self.continuation(deadline).await? {
+            Ok(line) => line,
+            Err(word) => {
+                self.link.out.extend_from_slice(word);
+                return Ok(Answer::TryAgain);
+            }
         };
         let message = sasl::decode(&line);
         let user = message.as_ref().and_then(|message| sasl::cram_user(message));
@@ -158,17 +162,17 @@ impl Session {
         credentials: Credentials,
         may_route: bool,
     ) -> Result<Result<Box<Passed>, Answer>, LinkEnd> {
-        let credentials = match credentials.separated_by(self.context.settings.master_separator).check() {
-            Ok(credentials) => credentials,
-            Err(why) => {
-                self.link.out.extend_from_slice(format!("-ERR [AUTH] {why}\r\n").as_bytes());
-                return Ok(Err(Answer::TryAgain));
-            }
-        };
+        let credentials = credentials.separated_by(self.context.settings.master_separator);
+        if let Err(why) = credentials.check() {
+            let login = UnusableLogin::new(&credentials.user, credentials.mechanism, why);
+            self.link.out.extend_from_slice(&login.reply());
+            self.record.unusable(&login);
+            return Ok(Err(Answer::TryAgain));
+        }
         let (candidate, login) = self.candidate(Box::new(credentials)).await;
         let verdict = match self.judge(&candidate, &login).await {
             Judged::Pass(verdict) => verdict,
-            Judged::Refused => return Ok(Err(Answer::TryAgain)),
+            Judged::Refused => return Ok(Err(Answer::Unjudged)),
             Judged::Deny(verdict) if matches!(verdict.manner, Manner::Refuse | Manner::Disconnect) => {
                 return self.deny(candidate, login, verdict).await.map(Err);
             }
@@ -180,7 +184,7 @@ impl Session {
                 return Ok(Err(Answer::TryAgain));
             }
             Judged::Deny(_) => {
-                let as_before = self.pass_unverified(&candidate);
+                let as_before = self.pass_unverified(&candidate, &login);
                 self.record.instead(Became::Passed, "unverifiable");
                 as_before
             }
@@ -234,10 +238,14 @@ impl Session {
         first: &[u8],
         deadline: tokio::time::Instant,
     ) -> Result<Exchanged, LinkEnd> {
-        let mut line = zeroize::Zeroizing::new(first.to_vec());
+        let mut line = Zeroizing::new(first.to_vec());
         for _ in 0..MOST_STEPS {
             let asked = async {
-                connection.write(&[&line, &b"\r\n"[..]].concat()).await?;
+                let mut command = Zeroizing::new(Vec::with_capacity(line.len() + 2));
+                command.extend_from_slice(&line);
+                command.extend_from_slice(b"\r\n");
+                connection.write(&command).await?;
+                drop(command);
                 connection.line().await
             };
             let Ok(Ok(said)) = timeout_at(deadline, asked).await else { return Ok(Exchanged::Lost) };
@@ -249,28 +257,32 @@ impl Session {
             }
             self.link.out.extend_from_slice(&said);
             match self.continuation(deadline).await? {
-                Some(answer) => line = answer,
-                None => return Ok(Exchanged::Cancelled),
+                Ok(answer) => line = answer,
+                Err(word) => return Ok(Exchanged::Ended(word)),
             }
         }
         Ok(Exchanged::Lost)
     }
 
-    /// Sends what waits and reads the client's next line of an exchange; None where it cancels
-    /// it, or says what no exchange has.
+    /// Sends what waits and reads the client's next line of an exchange; what it is told if it
+    /// cancels the exchange, or says what none has: a mail server could take such a line for
+    /// several.
     pub(super) async fn continuation(
         &mut self,
         deadline: tokio::time::Instant,
-    ) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>, LinkEnd> {
+    ) -> Result<Result<Zeroizing<Vec<u8>>, &'static [u8]>, LinkEnd> {
         let context = self.context.clone();
         let mut patience = std::pin::pin!(patience(deadline, &context.drain));
         loop {
-            match self.link.inbox.next_line(CONTINUATION_LIMIT) {
+            match self.link.inbox.next_line(LOGIN_LIMIT) {
                 Next::Line => {
-                    let line = self.link.inbox.line();
-                    return Ok((line != b"*").then(|| zeroize::Zeroizing::new(line.to_vec())));
+                    return Ok(match self.link.inbox.line() {
+                        b"*" => Err(reply::CANCELLED),
+                        line if sasl::decode(line).is_none() => Err(reply::NOT_BASE64),
+                        line => Ok(Zeroizing::new(line.to_vec())),
+                    });
                 }
-                Next::TooLong => return Ok(None),
+                Next::TooLong => return Ok(Err(reply::TOO_LONG)),
                 Next::Incomplete => {
                     self.link.flush_until(deadline).await?;
                     self.link.fill_until(deadline, patience.as_mut()).await?;
@@ -288,7 +300,7 @@ impl Session {
     ) -> Result<Answer, LinkEnd> {
         let node = connection.node().clone();
         match &end {
-            Exchanged::Cancelled => {}
+            Exchanged::Ended(_) => {}
             Exchanged::Lost => connection.count(LoginResult::Lost),
             Exchanged::Status(reply) if status(reply) == Some(true) => {
                 connection.count(LoginResult::Accepted)
@@ -296,8 +308,8 @@ impl Session {
             Exchanged::Status(_) => connection.count(LoginResult::Rejected),
         }
         let end = match end {
-            Exchanged::Cancelled => {
-                self.link.out.extend_from_slice(reply::CANCELLED);
+            Exchanged::Ended(word) => {
+                self.link.out.extend_from_slice(word);
                 return Ok(Answer::TryAgain);
             }
             Exchanged::Lost => LoginEnd::Unreachable { node: Some(node) },

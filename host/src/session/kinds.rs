@@ -3,6 +3,7 @@
 use super::link::LinkEnd;
 use super::reasons::{self, Reasons};
 use super::record::End;
+use super::unrelieved::{UNRELIEVED, Unrelieved};
 use crate::counting::Family;
 use crate::net::{Refused, TlsKind};
 use crate::policy::{MANNERS, Manner};
@@ -43,7 +44,7 @@ pub(super) enum Unjudged {
 }
 
 const STATES: [&str; 3] = ["login", "posed", "relayed"];
-const ENDS: [&str; 12] = [
+const ENDS: [&str; 14] = [
     End::Quit.name(),
     End::Link(LinkEnd::Closed).name(),
     End::Link(LinkEnd::Lost).name(),
@@ -56,10 +57,12 @@ const ENDS: [&str; 12] = [
     End::NodeDisabled.name(),
     End::BadCommands.name(),
     End::FailedLogins.name(),
+    End::UnjudgedLogins.name(),
+    End::Http.name(),
 ];
 const UPGRADES: [&str; 3] = ["RETR", "TOP", "DELE"];
 const UPGRADE_FAILURES: [&str; 4] = ["rejected", "unreachable", "pool-full", "listing"];
-const LIMITS: [&str; 2] = ["max-connections", "max-connections-per-address"];
+const LIMITS: [&str; 3] = ["max-connections", "max-connections-per-address", "no-node"];
 const UNJUDGED: [&str; 2] = ["failure", "paused"];
 const MECHANISMS: usize = Mechanism::ALL.len();
 
@@ -69,11 +72,12 @@ pub struct Kinds {
     denials: Denials,
     logins: Family<MECHANISMS>,
     unjudged: Family<2>,
+    unrelieved: Family<UNRELIEVED>,
     open: Family<3>,
-    ends: Family<12>,
+    ends: Family<14>,
     upgrades: Family<3>,
     failed_upgrades: Family<4>,
-    refused: Family<2>,
+    refused: Family<3>,
     handshakes: Family<4>,
 }
 
@@ -100,6 +104,11 @@ impl Kinds {
         self.unjudged.count(why as usize);
     }
 
+    /// A denied login passes.
+    pub(super) fn unrelieved(&self, why: Unrelieved) {
+        self.unrelieved.count(why.index());
+    }
+
     /// A session comes to a state, from another one where there was one.
     pub(super) fn moved(&self, from: Option<State>, to: Option<State>) {
         if let Some(to) = to {
@@ -124,6 +133,8 @@ impl Kinds {
             End::NodeDisabled => 9,
             End::BadCommands => 10,
             End::FailedLogins => 11,
+            End::UnjudgedLogins => 12,
+            End::Http => 13,
         });
     }
 
@@ -148,6 +159,11 @@ impl Kinds {
         });
     }
 
+    /// A connection was closed before the greeting because no node is healthy.
+    pub(super) fn refused_without_nodes(&self) {
+        self.refused.count(2);
+    }
+
     pub(super) fn shook_hands(&self, kind: TlsKind) {
         self.handshakes.count(usize::from(kind.is_1_3) * 2 + usize::from(kind.is_resumed));
     }
@@ -162,6 +178,8 @@ pub struct KindsSnapshot {
     pub logins: Vec<(&'static str, u64)>,
     /// Logins that the policy has not judged, by why.
     pub unjudged: Vec<(&'static str, u64)>,
+    /// Denied logins that passed all the same, by why.
+    pub unrelieved: Vec<(&'static str, u64)>,
     /// Sessions that are open, by where they are.
     pub open: Vec<(&'static str, u64)>,
     /// Sessions that have ended, by how.
@@ -202,6 +220,10 @@ impl KindsSnapshot {
             denials,
             logins: named(Mechanism::ALL.map(Mechanism::name), sum(parts.clone(), |kinds| &kinds.logins)),
             unjudged: named(UNJUDGED, sum(parts.clone(), |kinds| &kinds.unjudged)),
+            unrelieved: named(
+                Unrelieved::all().map(Unrelieved::name),
+                sum(parts.clone(), |kinds| &kinds.unrelieved),
+            ),
             // While they are read, sessions come and go: less than none is none.
             open: named(STATES, sum(parts.clone(), |kinds| &kinds.open))
                 .into_iter()
@@ -247,6 +269,8 @@ mod tests {
             End::NodeDisabled,
             End::BadCommands,
             End::FailedLogins,
+            End::UnjudgedLogins,
+            End::Http,
         ];
         for (times, end) in ends.into_iter().enumerate() {
             (0..=times).for_each(|_| kinds.ended(end));

@@ -7,13 +7,15 @@ use super::kinds::Unjudged;
 use super::link::LinkEnd;
 use super::pose::{Pose, Posing};
 use super::record::End;
+use super::unrelieved::Unrelieved;
 use super::{Session, Stage};
 use crate::config::Verify;
 use crate::journal::Became;
-use crate::maildrop::{Seen, Standing, Tag, UserKey};
+use crate::maildrop::{Left, NoSnapshot, Seen, Standing, Tag, UserKey};
 use crate::policy::{self, Deny, Failure, Manner, OnFailure, Pass, ResponseCode, Verdict};
 use crate::pop3::credential::{Credentials, Mechanism};
 use crate::pop3::reply::{self, Refusal};
+use crate::pop3::user_name::{NameCase, readable};
 
 /// What a login led to.
 pub(super) enum Answer {
@@ -21,6 +23,8 @@ pub(super) enum Answer {
     Go(Stage),
     /// The client was told that it failed, and may try again.
     TryAgain,
+    /// The same, and nobody has judged the secret: it does not count as a failed login.
+    Unjudged,
 }
 
 /// What is to become of a login.
@@ -39,8 +43,11 @@ pub(super) struct Candidate {
     pub(super) key: UserKey,
     /// None where only the mail server sees the secret.
     pub(super) tag: Option<Tag>,
-    /// What others knew of him when the login began.
+    /// What was known of them when the login began.
     pub(super) seen: Seen,
+    /// Whether they may be posed to: the mail server has accepted this secret, and has not
+    /// rejected too many others since.
+    pub(super) proven: bool,
 }
 
 impl Session {
@@ -51,7 +58,7 @@ impl Session {
         match self.judge(&candidate, &login).await {
             Judged::Pass(verdict) => Box::pin(self.pass(candidate, login, verdict)).await,
             Judged::Deny(verdict) => self.deny(candidate, login, verdict).await,
-            Judged::Refused => Ok(Answer::TryAgain),
+            Judged::Refused => Ok(Answer::Unjudged),
         }
     }
 
@@ -121,16 +128,22 @@ impl Session {
         self.context = self.door.context();
         let context = &self.context;
         let settings = &context.settings;
-        let key = context.tagger.user(&settings.name, &settings.pool, &credentials.identity());
+        let identity = credentials.identity(settings.name_case);
+        let key = context.tagger.user(&settings.pool, &identity);
         let is_seen = credentials.mechanism.family() != "digest";
         let tag = is_seen.then(|| context.tagger.tag(key, &credentials));
-        let seen = context.registry.look(key).await;
-        let now_ms = context.clock.now_ms();
-        let standing = tag.map(|tag| context.registry.standing(&seen, key, &tag, now_ms));
-        let standing = match standing {
-            Some(Standing::Known) => policy::Standing::Known,
-            Some(Standing::Changed) => policy::Standing::Changed,
-            Some(Standing::Unknown) | None => policy::Standing::Unknown,
+        let seen = context.registry.look(key, tag.as_ref(), context.clock.now_ms()).await;
+        // Whoever guesses often enough learns nothing from Reprieve any more: a mail server that
+        // locks accounts may have locked this one.
+        let proven = seen.standing == Standing::Known && seen.rejections < settings.max_rejected_logins;
+        let standing = match seen.standing {
+            Standing::Known if proven => policy::Standing::Known,
+            Standing::Known | Standing::Changed => policy::Standing::Changed,
+            Standing::Unknown => policy::Standing::Unknown,
+        };
+        let name = |name: &[u8]| match settings.name_case {
+            NameCase::Exact => readable(name),
+            NameCase::Fold => readable(&name.to_ascii_lowercase()),
         };
         let pool = context.pool.state();
         let login = policy::Login {
@@ -148,11 +161,8 @@ impl Session {
                 }),
             },
             claim: policy::Claim {
-                user: String::from_utf8_lossy(&credentials.user).into_owned(),
-                authorization_id: credentials
-                    .authorization_id
-                    .as_ref()
-                    .map(|acting| String::from_utf8_lossy(acting).into_owned()),
+                user: name(&credentials.user),
+                authorization_id: credentials.authorization_id.as_deref().map(name),
                 mechanism: match credentials.mechanism {
                     Mechanism::UserPass => policy::Mechanism::UserPass,
                     Mechanism::Plain => policy::Mechanism::Plain,
@@ -176,7 +186,7 @@ impl Session {
                 login_latency_ms: pool.login_latency_ms,
             },
         };
-        (Candidate { credentials, key, tag, seen }, login)
+        (Candidate { credentials, key, tag, seen, proven }, login)
     }
 
     pub(super) fn moment(&self) -> policy::Moment {
@@ -218,27 +228,31 @@ impl Session {
             Manner::Unchanged | Manner::Empty | Manner::Busy => {}
         }
         // Only the mail server can tell right from wrong for a secret that it has not judged.
-        let proven =
-            login.claim.standing == policy::Standing::Known || self.context.settings.verify == Verify::Off;
-        if !proven {
-            let as_before = self.pass_unverified(&candidate);
+        if !candidate.proven && self.context.settings.verify == Verify::On {
+            let as_before = self.pass_unverified(&candidate, &login);
             return Box::pin(self.pass(candidate, login, as_before)).await;
         }
         let pose = match verdict.manner {
             Manner::Busy => Pose::Busy,
             Manner::Empty => Pose::Empty,
-            _ => match self.context.registry.snapshot(&candidate.seen, candidate.key) {
-                Some(left) => Pose::Maildrop(left),
-                None => {
-                    Counters::count(&self.context.counters.no_snapshot);
-                    self.record.reason = "no-snapshot".into();
-                    self.record.instead(Became::Passed, "no-snapshot");
-                    let as_before = self.pass_as_before(&candidate);
+            _ => match self.unchanged(&candidate) {
+                Ok(left) => Pose::Maildrop(left),
+                Err(why) => {
+                    let as_before = self.pass_without_snapshot(&candidate, &login, why);
                     return Box::pin(self.pass(candidate, login, as_before)).await;
                 }
             },
         };
         Ok(self.let_in(pose, candidate))
+    }
+
+    /// The maildrop as the user's clients last saw it.
+    pub(super) fn unchanged(&self, candidate: &Candidate) -> Result<Left, NoSnapshot> {
+        if self.context.drain.is_cancelled() {
+            // Another process may serve the user already, and have shown them more.
+            return Err(NoSnapshot::Elsewhere);
+        }
+        self.context.registry.snapshot(&candidate.seen, candidate.key)
     }
 
     /// Tells whoever judges in the shadow that no mail server was asked.
@@ -258,11 +272,36 @@ impl Session {
     }
 
     /// A denied login goes to the mail server, which alone can tell right from wrong.
-    pub(super) fn pass_unverified(&mut self, candidate: &Candidate) -> Pass {
+    pub(super) fn pass_unverified(&mut self, candidate: &Candidate, login: &policy::Login) -> Pass {
         Counters::count(&self.context.counters.unverified);
         self.record.reason = "unverified".into();
         self.record.instead(Became::Passed, "unverified");
+        self.unrelieved(login, Unrelieved::of_unproven(candidate));
         self.pass_as_before(candidate)
+    }
+
+    fn pass_without_snapshot(
+        &mut self,
+        candidate: &Candidate,
+        login: &policy::Login,
+        why: NoSnapshot,
+    ) -> Pass {
+        Counters::count(&self.context.counters.no_snapshot);
+        self.record.reason = "no-snapshot".into();
+        self.record.instead(Became::Passed, "no-snapshot");
+        self.unrelieved(login, Unrelieved::NoSnapshot(why));
+        self.pass_as_before(candidate)
+    }
+
+    /// A denied login passes all the same: users of whom that is always so are reported.
+    fn unrelieved(&self, login: &policy::Login, why: Unrelieved) {
+        self.context.counters.kinds.unrelieved(why);
+        self.context.unrelieved.count(
+            &self.context.settings.name,
+            &login.claim.user,
+            why,
+            login.time.unix_ms,
+        );
     }
 
     /// What is done with a login that passes although no policy has said so: it goes where the

@@ -18,6 +18,7 @@ mod reasons;
 mod record;
 mod relay;
 mod telling;
+mod unrelieved;
 #[cfg_attr(not(target_os = "linux"), path = "unseen_elsewhere.rs")]
 mod unseen;
 mod upgrade;
@@ -33,6 +34,7 @@ pub use offers::Offers;
 pub use open::{Incoming, refuse, serve};
 pub use pollers::{Poller, Pollers};
 pub use telling::Telling;
+pub use unrelieved::{Unrelievable, UnrelievedUsers};
 
 use futures_util::TryFutureExt as _;
 
@@ -52,6 +54,10 @@ use patience::patience;
 use pose::Posing;
 use record::{End, Record};
 use relay::Relaying;
+
+/// Logins of one connection that no mail server judged, before it is closed: they say nothing
+/// about the password, so more than of failed ones may be tried.
+const MOST_UNJUDGED: u32 = 20;
 
 /// What a session goes on with.
 enum Stage {
@@ -125,8 +131,8 @@ impl Session {
         let deadline = tokio::time::Instant::now() + self.context.settings.login_timeout;
         let context = self.context.clone();
         let mut patience = pin!(patience(deadline, &context.drain));
-        let mut bad = 0;
-        let mut failed = 0;
+        let (mut bad, mut refused) = (0, 0);
+        let (mut failed, mut unjudged) = (0, 0);
         loop {
             self.link.flush_if_large().await?;
             let limit = authorization.line_limit(self.link.inbox.rest());
@@ -134,7 +140,7 @@ impl Session {
                 Next::Line => {
                     authorization.line(self.link.inbox.line(), &self.capabilities, &mut self.link.out)
                 }
-                Next::TooLong => authorization.too_long(&mut self.link.out),
+                Next::TooLong => authorization.too_long(self.link.inbox.line(), &mut self.link.out),
                 Next::Incomplete => {
                     self.link.flush_until(patience.deadline()).await?;
                     match self.link.fill_until(patience.deadline(), patience.as_mut()).await {
@@ -145,12 +151,19 @@ impl Session {
             };
             let answer = match event {
                 Event::Continue => None,
-                Event::Bad => {
-                    bad += 1;
-                    if bad >= self.context.settings.max_bad_commands {
+                Event::Bad | Event::Refused => {
+                    refused += 1;
+                    bad += u32::from(matches!(event, Event::Bad));
+                    let settings = &self.context.settings;
+                    if bad >= settings.max_bad_commands_before_login || refused >= settings.max_bad_commands {
                         return self.part(reply::TOO_MANY_BAD, End::BadCommands).await.map(Stage::Over);
                     }
                     None
+                }
+                Event::Http => return self.part(b"", End::Http).await.map(Stage::Over),
+                Event::Unusable(login) => {
+                    self.record.unusable(&login);
+                    Some(Answer::TryAgain)
                 }
                 Event::Quit => return self.part(b"", End::Quit).await.map(Stage::Over),
                 Event::StartTls => {
@@ -182,6 +195,13 @@ impl Session {
                     failed += 1;
                     if failed >= self.context.settings.max_failed_logins {
                         return self.part(reply::TOO_MANY_FAILED, End::FailedLogins).await.map(Stage::Over);
+                    }
+                }
+                Some(Answer::Unjudged) => {
+                    unjudged += 1;
+                    if unjudged >= MOST_UNJUDGED {
+                        let end = End::UnjudgedLogins;
+                        return self.part(reply::TOO_MANY_UNJUDGED, end).await.map(Stage::Over);
                     }
                 }
                 None => {}
@@ -280,7 +300,8 @@ impl Session {
             None => Secret::new(certificate.subject.as_bytes()),
         };
         let credentials = Credentials::new(user.as_bytes(), proof, Mechanism::External);
-        credentials.check_user().map_err(|_| reply::NO_CERTIFICATE)
+        credentials.check_user().map_err(|_| reply::NO_CERTIFICATE)?;
+        Ok(credentials)
     }
 
     /// Says a last word, where there is one, and closes.

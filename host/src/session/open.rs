@@ -10,6 +10,7 @@ use super::context::Context;
 use super::counters::Counters;
 use super::record::Record;
 use super::{Door, Session};
+use crate::config::OnUnreachable;
 use crate::net::{Admitted, Proxied, Refused, Stream, read_header};
 use crate::pop3::reply;
 
@@ -63,6 +64,12 @@ async fn open(door: Arc<Door>, incoming: Incoming) -> Option<Session> {
             refuse(&stream, refused, encrypted, &context);
             return None;
         }
+    }
+    if settings.on_unreachable == OnUnreachable::Close && context.pool.state().healthy == 0 {
+        // As without a proxy: mail programs say that they cannot connect, and ask for no password.
+        Counters::count(&context.counters.refused_connections);
+        context.counters.kinds.refused_without_nodes();
+        return None;
     }
     let stream = match settings.tls.clone().filter(|_| encrypted) {
         None => Stream::Plain(stream),

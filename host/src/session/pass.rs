@@ -8,12 +8,12 @@ use super::link::LinkEnd;
 use super::login::{Answer, Candidate};
 use super::pose::Pose;
 use super::record::End;
-use super::relay::Relaying;
+use super::relay::{Access, Relaying};
 use super::{Session, Stage};
 use crate::config::OnUnreachable;
 use crate::journal::Became;
-use crate::maildrop::Route;
-use crate::policy::{Ending, Login, Outcome, Pass, Standing};
+use crate::maildrop::{Opening, Route};
+use crate::policy::{Ending, Login, Outcome, Pass};
 use crate::pool::{LoginEnd, Pool};
 use crate::pop3::credential::Credentials;
 use crate::pop3::relay::Relay;
@@ -58,25 +58,26 @@ impl Session {
                 Counters::count(&counters.authenticated);
                 self.record.outcome = "authenticated";
                 self.record.node = Some(connection.node().clone());
-                let registry = self.context.registry.clone();
-                let now_ms = self.context.clock.now_ms();
-                let session =
-                    registry.begin(&candidate.seen, candidate.key, candidate.tag, route, now_ms).await;
                 let node = Some(connection.node().clone());
                 self.observe(login, node, Ending::Authenticated, began, note).await;
                 self.link.out.extend_from_slice(&reply);
+                if connection.told_more() {
+                    self.capabilities = super::promises(&self.context, &self.record, false);
+                }
                 let relay = Relay::direct().one_by_one(!connection.takes_pipelines());
-                let relaying = Relaying { connection, relay, session, first: None };
+                let Candidate { key: user, tag, seen, .. } = candidate;
+                let accepted_ms = self.context.clock.now_ms();
+                let opening = Opening { user, tag, route, accepted_ms, seen };
+                let access = Access::Opening(Box::new(opening));
+                let relaying = Relaying { connection, relay, access, first: None };
                 Ok(Answer::Go(Stage::Relay(Box::new(relaying))))
             }
             LoginEnd::Rejected(rejection) => {
                 Counters::count(&counters.rejected);
                 self.record.outcome = "rejected";
                 self.record.node = Some(rejection.node.clone());
-                if rejection.is_judgement()
-                    && let Some(tag) = &candidate.tag
-                {
-                    self.context.registry.reject(&candidate.seen, candidate.key, tag).await;
+                if rejection.is_judgement() {
+                    self.judged_wrong(&candidate).await;
                 }
                 let node = Some(rejection.node.clone());
                 self.observe(login, node, Ending::Rejected, began, note).await;
@@ -104,20 +105,38 @@ impl Session {
                 Counters::count(&counters.unreachable);
                 self.record.outcome = "unreachable";
                 self.record.node.clone_from(&node);
-                let known = login.claim.standing == Standing::Known;
                 self.observe(login, node, Ending::Unreachable, began, note).await;
-                if known
-                    && self.context.settings.on_unreachable == OnUnreachable::Pose
-                    && let Some(left) = self.context.registry.snapshot(&candidate.seen, candidate.key)
-                {
+                if let Some(pose) = self.pose_unreachable(&candidate) {
                     self.record.instead(Became::Posed, "unreachable");
-                    return Ok(self.let_in(Pose::Maildrop(left), candidate));
+                    return Ok(self.let_in(pose, candidate));
                 }
                 self.link.out.extend_from_slice(word);
                 self.link.flush().await?;
-                // A login that nobody judged is no failed one, but it may not go on for ever.
-                Ok(Answer::TryAgain)
+                Ok(Answer::Unjudged)
             }
+        }
+    }
+
+    /// The mail server has rejected a secret.
+    pub(super) async fn judged_wrong(&self, candidate: &Candidate) {
+        let Candidate { key, tag, seen, .. } = candidate;
+        let most = self.context.settings.max_rejected_logins;
+        self.context.registry.reject(seen, *key, tag.as_ref(), most).await;
+    }
+
+    /// What a user in good standing is shown while no node can be reached. Anybody else hears of
+    /// it: nobody can tell whether their password is right.
+    fn pose_unreachable(&self, candidate: &Candidate) -> Option<Pose> {
+        if !candidate.proven {
+            return None;
+        }
+        match self.context.settings.on_unreachable {
+            OnUnreachable::Pose => Some(match self.unchanged(candidate) {
+                Ok(left) => Pose::Maildrop(left),
+                Err(_) => Pose::Busy,
+            }),
+            OnUnreachable::Busy => Some(Pose::Busy),
+            OnUnreachable::Close | OnUnreachable::Error => None,
         }
     }
 

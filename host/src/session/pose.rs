@@ -1,5 +1,6 @@
 //! A denied session: the host answers in the mail server's place.
 
+use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -37,7 +38,10 @@ pub(super) struct Posing {
 
 /// What a posed session needs to go on at the mail server.
 pub(super) struct Means {
-    pub(super) candidate: Candidate,
+    /// None once it was tried: the secret is not kept beyond that.
+    pub(super) candidate: Option<Candidate>,
+    /// What the client is told then.
+    pub(super) refusal: Cow<'static, [u8]>,
     /// Where the maildrop is that is shown.
     pub(super) route: Option<Arc<Route>>,
     /// The session that has left it.
@@ -62,7 +66,9 @@ impl Posing {
             Pose::Empty | Pose::Busy => (Maildrop::new(Arc::default()), None, 0),
         };
         let is_empty = maildrop.snapshot().count() == 0;
-        let means = (!is_empty).then(|| Box::new(Means { candidate, route, left_by }));
+        let means = (!is_empty).then(|| {
+            Box::new(Means { candidate: Some(candidate), refusal: reply::LOST.into(), route, left_by })
+        });
         Shown { maildrop, busy, means }
     }
 }
@@ -112,13 +118,14 @@ impl Session {
                 Event::Quit => return self.part(b"", End::Quit).await.map(Stage::Over),
                 Event::Upgrade => {
                     self.link.flush().await?;
-                    // It is tried once: the secret is not kept beyond that.
-                    if let Some(means) = means.take()
-                        && let Some(relaying) = Box::pin(self.upgrade(means, &maildrop)).await?
-                    {
+                    let Some(means) = &mut means else {
+                        self.link.out.extend_from_slice(reply::LOST);
+                        continue;
+                    };
+                    if let Some(relaying) = Box::pin(self.upgrade(means, &maildrop)).await? {
                         return Ok(Stage::Relay(relaying));
                     }
-                    self.link.out.extend_from_slice(reply::LOST);
+                    self.link.out.extend_from_slice(&means.refusal);
                 }
             }
             looked_at += maildrop.snapshot().count();

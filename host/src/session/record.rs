@@ -11,6 +11,7 @@ use super::link::{Link, LinkEnd};
 use crate::journal::Story;
 use crate::net::{Admitted, TlsSession, socket_text};
 use crate::policy::{Manner, Worded as _};
+use crate::pop3::authorization::UnusableLogin;
 
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +30,12 @@ pub(super) enum End {
     NodeDisabled,
     /// Too many commands that were none.
     BadCommands,
+    /// The client spoke HTTP.
+    Http,
     /// Too many logins that failed.
     FailedLogins,
+    /// Too many logins that no mail server judged.
+    UnjudgedLogins,
 }
 
 impl End {
@@ -47,7 +52,9 @@ impl End {
             Self::Handshake => "no-handshake",
             Self::NodeDisabled => "node-disabled",
             Self::BadCommands => "bad-commands",
+            Self::Http => "http",
             Self::FailedLogins => "failed-logins",
+            Self::UnjudgedLogins => "unjudged-logins",
         }
     }
 }
@@ -119,6 +126,12 @@ impl Record {
         self.node = None;
         self.asked_server = false;
         self.logins += 1;
+    }
+
+    /// A login that no mail server can be asked about.
+    pub(super) fn unusable(&mut self, login: &UnusableLogin) {
+        self.begin_login(&String::from_utf8_lossy(&login.user), login.mechanism.name());
+        self.reason = login.why.reason().into();
     }
 
     /// Tells of the session, once.

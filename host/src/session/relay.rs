@@ -1,5 +1,7 @@
 //! Both ways at once between a client and a node, with what passes in view.
 
+mod wind_up;
+
 use std::cell::RefCell;
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
@@ -15,12 +17,14 @@ use super::link::{LARGE, LEAST_PROGRESS, Link, LinkEnd};
 use super::pose::ROWS_AT_ONCE;
 use super::record::End;
 use super::unseen::Unseen;
-use crate::maildrop::{Commit, Session as ServerSession};
+use crate::maildrop::{Begun, Commit, NoSnapshot, Opening, Session as ServerSession, Takes};
 use crate::pool::Connection;
 use crate::pop3::capability::Capabilities;
 use crate::pop3::line::{COMMAND_LIMIT, Next};
+use crate::pop3::listing::Unknowable;
 use crate::pop3::relay::{Event, Relay, Taken};
 use crate::pop3::reply;
+use crate::pop3::snapshot::Snapshot;
 
 /// Octets that are read from a node at once.
 const READ: usize = 64 << 10;
@@ -39,11 +43,10 @@ impl Session {
             pump.poll(task)
         });
         let end = end.await;
-        if pump.relay.is_quit_unanswered() {
-            // Nobody knows whether the deletions were carried out.
-            pump.committing = pump.context.registry.commit(pump.session.clone(), None, true);
+        if is_left_by_client(end) {
+            Box::pin(pump.wind_up()).await;
         }
-        let committing = pump.committing.take();
+        let committing = pump.commit_at_last();
         drop(pump);
         if let Some(committing) = committing {
             committing.await;
@@ -64,7 +67,7 @@ impl Session {
 
     /// Made aside, so that the session holds neither the room for making it nor an empty box.
     fn pump(&mut self, relaying: Box<Relaying>) -> Pump<'_> {
-        let Relaying { mut connection, relay, session, first } = *relaying;
+        let Relaying { mut connection, relay, access, first } = *relaying;
         let tick = Limits::of(&self.context, &connection).shortest();
         let early = connection.take_rest();
         let mut pump = Pump {
@@ -74,14 +77,15 @@ impl Session {
             capabilities: &self.capabilities,
             connection,
             relay,
-            session,
+            access,
+            unread: Vec::new(),
             to_server: Outbox::default(),
             unseen: Unseen::default(),
             held: first.map_or(Held::Nothing, Held::Command),
             bad: 0,
             client_closed: false,
             finished: None,
-            committing: None,
+            waiting: Waiting::Nothing,
             progress: Progress::default(),
             timer: Box::pin(tokio::time::sleep(tick)),
         };
@@ -97,12 +101,40 @@ impl Session {
 pub(super) struct Relaying {
     pub(super) connection: Connection,
     pub(super) relay: Relay,
-    pub(super) session: ServerSession,
+    pub(super) access: Access,
     /// A command that was taken already.
     pub(super) first: Option<Vec<u8>>,
 }
 
-/// Octets that wait to be written.
+/// What the session is for what is remembered of the user.
+pub(super) enum Access {
+    /// The client has not been shown the maildrop yet.
+    Opening(Box<Opening>),
+    /// It has, or is about to be.
+    Begun(ServerSession),
+    /// It was shown nothing, or what it leaves is committed.
+    Over,
+}
+
+/// What both sides have to wait for.
+enum Waiting {
+    Nothing,
+    /// Nobody else may be shown the old snapshot any more: then the client may see the maildrop.
+    Beginning(Takes<ServerSession>),
+    /// What the session leaves is on its way to other proxies: then the client may know that
+    /// it is over.
+    Committing(Commit),
+}
+
+/// Whether a session is over while the mail server still answers it, and without QUIT.
+fn is_left_by_client(end: Result<End, LinkEnd>) -> bool {
+    match end {
+        Ok(End::BadCommands | End::Link(_)) | Err(_) => true,
+        Ok(_) => false,
+    }
+}
+
+/// Bytes that wait to be written.
 #[derive(Default)]
 struct Outbox {
     octets: Vec<u8>,
@@ -153,7 +185,9 @@ struct Pump<'a> {
     link: &'a mut Link,
     connection: Connection,
     relay: Relay,
-    session: ServerSession,
+    access: Access,
+    /// Replies that were read and are looked at when the session has begun.
+    unread: Vec<u8>,
     to_server: Outbox,
     to_client: Outbox,
     unseen: Unseen,
@@ -163,8 +197,7 @@ struct Pump<'a> {
     client_closed: bool,
     /// How it ends once everything is written.
     finished: Option<End>,
-    /// What the session leaves is on its way to other proxies: the client waits for that.
-    committing: Option<Commit>,
+    waiting: Waiting,
     progress: Progress,
     timer: Pin<Box<Sleep>>,
 }
@@ -225,11 +258,8 @@ impl Pump<'_> {
         self.unseen.begin_turn();
         loop {
             let mut moved = false;
-            if let Some(committing) = &mut self.committing {
-                if committing.as_mut().poll(task).is_pending() {
-                    break;
-                }
-                self.committing = None;
+            if self.poll_waiting(task).is_pending() {
+                break;
             }
             match self.poll_to_client(task) {
                 Poll::Ready(Ok(())) => {
@@ -268,6 +298,27 @@ impl Pump<'_> {
             self.timer.as_mut().reset(next);
         }
         Poll::Pending
+    }
+
+    fn poll_waiting(&mut self, task: &mut TaskContext<'_>) -> Poll<()> {
+        match &mut self.waiting {
+            Waiting::Nothing => {}
+            Waiting::Committing(committing) => {
+                ready!(committing.as_mut().poll(task));
+                self.waiting = Waiting::Nothing;
+            }
+            Waiting::Beginning(beginning) => {
+                self.access = Access::Begun(ready!(beginning.as_mut().poll(task)));
+                self.waiting = Waiting::Nothing;
+                let unread = std::mem::take(&mut self.unread);
+                self.take_replies(&unread);
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn is_waiting(&self) -> bool {
+        !matches!(self.waiting, Waiting::Nothing)
     }
 
     fn limits(&self) -> Limits {
@@ -314,7 +365,7 @@ impl Pump<'_> {
 
     /// Reads what the node says, once. True where something came of it.
     fn poll_server(&mut self, task: &mut TaskContext<'_>) -> bool {
-        if self.committing.is_none()
+        if !self.is_waiting()
             && self.finished.is_none()
             && let Some(passed) =
                 self.unseen.take(&mut self.relay, self.connection.stream(), &self.link.stream)
@@ -350,9 +401,9 @@ impl Pump<'_> {
         // Everything is for the client: it is written from where it was read.
         self.link.octets_out += octets.len() as u64;
         // The last reply goes out together with the end of the connection.
-        let is_last = self.finished.is_some() && self.committing.is_none();
+        let is_last = self.finished.is_some() && !self.is_waiting();
         let mut written = if is_last { self.link.stream.hold_back(octets) } else { 0 };
-        while written < octets.len() && self.committing.is_none() {
+        while written < octets.len() && !self.is_waiting() {
             match Pin::new(&mut self.link.stream).poll_write(task, &octets[written..]) {
                 Poll::Ready(Ok(count)) if count > 0 => written += count,
                 // An error shows again when the rest is written.
@@ -370,14 +421,21 @@ impl Pump<'_> {
         while done < octets.len() {
             match self.relay.reply(&octets[done..], &mut self.to_server.octets) {
                 Ok(fed) => {
-                    if let Some(event) = fed.event {
-                        self.over(event);
+                    match fed.event {
+                        Some(Event::Opened) => self.begin(),
+                        Some(Event::Quit { leaves, deleted }) => self.quit(leaves, deleted),
+                        None => {}
                     }
                     let part = &octets[done..done + fed.used];
-                    if !fed.forward && !split {
+                    let waits = matches!(self.waiting, Waiting::Beginning(_));
+                    if (!fed.forward && fed.used > 0 || waits) && !split {
                         split = true;
                         self.to_client.octets.extend_from_slice(&octets[..done]);
                         self.link.octets_out += done as u64;
+                    }
+                    if waits {
+                        self.unread = octets[done..].to_vec();
+                        return 0;
                     }
                     if let Some(instead) = &fed.instead {
                         self.to_client.octets.extend_from_slice(instead);
@@ -411,12 +469,45 @@ impl Pump<'_> {
         }
     }
 
+    /// The first reply that shows the maildrop is there. The client sees it when nobody else is
+    /// shown the old snapshot any more.
+    fn begin(&mut self) {
+        let Access::Opening(opening) = std::mem::replace(&mut self.access, Access::Over) else { return };
+        match self.context.registry.begin(*opening) {
+            Begun::Now(session) => self.access = Access::Begun(session),
+            Begun::Later(beginning) => self.waiting = Waiting::Beginning(beginning),
+        }
+    }
+
     /// The mail server has answered QUIT: what the session leaves counts before the client
     /// knows, because its next session can come at once.
-    fn over(&mut self, event: Event) {
-        let Event::Quit { snapshot, deleted } = event;
-        self.committing = self.context.registry.commit(self.session.clone(), snapshot, deleted);
+    fn quit(&mut self, leaves: Result<Snapshot, Unknowable>, deleted: bool) {
+        if let Some(committing) = self.commit(leaves.map_err(NoSnapshot::from), deleted) {
+            self.waiting = Waiting::Committing(committing);
+        }
         self.finished = Some(End::Quit);
+    }
+
+    fn commit(&mut self, leaves: Result<Snapshot, NoSnapshot>, deleted: bool) -> Option<Commit> {
+        match std::mem::replace(&mut self.access, Access::Over) {
+            Access::Begun(session) => self.context.registry.commit(session, leaves, deleted),
+            Access::Opening(_) | Access::Over => None,
+        }
+    }
+
+    /// What is still to be written of the session when it is over, however it ended.
+    fn commit_at_last(&mut self) -> Option<Commit> {
+        if let Waiting::Committing(committing) = std::mem::replace(&mut self.waiting, Waiting::Nothing) {
+            return Some(committing);
+        }
+        match std::mem::replace(&mut self.access, Access::Over) {
+            // The mail server has accepted the login, and the policy knows: what clients saw before
+            // is too old for the denials that follow.
+            Access::Opening(opening) => return self.context.registry.forget_opened(*opening),
+            begun => self.access = begun,
+        }
+        // After an unanswered QUIT nobody knows whether the deletions were carried out.
+        self.commit(Err(NoSnapshot::Incomplete), self.relay.is_quit_unanswered())
     }
 
     /// Takes commands of the client's, and reads more. True where something came of it.

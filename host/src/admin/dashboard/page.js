@@ -307,6 +307,13 @@
     { title: 'Denied', kind: 'n', parts: count((one) => one.denied) },
   ]);
 
+  const showUnrelieved = table('unrelieved', [
+    { title: 'User', field: 'worst', parts: text((one) => one.user) },
+    { title: 'Virtual server', parts: text((one) => one.server) },
+    { title: 'Logins', kind: 'n', parts: count((one) => one.logins) },
+    { title: 'Why', parts: (one) => [{ text: one.reason }, { text: one.explanation, kind: 'under' }] },
+  ]);
+
   const showShadow = table('shadow', [
     { title: 'Virtual server', parts: text((one) => one.name) },
     { title: 'Component', parts: text((one) => one.shadow.policy.component) },
@@ -665,6 +672,10 @@
 
     $('worst-section').hidden = !moment.worst_pollers;
     showWorst(moment.worst_pollers || [], (one) => `${one.server}/${one.user}`);
+
+    const unrelieved = servers.flatMap((server) => server.unrelieved.map((one) => ({ ...one, server: server.name })));
+    $('unrelieved-section').hidden = unrelieved.length === 0;
+    showUnrelieved(unrelieved, (one) => `${one.server}/${one.user}/${one.reason}`);
 
     showPick(servers);
     $('unlock').hidden = !access || access.change !== 'token' || mayChange();

@@ -71,15 +71,6 @@ fn write_verdicts(servers: &[State], out: &mut Exposition) {
             verdicts.add(&label("deny", manner, reason), *count);
         }
     }
-    let mut passed = out.counter(
-        "reprieve_denials_passed",
-        "Denied logins that went to a mail server all the same: their secret was not known, or their maildrop was not.",
-    );
-    for server in servers {
-        let counts =
-            [("unverified", server.counters.unverified), ("no-snapshot", server.counters.no_snapshot)];
-        passed.by_kind(&[("virtual_server", &server.name)], "reason", &counts);
-    }
     let mut outcomes = out.counter(
         "reprieve_outcomes",
         "How logins ended that went to a mail server, those of upgrades included.",
@@ -99,13 +90,19 @@ fn write_verdicts(servers: &[State], out: &mut Exposition) {
 type ByKind = (&'static str, &'static str, &'static str, fn(&State) -> &[(&'static str, u64)]);
 
 fn write_kinds(servers: &[State], out: &mut Exposition) {
-    let counters: [ByKind; 6] = [
+    let counters: [ByKind; 7] = [
         ("reprieve_logins", "mechanism", "Logins by mechanism.", |server| &server.kinds.logins),
         (
             "reprieve_unjudged",
             "reason",
             "Logins that on-failure has decided: the policy has failed, or was paused.",
             |server| &server.kinds.unjudged,
+        ),
+        (
+            "reprieve_denials_passed",
+            "reason",
+            "Denied logins that went to a mail server all the same, by why: their secret was not known, or their maildrop was not.",
+            |server| &server.kinds.unrelieved,
         ),
         ("reprieve_session_ends", "end", "Sessions that have ended, by how.", |server| &server.kinds.ends),
         (
@@ -123,7 +120,7 @@ fn write_kinds(servers: &[State], out: &mut Exposition) {
         (
             "reprieve_connections_refused",
             "limit",
-            "Connections that were refused because of a limit.",
+            "Connections that were refused because of a limit, or because no node is healthy.",
             |server| &server.kinds.refused,
         ),
     ];

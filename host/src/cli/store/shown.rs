@@ -62,8 +62,14 @@ pub(super) fn user(user: &str, registered: &[Registered], pages: &[Page]) -> Str
             (Some(messages), Some(octets)) => {
                 writeln!(text, "  clients last saw {messages} messages, {octets} octets")
             }
-            _ => writeln!(text, "  what clients last saw is not known: the next login passes"),
+            _ => {
+                let why = known.no_snapshot.map_or("none-yet", |why| why.name());
+                writeln!(text, "  what clients last saw is not known ({why}): the next login passes")
+            }
         };
+        if known.rejections > 0 {
+            let _ = writeln!(text, "  {} rejected logins since the last accepted one", known.rejections);
+        }
         if let Some(pool) = &known.pool {
             let _ = writeln!(text, "  the last session went to pool {pool}");
         }

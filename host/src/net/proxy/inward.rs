@@ -8,9 +8,10 @@ use tokio::net::TcpStream;
 
 use crate::net::{ClientCertificate, TlsSession};
 
-/// The longest header that is read, in octets. Version 1 has at most 107; of version 2 those
-/// with a certificate's name are the longest that are seen.
-const LONGEST: usize = 2048;
+/// The longest header of version 1, in bytes, its CR LF included. One of version 2 tells its own
+/// length, which is 65,551 bytes at the most, and is read whole: only those send it that
+/// `proxy-from` trusts.
+const LONGEST_V1: usize = 107;
 /// How version 2 begins.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
@@ -34,11 +35,17 @@ pub enum Proxied {
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
     /// The connection ended or broke.
-    #[error("{0}")]
+    #[error("the connection ended before its PROXY header did: {0}")]
     Lost(#[from] std::io::Error),
     /// What came is none.
     #[error("a connection from `proxy-from` does not begin with a PROXY header")]
     Missing,
+    /// It does not end where version 1 has to.
+    #[error("a PROXY header of version 1 is longer than {LONGEST_V1} bytes")]
+    TooLong,
+    /// It is one, and wrong.
+    #[error("a PROXY header cannot be read: {0}")]
+    Malformed(String),
 }
 
 /// Reads a header and nothing behind it.
@@ -52,17 +59,26 @@ pub async fn read_header(stream: &mut TcpStream) -> Result<Proxied, ProxyError> 
     let there = stream.peek(&mut ahead).await?;
     let whole = length(&ahead[..there]).unwrap_or(1);
     take(stream, &mut header, whole).await?;
-    while length(&header).is_none_or(|whole| header.len() < whole) {
-        let missing = length(&header).map_or(1, |whole| whole - header.len());
-        if !is_beginning(&header) || header.len() + missing > LONGEST {
+    loop {
+        if !is_beginning(&header) {
             return Err(ProxyError::Missing);
+        }
+        let missing = match length(&header) {
+            Some(whole) if header.len() >= whole => break,
+            Some(whole) => whole - header.len(),
+            None => 1,
+        };
+        if header.starts_with(b"PROXY ") && header.len() >= LONGEST_V1 {
+            return Err(ProxyError::TooLong);
         }
         take(stream, &mut header, missing).await?;
     }
     match HeaderResult::parse(&header) {
+        HeaderResult::V1(_) if header.len() > LONGEST_V1 => Err(ProxyError::TooLong),
         HeaderResult::V1(Ok(parsed)) => Ok(from_v1(&parsed)),
         HeaderResult::V2(Ok(parsed)) => Ok(from_v2(&parsed)),
-        HeaderResult::V1(Err(_)) | HeaderResult::V2(Err(_)) => Err(ProxyError::Missing),
+        HeaderResult::V1(Err(why)) => Err(ProxyError::Malformed(why.to_string())),
+        HeaderResult::V2(Err(why)) => Err(ProxyError::Malformed(why.to_string())),
     }
 }
 
@@ -85,7 +101,7 @@ async fn take(stream: &mut TcpStream, header: &mut Vec<u8>, count: usize) -> std
 fn length(begun: &[u8]) -> Option<usize> {
     if begun.starts_with(SIGNATURE) {
         let octets = begun.get(14..16)?;
-        return Some(16 + usize::from(u16::from_be_bytes([octets[0], octets[1]]))).filter(|&l| l <= LONGEST);
+        return Some(16 + usize::from(u16::from_be_bytes([octets[0], octets[1]])));
     }
     let is_text = begun.starts_with(b"PROXY ");
     memchr::memchr(b'\n', begun).map(|end| end + 1).filter(|_| is_text)
@@ -211,16 +227,45 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_header_is_refused() {
-        for octets in [
-            &b"USER alice\r\n"[..],
-            b"PROXY TCP4 1.2.3.4\r\n",
-            b"PROXY TCP4 1.2.3.4 5.6.7.8 99999 1\r\n",
-            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff",
-            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a client's hello",
-            b"",
+    async fn what_is_no_header_is_refused_and_the_reason_is_true() {
+        let missing = "does not begin with a PROXY header";
+        let unreadable = "cannot be read: ";
+        let too_long = [&b"PROXY UNKNOWN "[..], &[b'x'; 500]].concat();
+        let ended = [&too_long[..], b"\r\n"].concat();
+        for (octets, why) in [
+            (&b"USER alice\r\n"[..], missing),
+            (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a client's hello", missing),
+            (b"PROXY TCP4 1.2.3.4\r\n", unreadable),
+            (b"PROXY TCP4 1.2.3.4 5.6.7.8 99999 1\r\n", unreadable),
+            (b"\r\n\r\n\0\r\nQUIT\n\x31\x11\0\x0c\xc0\0\x02\x07\xc6\x33\x64\x01\x12\x67\0\x6e", unreadable),
+            (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff", "the connection ended"),
+            (b"PROXY TCP4", "the connection ended"),
+            (b"", "the connection ended"),
+            (&too_long, "longer than 107 bytes"),
+            (&ended, "longer than 107 bytes"),
         ] {
-            assert!(read(&[octets]).await.0.is_err(), "{}", octets.escape_ascii());
+            let error = read(&[octets]).await.0.unwrap_err().to_string();
+            assert!(error.contains(why), "{}: {error}", octets.escape_ascii());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_header_of_version_2_may_be_as_long_as_it_can_say() {
+        let (peer, local) = addresses();
+        for padding in [100, 2_100, 16_384, 65_535 - 12 - 3] {
+            let mut octets = header(ProxyHeader::V2, peer, local, None);
+            let length = u16::try_from(12 + 3 + padding).unwrap();
+            octets[14..16].copy_from_slice(&length.to_be_bytes());
+            // PP2_TYPE_NOOP.
+            octets.push(4);
+            octets.extend_from_slice(&u16::try_from(padding).unwrap().to_be_bytes());
+            octets.resize(octets.len() + padding, 0);
+            octets.extend_from_slice(b"USER a\r\n");
+            for pieces in [vec![&octets[..]], octets.chunks(1000).collect()] {
+                let (proxied, rest) = read(&pieces).await;
+                assert_eq!(proxied.unwrap(), Proxied::Client { peer, local, tls: None }, "{padding}");
+                assert_eq!(rest, b"USER a\r\n");
+            }
         }
     }
 

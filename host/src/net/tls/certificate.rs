@@ -32,7 +32,7 @@ impl Certificates {
     }
 
     fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
-        let name = name.to_ascii_lowercase();
+        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         self.by_name.get(&name).or_else(|| {
             let (_, parent) = name.split_once('.')?;
             self.by_name.get(&format!("*.{parent}"))
@@ -111,6 +111,7 @@ mod tests {
         assert_eq!(found("POP.a.example"), Some(Arc::as_ptr(&a)));
         assert_eq!(found("pop.b.example"), Some(Arc::as_ptr(&b)));
         assert_eq!(found("b.example"), Some(Arc::as_ptr(&b)));
+        assert_eq!(found("pop.b.example."), Some(Arc::as_ptr(&b)));
         assert_eq!(found("deep.pop.b.example"), None, "a wildcard stands for one label");
         assert_eq!(found("c.example"), None);
     }

@@ -10,6 +10,7 @@ use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::config::CertificateFiles;
+use crate::secret_file;
 
 /// What is wrong with TLS as it is configured: place, file and reason.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +33,7 @@ pub(super) fn certified_key(files: &CertificateFiles) -> Result<Arc<CertifiedKey
     if chain.is_empty() {
         return Err(fail(format!("{} holds no certificate in PEM", files.chain.display())));
     }
-    let key = PrivateKeyDer::from_pem_slice(&read(&files.key).map_err(&fail)?)
+    let key = PrivateKeyDer::from_pem_slice(&secret_file::read_secret(&files.key).map_err(&fail)?)
         .map_err(|_| fail(format!("{} holds no private key in PEM", files.key.display())))?;
     warn_of_age(&files.chain, &chain[0]);
     CertifiedKey::from_der(chain, key, &super::provider()).map(Arc::new).map_err(|error| {
@@ -62,13 +63,9 @@ pub(super) fn roots(file: &Path, place: &str) -> Result<RootCertStore, TlsError>
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    CertificateDer::pem_slice_iter(&read(file)?)
+    CertificateDer::pem_slice_iter(&secret_file::read(file)?)
         .collect::<Result<_, _>>()
         .map_err(|error| format!("{} is no PEM: {error}", file.display()))
-}
-
-fn read(file: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))
 }
 
 /// An old certificate is served all the same: it is for the administrator to know, and clients

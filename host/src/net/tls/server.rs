@@ -182,5 +182,7 @@ fn build(settings: &ServerTls) -> Result<Present, TlsError> {
     // A client that polls uses one at the next time.
     config.send_tls13_tickets = 1;
     config.ignore_client_order = true;
+    // A client that names protocols and not this one means somebody else (ALPACA): it is refused.
+    config.alpn_protocols = vec![b"pop3".to_vec()];
     Ok(Present { config: Arc::new(config), certificates })
 }

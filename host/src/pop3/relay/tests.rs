@@ -9,13 +9,14 @@ struct Talk {
     relay: Relay,
     to_server: Vec<u8>,
     to_client: Vec<u8>,
+    opened: bool,
     event: Option<Event>,
     fault: Option<Fault>,
 }
 
 impl Talk {
     fn new(relay: Relay) -> Self {
-        Self { relay, to_server: Vec::new(), to_client: Vec::new(), event: None, fault: None }
+        Self { relay, to_server: Vec::new(), to_client: Vec::new(), opened: false, event: None, fault: None }
     }
 
     fn client(&mut self, line: &str) -> (Taken, String) {
@@ -36,9 +37,13 @@ impl Talk {
         while !rest.is_empty() && self.fault.is_none() {
             match self.relay.reply(rest, &mut self.to_server) {
                 Ok(fed) => {
-                    if let Some(event) = fed.event {
-                        assert!(self.event.is_none());
-                        self.event = Some(event);
+                    match fed.event {
+                        Some(Event::Opened) => {
+                            assert!(!self.opened && fed.used == 0);
+                            self.opened = true;
+                        }
+                        Some(event) => assert!(self.event.replace(event).is_none()),
+                        None => {}
                     }
                     if let Some(instead) = fed.instead {
                         self.to_client.extend_from_slice(&instead);
@@ -55,10 +60,10 @@ impl Talk {
 
     fn snapshot_ids(&mut self) -> Option<Vec<String>> {
         match self.event.take() {
-            Some(Event::Quit { snapshot, .. }) => snapshot.map(|snapshot| {
+            Some(Event::Quit { leaves, .. }) => leaves.ok().map(|snapshot| {
                 snapshot.rows().map(|(_, row)| String::from_utf8_lossy(row.unique_id).into_owned()).collect()
             }),
-            None => panic!("the session is not over"),
+            _ => panic!("the session is not over"),
         }
     }
 }
@@ -279,7 +284,7 @@ proptest::proptest! {
         }
         let mut rest = &octets[..];
         while let (false, Ok(fed)) = (rest.is_empty(), relay.reply(rest, &mut to_server)) {
-            proptest::prop_assert!(fed.used > 0);
+            proptest::prop_assert!(fed.used > 0 || fed.event == Some(Event::Opened));
             rest = &rest[fed.used..];
         }
     }
@@ -318,4 +323,118 @@ fn only_a_message_after_which_nothing_was_asked_for_may_pass_unseen() {
     assert_eq!(talk.relay.unseen_but(), None, "its reply has not begun");
     talk.server(b"+OK\r\n");
     assert_eq!(talk.relay.unseen_but(), Some(5));
+}
+
+#[test]
+fn the_first_reply_that_shows_the_maildrop_is_announced_before_any_of_it_is_read() {
+    for (line, reply) in [
+        ("STAT", &b"+OK 0 0\r\n"[..]),
+        ("LIST", b"+OK\r\n.\r\n"),
+        ("LIST 1", b"+OK 1 1\r\n"),
+        ("UIDL", b"-ERR\r\n"),
+        ("UIDL 1", b"-ERR\r\n"),
+        ("RETR 1", b"-ERR\r\n"),
+        ("TOP 1 0", b"-ERR\r\n"),
+        ("RSET", b"+OK\r\n"),
+    ] {
+        let mut talk = Talk::new(Relay::direct());
+        talk.client("NOOP");
+        assert_eq!(talk.server(b"+OK\r\n"), "+OK\r\n");
+        assert!(!talk.opened, "NOOP says nothing of the maildrop");
+        talk.client(line);
+        assert!(!talk.opened, "{line}");
+        talk.server(&reply[..1]);
+        assert!(talk.opened, "{line}");
+        talk.server(&reply[1..]);
+    }
+    // What the host asks itself counts too: QUIT comes after it.
+    let mut talk = Talk::new(Relay::direct());
+    assert_eq!(talk.client("QUIT").1, "UIDL\r\n");
+    talk.server(b"+OK\r\n");
+    assert!(talk.opened);
+}
+
+impl Talk {
+    /// The client is gone: what is asked, and what the session leaves.
+    fn wind_up(&mut self) -> (String, Option<Result<Vec<String>, Unknowable>>) {
+        self.to_server.clear();
+        let leaves = self.relay.wind_up(&mut self.to_server).map(|leaves| {
+            leaves.map(|snapshot| {
+                snapshot.rows().map(|(_, row)| String::from_utf8_lossy(row.unique_id).into_owned()).collect()
+            })
+        });
+        (String::from_utf8(self.to_server.clone()).unwrap(), leaves)
+    }
+}
+
+#[test]
+fn a_client_that_hangs_up_leaves_the_listing_at_login() {
+    let mut talk = Talk::new(Relay::direct());
+    talk.client("STAT");
+    assert_eq!(talk.wind_up(), (String::new(), None), "the reply is under way");
+    talk.server(b"+OK 2 30\r\n");
+    assert_eq!(talk.wind_up(), ("UIDL\r\n".to_owned(), None));
+    talk.server(b"+OK\r\n1 a\r\n2 b\r\n.\r\n");
+    // Feeding the reply has asked for the other part already.
+    talk.wind_up();
+    talk.server(b"+OK\r\n1 10\r\n2 20\r\n.\r\n");
+    let ids = vec!["a".to_owned(), "b".to_owned()];
+    assert_eq!(talk.wind_up(), (String::new(), Some(Ok(ids))));
+}
+
+#[test]
+fn deletions_that_the_client_did_not_confirm_are_taken_back_and_never_carried_out() {
+    for (reply, leaves) in [
+        (&b"+OK\r\n"[..], Ok(vec!["a".to_owned(), "b".to_owned()])),
+        (b"-ERR no\r\n", Err(Unknowable::Refused)),
+    ] {
+        let mut talk = Talk::new(Relay::direct());
+        talk.client("LIST");
+        talk.server(b"+OK\r\n1 10\r\n2 20\r\n.\r\n");
+        talk.client("UIDL");
+        talk.server(b"+OK\r\n1 a\r\n2 b\r\n.\r\n");
+        talk.client("DELE 1");
+        talk.server(b"+OK\r\n");
+        assert_eq!(talk.wind_up(), ("RSET\r\n".to_owned(), None));
+        talk.server(reply);
+        assert_eq!(talk.wind_up(), (String::new(), Some(leaves)));
+    }
+    // Those of a client that has sent QUIT before it went are carried out.
+    let mut talk = Talk::new(Relay::direct());
+    talk.client("LIST");
+    talk.server(b"+OK\r\n1 10\r\n2 20\r\n.\r\n");
+    talk.client("UIDL");
+    talk.server(b"+OK\r\n1 a\r\n2 b\r\n.\r\n");
+    talk.client("DELE 1");
+    talk.server(b"+OK\r\n");
+    assert_eq!(talk.client("QUIT").1, "QUIT\r\n");
+    assert_eq!(talk.wind_up(), (String::new(), None));
+    talk.server(b"+OK\r\n");
+    assert_eq!(talk.snapshot_ids().unwrap(), ["b"]);
+}
+
+#[test]
+fn an_upgraded_session_without_quit_leaves_what_was_posed() {
+    let rows = [Row { size: 10, unique_id: b"a" }, Row { size: 20, unique_id: b"b" }];
+    let maildrop = Maildrop::new(Arc::new(Snapshot::pack(rows).unwrap()));
+    let there = [(1, b"new"[..].into()), (2, b"b"[..].into()), (3, b"a"[..].into())];
+    let mut talk = Talk::new(Relay::translated(maildrop, &there));
+    assert_eq!(talk.client("DELE 1").1, "DELE 3\r\n");
+    talk.server(b"+OK\r\n");
+    assert_eq!(talk.wind_up(), ("RSET\r\n".to_owned(), None));
+    talk.server(b"+OK\r\n");
+    let ids = vec!["a".to_owned(), "b".to_owned()];
+    assert_eq!(talk.wind_up(), (String::new(), Some(Ok(ids))));
+}
+
+#[test]
+fn rows_with_other_line_ends_make_no_snapshot() {
+    let mut talk = Talk::new(Relay::direct());
+    talk.client("LIST");
+    talk.server(b"+OK\r\n1 10\n2 20\r\n.\r\n");
+    talk.client("UIDL");
+    talk.server(b"+OK\r\n1 a\r\n2 b\r\n.\r\n");
+    assert_eq!(talk.client("QUIT").1, "QUIT\r\n");
+    talk.server(b"+OK\r\n");
+    assert_eq!(talk.snapshot_ids(), None);
 }

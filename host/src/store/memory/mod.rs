@@ -166,7 +166,7 @@ impl Memory {
 
     fn shard(&self, hash: u64) -> &Mutex<Shard> {
         // The table uses the low bits and the highest seven.
-        &self.shards[shard(((hash >> 25) & u64::from(u32::MAX)) as u32)]
+        &self.shards[shard((hash >> 25) as u32)]
     }
 
     /// Carries out an operation on a key.

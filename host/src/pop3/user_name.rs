@@ -1,0 +1,109 @@
+//! User names: bytes on the wire, which policies, logs and administrators see as text.
+
+/// Whether names that differ only in the case of ASCII letters belong to one maildrop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NameCase {
+    /// They do not: each spelling is a user of its own.
+    #[default]
+    Exact,
+    /// They do: the mail server takes them for one.
+    Fold,
+}
+
+impl NameCase {
+    /// The name by which the user is known.
+    #[must_use]
+    pub fn apply(self, name: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Exact => name.to_vec(),
+            Self::Fold => name.to_ascii_lowercase(),
+        }
+    }
+}
+
+/// A name as text, different for any two names. Text in UTF-8 stays as it is, unless it
+/// contains `\x`; otherwise a byte that is not UTF-8 becomes `\xHH`, and a backslash two.
+#[must_use]
+pub fn readable(name: &[u8]) -> String {
+    if let Ok(text) = std::str::from_utf8(name)
+        && (memchr::memchr(b'\\', name).is_none() || !text.contains("\\x"))
+    {
+        return text.to_owned();
+    }
+    let mut out = String::with_capacity(name.len() + 8);
+    for chunk in name.utf8_chunks() {
+        out.push_str(&chunk.valid().replace('\\', "\\\\"));
+        for byte in chunk.invalid() {
+            out.push_str(&format!("\\x{byte:02X}"));
+        }
+    }
+    out
+}
+
+/// The name behind a text that [`readable`] made, or that somebody typed in its form.
+#[must_use]
+pub fn from_readable(text: &str) -> Vec<u8> {
+    if !text.contains("\\x") {
+        return text.as_bytes().to_vec();
+    }
+    let mut name = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let escaped = match tail {
+            [b'\\', after @ ..] if first == b'\\' => Some((b'\\', after)),
+            [b'x', high, low, after @ ..] if first == b'\\' => {
+                let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|it| u8::try_from(it).ok());
+                digit(high).zip(digit(low)).map(|(high, low)| (high << 4 | low, after))
+            }
+            _ => None,
+        };
+        let (byte, after) = escaped.unwrap_or((first, tail));
+        name.push(byte);
+        rest = after;
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_names_read_the_same_and_each_comes_back() {
+        let parts: [&[u8]; 9] =
+            [b"m", b"\xFC", b"\xF6", b"\\", b"x", b"FC", "\u{FFFD}".as_bytes(), "ü".as_bytes(), b"@"];
+        let mut names: Vec<Vec<u8>> = vec![Vec::new()];
+        let mut seen = HashSet::new();
+        for _ in 0..5 {
+            let longer: Vec<Vec<u8>> =
+                names.iter().flat_map(|name| parts.iter().map(move |part| [name, *part].concat())).collect();
+            names = longer;
+            // Parts overlap: "ü" may be made of two of them.
+            names.sort();
+            names.dedup();
+            for name in &names {
+                let text = readable(name);
+                assert_eq!(from_readable(&text), *name, "{text}");
+                assert!(seen.insert(text), "{}", name.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
+    fn usual_names_stay_as_they_are() {
+        for name in ["alice", "DOMAIN\\alice", "müller@example.org", "a\\\\b"] {
+            assert_eq!(readable(name.as_bytes()), name);
+            assert_eq!(from_readable(name), name.as_bytes());
+        }
+        assert_eq!(readable(b"m\xFCller"), "m\\xFCller");
+        assert_eq!(readable(b"m\\xFCller"), "m\\\\xFCller");
+    }
+
+    #[test]
+    fn only_ascii_letters_are_folded() {
+        assert_eq!(NameCase::Fold.apply("ÄLICE\u{C4}".as_bytes()), "Älice\u{C4}".as_bytes());
+        assert_eq!(NameCase::Exact.apply(b"Alice"), b"Alice");
+    }
+}
