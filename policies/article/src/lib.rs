@@ -1,10 +1,10 @@
 //! The rules of the article of 2006 on relieving POP3 servers, to the letter in what they
 //! decide: for comparison, and not for use. The README tells why.
 //!
-//! A user passes if ten minutes have passed since the policy last let him through, if the
-//! weekday has changed since anybody was last let through, or if he is not remembered; then
-//! his timer starts at once, whoever he is and whatever the mail server will say. When what is
-//! remembered takes 100 KB everything is forgotten.
+//! A user passes if more than 600 seconds have passed since the policy last let them through, if
+//! the weekday has changed since anybody was last let through, or if they are not remembered; then
+//! their timer starts at once, whoever they are and whatever the mail server will say. When what is
+//! remembered takes more than 102,400 bytes everything is forgotten.
 
 #[allow(missing_docs)]
 mod bindings {
@@ -15,7 +15,7 @@ use bindings::reprieve::policy::store;
 use bindings::reprieve::policy::types::{Deny, Login, Manner, Outcome, Pass, Verdict};
 
 const WINDOW_S: u64 = 600;
-const MEMORY: u64 = 100_000;
+const MEMORY: u64 = 102_400;
 /// No user name has a line feed in it.
 const WEEKDAY: &str = "\nweekday";
 
@@ -41,8 +41,9 @@ impl bindings::Guest for Article {
         let last_s = store::get(&login.claim.user)
             .and_then(|stamp| <[u8; 8]>::try_from(stamp).ok())
             .map(u64::from_le_bytes);
-        // Even where the clock was set back: the article subtracts, and so did its users wait.
-        let passes = last_s.is_none_or(|last_s| now_s.abs_diff(last_s) >= WINDOW_S && now_s > last_s);
+        // The article subtracts: if the clock was set back, users wait until it has caught up.
+        let passes =
+            last_s.is_none_or(|last_s| now_s.checked_sub(last_s).is_some_and(|waited| waited > WINDOW_S));
         if passes {
             let _ = store::set(&login.claim.user, &now_s.to_le_bytes(), None);
             return Verdict::Pass(Pass { pool: None, user: None, note: None, delay_ms: 0 });
