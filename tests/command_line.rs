@@ -184,6 +184,192 @@ fn help_teaches_every_subcommand() {
     }
 }
 
+/// A Reprieve with a mail server and an admin socket.
+struct Served {
+    folder: tempfile::TempDir,
+    _reprieve: Running,
+    node: String,
+    _mail: support::farm::FarmNode,
+}
+
+impl Served {
+    fn start() -> Self {
+        let (folder, mail) = (tempfile::tempdir().unwrap(), support::farm::FarmNode::start());
+        let node = mail.address().to_string();
+        let text = format!(
+            "admin = {{ socket = {:?} }}\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\n\
+             pool = \"mail\"\n[pool.mail]\nnodes = [{node:?}]\ncheck = \"off\"\n",
+            folder.path().join("admin.sock")
+        );
+        let mut reprieve = Running::with_configuration(folder.path(), &text);
+        reprieve.line_with("taking commands");
+        Self { folder, reprieve, node, _mail: mail }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().expect("a path in UTF-8").to_owned()
+    }
+
+    /// Command lines whose names are those of manual pages, and more for other forms of output.
+    /// `new`: a folder that is not there yet.
+    fn command_lines(&self, new: &str) -> Vec<String> {
+        let (socket, config) = (self.path("admin.sock"), self.path("reprieve.toml"));
+        let (log, scenario) = (self.path("mail.log"), self.path("scenario.toml"));
+        let line = "Nov 27 22:11:26 mx pop3d: LOGIN, user=alice, ip=[::ffff:192.0.2.7]\n";
+        std::fs::write(&log, line).unwrap();
+        std::fs::write(&scenario, "[[step]]\nlogin = \"alice\"\nexpect = \"pass\"\n").unwrap();
+        std::fs::write(self.path("export.jsonl"), "").unwrap();
+        let new = self.path(new);
+        [
+            format!("check --config {config}"),
+            format!("ctl status --socket {socket}"),
+            format!("ctl status --json --socket {socket}"),
+            format!("ctl swap pop3 interval --socket {socket}"),
+            format!("ctl shadow pop3 interval --socket {socket}"),
+            format!("ctl reload --socket {socket}"),
+            format!("ctl node mail {} enabled --socket {socket}", self.node),
+            "demo --seconds 4 --clients 2 --interval 1s".to_owned(),
+            format!("policy new --lang rust {new}"),
+            format!("policy test interval {scenario}"),
+            format!("policy test interval {scenario} --format json"),
+            format!("policy test interval {scenario} --format junit"),
+            "policy decide interval --user alice".to_owned(),
+            "policy decide interval --user alice --format json".to_owned(),
+            "policy bench interval --users 10 --calls 100 --fresh 1".to_owned(),
+            "policy bench interval --users 10 --calls 100 --fresh 1 --format json".to_owned(),
+            "policy inspect interval".to_owned(),
+            "policy inspect interval --format json".to_owned(),
+            format!("replay {log}"),
+            format!("replay {log} --output-format json"),
+            format!("replay {log} --output-format html"),
+            format!("store get alice --config {config}"),
+            format!("store get alice --json --config {config}"),
+            format!("store stats --config {config}"),
+            format!("store stats --json --config {config}"),
+            format!("store forget alice --config {config}"),
+            "store capacity --users 1000".to_owned(),
+            "store capacity --users 1000 --json".to_owned(),
+            format!("top --once --interval 100ms --socket {socket}"),
+            "completions bash".to_owned(),
+            "--help".to_owned(),
+            "--version".to_owned(),
+            "ctl swap --help".to_owned(),
+            // The last one: it ends what the others ask.
+            format!("ctl drain --socket {socket}"),
+        ]
+        .into()
+    }
+}
+
+/// Names of the commands that do something, by their manual pages: "ctl status".
+fn commands() -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(Command::new(BINARY).arg("man").arg(folder.path()).status().unwrap().success());
+    let files =
+        folder.path().read_dir().unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let pages: Vec<String> = files
+        .filter_map(|name| Some(name.strip_suffix(".1")?.strip_prefix("reprieve-")?.to_owned()))
+        .collect();
+    let has_parts = |name: &str| pages.iter().any(|page| page.starts_with(&format!("{name}-")));
+    pages.iter().filter(|name| !has_parts(name)).map(|name| name.replace('-', " ")).collect()
+}
+
+fn closed_pipe() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+fn full_disk() -> Stdio {
+    std::fs::File::options().write(true).open("/dev/full").unwrap().into()
+}
+
+#[test]
+fn every_command_says_when_its_output_cannot_be_written_and_ends_quietly_when_nobody_reads_it() {
+    /// They write nothing to standard output, or only to a file.
+    const SILENT: [&str; 4] = ["run", "man", "store import", "store export"];
+    for (out, code, expected) in [
+        (closed_pipe as fn() -> Stdio, 141, ""),
+        (full_disk, 2, "reprieve: cannot write to standard output: No space left on device"),
+    ] {
+        let served = Served::start();
+        let lines = served.command_lines("new");
+        for name in commands() {
+            let is_tested = lines.iter().any(|line| line.starts_with(&name));
+            assert!(
+                is_tested || SILENT.contains(&&*name),
+                "`reprieve {name}` is not in the list of this test"
+            );
+        }
+        for line in lines {
+            let output = Command::new(BINARY)
+                .args(line.split(' '))
+                .stdin(Stdio::null())
+                .stdout(out())
+                .output()
+                .expect("running reprieve");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{line}: {said}");
+            assert!(said.contains(expected) && !said.contains("panicked"), "{line}: {said}");
+            assert!(code == 2 || !said.contains("standard output"), "{line}: {said}");
+        }
+    }
+}
+
+#[test]
+fn an_export_to_standard_output_is_whole_or_an_error() {
+    let served = Served::start();
+    let state = served.path("state.jsonl");
+    let config = served.path("reprieve.toml");
+    let entry = "{\"namespace\":\"pop3\",\"key\":\"a\",\"value\":\"Yg==\",\"expires\":null}\n";
+    std::fs::write(&state, entry).unwrap();
+    let store = |arguments: &[&str], out: Stdio| {
+        let mut command = Command::new(BINARY);
+        command.args(["store", "--config", &config]).args(arguments).stdin(Stdio::null()).stdout(out);
+        command.output().expect("running reprieve")
+    };
+    let imported = store(&["import", &state], Stdio::piped());
+    assert!(imported.status.success(), "{imported:?}");
+    let exported = store(&["export", "-"], Stdio::piped());
+    assert!(exported.status.success() && !exported.stdout.is_empty(), "{exported:?}");
+    assert_eq!(store(&["export", "-"], closed_pipe()).status.code(), Some(141));
+    assert_eq!(store(&["export", "-"], full_disk()).status.code(), Some(2));
+}
+
+#[test]
+fn an_error_that_nobody_can_be_told_is_an_exit_code_all_the_same() {
+    for arguments in [
+        &["check", "--config", "/nowhere.toml"][..],
+        &["replay", "/nowhere.log"],
+        &["policy", "test", "interval", "/nowhere.toml"],
+        &["nonsense"],
+    ] {
+        for err in [closed_pipe as fn() -> Stdio, full_disk] {
+            let status = Command::new(BINARY).args(arguments).stdout(closed_pipe()).stderr(err()).status();
+            assert_eq!(status.unwrap().code(), Some(2), "{arguments:?}");
+        }
+    }
+    // A server that serves is not ended by it.
+    let mut command = Command::new(BINARY);
+    command.args(["run", "--listen", "127.0.0.1:0", "--backend", "127.0.0.1:1", "--log-format", "json"]);
+    let (log, writer) = std::io::pipe().unwrap();
+    let mut child = command.stdout(closed_pipe()).stderr(writer).spawn().unwrap();
+    drop(command);
+    let mut log = std::io::BufReader::new(log);
+    let mut line = String::new();
+    while !line.contains("\"listening\"") {
+        line.clear();
+        assert!(std::io::BufRead::read_line(&mut log, &mut line).unwrap() > 0, "it ended");
+    }
+    drop(log);
+    let listening: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let address: std::net::SocketAddr = listening["address"].as_str().unwrap().parse().unwrap();
+    Dialogue::open(address).quit();
+    let signalled = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+    assert!(signalled.unwrap().success());
+    assert!(child.wait().unwrap().success());
+}
+
 #[test]
 fn the_demo_ends_by_itself_and_finds_nothing_lost_or_doubled() {
     let mut child = Command::new(BINARY)

@@ -9,7 +9,7 @@ use std::sync::mpsc::Receiver;
 
 use reprieve::policy::{Ending, Failure, Standing};
 use reprieve::trial::{Attempt, Becomes, Injection, Trial, Who};
-use support::{DEADLINE, guests};
+use support::{DEADLINE, guests, until};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_reprieve");
 
@@ -234,8 +234,9 @@ struct Watching {
 
 impl Watching {
     fn start(policy: &Path, scenario: &Path) -> Self {
-        let mut child = Command::new(BINARY)
-            .args(["policy", "test", "--watch"])
+        // Whoever starts the tests in the background may have them ignore Ctrl-C, and so would it.
+        let mut child = Command::new("env")
+            .args(["--default-signal=INT", BINARY, "policy", "test", "--watch"])
             .args([policy, scenario])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -313,8 +314,12 @@ fn a_watched_test_is_repeated_when_the_scenario_or_the_policy_changes_until_ctrl
     assert_eq!(watching.summary(), "0 passed, 1 failed");
     let signalled = Command::new("kill").args(["-INT", &watching.child.id().to_string()]).status();
     assert!(signalled.expect("running kill").success());
-    let ended = watching.child.wait().expect("its end");
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ended), Some(2));
+    let mut ended = None;
+    until("it has ended", || {
+        ended = watching.child.try_wait().expect("its state");
+        ended.is_some()
+    });
+    assert_eq!(ended.and_then(|ended| std::os::unix::process::ExitStatusExt::signal(&ended)), Some(2));
 }
 
 #[test]

@@ -6,6 +6,9 @@
 //! node of a [`pool`] or is posed from what [`maildrop`] remembers. [`pop3`] is the protocol,
 //! free of I/O. [`server`] puts the rooms together by a [`config`].
 
+// They panic if nobody reads on: see `output`.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod admin;
 pub mod bench;
 pub mod cli;
@@ -18,6 +21,7 @@ pub mod journal;
 pub mod logging;
 pub mod maildrop;
 pub mod net;
+mod output;
 pub mod policy;
 pub mod pool;
 pub mod pop3;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use crate::admin::AdminKeys;
 use crate::config::{Verify, exposed_warning};
+use crate::output::{say, tell};
 use crate::server::{Options, Prepared};
 
 /// Check a configuration: everything that a start checks, without starting.
@@ -26,7 +27,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for server in &prepared.config().virtual_servers {
         let encrypted = server.listen_tls.iter().map(|address| format!("{address} (TLS)"));
         let listen: Vec<_> = server.listen.iter().map(ToString::to_string).chain(encrypted).collect();
-        println!(
+        say!(
             "virtual server {}: {} → pool {}, policy {}",
             server.name,
             listen.join(", "),
@@ -35,11 +36,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         );
     }
     for server in prepared.config().virtual_servers.iter().filter(|server| server.verify == Verify::Off) {
-        eprintln!("warning: virtual server {}: {}", server.name, crate::config::VERIFY_OFF);
+        tell!("warning: virtual server {}: {}", server.name, crate::config::VERIFY_OFF);
     }
     for address in prepared.config().admin.exposed() {
-        eprintln!("warning: {}", exposed_warning(address));
+        tell!("warning: {}", exposed_warning(address));
     }
-    println!("{}: good", arguments.config.display());
+    say!("{}: good", arguments.config.display());
     Ok(ExitCode::SUCCESS)
 }

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use clap_complete::Shell;
 
+use crate::output::Output;
+
 /// Print what completes this command line in a shell.
 ///
 /// For the shell in use:
@@ -31,6 +33,6 @@ pub(super) fn run(arguments: &Arguments, mut command: clap::Command) -> anyhow::
     let mut script = Vec::new();
     let name = command.get_name().to_owned();
     clap_complete::generate(arguments.shell, &mut command, name, &mut script);
-    std::io::stdout().write_all(&script)?;
+    Output.write_all(&script)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! `reprieve ctl`
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -7,6 +8,8 @@ use anyhow::Context as _;
 
 use crate::admin::{Client, PolicyStatus, Remote, Status, USUAL_SOCKET};
 use crate::config::NodeMode;
+use crate::output::{Output, say, tell};
+use crate::harmless;
 use crate::secret_file;
 use crate::server::Change;
 use crate::store::Health;
@@ -145,9 +148,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Subcommands::Status { json } => {
             let status = runtime.block_on(client.status())?;
             if *json {
-                println!("{}", serde_json::to_string(&status)?);
+                say!("{}", serde_json::to_string(&status)?);
             } else {
-                print!("{}", shown(&status));
+                Output.write_all(shown(&status).as_bytes())?;
             }
         }
         Subcommands::Swap { server, policy, how, .. } => {
@@ -155,29 +158,31 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 Some(policy) => runtime.block_on(client.swap(server, &how.change(policy)?))?,
                 None => runtime.block_on(client.swap_back(server))?,
             }
-            println!("{}", policy_of(&runtime.block_on(client.status())?, server));
+            say!("{}", policy_of(&runtime.block_on(client.status())?, server));
         }
         Subcommands::Shadow { server, policy, how, .. } => {
             let change = policy.as_deref().map(|policy| how.change(policy)).transpose()?;
             runtime.block_on(client.shadow(server, change.as_ref()))?;
-            println!("virtual server {server}: {} in the shadow", policy.as_deref().unwrap_or("nothing"));
+            say!("virtual server {server}: {} in the shadow", policy.as_deref().unwrap_or("nothing"));
         }
         Subcommands::Reload => {
             let done = runtime.block_on(client.reload())?;
             if done.changed.is_empty() && done.needs_restart.is_empty() {
-                println!("nothing has changed");
+                say!("nothing has changed");
             }
-            done.changed.iter().for_each(|line| println!("{line}"));
-            done.warnings.iter().for_each(|line| eprintln!("warning: {line}"));
-            done.needs_restart.iter().for_each(|key| eprintln!("warning: {key} waits for a restart"));
+            for line in &done.changed {
+                say!("{line}");
+            }
+            done.warnings.iter().for_each(|line| tell!("warning: {line}"));
+            done.needs_restart.iter().for_each(|key| tell!("warning: {key} waits for a restart"));
         }
         Subcommands::Drain => {
             runtime.block_on(client.drain())?;
-            println!("draining");
+            say!("draining");
         }
         Subcommands::Node { pool, node, mode } => {
             runtime.block_on(client.set_node(pool, node, *mode))?;
-            println!("pool {pool}, node {node}: {}", mode.name());
+            say!("pool {pool}, node {node}: {}", mode.name());
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -196,9 +201,9 @@ fn policy_of(status: &Status, server: &str) -> String {
     )
 }
 
-/// What others have said, without characters that a terminal obeys.
+/// What others have said, without characters that a terminal obeys or that turn a line around.
 fn plain(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
+    text.chars().map(|letter| if harmless::is_active(letter) { '?' } else { letter }).collect()
 }
 
 fn shown(status: &Status) -> String {

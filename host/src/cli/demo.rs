@@ -1,9 +1,9 @@
 //! `reprieve demo`
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use crate::demo;
+use crate::output::Output;
 
 /// See it work: a small mail server, the proxy before it and clients that poll, in one process.
 ///
@@ -28,8 +28,6 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         clients: arguments.clients,
         interval: arguments.interval.clone(),
     };
-    let mut out = std::io::stdout();
-    let terminal = out.is_terminal();
-    let report = demo::run(&options, &mut out, terminal)?;
+    let report = demo::run(&options, &mut Output, Output::is_terminal())?;
     Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(super::FAILED) })
 }

@@ -15,10 +15,14 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+use crate::output::{self, tell};
+
 /// A test or check failed.
 const FAILED: u8 = 1;
 /// The command line or the configuration is wrong.
 const WRONG: u8 = 2;
+/// Nobody reads standard output any longer: what a shell says of a program that SIGPIPE ended.
+const NOT_READ: u8 = 128 + 13;
 
 /// A POP3 proxy that takes the load of clients that check mail too often off mail servers.
 ///
@@ -47,11 +51,37 @@ enum Subcommands {
 }
 
 /// Runs the command line of this process. Exit codes: 0 done, 1 a test or check failed, 2
-/// usage or configuration.
+/// usage or configuration, or standard output that cannot be written, 141 standard output that
+/// nobody reads on.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let result = match arguments.command {
+    let result = match Arguments::try_parse() {
+        Ok(arguments) => run(arguments),
+        // Help and the version are among them.
+        Err(error) => {
+            let printed = error.print();
+            if !error.use_stderr() {
+                let _ = output::noted(printed);
+            }
+            Ok(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(WRONG)))
+        }
+    };
+    match (output::failure(), result) {
+        (Some(error), _) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(NOT_READ),
+        (Some(error), _) => {
+            tell!("reprieve: cannot write to standard output: {error}");
+            ExitCode::from(WRONG)
+        }
+        (None, Ok(code)) => code,
+        (None, Err(error)) => {
+            tell!("reprieve: {error:#}");
+            ExitCode::from(WRONG)
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    match arguments.command {
         Subcommands::Run(arguments) => run::run(&arguments),
         Subcommands::Check(arguments) => check::run(&arguments),
         Subcommands::Ctl(arguments) => ctl::run(&arguments),
@@ -62,21 +92,7 @@ pub fn main() -> ExitCode {
         Subcommands::Top(arguments) => top::run(&arguments),
         Subcommands::Completions(arguments) => completions::run(&arguments, Arguments::command()),
         Subcommands::Man(arguments) => man::run(&arguments, Arguments::command()),
-    };
-    match result {
-        Ok(code) => code,
-        // Whoever read our output has read enough.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("reprieve: {error:#}");
-            ExitCode::from(WRONG)
-        }
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let io = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
-    io.into_iter().any(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// Reads a configuration file.

@@ -15,6 +15,7 @@ use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
+use crate::output::{Output, say, tell};
 use crate::server::{Page, PageRequest, is_about};
 use crate::store::Entry;
 use access::Access;
@@ -95,9 +96,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Subcommands::Stats { json } => {
                 let stats = access.stats().await?;
                 if *json {
-                    println!("{}", serde_json::to_string(&stats)?);
+                    say!("{}", serde_json::to_string(&stats)?);
                 } else {
-                    print!("{}", shown::stats(&stats));
+                    Output.write_all(shown::stats(&stats).as_bytes())?;
                 }
                 Ok(ExitCode::SUCCESS)
             }
@@ -133,9 +134,9 @@ async fn get(access: &Access, user: &str, json: bool) -> anyhow::Result<ExitCode
             "virtual_servers": registered,
             "entries": entries.collect::<Vec<_>>(),
         });
-        println!("{found}");
+        say!("{found}");
     } else {
-        print!("{}", shown::user(user, &registered, &pages));
+        Output.write_all(shown::user(user, &registered, &pages).as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -152,9 +153,9 @@ async fn forget(access: &Access, user: &str) -> anyhow::Result<ExitCode> {
     })
     .await?;
     if forgotten == 0 && gone == 0 {
-        println!("nothing was known of {user}");
+        say!("nothing was known of {user}");
     } else {
-        println!(
+        say!(
             "{user} is forgotten at {forgotten} virtual servers, with {gone} entries of policies: the next login passes"
         );
     }
@@ -168,7 +169,7 @@ async fn export(access: &Access, file: &Path) -> anyhow::Result<ExitCode> {
     let is_plain = file.metadata().map_or(true, |there| there.is_file());
     let unfinished = if is_plain { file.with_added_extension("unfinished") } else { file.to_owned() };
     let mut to: Box<dyn std::io::Write> = if shown == "-" {
-        Box::new(BufWriter::new(std::io::stdout()))
+        Box::new(BufWriter::new(Output))
     } else {
         let mut options = File::options();
         let opened = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
@@ -194,7 +195,7 @@ async fn export(access: &Access, file: &Path) -> anyhow::Result<ExitCode> {
     if shown != "-" && is_plain {
         std::fs::rename(&unfinished, file).with_context(|| format!("cannot write {shown}"))?;
     }
-    eprintln!("{count} entries written");
+    tell!("{count} entries written");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -240,7 +241,7 @@ async fn import(access: &Access, file: &Path) -> anyhow::Result<ExitCode> {
     }
     anyhow::ensure!(access.save().await, "the store could not be saved; its log says why");
     bar.finish_and_clear();
-    eprintln!("{written} entries written of {lines}; the others had expired");
+    tell!("{written} entries written of {lines}; the others had expired");
     Ok(ExitCode::SUCCESS)
 }
 

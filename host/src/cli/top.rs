@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::bail;
 
 use crate::admin::{Client, USUAL_SOCKET};
+use crate::output::Output;
 use crate::terminal;
 use crate::top::{self, Order};
 
@@ -50,10 +51,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let given = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
         let columns = given.filter(|columns| (40..=1000).contains(columns)).unwrap_or(COLUMNS);
         let once = top::once(&client, arguments.interval, columns, arguments.sort);
-        std::io::stdout().write_all(runtime.block_on(once)?.as_bytes())?;
+        Output.write_all(runtime.block_on(once)?.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
-    if !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && terminal::can_redraw()) {
+    if !(std::io::stdin().is_terminal() && Output::is_terminal() && terminal::can_redraw()) {
         bail!("there is no terminal to draw on; for one picture as text add --once");
     }
     let first = runtime.block_on(client.status())?;

@@ -12,6 +12,7 @@ use super::Order;
 use super::frame::Frame;
 use super::history::History;
 use crate::admin::{Client, Status};
+use crate::output::Output;
 use crate::terminal::{self, Picture};
 
 /// Lines that PageUp and PageDown move by.
@@ -46,15 +47,15 @@ impl Screen {
         raw.output_modes = before.output_modes;
         tcsetattr(io::stdin(), OptionalActions::Flush, &raw)?;
         let screen = Self { before };
-        io::stdout().write_all(b"\x1b[?1049h\x1b[H")?;
+        Output.write_all(b"\x1b[?1049h\x1b[H")?;
         Ok(screen)
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        let _ = io::stdout().write_all(b"\x1b[?1049l");
-        let _ = io::stdout().flush();
+        let _ = Output.write_all(b"\x1b[?1049l");
+        let _ = Output.flush();
         let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.before);
     }
 }
@@ -80,7 +81,7 @@ fn draw_all(news: &Receiver<News>, first: Status, mut order: Order) -> io::Resul
     history.add(Instant::now(), first);
     let (mut scroll, mut trouble): (usize, Option<String>) = (0, None);
     let bars = terminal::speaks_unicode();
-    let mut out = io::stdout();
+    let mut out = Output;
     let mut picture = Picture::new(&mut out, terminal::colours_wanted())?;
     loop {
         let (columns, rows) = terminal::size();

@@ -10,6 +10,7 @@ use super::Format;
 use crate::bench::{self, Calls, DeniedPoll, Percentiles, Plan};
 use crate::cli::FAILED;
 use crate::config::StoreConfig;
+use crate::output::{self, Output};
 
 /// Polls of the comparison: a second or less.
 const POLLS: u32 = 2_000;
@@ -61,7 +62,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         if shows_progress {
             let percent = u64::from(done) * 100 / u64::from(all.max(1));
             // A line that is written over, and taken away at the end.
-            eprint!(
+            let _ = write!(
+                std::io::stderr(),
                 "\r{}",
                 if done < all {
                     format!("{percent:3} % of {all} decisions ")
@@ -97,8 +99,7 @@ fn share(calls: &Calls, interval: &Calls, poll: DeniedPoll) -> f64 {
 }
 
 fn human(arguments: &Arguments, calls: &Calls, poll: DeniedPoll, share: f64) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    let mut line = |name: &str, value: &str| writeln!(out, "{name:<10} {value}");
+    let line = |name: &str, value: &str| writeln!(Output, "{name:<10} {value}");
     if cfg!(debug_assertions) {
         line(
             "beware",
@@ -185,8 +186,5 @@ fn machine(arguments: &Arguments, calls: &Calls, poll: DeniedPoll, share: f64) -
         "memory": { "start": calls.memory.0, "highest": calls.memory.1, "end": calls.memory.2, "replaced": calls.recycled },
         "denied-poll": { "polls": poll.polls, "cpu-us": poll.computing.as_secs_f64() * 1e6, "share": share },
     });
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, &report)?;
-    writeln!(out)?;
-    Ok(())
+    output::json(&report)
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::Format;
 use crate::cli::FAILED;
 use crate::clock::{Clock as _, SystemClock};
+use crate::output::{self, Output, tell};
 use crate::policy::{Cache, Standing, Worded};
 use crate::trial::{Attempt, Becomes, Decision, Trial, Who, in_words, refusal};
 
@@ -95,7 +96,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut trial = match builder.build() {
         Ok(trial) => trial,
         Err(error) if refusal(&error).is_some() => {
-            eprintln!("reprieve: {error:#}");
+            tell!("reprieve: {error:#}");
             return Ok(ExitCode::from(FAILED));
         }
         Err(error) => return Err(error),
@@ -118,7 +119,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         trial.set_now_ms(now_ms.saturating_sub(u64::try_from(last.as_millis()).unwrap_or(u64::MAX)));
         let before = trial.login(Attempt::by(who.clone()));
         if before.becomes != Becomes::Passed {
-            eprintln!("reprieve: the login before this one did not pass: {}", before.verdict_in_words());
+            tell!("reprieve: the login before this one did not pass: {}", before.verdict_in_words());
         }
         trial.set_now_ms(now_ms);
     }
@@ -153,8 +154,7 @@ fn consequence(decision: &Decision) -> &'static str {
 }
 
 fn human(trial: &Trial, decision: &Decision) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    let mut line = |name: &str, value: &str| writeln!(out, "{name:<10} {value}");
+    let line = |name: &str, value: &str| writeln!(Output, "{name:<10} {value}");
     line("at", &in_words(decision.at_ms, trial.zone()))?;
     line(
         "user",
@@ -195,7 +195,6 @@ fn human(trial: &Trial, decision: &Decision) -> anyhow::Result<()> {
 }
 
 fn machine(trial: &Trial, decision: &Decision) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
     let log: Vec<_> = decision
         .log
         .iter()
@@ -231,7 +230,5 @@ fn machine(trial: &Trial, decision: &Decision) -> anyhow::Result<()> {
         "cpu-us": decision.computing.as_secs_f64() * 1e6,
         "memory": decision.memory,
     });
-    serde_json::to_writer_pretty(&mut out, &report)?;
-    writeln!(out)?;
-    Ok(())
+    output::json(&report)
 }

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::Format;
 use crate::cli::FAILED;
 use crate::clock::SystemClock;
+use crate::output::{self, Output};
 use crate::policy::{
     Anatomy, Engine, EngineSize, Kind, Limits, LoadError, Policy, PolicyOptions, digest, load_source,
 };
@@ -89,8 +90,7 @@ fn human(
     anatomy: &Anatomy,
     fitness: &Fitness,
 ) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    let mut line = |name: &str, value: &str| writeln!(out, "{name:<10} {value}");
+    let line = |name: &str, value: &str| writeln!(Output, "{name:<10} {value}");
     let kind = match anatomy.kind {
         Some(Kind::Component) => "component",
         Some(Kind::Module) => "core module",
@@ -178,8 +178,5 @@ fn machine(
         "runs": fitness.misfit.is_none(),
         "misfit": fitness.misfit,
     });
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, &report)?;
-    writeln!(out)?;
-    Ok(())
+    output::json(&report)
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
+use crate::output::say;
 use crate::template::{self, Language};
 
 /// Begin a policy: a project with the WIT, a small real policy, a scenario that passes, and a
@@ -33,15 +34,15 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     template::write(arguments.lang, &name, folder)
         .with_context(|| format!("cannot write the project into {shown}"))?;
     let (commands, component) = arguments.lang.commands(&name);
-    println!("{shown} is a policy that you can build, test and run:\n");
-    println!("  cd {shown}");
+    say!("{shown} is a policy that you can build, test and run:\n");
+    say!("  cd {shown}");
     for command in commands {
-        println!("  {command}");
+        say!("  {command}");
     }
-    println!("  reprieve policy test {component} scenarios/pause.toml");
-    println!(
+    say!("  reprieve policy test {component} scenarios/pause.toml");
+    say!(
         "  reprieve run --listen 127.0.0.1:1110 --backend 127.0.0.1:110 --policy {component} --set pause=60"
     );
-    println!("\nIts README tells what is needed, and how it goes on.");
+    say!("\nIts README tells what is needed, and how it goes on.");
     Ok(ExitCode::SUCCESS)
 }

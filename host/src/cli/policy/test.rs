@@ -1,6 +1,6 @@
 //! `reprieve policy test`
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::cli::FAILED;
+use crate::output::{self, Output, tell};
 use crate::policy::Cache;
 use crate::scenario::{self, Format, Played, Scenario};
 use crate::watch::{Stamp, stamp};
@@ -74,16 +75,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         // A file that is wrong is no reason to end: the next change mends it.
         if let Err(error) = played.and_then(|played| report(arguments, &played)) {
-            if super::super::is_broken_pipe(&error) {
+            if output::failure().is_some() {
                 return Err(error);
             }
-            eprintln!("reprieve: {error:#}");
+            tell!("reprieve: {error:#}");
         }
-        eprintln!(
-            "watching {} and {} scenario files; Ctrl-C ends",
-            arguments.policy,
-            arguments.scenarios.len()
-        );
+        tell!("watching {} and {} scenario files; Ctrl-C ends", arguments.policy, arguments.scenarios.len());
         while changed(arguments) == seen {
             std::thread::sleep(LOOK);
         }
@@ -151,11 +148,10 @@ fn report(arguments: &Arguments, played: &[Played]) -> anyhow::Result<()> {
             std::fs::write(path, report).with_context(|| format!("cannot write {}", path.display()))?;
         }
         None => {
-            let colour = io::stdout().is_terminal()
-                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            let mut out = io::stdout().lock();
-            scenario::write(&mut out, arguments.format, &arguments.policy, played, colour)?;
-            out.flush()?;
+            let colour =
+                Output::is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            scenario::write(&mut Output, arguments.format, &arguments.policy, played, colour)?;
+            Output.flush()?;
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! `reprieve store capacity`
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use serde_json::json;
 use crate::bench::{Capacity, Site, Work, measure_capacity};
 use crate::cli::FAILED;
 use crate::config::{Share, StoreConfig, StoreHome, duration};
+use crate::output::{Output, say};
 
 /// Find out what a store needs for so many users, by a simulation
 ///
@@ -102,9 +104,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 "file": measured.file.map(|octets| octets / u64::from(arguments.users)), "redis": measured.redis.map(|octets| octets / u64::from(arguments.users)) },
             "calculated": needs.collect::<Vec<_>>(),
         });
-        println!("{told}");
+        say!("{told}");
     } else {
-        print!("{}", shown(arguments, &measured, &larger));
+        Output.write_all(shown(arguments, &measured, &larger).as_bytes())?;
     }
     let failed = measured.passes.failed + measured.denials.failed;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
