@@ -338,6 +338,125 @@ fn logs_come_from_standard_input_and_compressed_as_well() {
     }
 }
 
+/// A line of Dovecot's.
+fn dovecot(when: &str, words: &str, user: &str) -> String {
+    format!(
+        "{when} mx dovecot: pop3-login: {words}: user=<{user}>, method=PLAIN, rip=192.0.2.7, lip=198.51.100.1, session=<{user}>\n"
+    )
+}
+
+#[test]
+fn logins_of_dovecot_2_4_count_and_so_does_every_refusal() {
+    let folder = tempfile::tempdir().unwrap();
+    let log: String = [
+        ("Logged in", "alice"),
+        ("Logged in", "bob"),
+        ("Login aborted: Connection closed (auth failed, 2 attempts in 3 secs) (auth_failed)", "eve"),
+        ("Login aborted: Logged out (user disabled, 1 attempts in 3 secs) (user_disabled)", "dan"),
+        ("Aborted login (password expired)", "pam"),
+        ("Disconnected (authorization failed, 1 attempts in 3 secs)", "zoe"),
+        ("Disconnected (proxy dest auth failed)", "ray"),
+        ("Disconnected (no auth attempts in 3 secs)", ""),
+    ]
+    .map(|(words, user)| dovecot("Nov 27 22:11:26", words, user))
+    .concat();
+    let counts = &json(&[&write(folder.path(), "mail.log", &log), "--year", "2026"])["counts"];
+    assert_eq!((&counts["logins"], &counts["rejected"]), (&8.into(), &6.into()));
+}
+
+#[test]
+fn a_leap_day_is_kept_whatever_the_files_date_suggests() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = ["Feb 28 22:00:00", "Feb 29 22:00:00", "Mar  1 22:00:00"]
+        .map(|when| dovecot(when, "Login", "alice"))
+        .concat();
+    let log = write(folder.path(), "mail.log", &log);
+    let file = std::fs::File::options().write(true).open(&log).unwrap();
+    let copied: jiff::Timestamp = "2026-11-27T22:00:00Z".parse().unwrap();
+    file.set_modified(copied.into()).unwrap();
+    let days = |arguments: &[&str]| -> Vec<String> {
+        let report = json(&[&[&*log, "--time-zone", "UTC"], arguments].concat());
+        let start = |hour: &Value| {
+            jiff::Timestamp::from_millisecond(hour["start-ms"].as_i64().unwrap()).unwrap().to_string()
+        };
+        assert_eq!(report["counts"]["logins"], 3);
+        let with_logins = report["hours"].as_array().unwrap().iter().filter(|hour| hour["logins"] == 1);
+        with_logins.map(start).collect()
+    };
+    let expected = ["2024-02-28T22:00:00Z", "2024-02-29T22:00:00Z", "2024-03-01T22:00:00Z"];
+    assert_eq!(days(&[]), expected);
+    assert_eq!(days(&["--year", "2024"]), expected);
+    // A year that cannot be right: nothing is lost, and it is said.
+    assert_eq!(
+        days(&["--year", "2026"]),
+        ["2026-02-28T22:00:00Z", "2026-03-01T22:00:00Z", "2026-03-02T22:00:00Z"]
+    );
+    let told = said(&replay(&[&log, "--year", "2026"]));
+    assert!(told.contains("mail.log has a 29 February, and 2026 has none"), "{told}");
+}
+
+#[test]
+fn repeated_messages_count_as_often_as_they_came() {
+    let folder = tempfile::tempdir().unwrap();
+    for (program, message) in [
+        ("dovecot: ", "pop3-login: Login: user=<alice>, method=PLAIN, rip=192.0.2.7, lip=198.51.100.1"),
+        ("courierpop3d: ", "LOGIN, user=alice, ip=[::ffff:192.0.2.7], port=[50312]"),
+        ("cyrus/pop3[812]: ", "login: localhost [127.0.0.1] alice plaintext User logged in SESSIONID=<x>"),
+    ] {
+        for time in ["Nov 27 22:11:26 mx ", "<22>Nov 27 22:11:26 mx ", "2026-11-27T22:11:26.123456+01:00 mx "]
+        {
+            let log = format!(
+                "{time}{program}{message}\n\
+                 {time}{program}message repeated 3 times: [ {message}]\n\
+                 {time}last message repeated 5 times\n\
+                 {time}systemd[1]: Started.\n\
+                 {time}last message repeated 7 times\n"
+            );
+            let report = json(&[&write(folder.path(), "mail.log", &log), "--year", "2026"]);
+            assert_eq!(report["counts"]["logins"], 1 + 3 + 5, "{log}");
+            // The first line may be such a one.
+            let log = format!("{time}{program}message repeated 2 times: [ {message}]\n");
+            let report = json(&[&write(folder.path(), "mail.log", &log), "--year", "2026"]);
+            assert_eq!(report["counts"]["logins"], 2, "{log}");
+        }
+    }
+}
+
+#[test]
+fn a_log_that_is_mostly_not_understood_gets_no_report_but_its_first_such_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = dovecot("Nov 27 22:11:26", "Login", "alice");
+    let unknown = dovecot("Nov 27 22:11:27", "Disconnected: Sunk", "bob");
+    let no_time = "27.11.2026 22:11:28 mx something of another time\n";
+    let json = "{\"v\":1,\"logins\":[{\"at\":1000,\"user\":\"alice\",\"verdict\":\"pass\"}]}\n";
+    let page = folder.path().join("page.html");
+    for (log, expected) in [
+        // As a reader of older versions meets a new one: one line in a thousand is known.
+        (
+            unknown.repeat(3) + &good + &unknown,
+            "mail.log: 4 of 5 lines about logins could not be read, the first:\n  ",
+        ),
+        (good.clone() + &no_time.repeat(3), "mail.log: 3 of 4 lines could not be read, the first:\n  "),
+        (json.to_owned() + &"not JSON\n".repeat(2), "mail.log: 2 of 3 lines about logins could not be read"),
+        (unknown.clone(), "mail.log: 1 of 1 lines about logins could not be read"),
+    ] {
+        let path = write(folder.path(), "mail.log", &log);
+        let output = replay(&[&path, "--year", "2026", "--report", page.to_str().unwrap()]);
+        let told = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(output.stdout.is_empty() && !page.exists(), "{told}");
+        assert!(told.contains("there is no report") && told.contains(expected), "{told}");
+        let first = log.lines().find(|line| !line.contains("alice")).unwrap();
+        assert!(told.contains(&first[..first.len().min(60)]), "{told}");
+    }
+    // As many that are known: the report counts the others.
+    let path = write(folder.path(), "mail.log", &(good + &unknown));
+    let told = said(&replay(&[&path, "--year", "2026"]));
+    assert!(told.contains("1 line could not be read, the first:\n"), "{told}");
+    // So are those before the first that is known.
+    assert!(told.contains("mail.log:2: a login that ended for a reason that is not known"), "{told}");
+}
+
 #[test]
 fn what_is_wrong_is_told_with_what_would_be_right() {
     let folder = tempfile::tempdir().unwrap();
@@ -347,6 +466,8 @@ fn what_is_wrong_is_told_with_what_would_be_right() {
         (&["/nowhere.log"][..], 2, "cannot read the log /nowhere.log: No such file"),
         (&[folder.path().to_str().unwrap()], 2, "it is a folder; name the logs in it"),
         (&[&none], 1, "no POP3 login was found; is it a log of a POP3 server?"),
+        (&[&none], 1, "syslog has 1 line: 1 of systemd; the first: Nov 26 00:00:00 mx systemd[1]: Started."),
+        (&[&log, &none], 0, "syslog tells of no POP3 login; it has 1 line: 1 of systemd; the first: Nov 26"),
         (&[&log, "--format", "courier"], 1, "is it the right --format?"),
         (&[&log, "--policy", "mine"], 2, "there is no built-in policy `mine`"),
         (&[&log, "--set", "intervall=5m"], 2, "unknown setting `intervall`"),

@@ -13,7 +13,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::tz::TimeZone;
 
 use super::FAILED;
-use crate::replay::{self, Format, LogFile, Plan, PlayedPolicy, Progress, Report, report};
+use crate::output::{Output, tell};
+use crate::replay::{self, Format, LogFile, Plan, PlayedPolicy, Progress, Report, WithoutLogins, report};
 
 /// Find out what a policy would have done with the logins of a log
 ///
@@ -29,7 +30,8 @@ use crate::replay::{self, Format, LogFile, Plan, PlayedPolicy, Progress, Report,
 ///
 /// Logs may be compressed (gzip, zstd), and named in any order: their logins are put into the order
 /// of their times. Those of several servers are played side by side. Lines that cannot be read are
-/// counted and shown.
+/// counted and shown; if they are most of a log, there is no report. A log in which nobody logs in
+/// is said to have what it has.
 ///
 /// Of the secret it supposes what the log allows: whoever was let in had the user's, and whoever was
 /// refused had not. It supposes that each login that was let in has left a snapshot. Reprieve's own
@@ -109,6 +111,15 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let found = replay::run(&plan, out, &progress);
     drop(shown);
     let found = found?;
+    let problems = &found.logs.problems;
+    if !problems.mostly_unread.is_empty() {
+        let unread: Vec<_> = problems.mostly_unread.iter().map(ToString::to_string).collect();
+        anyhow::bail!(
+            "there is no report, because most of the logins in a log could not be read:\n  {}\n{}",
+            unread.join("\n  "),
+            what_to_do(arguments)
+        );
+    }
     if let Some(path) = &arguments.report {
         let mut file = create(path)?;
         file.write_all(report::page(&found).as_bytes())
@@ -117,7 +128,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     show(arguments.output_format, &found)?;
     if found.span.is_none() {
-        eprintln!("reprieve: no POP3 login was found; {}", what_to_do(arguments));
+        tell!("reprieve: no POP3 login was found; {}", what_to_do(arguments));
+        for WithoutLogins { log, saw } in &found.logs.problems.without_logins {
+            tell!("  {log} has {saw}");
+        }
         return Ok(ExitCode::from(FAILED));
     }
     Ok(ExitCode::SUCCESS)
@@ -173,7 +187,7 @@ fn create(path: &PathBuf) -> anyhow::Result<BufWriter<File>> {
 }
 
 fn show(format: OutputFormat, found: &Report) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = Output;
     match format {
         OutputFormat::Human => out.write_all(report::table(found).as_bytes())?,
         OutputFormat::Json => found.write_json(&mut out)?,

@@ -18,6 +18,8 @@ pub enum FirstYear {
     Is(i16),
     /// The line is not from after this moment (milliseconds since 1970): the log's own date.
     NotAfter(u64),
+    /// The same, of a log that has a 29 February in the year of its first line.
+    LeapNotAfter(u64),
 }
 
 /// Turns what lines say of their time into a moment. One a log: it follows the log through
@@ -28,6 +30,8 @@ pub struct Calendar {
     first_year: FirstYear,
     /// Year and month of the last line that had no year.
     last: Option<(i16, i8)>,
+    /// The year of a 29 February that this year does not have: it is not the log's year.
+    without_leap_day: Option<i16>,
     last_ms: u64,
     /// Whether it is in the second of two hours that read the same.
     again: bool,
@@ -39,7 +43,7 @@ impl Calendar {
     /// For times of this zone, where they do not name one.
     #[must_use]
     pub fn new(zone: TimeZone, first_year: FirstYear) -> Self {
-        Self { zone, first_year, last: None, last_ms: 0, again: false, minute: None }
+        Self { zone, first_year, last: None, without_leap_day: None, last_ms: 0, again: false, minute: None }
     }
 
     /// A moment that needs nothing. None before 1970.
@@ -93,20 +97,47 @@ impl Calendar {
                 year
             }
         };
-        let date = Date::new(year, month, day).ok()?;
-        self.local(DateTime::from_parts(date, time))
+        let date = match Date::new(year, month, day) {
+            Ok(date) => date,
+            // The log has that day, so the year is wrong. It stays, because earlier lines have it
+            // too; the day is kept, between 28 February and 1 March, and so are the times between
+            // lines.
+            Err(_) if (month, day) == (2, 29) => {
+                self.without_leap_day.get_or_insert(year);
+                Date::new(year, 2, 28).ok()?
+            }
+            Err(_) => return None,
+        };
+        let mut at = DateTime::from_parts(date, time);
+        if self.without_leap_day.is_some_and(|without| (year, month, day) > (without, 2, 28)) {
+            at = at.checked_add(1.day()).ok()?;
+        }
+        self.local(at)
+    }
+
+    /// The year that was taken for that of a 29 February and has none.
+    pub(super) fn without_leap_day(&self) -> Option<i16> {
+        self.without_leap_day
+    }
+
+    /// Whether the year was guessed, and the log may go on to a 29 February that it does not have.
+    pub(super) fn may_miss_leap_day(&self) -> bool {
+        matches!(self.first_year, FirstYear::NotAfter(_))
+            && self.last.is_some_and(|(year, month)| month <= 2 && !is_leap(year))
     }
 
     fn year_of_first(&self, month: i8, day: i8, time: Time) -> Option<i16> {
         match self.first_year {
             FirstYear::Is(year) => Some(year),
-            FirstYear::NotAfter(ms) => {
+            FirstYear::NotAfter(ms) | FirstYear::LeapNotAfter(ms) => {
+                let any_year = matches!(self.first_year, FirstYear::NotAfter(_));
                 // The two clocks need not agree to the second, or in their zone.
                 let latest = Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok()?;
                 let latest = self.zone.to_datetime(latest).checked_add(1.day()).ok()?;
                 (0..=YEARS_BACK)
                     .filter_map(|back| {
                         let year = latest.year().checked_sub(back)?;
+                        (any_year || is_leap(year)).then_some(())?;
                         let date = Date::new(year, month, day).ok()?;
                         (DateTime::from_parts(date, time) <= latest).then_some(year)
                     })
@@ -114,6 +145,10 @@ impl Calendar {
             }
         }
     }
+}
+
+fn is_leap(year: i16) -> bool {
+    Date::new(year, 2, 29).is_ok()
 }
 
 #[cfg(test)]
@@ -154,6 +189,40 @@ mod tests {
         assert_eq!(calendar.yearless(12, 31, at(23, 59, 58)), Some(utc_ms("2025-12-31T23:59:58Z")));
         assert_eq!(calendar.yearless(1, 1, at(0, 0, 1)), Some(utc_ms("2026-01-01T00:00:01Z")));
         assert_eq!(calendar.yearless(2, 30, at(0, 0, 0)), None, "no such day");
+    }
+
+    #[test]
+    fn a_leap_day_is_kept_whatever_year_is_supposed() {
+        for first_year in [
+            FirstYear::Is(2026),
+            FirstYear::NotAfter(utc_ms("2026-11-27T22:00:00Z")),
+            FirstYear::LeapNotAfter(utc_ms("2026-11-27T22:00:00Z")),
+            FirstYear::Is(2024),
+        ] {
+            let mut calendar = Calendar::new(TimeZone::UTC, first_year);
+            let mut line = |month, day, hour| calendar.yearless(month, day, at(hour, 0, 0)).unwrap();
+            let first = line(2, 28, 0);
+            let hours: Vec<u64> = [
+                (2, 28, 23),
+                (2, 29, 0),
+                (2, 29, 23),
+                (2, 28, 22),
+                (3, 1, 0),
+                (3, 2, 0),
+                (8, 1, 0),
+                (12, 31, 0),
+                (1, 1, 0),
+            ]
+            .map(|(month, day, hour)| (line(month, day, hour) - first) / 3_600_000)
+            .into();
+            assert_eq!(hours, [23, 24, 47, 22, 48, 72, 155 * 24, 307 * 24, 308 * 24], "{first_year:?}");
+            let is_guessed_right = first == utc_ms("2024-02-28T00:00:00Z");
+            assert_eq!(calendar.without_leap_day().is_none(), is_guessed_right, "{first_year:?}");
+        }
+        let mut calendar = Calendar::new(TimeZone::UTC, FirstYear::Is(2026));
+        assert_eq!(calendar.yearless(2, 30, at(0, 0, 0)), None);
+        assert_eq!(calendar.yearless(4, 31, at(0, 0, 0)), None);
+        assert_eq!(calendar.without_leap_day(), None);
     }
 
     #[test]

@@ -8,13 +8,13 @@ use super::format::Format;
 use super::problems::Problems;
 use super::run::Progress;
 use super::source::LogFile;
-use super::stream::{HowToRead, Stream};
+use super::stream::{Foreseen, HowToRead, Stream};
 
 /// Logs whose logins come in the order of their times. A log is open only while it is needed.
 pub(super) struct Merge {
     how: HowToRead,
-    /// Those that are not open yet, with the times of their first logins; the first one last.
-    closed: Vec<(u64, LogFile)>,
+    /// Those that are not open yet, with what is known of them; the first one last.
+    closed: Vec<(Foreseen, LogFile)>,
     /// Those that are, with their next logins.
     open: Vec<(Entry, Stream)>,
     progress: Progress,
@@ -29,15 +29,15 @@ impl Merge {
     pub(super) fn new(logs: &[LogFile], how: HowToRead, progress: &Progress) -> anyhow::Result<Self> {
         let mut closed = Vec::with_capacity(logs.len());
         for log in logs {
-            let first = match log {
+            let foreseen = match log {
                 // It can be read only once.
-                LogFile::Stdin => Some(0),
-                LogFile::Path(_) => Stream::first_login(log, &how).with_context(|| cannot_read(log))?,
+                LogFile::Stdin => Foreseen { first_ms: Some(0), is_leap: false },
+                LogFile::Path(_) => Stream::look(log, &how).with_context(|| cannot_read(log))?,
             };
-            closed.push((first.unwrap_or(u64::MAX), log.clone()));
+            closed.push((foreseen, log.clone()));
         }
         // Those of one time stay in the order in which they were named.
-        closed.sort_by_key(|(first, _)| *first);
+        closed.sort_by_key(|(foreseen, _)| foreseen.first_ms.unwrap_or(u64::MAX));
         closed.reverse();
         Ok(Self { how, closed, open: Vec::new(), progress: progress.clone(), formats: Vec::new() })
     }
@@ -48,13 +48,14 @@ impl Merge {
     /// Where a log can no longer be opened.
     pub(super) fn next(&mut self, problems: &mut Problems) -> anyhow::Result<Option<Entry>> {
         let earliest = |open: &[(Entry, Stream)]| (0..open.len()).min_by_key(|&at| (open[at].0.at_ms, at));
-        while let Some((first, _)) = self.closed.last() {
-            if earliest(&self.open).is_some_and(|at| self.open[at].0.at_ms < *first) {
+        while let Some((foreseen, _)) = self.closed.last() {
+            let first_ms = foreseen.first_ms.unwrap_or(u64::MAX);
+            if earliest(&self.open).is_some_and(|at| self.open[at].0.at_ms < first_ms) {
                 break;
             }
-            let Some((_, log)) = self.closed.pop() else { break };
+            let Some((Foreseen { is_leap, .. }, log)) = self.closed.pop() else { break };
             let mut stream =
-                Stream::open(&log, &self.how, &self.progress).with_context(|| cannot_read(&log))?;
+                Stream::open(&log, &self.how, is_leap, &self.progress).with_context(|| cannot_read(&log))?;
             if let Some(entry) = stream.next(problems) {
                 self.open.push((entry, stream));
             }
@@ -149,7 +150,8 @@ mod tests {
         assert!(problems.examples[0].why.contains("64 KiB") && problems.examples[0].line == 2);
         assert!(problems.examples[1].log.ends_with("hostile.log") && problems.examples[1].line == 5);
         assert!(problems.cut_off[0].log.ends_with("cut.gz"));
-        assert!(problems.without_logins[0].ends_with("none.log"));
+        assert!(problems.without_logins[0].log.ends_with("none.log"));
+        assert!(problems.without_logins[0].saw.starts_with("1 line: 1 of postfix/smtpd; the first: Nov 26"));
     }
 
     #[test]

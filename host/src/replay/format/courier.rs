@@ -46,7 +46,7 @@ pub(super) fn read(line: &str, calendar: &mut Calendar) -> Told {
     let Some((user, rest)) = rest.strip_prefix("user=").and_then(|rest| rest.rsplit_once(", ip=[")) else {
         return Told::Malformed("a login without user=…, ip=[…]");
     };
-    let Some(user) = user_name(user) else { return Told::Malformed("no user name can be like that") };
+    let Some(user) = user_name(user) else { return Told::BadName };
     let Some(at_ms) = split.stamp.resolve(calendar) else { return Told::Malformed("no such date") };
     let (ip, rest) = rest.split_once(']').unwrap_or((rest, ""));
     let mut peer = address(ip);

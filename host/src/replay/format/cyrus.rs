@@ -42,7 +42,7 @@ pub(super) fn read(line: &str, calendar: &mut Calendar) -> Told {
         return Told::Malformed("a login without [address], user and mechanism");
     };
     let Some(user) = user else { return Told::Nothing };
-    let Some(user) = user_name(user) else { return Told::Malformed("no user name can be like that") };
+    let Some(user) = user_name(user) else { return Told::BadName };
     let Some(at_ms) = split.stamp.resolve(calendar) else { return Told::Malformed("no such date") };
     let (word, has_tls) = match word.split_once("+TLS") {
         Some((word, _)) => (word, true),

@@ -139,7 +139,7 @@ fn login(
     if local.port() == BACK_END_PORT || user.starts_with("HealthMailbox") {
         return Told::Nothing;
     }
-    let Some(user) = user_name(&user) else { return Told::Malformed("no user name can be like that") };
+    let Some(user) = user_name(&user) else { return Told::BadName };
     let result = field(columns.context);
     let result = result.get(..2).filter(|prefix| prefix.eq_ignore_ascii_case("R=")).map(|_| &result[2..]);
     let ending = match result {

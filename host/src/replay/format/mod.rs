@@ -7,6 +7,7 @@ mod dovecot;
 mod exchange;
 mod nginx;
 mod reader;
+mod repeated;
 mod session_log;
 mod stamp;
 mod syslog;
@@ -14,8 +15,8 @@ mod words;
 
 use super::entry::Entry;
 
-pub(super) use reader::Detector;
 pub use reader::Reader;
+pub(super) use reader::{Detected, Detector};
 
 /// What a line tells.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub enum Told {
     Logins(Vec<Entry>),
     /// Nothing about POP3 logins.
     Nothing,
+    /// It is about a login by a name that no user can have.
+    BadName,
     /// It is about one, or claims to be, and cannot be read: why not.
     Malformed(&'static str),
 }
@@ -80,10 +83,32 @@ impl Format {
         }
     }
 
-    /// Whether lines are written when sessions end, so that logins are out of order.
-    pub(super) fn tells_at_the_end(self) -> bool {
+    /// Whether it is Reprieve's own: lines of JSON, written when sessions end, so that logins are
+    /// out of order.
+    pub(super) fn is_own(self) -> bool {
         matches!(self, Self::DecisionLog | Self::SessionLog)
     }
+
+    /// Whether a line that tells nothing could be one of such a log: it begins with a time.
+    pub(super) fn knows(self, line: &str) -> bool {
+        match self {
+            Self::Dovecot | Self::Courier | Self::Cyrus => program(line).is_some(),
+            Self::Nginx => stamp::take(line).is_some(),
+            // Their readers say of each line whether it is one.
+            Self::DecisionLog | Self::SessionLog | Self::Exchange => true,
+        }
+    }
+}
+
+/// The program that wrote a line of syslog, empty if it names none. None if the line does not
+/// begin with a time. Dovecot's processes follow its name.
+pub(super) fn program(line: &str) -> Option<&str> {
+    let line = line.strip_prefix("dovecot: ").unwrap_or(line);
+    let split = syslog::split(line)?;
+    if split.tag != "dovecot" {
+        return Some(split.tag);
+    }
+    Some(split.message.split([':', '(', ' ']).next().filter(|name| !name.is_empty()).unwrap_or(split.tag))
 }
 
 /// The longest user name that is believed, in octets: more than any mail server takes.
@@ -174,6 +199,12 @@ mod tests {
                 " [",
                 "(",
                 ")",
+                "message repeated 3 times: [ ",
+                "last message repeated 99 times",
+                "Logged in: ",
+                "Login aborted: x (",
+                "Login failed",
+                ", 1/2 successful auths in 3 secs",
                 "#Fields: ",
                 "dateTime,sessionId,seqNumber,sIp,cIp,user,duration,rqsize,rpsize,command,parameters,context",
                 ",pass,",

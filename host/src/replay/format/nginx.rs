@@ -54,7 +54,7 @@ pub(super) fn read(line: &str, calendar: &mut Calendar) -> Told {
     };
     let user =
         rest.rsplit_once("\", upstream: ").or_else(|| rest.rsplit_once('"')).map_or(rest, |(user, _)| user);
-    let Some(user) = user_name(user) else { return Told::Malformed("no user name can be like that") };
+    let Some(user) = user_name(user) else { return Told::BadName };
     let Some(at_ms) = when.resolve(calendar) else { return Told::Malformed("no such date") };
     // The client's port is only in the pair of addresses.
     let mut peer = address(peer);

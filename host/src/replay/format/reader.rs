@@ -1,21 +1,27 @@
 //! A format at work on one log, given or found out.
 
+use super::dovecot::Dovecot;
 use super::exchange::Exchange;
-use super::{Format, Told, courier, cyrus, decision_log, dovecot, nginx, session_log};
+use super::repeated::{self, Repeated};
+use super::{Format, Told, courier, cyrus, decision_log, nginx, session_log, syslog};
 use crate::replay::calendar::Calendar;
+use crate::replay::problems::Problems;
 
 /// Reads the lines of one log in one format.
 #[derive(Debug)]
 pub struct Reader {
     format: Format,
+    dovecot: Dovecot,
     exchange: Exchange,
+    /// The line before, which the next one may say came again.
+    before: String,
 }
 
 impl Reader {
     /// A reader of this format.
     #[must_use]
     pub fn new(format: Format) -> Self {
-        Self { format, exchange: Exchange::default() }
+        Self { format, dovecot: Dovecot::default(), exchange: Exchange::default(), before: String::new() }
     }
 
     /// The format.
@@ -26,10 +32,42 @@ impl Reader {
 
     /// What a line tells; without its line end.
     pub fn read(&mut self, line: &str, calendar: &mut Calendar) -> Told {
+        if !matches!(self.format, Format::Dovecot | Format::Courier | Format::Cyrus) {
+            return self.read_one(line, calendar);
+        }
+        match repeated::read(line) {
+            None => {
+                self.before.clear();
+                self.before.push_str(line);
+                self.read_one(line, calendar)
+            }
+            Some(Repeated::Line(line, times)) => {
+                let told = self.read_one(&line, calendar);
+                self.before = line;
+                multiplied(told, times)
+            }
+            Some(Repeated::Before(times)) => {
+                let before = std::mem::take(&mut self.before);
+                let mut told = multiplied(self.read_one(&before, calendar), times);
+                self.before = before;
+                if let Told::Logins(logins) = &mut told {
+                    let Some(at_ms) = syslog::split(line).and_then(|note| note.stamp.resolve(calendar))
+                    else {
+                        return Told::Malformed("no such date");
+                    };
+                    logins.iter_mut().for_each(|login| login.at_ms = at_ms);
+                }
+                told
+            }
+            Some(Repeated::TooOften) => Told::Malformed("repeated more often than can be believed"),
+        }
+    }
+
+    fn read_one(&mut self, line: &str, calendar: &mut Calendar) -> Told {
         match self.format {
             Format::DecisionLog => decision_log::read(line),
             Format::SessionLog => session_log::read(line),
-            Format::Dovecot => dovecot::read(line, calendar),
+            Format::Dovecot => self.dovecot.read(line, calendar),
             Format::Courier => courier::read(line, calendar),
             Format::Cyrus => cyrus::read(line, calendar),
             Format::Exchange => self.exchange.read(line, calendar),
@@ -38,27 +76,75 @@ impl Reader {
     }
 }
 
+/// The same logins, so many times.
+fn multiplied(mut told: Told, times: u32) -> Told {
+    if let Told::Logins(logins) = &mut told {
+        logins.iter_mut().for_each(|login| login.times = login.times.saturating_mul(times));
+        logins.retain(|login| login.times > 0);
+        if logins.is_empty() {
+            return Told::Nothing;
+        }
+    }
+    told
+}
+
 /// Finds out the format of a log: the first in which a line tells of a login.
 #[derive(Debug)]
-pub(in crate::replay) struct Detector(Vec<Reader>);
+pub(in crate::replay) struct Detector(Vec<Candidate>);
+
+/// A format, and what it could not read before it was found.
+#[derive(Debug)]
+struct Candidate {
+    reader: Reader,
+    missed: Problems,
+}
+
+/// A format that was found.
+#[derive(Debug)]
+pub(in crate::replay) struct Detected {
+    pub(in crate::replay) reader: Reader,
+    /// What the line tells in which it was found.
+    pub(in crate::replay) told: Told,
+    /// What it could not read before.
+    pub(in crate::replay) missed: Problems,
+}
 
 impl Detector {
     pub(in crate::replay) fn new() -> Self {
-        Self(Format::ALL.map(Reader::new).into())
+        let candidate = |format| Candidate { reader: Reader::new(format), missed: Problems::default() };
+        Self(Format::ALL.map(candidate).into())
     }
 
-    /// Shows it the next line. The reader and what the line tells, once that is clear.
-    pub(in crate::replay) fn read(&mut self, line: &str, calendar: &mut Calendar) -> Option<(Reader, Told)> {
+    /// Shows it the next line. The format, once that is clear.
+    pub(in crate::replay) fn read(
+        &mut self,
+        log: &str,
+        number: u64,
+        line: &str,
+        calendar: &mut Calendar,
+    ) -> Option<Detected> {
         for at in 0..self.0.len() {
             // A line that turns out to be another format's must leave no trace.
             let mut own = calendar.clone();
-            let told = self.0[at].read(line, &mut own);
-            if matches!(told, Told::Logins(_)) {
-                *calendar = own;
-                return Some((self.0.swap_remove(at), told));
+            match self.0[at].reader.read(line, &mut own) {
+                told @ Told::Logins(_) => {
+                    *calendar = own;
+                    let Candidate { reader, missed } = self.0.swap_remove(at);
+                    return Some(Detected { reader, told, missed });
+                }
+                Told::Malformed(why) => self.0[at].missed.malformed(log, number, why, line.as_bytes()),
+                Told::Nothing | Told::BadName => {}
             }
         }
         None
+    }
+
+    /// What the format could not read that has come nearest to a login. Everything is foreign to
+    /// the formats of Reprieve itself.
+    pub(in crate::replay) fn into_missed(self) -> Problems {
+        let others = self.0.into_iter().filter(|candidate| !candidate.reader.format().is_own());
+        let most = others.max_by_key(|candidate| candidate.missed.malformed_lines);
+        most.map(|candidate| candidate.missed).unwrap_or_default()
     }
 }
 
@@ -104,8 +190,8 @@ mod tests {
             ),
         ] {
             let (mut detector, mut calendar) = (Detector::new(), calendar());
-            let found = lines.iter().find_map(|line| detector.read(line, &mut calendar));
-            assert_eq!(found.map(|(reader, _)| reader.format()), Some(format));
+            let found = lines.iter().find_map(|line| detector.read("mail.log", 1, line, &mut calendar));
+            assert_eq!(found.map(|found| found.reader.format()), Some(format));
         }
     }
 }

@@ -60,7 +60,7 @@ pub(super) fn read(line: &str) -> Told {
         // It never logged in.
         return Told::Nothing;
     }
-    let Some(user) = user_name(user) else { return Told::Malformed("no user name can be like that") };
+    let Some(user) = user_name(user) else { return Told::BadName };
     let ended = line.timestamp.and_then(|text| text.parse::<jiff::Timestamp>().ok());
     let Some(ended) = ended.and_then(|at| u64::try_from(at.as_millisecond()).ok()) else {
         return Told::Malformed("a session without `timestamp`");

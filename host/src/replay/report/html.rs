@@ -6,7 +6,7 @@ use std::fmt::{self, Display, Write as _};
 use super::chart::Chart;
 use super::words::{about, counted, day, formats, moment, number, percent, policy, seconds, span, why, zone};
 use super::{Against, CostFrom, Report};
-use crate::replay::problems::shown;
+use crate::replay::problems::{WithoutLogins, shown};
 use crate::replay::tally::share;
 
 /// Hours that the chart shows; of more, it shows days.
@@ -352,8 +352,12 @@ fn what_was_read(report: &Report, out: &mut String) -> fmt::Result {
             Escaped(&problem.why)
         ));
     }
-    for log in &problems.without_logins {
-        list.push(format!("{} tells of no POP3 login", Escaped(&shown(log.as_bytes()))));
+    for WithoutLogins { log, saw } in &problems.without_logins {
+        let log = shown(log.as_bytes());
+        list.push(format!("{} tells of no POP3 login; it has {}", Escaped(&log), Escaped(saw)));
+    }
+    for wrong in &problems.wrong_years {
+        list.push(Escaped(&wrong.to_string()).to_string());
     }
     if problems.out_of_order > 0 {
         list.push(format!(

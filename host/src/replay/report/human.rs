@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::words::{about, counted, day, formats, moment, number, percent, policy, seconds, span, why};
 use super::{Against, CostFrom, Report};
+use crate::replay::problems::WithoutLogins;
 use crate::replay::tally::{Counts, share};
 
 /// Hours that are shown one by one; of more, days are shown.
@@ -274,17 +275,17 @@ fn problems(report: &Report, out: &mut String) -> std::fmt::Result {
             counted(problems.malformed_lines, "line", "lines")
         )?;
         for problem in &problems.examples {
-            let line = format!("   {}:{}: {}: {}", problem.log, problem.line, problem.why, problem.text);
-            writeln!(out, "{}", line.trim_end_matches([':', ' ']))?;
+            writeln!(out, "   {problem}")?;
         }
     }
     for problem in &problems.cut_off {
         writeln!(out, "\n {} could not be read beyond line {}: {}", problem.log, problem.line, problem.why)?;
     }
-    if report.span.is_some() {
-        for log in &problems.without_logins {
-            writeln!(out, "\n {log} tells of no POP3 login")?;
-        }
+    for WithoutLogins { log, saw } in &problems.without_logins {
+        writeln!(out, "\n {log} tells of no POP3 login; it has {saw}")?;
+    }
+    for wrong in &problems.wrong_years {
+        writeln!(out, "\n {wrong}")?;
     }
     if report.hours_beyond > 0 {
         writeln!(
