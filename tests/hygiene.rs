@@ -1,8 +1,15 @@
-//! What the project depends on: licences that are allowed, sources that are known, and nothing but
-//! Rust and a C compiler for the binary.
+//! What the project depends on: licences that are allowed, sources that are known, no version that
+//! a security advisory names, and nothing but Rust and a C compiler for the binary.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::Path;
 use std::process::Command;
+
+use semver::{Version, VersionReq};
+
+/// The advisories, one a line: package, id, versions that are not affected.
+const ADVISORIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/advisories.txt");
 
 fn packages() -> Vec<serde_json::Value> {
     let output = Command::new(env!("CARGO"))
@@ -15,10 +22,15 @@ fn packages() -> Vec<serde_json::Value> {
     metadata["packages"].as_array().expect("packages").clone()
 }
 
+/// What cargo-deny is told.
+fn deny() -> toml::Table {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deny.toml")).unwrap();
+    text.parse().unwrap()
+}
+
 #[test]
 fn every_dependency_has_a_licence_that_deny_toml_allows() {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deny.toml")).unwrap();
-    let rules: toml::Table = text.parse().unwrap();
+    let rules = deny();
     let allowed: BTreeSet<&str> =
         rules["licenses"]["allow"].as_array().unwrap().iter().filter_map(|name| name.as_str()).collect();
     for package in packages() {
@@ -64,4 +76,104 @@ fn the_binary_is_built_without_a_script_of_its_own() {
     for target in reprieve["targets"].as_array().expect("targets") {
         assert_ne!(target["kind"][0], "custom-build", "{}", target["src_path"]);
     }
+}
+
+/// The advisories of a snapshot that name this version.
+fn advisories<'a>(snapshot: &'a str, name: &str, version: &Version) -> Vec<&'a str> {
+    let lines = snapshot.lines().filter(|line| !line.starts_with('#'));
+    let of_package = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.split_once(' '));
+    let is_safe = |versions: &str| {
+        let ranges = versions.split('|').filter(|range| *range != "none");
+        ranges.map(|range| range.parse::<VersionReq>().expect("a range")).any(|range| range.matches(version))
+    };
+    of_package.filter(|(_, versions)| !is_safe(versions)).map(|(id, _)| id).collect()
+}
+
+#[test]
+fn no_dependency_has_a_version_that_an_advisory_names() {
+    let snapshot = std::fs::read_to_string(ADVISORIES).unwrap();
+    let rules = deny();
+    let ignored =
+        rules["advisories"].get("ignore").and_then(|ids| ids.as_array()).cloned().unwrap_or_default();
+    let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).unwrap();
+    let lock: toml::Table = lock.parse().unwrap();
+    let mut found = String::new();
+    for package in lock["package"].as_array().unwrap() {
+        let (name, version) = (package["name"].as_str().unwrap(), package["version"].as_str().unwrap());
+        for id in advisories(&snapshot, name, &version.parse().unwrap()) {
+            if !ignored.iter().any(|ignored| ignored.as_str() == Some(id)) {
+                writeln!(found, "{name} {version}: https://rustsec.org/advisories/{id}").unwrap();
+            }
+        }
+    }
+    assert!(found.is_empty(), "take other versions:\n{found}");
+}
+
+#[test]
+fn an_advisory_names_all_versions_but_those_that_it_calls_safe() {
+    let snapshot = std::fs::read_to_string(ADVISORIES).unwrap();
+    assert!(snapshot.lines().count() > 500, "the snapshot is not whole");
+    for (name, version, named) in [
+        ("lru", "0.16.4", Some("RUSTSEC-2026-0253")),
+        ("lru", "0.18.1", Some("RUSTSEC-2026-0253")),
+        ("lru", "0.18.2", None),
+        ("lru", "0.19.1", None),
+        // Several ranges, and one version alone.
+        ("wasmtime", "47.0.2", Some("RUSTSEC-2026-0222")),
+        ("wasmtime", "46.0.3", None),
+        ("hyper", "0.13.9", Some("RUSTSEC-2021-0020")),
+        // Never mended, but later versions do not have it.
+        ("hickory-proto", "0.25.2", Some("RUSTSEC-2026-0118")),
+        ("hickory-proto", "0.26.3", None),
+        ("reprieve", "0.1.0", None),
+    ] {
+        let found = advisories(&snapshot, name, &version.parse().unwrap());
+        match named {
+            Some(id) => assert!(found.contains(&id), "{name} {version}: {found:?}"),
+            None => assert!(found.is_empty(), "{name} {version}: {found:?}"),
+        }
+    }
+}
+
+/// `tests/advisories` runs this.
+#[test]
+#[ignore = "needs a checkout of the advisory database: tests/advisories renews the snapshot"]
+fn renew_the_snapshot_of_advisories() {
+    let database = std::env::var_os("ADVISORY_DB").expect("ADVISORY_DB: the folder of the checkout");
+    let database = Path::new(&database);
+    let mut lines = BTreeSet::new();
+    for package in std::fs::read_dir(database.join("crates")).expect("the folder crates").map(Result::unwrap)
+    {
+        for file in package.path().read_dir().unwrap().map(|file| file.unwrap().path()) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let head = text.split("```").nth(1).and_then(|head| head.strip_prefix("toml")).expect("its head");
+            let advisory: toml::Table =
+                head.parse().unwrap_or_else(|why| panic!("{}: {why}", file.display()));
+            lines.extend(line_of(&advisory));
+        }
+    }
+    let git = Command::new("git").arg("-C").arg(database).args(["log", "-1", "--format=%cs, %h"]).output();
+    let state = String::from_utf8(git.expect("running git").stdout).unwrap();
+    let mut snapshot = format!(
+        "# Advisories of the RustSec database ({}); tests/advisories renews this.\n\
+         # Package, id, versions that are not affected. Left out: unmaintained, withdrawn.\n",
+        state.trim()
+    );
+    lines.iter().for_each(|line| writeln!(snapshot, "{line}").unwrap());
+    std::fs::write(ADVISORIES, snapshot).unwrap();
+}
+
+/// The line of an advisory; none of one that does not name a fault of the code.
+fn line_of(advisory: &toml::Table) -> Option<String> {
+    let about = advisory["advisory"].as_table()?;
+    let kind = about.get("informational").and_then(|kind| kind.as_str());
+    if about.contains_key("withdrawn") || matches!(kind, Some("unmaintained" | "notice")) {
+        return None;
+    }
+    let versions = advisory["versions"].as_table()?;
+    let lists = ["patched", "unaffected"].into_iter().filter_map(|key| versions.get(key)?.as_array());
+    let ranges: Vec<_> =
+        lists.flatten().filter_map(|range| range.as_str()).map(|range| range.replace(' ', "")).collect();
+    let ranges = if ranges.is_empty() { "none".to_owned() } else { ranges.join("|") };
+    Some(format!("{} {} {ranges}", about["package"].as_str()?, about["id"].as_str()?))
 }
