@@ -68,7 +68,7 @@ fn decide(settings: &Settings, login: Login) -> Verdict {
     }
     let now = stamp(&login.time);
     let standing = login.claim.standing;
-    let key = key(settings, login.claim);
+    let key = key_of(login.claim);
     let found = store::get(&key);
     let judgement = rule::judge(
         settings.interval_ms,
@@ -100,13 +100,13 @@ fn decide(settings: &Settings, login: Login) -> Verdict {
     }
 }
 
-fn key(settings: &Settings, claim: Claim) -> String {
-    settings.key(claim.user, claim.authorization_id.as_deref())
+fn key_of(claim: Claim) -> String {
+    settings::key(claim.user, claim.authorization_id.as_deref())
 }
 
 fn remember(settings: &Settings, claim: Claim, stamp: Stamp) {
     if settings.interval_ms > 0 {
-        write(settings, &key(settings, claim), stamp);
+        write(settings, &key_of(claim), stamp);
     }
 }
 

@@ -20,10 +20,9 @@ pub(crate) struct Settings {
     pub(crate) memory_limit: u64,
     pub(crate) manner: Manner,
     pub(crate) start: Start,
-    fold_case: bool,
 }
 
-const KNOWN: &str = "interval, reset, memory-limit, manner, start, case";
+const KNOWN: &str = "interval, reset, memory-limit, manner, start";
 
 impl Settings {
     pub(crate) fn parse(given: &[(String, String)]) -> Result<Self, String> {
@@ -33,7 +32,6 @@ impl Settings {
             memory_limit: 32 << 20,
             manner: Manner::Unchanged,
             start: Start::Authenticated,
-            fold_case: true,
         };
         for (key, value) in given {
             match key.as_str() {
@@ -60,7 +58,6 @@ impl Settings {
                         &[("authenticated", Start::Authenticated), ("login", Start::Login)],
                     )?;
                 }
-                "case" => settings.fold_case = choice(key, value, &[("fold", true), ("exact", false)])?,
                 _ => return Err(format!("unknown setting `{key}`; known are {KNOWN}")),
             }
         }
@@ -71,23 +68,22 @@ impl Settings {
     pub(crate) fn time_to_live(&self) -> Option<u32> {
         Some(u32::try_from(self.interval_ms.div_ceil(1000)).unwrap_or(u32::MAX))
     }
+}
 
-    /// The store's key for a user: two names that the mail server takes for one share it.
-    ///
-    /// A master user has a clock of his own in each maildrop that he acts for: one for all
-    /// would be pushed on by each, and never run out.
-    pub(crate) fn key(&self, user: String, authorization_id: Option<&str>) -> String {
-        let mut key = user;
-        if let Some(acting) = authorization_id {
-            // No name has a NUL in it.
-            key.push('\0');
-            key.push_str(acting);
-        }
-        if self.fold_case {
-            key.make_ascii_lowercase();
-        }
-        key
+/// The store's key for a user, which is the maildrop's in the host too: the names as the host gives
+/// them. It folds the case of names if the administrator has said that the mail server does; a
+/// policy that folded them by itself would deny one user on account of another's login.
+///
+/// A master user has a clock of their own in each maildrop that they act for: one for all would be
+/// pushed on by each, and never run out.
+pub(crate) fn key(user: String, authorization_id: Option<&str>) -> String {
+    let mut key = user;
+    if let Some(acting) = authorization_id {
+        // No name has a NUL in it.
+        key.push('\0');
+        key.push_str(acting);
     }
+    key
 }
 
 fn choice<T: Copy>(key: &str, value: &str, known: &[(&str, T)]) -> Result<T, String> {
@@ -132,6 +128,8 @@ fn split_unit(value: &str) -> Option<(u64, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     fn parse(pairs: &[(&str, &str)]) -> Result<Settings, String> {
@@ -156,7 +154,6 @@ mod tests {
             ("memory-limit", "100KiB"),
             ("manner", "busy"),
             ("start", "login"),
-            ("case", "exact"),
         ])
         .unwrap();
         assert_eq!(settings.interval_ms, 90_000);
@@ -164,23 +161,29 @@ mod tests {
         assert_eq!(settings.memory_limit, 102_400);
         assert_eq!(settings.manner, Manner::Busy);
         assert_eq!(settings.start, Start::Login);
-        assert_eq!(settings.key("Alice".to_owned(), None), "Alice");
     }
 
     #[test]
-    fn a_master_user_has_a_clock_for_each_maildrop() {
-        let settings = parse(&[]).unwrap();
-        assert_eq!(settings.key("Root".to_owned(), Some("Alice")), "root\0alice");
-        assert_ne!(
-            settings.key("root".to_owned(), Some("alice")),
-            settings.key("root".to_owned(), Some("bob"))
-        );
-        assert_ne!(settings.key("root".to_owned(), Some("alice")), settings.key("root".to_owned(), None));
+    fn each_maildrop_has_a_key_of_its_own() {
+        let logins = [
+            ("root", None),
+            ("Root", None),
+            ("root", Some("alice")),
+            ("root", Some("Alice")),
+            ("root", Some("bob")),
+            ("rootalice", None),
+            ("roota", Some("lice")),
+        ];
+        let keys: HashSet<_> = logins.iter().map(|(user, acting)| key((*user).to_owned(), *acting)).collect();
+        assert_eq!(keys.len(), logins.len(), "{keys:?}");
+        assert!(keys.contains("Root") && keys.contains("root\0alice"), "{keys:?}");
     }
 
     #[test]
     fn what_is_wrong_is_said_with_what_would_be_right() {
         assert!(parse(&[("intervall", "1m")]).unwrap_err().contains("interval, reset"));
+        // It is the virtual server's.
+        assert!(parse(&[("case", "fold")]).unwrap_err().contains("`case`"));
         assert!(parse(&[("interval", "soon")]).unwrap_err().contains("10m"));
         assert!(parse(&[("interval", "99999999999999999999d")]).unwrap_err().contains("10m"));
         assert!(parse(&[("manner", "rude")]).unwrap_err().contains("\"unchanged\""));
