@@ -7,7 +7,7 @@
 
 #define DURATION "a duration reads like \"90s\", \"10m\" or \"1h\""
 #define SIZE "a size reads like \"100KiB\" or \"32MiB\""
-#define KNOWN "known are interval, reset, memory-limit, manner, start, case"
+#define KNOWN "known are interval, reset, memory-limit, manner, start"
 #define STAMP 12
 
 static struct {
@@ -15,9 +15,8 @@ static struct {
   uint64_t memory_limit;
   bool daily_reset;
   bool start_at_login;
-  bool fold_case;
   uint8_t manner;
-} settings = {600000, 32 << 20, true, false, true, REPRIEVE_POLICY_TYPES_MANNER_UNCHANGED};
+} settings = {600000, 32 << 20, true, false, REPRIEVE_POLICY_TYPES_MANNER_UNCHANGED};
 
 static bool is(const policy_string_t *text, const char *word) {
   return text->len == strlen(word) && memcmp(text->ptr, word, text->len) == 0;
@@ -94,9 +93,6 @@ static bool configure_one(const policy_string_t *key, const policy_string_t *val
   if (is(key, "start"))
     return either(value, "login", "authenticated", &settings.start_at_login) ||
            refuse(error, key, value, "it can be \"authenticated\", \"login\"");
-  if (is(key, "case"))
-    return either(value, "fold", "exact", &settings.fold_case) ||
-           refuse(error, key, value, "it can be \"fold\", \"exact\"");
   if (is(key, "manner")) {
     // In the order of the WIT.
     static const char *manners[] = {"unchanged", "empty", "busy", "refuse", "disconnect"};
@@ -137,12 +133,19 @@ static void deny(policy_verdict_t *verdict, uint8_t standing, uint64_t retry_aft
   policy_string_dup(&verdict->val.deny.reason, "too-soon");
 }
 
-// The store's key: names that the mail server takes for one share it. The caller frees it.
-static policy_string_t key_of(const policy_string_t *user) {
+// The store's key: the names as the host gives them, so that a master user is another user for each
+// maildrop that they act for. The caller frees it.
+static policy_string_t key_of(const reprieve_policy_types_claim_t *claim) {
+  const policy_string_t *user = &claim->user, *acting = &claim->authorization_id.val;
   policy_string_t key;
   policy_string_dup_n(&key, (const char *)user->ptr, user->len);
-  for (size_t i = 0; settings.fold_case && i < key.len; i++)
-    if (key.ptr[i] >= 'A' && key.ptr[i] <= 'Z') key.ptr[i] += 'a' - 'A';
+  if (claim->authorization_id.is_some) {
+    // No name has a NUL in it.
+    key.ptr = realloc(user->len > 0 ? key.ptr : NULL, user->len + 1 + acting->len);
+    key.ptr[user->len] = 0;
+    memcpy(key.ptr + user->len + 1, acting->ptr, acting->len);
+    key.len = user->len + 1 + acting->len;
+  }
   return key;
 }
 
@@ -204,7 +207,7 @@ static void decide(const policy_login_t *login, policy_verdict_t *verdict) {
   }
   uint8_t now[STAMP];
   stamp_of(&login->time, now);
-  policy_string_t key = key_of(&login->claim.user);
+  policy_string_t key = key_of(&login->claim);
   policy_list_u8_t found;
   bool is_found = reprieve_policy_store_get(&key, &found);
   uint64_t retry_after;
@@ -238,7 +241,7 @@ void exports_policy_observe(policy_outcome_t *outcome) {
       outcome->ending == REPRIEVE_POLICY_TYPES_ENDING_AUTHENTICATED) {
     uint8_t now[STAMP];
     stamp_of(&outcome->time, now);
-    policy_string_t key = key_of(&outcome->claim.user);
+    policy_string_t key = key_of(&outcome->claim);
     remember(&key, now);
     policy_string_free(&key);
   }

@@ -22,7 +22,6 @@ struct Settings {
   uint64_t memory_limit = 32 << 20;
   bool daily_reset = true;
   bool start_at_login = false;
-  bool fold_case = true;
   uint8_t manner = REPRIEVE_POLICY_TYPES_MANNER_UNCHANGED;
 } settings;
 
@@ -71,8 +70,7 @@ string configure(string_view key, string_view value) {
   if (key == "reset") return choose<bool>(value, {{"daily", true}, {"never", false}}, settings.daily_reset);
   if (key == "manner") return choose(value, manners, settings.manner);
   if (key == "start") return choose<bool>(value, {{"authenticated", false}, {"login", true}}, settings.start_at_login);
-  if (key == "case") return choose<bool>(value, {{"fold", true}, {"exact", false}}, settings.fold_case);
-  return "the setting is unknown; known are interval, reset, memory-limit, manner, start, case";
+  return "the setting is unknown; known are interval, reset, memory-limit, manner, start";
 }
 
 // So much of a text as an error shows of it, up to the end of a character.
@@ -138,12 +136,12 @@ uint32_t saturate(uint64_t number) {
   return static_cast<uint32_t>(std::min<uint64_t>(number, std::numeric_limits<uint32_t>::max()));
 }
 
-// The store's key: names that the mail server takes for one share it.
-string key_of(const policy_string_t &user) {
-  string key(view(user));
-  if (settings.fold_case)
-    for (char &letter : key)
-      if (letter >= 'A' && letter <= 'Z') letter += 'a' - 'A';
+// The store's key: the names as the host gives them, so that a master user is another user for each
+// maildrop that they act for.
+string key_of(const reprieve_policy_types_claim_t &claim) {
+  string key(view(claim.user));
+  // No name has a NUL in it.
+  if (claim.authorization_id.is_some) key.append(1, '\0').append(view(claim.authorization_id.val));
   return key;
 }
 
@@ -180,7 +178,7 @@ std::optional<uint64_t> judge(const policy_login_t &login) {
     say(REPRIEVE_POLICY_LOG_LEVEL_INFO, "memory-limit reached: every user is forgotten");
     reprieve_policy_store_clear();
   }
-  string user = key_of(login.claim.user);
+  string user = key_of(login.claim);
   policy_string_t key = lend(user);
   Stamp now(login.time);
   Found found(key);
@@ -233,7 +231,7 @@ extern "C" void exports_policy_decide(policy_login_t *login, policy_verdict_t *v
 extern "C" void exports_policy_observe(policy_outcome_t *outcome) {
   bool is_accepted = outcome->ending == REPRIEVE_POLICY_TYPES_ENDING_AUTHENTICATED;
   if (is_accepted && !settings.start_at_login && settings.interval_ms > 0) {
-    string user = key_of(outcome->claim.user);
+    string user = key_of(outcome->claim);
     policy_string_t key = lend(user);
     remember(key, Stamp(outcome->time));
   }

@@ -19,15 +19,15 @@ import (
 const (
 	durationForm = "a duration reads like \"90s\", \"10m\" or \"1h\""
 	sizeForm     = "a size reads like \"100KiB\" or \"32MiB\""
-	known        = "known are interval, reset, memory-limit, manner, start, case"
+	known        = "known are interval, reset, memory-limit, manner, start"
 	stampLength  = 12
 )
 
 var settings = struct {
-	intervalMs, memoryLimit     uint64
-	manner                      policy.Manner
-	daily, atLogin, foldsLetter bool
-}{600_000, 32 << 20, policy.Manner_Unchanged, true, false, true}
+	intervalMs, memoryLimit uint64
+	manner                  policy.Manner
+	daily, atLogin          bool
+}{600_000, 32 << 20, policy.Manner_Unchanged, true, false}
 
 var (
 	milliseconds = map[string]uint64{"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -69,9 +69,6 @@ func configureOne(key, value string) (err error) {
 	case "start":
 		index, err = choice(value, "authenticated", "login")
 		settings.atLogin = index == 1
-	case "case":
-		index, err = choice(value, "fold", "exact")
-		settings.foldsLetter = index == 0
 	case "manner":
 		index, err = choice(value, manners...)
 		settings.manner = policy.Manner(index)
@@ -106,17 +103,13 @@ func deny(standing policy.Standing, retryAfter uint64) policy.Verdict {
 	})
 }
 
-// Only the letters of ASCII have a case, as mail servers see it.
-func keyOf(user string) string {
-	if !settings.foldsLetter {
-		return user
+// The store's key: the names as the host gives them, so that a master user is another user for each
+// maildrop that they act for. No name has a NUL in it.
+func keyOf(claim policy.Claim) string {
+	if claim.AuthorizationId.Tag() == wit.OptionNone {
+		return claim.User
 	}
-	return strings.Map(func(letter rune) rune {
-		if 'A' <= letter && letter <= 'Z' {
-			return letter + 'a' - 'A'
-		}
-		return letter
-	}, user)
+	return claim.User + "\x00" + claim.AuthorizationId.Some()
 }
 
 // The time, and the day as a number that differs from day to day.
@@ -171,7 +164,7 @@ func Decide(login policy.Login) policy.Verdict {
 		log.Line(log.Level_Info, "memory-limit reached: every user is forgotten")
 		store.Clear()
 	}
-	key, now := keyOf(login.Claim.User), stampOf(login.Time)
+	key, now := keyOf(login.Claim), stampOf(login.Time)
 	found := store.Get(key)
 	isPassing, retryAfter := passes(found, now, login.Time.SecondOfDay)
 	if !isPassing {
@@ -197,6 +190,6 @@ func Decide(login policy.Login) policy.Verdict {
 // Observe starts a user's clock.
 func Observe(outcome policy.Outcome) {
 	if !settings.atLogin && settings.intervalMs > 0 && outcome.Ending == policy.Ending_Authenticated {
-		remember(keyOf(outcome.Claim.User), stampOf(outcome.Time))
+		remember(keyOf(outcome.Claim), stampOf(outcome.Time))
 	}
 }

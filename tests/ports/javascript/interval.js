@@ -4,7 +4,7 @@ import * as log from 'reprieve:policy/log@0.1.0';
 
 const DURATION = 'a duration reads like "90s", "10m" or "1h"';
 const SIZE = 'a size reads like "100KiB" or "32MiB"';
-const KNOWN = 'known are interval, reset, memory-limit, manner, start, case';
+const KNOWN = 'known are interval, reset, memory-limit, manner, start';
 const MILLISECONDS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 const OCTETS = { '': 1, B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
 const MOST_SECONDS = 2 ** 32 - 1;
@@ -15,7 +15,6 @@ const settings = {
   reset: 'daily',
   manner: 'unchanged',
   start: 'authenticated',
-  case: 'fold',
 };
 
 function refuse(key, value, right) {
@@ -41,7 +40,6 @@ export function configure(given) {
       case 'memory-limit': settings.memoryLimit = amount(key, value, OCTETS, SIZE); break;
       case 'reset': settings.reset = choice(key, value, ['daily', 'never']); break;
       case 'start': settings.start = choice(key, value, ['authenticated', 'login']); break;
-      case 'case': settings.case = choice(key, value, ['fold', 'exact']); break;
       case 'manner':
         settings.manner = choice(key, value, ['unchanged', 'empty', 'busy', 'refuse', 'disconnect']);
         break;
@@ -66,9 +64,9 @@ function deny(standing, retryAfter) {
   };
 }
 
-// Only the letters of ASCII have a case, as mail servers see it.
-const keyOf = (user) =>
-  settings.case === 'fold' ? user.replace(/[A-Z]/g, (letter) => letter.toLowerCase()) : user;
+// The names as the host gives them: a master user is another user for each maildrop that they act
+// for. No name has a NUL in it.
+const keyOf = ({ user, authorizationId: acting }) => (typeof acting === 'string' ? `${user}\0${acting}` : user);
 
 // The time, and the day as a number that differs from day to day: twelve octets.
 function stampOf(time) {
@@ -124,7 +122,7 @@ export function decide(login) {
     log.line('info', 'memory-limit reached: every user is forgotten');
     store.clear();
   }
-  const key = keyOf(login.claim.user);
+  const key = keyOf(login.claim);
   const now = stampOf(login.time);
   const found = store.get(key);
   const seconds = wait(found, now, login.time.secondOfDay);
@@ -143,6 +141,6 @@ export function decide(login) {
 
 export function observe(outcome) {
   if (settings.start === 'authenticated' && settings.intervalMs > 0 && outcome.ending === 'authenticated') {
-    remember(keyOf(outcome.claim.user), stampOf(outcome.time));
+    remember(keyOf(outcome.claim), stampOf(outcome.time));
   }
 }

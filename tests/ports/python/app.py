@@ -18,15 +18,13 @@ from wit_world.imports.types import (
 
 DURATION = 'a duration reads like "90s", "10m" or "1h"'
 SIZE = 'a size reads like "100KiB" or "32MiB"'
-KNOWN = "known are interval, reset, memory-limit, manner, start, case"
+KNOWN = "known are interval, reset, memory-limit, manner, start"
 MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 OCTETS = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 AMOUNT = re.compile(r"([0-9]+) *([A-Za-z]*)")
 # The time, and the day as a number that differs from day to day.
 STAMP = struct.Struct("<Qi")
 MOST_SECONDS = (1 << 32) - 1
-# Only the letters of ASCII have a case, as mail servers see it.
-LOWER = {letter: letter + 32 for letter in range(ord("A"), ord("Z") + 1)}
 
 
 class Settings:
@@ -35,7 +33,6 @@ class Settings:
     reset = "daily"
     manner = "unchanged"
     start = "authenticated"
-    case = "fold"
 
 
 settings = Settings()
@@ -71,8 +68,6 @@ def configure(given):
             settings.reset = choice(key, value, "daily", "never")
         elif key == "start":
             settings.start = choice(key, value, "authenticated", "login")
-        elif key == "case":
-            settings.case = choice(key, value, "fold", "exact")
         elif key == "manner":
             settings.manner = choice(key, value, "unchanged", "empty", "busy", "refuse", "disconnect")
         else:
@@ -98,8 +93,13 @@ def deny(standing, retry_after):
     )
 
 
-def key_of(user):
-    return user.translate(LOWER) if settings.case == "fold" else user
+def key_of(claim):
+    """The names as the host gives them: a master user is another user for each maildrop that they
+    act for."""
+    if claim.authorization_id is None:
+        return claim.user
+    # No name has a NUL in it.
+    return f"{claim.user}\0{claim.authorization_id}"
 
 
 def stamp_of(time):
@@ -149,7 +149,7 @@ def decide(login):
     if store.usage() > settings.memory_limit:
         log.line(log.Level.INFO, "memory-limit reached: every user is forgotten")
         store.clear()
-    key = key_of(login.claim.user)
+    key = key_of(login.claim)
     found = store.get(key)
     seconds = wait(found, login.time)
     if seconds is not None:
@@ -172,7 +172,7 @@ def decide(login):
 
 def observe(outcome):
     if settings.start == "authenticated" and settings.interval_ms > 0 and outcome.ending == Ending.AUTHENTICATED:
-        remember(key_of(outcome.claim.user), stamp_of(outcome.time))
+        remember(key_of(outcome.claim), stamp_of(outcome.time))
 
 
 class WitWorld(wit_world.WitWorld):

@@ -6,7 +6,6 @@ const c = @import("bindings.zig");
 const Manner = enum(u8) { unchanged, empty, busy, refuse, disconnect };
 const Reset = enum { daily, never };
 const Start = enum { authenticated, login };
-const Case = enum { fold, exact };
 
 const Unit = struct { name: []const u8, factor: u64 };
 const milliseconds = [_]Unit{
@@ -29,7 +28,6 @@ var memory_limit: u64 = 32 << 20;
 var reset: Reset = .daily;
 var manner: Manner = .unchanged;
 var start: Start = .authenticated;
-var case: Case = .fold;
 
 fn slice(text: c.policy_string_t) []const u8 {
     return text.ptr[0..text.len];
@@ -56,13 +54,11 @@ fn configureOne(key: []const u8, value: []const u8) ?[]const u8 {
         reset = std.meta.stringToEnum(Reset, value) orelse return "it can be \"daily\", \"never\"";
     } else if (std.mem.eql(u8, key, "start")) {
         start = std.meta.stringToEnum(Start, value) orelse return "it can be \"authenticated\", \"login\"";
-    } else if (std.mem.eql(u8, key, "case")) {
-        case = std.meta.stringToEnum(Case, value) orelse return "it can be \"fold\", \"exact\"";
     } else if (std.mem.eql(u8, key, "manner")) {
         manner = std.meta.stringToEnum(Manner, value) orelse
             return "it can be \"unchanged\", \"empty\", \"busy\", \"refuse\", \"disconnect\"";
     } else {
-        return "the setting is unknown; known are interval, reset, memory-limit, manner, start, case";
+        return "the setting is unknown; known are interval, reset, memory-limit, manner, start";
     }
     return null;
 }
@@ -117,14 +113,19 @@ fn seconds(ms: u64) u64 {
     return ms / 1000 + @intFromBool(ms % 1000 != 0);
 }
 
-/// The store's key: names that the mail server takes for one share it. The caller frees it.
-fn keyOf(user: c.policy_string_t) c.policy_string_t {
+/// The store's key: the names as the host gives them, so that a master user is another user for each
+/// maildrop that they act for. The caller frees it.
+fn keyOf(claim: c.reprieve_policy_types_claim_t) c.policy_string_t {
     var key: c.policy_string_t = undefined;
-    c.policy_string_dup_n(&key, user.ptr, user.len);
-    if (case == .fold) {
-        for (key.ptr[0..key.len]) |*letter| letter.* = std.ascii.toLower(letter.*);
+    const acting = claim.authorization_id;
+    if (!acting.is_some) {
+        c.policy_string_dup_n(&key, claim.user.ptr, claim.user.len);
+        return key;
     }
-    return key;
+    // No name has a NUL in it.
+    const names = [_][]const u8{ slice(claim.user), "\x00", slice(acting.val) };
+    const joined = std.mem.concat(std.heap.c_allocator, u8, &names) catch @trap();
+    return .{ .ptr = joined.ptr, .len = joined.len };
 }
 
 /// When a user's clock was started, and the day as a number that differs from day to day.
@@ -188,7 +189,7 @@ fn decide(login: *const c.policy_login_t, verdict: *c.policy_verdict_t) void {
         c.reprieve_policy_store_clear();
     }
     const now = Stamp.of(login.time);
-    var key = keyOf(login.claim.user);
+    var key = keyOf(login.claim);
     defer c.policy_string_free(&key);
     var found: c.policy_list_u8_t = undefined;
     const is_found = c.reprieve_policy_store_get(&key, &found);
@@ -225,7 +226,7 @@ export fn exports_policy_observe(outcome: *c.policy_outcome_t) void {
     if (start == .authenticated and interval_ms > 0 and
         outcome.ending == c.REPRIEVE_POLICY_TYPES_ENDING_AUTHENTICATED)
     {
-        var key = keyOf(outcome.claim.user);
+        var key = keyOf(outcome.claim);
         defer c.policy_string_free(&key);
         remember(&key, Stamp.of(outcome.time));
     }
