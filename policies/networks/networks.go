@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	known       = "known are pass, refuse, wait, wait.NAME, manner, case, pool.NAME"
+	known       = "known are pass, refuse, wait, wait.NAME, manner, pool.NAME"
 	networkForm = "networks read like \"10.0.0.0/8, 2001:db8::/32\""
 )
 
@@ -46,7 +46,6 @@ var (
 	routes []route
 	// Whoever is in no network of the rules waits so many seconds.
 	interval uint64 = 600
-	foldCase        = true
 	manner          = policy.Manner_Unchanged
 	// In the order of the WIT.
 	manners = []string{"unchanged", "empty", "busy", "refuse", "disconnect"}
@@ -152,10 +151,6 @@ func configureOne(key, value string) error {
 		index, err := choice(value, manners...)
 		manner = policy.Manner(index)
 		return err
-	case key == "case":
-		index, err := choice(value, "fold", "exact")
-		foldCase = index == 0
-		return err
 	}
 	return fmt.Errorf("is not known; %s", known)
 }
@@ -191,17 +186,13 @@ func pass(address netip.Addr) policy.Verdict {
 	return policy.MakeVerdictPass(verdict)
 }
 
-// The store's key. Only the letters of ASCII have a case, as mail servers see it.
-func keyOf(user string) string {
-	if !foldCase {
-		return user
+// The store's key: the names as the host gives them, so that a master user is another user for each
+// maildrop that they act for. No name has a NUL in it.
+func keyOf(claim policy.Claim) string {
+	if claim.AuthorizationId.Tag() == wit.OptionNone {
+		return claim.User
 	}
-	return strings.Map(func(letter rune) rune {
-		if 'A' <= letter && letter <= 'Z' {
-			return letter + 'a' - 'A'
-		}
-		return letter
-	}, user)
+	return claim.User + "\x00" + claim.AuthorizationId.Some()
 }
 
 // Decide judges a login.
@@ -225,7 +216,7 @@ func Decide(login policy.Login) policy.Verdict {
 	if rule.action == passes || rule.interval == 0 {
 		return pass(address)
 	}
-	found := store.Get(keyOf(login.Claim.User))
+	found := store.Get(keyOf(login.Claim))
 	if found.Tag() == wit.OptionNone || len(found.Some()) != 8 {
 		return pass(address)
 	}
@@ -261,5 +252,5 @@ func Observe(outcome policy.Outcome) {
 	}
 	stamp := binary.LittleEndian.AppendUint64(nil, outcome.Time.UnixMs/1000)
 	// Too long a name, or a full store: such a user passes.
-	store.Set(keyOf(outcome.Claim.User), stamp, wit.Some(uint32(longest)))
+	store.Set(keyOf(outcome.Claim), stamp, wit.Some(uint32(longest)))
 }

@@ -117,7 +117,8 @@ class Settings:
             raise Wrong("is not known; known are hours, hours.DOMAIN, manner")
 
     def of(self, user):
-        """The hours of a user, by the domain after the last @ of his name."""
+        """The hours of a user, by the domain after the last @ of their name. Domains
+        have no case: that two users have the same hours shows nobody's maildrop."""
         domain = user.rpartition("@")[2].lower()
         return self.domains.get(domain, self.hours)
 
@@ -125,8 +126,13 @@ class Settings:
 settings = Settings()
 
 
-def key_of(user):
-    return user.lower()
+def key_of(claim):
+    """The names as the host gives them: a master user is another user for each maildrop that they
+    act for."""
+    if claim.authorization_id is None:
+        return claim.user
+    # No name has a NUL in it.
+    return f"{claim.user}\0{claim.authorization_id}"
 
 
 def let_pass():
@@ -142,11 +148,10 @@ class WitWorld(wit_world.WitWorld):
                 raise Err(f"`{key[:80]}` {wrong}")
 
     def decide(self, login):
-        user = login.claim.user
-        interval = settings.of(user).interval(login.time)
+        interval = settings.of(login.claim.user).interval(login.time)
         if interval == 0:
             return let_pass()
-        found = store.get(key_of(user))
+        found = store.get(key_of(login.claim))
         if found is None:
             return let_pass()
         elapsed = login.time.unix_ms // 1000 - int.from_bytes(found, "little")
@@ -169,13 +174,12 @@ class WitWorld(wit_world.WitWorld):
     def observe(self, outcome):
         if outcome.ending != Ending.AUTHENTICATED:
             return
-        user = outcome.claim.user
         # It is remembered for the longest interval: another may hold when the user comes back.
-        longest = settings.of(user).longest()
+        longest = settings.of(outcome.claim.user).longest()
         if longest == 0:
             return
         stamp = (outcome.time.unix_ms // 1000).to_bytes(8, "little")
         try:
-            store.set(key_of(user), stamp, longest)
+            store.set(key_of(outcome.claim), stamp, longest)
         except Err:
             pass  # Too long a name, or a full store: such a user passes.

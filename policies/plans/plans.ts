@@ -1,6 +1,6 @@
 // Service plans, by domain and by user: how often each may poll, and what the others see.
 import * as store from 'reprieve:policy/store@0.1.0';
-import type { Login, Manner, Outcome, Verdict } from 'reprieve:policy/types@0.1.0';
+import type { Claim, Login, Manner, Outcome, Verdict } from 'reprieve:policy/types@0.1.0';
 
 interface Plan {
   intervalS: number;
@@ -48,7 +48,7 @@ function plan(key: string, value: string): Plan {
   return Number.isNaN(plan.intervalS) ? refuse(key, 'has no interval, such as "interval=10m"') : plan;
 }
 
-// Only the letters of ASCII have a case, as mail servers see it.
+// Whose plan it is, is found without the case of ASCII letters: a plan shows nobody's maildrop.
 const fold = (name: string): string => name.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
 
 export function configure(settings: [string, string][]): void {
@@ -70,18 +70,25 @@ export function configure(settings: [string, string][]): void {
   }
 }
 
-function planOf(user: string): Plan | undefined {
+function planOf(claim: Claim): Plan | undefined {
+  const user = fold(claim.user);
   const domain = user.slice(user.lastIndexOf('@') + 1);
   return plans.get(ofUser.get(user) ?? ofDomain.get(domain) ?? ofAll);
+}
+
+// The store's key: the names as the host gives them, so that a master user is another user for each
+// maildrop that they act for. No name has a NUL in it.
+function keyOf({ user, authorizationId }: Claim): string {
+  // Without one it is null, whatever its type says.
+  return typeof authorizationId === 'string' ? `${user}\0${authorizationId}` : user;
 }
 
 const pass: Verdict = { tag: 'pass', val: { delayMs: 0 } };
 
 export function decide(login: Login): Verdict {
-  const user = fold(login.claim.user);
-  const plan = planOf(user);
+  const plan = planOf(login.claim);
   if (plan === undefined || plan.intervalS === 0) return pass;
-  const found = store.get(user);
+  const found = store.get(keyOf(login.claim));
   if (found?.length !== 8) return pass;
   const last = Number(new DataView(found.buffer, found.byteOffset).getFloat64(0, true));
   const elapsed = Math.floor(Number(login.time.unixMs) / 1000) - last;
@@ -97,13 +104,12 @@ export function decide(login: Login): Verdict {
 }
 
 export function observe(outcome: Outcome): void {
-  const user = fold(outcome.claim.user);
-  const plan = planOf(user);
+  const plan = planOf(outcome.claim);
   if (outcome.ending !== 'authenticated' || plan === undefined || plan.intervalS === 0) return;
   const stamp = new Uint8Array(8);
   new DataView(stamp.buffer).setFloat64(0, Math.floor(Number(outcome.time.unixMs) / 1000), true);
   try {
-    store.set(user, stamp, plan.intervalS);
+    store.set(keyOf(outcome.claim), stamp, plan.intervalS);
   } catch {
     // Too long a name, or a full store: such a user passes.
   }

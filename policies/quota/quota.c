@@ -27,8 +27,7 @@ static struct {
   uint64_t each_ms; // a token comes back after this
   uint64_t burst;
   uint8_t manner;
-  bool fold_case;
-} settings = {HOUR_MS / 60, 5, REPRIEVE_POLICY_TYPES_MANNER_UNCHANGED, true};
+} settings = {HOUR_MS / 60, 5, REPRIEVE_POLICY_TYPES_MANNER_UNCHANGED};
 
 static bool is(const policy_string_t *text, const char *word) {
   return text->len == strlen(word) && memcmp(text->ptr, word, text->len) == 0;
@@ -74,10 +73,6 @@ static bool configure_one(const policy_string_t *key, const policy_string_t *val
     settings.burst = given;
     return true;
   }
-  if (is(key, "case")) {
-    settings.fold_case = is(value, "fold");
-    return settings.fold_case || is(value, "exact") || refuse(error, key, value, "it can be \"fold\", \"exact\"");
-  }
   if (is(key, "manner")) {
     // In the order of the WIT.
     static const char *manners[] = {"unchanged", "empty", "busy", "refuse", "disconnect"};
@@ -89,7 +84,7 @@ static bool configure_one(const policy_string_t *key, const policy_string_t *val
     return refuse(error, key, value,
                   "it can be \"unchanged\", \"empty\", \"busy\", \"refuse\", \"disconnect\"");
   }
-  return refuse(error, key, value, "the setting is unknown; known are per-hour, burst, manner, case");
+  return refuse(error, key, value, "the setting is unknown; known are per-hour, burst, manner");
 }
 
 bool exports_policy_configure(policy_list_tuple2_string_string_t *given, policy_string_t *error) {
@@ -99,12 +94,19 @@ bool exports_policy_configure(policy_list_tuple2_string_string_t *given, policy_
   return good;
 }
 
-// The store's key: names that the mail server takes for one share it. The caller frees it.
-static policy_string_t key_of(const policy_string_t *user) {
+// The store's key: the names as the host gives them, so that a master user is another user for each
+// maildrop that they act for. The caller frees it.
+static policy_string_t key_of(const reprieve_policy_types_claim_t *claim) {
+  const policy_string_t *user = &claim->user, *acting = &claim->authorization_id.val;
   policy_string_t key;
   policy_string_dup_n(&key, (const char *)user->ptr, user->len);
-  for (size_t i = 0; settings.fold_case && i < key.len; i++)
-    if (key.ptr[i] >= 'A' && key.ptr[i] <= 'Z') key.ptr[i] += 'a' - 'A';
+  if (claim->authorization_id.is_some) {
+    // No name has a NUL in it.
+    key.ptr = realloc(user->len > 0 ? key.ptr : NULL, user->len + 1 + acting->len);
+    key.ptr[user->len] = 0;
+    memcpy(key.ptr + user->len + 1, acting->ptr, acting->len);
+    key.len = user->len + 1 + acting->len;
+  }
   return key;
 }
 
@@ -200,7 +202,7 @@ void exports_policy_decide(policy_login_t *login, policy_verdict_t *verdict) {
   bool is_known = login->claim.standing == REPRIEVE_POLICY_TYPES_STANDING_KNOWN;
   bool lets_nobody_in = settings.manner >= REPRIEVE_POLICY_TYPES_MANNER_REFUSE;
   uint64_t now_ms = login->time.unix_ms, wait;
-  policy_string_t key = key_of(&login->claim.user);
+  policy_string_t key = key_of(&login->claim);
   taken_t taken = NOT_KEPT;
   if (is_known) taken = take(&key, now_ms, &wait);
   else wait = look(&key, now_ms);
@@ -216,7 +218,7 @@ void exports_policy_observe(policy_outcome_t *outcome) {
   bool is_accepted = outcome->ending == REPRIEVE_POLICY_TYPES_ENDING_AUTHENTICATED;
   uint64_t wait;
   if (is_accepted != is_paid) {
-    policy_string_t key = key_of(&outcome->claim.user);
+    policy_string_t key = key_of(&outcome->claim);
     // There may be no token to take: a denied login goes on where it cannot be posed for.
     if (is_accepted) take(&key, outcome->time.unix_ms, &wait);
     else give_back(&key, outcome->time.unix_ms);

@@ -64,8 +64,8 @@ pub struct Trial {
     verify: Verify,
     on_failure: OnFailure,
     outcome: Happens,
-    /// Users whose secret a mail server has accepted.
-    known: HashSet<String>,
+    /// Pairs of user and authorization id whose secret a mail server has accepted.
+    known: HashSet<(String, Option<String>)>,
     logins: u64,
 }
 
@@ -79,7 +79,8 @@ impl Trial {
     /// Has somebody log in, and tells all that followed.
     pub fn login(&mut self, attempt: impl Into<Attempt>) -> Decision {
         let Attempt { mut who, standing, happens, pool, interference, out_of_time } = attempt.into();
-        who.standing = standing.unwrap_or(if self.known.contains(&who.user) {
+        let identity = (who.user.clone(), who.authorization_id.clone());
+        who.standing = standing.unwrap_or(if self.known.contains(&identity) {
             Standing::Known
         } else {
             Standing::Unknown
@@ -119,11 +120,11 @@ impl Trial {
             };
             match ending {
                 Ending::Authenticated => {
-                    self.known.insert(who.user.clone());
+                    self.known.insert(identity);
                 }
                 // That another secret is wrong says nothing about the one that is known.
                 Ending::Rejected if who.standing == Standing::Known => {
-                    self.known.remove(&who.user);
+                    self.known.remove(&identity);
                 }
                 Ending::Rejected | Ending::Unreachable | Ending::Abandoned => {}
             }

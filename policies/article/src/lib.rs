@@ -12,7 +12,7 @@ mod bindings {
 }
 
 use bindings::reprieve::policy::store;
-use bindings::reprieve::policy::types::{Deny, Login, Manner, Outcome, Pass, Verdict};
+use bindings::reprieve::policy::types::{Claim, Deny, Login, Manner, Outcome, Pass, Verdict};
 
 const WINDOW_S: u64 = 600;
 const MEMORY: u64 = 102_400;
@@ -32,20 +32,20 @@ impl bindings::Guest for Article {
     }
 
     fn decide(login: Login) -> Verdict {
+        let key = key(login.claim);
         let today = [login.time.weekday as u8];
         if store::get(WEEKDAY).as_deref() != Some(&today[..]) || store::usage() > MEMORY {
             store::clear();
             let _ = store::set(WEEKDAY, &today, None);
         }
         let now_s = login.time.unix_ms / 1000;
-        let last_s = store::get(&login.claim.user)
-            .and_then(|stamp| <[u8; 8]>::try_from(stamp).ok())
-            .map(u64::from_le_bytes);
+        let last_s =
+            store::get(&key).and_then(|stamp| <[u8; 8]>::try_from(stamp).ok()).map(u64::from_le_bytes);
         // The article subtracts: if the clock was set back, users wait until it has caught up.
         let passes =
             last_s.is_none_or(|last_s| now_s.checked_sub(last_s).is_some_and(|waited| waited > WINDOW_S));
         if passes {
-            let _ = store::set(&login.claim.user, &now_s.to_le_bytes(), None);
+            let _ = store::set(&key, &now_s.to_le_bytes(), None);
             return Verdict::Pass(Pass { pool: None, user: None, note: None, delay_ms: 0 });
         }
         Verdict::Deny(Deny {
@@ -58,6 +58,16 @@ impl bindings::Guest for Article {
     }
 
     fn observe(_: Outcome) {}
+}
+
+/// The article knows plain user names. A master user is another user for each maildrop that they act
+/// for, as everywhere in Reprieve.
+fn key(claim: Claim) -> String {
+    match claim.authorization_id {
+        // No name has a NUL in it.
+        Some(acting) => format!("{}\0{acting}", claim.user),
+        None => claim.user,
+    }
 }
 
 bindings::export!(Article with_types_in bindings);

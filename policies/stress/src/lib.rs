@@ -14,7 +14,7 @@ mod bindings {
 }
 
 use bindings::reprieve::policy::store;
-use bindings::reprieve::policy::types::{Deny, Ending, Login, Outcome, Pass, Verdict};
+use bindings::reprieve::policy::types::{Claim, Deny, Ending, Login, Outcome, Pass, Verdict};
 use rule::Pool;
 
 thread_local! {
@@ -31,7 +31,7 @@ impl bindings::Guest for Stress {
 
     fn decide(login: Login) -> Verdict {
         SETTINGS
-            .with(|cell| cell.get().and_then(|settings| deny(settings, &login)))
+            .with(|cell| cell.get().and_then(|settings| deny(settings, login)))
             .map_or(Verdict::Pass(Pass { pool: None, user: None, note: None, delay_ms: 0 }), Verdict::Deny)
     }
 
@@ -44,17 +44,23 @@ impl bindings::Guest for Stress {
             // is too long, or a full store, is forgotten, and passes.
             let ttl = u32::try_from(longest_s).unwrap_or(u32::MAX);
             let stamp = (outcome.time.unix_ms / 1000).to_le_bytes();
-            let _ = store::set(&key(&outcome.claim.user), &stamp, Some(ttl));
+            let _ = store::set(&key(outcome.claim), &stamp, Some(ttl));
         }
     }
 }
 
-fn key(user: &str) -> String {
-    user.to_ascii_lowercase()
+/// The names as the host gives them: a master user is another user for each maildrop that they act
+/// for.
+fn key(claim: Claim) -> String {
+    match claim.authorization_id {
+        // No name has a NUL in it.
+        Some(acting) => format!("{}\0{acting}", claim.user),
+        None => claim.user,
+    }
 }
 
 /// The denial, where the user's last login is more recent than the stress allows.
-fn deny(settings: &Settings, login: &Login) -> Option<Deny> {
+fn deny(settings: &Settings, login: Login) -> Option<Deny> {
     let pool = Pool {
         healthy_nodes: login.backend.healthy_nodes,
         sessions: login.backend.sessions,
@@ -65,7 +71,7 @@ fn deny(settings: &Settings, login: &Login) -> Option<Deny> {
     if interval_s == 0 {
         return None;
     }
-    let stamp: [u8; 8] = store::get(&key(&login.claim.user))?.try_into().ok()?;
+    let stamp: [u8; 8] = store::get(&key(login.claim))?.try_into().ok()?;
     // A clock that was set back must not keep anybody out.
     let elapsed_s = (login.time.unix_ms / 1000).checked_sub(u64::from_le_bytes(stamp))?;
     let left_s = interval_s.checked_sub(elapsed_s).filter(|left| *left > 0)?;
