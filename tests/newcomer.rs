@@ -56,7 +56,7 @@ fn try_language(language: &str) {
     assert!(built, "{language}: {said}");
     let test = commands(&readme, "Test").replace("target/", "$CARGO_TARGET_DIR/");
     let (good, said) = run(&folder, &test);
-    assert!(good && said.contains("6 passed, 0 failed"), "{language}: {said}");
+    assert!(good && said.contains("8 passed, 0 failed"), "{language}: {said}");
     // A rule that is changed is seen: the scenario wants a minute.
     let (good, said) = run(&folder, &format!("{} --set pause=30", test.trim()));
     assert!(!good && said.contains("expected: deny"), "{language}: {said}");

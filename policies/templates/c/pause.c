@@ -33,14 +33,24 @@ bool exports_policy_configure(policy_list_tuple2_string_string_t *settings, poli
   return wrong == NULL;
 }
 
-// The store's key of a user. The caller frees it.
-static policy_string_t key_of(const policy_string_t *user) {
+static void append(policy_string_t *text, const void *more, size_t length) {
+  memcpy(text->ptr + text->len, more, length);
+  text->len += length;
+}
+
+// The store's key of a user, with the names as the host gives them: a master user is another user for
+// each maildrop that they act for. The caller frees it.
+static policy_string_t key_of(const reprieve_policy_types_claim_t *claim) {
   static const char prefix[] = "user:";
-  policy_string_t key = {malloc(sizeof prefix - 1 + user->len), sizeof prefix - 1 + user->len};
-  memcpy(key.ptr, prefix, sizeof prefix - 1);
-  for (size_t i = 0; i < user->len; i++) {
-    uint8_t letter = user->ptr[i];
-    key.ptr[sizeof prefix - 1 + i] = letter >= 'A' && letter <= 'Z' ? letter + ('a' - 'A') : letter;
+  const policy_string_t *user = &claim->user, *acting = &claim->authorization_id.val;
+  bool is_acting = claim->authorization_id.is_some;
+  policy_string_t key = {malloc(sizeof prefix + user->len + (is_acting ? acting->len : 0)), 0};
+  append(&key, prefix, sizeof prefix - 1);
+  append(&key, user->ptr, user->len);
+  if (is_acting) {
+    // No name has a NUL in it.
+    append(&key, "", 1);
+    append(&key, acting->ptr, acting->len);
   }
   return key;
 }
@@ -48,7 +58,7 @@ static policy_string_t key_of(const policy_string_t *user) {
 void exports_policy_decide(policy_login_t *login, policy_verdict_t *verdict) {
   memset(verdict, 0, sizeof *verdict);
   verdict->tag = REPRIEVE_POLICY_TYPES_VERDICT_PASS;
-  policy_string_t key = key_of(&login->claim.user);
+  policy_string_t key = key_of(&login->claim);
   policy_list_u8_t found;
   // What is there has not expired yet.
   if (pause_s > 0 && reprieve_policy_store_get(&key, &found)) {
@@ -63,7 +73,7 @@ void exports_policy_decide(policy_login_t *login, policy_verdict_t *verdict) {
 
 void exports_policy_observe(policy_outcome_t *outcome) {
   if (pause_s > 0 && outcome->ending == REPRIEVE_POLICY_TYPES_ENDING_AUTHENTICATED) {
-    policy_string_t key = key_of(&outcome->claim.user);
+    policy_string_t key = key_of(&outcome->claim);
     policy_list_u8_t value = {(uint8_t *)"1", 1};
     reprieve_policy_store_refused_t refused;
     // Too long a name, or a full store: such a user passes.

@@ -27,9 +27,13 @@ std::string configure(std::string_view key, std::string_view value) {
   return "";
 }
 
-std::string key_of(const policy_string_t &user) {
+// The store's key of a user, with the names as the host gives them: a master user is another user for
+// each maildrop that they act for.
+std::string key_of(const reprieve_policy_types_claim_t &claim) {
   std::string key("user:");
-  for (char letter : view(user)) key += letter >= 'A' && letter <= 'Z' ? letter + ('a' - 'A') : letter;
+  key += view(claim.user);
+  // No name has a NUL in it.
+  if (claim.authorization_id.is_some) key.append(1, '\0').append(view(claim.authorization_id.val));
   return key;
 }
 
@@ -47,7 +51,7 @@ extern "C" bool exports_policy_configure(policy_list_tuple2_string_string_t *set
 extern "C" void exports_policy_decide(policy_login_t *login, policy_verdict_t *verdict) {
   *verdict = {};
   verdict->tag = REPRIEVE_POLICY_TYPES_VERDICT_PASS;
-  std::string text = key_of(login->claim.user);
+  std::string text = key_of(login->claim);
   policy_string_t key = lend(text);
   policy_list_u8_t found;
   // What is there has not expired yet.
@@ -63,7 +67,7 @@ extern "C" void exports_policy_decide(policy_login_t *login, policy_verdict_t *v
 
 extern "C" void exports_policy_observe(policy_outcome_t *outcome) {
   if (pause_s > 0 && outcome->ending == REPRIEVE_POLICY_TYPES_ENDING_AUTHENTICATED) {
-    std::string text = key_of(outcome->claim.user), one("1");
+    std::string text = key_of(outcome->claim), one("1");
     policy_string_t key = lend(text);
     policy_list_u8_t value = {reinterpret_cast<uint8_t *>(one.data()), one.size()};
     reprieve_policy_store_refused_t refused;

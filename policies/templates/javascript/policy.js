@@ -17,7 +17,7 @@ export function configure(settings) {
 
 export function decide(login) {
   // What is there has not expired yet.
-  if (pause === 0 || !store.get(keyOf(login.claim.user))) {
+  if (pause === 0 || !store.get(keyOf(login.claim))) {
     return { tag: 'pass', val: { delayMs: 0 } };
   }
   return { tag: 'deny', val: { manner: 'unchanged', reason: 'too-soon', delayMs: 0 } };
@@ -26,13 +26,15 @@ export function decide(login) {
 export function observe(outcome) {
   if (outcome.ending !== 'authenticated' || pause === 0) return;
   try {
-    store.set(keyOf(outcome.claim.user), new Uint8Array([1]), pause);
+    store.set(keyOf(outcome.claim), new Uint8Array([1]), pause);
   } catch {
     // Too long a name, or a full store: such a user passes.
   }
 }
 
-// Only the letters of ASCII have a case, as mail servers see it.
-function keyOf(user) {
-  return 'user:' + user.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
+// The names as the host gives them: a master user is another user for each maildrop that they act
+// for. No name has a NUL in it.
+function keyOf({ user, authorizationId }) {
+  // Without one it may be undefined or null.
+  return typeof authorizationId === 'string' ? `user:${user}\0${authorizationId}` : `user:${user}`;
 }

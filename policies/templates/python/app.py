@@ -10,8 +10,13 @@ MOST_SECONDS = (1 << 32) - 1
 pause = 300
 
 
-def key_of(user):
-    return "user:" + user.lower()
+def key_of(claim):
+    """The names as the host gives them: a master user is another user for each maildrop that they
+    act for."""
+    if claim.authorization_id is None:
+        return f"user:{claim.user}"
+    # No name has a NUL in it.
+    return f"user:{claim.user}\0{claim.authorization_id}"
 
 
 class WitWorld(wit_world.WitWorld):
@@ -26,7 +31,7 @@ class WitWorld(wit_world.WitWorld):
 
     def decide(self, login):
         # What is there has not expired yet.
-        if pause == 0 or store.get(key_of(login.claim.user)) is None:
+        if pause == 0 or store.get(key_of(login.claim)) is None:
             return Verdict_Pass(Pass(pool=None, user=None, note=None, delay_ms=0))
         return Verdict_Deny(
             Deny(manner=Manner.UNCHANGED, code=None, retry_after=None, reason="too-soon", delay_ms=0)
@@ -36,6 +41,6 @@ class WitWorld(wit_world.WitWorld):
         if outcome.ending != Ending.AUTHENTICATED or pause == 0:
             return
         try:
-            store.set(key_of(outcome.claim.user), b"1", pause)
+            store.set(key_of(outcome.claim), b"1", pause)
         except Err:
             pass  # Too long a name, or a full store: such a user passes.

@@ -1,7 +1,7 @@
 // A pause after each login: a user passes if his last login that the mail server accepted is at
 // least `pause` seconds ago.
 import * as store from 'reprieve:policy/store@0.1.0';
-import type { Login, Outcome, Verdict } from 'reprieve:policy/types@0.1.0';
+import type { Claim, Login, Outcome, Verdict } from 'reprieve:policy/types@0.1.0';
 
 let pause = 300;
 
@@ -18,7 +18,7 @@ export function configure(settings: [string, string][]): void {
 
 export function decide(login: Login): Verdict {
   // What is there has not expired yet.
-  if (pause === 0 || !store.get(keyOf(login.claim.user))) {
+  if (pause === 0 || !store.get(keyOf(login.claim))) {
     return { tag: 'pass', val: { delayMs: 0 } };
   }
   return { tag: 'deny', val: { manner: 'unchanged', reason: 'too-soon', delayMs: 0 } };
@@ -27,13 +27,15 @@ export function decide(login: Login): Verdict {
 export function observe(outcome: Outcome): void {
   if (outcome.ending !== 'authenticated' || pause === 0) return;
   try {
-    store.set(keyOf(outcome.claim.user), new Uint8Array([1]), pause);
+    store.set(keyOf(outcome.claim), new Uint8Array([1]), pause);
   } catch {
     // Too long a name, or a full store: such a user passes.
   }
 }
 
-// Only the letters of ASCII have a case, as mail servers see it.
-function keyOf(user: string): string {
-  return 'user:' + user.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
+// The names as the host gives them: a master user is another user for each maildrop that they act
+// for. No name has a NUL in it.
+function keyOf({ user, authorizationId }: Claim): string {
+  // Without one it may be null too, whatever its type says.
+  return typeof authorizationId === 'string' ? `user:${user}\0${authorizationId}` : `user:${user}`;
 }

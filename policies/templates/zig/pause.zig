@@ -31,15 +31,19 @@ export fn exports_policy_configure(settings: *c.policy_list_tuple2_string_string
     return true;
 }
 
-/// The store's key of a user. The caller frees it.
-fn keyOf(user: c.policy_string_t) ?[]u8 {
-    const key = std.mem.concat(std.heap.c_allocator, u8, &.{ "user:", slice(user) }) catch return null;
-    for (key) |*letter| letter.* = std.ascii.toLower(letter.*);
-    return key;
+/// The store's key of a user, with the names as the host gives them: a master user is another user
+/// for each maildrop that they act for. The caller frees it.
+fn keyOf(claim: c.reprieve_policy_types_claim_t) ?[]u8 {
+    const acting = claim.authorization_id;
+    // No name has a NUL in it.
+    return std.mem.concat(std.heap.c_allocator, u8, if (acting.is_some)
+        &.{ "user:", slice(claim.user), "\x00", slice(acting.val) }
+    else
+        &.{ "user:", slice(claim.user) }) catch null;
 }
 
-fn isThere(user: c.policy_string_t) bool {
-    const octets = keyOf(user) orelse return false;
+fn isThere(claim: c.reprieve_policy_types_claim_t) bool {
+    const octets = keyOf(claim) orelse return false;
     defer std.heap.c_allocator.free(octets);
     var key: c.policy_string_t = .{ .ptr = octets.ptr, .len = octets.len };
     var found: c.policy_list_u8_t = undefined;
@@ -53,7 +57,7 @@ export fn exports_policy_decide(login: *c.policy_login_t, verdict: *c.policy_ver
     verdict.* = std.mem.zeroes(c.policy_verdict_t);
     verdict.tag = c.REPRIEVE_POLICY_TYPES_VERDICT_PASS;
     // What is there has not expired yet.
-    if (pause > 0 and isThere(login.claim.user)) {
+    if (pause > 0 and isThere(login.claim)) {
         verdict.tag = c.REPRIEVE_POLICY_TYPES_VERDICT_DENY;
         verdict.val.deny.manner = c.REPRIEVE_POLICY_TYPES_MANNER_UNCHANGED;
         c.policy_string_dup(&verdict.val.deny.reason, "too-soon");
@@ -63,7 +67,7 @@ export fn exports_policy_decide(login: *c.policy_login_t, verdict: *c.policy_ver
 export fn exports_policy_observe(outcome: *c.policy_outcome_t) void {
     defer c.policy_outcome_free(outcome);
     if (pause == 0 or outcome.ending != c.REPRIEVE_POLICY_TYPES_ENDING_AUTHENTICATED) return;
-    const octets = keyOf(outcome.claim.user) orelse return;
+    const octets = keyOf(outcome.claim) orelse return;
     defer std.heap.c_allocator.free(octets);
     var key: c.policy_string_t = .{ .ptr = octets.ptr, .len = octets.len };
     var one = [_]u8{'1'};

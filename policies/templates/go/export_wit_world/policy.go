@@ -5,7 +5,6 @@ package export_wit_world
 import (
 	"fmt"
 	"strconv"
-	"strings"
 
 	wit "go.bytecodealliance.org/pkg/wit/types"
 	store "wit_component/reprieve_policy_store"
@@ -29,20 +28,20 @@ func Configure(settings []wit.Tuple2[string, string]) wit.Result[wit.Unit, strin
 	return wit.Ok[wit.Unit, string](wit.Unit{})
 }
 
-// Only the letters of ASCII have a case, as mail servers see it.
-func keyOf(user string) string {
-	return "user:" + strings.Map(func(letter rune) rune {
-		if 'A' <= letter && letter <= 'Z' {
-			return letter + 'a' - 'A'
-		}
-		return letter
-	}, user)
+// The names as the host gives them: a master user is another user for each maildrop that they act
+// for. No name has a NUL in it.
+func keyOf(claim policy.Claim) string {
+	key := "user:" + claim.User
+	if claim.AuthorizationId.Tag() == wit.OptionSome {
+		key += "\x00" + claim.AuthorizationId.Some()
+	}
+	return key
 }
 
 // Decide judges a login.
 func Decide(login policy.Login) policy.Verdict {
 	// What is there has not expired yet.
-	if pause == 0 || store.Get(keyOf(login.Claim.User)).Tag() == wit.OptionNone {
+	if pause == 0 || store.Get(keyOf(login.Claim)).Tag() == wit.OptionNone {
 		return policy.MakeVerdictPass(policy.Pass{})
 	}
 	return policy.MakeVerdictDeny(policy.Deny{Manner: policy.Manner_Unchanged, Reason: "too-soon"})
@@ -52,6 +51,6 @@ func Decide(login policy.Login) policy.Verdict {
 func Observe(outcome policy.Outcome) {
 	if outcome.Ending == policy.Ending_Authenticated && pause > 0 {
 		// Too long a name, or a full store: such a user passes.
-		store.Set(keyOf(outcome.Claim.User), []byte("1"), wit.Some(pause))
+		store.Set(keyOf(outcome.Claim), []byte("1"), wit.Some(pause))
 	}
 }

@@ -6,7 +6,7 @@ use std::cell::Cell;
 wit_bindgen::generate!({ path: "wit", world: "policy" });
 
 use reprieve::policy::store;
-use reprieve::policy::types::{Deny, Ending, Manner, Pass};
+use reprieve::policy::types::{Claim, Deny, Ending, Manner, Pass};
 
 thread_local! {
     static PAUSE: Cell<u32> = const { Cell::new(300) };
@@ -32,7 +32,7 @@ impl Guest for Policy {
 
     fn decide(login: Login) -> Verdict {
         // What is there has not expired yet.
-        if PAUSE.get() == 0 || store::get(&key(&login.claim.user)).is_none() {
+        if PAUSE.get() == 0 || store::get(&key(&login.claim)).is_none() {
             return Verdict::Pass(Pass { pool: None, user: None, note: None, delay_ms: 0 });
         }
         Verdict::Deny(Deny {
@@ -47,13 +47,19 @@ impl Guest for Policy {
     fn observe(outcome: Outcome) {
         if outcome.ending == Ending::Authenticated && PAUSE.get() > 0 {
             // Too long a name, or a full store: such a user passes.
-            let _ = store::set(&key(&outcome.claim.user), b"1", Some(PAUSE.get()));
+            let _ = store::set(&key(&outcome.claim), b"1", Some(PAUSE.get()));
         }
     }
 }
 
-fn key(user: &str) -> String {
-    format!("user:{}", user.to_ascii_lowercase())
+/// The names as the host gives them: a master user is another user for each maildrop that they act
+/// for.
+fn key(claim: &Claim) -> String {
+    match &claim.authorization_id {
+        // No name has a NUL in it.
+        Some(acting) => format!("user:{}\0{acting}", claim.user),
+        None => format!("user:{}", claim.user),
+    }
 }
 
 export!(Policy);
