@@ -2,9 +2,12 @@
 
 mod support;
 
+use std::io::Write as _;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use support::dialogue::Dialogue;
+use support::scripted::Scripted;
 use support::setup::{Reprieve, Setup, mail_server};
 
 use reprieve::demo::mailserver::MailServer;
@@ -82,16 +85,98 @@ fn the_clock_starts_when_the_mail_server_accepts_the_login() {
 }
 
 #[test]
-fn user_names_are_folded_or_exact_as_set() {
-    for (case, denied) in [("fold", 1), ("exact", 0)] {
+fn spellings_of_a_name_are_two_users_unless_the_virtual_server_folds_them() {
+    for (server, logins, listed) in [("", 2, 0), ("case = \"exact\"", 2, 0), ("case = \"fold\"", 1, 1)] {
         let mail = mail_server(1);
         mail.add_user("Alice", support::account::PASSWORD);
-        let policy = format!("settings = {{ interval = \"10m\", case = \"{case}\" }}");
-        let reprieve = Setup { policy: &policy, ..Setup::default() }.before(&[mail.address()]);
-        Dialogue::log_in(&reprieve.account("alice")).quit();
-        Dialogue::log_in(&reprieve.account("Alice")).quit();
-        assert_eq!(reprieve.server.counters().denied, denied, "{case}");
-        // The secret is known of the other spelling only: the mail server judges it.
-        assert_eq!(mail.stats().logins, 2, "{case}");
+        let policy = "settings = { interval = \"10m\" }";
+        let reprieve = Setup { server, policy, ..Setup::default() }.before(&[mail.address()]);
+        for round in 1..=3 {
+            Dialogue::log_in(&reprieve.account("alice")).quit();
+            let mut other = Dialogue::log_in(&reprieve.account("Alice"));
+            // Whose maildrop is empty at the mail server.
+            assert_eq!(other.lines("UIDL").len(), listed, "{server}");
+            other.quit();
+            assert_eq!(mail.stats().logins, logins * round, "{server}");
+            assert_eq!(reprieve.server.counters().denied, (2 - logins) * round, "{server}");
+            reprieve.clock.advance(Duration::from_secs(600));
+        }
+    }
+}
+
+/// A mail server that takes any user and password, and shows each name a message of its own.
+fn anybodys_mail_server() -> (Scripted, Arc<Mutex<Vec<Vec<u8>>>>) {
+    let heard: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+    let names = heard.clone();
+    let scripted = Scripted::start(move |conversation| {
+        conversation.say(b"+OK ready\r\n");
+        let Some(name) =
+            conversation.hear_bytes().and_then(|line| line.strip_prefix(b"USER ").map(Vec::from))
+        else {
+            return;
+        };
+        conversation.say(b"+OK\r\n");
+        conversation.hear();
+        conversation.say(b"+OK in\r\n");
+        let uidl = format!("+OK\r\n{}\r\n.\r\n", row(&name));
+        names.lock().unwrap().push(name);
+        conversation.answer(&[
+            ("STAT", "+OK 1 10\r\n"),
+            ("LIST", "+OK\r\n1 10\r\n.\r\n"),
+            ("UIDL", &uidl),
+            ("QUIT", "+OK\r\n"),
+        ]);
+    });
+    (scripted, heard)
+}
+
+/// A row of UIDL that tells whose maildrop it is.
+fn row(name: &[u8]) -> String {
+    let unique_id: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("1 {unique_id}")
+}
+
+fn listed(reprieve: &Reprieve, name: &[u8]) -> Vec<String> {
+    let mut session = Dialogue::open(reprieve.address());
+    session.tcp().write_all(&[b"USER ", name, b"\r\n"].concat()).unwrap();
+    session.accepted();
+    session.ok("PASS open sesame");
+    let rows = session.lines("UIDL");
+    session.quit();
+    rows
+}
+
+#[test]
+fn users_who_are_not_one_at_the_mail_server_are_not_one_here() {
+    let pairs: [[&[u8]; 2]; 7] = [
+        // In Latin-1, which is no UTF-8.
+        [b"m\xFCller", b"m\xF6ller"],
+        [b"m\xFCller", "m\u{FFFD}ller".as_bytes()],
+        [b"m\xFCller", b"m\\xFCller"],
+        ["MÜLLER".as_bytes(), "MüLLER".as_bytes()],
+        // A master user, who acts for two others.
+        [b"alice*root", b"bob*root"],
+        [b"alice*root", b"root"],
+        [b"m\xFCller*root", b"m\xF6ller*root"],
+    ];
+    for (pair, case) in pairs.iter().flat_map(|pair| [(pair, "exact"), (pair, "fold")]) {
+        let shown = pair.map(<[u8]>::escape_ascii);
+        let (mail, heard) = anybodys_mail_server();
+        let server = format!("case = \"{case}\"\nmaster-separator = \"*\"");
+        let policy = "settings = { interval = \"10m\" }";
+        let reprieve = Setup { server: &server, policy, ..Setup::default() }.before(&[mail.address()]);
+        for round in 1..=3 {
+            for name in pair {
+                assert_eq!(listed(&reprieve, name), [row(name)], "{shown:?} {case}");
+                assert_eq!(heard.lock().unwrap().last().unwrap(), name, "{shown:?} {case}");
+            }
+            assert_eq!(heard.lock().unwrap().len(), 2 * round, "{shown:?} {case}");
+            // And in between each is shown what is theirs.
+            for name in pair {
+                assert_eq!(listed(&reprieve, name), [row(name)], "{shown:?} {case}");
+            }
+            assert_eq!(mail.connections(), 2 * round, "{shown:?} {case}");
+            reprieve.clock.advance(Duration::from_secs(600));
+        }
     }
 }

@@ -25,9 +25,14 @@ impl Conversation {
 
     /// The next command, without its end; nothing once Reprieve has closed.
     pub fn hear(&mut self) -> Option<String> {
-        let mut line = String::new();
-        match self.stream.read_line(&mut line) {
-            Ok(length) if length > 0 => Some(line.trim_end().to_owned()),
+        self.hear_bytes().and_then(|line| String::from_utf8(line).ok())
+    }
+
+    /// The same, if it need not be text.
+    pub fn hear_bytes(&mut self) -> Option<Vec<u8>> {
+        let mut line = Vec::new();
+        match self.stream.read_until(b'\n', &mut line) {
+            Ok(length) if length > 0 => Some(line.trim_ascii_end().to_owned()),
             _ => None,
         }
     }
