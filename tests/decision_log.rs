@@ -269,15 +269,15 @@ fn several_logins_of_one_session_stand_in_their_order() {
 
 #[test]
 fn what_was_done_instead_of_the_verdict_has_its_reason() {
-    // No snapshot: the session before has dropped.
+    // No snapshot: a session is under way.
     let (mail, log) = (mail_server(1), Log::new());
     let server = "on-unreachable = \"pose\"";
     let reprieve = Setup { top: &log.section(""), server, ..Setup::default() }.before(&[mail.address()]);
-    let mut dropped = Dialogue::log_in(&reprieve.account("alice"));
-    dropped.ok("STAT");
-    drop(dropped);
-    log.lines(1);
+    let mut under_way = Dialogue::log_in(&reprieve.account("alice"));
+    under_way.ok("STAT");
     Dialogue::log_in(&reprieve.account("alice")).quit();
+    log.lines(1);
+    under_way.quit();
     log.lines(2);
     // The mail server is gone when the next one passes.
     reprieve.clock.advance(Duration::from_secs(600));
@@ -286,7 +286,7 @@ fn what_was_done_instead_of_the_verdict_has_its_reason() {
     let lines = log.lines(3);
     let what = ["/verdict", "/became", "/why", "/outcome"];
     let of = |line: &Value| Value::from(some(&line["logins"][0], &what));
-    assert_eq!(of(&lines[1]), serde_json::json!(["deny", "passed", "no-snapshot", "authenticated"]));
+    assert_eq!(of(&lines[0]), serde_json::json!(["deny", "passed", "no-snapshot", "authenticated"]));
     assert_eq!(of(&lines[2]), serde_json::json!(["pass", "posed", "unreachable", "unreachable"]));
 }
 
@@ -398,7 +398,7 @@ fn a_login_whose_secret_nobody_sees_is_told_too() {
 #[test]
 fn hashed_names_are_the_same_after_a_restart_and_at_another_proxy() {
     let (mail, key) = (mail_server(1), tempfile::NamedTempFile::new().unwrap());
-    std::fs::write(key.path(), "PNMmnYO2pgJhVPDRpcfJfuGmkoDq\nwhat follows does not count\n").unwrap();
+    support::write_secret(key.path(), "PNMmnYO2pgJhVPDRpcfJfuGmkoDq\nwhat follows does not count\n");
     let mut seen = Vec::new();
     for _ in 0..2 {
         let log = Log::new();
@@ -414,10 +414,29 @@ fn hashed_names_are_the_same_after_a_restart_and_at_another_proxy() {
 }
 
 #[test]
+fn a_name_that_turns_lines_around_or_ends_them_is_escaped_and_read_the_same() {
+    let (mail, log) = (mail_server(0), Log::new());
+    let reprieve = Setup { top: &log.section(""), ..Setup::default() }.before(&[mail.address()]);
+    let names =
+        ["a\u{202e}b", "a\u{2028}b", "a\u{2029}b", "a\u{200f}b", "a\u{2066}b", "a\u{61c}b", "a\u{feff}b"];
+    for name in names {
+        let mut session = Dialogue::open(reprieve.address());
+        session.ok(&format!("USER {name}"));
+        session.err("PASS wrong");
+        session.quit();
+    }
+    let lines = log.lines(names.len());
+    let read: Vec<_> = lines.iter().map(|line| line["logins"][0]["user"].as_str().unwrap()).collect();
+    assert_eq!(read, names);
+    let text = text_of(&log.path());
+    assert!(text.is_ascii(), "{text}");
+}
+
+#[test]
 fn mistakes_are_told_at_the_start_with_file_line_and_key() {
     let (mail, log) = (mail_server(0), Log::new());
     let short = log.folder.path().join("short");
-    std::fs::write(&short, "too short\n").unwrap();
+    support::write_secret(&short, "too short\n");
     let started =
         |section: String| match (Setup { top: &section, ..Setup::default() }).try_before(&[mail.address()]) {
             Ok(_) => panic!("it started: {section}"),
@@ -651,7 +670,16 @@ fn who_writes_after_root_owns_the_file_and_its_folder_or_is_told() {
             mail.address()
         )
     };
-    // A folder of root's: rotation cannot work there, and is not left for later to find out.
+    // A folder of root's: the user who writes can make no file there, and root makes none.
+    let mut reprieve = Running::with_configuration(log.folder.path(), &text(""));
+    let told = reprieve.line_with("cannot write to");
+    assert!(told.contains("reprieve.toml:3") && told.contains("install -o reprieve"), "{told}");
+    assert_eq!(reprieve.ended().code(), Some(2));
+    assert!(!log.path().exists());
+    // With a file of theirs, rotation cannot work, and that is not left for later to find out.
+    std::fs::write(log.path(), "").unwrap();
+    std::os::unix::fs::chown(log.path(), Some(nobody.uid.as_raw()), None).unwrap();
+    std::fs::set_permissions(log.path(), may(0o640)).unwrap();
     let mut reprieve = Running::with_configuration(log.folder.path(), &text(""));
     let told = reprieve.line_with("cannot rotate");
     assert!(told.contains("reprieve.toml:3") && told.contains("rotate-size = \"off\""), "{told}");

@@ -59,7 +59,7 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new();
         let token = folder.path().join("token");
-        std::fs::write(&token, TOKEN).unwrap();
+        support::write_secret(&token, TOKEN);
         let certificate = authority.server("server", &["localhost"], Age::Valid);
         let text = format!(
             r#"
@@ -229,8 +229,8 @@ const EXPECTED: [(&str, f64); 56] = [
         "reprieve_verdicts_total{virtual_server=\"pop3\",verdict=\"deny\",manner=\"unchanged\",reason=\"too-soon\"}",
         6.0,
     ),
-    ("reprieve_denials_passed_total{virtual_server=\"pop3\",reason=\"unverified\"}", 1.0),
-    ("reprieve_denials_passed_total{virtual_server=\"pop3\",reason=\"no-snapshot\"}", 0.0),
+    ("reprieve_denials_passed_total{virtual_server=\"pop3\",reason=\"changed-secret\"}", 1.0),
+    ("reprieve_denials_passed_total{virtual_server=\"pop3\",reason=\"none-yet\"}", 0.0),
     ("reprieve_unjudged_total{virtual_server=\"pop3\",reason=\"failure\"}", 0.0),
     ("reprieve_outcomes_total{virtual_server=\"pop3\",outcome=\"authenticated\"}", 3.0),
     ("reprieve_outcomes_total{virtual_server=\"pop3\",outcome=\"rejected\"}", 5.0),

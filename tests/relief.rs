@@ -296,3 +296,42 @@ fn guess(account: &Account, times: usize) {
     }
     session.quit();
 }
+
+#[test]
+fn virtual_servers_of_one_pool_show_one_maildrop_whatever_their_policies_share() {
+    // With a clock of its own the second lets the user through while the first would not.
+    for (namespace, seconds) in [("", 300), ("store = { namespace = \"site\" }", 600)] {
+        let dovecot = Dovecot::start(&["alice"]);
+        dovecot.deliver("alice");
+        let server = |name: &str| {
+            format!(
+                r#"
+[[virtual-server]]
+name = "{name}"
+listen = ["127.0.0.1:0"]
+pool = "mail"
+{namespace}
+[virtual-server.policy]
+settings = {{ interval = "10m" }}
+"#
+            )
+        };
+        let pool = format!("[pool.mail]\nnodes = [\"{}\"]\ncheck = \"off\"\n", dovecot.address());
+        let front = Front::start(&[server("one"), server("two"), pool].concat());
+        let poll = |name: &str| {
+            let mut session =
+                Dialogue::log_in(&dovecot.account_at(front.server.address(name), "alice"));
+            let listed = session.lines("UIDL").len();
+            session.quit();
+            listed
+        };
+        assert_eq!(poll("one"), 1);
+        dovecot.deliver("alice");
+        front.clock.advance(Duration::from_secs(seconds));
+        // The second has let the user through, and shown them more: the first shows no less.
+        assert_eq!(poll("two"), 2, "{namespace}");
+        let logins = dovecot.logins("alice");
+        assert_eq!((poll("one"), poll("two")), (2, 2), "{namespace}");
+        assert_eq!(dovecot.logins("alice"), logins, "both are denied, and shown what the second saw");
+    }
+}

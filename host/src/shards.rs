@@ -34,15 +34,15 @@ pub fn shard(bits: u32) -> usize {
     FIRST.partition_point(|&first| first <= share) - 1
 }
 
-/// Which part of a whole is a table's.
-pub fn part_of(whole: u64, shard: usize) -> u64 {
-    let shares = u128::from(LEAST + shard as u64);
-    u64::try_from(u128::from(whole) * shares / u128::from(WHOLE)).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Which part of a whole is a table's.
+    fn part_of(whole: u64, shard: usize) -> u64 {
+        let shares = u128::from(LEAST + shard as u64);
+        u64::try_from(u128::from(whole) * shares / u128::from(WHOLE)).unwrap_or(u64::MAX)
+    }
 
     #[test]
     fn each_table_gets_as_much_as_is_its_part() {

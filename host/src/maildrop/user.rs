@@ -10,7 +10,7 @@ use crate::pop3::listing::Unknowable;
 use crate::pop3::snapshot::Snapshot;
 
 /// Secrets that are remembered for one user: some give each device a password of its own.
-pub(super) const MOST_TAGS: usize = 4;
+pub(super) const MOST_TAGS: usize = 8;
 
 /// What is known of a presented secret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -198,6 +198,12 @@ impl Relay {
         !self.pending.is_empty()
     }
 
+    /// Whether a message is under way.
+    #[must_use]
+    pub fn is_in_message(&self) -> bool {
+        matches!(self.phase, Phase::Message(_))
+    }
+
     /// Whether QUIT was taken: nothing that the client sends after it counts.
     #[must_use]
     pub fn is_quitting(&self) -> bool {

@@ -15,6 +15,9 @@ use crate::pop3::snapshot::Snapshot;
 const WITHIN: Duration = Duration::from_secs(10);
 /// Bytes that are read at once.
 const READ: usize = 16 << 10;
+/// Bytes of messages that are read although nobody wants them any more, to get to the listing
+/// behind them.
+const MOST_SKIPPED: usize = 1 << 20;
 
 impl Pump<'_> {
     /// Completes and commits the listing of a session whose client is gone without QUIT, or is
@@ -34,6 +37,7 @@ impl Pump<'_> {
         let mut buffer = vec![0; READ];
         let mut unread = std::mem::take(&mut self.unread);
         self.await_beginning().await;
+        let mut skipped = 0;
         loop {
             let mut rest = &unread[..];
             while !rest.is_empty() {
@@ -64,7 +68,10 @@ impl Pump<'_> {
                 stream.read(&mut buffer).await
             };
             match read.await {
-                Ok(count) if count > 0 => unread = buffer[..count].to_vec(),
+                Ok(count) if count > 0 && skipped <= MOST_SKIPPED => {
+                    skipped += if self.relay.is_in_message() { count } else { 0 };
+                    unread = buffer[..count].to_vec();
+                }
                 _ => return Some(Err(Unknowable::Incomplete)),
             }
         }
