@@ -2,7 +2,8 @@
 
 mod support;
 
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
 
 use base64::Engine as _;
@@ -114,7 +115,8 @@ fn a_mistyped_password_can_be_corrected_on_the_same_connection() {
 fn a_wrong_password_does_not_make_the_right_one_unknown() {
     let (dovecot, proxy, alice) = a_victim();
     Dialogue::log_in(&alice).quit();
-    at_once(WRONG, |wrong| drop(rejection(alice.server, "alice", wrong)));
+    // After `max-rejected-logins` in a row only the mail server lets her in again.
+    at_once(&WRONG[..4], |wrong| drop(rejection(alice.server, "alice", wrong)));
     Dialogue::log_in(&alice).quit();
     assert_eq!(dovecot.logins("alice"), 1, "attackers bring the load back");
     assert_eq!(proxy.upgrades(), 0);
@@ -214,6 +216,61 @@ fn a_line_end_inside_a_credential_smuggles_no_command() {
     });
     assert_eq!((dovecot.logins("alice"), dovecot.logins("bob")), (0, 0));
     assert_eq!(dovecot.messages("alice"), 1);
+}
+
+/// ALPACA: a web page has a browser send a request to the POP3 port, with commands in its body.
+#[test]
+fn a_web_page_cannot_have_commands_carried_out() {
+    let (dovecot, proxy, _) = a_victim();
+    dovecot.deliver("alice");
+    let body = format!("USER alice\r\nPASS {PASSWORD}\r\nDELE 1\r\nQUIT\r\n");
+    let headers = "Host: mail.example\r\nContent-Type: text/plain\r\nContent-Length: 50\r\n\r\n";
+    let long = format!("/{}", "x".repeat(300));
+    let longer = format!("/{}", "x".repeat(20_000));
+    let requests = [
+        "POST / HTTP/1.1",
+        "post / http/1.1",
+        "PUT /a%20b HTTP/1.0",
+        "GET /",
+        "OPTIONS * HTTP/1.1",
+        "PROPFIND / HTTP/1.1",
+        "PRI * HTTP/2.0",
+        "CONNECT mail.example:110 HTTP/1.1",
+        &format!("POST {long} HTTP/1.1"),
+        &format!("POST {longer} HTTP/1.1"),
+        &format!("PROPFIND {long} HTTP/1.1"),
+    ];
+    for request in requests {
+        let answer = said(proxy.address(), &format!("{request}\r\n{headers}{body}"));
+        let mut lines = answer.lines();
+        assert!(lines.next().is_some_and(|greeting| greeting.starts_with("+OK")), "{request:.40}");
+        let last: Vec<_> = lines.collect();
+        // A method that is not known, and whose line is too long, is a bad command.
+        let at_once = last == ["-ERR this is a POP3 server"];
+        let in_time = last.len() == 4 && last[3] == "-ERR too many bad commands";
+        assert!(at_once || request.starts_with("PROPFIND /x") && in_time, "{request:.40}: {answer}");
+        assert!(!answer.contains("mail.example"), "nothing of the request is in the answer: {answer}");
+    }
+    // The first line may be another one: then the headers are three bad commands.
+    let answer = said(proxy.address(), &format!("{headers}{body}"));
+    assert!(answer.ends_with("-ERR too many bad commands\r\n"), "{answer}");
+    assert_eq!(answer.matches("-ERR unknown command").count(), 3, "{answer}");
+    assert_eq!((dovecot.logins("alice"), dovecot.messages("alice")), (0, 1));
+}
+
+/// What is said from greeting to end; the connection may be cut while the request is sent.
+fn said(server: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(server).unwrap();
+    stream.set_read_timeout(Some(support::DEADLINE)).unwrap();
+    let _ = stream.write_all(request.as_bytes());
+    let mut said = Vec::new();
+    let mut piece = [0; 1024];
+    while let Ok(length) = stream.read(&mut piece)
+        && length > 0
+    {
+        said.extend_from_slice(&piece[..length]);
+    }
+    String::from_utf8_lossy(&said).into_owned()
 }
 
 /// A server, a proxy before it, and the account that is attacked; she has not been there yet.

@@ -4,7 +4,13 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use support::account::PASSWORD;
 use support::clients::{Client, Curl, Mpop};
@@ -254,9 +260,172 @@ fn a_token_of_ten_thousand_octets_fits() {
     let mut session = Dialogue::open(front.address(0));
     session.send("AUTH XOAUTH2");
     session.line();
-    assert_eq!(session.err(&"YWFh".repeat(4000)), "-ERR line too long");
+    assert_eq!(session.err(&"YWFh".repeat(4000)), "-ERR [AUTH] login is longer than 12288 bytes");
     session.ok("NOOP");
     session.quit();
+}
+
+/// A mail server that begins SCRAM, and counts what it hears after its first challenge.
+fn scram_server(heard: &Arc<AtomicUsize>) -> Scripted {
+    let heard = heard.clone();
+    Scripted::start(move |conversation| {
+        conversation.say(b"+OK ready\r\n");
+        if conversation.hear().is_some_and(|command| command == "AUTH SCRAM-SHA-256") {
+            conversation.say(b"+ \r\n");
+            conversation.hear();
+            conversation.say(b"+ cj1hYmM=\r\n");
+            while conversation.hear().is_some() {
+                heard.fetch_add(1, Ordering::SeqCst);
+                conversation.say(b"-ERR [AUTH] no\r\n");
+            }
+        }
+    })
+}
+
+#[test]
+fn each_line_of_an_exchange_is_checked_before_a_mail_server_hears_it() {
+    let heard = Arc::new(AtomicUsize::new(0));
+    let node = scram_server(&heard);
+    let front = Front::start(&configuration(node.address(), DIGESTS, "", "check = \"off\""));
+    let long = "YWFh".repeat(4000);
+    for (line, reply) in [
+        ("Yz1iaXdz\rDELE 1", "-ERR not base64"),
+        ("Yz1iaXdz\0", "-ERR not base64"),
+        ("Yz1iaXdz Yz1iaXdz", "-ERR not base64"),
+        ("Yz1iaXdz,", "-ERR not base64"),
+        ("YQ", "-ERR not base64"),
+        ("QUIT!", "-ERR not base64"),
+        (&long, "-ERR line too long"),
+        ("*", "-ERR authentication cancelled"),
+    ] {
+        let mut session = Dialogue::open(front.address(0));
+        // n,,n=alice,r=nonce
+        session.send("AUTH SCRAM-SHA-256 biwsbj1hbGljZSxyPW5vbmNl");
+        assert_eq!(session.line(), "+ cj1hYmM=");
+        assert_eq!(session.err(line), reply, "{line:.20}");
+        session.ok("NOOP");
+        session.quit();
+    }
+    assert_eq!(heard.load(Ordering::SeqCst), 0);
+    let mut session = Dialogue::open(front.address(0));
+    session.send("AUTH SCRAM-SHA-256 biwsbj1hbGljZSxyPW5vbmNl");
+    session.line();
+    assert_eq!(session.err("Yz1iaXdz"), "-ERR [AUTH] no");
+    session.quit();
+    assert_eq!(heard.load(Ordering::SeqCst), 1);
+}
+
+/// Which of these are in the memory of a process, freed memory included.
+fn in_memory<'n>(process: u32, needles: &[&'n str]) -> Vec<&'n str> {
+    const PIECE: u64 = 1 << 20;
+    const OVERLAP: u64 = 1 << 12;
+    let maps = std::fs::read_to_string(format!("/proc/{process}/smaps")).unwrap();
+    let memory = std::fs::File::open(format!("/proc/{process}/mem")).unwrap();
+    let mut found = Vec::new();
+    let mut bytes = vec![0; usize::try_from(PIECE + OVERLAP).unwrap()];
+    let (mut begin, mut end) = (0, 0);
+    for line in maps.lines() {
+        if let Some((range, _)) = line.split_once(" rw-p ") {
+            let (from, to) = range.split_once('-').unwrap();
+            (begin, end) = (u64::from_str_radix(from, 16).unwrap(), u64::from_str_radix(to, 16).unwrap());
+        } else if line.starts_with("Rss:") && !line.ends_with(" 0 kB") {
+            while begin < end {
+                let read = memory.read_at(&mut bytes, begin).unwrap_or(0);
+                for needle in needles {
+                    if memchr::memmem::find(&bytes[..read], needle.as_bytes()).is_some() {
+                        found.push(*needle);
+                    }
+                }
+                begin += PIECE;
+            }
+        } else if line.starts_with("VmFlags") {
+            (begin, end) = (0, 0);
+        }
+    }
+    found
+}
+
+/// A mail server that accepts every login, by whichever command.
+fn accepting() -> Scripted {
+    Scripted::start(|conversation| {
+        conversation.say(b"+OK ready <1896.697170952@mail.example>\r\n");
+        while let Some(command) = conversation.hear() {
+            match command.split(' ').next().unwrap() {
+                "AUTH" => {
+                    let challenge: &[u8] = if command.ends_with("MD5") { b"+ PDE+\r\n" } else { b"+ \r\n" };
+                    conversation.say(challenge);
+                    conversation.hear();
+                    if command.contains("SCRAM") {
+                        conversation.say(b"+ cj1hYmM=\r\n");
+                        conversation.hear();
+                    }
+                    conversation.say(b"+OK in\r\n");
+                }
+                "LIST" | "UIDL" => conversation.say(b"+OK\r\n.\r\n"),
+                "QUIT" => return conversation.say(b"+OK\r\n"),
+                _ => conversation.say(b"+OK\r\n"),
+            }
+        }
+    })
+}
+
+#[test]
+fn no_secret_or_proof_is_in_memory_after_its_session() {
+    let node = accepting();
+    let folder = tempfile::tempdir().unwrap();
+    let encode = |text: &str| STANDARD.encode(text);
+    // The needles: what can only be the secret, the proof, or a part of them.
+    let long = "W1pe-me-1ong".repeat(100);
+    let digest = "d1935700000000000000000000c0ffee";
+    let logins: [(&str, Vec<String>, &str); 8] = [
+        ("USER", vec!["USER alice".into(), "PASS W1pe-me-pa55".into()], "W1pe-me-pa55"),
+        ("USER", vec!["USER alice".into(), format!("PASS {long}")], "W1pe-me-1ong"),
+        ("PLAIN", vec![format!("AUTH PLAIN {}", encode("\0alice\0W1pe-me-p1ain"))], "W1pe-me-p1ain"),
+        ("LOGIN", vec!["AUTH LOGIN".into(), encode("alice"), encode("W1pe-me-10gin")], "W1pe-me-10gin"),
+        (
+            "XOAUTH2",
+            vec![format!("AUTH XOAUTH2 {}", encode("user=alice\x01auth=Bearer W1pe-me-t0ken\x01\x01"))],
+            "W1pe-me-t0ken",
+        ),
+        ("APOP", vec![format!("APOP alice {digest}")], digest),
+        ("CRAM-MD5", vec!["AUTH CRAM-MD5".into(), encode(&format!("alice {digest}"))], digest),
+        (
+            "SCRAM-SHA-256",
+            vec![
+                format!("AUTH SCRAM-SHA-256 {}", encode("n,,n=alice,r=n0nce")),
+                encode("c=biws,r=n0nceabc,p=W1pe-me-pr00f"),
+            ],
+            "W1pe-me-pr00f",
+        ),
+    ];
+    let mut left = Vec::new();
+    for (way, lines, needle) in &logins {
+        let mechanisms = format!("mechanisms = [{way:?}]");
+        let policy = "settings = { interval = \"0s\" }";
+        let text = configuration(node.address(), &mechanisms, policy, "check = \"off\"");
+        let mut reprieve = Running::with_configuration(folder.path(), &text);
+        let server = reprieve.address();
+        let mut session = Dialogue::open(server);
+        for line in lines {
+            session.send(line);
+            let reply = session.line();
+            assert!(!reply.starts_with("-ERR"), "{way}: {reply}");
+        }
+        session.lines("UIDL");
+        session.quit();
+        reprieve.line_with("\"session\"");
+        let last = lines.last().unwrap();
+        let encoded = last.rsplit(' ').next().unwrap();
+        // What is in use is found: the search can fail.
+        if *way == "USER" {
+            let mut waiting = Dialogue::open(server);
+            waiting.ok("USER in-u5e-n0w");
+            assert!(!in_memory(reprieve.id(), &["in-u5e-n0w"]).is_empty());
+        }
+        let found = in_memory(reprieve.id(), &[needle, &encoded[encoded.len() / 2..]]);
+        left.extend(found.into_iter().map(|needle| format!("{way}: {needle:.40}")));
+    }
+    assert!(left.is_empty(), "{left:#?}");
 }
 
 #[test]

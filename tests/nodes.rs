@@ -285,6 +285,127 @@ fn a_node_without_pipelining_hears_one_command_at_a_time() {
     assert!(!overrun.load(Ordering::SeqCst));
 }
 
+/// A node that lists TOP and UIDL after the login only, as RFC 2449, section 5, lets it. `after`:
+/// its answer to CAPA then; None hangs up. `asked`: how often it was asked so.
+fn that_lists_more_after_the_login(after: Option<&'static [u8]>, asked: &Arc<AtomicU32>) -> Scripted {
+    let asked = asked.clone();
+    Scripted::start(move |conversation| {
+        conversation.say(b"+OK ready\r\n");
+        let mut logged_in = false;
+        while let Some(command) = conversation.hear() {
+            match command.split(' ').next().unwrap() {
+                "CAPA" if logged_in => {
+                    asked.fetch_add(1, Ordering::SeqCst);
+                    match after {
+                        Some(answer) => conversation.say(answer),
+                        None => return,
+                    }
+                }
+                "CAPA" => conversation.say(b"+OK\r\nUSER\r\nPIPELINING\r\nRESP-CODES\r\n.\r\n"),
+                "PASS" => {
+                    logged_in = true;
+                    conversation.say(b"+OK in\r\n");
+                }
+                "STAT" => conversation.say(b"+OK 0 0\r\n"),
+                "LIST" | "UIDL" => conversation.say(b"+OK\r\n.\r\n"),
+                "QUIT" => return conversation.say(b"+OK\r\n"),
+                _ => conversation.say(b"+OK\r\n"),
+            }
+        }
+    })
+}
+
+/// A front of such nodes that has everybody pass.
+fn passing(nodes: &str, pool: &str) -> Front {
+    Front::start(&format!(
+        "threads = 1\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\n\
+         [virtual-server.policy]\nsettings = {{ interval = \"0s\" }}\n[pool.mail]\nnodes = [{nodes}]\n{pool}\n"
+    ))
+}
+
+fn promised(front: &Front) -> String {
+    let mut session = Dialogue::open(front.address(0));
+    let lines = session.lines("CAPA");
+    session.quit();
+    lines.join(" ")
+}
+
+#[test]
+fn what_a_node_lists_after_the_login_is_learned_once_and_promised() {
+    const MORE: &[u8] = b"+OK\r\nTOP\r\nUIDL\r\nEXPIRE NEVER\r\n.\r\n";
+    let asked = Arc::new(AtomicU32::new(0));
+    let node = that_lists_more_after_the_login(Some(MORE), &asked);
+    let front = passing(&format!("\"{}\"", node.address()), "check = { interval = \"1h\" }");
+    assert_eq!(promised(&front), "RESP-CODES AUTH-RESP-CODE PIPELINING USER SASL PLAIN LOGIN");
+    for login in 1..=5 {
+        let mut session = Dialogue::open(front.address(0));
+        // The dialogue goes on as if nothing else had been asked.
+        session.send_at_once(&["USER alice", "PASS x", "STAT", "UIDL", "CAPA", "QUIT"]);
+        session.accepted();
+        assert_eq!(session.accepted(), "in");
+        assert_eq!(session.accepted(), "0 0");
+        session.accepted();
+        assert!(session.body().is_empty());
+        session.accepted();
+        assert_eq!(
+            session.body().join(" "),
+            "TOP UIDL RESP-CODES AUTH-RESP-CODE PIPELINING",
+            "login {login}"
+        );
+        session.accepted();
+        session.closed();
+    }
+    assert_eq!(promised(&front), "TOP UIDL RESP-CODES AUTH-RESP-CODE PIPELINING USER SASL PLAIN LOGIN");
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    assert_eq!(node.connections(), 6, "one check, five logins");
+}
+
+#[test]
+fn a_node_that_cannot_be_asked_after_the_login_costs_one_login_at_most() {
+    for (after, first_fails) in
+        [(Some(&b"-ERR what?\r\n"[..]), false), (Some(b"rubbish\r\n"), true), (None, true)]
+    {
+        let asked = Arc::new(AtomicU32::new(0));
+        let node = that_lists_more_after_the_login(after, &asked);
+        let front = passing(&format!("\"{}\"", node.address()), "check = { interval = \"1h\" }");
+        for login in 1..=4 {
+            let mut session = Dialogue::open(front.address(0));
+            session.ok("USER alice");
+            session.send("PASS x");
+            let reply = session.line();
+            let fails = first_fails && login == 1;
+            assert_eq!(
+                reply,
+                if fails {
+                    "-ERR [SYS/TEMP] mail server is not available, try again later"
+                } else {
+                    "+OK in"
+                }
+            );
+            session.quit();
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 1, "{after:?}");
+        assert!(!promised(&front).contains("UIDL"));
+        assert!(front.server.pool("mail").unwrap().node_states().all(|node| node.healthy));
+    }
+}
+
+#[test]
+fn what_one_node_lists_after_the_login_is_not_promised_for_another() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let more = that_lists_more_after_the_login(Some(b"+OK\r\nTOP\r\nUIDL\r\n.\r\n"), &asked);
+    let less = that_lists_more_after_the_login(Some(b"+OK\r\nUIDL\r\n.\r\n"), &asked);
+    let (more, less) = (more.address(), less.address());
+    let front = passing(&format!("\"{more}\", \"{less}\""), "check = { interval = \"1h\" }");
+    for _ in 0..4 {
+        let mut session = Dialogue::open(front.address(0));
+        session.give_password("alice", "x");
+        session.quit();
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+    assert_eq!(promised(&front), "UIDL RESP-CODES AUTH-RESP-CODE PIPELINING USER SASL PLAIN LOGIN");
+}
+
 #[test]
 fn a_name_is_resolved_again_when_its_time_is_over() {
     let mut first = FarmNode::start();
@@ -309,7 +430,8 @@ fn a_name_is_resolved_again_when_its_time_is_over() {
     until("the name's new address is known", || {
         let state = front.server.pool("mail").unwrap().node_states().next().unwrap();
         let mut session = Dialogue::open(front.address(0));
-        session.ok("USER alice");
+        // Alice would be shown what she saw last while no node can be reached.
+        session.ok("USER bob");
         session.send(&format!("PASS {PASSWORD}"));
         let accepted = session.line().starts_with("+OK");
         assert!(accepted || !state.healthy || state.last_error.is_some() || first.logins() == 1);

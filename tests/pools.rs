@@ -3,7 +3,9 @@
 
 mod support;
 
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,7 @@ use support::account::PASSWORD;
 use support::dialogue::Dialogue;
 use support::farm::FarmNode;
 use support::front::Front;
+use support::scripted::Scripted;
 use support::{guests, until};
 
 fn front(nodes: &str, pool: &str) -> Front {
@@ -284,7 +287,8 @@ fn a_drained_node_keeps_its_sessions_and_a_disabled_one_loses_them() {
     assert_eq!((nodes[0].logins(), nodes[1].logins()), (1, 0));
     pool.set_mode(&names[0], NodeMode::Drain).unwrap();
     stays.ok("STAT");
-    assert!(!session(front.address(0), "alice"), "nobody is left to log in at");
+    // Alice would be shown what she saw last.
+    assert!(!session(front.address(0), "bob"), "nobody is left to log in at");
     pool.set_mode(&names[1], NodeMode::Enabled).unwrap();
     assert!(session(front.address(0), "alice"));
     pool.set_mode(&names[0], NodeMode::Disabled).unwrap();
@@ -316,4 +320,111 @@ fn a_wrong_password_is_judged_once_and_trouble_is_tried_elsewhere() {
     session.ok("USER alice");
     assert_eq!(session.err("PASS x"), "-ERR [SYS/TEMP] all busy");
     session.quit();
+}
+
+/// How a node takes leave of one client alone.
+#[derive(Clone, Copy, Debug)]
+enum Dies {
+    AtTheAddress,
+    AtXclient,
+    AtTheName,
+    AtTheSecret,
+    InRubbish,
+}
+
+/// A node that hangs up on one name, or on one client's address, and serves all others.
+fn with_a_killer(dies: Dies) -> Scripted {
+    Scripted::start(move |conversation| {
+        let mut killer = false;
+        if let Dies::AtTheAddress = dies {
+            let Some(header) = conversation.hear() else { return };
+            if header.contains("192.0.2.66") {
+                return;
+            }
+        }
+        let offer: &[u8] =
+            if let Dies::AtXclient = dies { b"+OK [XCLIENT] ready\r\n" } else { b"+OK ready\r\n" };
+        conversation.say(offer);
+        while let Some(command) = conversation.hear() {
+            match command.split(' ').next().unwrap() {
+                "CAPA" => conversation.say(b"+OK\r\nTOP\r\nUIDL\r\nPIPELINING\r\nUSER\r\n.\r\n"),
+                "XCLIENT" if command.contains("192.0.2.66") => conversation.say(b"-ERR banned\r\n"),
+                "USER" => {
+                    killer = command == "USER killer";
+                    match dies {
+                        Dies::AtTheName if killer => return,
+                        Dies::InRubbish if killer => conversation.say(b"Segmentation fault\r\n"),
+                        _ => conversation.say(b"+OK\r\n"),
+                    }
+                }
+                "PASS" if killer => return,
+                "LIST" | "UIDL" => conversation.say(b"+OK\r\n.\r\n"),
+                "QUIT" => return conversation.say(b"+OK\r\n"),
+                _ => conversation.say(b"+OK\r\n"),
+            }
+        }
+    })
+}
+
+#[test]
+fn a_client_on_whom_a_node_hangs_up_takes_no_node_from_the_others() {
+    for dies in [Dies::AtTheAddress, Dies::AtXclient, Dies::AtTheName, Dies::AtTheSecret, Dies::InRubbish] {
+        for check in ["check = \"off\"", "check = { interval = \"1h\", fall = 1 }"] {
+            let nodes = [with_a_killer(dies), with_a_killer(dies)];
+            let header = if let Dies::AtTheAddress = dies { "proxy-protocol = \"v1\"" } else { "" };
+            let front = Front::start(&format!(
+                "threads = 1\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\n\
+                 proxy-from = [\"127.0.0.1\"]\n[virtual-server.policy]\nsettings = {{ interval = \"0s\" }}\n\
+                 [pool.mail]\nnodes = [\"{}\", \"{}\"]\n{header}\n{check}\n",
+                nodes[0].address(),
+                nodes[1].address()
+            ));
+            let log_in = |address: &str, name: &str| {
+                let mut client = TcpStream::connect(front.address(0)).unwrap();
+                client.set_read_timeout(Some(support::DEADLINE)).unwrap();
+                let header = format!("PROXY TCP4 {address} 198.51.100.1 4711 110\r\n");
+                client.write_all(format!("{header}USER {name}\r\nPASS x\r\nQUIT\r\n").as_bytes()).unwrap();
+                let mut said = String::new();
+                client.read_to_string(&mut said).unwrap();
+                said.lines().nth(2).unwrap_or_default().to_owned()
+            };
+            for _ in 0..3 {
+                let reply = log_in("192.0.2.66", "killer");
+                assert!(reply.starts_with("-ERR [SYS/TEMP]"), "{dies:?} {check}: {reply}");
+                for node in front.server.pool("mail").unwrap().node_states() {
+                    assert!(node.healthy, "{dies:?} {check}: {node:?}");
+                }
+                assert!(log_in("192.0.2.7", "alice").starts_with("+OK"), "{dies:?} {check}");
+            }
+        }
+    }
+}
+
+/// What only one client meets says nothing of the node; what the node's own check meets does.
+#[test]
+fn a_node_that_hangs_up_on_everybody_is_found_out_by_its_check() {
+    let broken = Arc::new(AtomicBool::new(false));
+    let node = Scripted::start({
+        let broken = broken.clone();
+        move |conversation| {
+            conversation.say(b"+OK ready\r\n");
+            while let Some(command) = conversation.hear() {
+                if broken.load(Ordering::SeqCst) {
+                    return;
+                }
+                conversation.say(if command == "CAPA" { b"+OK\r\n.\r\n" } else { b"+OK\r\n" });
+                if command == "QUIT" {
+                    return;
+                }
+            }
+        }
+    });
+    let front = front(&format!("\"{}\"", node.address()), "check = { interval = \"1h\" }");
+    broken.store(true, Ordering::SeqCst);
+    let mut session = Dialogue::open(front.address(0));
+    session.ok("USER alice");
+    assert!(session.err("PASS x").starts_with("-ERR [SYS/TEMP]"));
+    until("the check after that login has found it out", || {
+        front.server.pool("mail").unwrap().node_states().all(|node| !node.healthy)
+    });
 }

@@ -5,6 +5,7 @@ mod support;
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use reprieve::demo::mailserver::MailServer;
@@ -19,6 +20,8 @@ use support::running::Running;
 use support::setup::mail_server;
 use support::tool::Tool;
 use support::until;
+
+const OPENSSL: Tool = Tool { program: "openssl", package: "openssl" };
 
 /// A front with TLS on a second door; `tls` and `server` are lines of its configuration.
 fn front(mail: &MailServer, files: &Files, server: &str, tls: &str) -> Front {
@@ -248,7 +251,7 @@ fn a_client_certificate_logs_its_user_in_and_nobody_else() {
     // The node's master user has the password that the file holds.
     let folder = tempfile::tempdir().unwrap();
     let password = folder.path().join("master");
-    std::fs::write(&password, "master's secret\n").unwrap();
+    support::write_secret(&password, "master's secret\n");
     let node = support::scripted::Scripted::start(|conversation| {
         conversation.say(b"+OK ready\r\n");
         let (auth, message) = (conversation.hear(), conversation.say(b"+ \r\n"));
@@ -361,6 +364,8 @@ fn a_wrong_file_is_named_with_its_place() {
         authority.server("one", &["localhost"], Age::Valid),
         authority.server("other", &["localhost"], Age::Valid),
     );
+    // A key must be nobody else's to read, even one that is none.
+    std::fs::set_permissions(&one.chain, std::fs::Permissions::from_mode(0o600)).unwrap();
     let node = "127.0.0.1:1".parse().unwrap();
     for (files, tls, expected) in [
         (Files { chain: "/nowhere.pem".into(), key: one.key.clone() }, "", "cannot read /nowhere.pem"),
@@ -379,7 +384,6 @@ fn a_wrong_file_is_named_with_its_place() {
 
 #[test]
 fn openssl_agrees() {
-    const OPENSSL: Tool = Tool { program: "openssl", package: "openssl" };
     let (authority, mail) = (Authority::new(), mail_server(0));
     let files = authority.server("front", &["localhost"], Age::Valid);
     let front = front(&mail, &files, "", "");
@@ -429,6 +433,86 @@ fn a_policy_sees_the_tls_session_and_the_certificate_that_was_shown() {
         assert!(told.contains(r#"version: \"TLSv1.3\""#), "{told}");
     }
     assert!(reprieve.line_with("\"session\"").contains("\"tls\":\"TLSv1.3\""));
+}
+
+/// A browser that is led here has other protocols in mind (ALPACA): it gets no connection.
+#[test]
+fn clients_that_name_protocols_must_name_pop3_among_them() {
+    let (authority, mail) = (Authority::new(), mail_server(0));
+    let files = authority.server("front", &["localhost"], Age::Valid);
+    let front = front(&mail, &files, "cleartext-login = \"allow\"", "");
+    for (protocols, let_in) in [
+        (&[][..], true),
+        (&["pop3"], true),
+        (&["http/1.1", "pop3"], true),
+        (&["http/1.1"], false),
+        (&["h2", "http/1.1"], false),
+        (&["imap"], false),
+        (&["POP3"], false),
+    ] {
+        let mut config = (*authority.trusted(None)).clone();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let config = std::sync::Arc::new(config);
+        let plain = TcpStream::connect(front.address(1)).unwrap();
+        let mut stls = Dialogue::open(front.address(0));
+        stls.ok("STLS");
+        for tcp in [plain, stls.tcp().try_clone().unwrap()] {
+            tcp.set_read_timeout(Some(DEADLINE)).unwrap();
+            match handshake(tcp, &config, "localhost") {
+                Ok(stream) => {
+                    assert!(let_in, "{protocols:?}");
+                    let chosen = stream.conn.alpn_protocol();
+                    assert_eq!(chosen, protocols.contains(&"pop3").then_some(&b"pop3"[..]), "{protocols:?}");
+                }
+                Err(error) => {
+                    assert!(!let_in, "{protocols:?}: {error}");
+                    assert!(error.to_string().contains("NoApplicationProtocol"), "{protocols:?}: {error}");
+                }
+            }
+        }
+    }
+}
+
+/// Names that a client may ask for and that no certificate has, or that are none: it is shown
+/// the first certificate, as by Dovecot. What is no name at all (the last ones) is refused by
+/// rustls with the alert `illegal_parameter`, which nothing here can change.
+#[test]
+fn clients_that_ask_for_odd_names_get_the_first_certificate() {
+    let (authority, mail) = (Authority::new(), mail_server(0));
+    let first = authority.server("first", &["first.example"], Age::Valid);
+    let second = authority.server("second", &["second.example"], Age::Valid);
+    let more = format!("more = [{{ certificate = {:?}, key = {:?} }}]", second.chain, second.key);
+    let front = front(&mail, &first, "", &more);
+    for (name, shown) in [
+        ("first.example", Some("first.example")),
+        ("second.example", Some("second.example")),
+        ("SECOND.example", Some("second.example")),
+        ("second.example.", Some("second.example")),
+        ("other.example", Some("first.example")),
+        ("127.0.0.1", Some("first.example")),
+        ("::1", Some("first.example")),
+        ("my_mail.second.example", Some("first.example")),
+        ("mail_", Some("first.example")),
+        ("a b", None),
+        ("[::1]", None),
+        ("fe80::1%eth0", None),
+        ("m\u{fc}ller.example", None),
+    ] {
+        let client = OPENSSL.command();
+        let said = shown_to(client, front.address(1), name);
+        let subject = said.lines().find_map(|line| line.split_once("subject=CN = ").map(|(_, name)| name));
+        assert_eq!(subject, shown, "{name}: {said}");
+    }
+}
+
+/// What OpenSSL's client says of a handshake in which it asks for a name.
+fn shown_to(mut client: std::process::Command, server: SocketAddr, name: &str) -> String {
+    let ran = client
+        .args(["s_client", "-connect", &server.to_string(), "-servername", name])
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("running openssl");
+    String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()).into_owned()
 }
 
 /// Whether the limit of a time-out is kept for a door that speaks TLS.
