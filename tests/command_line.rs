@@ -203,7 +203,7 @@ impl Served {
         );
         let mut reprieve = Running::with_configuration(folder.path(), &text);
         reprieve.line_with("taking commands");
-        Self { folder, reprieve, node, _mail: mail }
+        Self { folder, _reprieve: reprieve, node, _mail: mail }
     }
 
     fn path(&self, name: &str) -> String {
