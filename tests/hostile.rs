@@ -147,10 +147,12 @@ pool = "mail"
 
     /// What the log says of a failure or an overrun.
     fn told(&self) -> String {
-        let line = lines_of(&self.name).into_iter().find(|line| {
+        let lines = lines_of(&self.name);
+        let failed = |line: &&serde_json::Value| {
             line["message"].as_str().is_some_and(|text| text.starts_with("policy failed"))
-                || !line["count"].is_null()
-        });
+        };
+        let counted = |line: &&serde_json::Value| !line["count"].is_null();
+        let line = lines.iter().find(failed).or_else(|| lines.iter().find(counted));
         let line = line.unwrap_or_else(|| panic!("{}: the log says nothing", self.name));
         assert!(line["policy"].as_str().is_some_and(|policy| policy.ends_with("hostile.wasm")), "{line}");
         line["message"].as_str().expect("a message").to_owned()
@@ -162,12 +164,13 @@ fn hostile(at: &str, how: &str, more: &str) -> String {
 }
 
 /// What is done at `decide`, and the kind of failure that is counted.
-const FAILURES: [(&str, &str, &str); 28] = [
+const FAILURES: [(&str, &str, &str); 29] = [
     ("spin", "loops for ever", "time"),
     ("spin-store", "asks the store for ever", "time"),
     ("spin-clock", "asks for the time for ever", "time"),
     ("memory", "allocates megabytes for ever", "memory"),
     ("small-memory", "allocates small pieces for ever", "memory"),
+    ("hoard-streams", "opens standard output for ever, and begins a line in each", "trap"),
     ("recurse", "calls itself for ever", "stack"),
     ("sleep", "sleeps for an hour", "wait"),
     ("sleep-often", "sleeps a millisecond for ever", "wait"),
@@ -315,6 +318,36 @@ fn misfits() -> Vec<(&'static str, &'static str, Vec<u8>, &'static str)> {
         ("truncated", "is cut off in the middle", interval[..middle].to_vec(), "cut off or damaged"),
         ("damaged", "is damaged in the middle", damaged, "it cannot be compiled"),
         ("unknown-version", "is of an unknown version of WebAssembly", preview3, "cannot be compiled"),
+        (
+            "deep",
+            "has a function with 20,000 blocks in each other",
+            components::with_functions(&interval, &[components::nested(20_000)]),
+            "20000 blocks in each other",
+        ),
+        (
+            "loops",
+            "has a function with 5,000 loops in each other",
+            components::with_functions(&interval, &[components::loops(5_000, 100)]),
+            "5000 loops in each other",
+        ),
+        (
+            "functions",
+            "has a million functions",
+            components::with_functions(&components::of(WIT), &vec![vec![0, 0x0b]; 1_000_000]),
+            "functions, and the most is",
+        ),
+        (
+            "long-function",
+            "has a function of five megabytes",
+            components::with_functions(&interval, &[[vec![0], vec![0x01; 5 << 20], vec![0x0b]].concat()]),
+            "bytes of code in one function",
+        ),
+        (
+            "costly-stranger",
+            "has a function with 5,000 loops in each other, and nothing of a policy",
+            components::with_functions(b"\0asm\x0d\0\x01\0", &[components::loops(5_000, 100)]),
+            "it exports nothing",
+        ),
         ("empty-component", "is a component of nothing", b"\0asm\x0d\0\x01\0".to_vec(), "it exports nothing"),
         (
             "without-configure",

@@ -6,5 +6,8 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
+    if let Some(code) = reprieve::policy::compile_if_asked() {
+        return code;
+    }
     reprieve::cli::main()
 }

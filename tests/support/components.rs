@@ -13,3 +13,52 @@ pub fn of(wit: &str) -> Vec<u8> {
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("embedding the WIT");
     ComponentEncoder::default().module(&module).expect("a module").encode().expect("a component")
 }
+
+/// A component with one more core module, of functions with these bodies. Nobody calls them, but
+/// they are compiled.
+pub fn with_functions(component: &[u8], bodies: &[Vec<u8>]) -> Vec<u8> {
+    // One type: takes a number, returns nothing.
+    let types = section(1, &[1, 0x60, 1, 0x7f, 0]);
+    let functions = section(3, &[number(bodies.len()), vec![0; bodies.len()]].concat());
+    let sized = bodies.iter().flat_map(|body| [number(body.len()), body.clone()].concat()).collect();
+    let code = section(10, &[number(bodies.len()), sized].concat());
+    let module = [b"\0asm\x01\0\0\0".to_vec(), types, functions, code].concat();
+    [component.to_vec(), section(1, &module)].concat()
+}
+
+/// The body of a function with blocks in each other.
+pub fn nested(depth: usize) -> Vec<u8> {
+    [vec![0], [0x02, 0x40].repeat(depth), vec![0x0b; depth], vec![0x0b]].concat()
+}
+
+/// The body of a function with loops in each other, all of which work on the same variables. To
+/// compile it takes much longer than its size suggests.
+pub fn loops(depth: usize, variables: usize) -> Vec<u8> {
+    // Each variable becomes the sum of itself and the parameter.
+    let use_all: Vec<u8> = (1..=variables)
+        .flat_map(|one| [vec![0x20], number(one), vec![0x20, 0, 0x6a, 0x21], number(one)].concat())
+        .collect();
+    let variables = [vec![1], number(variables), vec![0x7f]].concat();
+    // Each loop begins again while the parameter is not 0.
+    let ends = [0x20, 0, 0x0d, 0, 0x0b].repeat(depth);
+    [variables, use_all.clone(), [0x03, 0x40].repeat(depth), use_all.clone(), ends, use_all, vec![0x0b]]
+        .concat()
+}
+
+fn section(kind: u8, content: &[u8]) -> Vec<u8> {
+    [vec![kind], number(content.len()), content.to_vec()].concat()
+}
+
+/// A number as WebAssembly writes it (LEB128).
+fn number(mut value: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let low = u8::try_from(value & 0x7f).expect("seven bits");
+        value >>= 7;
+        if value == 0 {
+            bytes.push(low);
+            return bytes;
+        }
+        bytes.push(low | 0x80);
+    }
+}

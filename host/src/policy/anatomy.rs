@@ -43,6 +43,8 @@ pub struct Anatomy {
     pub exports: Vec<String>,
     /// The core modules in it, itself included if it is one.
     pub modules: Vec<Module>,
+    /// The language that it was written in, as far as it can be told.
+    pub language: Option<String>,
     /// Who made it, from the producers sections of all its parts.
     pub producers: Vec<Producer>,
     /// Why it cannot be read to its end.
@@ -50,6 +52,25 @@ pub struct Anatomy {
 }
 
 const PAGE: u64 = 64 << 10;
+/// What only components of a language have in them. The runtimes of the first ones are written in
+/// other languages, whose marks they have, too; JavaScript's does not tell what was TypeScript.
+const MARKS: [(&str, &[u8]); 4] = [
+    ("Python", b"componentize_py"),
+    ("JavaScript or TypeScript", b"quickjs"),
+    ("JavaScript or TypeScript", b"SpiderMonkey"),
+    // The names of its library's files, in its own strings of UTF-16.
+    ("AssemblyScript", b"~\0l\0i\0b\0/\0r\0t\0/\0"),
+];
+/// What the tools of a language call it or themselves in producers sections, in the same order.
+const TOOLS: [(&str, &str); 4] = [
+    ("Go", "Go"),
+    ("wit-bindgen-rust", "Rust"),
+    ("C_plus_plus", "C++"),
+    // Their compilers leave no trace in a component without debugging information.
+    ("wit-bindgen-c", "C, C++ or Zig"),
+];
+/// The most tools that are kept: a component has a handful.
+const PRODUCERS: usize = 64;
 
 impl Anatomy {
     /// Reads a file as far as it can be read.
@@ -59,7 +80,17 @@ impl Anatomy {
         if let Err(error) = anatomy.read(octets) {
             anatomy.damage = Some(error.to_string());
         }
+        if anatomy.language.is_none() {
+            anatomy.language = anatomy.likely_language(octets).map(str::to_owned);
+        }
         anatomy
+    }
+
+    fn likely_language(&self, octets: &[u8]) -> Option<&'static str> {
+        let marked = |(_, mark): &&(_, &[u8])| memchr::memmem::find(octets, mark).is_some();
+        let made = |(tool, _): &&(&str, _)| self.producers.iter().any(|one| one.name.starts_with(tool));
+        let by_mark = MARKS.iter().find(marked).map(|(language, _)| *language);
+        by_mark.or_else(|| TOOLS.iter().find(made).map(|(_, language)| *language))
     }
 
     fn read(&mut self, octets: &[u8]) -> wasmparser::Result<()> {
@@ -117,7 +148,7 @@ impl Anatomy {
                 }
                 Payload::CustomSection(section) => {
                     if let KnownCustom::Producers(producers) = section.as_known() {
-                        self.read_producers(producers)?;
+                        self.read_producers(producers, depth == 1)?;
                     }
                 }
                 Payload::End(_) => depth = depth.saturating_sub(1),
@@ -127,7 +158,12 @@ impl Anatomy {
         Ok(())
     }
 
-    fn read_producers(&mut self, producers: ProducersSectionReader<'_>) -> wasmparser::Result<()> {
+    /// `whole`: they are of the whole file, and not of a part of it.
+    fn read_producers(
+        &mut self,
+        producers: ProducersSectionReader<'_>,
+        whole: bool,
+    ) -> wasmparser::Result<()> {
         for field in producers {
             let field = field?;
             for value in field.values {
@@ -137,7 +173,11 @@ impl Anatomy {
                     name: value.name.to_owned(),
                     version: value.version.to_owned(),
                 };
-                if !self.producers.contains(&producer) {
+                // What was written beside the finished component is its author's word.
+                if whole && producer.field == "language" && self.kind == Some(Kind::Component) {
+                    self.language = Some(producer.name.clone());
+                }
+                if self.producers.len() < PRODUCERS && !self.producers.contains(&producer) {
                     self.producers.push(producer);
                 }
             }
@@ -173,6 +213,7 @@ mod tests {
             "{:?}",
             interval.producers
         );
+        assert_eq!(interval.language.as_deref(), Some("Rust"));
         assert_eq!(interval.damage, None);
         let cut = Anatomy::of(&octets[..octets.len() / 2]);
         assert_eq!(cut.kind, Some(Kind::Component));

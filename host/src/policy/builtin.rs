@@ -5,7 +5,8 @@ use std::path::Path;
 
 /// Name and component of each. The repository has the components, so that the binary is built
 /// without a Wasm target: `policies/renew` makes them from the policies' sources.
-const BUILT_IN: &[(&str, &[u8])] = &[("interval", include_bytes!("../../../policies/built-in/interval.wasm"))];
+const BUILT_IN: &[(&str, &[u8])] =
+    &[("interval", include_bytes!("../../../policies/built-in/interval.wasm"))];
 
 /// Names of the policies that the binary carries.
 pub fn names() -> impl Iterator<Item = &'static str> {

@@ -1,14 +1,34 @@
-//! Where compiled code is kept, so that a large component is compiled once. The engine's own
-//! cache does it, keyed by the component's octets and everything that shapes the code; here is
-//! only the folder, which nobody else may write: whoever writes machine code into it runs it.
+//! Where compiled code is kept, so that a large component is compiled once. Nobody else may write
+//! to the folder: machine code in it is run.
 
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
+
+use super::compile::Code;
+use super::digest;
+
+/// What the names of files with code end with, and of those that are being written.
+const ENDINGS: [&str; 2] = [".code", ".new"];
+/// Bytes of all files. When there are more, those that were used longest ago are removed.
+const LARGEST: u64 = 512 << 20;
+/// Bytes of the digest that a file begins with.
+const DIGEST: usize = 32;
 
 /// A folder with compiled code.
 #[derive(Clone, Debug)]
-pub struct Cache(wasmtime::Cache);
+pub struct Cache(Arc<Folder>);
+
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+    hits: AtomicUsize,
+    misses: AtomicUsize,
+}
 
 /// Why a folder cannot be used, with a remedy.
 #[derive(Debug, thiserror::Error)]
@@ -16,14 +36,16 @@ pub enum CacheError {
     /// It cannot be made or read.
     #[error("the folder for compiled policies, {0}, cannot be used: {1}")]
     Io(PathBuf, io::Error),
-    /// It is somebody else's, or others may write to it.
+    /// Others may write to it.
     #[error(
-        "the folder for compiled policies, {0}, belongs to another user or can be written by others; give it to the user that runs reprieve, with mode 0700"
+        "the folder for compiled policies, {0}, can be written by others, who could have Reprieve run their code; run: chmod 700 {0}"
     )]
     Shared(PathBuf),
-    /// The engine does not like it.
-    #[error("the folder for compiled policies, {0}, cannot be used: {1}")]
-    Engine(PathBuf, String),
+    /// It is another user's.
+    #[error(
+        "the folder for compiled policies, {0}, belongs to user {1}, and Reprieve runs as user {2}, who must not run that user's code; give the folder to the user that Reprieve runs as: chown {2} {0}"
+    )]
+    Foreign(PathBuf, u32, u32),
 }
 
 impl Cache {
@@ -34,19 +56,26 @@ impl Cache {
     pub fn open(folder: &Path) -> Result<Self, CacheError> {
         let failed = |error| CacheError::Io(folder.to_owned(), error);
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-        // The engine wants it without symbolic links.
         let folder = folder.canonicalize().map_err(failed)?;
         let metadata = folder.metadata().map_err(failed)?;
-        // SAFETY: the call takes nothing, changes nothing and cannot fail.
-        let own = unsafe { libc::geteuid() };
-        if metadata.uid() != own || metadata.mode() & 0o022 != 0 {
+        let own = nix::unistd::geteuid().as_raw();
+        if metadata.uid() != own {
+            return Err(CacheError::Foreign(folder, metadata.uid(), own));
+        }
+        if is_shared(&metadata) {
             return Err(CacheError::Shared(folder));
         }
-        let mut config = wasmtime::CacheConfig::new();
-        config.with_directory(&folder);
-        wasmtime::Cache::new(config)
-            .map(Self)
-            .map_err(|error| CacheError::Engine(folder, format!("{error:#}")))
+        Ok(Self(Arc::new(Folder { path: folder, hits: AtomicUsize::new(0), misses: AtomicUsize::new(0) })))
+    }
+
+    /// The user that a folder belongs to, if this process is root's and the folder is not, but
+    /// that user's alone: as a service's folder is for an administrator who checks its
+    /// configuration.
+    #[must_use]
+    pub fn of_a_service_user(folder: &Path) -> Option<u32> {
+        let metadata = folder.metadata().ok()?;
+        let fits = metadata.is_dir() && metadata.uid() != 0 && !is_shared(&metadata);
+        (fits && nix::unistd::geteuid().is_root()).then(|| metadata.uid())
     }
 
     /// The folder that is used where none is set: what a service manager has made for it, or
@@ -60,15 +89,91 @@ impl Cache {
             .filter(|folder| folder.is_absolute())
     }
 
-    pub(super) fn wasmtime(&self) -> wasmtime::Cache {
-        self.0.clone()
+    /// What `load` makes of the code under a key, if it is there, whole, and can be loaded.
+    pub(super) fn get<T>(&self, key: &str, load: impl FnOnce(Code) -> Option<T>) -> Option<T> {
+        let path = self.file(key, ENDINGS[0]);
+        let loaded = File::open(&path).and_then(unpack).ok().and_then(load);
+        let counter = if loaded.is_some() { &self.0.hits } else { &self.0.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if loaded.is_some()
+            && let Ok(file) = File::open(&path)
+        {
+            // Only for `remove_old`.
+            let _ = file.set_modified(SystemTime::now());
+        }
+        loaded
+    }
+
+    /// Keeps code under a key. Without it the next start compiles again.
+    pub(super) fn put(&self, key: &str, code: &File) {
+        if let Err(error) = self.write(key, code).and_then(|()| self.remove_old()) {
+            tracing::warn!(folder = %self.0.path.display(), %error, "cannot keep a compiled policy");
+        }
+    }
+
+    fn write(&self, key: &str, mut code: &File) -> io::Result<()> {
+        let new = self.file(&format!("{key}-{}", std::process::id()), ENDINGS[1]);
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        // The place of the digest, which is known at the end.
+        file.write_all(&[0; DIGEST])?;
+        zstd::stream::copy_encode(&mut code, &mut file, zstd::DEFAULT_COMPRESSION_LEVEL)?;
+        code.rewind()?;
+        file.seek(SeekFrom::Start(DIGEST as u64))?;
+        let digest = digest::of_all(&mut file)?;
+        file.rewind()?;
+        file.write_all(&digest)?;
+        std::fs::rename(new, self.file(key, ENDINGS[0]))
+    }
+
+    fn remove_old(&self) -> io::Result<()> {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&self.0.path)? {
+            let path = entry?.path();
+            let ours = path.to_str().is_some_and(|path| ENDINGS.iter().any(|ending| path.ends_with(ending)));
+            // Another process may just have removed it.
+            if let Some(metadata) = ours.then(|| path.metadata().ok()).flatten() {
+                files.push((metadata.modified()?, metadata.len(), path));
+            }
+        }
+        files.sort_unstable();
+        let mut sum: u64 = files.iter().map(|(_, size, _)| size).sum();
+        for (_, size, path) in files {
+            if sum <= LARGEST {
+                break;
+            }
+            let _ = std::fs::remove_file(path);
+            sum -= size;
+        }
+        Ok(())
+    }
+
+    fn file(&self, key: &str, ending: &str) -> PathBuf {
+        self.0.path.join(format!("{key}{ending}"))
     }
 
     /// Components whose code was found, and whose code had to be made.
     #[must_use]
     pub fn hits_and_misses(&self) -> (usize, usize) {
-        (self.0.cache_hits(), self.0.cache_misses())
+        (self.0.hits.load(Ordering::Relaxed), self.0.misses.load(Ordering::Relaxed))
     }
+}
+
+/// The code of a file, if the file is as it was written.
+fn unpack(mut file: File) -> io::Result<Code> {
+    let mut expected = [0; DIGEST];
+    file.read_exact(&mut expected)?;
+    if digest::of_all(&mut file)? != expected {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    file.seek(SeekFrom::Start(DIGEST as u64))?;
+    let mut code = Code::new()?;
+    zstd::stream::copy_decode(file, &mut code)?;
+    Ok(code)
+}
+
+fn is_shared(metadata: &std::fs::Metadata) -> bool {
+    metadata.mode() & 0o022 != 0
 }
 
 #[cfg(test)]

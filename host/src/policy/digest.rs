@@ -1,11 +1,20 @@
 //! SHA-256 digests as people write them.
 
+use std::io;
+
 use sha2::{Digest as _, Sha256};
 
 /// The digest of a component's octets.
 #[must_use]
 pub fn of(octets: &[u8]) -> [u8; 32] {
     Sha256::digest(octets).into()
+}
+
+/// The digest of what is left to read.
+pub(super) fn of_all(from: &mut impl io::Read) -> io::Result<[u8; 32]> {
+    let mut hasher = Sha256::new();
+    io::copy(from, &mut hasher)?;
+    Ok(hasher.finalize().into())
 }
 
 /// Sixty-four lower-case hexadecimal digits.

@@ -39,6 +39,8 @@ pub struct EngineSize {
 #[derive(Debug)]
 pub struct Engine {
     engine: wasmtime::Engine,
+    size: EngineSize,
+    cache: Option<Cache>,
     ticker: Arc<Ticker>,
     thread: Option<JoinHandle<()>>,
 }
@@ -60,13 +62,12 @@ impl Engine {
     /// # Errors
     /// Where the machine cannot run it.
     pub fn new(size: EngineSize, cache: Option<&Cache>) -> anyhow::Result<Arc<Self>> {
-        let engine = match wasmtime::Engine::new(&config(size, cache, true)) {
+        let engine = match wasmtime::Engine::new(&config(size, true)) {
             Ok(engine) => engine,
             Err(error) => {
                 // Address space may be limited; instances then cost a little more to make.
                 tracing::warn!(%error, "no pool of address space for policies: they start more slowly");
-                wasmtime::Engine::new(&config(size, cache, false))
-                    .map_err(|error| anyhow::anyhow!("{error:#}"))?
+                wasmtime::Engine::new(&config(size, false)).map_err(|error| anyhow::anyhow!("{error:#}"))?
             }
         };
         let ticker = Arc::new(Ticker::default());
@@ -74,11 +75,19 @@ impl Engine {
             let (engine, ticker) = (engine.clone(), ticker.clone());
             move || ticker.run(&engine)
         })?;
-        Ok(Arc::new(Self { engine, ticker, thread: Some(thread) }))
+        Ok(Arc::new(Self { engine, size, cache: cache.cloned(), ticker, thread: Some(thread) }))
     }
 
     pub(super) fn wasmtime(&self) -> &wasmtime::Engine {
         &self.engine
+    }
+
+    pub(super) fn size(&self) -> EngineSize {
+        self.size
+    }
+
+    pub(super) fn cache(&self) -> Option<&Cache> {
+        self.cache.as_ref()
     }
 
     /// Keeps the epochs running as long as the guard lives.
@@ -138,7 +147,8 @@ impl Ticker {
     }
 }
 
-fn config(size: EngineSize, cache: Option<&Cache>, pooled: bool) -> Config {
+/// `pooled`: whether addresses are set aside for instances, which is nothing to the code.
+pub(super) fn config(size: EngineSize, pooled: bool) -> Config {
     let stack = usize::try_from(size.stack).unwrap_or(usize::MAX / 2);
     let mut config = Config::new();
     config
@@ -149,8 +159,7 @@ fn config(size: EngineSize, cache: Option<&Cache>, pooled: bool) -> Config {
         // Four gigabytes of addresses for each memory would soon be too many.
         .memory_reservation(size.memory)
         .memory_guard_size(64 << 10)
-        .memory_init_cow(true)
-        .cache(cache.map(Cache::wasmtime));
+        .memory_init_cow(true);
     if pooled {
         let times = |most: u32| size.instances.saturating_mul(most).min(MOST_POOLED);
         let mut pool = PoolingAllocationConfig::new();

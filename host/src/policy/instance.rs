@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
-use wasmtime::component::ResourceTable;
+use wasmtime::component::{ResourceTable, ResourceTableError};
 use wasmtime::{ResourceLimiter, Store, Trap, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
@@ -52,10 +52,11 @@ struct BudgetSpent;
 #[error("memory is over")]
 struct CeilingReached;
 
-/// Counts all memories of an instance together.
+/// Counts all memories of an instance together, and all tables.
 struct Ceiling {
     limit: u64,
     used: u64,
+    table_elements: usize,
 }
 
 impl ResourceLimiter for Ceiling {
@@ -76,11 +77,16 @@ impl ResourceLimiter for Ceiling {
 
     fn table_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(desired <= limits::TABLE_ELEMENTS)
+        let elements = self.table_elements.saturating_add(desired.saturating_sub(current));
+        let fits = elements <= limits::TABLE_ELEMENTS;
+        if fits {
+            self.table_elements = elements;
+        }
+        Ok(fits)
     }
 }
 
@@ -161,18 +167,21 @@ impl Instance {
         let clock = GuestClock::default();
         clock.set(policy.now_ms());
         let meter = Arc::new(Meter::default());
+        let mut resources = ResourceTable::new();
+        resources.set_max_capacity(limits::RESOURCES);
         let state = State {
             namespace: policy.namespace().clone(),
             log: policy.log().clone(),
             log_lines_left: limits.log_lines,
-            ceiling: Ceiling { limit: limits.memory, used: 0 },
+            ceiling: Ceiling { limit: limits.memory, used: 0, table_elements: 0 },
             wasi: wasi::context(&clock, policy.log(), limits.strings, policy.seed()),
             clock,
             meter: meter.clone(),
             budget: limits.start,
-            resources: ResourceTable::new(),
+            resources,
         };
         let mut store = Store::new(policy.engine().wasmtime(), state);
+        store.set_max_component_handles(limits::HANDLES);
         store.limiter(|state| &mut state.ceiling);
         store.epoch_deadline_callback(|context| {
             let state = context.data();
@@ -314,7 +323,14 @@ fn classify(error: &wasmtime::Error, limits: &Limits) -> Failure {
     if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
         return Failure::Trap(format!("it ended itself with status {}", exit.0));
     }
+    if let Some(ResourceTableError::Full) = error.downcast_ref::<ResourceTableError>() {
+        let most = limits::RESOURCES;
+        return Failure::Trap(format!("it holds more than {most} streams or other resources of the host"));
+    }
     let text = format!("{error:#}");
+    if text.contains("handle limit exceeded") {
+        return Failure::Trap(format!("it holds more than {} handles of resources", limits::HANDLES));
+    }
     if text.contains("fuel allocated for hostcalls") {
         return Failure::Strings(limits.strings);
     }

@@ -57,6 +57,11 @@ impl Default for Limits {
 
 /// Elements of all tables of an instance.
 pub(super) const TABLE_ELEMENTS: usize = 1 << 20;
+/// Streams and other resources of the host that an instance may hold: language runtimes hold a
+/// handful. Each may keep a line that has not ended, up to `limits.log-line`.
+pub(super) const RESOURCES: usize = 1_000;
+/// Handles that an instance may hold, those of its own resources included.
+pub(super) const HANDLES: usize = 10_000;
 /// Longest `note` of a verdict, in octets, as the WIT promises.
 pub(super) const NOTE: usize = 4096;
 /// Longest `reason` of a verdict, in octets, as the WIT promises.

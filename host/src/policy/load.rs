@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::Linker;
 
 use super::component::{Policy, PolicyOptions};
 use super::digest;
 use super::engine::Engine;
 use super::failure::Failure;
 use super::instance::{Instance, State};
-use super::misfit;
-use super::{at_once, bindings};
+use super::{Anatomy, at_once, bindings, compile, extent, misfit};
 
 /// Why a policy could not be loaded: one sentence for the administrator.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +42,30 @@ impl Policy {
         octets: &[u8],
         options: PolicyOptions,
     ) -> Result<Arc<Self>, LoadError> {
+        Prepared::new(engine, octets, &options).await?.configure(options).await
+    }
+}
+
+/// A component that is compiled and linked, and can be tried with several settings.
+pub struct Prepared {
+    engine: Arc<Engine>,
+    component: bindings::PolicyPre<State>,
+    sha256: [u8; 32],
+    needs_store: bool,
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared").field("sha256", &digest::hex(&self.sha256)).finish_non_exhaustive()
+    }
+}
+
+impl Prepared {
+    /// Compiles and links a component for policies with these options, whatever their settings.
+    ///
+    /// # Errors
+    /// Where it is not the one that was pinned, or is no policy.
+    pub async fn new(engine: Arc<Engine>, octets: &[u8], options: &PolicyOptions) -> Result<Self, LoadError> {
         let refuse = |why: String| LoadError::Component { component: options.component.clone(), why };
         let sha256 = digest::of(octets);
         if options.sha256.is_some_and(|pinned| pinned != sha256) {
@@ -59,9 +82,11 @@ impl Policy {
             )));
         }
         misfit::not_a_component(octets).map_err(&refuse)?;
-        let component = Component::from_binary(engine.wasmtime(), octets)
-            .map_err(|error| refuse(misfit::not_compiled(&error)))?;
-        misfit::not_linked(engine.wasmtime(), &component).map_err(&refuse)?;
+        let check = || {
+            misfit::not_a_policy(&Anatomy::of(octets))?;
+            extent::check(octets)
+        };
+        let component = compile::component(&engine, octets, &sha256, check).await.map_err(&refuse)?;
         let imports = component.component_type();
         let needs_store =
             imports.imports(engine.wasmtime()).any(|(name, _)| name.starts_with("reprieve:policy/store"));
@@ -69,7 +94,16 @@ impl Policy {
             .and_then(|linker| linker.instantiate_pre(&component))
             .and_then(bindings::PolicyPre::new)
             .map_err(|error| refuse(format!("it is no policy for this host: {error:#}")))?;
-        let policy = Arc::new(Self::new(options, engine, component, sha256, needs_store));
+        Ok(Self { engine, component, sha256, needs_store })
+    }
+
+    /// Tries it with the settings of these options.
+    ///
+    /// # Errors
+    /// Where it refuses its settings, or cannot be started.
+    pub async fn configure(&self, options: PolicyOptions) -> Result<Arc<Policy>, LoadError> {
+        let (engine, component) = (self.engine.clone(), self.component.clone());
+        let policy = Arc::new(Policy::new(options, engine, component, self.sha256, self.needs_store));
         match Instance::start(&policy).await {
             Ok(_) => Ok(policy),
             Err(Failure::Settings(why)) => {
@@ -137,7 +171,7 @@ mod tests {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
                     folders.push(path);
-                } else if path.extension().is_none() {
+                } else if path.extension().is_some_and(|ending| ending == "code") {
                     let whole = std::fs::read(&path).unwrap();
                     std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
                     damaged += 1;

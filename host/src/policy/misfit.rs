@@ -1,10 +1,33 @@
 //! Why octets are no policy for this host, in words that say what to do. What wasmtime says is
 //! meant for those who build it.
 
-use wasmtime::component::Component;
+use super::anatomy::Anatomy;
 
 /// Functions that the world `policy` exports.
 const EXPORTS: [&str; 3] = ["configure", "decide", "observe"];
+/// Names of exports that a message shows.
+const SHOWN: usize = 8;
+
+/// What may be in a component that this host does not run: a word of the compiler's own message,
+/// what it is, and what to do.
+const FEATURES: [(&str, &str, &str); 6] = [
+    (
+        "async",
+        "asynchronous functions, which came with WASI 0.3",
+        "build it for WASI 0.2, with functions that are not async",
+    ),
+    ("exceptions", "WebAssembly exceptions", "build it without them, as with -fno-exceptions in C++"),
+    (
+        "gc",
+        "WebAssembly's garbage collection",
+        "use a compiler that brings its own, as those for Go and JavaScript do",
+    ),
+    ("threads", "threads", "build it for one thread"),
+    ("stack switching", "stack switching", "build it without that"),
+    ("error-context", "error contexts, which came with WASI 0.3", "build it for WASI 0.2"),
+];
+/// How the compiler says that it does not run something.
+const NOT_ENABLED: [&str; 5] = ["not enabled", "disabled", "must be enabled", "requires the", "disallowed"];
 
 /// Refuses octets that are no component at all.
 pub(super) fn not_a_component(octets: &[u8]) -> Result<(), String> {
@@ -25,28 +48,42 @@ pub(super) fn not_a_component(octets: &[u8]) -> Result<(), String> {
     }
 }
 
-/// What a failure to compile means.
-pub(super) fn not_compiled(error: &wasmtime::Error) -> String {
-    let text = format!("{error:#}");
+/// What the compiler's or the parser's message means.
+pub(super) fn not_compiled(text: &str) -> String {
     if ["unexpected end", "unexpected EOF", "out of bounds"].iter().any(|sign| text.contains(sign)) {
         return format!("it is cut off or damaged: {text}");
+    }
+    if NOT_ENABLED.iter().any(|sign| text.contains(sign)) {
+        let (_, what, remedy) = FEATURES.iter().find(|(word, ..)| text.contains(word)).unwrap_or(&(
+            "",
+            "a feature of WebAssembly",
+            "build it without that",
+        ));
+        return format!("it uses {what}, which policies cannot; {remedy} ({text})");
     }
     format!("it cannot be compiled: {text}")
 }
 
 /// Refuses a component that imports what is not offered, or lacks what a policy exports.
-pub(super) fn not_linked(engine: &wasmtime::Engine, component: &Component) -> Result<(), String> {
-    let kind = component.component_type();
-    for (name, _) in kind.imports(engine) {
+pub(super) fn not_a_policy(anatomy: &Anatomy) -> Result<(), String> {
+    if let Some(damage) = &anatomy.damage {
+        return Err(not_compiled(&format!("failed to parse it: {damage}")));
+    }
+    for name in &anatomy.imports {
         offered(name).map_err(|why| format!("it imports {name}, {why}"))?;
     }
-    let exported: Vec<_> = kind.exports(engine).map(|(name, _)| name.to_owned()).collect();
     let missing: Vec<_> =
-        EXPORTS.into_iter().filter(|name| !exported.iter().any(|other| other == name)).collect();
+        EXPORTS.into_iter().filter(|name| !anatomy.exports.iter().any(|other| other == name)).collect();
     if missing.len() == EXPORTS.len() {
-        let has = if exported.is_empty() { "nothing".to_owned() } else { exported.join(", ") };
+        let shown = anatomy.exports.iter().take(SHOWN).map(String::as_str);
+        let more = (anatomy.exports.len() > SHOWN).then_some("others");
+        let mut has: Vec<_> = shown.chain(more).collect();
+        if has.is_empty() {
+            has.push("nothing");
+        }
         return Err(format!(
-            "it is no policy: it exports {has}, but not the functions of the world `policy` (configure, decide, observe)"
+            "it is no policy: it exports {}, but not the functions of the world `policy` (configure, decide, observe)",
+            has.join(", ")
         ));
     }
     if !missing.is_empty() {
@@ -78,6 +115,9 @@ fn offered(name: &str) -> Result<(), String> {
                 .to_owned(),
         ),
         wasi if WASI.contains(&wasi) && version.starts_with("0.2.") => Ok(()),
+        wasi if WASI.contains(&wasi) && version.starts_with("0.3.") => {
+            Err("but this host has WASI 0.2; build it for that, instead of WASI 0.3 (Rust: --target wasm32-wasip2)".to_owned())
+        }
         wasi if wasi.starts_with("wasi:") => {
             Err("which policies do not get; of WASI 0.2 there are cli, clocks, filesystem, io, random and sockets, all without any effect outside".to_owned())
         }
@@ -89,6 +129,27 @@ fn offered(name: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
+    /// Messages of the engine and its parser, as they stand.
+    #[test]
+    fn what_the_compiler_does_not_run_is_said_in_words_of_our_own() {
+        for (text, expected) in [
+            ("`future` requires the component model async feature", "WASI 0.2, with functions"),
+            ("`error-context` requires the component model error-context feature", "for WASI 0.2"),
+            ("exceptions proposal not enabled", "-fno-exceptions"),
+            ("cannot define struct types when gc types are disabled", "garbage collection"),
+            ("gc types are disallowed but found type which requires gc", "garbage collection"),
+            ("threads must be enabled for shared memories", "one thread"),
+            ("cannot define continuation types when stack switching is disabled", "stack switching"),
+            ("wide arithmetic support is not enabled", "a feature of WebAssembly"),
+            ("the custom page sizes proposal must be enabled to customize it", "a feature of WebAssembly"),
+            ("unexpected end-of-file", "cut off or damaged"),
+            ("type mismatch", "cannot be compiled"),
+        ] {
+            let said = not_compiled(text);
+            assert!(said.contains(expected) && said.contains(text), "{said}");
+        }
+    }
+
     #[test]
     fn imports_that_are_not_offered_are_refused_with_a_remedy() {
         for name in ["reprieve:policy/store@0.1.0", "wasi:io/streams@0.2.6", "reprieve:policy/log@0.1.3"] {
@@ -98,7 +159,7 @@ mod tests {
             ("reprieve:policy/store@0.2.0", "speaks reprieve:policy@0.1.0"),
             ("reprieve:policy/network@0.1.0", "has types, store and log"),
             ("wasi:http/types@0.2.3", "no network"),
-            ("wasi:clocks/wall-clock@0.3.0", "of WASI 0.2"),
+            ("wasi:clocks/wall-clock@0.3.0", "has WASI 0.2; build it for that"),
             ("wasi:keyvalue/store@0.2.0", "of WASI 0.2"),
             ("acme:secrets/steal", "this host does not have"),
         ] {

@@ -145,6 +145,9 @@ fn misbehave(call: &str) -> Result<Option<Verdict>, String> {
             ];
             pass(None, Some(format!("{seen:?}")))
         }
+        Some("hoard-streams") => loop {
+            hoard_a_stream();
+        },
         Some("grow") => {
             let kept = GROWN.with_borrow_mut(|all| {
                 all.push(black_box(vec![1_u8; 2 << 20]));
@@ -209,6 +212,29 @@ fn misbehave(call: &str) -> Result<Option<Verdict>, String> {
         }
         Some(other) => return Err(format!("I do not know how to {other}")),
     }))
+}
+
+/// The functions of WASI that the standard library calls, without its care to give back.
+mod wasi {
+    #[link(wasm_import_module = "wasi:cli/stdout@0.2.6")]
+    unsafe extern "C" {
+        #[link_name = "get-stdout"]
+        pub fn get_stdout() -> u32;
+    }
+    #[link(wasm_import_module = "wasi:io/streams@0.2.6")]
+    unsafe extern "C" {
+        #[link_name = "[method]output-stream.blocking-write-and-flush"]
+        pub fn write(stream: u32, octets: *const u8, length: usize, result: *mut u32);
+    }
+}
+
+/// Opens standard output once more, and begins a line that never ends.
+fn hoard_a_stream() {
+    let line = [b'x'; 1000];
+    let mut result = [0_u32; 3];
+    // SAFETY: both have the types of the WIT, and what they read and write outlives them.
+    unsafe { wasi::write(wasi::get_stdout(), line.as_ptr(), line.len(), result.as_mut_ptr()) };
+    black_box(result);
 }
 
 fn recurse(depth: u64) -> u64 {
