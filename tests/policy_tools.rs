@@ -2,17 +2,15 @@
 
 mod support;
 
-use std::process::{Command, Output};
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
-use support::guests;
+use support::running::BINARY;
+use support::{components, guests};
 
 fn run(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_reprieve"))
-        .arg("policy")
-        .args(arguments)
-        .output()
-        .expect("running reprieve")
+    Command::new(BINARY).arg("policy").args(arguments).output().expect("running reprieve")
 }
 
 fn text(octets: &[u8]) -> String {
@@ -159,4 +157,120 @@ fn what_cannot_run_is_inspected_all_the_same() {
         assert_says(&run(&["inspect", &path.display().to_string()]), 1, expected);
     }
     assert_says(&run(&["inspect", "nowhere.wasm"]), 2, &["cannot read the component nowhere.wasm"]);
+}
+
+#[test]
+fn one_scenario_file_that_is_wrong_does_not_keep_the_others_from_being_played() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let good = write("good.toml", "[[step]]\nlogin = \"alice\"\nexpect = \"pass\"\n");
+    let wrong = write("wrong.toml", "[[scenarios]]\nname = \"a\"\n");
+    let missing = folder.path().join("missing.toml").to_str().unwrap().to_owned();
+    let output = run(&["test", "interval", &wrong, &missing, &good]);
+    assert_says(
+        &output,
+        2,
+        &[
+            "wrong.toml:1: `scenarios` is not known; did you mean `scenario`?",
+            "cannot read the scenario",
+            "✓ good",
+            "1 passed, 2 failed",
+        ],
+    );
+    let (code, report) = json(&["test", "interval", &wrong, &good]);
+    assert_eq!((code, report["failed"].as_u64()), (Some(2), Some(1)));
+    let why = report["scenarios"][0]["unreadable"].as_str().unwrap();
+    assert!(why.contains("did you mean `scenario`?"), "{why}");
+}
+
+#[test]
+fn what_a_policy_writes_to_the_log_at_its_start_is_shown() {
+    let hostile = guests::hostile().to_str().unwrap();
+    let at_start = ["--set", "at=configure", "--set", "how=long-line"];
+    let decided = run(&[&["decide", hostile, "--user", "alice"][..], &at_start].concat());
+    assert_says(&decided, 0, &["start log  info  xxxxx"]);
+    let (_, report) = json(&[&["decide", hostile, "--user", "alice"][..], &at_start].concat());
+    assert_eq!(report["start-log"].as_array().unwrap().len(), 1, "of one instance: {report}");
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = folder.path().join("refused.toml");
+    std::fs::write(&scenario, "[[step]]\nlogin = \"alice\"\nexpect = \"deny\"\n").unwrap();
+    let tested = run(&[&["test", hostile, scenario.to_str().unwrap()][..], &at_start].concat());
+    assert_says(&tested, 1, &["log at the start: info  xxxxx"]);
+}
+
+#[test]
+fn a_component_is_compiled_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let cached = |arguments: &[&str]| {
+        let output = Command::new(BINARY)
+            .arg("policy")
+            .args(arguments)
+            .env("CACHE_DIRECTORY", folder.path())
+            .output()
+            .expect("running reprieve");
+        assert_says(&output, 0, &[]);
+        text(&output.stdout)
+    };
+    cached(&["inspect", "interval"]);
+    let kept: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    let said = cached(&["bench", "interval", "--calls", "100", "--fresh", "1"]);
+    assert!(said.contains("compiled before"), "{said}");
+}
+
+#[test]
+fn the_language_is_told_apart_from_the_languages_of_its_runtime() {
+    let folder = tempfile::tempdir().unwrap();
+    let interval = reprieve::policy::load_source("interval").unwrap().into_owned();
+    // What they have in them, at the end of a component that says Rust.
+    let marks: [(&[u8], &str); 4] = [
+        (b"", "Rust"),
+        (b"componentize_py", "Python"),
+        (b"quickjs", "JavaScript or TypeScript"),
+        (b"~\0l\0i\0b\0/\0r\0t\0/\0", "AssemblyScript"),
+    ];
+    for (mark, expected) in marks {
+        let path = folder.path().join("marked.wasm");
+        let content = [&[1, b'x'][..], mark].concat();
+        let section = [vec![0, u8::try_from(content.len()).unwrap()], content].concat();
+        std::fs::write(&path, [interval.clone(), section].concat()).unwrap();
+        let (_, report) = json(&["inspect", path.to_str().unwrap()]);
+        assert_eq!(report["language"], expected);
+        assert_eq!(report["runs"], true);
+    }
+}
+
+/// The process that compiles, with so many seconds and bytes: whether it did, and what it says.
+fn compile(component: &[u8], seconds: u32, memory: u64) -> (bool, String) {
+    let mut child = Command::new(BINARY)
+        .args(["compile-policy", "67108864", "524288", &seconds.to_string(), &memory.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("running reprieve");
+    // One that has had enough reads no further.
+    let _ = child.stdin.take().expect("its standard input").write_all(component);
+    let output = child.wait_with_output().expect("its end");
+    assert_eq!(output.status.success(), !output.stdout.is_empty());
+    (output.status.success(), text(&output.stderr))
+}
+
+/// What no count of functions, loops and blocks tells: 100 loops over 2,000 variables are eighteen
+/// kilobytes, and 20,000 functions of two bytes are a hundred.
+#[test]
+fn compiling_ends_when_it_takes_more_time_or_memory_than_it_may() {
+    let interval = reprieve::policy::load_source("interval").unwrap();
+    let (enough, gib) = (600, 1 << 30);
+    assert_eq!(compile(&interval, enough, gib), (true, String::new()));
+    let slow = components::with_functions(&interval, &[components::loops(100, 2_000)]);
+    let (done, why) = compile(&slow, 0, gib);
+    assert!(!done && why.contains("more than 0 s of CPU time"), "{why}");
+    let many = components::with_functions(&interval, &vec![vec![0, 0x0b]; 20_000]);
+    let (done, why) = compile(&many, enough, 128 << 20);
+    assert!(!done && why.contains("more than 128 MiB of memory"), "{why}");
 }

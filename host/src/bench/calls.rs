@@ -11,8 +11,8 @@ use crate::clock::ManualClock;
 use crate::config::StoreConfig;
 use crate::cpu_time;
 use crate::policy::{
-    BreakerSettings, Ending, Engine, EngineSize, Judge, Limits, Outcome, Policy, PolicyOptions, Verdict,
-    load_source, moment,
+    BreakerSettings, Cache, Ending, Engine, EngineSize, Judge, Limits, Outcome, Policy, PolicyOptions,
+    Verdict, load_source, moment,
 };
 use crate::store::{Home, Keys, Space};
 use crate::trial::Who;
@@ -39,8 +39,8 @@ pub struct Plan {
 pub struct Calls {
     /// Octets of the component.
     pub octets: usize,
-    /// Time to compile it, without a cache.
-    pub compiling: Duration,
+    /// Time to compile it; none if its code was in the cache.
+    pub compiling: Option<Duration>,
     /// Decisions by an instance that is used again.
     pub reused: Percentiles,
     /// Decisions by an instance of their own, its start included.
@@ -73,7 +73,9 @@ const START_MS: u64 = 1_773_144_000_000;
 pub fn measure(plan: &Plan, mut progress: impl FnMut(u32, u32)) -> anyhow::Result<Calls> {
     let octets = load_source(&plan.component).map_err(anyhow::Error::msg)?;
     let limits = Limits::default();
-    let engine = Engine::new(EngineSize { memory: limits.memory, stack: limits.stack, instances: 4 }, None)?;
+    let cache = Cache::usual_folder().and_then(|folder| Cache::open(&folder).ok());
+    let size = EngineSize { memory: limits.memory, stack: limits.stack, instances: 4 };
+    let engine = Engine::new(size, cache.as_ref())?;
     let clock = ManualClock::new(START_MS);
     let home = Home::open(Keys::read(&plan.store)?, clock.clone())?;
     // Of this measurement alone: what others keep in the same store stays.
@@ -88,7 +90,8 @@ pub fn measure(plan: &Plan, mut progress: impl FnMut(u32, u32)) -> anyhow::Resul
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let began = Instant::now();
     let policy = runtime.block_on(Policy::load(engine, &octets, options))?;
-    let compiling = began.elapsed();
+    let was_cached = cache.is_some_and(|cache| cache.hits_and_misses().0 > 0);
+    let compiling = (!was_cached).then(|| began.elapsed());
     let judge = Judge::new(policy);
     runtime.block_on(judge.warm_up())?;
     let mut bench = Bench { judge, clock, users: plan.users.max(1), polls: 0, passed: 0, failed: 0 };

@@ -103,11 +103,12 @@ enum Subcommands {
 /// How a policy is to be.
 #[derive(Debug, clap::Args)]
 struct How {
-    /// A setting; may be given several times [default: those of the policy that it takes the place of]
+    /// A setting; may be given several times, and then these are all [default: those of the policy that
+    /// it takes the place of]
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// No settings
-    #[arg(long, conflicts_with = "set")]
+    /// None of the settings of the policy that it takes the place of, only those of --set
+    #[arg(long)]
     no_settings: bool,
     /// SHA-256 that the component must have
     #[arg(long, value_name = "HEX")]

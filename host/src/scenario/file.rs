@@ -48,10 +48,11 @@ impl Scenario {
                 };
                 let builder = circumstances(&mut section, base.clone())?;
                 let (refuses, steps) = course(&mut section)?;
+                // First what is misspelt: it may be the steps.
+                section.finish()?;
                 if steps.is_empty() && refuses.is_none() {
                     return Err(value.error("has neither steps nor `refuses`: it tests nothing"));
                 }
-                section.finish()?;
                 scenarios.push(Self {
                     name: format!("{name}: {own}"),
                     file: file.to_owned(),
@@ -63,10 +64,15 @@ impl Scenario {
         }
         let (refuses, steps) = course(&mut top)?;
         match (scenarios.is_empty(), steps.is_empty() && refuses.is_none()) {
-            (true, true) => return Err(top.error(
-                "nothing is tested: add steps, such as [[step]] with login = \"alice\" and expect = \"pass\""
-                    .to_owned(),
-            )),
+            (true, true) => {
+                let nothing = top.error(
+                    "nothing is tested: add steps, such as [[step]] with login = \"alice\" and expect = \"pass\""
+                        .to_owned(),
+                );
+                // What is misspelt may be the steps.
+                top.finish()?;
+                return Err(nothing);
+            }
             (false, false) => {
                 return Err(top.error(
                     "steps stand both at the top and in [[scenario]]; give each scenario its own".to_owned(),
@@ -203,6 +209,18 @@ mod tests {
     #[test]
     fn a_scenario_that_tests_nothing_is_an_error() {
         assert!(read("[[scenario]]\nname = \"a\"\n").unwrap_err().contains("tests nothing"));
+        for (text, expected) in [
+            ("[[scenarios]]\nname = \"a\"\n", "`scenarios` is not known; did you mean `scenario`?"),
+            ("[[steps]]\nlogin = \"a\"\n", "`steps` is not known; did you mean `step`?"),
+            (
+                "[[scenario]]\n[[scenario.steps]]\nlogin = \"a\"\n",
+                "`scenario.steps` is not known; did you mean `step`?",
+            ),
+            ("[[scenario]]\nrefuse = \"x\"\n", "did you mean `refuses`?"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
         let both = "[[step]]\nlogin = \"a\"\n[[scenario]]\nrefuses = \"x\"\n";
         assert!(read(both).unwrap_err().contains("both at the top and in [[scenario]]"));
     }

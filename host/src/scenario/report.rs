@@ -44,6 +44,14 @@ fn human(out: &mut impl Write, played: &[Played], colour: bool) -> io::Result<()
     for one in played {
         let mark = if one.is_good() { paint("32", "✓") } else { paint("31", "✗") };
         writeln!(out, "{mark} {}{}", one.name, paint("2", &figures(one)))?;
+        if let Some(why) = &one.unreadable {
+            writeln!(out, "    {}", paint("31", why))?;
+        }
+        if !one.is_good() {
+            for line in &one.start_log {
+                writeln!(out, "    log at the start: {line}")?;
+            }
+        }
         for failed in &one.failed {
             let who = failed.user.as_ref().map(|user| format!(", {}", in_words(user))).unwrap_or_default();
             let place =
@@ -126,6 +134,8 @@ fn machine(out: &mut impl Write, policy: &str, played: &[Played]) -> io::Result<
                 "real-s": one.real_time.as_secs_f64(),
                 "failed": one.failed.iter().map(failed_in_json).collect::<Vec<_>>(),
                 "more-failed": one.more_failed,
+                "start-log": one.start_log,
+                "unreadable": one.unreadable,
             })
         })
         .collect();
@@ -175,9 +185,11 @@ fn junit(out: &mut impl Write, policy: &str, played: &[Played]) -> io::Result<()
             let mut words = Vec::new();
             human(&mut words, std::slice::from_ref(one), false)?;
             let first = one.failed.first().and_then(|failed| failed.differences.first());
-            let message = first.map_or(String::new(), |(what, expected, got)| {
-                format!("{what}: expected {expected}, got {got}")
-            });
+            let message = match (&one.unreadable, first) {
+                (Some(why), _) => why.clone(),
+                (None, Some((what, expected, got))) => format!("{what}: expected {expected}, got {got}"),
+                (None, None) => String::new(),
+            };
             write!(
                 out,
                 "\n    <failure message=\"{}\">{}</failure>\n  ",

@@ -33,13 +33,23 @@ pub struct Played {
     pub failed: Vec<Failed>,
     /// What else was not as expected.
     pub more_failed: u64,
+    /// Lines that the policy wrote at its start and in `configure`.
+    pub start_log: Vec<String>,
+    /// Why its file cannot be read: nothing of it was played.
+    pub unreadable: Option<String>,
 }
 
 impl Played {
+    /// A file that has no scenarios, for this reason.
+    #[must_use]
+    pub fn unreadable(file: &str, why: String) -> Self {
+        Self { name: file.to_owned(), file: file.to_owned(), unreadable: Some(why), ..Self::default() }
+    }
+
     /// Whether all was as expected.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.failed.is_empty()
+        self.failed.is_empty() && self.unreadable.is_none()
     }
 
     fn fail(&mut self, failed: Failed) {
@@ -81,7 +91,10 @@ impl Scenario {
     pub fn play(&self) -> anyhow::Result<Played> {
         let began = Instant::now();
         let mut played = Played { name: self.name.clone(), file: self.file.clone(), ..Played::default() };
-        match (self.builder.clone().build(), &self.refuses) {
+        let mut start_log = Vec::new();
+        let trial = self.builder.clone().build_and_tell(&mut start_log);
+        played.start_log = start_log.iter().map(ToString::to_string).collect();
+        match (trial, &self.refuses) {
             (Ok(_), Some(expected)) => played.fail(Failed {
                 differences: vec![(
                     "settings".to_owned(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use super::recorder::{Lines, Recorder};
-use super::{Happens, Trial, time};
+use super::{Happens, LogLine, Trial, time};
 use crate::clock::ManualClock;
 use crate::config::Verify;
 use crate::policy::{
@@ -167,6 +167,15 @@ impl Builder {
     /// Where the policy cannot be loaded or refuses its settings ([`LoadError`]), in one
     /// sentence.
     pub fn build(self) -> anyhow::Result<Trial> {
+        self.build_and_tell(&mut Vec::new())
+    }
+
+    /// The same. `told`: what the policy writes to its log at the start and in `configure`, also if
+    /// it refuses its settings.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn build_and_tell(self, told: &mut Vec<LogLine>) -> anyhow::Result<Trial> {
         let octets = load_source(&self.component).map_err(anyhow::Error::msg)?;
         let start = time::moment(&self.start, &self.zone).map_err(anyhow::Error::msg)?;
         let clock = ManualClock::new(start);
@@ -190,8 +199,10 @@ impl Builder {
             lines: Some(lines.clone()),
             ..PolicyOptions::new(&self.virtual_server, &self.component, watched, clock.clone())
         };
-        let policy = runtime.block_on(Policy::load(engine, &octets, options))?;
-        let judge = Judge::new(policy);
+        let policy = runtime.block_on(Policy::load(engine, &octets, options));
+        told.extend(lines.take());
+        let judge = Judge::new(policy?);
+        // A second instance, which does the same.
         runtime.block_on(judge.warm_up())?;
         recorder.take();
         lines.take();

@@ -106,15 +106,11 @@ fn human(arguments: &Arguments, calls: &Calls, poll: DeniedPoll, share: f64) -> 
             "this is a debug build of reprieve: the host's part is several times slower than in a release build",
         )?;
     }
-    line(
-        "policy",
-        &format!(
-            "{}, {} octets, compiled in {:.0} ms",
-            arguments.policy,
-            calls.octets,
-            calls.compiling.as_secs_f64() * 1e3
-        ),
-    )?;
+    let compiled = match calls.compiling {
+        Some(time) => format!("compiled in {:.0} ms", time.as_secs_f64() * 1e3),
+        None => "compiled before (policy-cache)".to_owned(),
+    };
+    line("policy", &format!("{}, {} octets, {compiled}", arguments.policy, calls.octets))?;
     line("decide", &format!("{}   {:.0} a second", times(&calls.reused), calls.a_second))?;
     line("observe", &times(&calls.outcomes))?;
     if calls.fresh.count > 0 {
@@ -174,7 +170,7 @@ fn machine(arguments: &Arguments, calls: &Calls, poll: DeniedPoll, share: f64) -
         "policy": arguments.policy,
         "debug-build": cfg!(debug_assertions),
         "octets": calls.octets,
-        "compile-ms": calls.compiling.as_secs_f64() * 1e3,
+        "compile-ms": calls.compiling.map(|time| time.as_secs_f64() * 1e3),
         "users": arguments.users,
         "decide": percentiles(&calls.reused),
         "decisions-a-second": calls.a_second,

@@ -12,7 +12,7 @@ use crate::cli::FAILED;
 use crate::clock::{Clock as _, SystemClock};
 use crate::output::{self, Output, tell};
 use crate::policy::{Cache, Standing, Worded};
-use crate::trial::{Attempt, Becomes, Decision, Trial, Who, in_words, refusal};
+use crate::trial::{Attempt, Becomes, Decision, LogLine, Trial, Who, in_words, refusal};
 
 /// Explain one decision: the verdict, what the host makes of it, log lines, what was done to
 /// the store, and what it cost.
@@ -93,9 +93,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if let Some(cache) = Cache::usual_folder().and_then(|folder| Cache::open(&folder).ok()) {
         builder = builder.cache(cache);
     }
-    let mut trial = match builder.build() {
+    let mut start_log = Vec::new();
+    let mut trial = match builder.build_and_tell(&mut start_log) {
         Ok(trial) => trial,
         Err(error) if refusal(&error).is_some() => {
+            for line in &start_log {
+                tell!("log at the start: {line}");
+            }
             tell!("reprieve: {error:#}");
             return Ok(ExitCode::from(FAILED));
         }
@@ -133,8 +137,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let decision = trial.login(attempt);
     match arguments.format {
-        Format::Human => human(&trial, &decision)?,
-        Format::Json => machine(&trial, &decision)?,
+        Format::Human => human(&trial, &decision, &start_log)?,
+        Format::Json => machine(&trial, &decision, &start_log)?,
     }
     Ok(if decision.failure().is_some() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
@@ -153,7 +157,7 @@ fn consequence(decision: &Decision) -> &'static str {
     }
 }
 
-fn human(trial: &Trial, decision: &Decision) -> anyhow::Result<()> {
+fn human(trial: &Trial, decision: &Decision, start_log: &[LogLine]) -> anyhow::Result<()> {
     let line = |name: &str, value: &str| writeln!(Output, "{name:<10} {value}");
     line("at", &in_words(decision.at_ms, trial.zone()))?;
     line(
@@ -175,9 +179,11 @@ fn human(trial: &Trial, decision: &Decision) -> anyhow::Result<()> {
             &format!("{}: {how}", format!("{ending:?}").trim_start_matches("Ending::").to_lowercase()),
         )?;
     }
+    let in_words = |lines: &[LogLine]| lines.iter().map(ToString::to_string).collect::<Vec<_>>();
     for (name, lines) in [
         ("store", decision.store.clone()),
-        ("log", decision.log.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        ("start log", in_words(start_log)),
+        ("log", in_words(&decision.log)),
     ] {
         for (number, text) in lines.iter().enumerate() {
             line(if number == 0 { name } else { "" }, text)?;
@@ -194,12 +200,11 @@ fn human(trial: &Trial, decision: &Decision) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn machine(trial: &Trial, decision: &Decision) -> anyhow::Result<()> {
-    let log: Vec<_> = decision
-        .log
-        .iter()
-        .map(|line| json!({ "level": line.level.as_str().to_lowercase(), "text": line.text }))
-        .collect();
+fn machine(trial: &Trial, decision: &Decision, start_log: &[LogLine]) -> anyhow::Result<()> {
+    let in_json = |lines: &[LogLine]| -> Vec<_> {
+        let lines = lines.iter();
+        lines.map(|line| json!({ "level": line.level.as_str().to_lowercase(), "text": line.text })).collect()
+    };
     let verdict = match (decision.pass(), decision.deny()) {
         (Some(pass), _) => json!({
             "verdict": "pass",
@@ -226,7 +231,8 @@ fn machine(trial: &Trial, decision: &Decision) -> anyhow::Result<()> {
         "becomes": decision.becomes.word(),
         "failure": decision.failure().map(|failure| json!({ "kind": failure.kind(), "words": failure.to_string() })),
         "store": decision.store,
-        "log": log,
+        "start-log": in_json(start_log),
+        "log": in_json(&decision.log),
         "cpu-us": decision.computing.as_secs_f64() * 1e6,
         "memory": decision.memory,
     });

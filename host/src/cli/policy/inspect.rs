@@ -12,7 +12,7 @@ use crate::cli::FAILED;
 use crate::clock::SystemClock;
 use crate::output::{self, Output};
 use crate::policy::{
-    Anatomy, Engine, EngineSize, Kind, Limits, LoadError, Policy, PolicyOptions, digest, load_source,
+    Anatomy, Cache, Engine, EngineSize, Kind, Limits, LoadError, PolicyOptions, Prepared, digest, load_source,
 };
 use crate::store::Namespace;
 
@@ -59,16 +59,23 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 fn fitness(name: &str, octets: &[u8]) -> anyhow::Result<Fitness> {
     let limits = Limits::default();
-    let engine = Engine::new(EngineSize { memory: limits.memory, stack: limits.stack, instances: 2 }, None)?;
+    let cache = Cache::usual_folder().and_then(|folder| Cache::open(&folder).ok());
+    let size = EngineSize { memory: limits.memory, stack: limits.stack, instances: 2 };
+    let engine = Engine::new(size, cache.as_ref())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let load = |settings: Vec<(String, String)>| {
+    let options = |settings: Vec<(String, String)>| {
         let clock = Arc::new(SystemClock);
         let namespace = Namespace::in_memory(1 << 20, clock.clone());
-        let options = PolicyOptions { settings, ..PolicyOptions::new("inspect", name, namespace, clock) };
-        runtime.block_on(Policy::load(engine.clone(), octets, options))
+        PolicyOptions { settings, ..PolicyOptions::new("inspect", name, namespace, clock) }
     };
-    let without = load(Vec::new());
-    let (misfit, needs) = match without {
+    let prepared = match runtime.block_on(Prepared::new(engine, octets, &options(Vec::new()))) {
+        Ok(prepared) => prepared,
+        Err(LoadError::Component { why, .. } | LoadError::Settings { why, .. }) => {
+            return Ok(Fitness { misfit: Some(why), needs: None, knows: None });
+        }
+    };
+    let load = |settings| runtime.block_on(prepared.configure(options(settings)));
+    let (misfit, needs) = match load(Vec::new()) {
         Ok(_) => (None, None),
         Err(LoadError::Settings { why, .. }) => (None, Some(why)),
         Err(LoadError::Component { why, .. }) => (Some(why), None),
@@ -122,7 +129,9 @@ fn human(
         );
         line(if number == 0 { "modules" } else { "" }, &what)?;
     }
-    for (number, producer) in anatomy.producers.iter().enumerate() {
+    line("language", anatomy.language.as_deref().unwrap_or("not known"))?;
+    let tools = anatomy.producers.iter().filter(|producer| producer.field != "language");
+    for (number, producer) in tools.enumerate() {
         let what = format!("{} {} {}", producer.field, producer.name, producer.version);
         line(if number == 0 { "made by" } else { "" }, what.trim_end())?;
     }
@@ -171,6 +180,7 @@ fn machine(
         "exports": anatomy.exports,
         "imports": anatomy.imports,
         "modules": modules,
+        "language": anatomy.language,
         "producers": producers,
         "damage": anatomy.damage,
         "settings": fitness.knows,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::cli::FAILED;
+use crate::cli::{FAILED, WRONG};
 use crate::output::{self, Output, tell};
 use crate::policy::Cache;
 use crate::scenario::{self, Format, Played, Scenario};
@@ -33,6 +33,7 @@ const SETTLED: Duration = Duration::from_millis(50);
 ///   expect = { manner = "unchanged", retry-after = 540 }
 ///
 /// P is a built-in policy's name, such as interval, or the path of a component.
+/// A file that cannot be read does not keep the others from being tested.
 /// Exit codes: 0 all as expected, 1 something was not, 2 a file that cannot be read.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -64,7 +65,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if !arguments.watch {
         let played = play(arguments)?;
         report(arguments, &played)?;
-        return Ok(if is_good(&played) { ExitCode::SUCCESS } else { ExitCode::from(FAILED) });
+        return Ok(if played.iter().any(|one| one.unreadable.is_some()) {
+            ExitCode::from(WRONG)
+        } else if played.iter().all(Played::is_good) {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(FAILED)
+        });
     }
     loop {
         let seen = settled(arguments);
@@ -111,14 +118,21 @@ fn changed(arguments: &Arguments) -> Vec<Stamp> {
 fn play(arguments: &Arguments) -> anyhow::Result<Vec<Played>> {
     let settings = super::settings(&arguments.set)?;
     let cache = Cache::usual_folder().and_then(|folder| Cache::open(&folder).ok());
+    let mut played = Vec::new();
     let mut all = Vec::new();
     for path in &arguments.scenarios {
-        let name = path.display().to_string();
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read the scenario {name}"))?;
-        all.extend(Scenario::parse(&text, &name, &arguments.policy)?);
+        match read(path, &arguments.policy) {
+            Ok(scenarios) => all.extend(scenarios),
+            // The others are played all the same.
+            Err(error) => {
+                played.push(Played::unreadable(&path.display().to_string(), format!("{error:#}")));
+            }
+        }
     }
-    let mut played = Vec::new();
+    if all.is_empty() {
+        let why: Vec<_> = played.iter().filter_map(|one| one.unreadable.as_deref()).collect();
+        anyhow::bail!("{}", why.join("\nreprieve: "));
+    }
     for scenario in &mut all {
         for (key, value) in &settings {
             scenario.set(key, value);
@@ -134,9 +148,10 @@ fn play(arguments: &Arguments) -> anyhow::Result<Vec<Played>> {
     Ok(played)
 }
 
-/// Whether all was as expected.
-fn is_good(played: &[Played]) -> bool {
-    played.iter().all(Played::is_good)
+fn read(path: &Path, policy: &str) -> anyhow::Result<Vec<Scenario>> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the scenario {name}"))?;
+    Ok(Scenario::parse(&text, &name, policy)?)
 }
 
 /// Writes the report to where it is wanted.
