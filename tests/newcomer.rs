@@ -54,6 +54,19 @@ fn try_language(language: &str) {
     let (_parent, folder, readme) = project(language);
     let (built, said) = run(&folder, &commands(&readme, "Build"));
     assert!(built, "{language}: {said}");
+    let component = folder.join(format!("my-{language}.wasm"));
+    if component.exists() {
+        let expected = match language {
+            "javascript" | "typescript" => "JavaScript or TypeScript",
+            "python" => "Python",
+            "c" => "C",
+            "cpp" => "C++",
+            "go" => "Go",
+            _ => "Zig",
+        };
+        let (_, said) = run(&folder, &format!("reprieve policy inspect my-{language}.wasm"));
+        assert!(said.contains(&format!("\nlanguage   {expected}\n")), "{language}: {said}");
+    }
     let test = commands(&readme, "Test").replace("target/", "$CARGO_TARGET_DIR/");
     let (good, said) = run(&folder, &test);
     assert!(good && said.contains("8 passed, 0 failed"), "{language}: {said}");
@@ -88,6 +101,42 @@ fn c_cpp_and_zig() {
 #[test]
 fn go() {
     try_language("go");
+}
+
+/// An adapter that keeps its things in Go's memory makes one call in two hundred fail.
+#[test]
+fn a_go_policy_asks_for_the_time_as_often_as_it_likes() {
+    for flags in ["", "-trimpath"] {
+        let (_parent, folder, readme) = project("go");
+        let edit = |file: &str, from: &str, to: &str| {
+            let path = folder.join(file);
+            let text = std::fs::read_to_string(&path).expect("the project's file");
+            assert!(text.contains(from), "{file} has no {from:?}");
+            std::fs::write(&path, text.replacen(from, to, 1)).expect("writing it");
+        };
+        let policy = "export_wit_world/policy.go";
+        edit(policy, "\"strconv\"\n", "\"strconv\"\n\t\"time\"\n");
+        edit(
+            policy,
+            "login policy.Login) policy.Verdict {\n",
+            "login policy.Login) policy.Verdict {\n\tif time.Now().Year() < 2020 {\n\t\tpanic(\"no time\")\n\t}\n",
+        );
+        edit("build", "go build ", &format!("go build {flags} "));
+        let (built, said) = run(&folder, &commands(&readme, "Build"));
+        assert!(built, "{said}");
+        let (good, said) = run(&folder, "reprieve policy bench my-go.wasm --calls 3000 --fresh 20");
+        assert!(good && said.contains(" 0 calls failed"), "{flags}: {said}");
+    }
+}
+
+#[test]
+fn git_takes_all_that_a_project_is_built_from() {
+    for language in ["rust", "javascript", "typescript", "python", "c", "cpp", "go", "zig"] {
+        let (_parent, folder, _) = project(language);
+        let (good, said) =
+            run(&folder, "git init --quiet && git status --porcelain --ignored --untracked-files=all");
+        assert!(good && said.contains("README.md") && !said.contains("!!"), "{language}: {said}");
+    }
 }
 
 #[test]

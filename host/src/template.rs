@@ -19,11 +19,11 @@ pub enum Language {
 }
 
 /// A file of a project: its path, and its content before the names are filled in.
-type File = (&'static str, &'static [u8]);
+type File = (&'static str, &'static str);
 
 macro_rules! files {
     ($($path:literal = $source:literal),+ $(,)?) => {
-        &[$(($path, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../", $source)))),+]
+        &[$(($path, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../", $source)))),+]
     };
 }
 
@@ -34,10 +34,10 @@ const COMMON: &[File] = files! {
 };
 
 /// What guests that speak WASI 0.1 need beside.
-const ADAPTER: File = (
-    "wasi_snapshot_preview1.reactor.wasm",
-    wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
-);
+const ADAPTER: &[File] = files! {
+    "adapter/adapter.wat" = "policies/templates/common/adapter/adapter.wat",
+    "adapter/adapter.wit" = "policies/templates/common/adapter/adapter.wit",
+};
 
 impl Language {
     fn own_files(self) -> &'static [File] {
@@ -90,8 +90,8 @@ impl Language {
     }
 
     fn files(self) -> impl Iterator<Item = File> {
-        let adapter = matches!(self, Self::Cpp | Self::Go).then_some(ADAPTER);
-        COMMON.iter().chain(self.own_files()).copied().chain(adapter)
+        let adapter = if matches!(self, Self::Cpp | Self::Go) { ADAPTER } else { &[] };
+        COMMON.iter().chain(self.own_files()).chain(adapter).copied()
     }
 
     /// The commands that build a project's component, and its path, as the README tells them.
@@ -144,14 +144,10 @@ pub fn write(language: Language, name: &str, folder: &Path) -> io::Result<()> {
         if let Some(parent) = file.parent() {
             std::fs::create_dir_all(parent)?;
         }
-        // What is not text, like the adapter, has no names in it.
-        let content = match std::str::from_utf8(content) {
-            Ok(text) => text.replace("{{name}}", name).replace("{{crate}}", &krate).into_bytes(),
-            Err(_) => content.to_vec(),
-        };
-        let runs = content.starts_with(b"#!");
+        let content = content.replace("{{name}}", name).replace("{{crate}}", &krate);
+        let runs = content.starts_with("#!");
         let mut options = std::fs::OpenOptions::new();
-        io::Write::write_all(&mut options.write(true).create_new(true).open(&file)?, &content)?;
+        io::Write::write_all(&mut options.write(true).create_new(true).open(&file)?, content.as_bytes())?;
         if runs {
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755))?;
         }
