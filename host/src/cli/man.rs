@@ -61,7 +61,7 @@ fn rendered(page: &Man, command: &clap::Command, above: Option<&str>) -> anyhow:
     let mut rest = Roff::new();
     rest.control("SH", ["EXIT STATUS"]);
     rest.text([roman(
-        "0: done. 1: a test or a check failed. 2: the command line or the configuration is wrong.",
+        "0: done. 1: a test or a check failed. 2: the command line or the configuration is wrong, or standard output cannot be written. 141: nobody reads standard output any longer.",
     )]);
     let reads_configuration = command.get_arguments().any(|argument| argument.get_id() == "config");
     let mut others: Vec<String> = above.map(|above| format!("{above}(1)")).into_iter().collect();

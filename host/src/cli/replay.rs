@@ -30,8 +30,8 @@ use crate::replay::{self, Format, LogFile, Plan, PlayedPolicy, Progress, Report,
 ///
 /// Logs may be compressed (gzip, zstd), and named in any order: their logins are put into the order
 /// of their times. Those of several servers are played side by side. Lines that cannot be read are
-/// counted and shown; if they are most of a log, there is no report. A log in which nobody logs in
-/// is said to have what it has.
+/// counted and shown; if they are most of a log, there is no report. For a log without logins it
+/// says what the log contains.
 ///
 /// Of the secret it supposes what the log allows: whoever was let in had the user's, and whoever was
 /// refused had not. It supposes that each login that was let in has left a snapshot. Reprieve's own

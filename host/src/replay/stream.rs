@@ -84,7 +84,7 @@ impl Tally {
 
 enum Mode {
     Detecting(Detector),
-    Reading(Reader),
+    Reading(Box<Reader>),
 }
 
 impl Stream {
@@ -101,7 +101,7 @@ impl Stream {
             None => FirstYear::NotAfter(log.written_ms()),
         };
         let mode = match how.format {
-            Some(format) => Mode::Reading(Reader::new(format)),
+            Some(format) => Mode::Reading(Box::new(Reader::new(format))),
             None => Mode::Detecting(Detector::new()),
         };
         Ok(Self {
@@ -235,7 +235,7 @@ impl Stream {
                 let found = detector.read(&self.name, self.number, &text, &mut self.calendar)?;
                 let Detected { reader, told, missed } = found;
                 self.order = Order::new(window(Some(reader.format())));
-                self.mode = Mode::Reading(reader);
+                self.mode = Mode::Reading(Box::new(reader));
                 (told, Some(missed))
             }
         };
