@@ -1,0 +1,377 @@
+//! A mail server of which the test says when each thing happens: when a maildrop is opened,
+//! when a login is answered, when a reply is sent.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+
+use super::record::{Maildrop, Message, Sequence, Visit};
+use crate::support::DEADLINE;
+
+/// What comes next in a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Moment {
+    /// The maildrop is opened: what is in it then is what the session shows.
+    Open,
+    /// The login is answered.
+    Answer,
+    /// A command after the login is answered.
+    Reply,
+    /// Messages that are marked as deleted go.
+    Delete,
+}
+
+/// What becomes of a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// It is right, and the maildrop is opened before the client knows.
+    OpenThenAccept,
+    /// It is right, and the maildrop is opened when it is asked for first, as Dovecot does it.
+    AcceptThenOpen,
+    /// This is said instead of +OK.
+    Refuse(&'static str),
+    /// The connection is closed without a word.
+    Close,
+}
+
+/// A session as far as it goes by what the test wants.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Caller {
+    /// Who logs in.
+    pub user: String,
+    /// The number of the connection.
+    pub number: u64,
+    /// Moments that it has come to so far.
+    pub moments: u64,
+}
+
+/// How a server answers, and when.
+pub trait Pace: Send + Sync + 'static {
+    /// What becomes of a password.
+    fn judge(&self, caller: &Caller, password: &str) -> Judgement;
+    /// Returns when a session may go on.
+    fn wait(&self, caller: &Caller, moment: Moment);
+}
+
+/// The server; dropping it ends it.
+pub struct MailServer<P: Pace> {
+    shared: Arc<Shared<P>>,
+    address: SocketAddr,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared<P> {
+    pace: P,
+    sequence: Arc<Sequence>,
+    maildrops: Mutex<HashMap<String, Maildrop>>,
+    connections: AtomicU64,
+    /// Those that are open, to be closed at the end.
+    open: Mutex<HashMap<u64, TcpStream>>,
+    closed: Condvar,
+    ended: AtomicBool,
+}
+
+impl<P: Pace> MailServer<P> {
+    /// Starts one where every user has an empty maildrop.
+    pub fn start(pace: P) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        let shared = Arc::new(Shared {
+            pace,
+            sequence: Arc::default(),
+            maildrops: Mutex::default(),
+            connections: AtomicU64::new(0),
+            open: Mutex::default(),
+            closed: Condvar::new(),
+            ended: AtomicBool::new(false),
+        });
+        let thread = std::thread::spawn({
+            let shared = shared.clone();
+            move || shared.accept(&listener)
+        });
+        Self { shared, address, thread: Some(thread) }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What says when things happen.
+    pub fn pace(&self) -> &P {
+        &self.shared.pace
+    }
+
+    /// What numbers the events.
+    pub fn sequence(&self) -> &Arc<Sequence> {
+        &self.shared.sequence
+    }
+
+    /// Delivers a message; its unique-id.
+    pub fn deliver(&self, user: &str) -> String {
+        let mut maildrops = self.shared.maildrops();
+        let maildrop = maildrops.entry(user.to_owned()).or_default();
+        let index = maildrop.messages.len();
+        // A unique-id is in ASCII, whatever the name is.
+        let id = format!("{}.{index}", user.escape_default());
+        let size = text(&id, index).len() as u64;
+        let delivered = self.shared.sequence.next();
+        maildrop.messages.push(Message { id: id.clone(), size, delivered, removed: None });
+        id
+    }
+
+    /// Takes the oldest message away, as by IMAP.
+    pub fn expunge(&self, user: &str) {
+        let mut maildrops = self.shared.maildrops();
+        let Some(maildrop) = maildrops.get_mut(user) else { return };
+        let now = self.shared.sequence.next();
+        if let Some(message) = maildrop.messages.iter_mut().find(|message| message.removed.is_none()) {
+            message.removed = Some((now, None));
+        }
+    }
+
+    /// All that has happened to a user's maildrop.
+    pub fn maildrop(&self, user: &str) -> Maildrop {
+        self.shared.maildrops().get(user).cloned().unwrap_or_default()
+    }
+
+    /// Waits until no connection is open.
+    #[track_caller]
+    pub fn idle(&self) {
+        let open = self.shared.open.lock().expect("no thread has panicked");
+        let (_open, timeout) = self
+            .shared
+            .closed
+            .wait_timeout_while(open, DEADLINE, |open| !open.is_empty())
+            .expect("no thread has panicked");
+        assert!(!timeout.timed_out(), "connections stay open");
+    }
+}
+
+impl<P: Pace> Drop for MailServer<P> {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.address);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        for stream in self.shared.open.lock().iter().flat_map(|open| open.values()) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl<P: Pace> Shared<P> {
+    fn maildrops(&self) -> MutexGuard<'_, HashMap<String, Maildrop>> {
+        self.maildrops.lock().expect("no thread has panicked")
+    }
+
+    fn accept(self: &Arc<Self>, listener: &TcpListener) {
+        for stream in listener.incoming() {
+            if self.ended.load(Ordering::SeqCst) {
+                return;
+            }
+            let Ok(stream) = stream else { continue };
+            stream.set_nodelay(true).expect("TCP_NODELAY");
+            let number = self.connections.fetch_add(1, Ordering::SeqCst) + 1;
+            let closing = stream.try_clone().expect("a second handle");
+            self.open.lock().expect("no thread has panicked").insert(number, closing);
+            let shared = self.clone();
+            std::thread::spawn(move || {
+                let caller = Caller { user: String::new(), number, moments: 0 };
+                let mut stay =
+                    Stay { stream: BufReader::new(stream), caller, shown: None, marked: BTreeSet::new() };
+                shared.serve(&mut stay);
+                shared.leave(&stay);
+                let _ = stay.stream.get_ref().shutdown(Shutdown::Both);
+                shared.open.lock().expect("no thread has panicked").remove(&number);
+                shared.closed.notify_all();
+            });
+        }
+    }
+
+    fn wait(&self, stay: &mut Stay, moment: Moment) {
+        stay.caller.moments += 1;
+        self.pace.wait(&stay.caller, moment);
+    }
+
+    /// Serves a connection to its end; None where the other side has ended it.
+    fn serve(&self, stay: &mut Stay) -> Option<()> {
+        stay.say("+OK at your pace\r\n");
+        let judgement = loop {
+            let line = stay.hear()?;
+            let (command, argument) = line.split_once(' ').unwrap_or((&line, ""));
+            match command {
+                "CAPA" => stay.say("+OK\r\nUSER\r\nUIDL\r\nTOP\r\n.\r\n"),
+                "USER" => {
+                    argument.clone_into(&mut stay.caller.user);
+                    stay.say("+OK\r\n");
+                }
+                "PASS" => match self.pace.judge(&stay.caller, argument) {
+                    Judgement::Refuse(why) => {
+                        self.wait(stay, Moment::Answer);
+                        stay.say(why);
+                    }
+                    judgement => break judgement,
+                },
+                "QUIT" => {
+                    stay.say("+OK\r\n");
+                    return Some(());
+                }
+                _ => stay.say("-ERR log in first\r\n"),
+            }
+        };
+        if judgement == Judgement::Close {
+            self.wait(stay, Moment::Answer);
+            return None;
+        }
+        let visit =
+            Visit { number: stay.caller.number, began: self.sequence.next(), opened: None, ended: None };
+        self.maildrops().entry(stay.caller.user.clone()).or_default().visits.push(visit);
+        if judgement == Judgement::OpenThenAccept {
+            self.open(stay);
+        }
+        self.wait(stay, Moment::Answer);
+        stay.say(&format!("+OK visit {}\r\n", stay.caller.number));
+        self.transaction(stay)
+    }
+
+    /// Opens the maildrop, unless it is open.
+    fn open(&self, stay: &mut Stay) {
+        if stay.shown.is_some() {
+            return;
+        }
+        self.wait(stay, Moment::Open);
+        let mut maildrops = self.maildrops();
+        let maildrop = maildrops.get_mut(&stay.caller.user).expect("he has visited it");
+        let present = maildrop.present();
+        let shown = present
+            .iter()
+            .map(|&index| (index, maildrop.messages[index].id.clone(), maildrop.messages[index].size));
+        stay.shown = Some(shown.collect());
+        if let Some(visit) = maildrop.visits.iter_mut().find(|visit| visit.number == stay.caller.number) {
+            visit.opened = Some(present);
+        }
+    }
+
+    fn transaction(&self, stay: &mut Stay) -> Option<()> {
+        loop {
+            let line = stay.hear()?;
+            let (command, argument) = line.split_once(' ').unwrap_or((&line, ""));
+            if command != "NOOP" {
+                self.open(stay);
+            }
+            if command == "QUIT" {
+                self.delete(stay);
+                self.wait(stay, Moment::Reply);
+                stay.say("+OK\r\n");
+                return Some(());
+            }
+            let reply = stay.reply(command, argument);
+            self.wait(stay, Moment::Reply);
+            stay.say(&reply);
+        }
+    }
+
+    /// Carries out the deletions of a session: it is over.
+    fn delete(&self, stay: &mut Stay) {
+        if !stay.marked.is_empty() {
+            self.wait(stay, Moment::Delete);
+        }
+        let mut maildrops = self.maildrops();
+        let maildrop = maildrops.get_mut(&stay.caller.user).expect("he has visited it");
+        let now = self.sequence.next();
+        for number in &stay.marked {
+            let (index, ..) = stay.shown.as_ref().expect("it is open")[number - 1];
+            maildrop.messages[index].removed.get_or_insert((now, Some(stay.caller.number)));
+        }
+        drop(maildrops);
+        self.leave(stay);
+    }
+
+    fn leave(&self, stay: &Stay) {
+        let mut maildrops = self.maildrops();
+        let Some(maildrop) = maildrops.get_mut(&stay.caller.user) else { return };
+        let now = self.sequence.next();
+        if let Some(visit) = maildrop.visits.iter_mut().find(|visit| visit.number == stay.caller.number) {
+            visit.ended.get_or_insert(now);
+        }
+    }
+}
+
+/// One connection.
+struct Stay {
+    stream: BufReader<TcpStream>,
+    caller: Caller,
+    /// What the session shows, once the maildrop is open: which messages, unique-ids, sizes.
+    shown: Option<Vec<(usize, String, u64)>>,
+    /// Numbers that are marked as deleted.
+    marked: BTreeSet<usize>,
+}
+
+impl Stay {
+    fn say(&mut self, text: &str) {
+        // The proxy may have hung up: that is for the test to see at the other end.
+        let _ = self.stream.get_mut().write_all(text.as_bytes());
+    }
+
+    /// The next command; each byte of it is one character.
+    fn hear(&mut self) -> Option<String> {
+        let mut line = Vec::new();
+        match self.stream.read_until(b'\n', &mut line) {
+            Ok(length) if length > 0 => Some(line.trim_ascii_end().iter().copied().map(char::from).collect()),
+            _ => None,
+        }
+    }
+
+    fn reply(&mut self, command: &str, argument: &str) -> String {
+        let shown = self.shown.as_deref().unwrap_or_default();
+        let unmarked = || shown.iter().zip(1..).filter(|(_, number)| !self.marked.contains(number));
+        let wanted = argument.split(' ').next().and_then(|number| number.parse().ok());
+        let there =
+            wanted.filter(|number| (1..=shown.len()).contains(number) && !self.marked.contains(number));
+        match (command, there) {
+            ("NOOP", _) => "+OK\r\n".to_owned(),
+            ("STAT", _) => {
+                let octets: u64 = unmarked().map(|((.., size), _)| size).sum();
+                format!("+OK {} {octets}\r\n", unmarked().count())
+            }
+            ("LIST", None) if argument.is_empty() => {
+                unmarked().fold("+OK\r\n".to_owned(), |mut all, ((.., size), number)| {
+                    write!(all, "{number} {size}\r\n").expect("writing to a string");
+                    all
+                }) + ".\r\n"
+            }
+            ("UIDL", None) if argument.is_empty() => {
+                unmarked().fold("+OK\r\n".to_owned(), |mut all, ((_, id, _), number)| {
+                    write!(all, "{number} {id}\r\n").expect("writing to a string");
+                    all
+                }) + ".\r\n"
+            }
+            ("LIST", Some(number)) => format!("+OK {number} {}\r\n", shown[number - 1].2),
+            ("UIDL", Some(number)) => format!("+OK {number} {}\r\n", shown[number - 1].1),
+            ("RETR" | "TOP", Some(number)) => {
+                let (index, id, _) = &shown[number - 1];
+                format!("+OK\r\n{}.\r\n", text(id, *index))
+            }
+            ("DELE", Some(number)) => {
+                self.marked.insert(number);
+                "+OK\r\n".to_owned()
+            }
+            ("RSET", _) => {
+                self.marked.clear();
+                "+OK\r\n".to_owned()
+            }
+            _ => "-ERR no\r\n".to_owned(),
+        }
+    }
+}
+
+/// A message: its first line names it.
+fn text(id: &str, index: usize) -> String {
+    format!("Subject: {id}\r\n\r\n{}", "a line of the message\r\n".repeat(index % 7))
+}
