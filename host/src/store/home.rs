@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -267,6 +268,14 @@ impl Home {
         let mut all: Vec<_> = all.filter(|namespace| namespace.quota != u64::MAX).collect();
         all.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         all
+    }
+
+    /// Saves what only one process can have, as for the last time. False if that takes too long.
+    pub fn close(&self, within: Duration) -> bool {
+        match &self.kind {
+            Kind::File(file) => file.close(within),
+            Kind::Memory | Kind::Redis(_) => true,
+        }
     }
 
     /// How often a process ended without closing it, where that can have lost what was written

@@ -2,6 +2,7 @@
 //! when it is wanted, and what has changed is written behind, all at once, by a thread of its
 //! own. The file is always as it was after one of these writes.
 
+mod damage;
 mod format;
 mod part;
 mod saver;
@@ -12,6 +13,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, StorageError};
@@ -21,6 +23,7 @@ use super::health::Record;
 use super::{Health, OpenError, Space};
 use crate::clock::Clock;
 use crate::config::FileHome;
+use damage::{Failed, contained};
 use part::Owned;
 pub(super) use part::Part;
 use saver::Saver;
@@ -29,6 +32,9 @@ use shard::{Cached, Shard};
 const SHARDS: usize = 64;
 /// Reads of the file that may be under way at once.
 const READERS: usize = 8;
+/// Damaged files that a process sets aside: where a disk damages one after the other, memory has
+/// to do.
+const MOST_ASIDE: u32 = 3;
 /// A file that is larger than this, and mostly empty, is made smaller.
 const COMPACT_FROM: u64 = 64 << 20;
 
@@ -55,6 +61,18 @@ struct Shared {
     record: Record,
     readers: Arc<Semaphore>,
     namespaces: Mutex<Namespaces>,
+    damage: Mutex<Damage>,
+}
+
+/// What is known of damages.
+#[derive(Default)]
+struct Damage {
+    /// Why the file that is open is not to be used any more.
+    why: Option<String>,
+    /// Files that were set aside.
+    aside: u32,
+    /// Whether the log was told that one cannot be set aside.
+    told: bool,
 }
 
 /// Those that are in use, and those that the file has beside them.
@@ -84,11 +102,12 @@ impl File {
             record: Record::default(),
             readers: Arc::new(Semaphore::new(READERS)),
             namespaces: Mutex::default(),
+            damage: Mutex::default(),
         });
-        match shared.open() {
+        match shared.open_or_begin_anew() {
             Ok(()) => {}
             Err(Trouble::Administrator(why)) => return Err(OpenError(why)),
-            Err(Trouble::Disk(why)) => shared.fail(&why),
+            Err(Trouble::Disk(why) | Trouble::Damaged(why)) => shared.fail(&why),
         }
         let saver = Saver::start(&shared, home.save_every)
             .map_err(|error| OpenError(format!("cannot start a thread: {error}")))?;
@@ -146,6 +165,11 @@ impl File {
     pub fn retake(&self) {
         self.saver.retake();
     }
+
+    /// Saves for the last time. False if that takes too long.
+    pub fn close(&self, within: Duration) -> bool {
+        self.saver.close(within)
+    }
 }
 
 /// Why a file cannot be used.
@@ -154,13 +178,44 @@ enum Trouble {
     Administrator(String),
     /// It may become better by itself.
     Disk(String),
+    /// It is not what was written.
+    Damaged(String),
 }
 
 impl Shared {
+    /// Opens the file; one that is damaged is set aside, and a new one begun.
+    fn open_or_begin_anew(&self) -> Result<(), Trouble> {
+        match self.open() {
+            Err(Trouble::Damaged(why)) => {
+                self.set_aside(&why)?;
+                self.open()
+            }
+            other => other,
+        }
+    }
+
     /// Opens the file, and learns what namespaces it has.
     fn open(&self) -> Result<(), Trouble> {
+        self.make()?;
+        let database = self.create()?;
+        let learned = contained(|| {
+            self.learn(&database)?;
+            Ok(())
+        });
+        if let Err(failed) = learned {
+            let _ = contained(|| {
+                drop(database);
+                Ok(())
+            });
+            return Err(self.trouble(failed));
+        }
+        *self.database.write() = Some(database);
+        Ok(())
+    }
+
+    /// Makes the file if it is not there, for its user alone.
+    fn make(&self) -> Result<(), Trouble> {
         let name = self.path.display();
-        let disk = |error: &dyn std::fmt::Display| Trouble::Disk(format!("cannot use {name}: {error}"));
         let created = std::fs::OpenOptions::new()
             .read(true)
             .write(true)
@@ -169,50 +224,155 @@ impl Shared {
             .mode(0o600)
             .open(&self.path);
         match created {
-            Ok(_) => {}
+            Ok(_) => Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(Trouble::Administrator(format!(
-                    "cannot make {name}: its folder does not exist; make it, for whom Reprieve runs as"
-                )));
+                Err(Trouble::Administrator(format!(
+                    "cannot make {name}: its folder does not exist; make it, for the user that Reprieve runs as"
+                )))
             }
             Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => {
-                return Err(Trouble::Administrator(format!("{name} is a folder; `path` names a file")));
+                Err(Trouble::Administrator(format!("{name} is a folder; `path` names a file")))
             }
-            Err(error) => return Err(disk(&error)),
+            Err(error) => Err(Trouble::Disk(format!("cannot use {name}: {error}"))),
         }
-        let mut database = redb::Builder::new()
-            .set_cache_size(16 << 20)
-            .create(&self.path)
-            .map_err(|error| match error {
-                DatabaseError::DatabaseAlreadyOpen => Trouble::Administrator(format!(
-                    "{name} is in use by another process; each Reprieve needs a file of its own (several share a store in Redis or Valkey)"
-                )),
-                DatabaseError::UpgradeRequired(_) => {
-                    Trouble::Administrator(format!("{name} was written by another version of Reprieve; move it away"))
+    }
+
+    /// Opens what is there as a database, and makes it smaller if it is mostly empty.
+    fn create(&self) -> Result<Database, Trouble> {
+        let name = self.path.display();
+        // An error here is of the whole file; some of them are the administrator's business.
+        let opened = contained(|| {
+            Ok(match redb::Builder::new().set_cache_size(16 << 20).create(&self.path) {
+                Ok(database) => Ok(database),
+                Err(DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch) => {
+                    Err(Trouble::Administrator(format!(
+                        "{name} is in use by another process; each Reprieve needs a file of its own (several share a store in Redis or Valkey)"
+                    )))
                 }
-                DatabaseError::Storage(StorageError::Io(error))
-                    if error.kind() == std::io::ErrorKind::InvalidData =>
+                Err(DatabaseError::Storage(StorageError::Io(error)))
+                    if error.kind() == std::io::ErrorKind::InvalidData
+                        && !damage::was_a_store(&self.path) =>
                 {
-                    Trouble::Administrator(format!("{name} is no store of Reprieve's; move it away, or name another file"))
+                    Err(Trouble::Administrator(format!(
+                        "{name} is no store of Reprieve's; move it away, or name another file"
+                    )))
                 }
-                DatabaseError::Storage(StorageError::Corrupted(why)) => Trouble::Administrator(format!(
-                    "{name} is damaged ({why}); move it away: users are then let through once more"
-                )),
-                error => disk(&error),
-            })?;
-        let wasted = |database: &Database| -> Result<bool, redb::Error> {
-            let write = database.begin_write()?;
-            let stored = write.stats()?.stored_bytes();
-            write.abort()?;
-            let size = std::fs::metadata(&self.path).map_or(0, |data| data.len());
-            Ok(size > COMPACT_FROM && stored < size / 4)
-        };
-        if wasted(&database).map_err(|error| disk(&error))? {
-            let _ = database.compact();
+                Err(error) => return Err(error.into()),
+            })
+        });
+        let mut database = opened.map_err(|failed| self.trouble(failed))??;
+        let tidied = contained(|| self.compact_if_wasted(&mut database));
+        match tidied {
+            Ok(()) => Ok(database),
+            Err(failed) => {
+                let _ = contained(|| {
+                    drop(database);
+                    Ok(())
+                });
+                Err(self.trouble(failed))
+            }
         }
-        self.learn(&database).map_err(|error| disk(&error))?;
-        *self.database.write() = Some(database);
+    }
+
+    fn trouble(&self, failed: Failed) -> Trouble {
+        match failed {
+            Failed::Disk(why) => Trouble::Disk(format!("cannot use {}: {why}", self.path.display())),
+            Failed::Damaged(why) => Trouble::Damaged(why),
+        }
+    }
+
+    /// Makes a file smaller that is mostly empty.
+    fn compact_if_wasted(&self, database: &mut Database) -> Result<(), redb::Error> {
+        let size = std::fs::metadata(&self.path).map_or(0, |data| data.len());
+        if size <= COMPACT_FROM {
+            return Ok(());
+        }
+        let write = database.begin_write()?;
+        let stored = write.stats()?.stored_bytes();
+        write.abort()?;
+        if stored < size / 4 {
+            database.compact()?;
+        }
         Ok(())
+    }
+
+    /// The file that is open is not to be used any more.
+    fn damaged(&self, why: String) {
+        self.record.fail(&why);
+        self.damage.lock().why.get_or_insert(why);
+    }
+
+    /// Why it is not, once.
+    fn take_damage(&self) -> Option<String> {
+        self.damage.lock().why.take()
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.damage.lock().why.is_some()
+    }
+
+    /// Renames a damaged file. What is in memory is written to the one that comes after it.
+    fn set_aside(&self, why: &str) -> Result<(), Trouble> {
+        let database = self.database.write().take();
+        let _ = contained(|| {
+            drop(database);
+            Ok(())
+        });
+        let name = self.path.display();
+        let mut damage = self.damage.lock();
+        let renamed = if damage.aside < MOST_ASIDE {
+            damage::set_aside(&self.path).map_err(|error| format!("it cannot be set aside: {error}"))
+        } else {
+            Err(format!("{MOST_ASIDE} were set aside before it, so the disk may be failing"))
+        };
+        match renamed {
+            Ok(aside) => {
+                damage.aside += 1;
+                damage.told = false;
+                drop(damage);
+                self.forget_the_file();
+                tracing::error!(
+                    file = %self.path.display(),
+                    aside = %aside.display(),
+                    why,
+                    "the store's file was damaged; it is kept under another name, and a new one begins with what is \
+                     in memory: other users pass once. Check the disk, and delete the damaged file when nobody \
+                     needs it"
+                );
+                Ok(())
+            }
+            Err(but) => {
+                let text = format!("{name} is damaged ({why}), and {but}; move it away");
+                if !std::mem::replace(&mut damage.told, true) {
+                    tracing::error!(
+                        "{text}: until then everything is kept in memory only, and lost if the process ends"
+                    );
+                }
+                self.record.fail(&text);
+                Err(Trouble::Disk(text))
+            }
+        }
+    }
+
+    /// Nothing that is in memory stands in a file any more, and nothing else is left.
+    fn forget_the_file(&self) {
+        let mut namespaces = self.namespaces.lock();
+        namespaces.others.clear();
+        // All at once, so that nothing is counted in between.
+        let mut shards: Vec<_> = self.shards.iter().map(Mutex::lock).collect();
+        let mut left: HashMap<u64, u64> = HashMap::new();
+        for shard in &mut shards {
+            shard.forget_saved();
+            for (key, cached) in shard.iter() {
+                if let Some((number, name)) = format::split(key) {
+                    *left.entry(number).or_default() += cached.footprint(name.len());
+                }
+            }
+        }
+        for owned in namespaces.used.values() {
+            let generation = owned.current.load();
+            generation.set_used(left.get(&generation.number).copied().unwrap_or_default());
+        }
     }
 
     /// Learns what a file has that was just opened, and marks it as in use.
@@ -247,6 +407,9 @@ impl Shared {
 
     /// What the file has under a key. None where it cannot be read.
     fn read(&self, database: Option<&Database>, key: &[u8]) -> Option<Cached> {
+        if self.is_damaged() {
+            return None;
+        }
         let stored = || -> Result<Cached, redb::Error> {
             let Some(database) = database else { return Ok(Cached::unread()) };
             let entries = database.begin_read()?.open_table(format::ENTRIES)?;
@@ -256,10 +419,14 @@ impl Shared {
                 (value.into(), expires)
             })))
         };
-        match stored() {
+        match contained(stored) {
             Ok(cached) => Some(cached),
-            Err(error) => {
-                self.fail(&format!("cannot read {}: {error}", self.path.display()));
+            Err(Failed::Damaged(why)) => {
+                self.damaged(why);
+                None
+            }
+            Err(Failed::Disk(why)) => {
+                self.fail(&format!("cannot read {}: {why}", self.path.display()));
                 None
             }
         }

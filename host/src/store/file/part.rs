@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use redb::ReadableDatabase as _;
 
+use super::damage::{Failed, contained};
 use super::shard::{Cached, Shard};
 use super::{Shared, format};
 use crate::store::health::Record;
@@ -63,6 +64,11 @@ impl Generation {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, change)
             .map(drop)
             .map_err(|_| Refused::Quota)
+    }
+
+    /// So much is in use.
+    pub fn set_used(&self, octets: u64) {
+        self.used.store(octets, Ordering::Relaxed);
     }
 
     /// An entry is gone.
@@ -162,7 +168,7 @@ impl Part {
     /// next step begins. Without a file, all that is in memory.
     pub async fn entries(&self, after: Vec<u8>) -> Result<(Vec<Entry>, Option<Vec<u8>>), Unavailable> {
         let (shared, number) = (self.shared.clone(), self.owned.current.load().number);
-        let step = move || -> Result<(Vec<Entry>, Option<Vec<u8>>), redb::Error> {
+        let step = move |shared: &Shared| -> Result<(Vec<Entry>, Option<Vec<u8>>), redb::Error> {
             let now = shared.clock.now_ms();
             let mut found = Vec::new();
             let mut add = |key: &[u8], value: &[u8], expires: u64| {
@@ -204,10 +210,20 @@ impl Part {
             }
             Ok((found, next))
         };
-        let stepped = tokio::task::spawn_blocking(step).await;
-        stepped
-            .map_err(|error| Unavailable(error.to_string()))?
-            .map_err(|error| Unavailable(error.to_string()))
+        let stepped = move || {
+            if shared.is_damaged() {
+                return Err(Unavailable(format!("{} is damaged", shared.path.display())));
+            }
+            contained(|| step(&shared)).map_err(|failed| match failed {
+                Failed::Disk(why) => Unavailable(why),
+                Failed::Damaged(why) => {
+                    shared.damaged(why.clone());
+                    Unavailable(why)
+                }
+            })
+        };
+        let stepped = tokio::task::spawn_blocking(stepped).await;
+        stepped.map_err(|error| Unavailable(error.to_string()))?
     }
 
     /// Does something with an entry, in one go, once it is in memory.

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use redb::{Durability, ReadableTable as _};
 use tokio::sync::oneshot;
 
+use super::damage::{Failed, contained};
 use super::shard::Cached;
-use super::{COMPACT_FROM, Shared, Trouble, format};
+use super::{Shared, Trouble, format};
 use crate::store::footprint;
 
 /// Entries that are looked at in one round, at least: is their time over?
@@ -25,6 +26,8 @@ enum Message {
     Release(oneshot::Sender<bool>),
     /// Takes the file again.
     Retake,
+    /// Saves as for the last time.
+    Close(mpsc::Sender<()>),
     End,
 }
 
@@ -39,8 +42,14 @@ impl Saver {
         let (messages, inbox) = mpsc::channel();
         let shared = shared.clone();
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
-            let work =
-                Work { shared, every, looked_at: Vec::new(), compacted: Instant::now(), released: false };
+            let work = Work {
+                shared,
+                every,
+                looked_at: Vec::new(),
+                compacted: Instant::now(),
+                released: false,
+                repaired: false,
+            };
             work.run(&inbox);
         })?;
         Ok(Self { messages, thread: Some(thread) })
@@ -63,6 +72,12 @@ impl Saver {
     pub fn retake(&self) {
         let _ = self.messages.send(Message::Retake);
     }
+
+    /// Saves as for the last time, whoever still has the store. False if that takes too long.
+    pub fn close(&self, within: Duration) -> bool {
+        let (done, answer) = mpsc::channel();
+        self.messages.send(Message::Close(done)).is_ok() && answer.recv_timeout(within).is_ok()
+    }
 }
 
 impl Drop for Saver {
@@ -82,6 +97,8 @@ struct Work {
     compacted: Instant,
     /// Whether another process has the file now.
     released: bool,
+    /// Whether a damaged file was set aside in this round.
+    repaired: bool,
 }
 
 impl Work {
@@ -98,7 +115,7 @@ impl Work {
                 self.released = false;
             }
             let began = Instant::now();
-            let saved = self.round(ends);
+            let saved = self.round(ends || matches!(message, Ok(Message::Close(_))));
             pause = if saved {
                 usual.saturating_sub(began.elapsed())
             } else {
@@ -107,6 +124,9 @@ impl Work {
             match message {
                 Ok(Message::Save(done)) => {
                     let _ = done.send(saved);
+                }
+                Ok(Message::Close(done)) => {
+                    let _ = done.send(());
                 }
                 // Not as one that was closed: sessions are under way that may see what the next
                 // process cannot know of. It forgets listings, as after a crash.
@@ -128,17 +148,22 @@ impl Work {
         if self.released {
             return true;
         }
+        if let Some(why) = self.shared.take_damage()
+            && self.shared.set_aside(&why).is_err()
+        {
+            return false;
+        }
         let was_away = self.shared.database.read().is_none();
         if was_away {
-            match self.shared.open() {
+            match self.shared.open_or_begin_anew() {
                 Ok(()) => {}
-                Err(Trouble::Administrator(why) | Trouble::Disk(why)) => {
+                Err(Trouble::Administrator(why) | Trouble::Disk(why) | Trouble::Damaged(why)) => {
                     self.shared.fail(&why);
                     return false;
                 }
             }
         }
-        match self.save(last) {
+        match contained(|| self.save(last)) {
             Ok(()) => {
                 if was_away || self.shared.record.trouble().is_some() {
                     for shard in &self.shared.shards {
@@ -158,11 +183,23 @@ impl Work {
                 }
                 true
             }
-            Err(error) => {
+            Err(Failed::Disk(why)) => {
                 // After an error of the disk a file has to be opened anew.
                 *self.shared.database.write() = None;
-                self.shared.fail(&format!("cannot write {}: {error}", self.shared.path.display()));
+                self.shared.fail(&format!("cannot write {}: {why}", self.shared.path.display()));
                 false
+            }
+            Err(Failed::Damaged(why)) => {
+                self.looked_at.clear();
+                if self.repaired {
+                    return false;
+                }
+                // At once, and once: what has changed is to stand in a file.
+                self.shared.damaged(why);
+                self.repaired = true;
+                let saved = self.round(last);
+                self.repaired = false;
+                saved
             }
         }
     }
@@ -317,21 +354,14 @@ impl Work {
 
     /// Makes a file smaller that is mostly empty. Meanwhile what is not in memory has to wait.
     fn compact(&self) {
-        let size = std::fs::metadata(&self.shared.path).map_or(0, |data| data.len());
-        if size <= COMPACT_FROM {
-            return;
-        }
         let mut database = self.shared.database.write();
         let Some(database) = &mut *database else { return };
-        let stored = database.begin_write().ok().and_then(|write| {
-            let stored = write.stats().ok().map(|stats| stats.stored_bytes());
-            let _ = write.abort();
-            stored
-        });
-        if stored.is_some_and(|stored| stored < size / 4)
-            && let Err(error) = database.compact()
-        {
-            tracing::warn!(%error, file = %self.shared.path.display(), "cannot make the store's file smaller");
+        match contained(|| self.shared.compact_if_wasted(database)) {
+            Ok(()) => {}
+            Err(Failed::Damaged(why)) => self.shared.damaged(why),
+            Err(Failed::Disk(why)) => {
+                tracing::warn!(why, file = %self.shared.path.display(), "cannot make the store's file smaller");
+            }
         }
     }
 }

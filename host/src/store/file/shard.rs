@@ -116,6 +116,22 @@ impl Shard {
         }
     }
 
+    /// The file is gone: what is in memory is to be written to another one, and what is not is
+    /// nowhere.
+    pub fn forget_saved(&mut self) {
+        let keys: Vec<_> = self.entries.iter().map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            let Some(cached) = self.entries.peek_mut(&key) else { continue };
+            cached.blind = false;
+            if cached.value.is_some() {
+                self.changes += 1;
+                cached.unsaved = self.changes;
+            } else if let Some(gone) = self.entries.pop(&key) {
+                self.octets -= octets(&key, &gone);
+            }
+        }
+    }
+
     /// The file can be asked again: what it could not be asked is asked again.
     pub fn forget_unread(&mut self) {
         let unread = self.entries.iter().filter(|(_, cached)| cached.blind && cached.unsaved == 0);
