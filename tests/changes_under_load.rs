@@ -44,7 +44,7 @@ impl Site {
         let authority = Authority::new();
         let files = authority.server("front", &["localhost"], Age::Valid);
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("secret"), "the secret that proxies of this site have\n").unwrap();
+        support::write_secret(&folder.path().join("secret"), "the secret that proxies of this site have\n");
         Self {
             folder,
             mail,

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::Read as _;
+use std::io::{IoSlice, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -153,4 +153,149 @@ fn the_stores_file_goes_to_the_new_process() {
     next.line_with("\"relief\":true");
     next.signal("-TERM");
     assert_eq!(next.ended().code(), Some(0));
+}
+
+#[test]
+fn a_process_that_was_stopped_is_named_and_nobody_waits_for_it() {
+    let mail = FarmNode::start();
+    let folder = tempfile::tempdir().unwrap();
+    let listen = free_address();
+    let text = configuration(folder.path(), listen, mail.address(), 1, "");
+    let mut serving = successor(folder.path(), &text);
+    serving.line_with("taking commands");
+    serving.signal("-STOP");
+    let mut next = successor(folder.path(), &text);
+    let told = next.line_with("does not hand over");
+    assert!(told.contains(&serving.id().to_string()) && told.contains("kill -CONT"), "{told}");
+    assert_eq!(next.ended().code(), Some(2));
+    // An administrator who asks it is answered, too.
+    let socket = folder.path().join("admin.sock");
+    let asked = std::process::Command::new(support::running::BINARY)
+        .args(["ctl", "--socket", socket.to_str().unwrap(), "reload"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&asked.stderr).into_owned();
+    assert!(asked.status.code() == Some(2) && said.contains("does not answer within"), "{said}");
+    serving.signal("-CONT");
+    let mut session = Dialogue::open(listen);
+    session.give_password("alice", PASSWORD);
+    session.quit();
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 2, "the admin socket and the configuration");
+}
+
+#[test]
+fn who_dies_while_it_takes_over_is_noticed_and_the_one_before_goes_on() {
+    let mail = FarmNode::start();
+    for (word, expected) in
+        [(&b""[..], "did not come to serve; this one goes on"), (&b"d"[..], "draining: no new connections")]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let listen = free_address();
+        let store = format!("[store]\nhome = \"file\"\npath = {:?}", folder.path().join("store.redb"));
+        let text = configuration(folder.path(), listen, mail.address(), 1, &store);
+        let mut serving = successor(folder.path(), &text);
+        serving.line_with("taking commands");
+        let arrival = folder.path().join("arrival.sock");
+        let listener = UnixListener::bind(&arrival).unwrap();
+        let taking = std::thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            let mut octets = [0];
+            while octets != *b"." {
+                stream.read_exact(&mut octets).unwrap();
+            }
+            stream
+        });
+        let stream = UnixStream::connect(folder.path().join("admin.sock")).expect("the process serves");
+        let body = format!("{{\"socket\":{arrival:?},\"holds\":true}}");
+        let json = ["Content-Type: application/json"];
+        assert_eq!(http::ask(stream, "POST /hand-over", &json, &body).expect("an answer").status, 200);
+        serving.line_with("sockets and stores handed over");
+        let mut held = taking.join().unwrap();
+        // As whoever is killed in the middle, or could not tell it otherwise.
+        held.write_all(word).unwrap();
+        drop(held);
+        serving.line_with(expected);
+        if word.is_empty() {
+            let mut session = Dialogue::open(listen);
+            session.give_password("alice", PASSWORD);
+            session.quit();
+            serving.signal("-TERM");
+        }
+        assert_eq!(serving.ended().code(), Some(0));
+    }
+}
+
+/// A process that hands over, and is stopped before it can be told to drain.
+fn stopped_in_the_middle(
+    folder: &Path,
+    socket: std::net::TcpListener,
+) -> std::thread::JoinHandle<UnixStream> {
+    let admin = UnixListener::bind(folder.join("admin.sock")).unwrap();
+    std::thread::spawn(move || {
+        let mut given = None;
+        loop {
+            let (mut stream, _) = admin.accept().unwrap();
+            let mut request = Vec::new();
+            let mut octets = [0; 4096];
+            while !request.windows(4).any(|end| end == b"\r\n\r\n") && !request.ends_with(b"}") {
+                match stream.read(&mut octets).unwrap() {
+                    0 => break,
+                    length => request.extend_from_slice(&octets[..length]),
+                }
+            }
+            if request.is_empty() {
+                // It has only looked whether somebody listens.
+                continue;
+            }
+            let mut text = String::from_utf8_lossy(&request).into_owned();
+            let mut answer = "{}";
+            if text.starts_with("POST /hand-over") {
+                while !text.ends_with('}') {
+                    let length = stream.read(&mut octets).unwrap();
+                    text += &String::from_utf8_lossy(&octets[..length]);
+                }
+                let path = text.split("\"socket\":\"").nth(1).unwrap().split('"').next().unwrap();
+                let to = UnixStream::connect(path).unwrap();
+                let descriptors = [std::os::fd::AsFd::as_fd(&socket)];
+                let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+                let mut beside = rustix::net::SendAncillaryBuffer::new(&mut space);
+                beside.push(rustix::net::SendAncillaryMessage::ScmRights(&descriptors));
+                let none = rustix::net::SendFlags::empty();
+                rustix::net::sendmsg(&to, &[IoSlice::new(b"+")], &mut beside, none).unwrap();
+                (&to).write_all(b".").unwrap();
+                given = Some(to);
+                answer = "1";
+            } else if text.starts_with("POST /drain") {
+                return given.expect("it was asked for sockets before");
+            }
+            let length = answer.len();
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{answer}"
+            )
+            .unwrap();
+        }
+    })
+}
+
+#[test]
+fn a_process_that_is_stopped_after_it_has_handed_over_holds_nobody_up() {
+    let mail = FarmNode::start();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = listener.local_addr().unwrap();
+    let stopped = stopped_in_the_middle(folder.path(), listener);
+    let text = configuration(folder.path(), listen, mail.address(), 1, "");
+    let mut next = successor(folder.path(), &text);
+    next.line_with("took over what another process listens at");
+    let mut held = stopped.join().unwrap();
+    next.line_with("it drains when it goes on");
+    next.line_with("taking commands");
+    let mut word = [0];
+    held.read_exact(&mut word).unwrap();
+    assert_eq!(word, *b"d");
+    let mut session = Dialogue::open(listen);
+    session.give_password("alice", PASSWORD);
+    session.quit();
 }

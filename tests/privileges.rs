@@ -3,15 +3,22 @@
 
 mod support;
 
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::os::fd::AsRawFd as _;
-use std::process::Command;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, lchown, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 
 use support::account::PASSWORD;
 use support::certificates::{Age, Authority};
 use support::dialogue::Dialogue;
 use support::running::{BINARY, Running};
 use support::setup::mail_server;
+use support::{DEADLINE, write_secret};
 
 fn configuration(node: std::net::SocketAddr, listen: &str, top: &str, server: &str) -> String {
     format!(
@@ -164,4 +171,270 @@ fn too_few_descriptors_for_the_connections_that_are_wanted_are_told_of() {
     let line = reprieve.line_with("fewer file descriptors");
     assert!(line.contains("10100") && line.contains("LimitNOFILE"), "{line}");
     reprieve.address();
+}
+
+/// What the owner of a folder puts into a path's place there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Planted {
+    /// A symbolic link to a file of root's.
+    Link,
+    /// A symbolic link to a file that is not there yet, in a folder of root's.
+    Nowhere,
+    HardLink,
+    Fifo,
+    Folder,
+}
+
+const ALL_PLANTED: [Planted; 5] =
+    [Planted::Link, Planted::Nowhere, Planted::HardLink, Planted::Fifo, Planted::Folder];
+/// What can be written to by a start, and what is only read.
+const WRITTEN: [&str; 4] = ["decisions.jsonl", "state.redb", "cache", "admin.sock"];
+const READ: [&str; 5] = ["token", "users.key", "front.key", "front.pem", "policy.wasm"];
+
+/// A folder of the service user's, and one of root's beside it.
+struct Attack {
+    theirs: tempfile::TempDir,
+    roots: tempfile::TempDir,
+    nobody: u32,
+    authority: Authority,
+}
+
+impl Attack {
+    fn new() -> Self {
+        let nobody = nix::unistd::User::from_name("nobody").unwrap().expect("nobody").uid.as_raw();
+        let attack = Self {
+            theirs: tempfile::tempdir().unwrap(),
+            roots: tempfile::tempdir().unwrap(),
+            nobody,
+            authority: Authority::new(),
+        };
+        chown(attack.theirs.path(), Some(nobody), None).unwrap();
+        write_secret(&attack.victim(), "a secret of root's alone\n");
+        attack
+    }
+
+    fn victim(&self) -> PathBuf {
+        self.roots.path().join("victim")
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.theirs.path().join(name)
+    }
+
+    /// A file of the service user's.
+    fn give(&self, name: &str, text: &str) {
+        write_secret(&self.at(name), text);
+        chown(self.at(name), Some(self.nobody), None).unwrap();
+    }
+
+    /// A configuration with every path that there is, in their folder.
+    fn configuration(&self, node: std::net::SocketAddr, component: &str) -> PathBuf {
+        let at = |name: &str| self.at(name).display().to_string();
+        let text = format!(
+            "threads = 1\nuser = \"nobody\"\npolicy-cache = \"{cache}\"\ndecision-log = {{ path = \"{log}\", users = \
+             \"hashed\", hash-key-file = \"{users}\" }}\nadmin = {{ socket = \"{socket}\", listen = [\"127.0.0.1:0\"], \
+             token-file = \"{token}\" }}\n[store]\nhome = \"file\"\npath = \"{store}\"\n[pool.mail]\n\
+             nodes = [\"{node}\"]\ncheck = \"off\"\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\n\
+             pool = \"mail\"\ncleartext-login = \"allow\"\n[virtual-server.tls]\ncertificate = \"{chain}\"\n\
+             key = \"{key}\"\n[virtual-server.policy]\ncomponent = \"{component}\"\n",
+            cache = at("cache"),
+            log = at("decisions.jsonl"),
+            users = at("users.key"),
+            socket = at("admin.sock"),
+            token = at("token"),
+            store = at("state.redb"),
+            chain = at("front.pem"),
+            key = at("front.key"),
+        );
+        let file = self
+            .roots
+            .path()
+            .parent()
+            .expect("a folder")
+            .join(format!("{}.toml", self.theirs.path().file_name().unwrap().to_string_lossy()));
+        std::fs::write(&file, text).unwrap();
+        file
+    }
+
+    /// All that a start finds, as it should be.
+    fn arrange(&self) {
+        let files = self.authority.server("front", &["localhost"], Age::Valid);
+        self.give("front.pem", &std::fs::read_to_string(&files.chain).unwrap());
+        self.give("front.key", &std::fs::read_to_string(&files.key).unwrap());
+        self.give("token", "a token of enough characters".replace(' ', "-").as_str());
+        self.give("users.key", "a key of enough characters\n");
+        std::fs::copy(support::guests::mirror(), self.at("policy.wasm")).unwrap();
+        chown(self.at("policy.wasm"), Some(self.nobody), None).unwrap();
+    }
+
+    fn plant(&self, name: &str, planted: Planted) {
+        let path = self.at(name);
+        let _ = std::fs::remove_file(&path);
+        let _ = std::fs::remove_dir_all(&path);
+        match planted {
+            Planted::Link => symlink(self.victim(), &path).unwrap(),
+            Planted::Nowhere => symlink(self.roots.path().join("new"), &path).unwrap(),
+            Planted::HardLink => std::fs::hard_link(self.victim(), &path).unwrap(),
+            Planted::Fifo => nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+            Planted::Folder => std::fs::create_dir(&path).unwrap(),
+        }
+        if planted != Planted::HardLink {
+            lchown(&path, Some(self.nobody), None).unwrap();
+        }
+    }
+
+    /// Nothing of root's was written, made or given away.
+    #[track_caller]
+    fn came_to_nothing(&self, what: &str) {
+        let names: Vec<_> =
+            std::fs::read_dir(self.roots.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["victim"], "{what}");
+        let metadata = std::fs::metadata(self.victim()).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid(), metadata.mode() & 0o7777), (0, 0, 0o600), "{what}");
+        let text = std::fs::read_to_string(self.victim()).unwrap();
+        assert_eq!(text, "a secret of root's alone\n", "{what}");
+    }
+}
+
+/// Starts it, and waits until it serves or has ended: then it is ended, and returned what it said.
+fn tried(arguments: &[&str], what: &str) -> (bool, String) {
+    let mut child = Command::new(BINARY)
+        .args(arguments)
+        .args(["--log-format", "json"])
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("starting reprieve");
+    let (tell, told) = mpsc::channel();
+    let log = BufReader::new(child.stderr.take().expect("its standard error"));
+    let reader = std::thread::spawn(move || {
+        let mut all = String::new();
+        for line in log.lines() {
+            let line = line.unwrap_or_default();
+            let serves = line.contains("taking commands, and showing");
+            all += &(line + "\n");
+            if serves {
+                let _ = tell.send((true, all.clone()));
+            }
+        }
+        let _ = tell.send((false, all));
+    });
+    let outcome = told.recv_timeout(DEADLINE);
+    let _ = child.kill();
+    let _ = child.wait();
+    reader.join().unwrap();
+    outcome.unwrap_or_else(|_| panic!("{what}: it neither serves nor ends"))
+}
+
+#[test]
+fn root_is_led_nowhere_by_what_the_service_user_plants() {
+    if !is_root() {
+        return;
+    }
+    let mail = mail_server(0);
+    for name in WRITTEN.into_iter().chain(READ) {
+        for planted in ALL_PLANTED {
+            if (name, planted) == ("policy.wasm", Planted::Fifo) {
+                // It is read after root is given up, and whoever makes it waits for itself.
+                continue;
+            }
+            let (attack, what) = (Attack::new(), format!("{planted:?} at {name}"));
+            attack.arrange();
+            attack.plant(name, planted);
+            let policy = attack.at("policy.wasm").display().to_string();
+            let component = if name == "policy.wasm" { &policy } else { "interval" };
+            let file = attack.configuration(mail.address(), component);
+            let (serves, said) = tried(&["run", "--config", file.to_str().unwrap()], &what);
+            attack.came_to_nothing(&what);
+            // What is only read comes from nowhere else; what was left of an admin socket is replaced.
+            let may_serve = (name == "cache" && planted == Planted::Folder)
+                || (name == "decisions.jsonl" && planted == Planted::Fifo)
+                || name == "state.redb"
+                || name == "admin.sock";
+            assert!(may_serve || !serves, "{what}: {said}");
+            assert!(serves || said.contains(name), "{what}: {said}");
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+}
+
+#[test]
+fn root_is_led_nowhere_while_it_takes_over() {
+    if !is_root() {
+        return;
+    }
+    let mail = mail_server(0);
+    let attack = Attack::new();
+    attack.arrange();
+    let file = attack.configuration(mail.address(), "interval");
+    let file = file.to_str().unwrap();
+    let mut serving = Running::start(&["run", "--config", file, "--log-format", "json"]);
+    serving.line_with("taking commands, and showing");
+    // Whoever the service user is watches the folder, and is fast.
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::SeqCst) {
+                for entry in std::fs::read_dir(attack.theirs.path()).unwrap().flatten() {
+                    if entry.file_name().to_string_lossy().contains(".take-over.") {
+                        let aside = attack.at("planted");
+                        if symlink(attack.victim(), &aside).is_ok() {
+                            let _ = std::fs::rename(&aside, entry.path());
+                        }
+                    }
+                }
+            }
+        });
+        for _ in 0..5 {
+            tried(&["run", "--take-over", "--config", file], "a race");
+            attack.came_to_nothing("a race");
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+    drop(serving);
+    // A socket of root's is not spoken to, either.
+    let roots = UnixListener::bind(attack.roots.path().join("victim.sock")).unwrap();
+    roots.set_nonblocking(true).unwrap();
+    let _ = std::fs::remove_file(attack.at("admin.sock"));
+    symlink(attack.roots.path().join("victim.sock"), attack.at("admin.sock")).unwrap();
+    let (serves, said) = tried(&["run", "--take-over", "--config", file], "a socket of root's");
+    assert!(!serves && said.contains("admin.sock"), "{said}");
+    assert!(roots.accept().is_err(), "root came by");
+    std::fs::remove_file(attack.roots.path().join("victim.sock")).unwrap();
+    attack.came_to_nothing("a socket of root's");
+    std::fs::remove_file(file).unwrap();
+}
+
+#[test]
+fn a_start_a_check_and_a_take_over_agree_on_whose_the_compiled_policies_are() {
+    if !is_root() {
+        return;
+    }
+    let mail = mail_server(0);
+    let attack = Attack::new();
+    attack.arrange();
+    let file = attack.configuration(mail.address(), "interval");
+    let file = file.to_str().unwrap();
+    let mut serving = Running::start(&["run", "--config", file, "--log-format", "json"]);
+    serving.line_with("taking commands, and showing");
+    let cache = std::fs::metadata(attack.at("cache")).unwrap();
+    assert_eq!((cache.uid(), cache.mode() & 0o777), (attack.nobody, 0o700));
+    let check = |file: &str| {
+        let output = Command::new(BINARY).args(["check", "--config", file]).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(check(file), (Some(0), String::new()));
+    let (serves, said) = tried(&["run", "--take-over", "--config", file], "the take-over");
+    assert!(serves && said.contains("took over what another process listens at"), "{said}");
+    // Where systemd sets the user, an administrator's check is root's, and runs nobody's code.
+    let text = std::fs::read_to_string(file).unwrap();
+    std::fs::write(file, text.replace("user = \"nobody\"\n", "")).unwrap();
+    let (code, said) = check(file);
+    assert!(code == Some(0) && said.contains("belongs to user 65534"), "{said}");
+    // Where others can write, nobody takes it.
+    std::fs::write(file, text).unwrap();
+    std::fs::set_permissions(attack.at("cache"), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let (code, said) = check(file);
+    assert!(code == Some(2) && said.contains("chmod 700"), "{said}");
+    std::fs::remove_file(file).unwrap();
 }

@@ -4,7 +4,8 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::os::unix::net::UnixDatagram;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -17,6 +18,7 @@ use support::package::ROOT;
 use support::running::{BINARY, Running};
 use support::setup::mail_server;
 use support::tool::Tool;
+use support::until;
 
 const ANALYZE: Tool = Tool { program: "systemd-analyze", package: "systemd" };
 
@@ -191,4 +193,88 @@ fn it_serves_with_no_system_call_that_its_unit_forbids() {
         let ended = command.output().expect("running reprieve").status;
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ended), Some(libc::SIGSYS), "{ended}");
     }
+}
+
+/// A configuration of so many virtual servers that compiling their policies takes a while.
+fn many(folder: &Path, node: std::net::SocketAddr, addresses: &[std::net::SocketAddr]) -> String {
+    let mut text = format!(
+        "threads = 1\ndrain-timeout = \"1s\"\npolicy-cache = \"off\"\nadmin = {{ socket = {:?} }}\n[pool.mail]\n\
+         nodes = [\"{node}\"]\ncheck = \"off\"\n",
+        folder.join("admin.sock")
+    );
+    for (number, address) in addresses.iter().enumerate() {
+        text += &format!(
+            "[[virtual-server]]\nname = \"pop3-{number}\"\nlisten = [\"{address}\"]\npool = \"mail\"\n"
+        );
+    }
+    text
+}
+
+/// Free addresses, each another one.
+fn free_addresses(count: usize) -> Vec<std::net::SocketAddr> {
+    let bound: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    bound.iter().map(|listener| listener.local_addr().unwrap()).collect()
+}
+
+const MANY: usize = 100;
+
+#[test]
+fn a_signal_ends_it_while_it_starts() {
+    let (folder, mail) = (tempfile::tempdir().unwrap(), mail_server(0));
+    for signal in ["-TERM", "-INT"] {
+        let addresses = free_addresses(MANY);
+        let mut reprieve =
+            Running::with_configuration(folder.path(), &many(folder.path(), mail.address(), &addresses));
+        // The ports are open, and the policies are compiled now.
+        until("the last port is open", || TcpStream::connect(addresses[MANY - 1]).is_ok());
+        reprieve.signal(signal);
+        assert!(reprieve.ended().success());
+        let log = reprieve.rest_of_log();
+        assert!(log.contains("ended by a signal before it served"), "{log}");
+        assert!(!log.contains("\"listening\""), "{log}");
+    }
+}
+
+#[test]
+fn a_signal_ends_it_while_it_takes_up_a_configuration() {
+    let (folder, mail) = (tempfile::tempdir().unwrap(), mail_server(0));
+    let reload: [&dyn Fn(&Running); 2] = [
+        &|reprieve| reprieve.signal("-HUP"),
+        // By the admin socket, in another task than the signals.
+        &|_| {
+            let stream = UnixStream::connect(folder.path().join("admin.sock")).unwrap();
+            std::thread::spawn(move || support::http::ask(stream, "POST /reload", &[], ""));
+        },
+    ];
+    for reload in reload {
+        let addresses = free_addresses(MANY);
+        let text = many(folder.path(), mail.address(), &addresses[..1]);
+        let mut reprieve = Running::with_configuration(folder.path(), &text);
+        reprieve.line_with("taking commands");
+        let text = many(folder.path(), mail.address(), &addresses);
+        std::fs::write(folder.path().join("reprieve.toml"), text).unwrap();
+        reload(&reprieve);
+        until("the second virtual server is ready", || TcpStream::connect(addresses[1]).is_ok());
+        // Neither the signal nor what it leads to waits until all are.
+        reprieve.signal("-TERM");
+        assert!(reprieve.ended().success());
+        let log = reprieve.rest_of_log();
+        assert!(log.contains("drained"), "{log}");
+        assert!(!log.contains("is new"), "the configuration was taken up before: {log}");
+    }
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_no_end() {
+    let (folder, mail) = (tempfile::tempdir().unwrap(), mail_server(0));
+    let address = free_addresses(1);
+    let mut reprieve =
+        Running::with_configuration(folder.path(), &many(folder.path(), mail.address(), &address));
+    until("it listens", || TcpStream::connect(address[0]).is_ok());
+    // Far more than a pipe holds, and nobody takes it out.
+    for _ in 0..1000 {
+        Dialogue::open(address[0]).quit();
+    }
+    reprieve.signal("-TERM");
+    assert!(reprieve.ended().success());
 }

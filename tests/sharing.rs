@@ -34,7 +34,7 @@ impl Site {
     fn new(proxies: usize, nodes: SocketAddr, store: &str, policy: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let mut site = Self { proxies: Vec::new(), clock: ManualClock::new(NOON), folder };
-        std::fs::write(site.secret(), "the secret that proxies of this site have\n").unwrap();
+        support::write_secret(&site.secret(), "the secret that proxies of this site have\n");
         for _ in 0..proxies {
             site.add(nodes, store, policy);
         }

@@ -29,7 +29,7 @@ use support::until;
 const TIMEOUT: Duration = Duration::from_millis(250);
 
 fn configuration(folder: &Path, node: SocketAddr, store: &str) -> String {
-    std::fs::write(folder.join("secret"), "the secret that proxies of this site have\n").unwrap();
+    support::write_secret(&folder.join("secret"), "the secret that proxies of this site have\n");
     format!(
         r#"
 threads = 1
@@ -429,7 +429,7 @@ fn tls_an_acl_user_a_database_and_a_prefix_are_used() {
         ],
     );
     let password = folder.path().join("password");
-    std::fs::write(&password, "the-password-of-redis\n").unwrap();
+    support::write_secret(&password, "the-password-of-redis\n");
     let mail = mail_server();
     let store = format!(
         "url = \"rediss://localhost:{encrypted}\"\nuser = \"reprieve\"\npassword-file = \"{}\"\nca = \"{}\"\ndatabase = 3\nprefix = \"site:\"\ntimeout = \"10s\"",
@@ -445,7 +445,7 @@ fn tls_an_acl_user_a_database_and_a_prefix_are_used() {
     assert!(keys.contains("site:{policy:pop3}:user1") && keys.contains("site:{maildrop}:"), "{keys}");
 
     // A wrong password is told, without itself, and mail flows.
-    std::fs::write(&password, "something-else\n").unwrap();
+    support::write_secret(&password, "something-else\n");
     let front = Front::start(&configuration(folder.path(), mail.address(), &store));
     poll(front.address(0), 2);
     let status = front.server.view().stores()[0].home.status();

@@ -16,6 +16,7 @@ use support::dialogue::{Dialogue, handshake};
 use support::farm::FarmNode;
 use support::front::Front;
 use support::guests;
+use support::memory::in_memory;
 use support::running::Running;
 use support::setup::mail_server;
 use support::tool::Tool;
@@ -433,6 +434,47 @@ fn a_policy_sees_the_tls_session_and_the_certificate_that_was_shown() {
         assert!(told.contains(r#"version: \"TLSv1.3\""#), "{told}");
     }
     assert!(reprieve.line_with("\"session\"").contains("\"tls\":\"TLSv1.3\""));
+}
+
+/// What the TLS library has decrypted is freed by it, not by us.
+#[test]
+fn no_secret_is_in_memory_after_a_session_under_tls() {
+    let (authority, mail) = (Authority::new(), mail_server(0));
+    mail.add_user("bob", "W1pe-me-under-tls");
+    let files = authority.server("front", &["localhost"], Age::Valid);
+    let folder = tempfile::tempdir().unwrap();
+    let text = configuration(mail.address(), &files, "", "");
+    let mut reprieve = Running::with_configuration(folder.path(), &text);
+    let (cleartext, encrypted) = (reprieve.address(), reprieve.address());
+    let config = authority.trusted(None);
+    // bob NUL bob NUL W1pe-me-under-tls
+    let plain = "Ym9iAGJvYgBXMXBlLW1lLXVuZGVyLXRscw==";
+    let auth = format!("AUTH PLAIN {plain}");
+    let mut left = Vec::new();
+    for lines in [&["USER bob", "PASS W1pe-me-under-tls"][..], &[&auth], &["AUTH PLAIN", plain]] {
+        for by_stls in [false, true] {
+            let mut session = if by_stls {
+                let mut session = Dialogue::open(cleartext);
+                session.start_tls(&config, "localhost");
+                session
+            } else {
+                Dialogue::open_tls(encrypted, &config, "localhost")
+            };
+            for line in lines {
+                session.send(line);
+                assert!(!session.line().starts_with("-ERR"), "{line}");
+            }
+            session.ok("STAT");
+            session.quit();
+            reprieve.line_with("\"session\"");
+            // Its task is told of before its memory is freed.
+            let after = Dialogue::open(cleartext);
+            after.quit();
+            reprieve.line_with("\"session\"");
+            left.extend(in_memory(reprieve.id(), &["W1pe-me-under-tls", &plain[10..]]));
+        }
+    }
+    assert!(left.is_empty(), "{left:#?}");
 }
 
 /// A browser that is led here has other protocols in mind (ALPACA): it gets no connection.

@@ -4,9 +4,10 @@
 mod line;
 mod recent;
 
+use std::convert::Infallible;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -21,6 +22,8 @@ pub use recent::{Recent, Trouble};
 const MOST_WAITING: usize = 4 << 20;
 /// Room for lines that is kept for the next ones.
 const ROOM: usize = 256 << 10;
+/// How long the end waits for what is not written yet: whoever reads it may have stopped.
+const LAST_LINES: Duration = Duration::from_secs(2);
 /// How long lines are gathered before they are written.
 const GATHERED_FOR: Duration = Duration::from_millis(20);
 
@@ -44,11 +47,13 @@ struct Waiting {
 #[derive(Clone, Default)]
 struct Lines(Arc<(Mutex<Waiting>, Condvar)>);
 
-/// Keeps the log going. What waits is written when it is dropped.
+/// Keeps the log going. What waits is written when it is dropped, if that takes no longer than a
+/// moment.
 pub struct Logging {
     lines: Lines,
     recent: Recent,
-    thread: Option<JoinHandle<()>>,
+    /// Nothing comes by it; it is closed when all is written.
+    written: Receiver<Infallible>,
 }
 
 /// Sends the log to standard error. `level`: what to log, as `RUST_LOG` says it.
@@ -69,11 +74,15 @@ pub fn start(format: Format, level: &str) -> anyhow::Result<Logging> {
     let recent = Recent::default();
     let log = tracing_subscriber::registry().with(filter).with(written).with(recent.clone());
     log.try_init().map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))?;
-    let thread = std::thread::Builder::new().name("log".to_owned()).spawn({
+    let (writing, written) = std::sync::mpsc::channel();
+    std::thread::Builder::new().name("log".to_owned()).spawn({
         let lines = lines.clone();
-        move || lines.write_until_ended()
+        move || {
+            lines.write_until_ended();
+            drop(writing);
+        }
     })?;
-    Ok(Logging { lines, recent, thread: Some(thread) })
+    Ok(Logging { lines, recent, written })
 }
 
 impl Logging {
@@ -88,9 +97,7 @@ impl Drop for Logging {
     fn drop(&mut self) {
         self.lines.0.0.lock().ended = true;
         self.lines.0.1.notify_all();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        let _ = self.written.recv_timeout(LAST_LINES);
     }
 }
 

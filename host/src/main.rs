@@ -1,9 +1,11 @@
 //! The `reprieve` binary.
 
+use reprieve::wiping::WipingAllocator;
+
 /// A denied poll allocates some forty times, and a connection that waits holds little pieces: both
 /// cost less than with the system's (`docs/PROFILE.md`).
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: WipingAllocator<mimalloc::MiMalloc> = WipingAllocator(mimalloc::MiMalloc);
 
 fn main() -> std::process::ExitCode {
     if let Some(code) = reprieve::policy::compile_if_asked() {

@@ -1,8 +1,24 @@
-//! Giving up root, once what needs it is done.
+//! Giving up root, as soon as what needs it is done.
+//!
+//! What a start does as root, and with which paths:
+//!
+//! | as root | what keeps it from being led astray |
+//! | --- | --- |
+//! | reads the configuration file | root names it on the command line |
+//! | binds TCP ports: virtual servers, `admin.listen` | no paths |
+//! | reads certificates, keys, passwords and tokens | [`crate::secret_file`]: reads only, no path that another user can change |
+//! | looks up `user` and `group` | no paths of that user |
+//!
+//! Everything else is touched by the service user, after root is given up for good: the admin
+//! socket, the take-over of another process and its socket, the decision log and what it puts
+//! aside, the store's file, compiled policies, components of policies, journald and the service
+//! manager. Whatever stands in their places, the kernel allows no more than that user may.
 
 use std::ffi::CString;
 
 use nix::unistd::{Gid, Group, Uid, User, geteuid, initgroups, setgid, setuid};
+
+use crate::config::Config;
 
 /// Why the process cannot become somebody else.
 #[derive(Debug, thiserror::Error)]
@@ -36,12 +52,15 @@ pub fn is_root() -> bool {
     geteuid().is_root()
 }
 
-/// The user and group ids that [`become_user`] would lead to.
+/// Becomes the user that a configuration names, if it names one.
 ///
 /// # Errors
-/// Where there is no such user or group.
-pub fn ids_of(name: &str, group: Option<&str>) -> Result<(u32, u32), PrivilegesError> {
-    find(name, group).map(|(uid, gid)| (uid.as_raw(), gid.as_raw()))
+/// As [`become_user`].
+pub fn become_service_user(config: &Config) -> Result<(), PrivilegesError> {
+    match &config.user {
+        Some(user) => become_user(user, config.group.as_deref()),
+        None => Ok(()),
+    }
 }
 
 fn find(name: &str, group: Option<&str>) -> Result<(Uid, Gid), PrivilegesError> {
@@ -70,7 +89,7 @@ fn find(name: &str, group: Option<&str>) -> Result<(Uid, Gid), PrivilegesError> 
 ///
 /// # Errors
 /// Where there is no such user or group, or the process may not.
-pub fn become_user(name: &str, group: Option<&str>) -> Result<(), PrivilegesError> {
+fn become_user(name: &str, group: Option<&str>) -> Result<(), PrivilegesError> {
     let refused = |why| PrivilegesError::Refused { name: name.to_owned(), why };
     let (uid, gid) = find(name, group)?;
     if !is_root() {

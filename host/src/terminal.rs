@@ -73,7 +73,7 @@ impl Line {
 
 /// What others say may have characters that a terminal obeys.
 fn shown(character: char) -> char {
-    if character.is_control() { '?' } else { character }
+    if crate::harmless::is_active(character) { '?' } else { character }
 }
 
 /// Whether colours are wanted (no-color.org).

@@ -89,7 +89,9 @@ impl Authority {
             key: self.folder.path().join(format!("{file}.key")),
         };
         write(&files.chain, &certificate.pem());
-        write(&files.key, &key.serialize_pem());
+        let aside = files.key.with_extension("new-key");
+        super::write_secret(&aside, &key.serialize_pem());
+        fs::rename(&aside, &files.key).expect("a file");
         files
     }
 
@@ -125,8 +127,8 @@ impl Authority {
     }
 }
 
-/// Readable by the other users who run the servers and clients: these keys guard nothing. Written
-/// aside first, as whoever replaces certificates does.
+/// Readable by the other users who run clients. Written aside first, as whoever replaces
+/// certificates does.
 pub fn write(path: &Path, text: &str) {
     let aside = path.with_extension("new");
     fs::write(&aside, text).expect("a file");

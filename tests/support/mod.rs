@@ -16,6 +16,7 @@ pub mod front;
 pub mod guests;
 pub mod haproxy;
 pub mod http;
+pub mod memory;
 pub mod ordinary;
 pub mod package;
 pub mod prometheus;
@@ -32,6 +33,16 @@ use std::time::{Duration, Instant};
 ///
 /// Nothing waits this long in a run that passes; it is generous for loaded machines.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Writes a file that only its owner can read, as Reprieve wants its secrets.
+pub fn write_secret(path: &std::path::Path, text: &str) {
+    use std::io::Write as _;
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path).expect("a file");
+    file.set_permissions(std::fs::Permissions::from_mode(0o600)).expect("permissions");
+    file.write_all(text.as_bytes()).expect("a file");
+}
 
 /// Waits until something holds that no event announces, looking again and again.
 #[track_caller]

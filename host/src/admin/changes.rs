@@ -1,14 +1,16 @@
 //! What an administrator has changed: policies, the configuration, who serves.
 
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt as _;
 
 use super::hand_over;
-use crate::server::{Change, NotChanged, Reloaded, View};
+use crate::server::{Change, Control, NotChanged, Reloaded, View};
 
 type Answered<T> = Result<Json<T>, (StatusCode, String)>;
 
@@ -16,6 +18,9 @@ type Answered<T> = Result<Json<T>, (StatusCode, String)>;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct TakeOver {
     pub(super) socket: PathBuf,
+    /// Whether it holds the connection that it gets sockets by until this process may drain.
+    #[serde(default)]
+    pub(super) holds: bool,
 }
 
 /// Files are read and code is compiled aside: whoever asks meanwhile is answered.
@@ -66,24 +71,60 @@ pub(super) async fn drain(State(view): State<View>) -> StatusCode {
 
 pub(super) async fn hand_over(State(view): State<View>, Json(to): Json<TakeOver>) -> Answered<usize> {
     let control = view.control();
+    let holds = to.holds;
     let give = move || {
         let refused = |error: std::io::Error| {
             NotChanged::Refused(format!("cannot hand over to {}: {error}", to.socket.display()))
         };
         let sockets = control.sockets().map_err(refused)?;
-        hand_over::give(&to.socket, &sockets).map_err(refused)?;
-        Ok(sockets.len())
+        let connection = hand_over::give(&to.socket, &sockets).map_err(refused)?;
+        Ok((sockets.len(), connection))
     };
     let control = view.control();
-    let given = aside(give).await?;
-    control.release_stores(true).await;
-    tracing::info!(sockets = given.0, "sockets and stores handed over to another process");
-    Ok(given)
+    let Json((sockets, connection)) = aside(give).await?;
+    // In a task of its own: one who asks, and goes away meanwhile, does not end it halfway.
+    let released = tokio::spawn(async move {
+        control.release_stores(true).await;
+        tracing::info!(sockets, "sockets and stores handed over to another process");
+        if holds {
+            tokio::spawn(watch_over(control, connection));
+        }
+    });
+    let internal = |error: tokio::task::JoinError| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
+    released.await.map_err(internal)?;
+    Ok(Json(sockets))
+}
+
+/// Waits for the end of the process that takes over: if that comes before this one is to drain,
+/// nobody serves in its place, and it goes on.
+async fn watch_over(control: Control, connection: UnixStream) {
+    let word = async {
+        connection.set_nonblocking(true)?;
+        let mut word = [0];
+        tokio::net::UnixStream::from_std(connection)?.read_exact(&mut word).await?;
+        std::io::Result::Ok(word[0])
+    };
+    let mut ending = control.ending();
+    tokio::select! {
+        () = async { drop(ending.wait_for(|ending| *ending).await) } => {}
+        word = word => match word {
+            Ok(hand_over::DRAIN) => control.drain(),
+            _ => keep_serving(&control).await,
+        },
+    }
+}
+
+async fn keep_serving(control: &Control) {
+    control.release_stores(false).await;
+    tracing::warn!("the process that was to take over did not come to serve; this one goes on");
 }
 
 /// The other process did not come to serve.
 pub(super) async fn keep(State(view): State<View>) -> StatusCode {
-    view.control().release_stores(false).await;
-    tracing::warn!("the process that was to take over did not come to serve; this one goes on");
+    let control = view.control();
+    // Not twice: it may have seen by itself that the other one has gone.
+    if control.has_handed_over() {
+        keep_serving(&control).await;
+    }
     StatusCode::NO_CONTENT
 }

@@ -53,6 +53,14 @@ pub enum CtlError {
     /// What it needs for TLS is not there.
     #[error("{0}")]
     Tls(String),
+    /// It takes the question, and says nothing.
+    #[error("the reprieve at {place} does not answer within {}s; it may be stopped or overloaded", .within.as_secs())]
+    Silent {
+        /// A path or a URL.
+        place: String,
+        /// How long it had.
+        within: Duration,
+    },
     /// It says no.
     #[error("{0}")]
     Refused(String),
@@ -63,6 +71,10 @@ pub enum CtlError {
 
 /// How long it may take to reach a URL.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an answer may take for which nothing is read, compiled or saved.
+const QUICK: Duration = Duration::from_secs(10);
+/// How long the sockets and stores of a process may take on their way to another.
+const HAND_OVER: Duration = Duration::from_secs(60);
 
 /// A running Reprieve at a URL.
 #[derive(Clone, Debug)]
@@ -154,7 +166,16 @@ impl Client {
     /// # Errors
     /// Where it cannot be asked.
     pub async fn status(&self) -> Result<Status, CtlError> {
-        self.ask_for(Method::GET, "/status", &()).await
+        let answer = self.ask_within(QUICK, Method::GET, "/status", Bytes::new()).await?;
+        serde_json::from_slice(&answer).map_err(|error| CtlError::Odd(error.to_string()))
+    }
+
+    /// Whether it answers at all.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub(super) async fn access(&self) -> Result<(), CtlError> {
+        self.ask_within(QUICK, Method::GET, "/access", Bytes::new()).await.map(|_| ())
     }
 
     /// Has a node get logins or not.
@@ -165,7 +186,7 @@ impl Client {
         let change =
             serde_json::to_vec(&NodeChange { mode }).map_err(|error| CtlError::Odd(error.to_string()))?;
         let path = format!("/pools/{}/nodes/{}", escaped(pool), escaped(node));
-        self.ask(Method::PUT, &path, change.into()).await.map(|_| ())
+        self.ask_within(QUICK, Method::PUT, &path, change.into()).await.map(|_| ())
     }
 
     /// Has another policy judge at a virtual server.
@@ -209,7 +230,7 @@ impl Client {
     /// # Errors
     /// Where it cannot be asked.
     pub async fn drain(&self) -> Result<(), CtlError> {
-        self.ask(Method::POST, "/drain", Bytes::new()).await.map(|_| ())
+        self.ask_within(QUICK, Method::POST, "/drain", Bytes::new()).await.map(|_| ())
     }
 
     /// Has it hand its sockets over, to whoever listens at a path; how many they are.
@@ -217,8 +238,11 @@ impl Client {
     /// # Errors
     /// Where it cannot, or cannot be asked.
     pub async fn hand_over(&self, socket: &Path) -> Result<usize, CtlError> {
-        let to = TakeOver { socket: socket.to_owned() };
-        self.ask_for(Method::POST, "/hand-over", &to).await
+        let to = TakeOver { socket: socket.to_owned(), holds: true };
+        let odd = |error: serde_json::Error| CtlError::Odd(error.to_string());
+        let to = serde_json::to_vec(&to).map_err(odd)?;
+        let answer = self.ask_within(HAND_OVER, Method::POST, "/hand-over", to.into()).await?;
+        serde_json::from_slice(&answer).map_err(odd)
     }
 
     /// Tells it that nobody came to serve in its place.
@@ -226,7 +250,7 @@ impl Client {
     /// # Errors
     /// Where it cannot be asked.
     pub async fn keep(&self) -> Result<(), CtlError> {
-        self.ask(Method::DELETE, "/hand-over", Bytes::new()).await.map(|_| ())
+        self.ask_within(QUICK, Method::DELETE, "/hand-over", Bytes::new()).await.map(|_| ())
     }
 
     /// The stores at a glance.
@@ -285,7 +309,24 @@ impl Client {
     ) -> Result<A, CtlError> {
         let odd = |error: serde_json::Error| CtlError::Odd(error.to_string());
         let body = serde_json::to_vec(question).map_err(odd)?;
+        // The work may take its time, if there is somebody who does it.
+        self.access().await?;
         serde_json::from_slice(&self.ask(method, path, body.into()).await?).map_err(odd)
+    }
+
+    async fn ask_within(
+        &self,
+        within: Duration,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Bytes, CtlError> {
+        let answered = tokio::time::timeout(within, self.ask(method, path, body)).await;
+        let place = match &self.0 {
+            Way::Socket(path) => path.display().to_string(),
+            Way::Remote(remote) => remote.url.clone(),
+        };
+        answered.unwrap_or(Err(CtlError::Silent { place, within }))
     }
 
     async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, CtlError> {

@@ -18,6 +18,7 @@ use axum::response::{IntoResponse as _, Response};
 use http_body_util::Limited;
 use serde::Serialize;
 
+use super::places::Place;
 use super::tokens::{Rights, Tokens};
 use crate::config::AdminConfig;
 
@@ -245,6 +246,12 @@ pub(super) async fn check(State(guard): State<Arc<Guard>>, request: Request, nex
     let (mut head, body) = request.into_parts();
     let mut response = match guard.check(way, &head).await {
         Ok(rights) => {
+            // A wrong token is turned away: this one is right.
+            if head.headers.contains_key(header::AUTHORIZATION)
+                && let Some(Some(place)) = head.extensions.get::<Option<Arc<Place>>>()
+            {
+                place.is_known();
+            }
             head.extensions.insert(rights);
             match way {
                 Way::Socket => next.run(Request::from_parts(head, body)).await,

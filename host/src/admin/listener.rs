@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use super::dashboard::Feed;
 use super::guard::{Guard, Way};
 use super::patient::Patient;
+use super::places::{Place, Places};
 use super::routes::{self, Desk};
 use super::socket::AdminSocket;
 use super::tokens::Tokens;
@@ -25,7 +26,7 @@ use crate::logging::Recent;
 use crate::net::{self, TlsAcceptor};
 use crate::server::{Control, View};
 
-/// Connections over TCP at once, of all addresses; and as many by the socket.
+/// Connections by the socket at once; [`Places`] has those over TCP.
 const CONNECTIONS: usize = 64;
 /// How long the head of a request may take, and a connection may be silent between two.
 const HEAD: Duration = Duration::from_secs(10);
@@ -120,17 +121,17 @@ impl Doors {
         let feed = Feed::new(view.clone(), recent.clone());
         accepting.spawn(feed.clone().run());
         let router = routes::routes(Desk { view: view.clone(), guard: self.guard, feed });
-        let reception = |places| Reception { places, router: router.clone(), closed: closed.clone() };
+        let reception = Reception { router, closed };
         let mut socket = None;
         if let Some(path) = &self.config.socket {
             let (own, listener) =
                 if takes_over { AdminSocket::take_over(path)? } else { AdminSocket::listen(path)? };
             let listener = tokio::net::UnixListener::from_std(listener)?;
             tracing::info!(path = %path.display(), "taking commands");
-            accepting.spawn(by_socket(listener, reception(Arc::new(Semaphore::new(CONNECTIONS)))));
+            accepting.spawn(by_socket(listener, reception.clone()));
             socket = Some(own);
         }
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let places = Places::default();
         for listener in self.tcp {
             let address = listener.local_addr()?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -140,7 +141,13 @@ impl Doors {
                 "taking commands, and showing the dashboard"
             );
             let is_loopback = address.ip().is_loopback();
-            accepting.spawn(by_tcp(listener, is_loopback, self.tls.clone(), reception(places.clone())));
+            accepting.spawn(by_tcp(
+                listener,
+                is_loopback,
+                self.tls.clone(),
+                places.clone(),
+                reception.clone(),
+            ));
         }
         Ok(Open { socket, control, accepting, closing })
     }
@@ -149,19 +156,18 @@ impl Doors {
 /// What connections are served with.
 #[derive(Clone)]
 struct Reception {
-    /// As many as there may be.
-    places: Arc<Semaphore>,
     router: Router,
     /// Becomes true when they are to end.
     closed: watch::Receiver<bool>,
 }
 
 async fn by_socket(listener: tokio::net::UnixListener, reception: Reception) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let Ok(place) = reception.places.clone().acquire_owned().await else { return };
+        let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let served = converse(stream, Way::Socket, &reception);
+                let served = converse(stream, Way::Socket, None, &reception);
                 tokio::spawn(async move {
                     served.await;
                     drop(place);
@@ -176,10 +182,10 @@ async fn by_tcp(
     listener: tokio::net::TcpListener,
     is_loopback: bool,
     tls: Option<Arc<TlsAcceptor>>,
+    places: Places,
     reception: Reception,
 ) {
     loop {
-        let Ok(place) = reception.places.clone().acquire_owned().await else { return };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -190,15 +196,24 @@ async fn by_tcp(
         let Ok(local) = stream.local_addr() else { continue };
         let way = Way::Tcp { peer, local, is_loopback };
         let (tls, reception) = (tls.clone(), reception.clone());
+        let place = places.take(peer.ip());
         tokio::spawn(async move {
-            match tls {
-                None => converse(stream, way, &reception).await,
-                Some(tls) => match tls.accept(stream).await {
-                    Ok((stream, _)) => converse(stream, way, &reception).await,
-                    Err(error) => tracing::debug!(target: "admin", %peer, %error, "no TLS handshake"),
-                },
+            let held = Some(place.clone());
+            let served = async {
+                match tls {
+                    None => converse(stream, way, held, &reception).await,
+                    Some(tls) => match tls.accept(stream).await {
+                        Ok((stream, _)) => converse(stream, way, held, &reception).await,
+                        Err(error) => tracing::debug!(target: "admin", %peer, %error, "no TLS handshake"),
+                    },
+                }
+            };
+            tokio::select! {
+                () = served => {}
+                () = place.lost() => {
+                    tracing::debug!(target: "admin", %peer, "a connection without a token made room for another");
+                }
             }
-            drop(place);
         });
     }
 }
@@ -211,9 +226,11 @@ async fn not_accepted(error: &std::io::Error) {
 fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     way: Way,
+    place: Option<Arc<Place>>,
     reception: &Reception,
 ) -> impl Future<Output = ()> + use<S> {
-    let service = TowerToHyperService::new(reception.router.clone().layer(Extension(way)));
+    let router = reception.router.clone().layer(Extension(way)).layer(Extension(place));
+    let service = TowerToHyperService::new(router);
     let mut closed = reception.closed.clone();
     async move {
         let served = http1::Builder::new()

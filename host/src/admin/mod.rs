@@ -9,6 +9,7 @@ mod hand_over;
 mod listener;
 mod metrics;
 mod patient;
+mod places;
 mod predecessor;
 mod routes;
 mod socket;
@@ -16,7 +17,6 @@ mod status;
 mod tokens;
 
 pub use client::{Client, CtlError, Remote};
-use hand_over::Arrival;
 pub use listener::{AdminKeys, Doors, Open};
 pub use predecessor::Predecessor;
 pub use socket::SocketError;

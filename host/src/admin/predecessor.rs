@@ -1,56 +1,50 @@
-//! Taking the place of a process that serves, without a connection being refused.
+//! Taking the place of a process that serves, without a connection being refused. Nothing here
+//! waits for ever: a process that was stopped, or hangs, is named.
 
+use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::{Arrival, Client, CtlError};
-use crate::config::Config;
+use super::hand_over::{Arrival, DRAIN, PATIENCE};
+use super::{Client, CtlError};
 use crate::net::Inherited;
-use crate::server::{Options, Prepared};
 
 /// A process that serves, and has handed over what it listens at.
 #[derive(Debug)]
 pub struct Predecessor {
     socket: PathBuf,
-    serves_on: bool,
+    /// It goes on if this is closed before it is told to drain.
+    held: Option<UnixStream>,
+    retired: bool,
 }
 
 impl Predecessor {
-    /// Asks the process at an admin socket for what it listens at. None where nobody serves
-    /// there.
+    /// Asks the process at an admin socket for what it listens at. None if none serves there.
+    /// Within a runtime.
     ///
     /// # Errors
-    /// Where the configuration could not be served, or nothing is handed over.
-    pub fn ask(config: &Config) -> anyhow::Result<Option<(Self, Inherited)>> {
-        let socket = config.admin.socket.as_deref().context(
-            "--take-over needs `admin.socket` in the configuration, by which the process that serves is asked",
-        )?;
-        if UnixStream::connect(socket).is_err() {
+    /// If it does not answer, or nothing is handed over.
+    pub async fn ask(socket: &Path) -> anyhow::Result<Option<(Self, Inherited)>> {
+        let Some(process) = serving(socket).await? else {
             tracing::info!(path = %socket.display(), "nobody serves there: there is nothing to take over");
             return Ok(None);
-        }
-        // What is wrong is found before anything is taken from anybody.
-        drop(Prepared::new(config.clone(), Options { without_stores: true, ..Options::default() })?);
+        };
+        let client = Client::new(socket);
+        client.access().await.with_context(|| {
+            format!(
+                "{process}, which serves, does not hand over; if it was stopped, go on with it (kill -CONT) or \
+                 end it (kill -KILL), and start again"
+            )
+        })?;
         let arrival = Arrival::beside(socket)
             .with_context(|| format!("cannot listen beside {} for what is handed over", socket.display()))?;
-        let predecessor = Self { socket: socket.to_owned(), serves_on: false };
-        let path = arrival.path().to_owned();
-        let asking = std::thread::spawn({
-            let socket = socket.to_owned();
-            move || {
-                let asked = ask(&socket, async |client| client.hand_over(&path).await);
-                if asked.is_err() {
-                    // Nothing will come: whoever waits for it waits no longer.
-                    let _ = UnixStream::connect(&path);
-                }
-                asked
-            }
-        });
-        let arrived = arrival.sockets();
-        let promised = asking.join().map_err(|_| anyhow::anyhow!("asking for sockets failed"))??;
-        let sockets = arrived.context("cannot take over sockets")?;
+        let mut predecessor = Self { socket: socket.to_owned(), held: None, retired: false };
+        let arrived = async { arrival.sockets(PATIENCE).await.context("cannot take over sockets") };
+        let promised = async { Ok(client.hand_over(arrival.path()).await?) };
+        let ((sockets, held), promised) = tokio::try_join!(arrived, promised)?;
+        predecessor.held = Some(held);
         anyhow::ensure!(
             sockets.len() == promised,
             "{promised} sockets were promised, and {} came",
@@ -60,26 +54,51 @@ impl Predecessor {
         Ok(Some((predecessor, Inherited::of(sockets))))
     }
 
-    /// Has it drain and end: another one serves now.
-    ///
-    /// # Errors
-    /// Where it cannot be told.
-    pub fn retire(mut self) -> anyhow::Result<()> {
-        self.serves_on = true;
-        ask(&self.socket, async |client| client.drain().await)
+    /// Has it drain and end: another one serves now. One that does not answer finds it written
+    /// when it goes on.
+    pub async fn retire(mut self) {
+        self.retired = true;
+        let Err(error) = Client::new(&self.socket).drain().await else { return };
+        let written = self.held.as_mut().map(|held| held.write_all(&[DRAIN]));
+        tracing::warn!(
+            "the process that served before does not answer ({error}); {}",
+            match written {
+                Some(Ok(())) => "it drains when it goes on",
+                _ => "end it",
+            }
+        );
     }
 }
 
 impl Drop for Predecessor {
     fn drop(&mut self) {
-        if !self.serves_on {
-            // Nobody serves in its place.
-            let _ = ask(&self.socket, async |client| client.keep().await);
+        if self.retired {
+            return;
         }
+        // Nobody serves in its place. It sees that the connection is closed; one of an older
+        // version is told.
+        drop(self.held.take());
+        let socket = self.socket.clone();
+        let telling = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(Client::new(&socket).keep()).map_err(io::Error::other)
+        });
+        let _ = telling.join();
     }
 }
 
-fn ask<T>(socket: &Path, question: impl AsyncFnOnce(&Client) -> Result<T, CtlError>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(question(&Client::new(socket)))?)
+/// The process that listens at a socket, in words; None if there is none.
+async fn serving(socket: &Path) -> anyhow::Result<Option<String>> {
+    match tokio::net::UnixStream::connect(socket).await {
+        Ok(stream) => {
+            let process = stream.peer_cred().ok().and_then(|peer| peer.pid());
+            Ok(Some(process.map_or_else(|| "the process".to_owned(), |id| format!("process {id}"))))
+        }
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            Ok(None)
+        }
+        Err(why) => Err(CtlError::Unreachable { path: socket.to_owned(), why }).context(
+            "cannot take over (a process that another user runs cannot be taken over: stop it, and start this one)",
+        ),
+    }
 }

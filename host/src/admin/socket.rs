@@ -1,6 +1,7 @@
 //! The admin socket: there only for the user that Reprieve runs as, and never half open.
 
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -16,8 +17,22 @@ pub enum SocketError {
         /// The path.
         path: PathBuf,
         /// What the system says.
-        why: std::io::Error,
+        why: io::Error,
     },
+}
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 128;
+
+/// Listens at a path that only this user can open, from the first moment on: Linux gives the file
+/// the mode that the socket has when it is bound. No mode and no owner is changed by the path,
+/// which might lead elsewhere by then.
+pub(super) fn bind_private(path: &Path) -> io::Result<UnixListener> {
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+    nix::sys::stat::fchmod(&socket, nix::sys::stat::Mode::from_bits_truncate(0o600))?;
+    socket.bind(&socket2::SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// The admin socket. Its path is gone when this is, unless it is left to another process.
@@ -47,15 +62,15 @@ impl AdminSocket {
     /// Where the folder cannot be written.
     pub fn take_over(path: &Path) -> Result<(Self, UnixListener), SocketError> {
         let refused = |why| SocketError::Refused { path: path.to_owned(), why };
-        // Nobody else gets in between: it has its name only when it has its permissions.
+        // Nobody finds it there before it listens.
         let mut aside = path.as_os_str().to_owned();
         aside.push(format!(".{}", std::process::id()));
         let aside = PathBuf::from(aside);
         let _ = std::fs::remove_file(&aside);
-        let listener = UnixListener::bind(&aside).map_err(refused)?;
-        let ready = std::fs::set_permissions(&aside, std::fs::Permissions::from_mode(0o600))
-            .and_then(|()| listener.set_nonblocking(true))
-            .and_then(|()| std::fs::metadata(&aside))
+        let listener = bind_private(&aside).map_err(refused)?;
+        let ready = listener
+            .set_nonblocking(true)
+            .and_then(|()| std::fs::symlink_metadata(&aside))
             .and_then(|metadata| std::fs::rename(&aside, path).map(|()| metadata.ino()));
         match ready {
             Ok(inode) => Ok((Self { path: Some(path.to_owned()), inode }, listener)),
@@ -76,7 +91,7 @@ impl AdminSocket {
 impl Drop for AdminSocket {
     fn drop(&mut self) {
         let Some(path) = &self.path else { return };
-        if std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == self.inode) {
+        if std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.ino() == self.inode) {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -92,7 +107,7 @@ mod tests {
         let path = folder.path().join("admin.sock");
         let listen = AdminSocket::listen;
         let (left, first) = listen(&path).unwrap();
-        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        let mode = std::fs::metadata(&path).unwrap().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(matches!(listen(&path), Err(SocketError::Taken(_))));
         drop(first);

@@ -98,6 +98,7 @@ mod tests {
             let path = folder.path().join(name);
             text.map(|text| {
                 std::fs::write(&path, text).unwrap();
+                std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
                 TokenFile { path, place: "reprieve.toml:3".into() }
             })
         };

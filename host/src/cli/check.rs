@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::admin::AdminKeys;
-use crate::config::{Verify, exposed_warning};
+use crate::config::{PolicyCache, Verify, exposed_warning};
 use crate::output::{say, tell};
-use crate::server::{Options, Prepared};
+use crate::policy::Cache;
+use crate::privileges;
+use crate::server::{Keys, Options, Prepared};
 
 /// Check a configuration: everything that a start checks, without starting.
 ///
@@ -23,7 +25,21 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let config = super::read_config(&arguments.config)?;
     AdminKeys::read(&config.admin)?;
-    let prepared = Prepared::new(config, Options { without_stores: true, ..Options::default() })?;
+    let keys = Keys::read(&config)?;
+    if privileges::is_root() {
+        // From here on it sees what a start sees.
+        privileges::become_service_user(&config)?;
+    }
+    if let PolicyCache::Folder(folder) = &config.policy_cache
+        && let Some(user) = Cache::of_a_service_user(folder)
+    {
+        tell!(
+            "warning: policy-cache {} belongs to user {user}, whom Reprieve must run as; this check, run by root, does not use it",
+            folder.display()
+        );
+    }
+    let options = Options { without_stores: true, ..Options::default() };
+    let prepared = Prepared::with_keys(config, options, keys)?;
     for server in &prepared.config().virtual_servers {
         let encrypted = server.listen_tls.iter().map(|address| format!("{address} (TLS)"));
         let listen: Vec<_> = server.listen.iter().map(ToString::to_string).chain(encrypted).collect();

@@ -8,8 +8,8 @@ use anyhow::Context as _;
 
 use crate::admin::{Client, PolicyStatus, Remote, Status, USUAL_SOCKET};
 use crate::config::NodeMode;
-use crate::output::{Output, say, tell};
 use crate::harmless;
+use crate::output::{Output, say, tell};
 use crate::secret_file;
 use crate::server::Change;
 use crate::store::Health;

@@ -6,13 +6,15 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use crate::admin::{AdminKeys, Doors, Open, Predecessor};
 use crate::config::{CommandLine, Config, NodeTlsMode};
 use crate::logging;
+use crate::net::Inherited;
 use crate::privileges;
-use crate::server::{Control, Keys, Options, Prepared, Server, Sockets};
+use crate::server::{Control, Keys, Options, Prepared, Reserved, Server};
 use crate::service_manager;
 use crate::watch::Watch;
 
@@ -20,6 +22,8 @@ use crate::watch::Watch;
 const LOOK: Duration = Duration::from_secs(1);
 /// How long an end at once waits for lines of the decision log that are on their way.
 const LAST_LINES: Duration = Duration::from_secs(2);
+/// How long logs and stores may take beyond the drain's time; the service manager waits longer.
+const LAST_WORDS: Duration = Duration::from_secs(7);
 
 /// Serve: listen, ask the policy, pass or pose.
 ///
@@ -141,24 +145,68 @@ fn fit_to_descriptors(config: &mut Config, descriptors: u64) {
     }
 }
 
-/// Does first what may need root, and the rest as somebody who is not.
-fn start(config: Config, take_over: bool) -> anyhow::Result<(Server, Doors, Option<Predecessor>)> {
-    let asked = if take_over { Predecessor::ask(&config)? } else { None };
-    let (predecessor, sockets) = match asked {
-        Some((predecessor, inherited)) => (Some(predecessor), Sockets::open_with(&config, inherited)?),
-        None => (None, Sockets::open(&config)?),
-    };
-    let keys = Keys::read(&config)?;
-    let doors = Doors::open(&config.admin, AdminKeys::read(&config.admin)?, predecessor.is_some())?;
-    match &config.user {
-        Some(user) => privileges::become_user(user, config.group.as_deref())?,
-        None if privileges::is_root() => {
+/// What was opened and read while the process was root.
+struct Opened {
+    config: Config,
+    keys: Keys,
+    sockets: Reserved,
+    doors: Doors,
+}
+
+impl Opened {
+    /// Does what may need root, and gives it up.
+    fn as_root(config: Config, take_over: bool) -> anyhow::Result<Self> {
+        let sockets = Reserved::open(&config, take_over)?;
+        let keys = Keys::read(&config)?;
+        let doors = Doors::open(&config.admin, AdminKeys::read(&config.admin)?, take_over)?;
+        privileges::become_service_user(&config)?;
+        if privileges::is_root() {
             tracing::warn!("serving as root; set `user` (--user) to somebody who may do less");
         }
-        None => {}
+        Ok(Self { config, keys, sockets, doors })
     }
-    let server = Server::serve_at(Prepared::with_keys(config, Options::default(), keys)?, sockets)?;
-    Ok((server, doors, predecessor))
+}
+
+/// Starts to serve, if wanted in the place of another process. Where this is dropped, it has gone
+/// no further than its present step.
+async fn start(config: Config, take_over: bool) -> anyhow::Result<(Server, Doors, Option<Predecessor>)> {
+    let socket = config.admin.socket.clone();
+    if take_over {
+        anyhow::ensure!(
+            socket.is_some(),
+            "--take-over needs `admin.socket` in the configuration, by which the process that serves is asked"
+        );
+    }
+    let wanted = socket.filter(|_| take_over);
+    // What is wrong is found before anything is taken from anybody.
+    let tried = take_over.then(|| Keys::read(&config)).transpose()?;
+    let Opened { config, keys, sockets, doors } = aside(move || Opened::as_root(config, take_over)).await?;
+    let (predecessor, inherited) = match wanted {
+        None => (None, Inherited::default()),
+        Some(socket) => {
+            if let Some(keys) = tried {
+                let config = config.clone();
+                let options = Options { without_stores: true, ..Options::default() };
+                drop(aside(move || Prepared::with_keys(config, options, keys)).await?);
+            }
+            match Predecessor::ask(&socket).await? {
+                Some((predecessor, inherited)) => (Some(predecessor), inherited),
+                None => (None, Inherited::default()),
+            }
+        }
+    };
+    let server = aside(move || {
+        let sockets = sockets.completed(&config, inherited)?;
+        Server::serve_at(Prepared::with_keys(config, Options::default(), keys)?, sockets)
+    });
+    Ok((server.await?, doors, predecessor))
+}
+
+/// Does something that takes a while, on a thread of its own: signals are heard meanwhile.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(work).await?
 }
 
 /// Takes commands, in the place of whoever did before.
@@ -170,7 +218,7 @@ async fn take_commands(
 ) -> anyhow::Result<Open> {
     let takes_over = predecessor.is_some();
     if let Some(predecessor) = predecessor {
-        tokio::task::spawn_blocking(move || predecessor.retire()).await??;
+        predecessor.retire().await;
     }
     if let Some(tls) = doors.tls() {
         server.also_reload("admin", tls.clone());
@@ -194,91 +242,176 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let descriptors = crate::rlimit::raise_descriptors();
     let config = arguments.configured(descriptors)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).context("cannot watch for signals")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
-        // The policy compiles meanwhile; the first signal still counts.
-        let mut hang_up = signal(SignalKind::hangup()).context("cannot watch for signals")?;
-        let take_over = arguments.take_over;
-        let (server, doors, predecessor) =
-            tokio::task::spawn_blocking(move || start(config, take_over)).await??;
-        let control = server.control();
-        control.reload_from({
-            let arguments = arguments.clone();
-            move || arguments.configured(descriptors)
-        });
+    let served = runtime.block_on(serve(arguments, config, descriptors, &log));
+    // What is still under way aside, such as compiling, ends with the process.
+    runtime.shutdown_background();
+    served.map(|()| ExitCode::SUCCESS)
+}
+
+/// The signals that the process knows. They are heard from the first moment on.
+struct Signals {
+    end: EndSignals,
+    hang_up: Signal,
+}
+
+/// Those that end the process.
+struct EndSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn watch() -> anyhow::Result<Self> {
+        let watch = |kind| signal(kind).context("cannot watch for signals");
+        let end = EndSignals {
+            terminate: watch(SignalKind::terminate())?,
+            interrupt: watch(SignalKind::interrupt())?,
+        };
+        Ok(Self { end, hang_up: watch(SignalKind::hangup())? })
+    }
+}
+
+impl EndSignals {
+    async fn heard(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn serve(
+    arguments: &Arguments,
+    config: Config,
+    descriptors: u64,
+    log: &logging::Logging,
+) -> anyhow::Result<()> {
+    let mut signals = Signals::watch()?;
+    let starting = async {
+        let (server, doors, predecessor) = start(config, arguments.take_over).await?;
         for (name, addresses) in server.addresses() {
             for address in addresses {
                 tracing::info!(server = name, %address, "listening");
             }
         }
         let commands = take_commands(doors, &server, log.recent(), predecessor).await?;
-        service_manager::ready(&serving(&server));
-        let mut ending = control.ending();
-        let mut watch = Watch::default();
-        let mut certificates_at = Instant::now();
-        loop {
-            let config = control.config();
-            if config.watch {
-                let files = arguments.config.iter().cloned().chain(control.components());
-                if watch.look(files) {
-                    reload(&control).await?;
-                }
-            }
-            let next_certificates = config.certificate_check.map(|every| certificates_at + every);
-            let next_look = config.watch.then(|| Instant::now() + LOOK);
-            let next = [next_certificates, next_look].into_iter().flatten().min();
-            let next = async {
-                match next {
-                    Some(at) => tokio::time::sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = ending.wait_for(|ending| *ending) => break,
-                _ = hang_up.recv() => {
-                    service_manager::reloading();
-                    reload(&control).await?;
-                    service_manager::ready(&serving(&server));
-                }
-                () = next => {}
-            }
-            if next_certificates.is_some_and(|at| Instant::now() >= at) {
-                certificates_at = Instant::now();
-                let control = control.clone();
-                // Files are read aside: signals are heard meanwhile.
-                tokio::task::spawn_blocking(move || control.look_at_certificates()).await?;
-            }
+        anyhow::Ok((server, commands))
+    };
+    let (server, commands) = tokio::select! {
+        started = starting => started?,
+        () = signals.end.heard() => {
+            tracing::warn!("ended by a signal before it served");
+            return Ok(());
         }
-        drop(commands);
-        let drain_timeout = control.config().drain_timeout;
-        service_manager::stopping(drain_timeout);
-        tracing::info!(
-            at_most_s = drain_timeout.as_secs(),
-            "draining: no new connections; sessions end by themselves"
-        );
-        let journal = server.journal().cloned();
-        let drained = tokio::task::spawn_blocking(move || server.shutdown(drain_timeout));
-        tokio::select! {
-            _ = drained => tracing::info!("drained"),
-            _ = terminate.recv() => tracing::warn!("ended at once by a second signal"),
-            _ = interrupt.recv() => tracing::warn!("ended at once by a second signal"),
-        }
-        if let Some(journal) = journal {
-            // Even then what sessions have told of themselves is not lost.
-            tokio::task::spawn_blocking(move || journal.close(LAST_LINES)).await?;
-        }
-        anyhow::Ok(())
-    })?;
-    runtime.shutdown_background();
-    Ok(ExitCode::SUCCESS)
+    };
+    let control = server.control();
+    control.reload_from({
+        let arguments = arguments.clone();
+        move || arguments.configured(descriptors)
+    });
+    service_manager::ready(&serving(&server));
+    until_the_end(arguments, &server, &control, &mut signals).await?;
+    drop(commands);
+    drain(server, &control, &mut signals).await;
+    Ok(())
 }
 
-/// Takes up what has changed, aside. What is wrong with it stands in the log.
-async fn reload(control: &Control) -> anyhow::Result<()> {
-    let control = control.clone();
-    let _ = tokio::task::spawn_blocking(move || control.reload_again()).await?;
-    Ok(())
+/// Looks after the files until the process is to end. What it finds is done aside, one thing of
+/// each kind at a time.
+async fn until_the_end(
+    arguments: &Arguments,
+    server: &Server,
+    control: &Control,
+    signals: &mut Signals,
+) -> anyhow::Result<()> {
+    let mut ending = control.ending();
+    let mut watch = Watch::default();
+    let (mut reload, mut look) = (Aside::default(), Aside::default());
+    let mut certificates_at = Instant::now();
+    loop {
+        let config = control.config();
+        if config.watch && watch.look(arguments.config.iter().cloned().chain(control.components())) {
+            reload.wanted = true;
+        }
+        if config.certificate_check.is_some_and(|every| Instant::now() >= certificates_at + every) {
+            certificates_at = Instant::now();
+            look.wanted = true;
+        }
+        let reloading = control.clone();
+        reload.begin(move || {
+            service_manager::reloading();
+            // What is wrong with it stands in the log.
+            let _ = reloading.reload_again();
+        });
+        let looking = control.clone();
+        look.begin(move || looking.look_at_certificates());
+        let next_certificates = config.certificate_check.map(|every| certificates_at + every);
+        let next_look = config.watch.then(|| Instant::now() + LOOK);
+        let next = [next_certificates, next_look].into_iter().flatten().min();
+        let next = async {
+            match next {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = signals.end.heard() => return Ok(()),
+            _ = ending.wait_for(|ending| *ending) => return Ok(()),
+            _ = signals.hang_up.recv() => reload.wanted = true,
+            done = reload.done() => {
+                done?;
+                service_manager::ready(&serving(server));
+            }
+            done = look.done() => done?,
+            () = next => {}
+        }
+    }
+}
+
+/// Something that is done on a thread of its own, again where it is wanted meanwhile.
+#[derive(Default)]
+struct Aside {
+    wanted: bool,
+    under_way: Option<JoinHandle<()>>,
+}
+
+impl Aside {
+    /// Begins, if that is wanted and not under way.
+    fn begin(&mut self, work: impl FnOnce() + Send + 'static) {
+        if self.wanted && self.under_way.is_none() {
+            self.wanted = false;
+            self.under_way = Some(tokio::task::spawn_blocking(work));
+        }
+    }
+
+    /// Waits until it is done; for ever if nothing is under way.
+    async fn done(&mut self) -> anyhow::Result<()> {
+        let Some(under_way) = &mut self.under_way else { return std::future::pending().await };
+        let done = under_way.await;
+        self.under_way = None;
+        Ok(done?)
+    }
+}
+
+/// Lets sessions end by themselves, and ends in any case when their time is over.
+async fn drain(server: Server, control: &Control, signals: &mut Signals) {
+    let drain_timeout = control.config().drain_timeout;
+    service_manager::stopping(drain_timeout);
+    tracing::info!(
+        at_most_s = drain_timeout.as_secs(),
+        "draining: no new connections; sessions end by themselves"
+    );
+    let journal = server.journal().cloned();
+    let drained = tokio::task::spawn_blocking(move || server.shutdown(drain_timeout));
+    tokio::select! {
+        _ = drained => tracing::info!("drained"),
+        () = signals.end.heard() => tracing::warn!("ended at once by a second signal"),
+        () = tokio::time::sleep(drain_timeout.saturating_add(LAST_WORDS)) => {
+            tracing::error!("ended although something is still under way that should have ended");
+        }
+    }
+    if let Some(journal) = journal {
+        // Even then what sessions have told of themselves is not lost.
+        let _ = tokio::task::spawn_blocking(move || journal.close(LAST_LINES)).await;
+    }
 }

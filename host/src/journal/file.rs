@@ -5,6 +5,7 @@ mod rotation;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,9 +13,6 @@ use std::time::{Duration, Instant};
 use super::folder_of;
 use super::writer::Sink;
 use crate::config::Rotation;
-
-/// Whom new files belong to: user and group.
-pub type Owner = (u32, u32);
 
 /// Who may read: its owner and his group.
 const MODE: u32 = 0o640;
@@ -26,7 +24,6 @@ pub(super) struct LogFile {
     path: PathBuf,
     file: File,
     rotation: Option<Rotation>,
-    owner: Option<Owner>,
     /// Nobody has written to it, and it was not there before.
     is_new: bool,
     /// Whether the last octet that was written ends a line.
@@ -37,14 +34,16 @@ pub(super) struct LogFile {
 }
 
 impl LogFile {
-    pub(super) fn open(
-        path: &Path,
-        rotation: Option<Rotation>,
-        owner: Option<Owner>,
-    ) -> Result<Self, String> {
-        let (file, is_new) = open(path, owner).map_err(|why| {
+    pub(super) fn open(path: &Path, rotation: Option<Rotation>) -> Result<Self, String> {
+        let (file, is_new) = open(path).map_err(|why| {
             let folder = folder_of(path);
-            if folder.is_dir() {
+            if why.kind() == io::ErrorKind::PermissionDenied {
+                format!(
+                    "cannot write to {0}: {why}; let the user that Reprieve runs as write there, for instance: \
+                     install -o reprieve -g reprieve -m 640 /dev/null {0}",
+                    path.display()
+                )
+            } else if folder.is_dir() {
                 format!("cannot write to {}: {why}", path.display())
             } else {
                 format!(
@@ -55,34 +54,33 @@ impl LogFile {
             }
         })?;
         // Only a file can be put aside, and not a pipe or a terminal.
-        let rotation = rotation.filter(|_| file.metadata().is_ok_and(|metadata| metadata.is_file()));
-        Ok(Self {
+        let rotation = rotation
+            .filter(|_| standard(path).is_none() && file.metadata().is_ok_and(|metadata| metadata.is_file()));
+        let opened = Self {
             path: path.to_owned(),
             file,
             rotation,
-            owner,
             is_new,
             at_line_start: true,
             rotate_after: None,
             told: false,
-        })
-    }
-
-    /// It is written to from now on, by who the process is now.
-    pub(super) fn kept(mut self) -> Result<Self, String> {
-        let folder = folder_of(&self.path);
-        let may_change = || nix::unistd::access(folder, nix::unistd::AccessFlags::W_OK);
-        if self.rotation.is_some()
-            && let Err(why) = may_change()
+        };
+        if rotation.is_some()
+            && let Err(why) = nix::unistd::access(folder_of(path), nix::unistd::AccessFlags::W_OK)
         {
             return Err(format!(
-                "cannot rotate {}: whoever Reprieve runs as may not change its folder ({why}); let that user \
-                 write there, or set rotate-size = \"off\" and rotate it by other means",
-                self.path.display()
+                "cannot rotate {}: the user that Reprieve runs as may not change its folder ({why}); let that \
+                 user write there, or set rotate-size = \"off\" and rotate it by other means",
+                path.display()
             ));
         }
+        Ok(opened)
+    }
+
+    /// It is written to from now on, and stays.
+    pub(super) fn kept(mut self) -> Self {
         self.is_new = false;
-        Ok(self)
+        self
     }
 
     /// Opens the file at the path if that is another one than ours. True where it is.
@@ -95,7 +93,7 @@ impl LogFile {
             self.told = false;
             return false;
         }
-        match open(&self.path, self.owner) {
+        match open(&self.path) {
             Ok((file, _)) => {
                 tracing::info!(target: "decision-log", path = %self.path.display(), "the decision log goes on in a new file");
                 self.file = file;
@@ -207,8 +205,21 @@ impl Drop for LogFile {
     }
 }
 
+/// A standard stream that a path names. It may be a pipe of root's, which the service user can
+/// write to, but not open again.
+fn standard(path: &Path) -> Option<io::Result<OwnedFd>> {
+    match path.to_str()? {
+        "/dev/stdout" => Some(io::stdout().as_fd().try_clone_to_owned()),
+        "/dev/stderr" => Some(io::stderr().as_fd().try_clone_to_owned()),
+        _ => None,
+    }
+}
+
 /// Opens a file to write at its end, and whether it is new.
-fn open(path: &Path, owner: Option<Owner>) -> io::Result<(File, bool)> {
+fn open(path: &Path) -> io::Result<(File, bool)> {
+    if let Some(stream) = standard(path) {
+        return Ok((stream?.into(), false));
+    }
     let mut options = OpenOptions::new();
     options.append(true).mode(MODE);
     let before = std::fs::metadata(path).map(|metadata| metadata.file_type());
@@ -224,9 +235,6 @@ fn open(path: &Path, owner: Option<Owner>) -> io::Result<(File, bool)> {
             Err(error) => return Err(error),
         },
     };
-    if is_new && let Some((user, group)) = owner {
-        std::os::unix::fs::fchown(&file, Some(user), Some(group))?;
-    }
     let metadata = file.metadata()?;
     let mut last = [b'\n'];
     if metadata.is_file() && metadata.len() > 0 {

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::names::{Names, Shown};
 use super::story::{Decision, Session, Story};
+use crate::harmless;
 use crate::policy::{Difference, Identity, Opinion, Verdict, Worded};
 
 /// Version of the schema: it grows when a key gets another meaning or goes.
@@ -185,12 +186,12 @@ pub(super) fn line(session: &Session<'_>, story: Option<&Story>, names: &Names) 
         octets_out: session.octets_out,
         end: session.end,
     };
-    let mut octets = Vec::with_capacity(1024);
     // Texts, numbers and truths: nothing that has no JSON.
-    let written = serde_json::to_writer(&mut octets, &line);
-    debug_assert!(written.is_ok(), "{written:?}");
-    octets.push(b'\n');
-    octets
+    let mut text = serde_json::to_string(&line).unwrap_or_default();
+    debug_assert!(!text.is_empty());
+    harmless::escape_json(&mut text, 0);
+    text.push('\n');
+    text.into_bytes()
 }
 
 fn login<'a>(decision: &'a Decision, names: &Names) -> Login<'a> {

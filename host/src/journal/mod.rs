@@ -15,7 +15,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use file::Owner;
 pub use queue::Counts;
 pub use story::{Became, Decision, Ending, Session, Story, Upgrade, next_decision};
 
@@ -37,6 +36,30 @@ pub struct JournalError {
     why: String,
 }
 
+/// What a decision log needs and perhaps only root can read: the key of hashed user names.
+#[derive(Debug)]
+pub struct Keys(Names);
+
+impl Keys {
+    /// Reads what the configuration names.
+    ///
+    /// # Errors
+    /// Which file cannot be used, and why, with its place in the configuration.
+    pub fn read(config: &DecisionLogConfig) -> Result<Self, JournalError> {
+        Ok(Self(match &config.users {
+            LogUsers::Plain => Names::Plain,
+            LogUsers::Hashed { key_file } => {
+                let secret = secret_file::long_secret(key_file).map_err(|why| JournalError {
+                    place: config.place.to_string(),
+                    key: "hash-key-file",
+                    why,
+                })?;
+                Names::hashed(&secret)
+            }
+        }))
+    }
+}
+
 /// A decision log that is open, and not yet written to. What was opened for nothing leaves no
 /// empty file behind.
 #[derive(Debug)]
@@ -53,23 +76,16 @@ enum Target {
 }
 
 impl Opened {
-    /// Opens what the configuration names, perhaps as somebody who may do more than who writes
-    /// later. `owner`: whom a new file belongs to, where that is not who opens it.
+    /// Opens what the configuration names, as the user who writes it.
     ///
     /// # Errors
     /// Which file cannot be used, and why, with its place in the configuration.
-    pub fn open(config: &DecisionLogConfig, owner: Option<Owner>) -> Result<Self, JournalError> {
+    pub fn open(config: &DecisionLogConfig, keys: Keys) -> Result<Self, JournalError> {
         let fail = |key, why| JournalError { place: config.place.to_string(), key, why };
-        let names = match &config.users {
-            LogUsers::Plain => Names::Plain,
-            LogUsers::Hashed { key_file } => {
-                let secret = secret_file::long_secret(key_file).map_err(|why| fail("hash-key-file", why))?;
-                Names::hashed(&secret)
-            }
-        };
+        let Keys(names) = keys;
         let target = match &config.target {
             LogTarget::File { path, rotation } => {
-                let file = LogFile::open(path, *rotation, owner).map_err(|why| fail("path", why))?;
+                let file = LogFile::open(path, *rotation).map_err(|why| fail("path", why))?;
                 Target::File(file)
             }
             LogTarget::Journald { socket } => {
@@ -79,15 +95,14 @@ impl Opened {
         Ok(Self { config: config.clone(), names, target })
     }
 
-    /// Begins to write, as who does so from now on.
+    /// Begins to write.
     ///
     /// # Errors
-    /// Where files are to be rotated in a folder that this user may not change, or there is no
-    /// thread for it.
+    /// If there is no thread for it.
     pub fn start(self) -> Result<Arc<Journal>, JournalError> {
         let fail = |key, why| JournalError { place: self.config.place.to_string(), key, why };
         let sink: Box<dyn Sink> = match self.target {
-            Target::File(file) => Box::new(file.kept().map_err(|why| fail("rotate-size", why))?),
+            Target::File(file) => Box::new(file.kept()),
             Target::Journald(journald) => Box::new(journald),
         };
         let queue = Arc::new(Queue::with_room(self.config.buffer));

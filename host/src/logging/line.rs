@@ -11,6 +11,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
 use super::Lines;
+use crate::harmless;
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,7 @@ fn put_together(line: &mut String, look: Look, since: Duration, event: &Event<'_
             line.push_str(",\"target\":");
             json(line, &target);
             line.push('}');
+            harmless::escape_json(line, 0);
         }
         Look::Plain => {
             time(line, since);
@@ -192,22 +194,12 @@ impl Visit for Text<'_> {
     }
 }
 
-/// Text in which control characters are escaped.
+/// Text in which active characters are escaped.
 struct Harmless<'l>(&'l mut String);
 
 impl fmt::Write for Harmless<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if !text.chars().any(char::is_control) {
-            self.0.push_str(text);
-            return Ok(());
-        }
-        for one in text.chars() {
-            if one.is_control() {
-                self.0.extend(one.escape_default());
-            } else {
-                self.0.push(one);
-            }
-        }
+        harmless::push(self.0, text);
         Ok(())
     }
 }
@@ -282,6 +274,26 @@ mod tests {
         tracing::subscriber::with_default(tracing_subscriber::registry().with(written), something);
         let waiting = String::from_utf8(lines.0.0.lock().octets.clone()).unwrap();
         waiting.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn nobody_turns_a_line_around_or_ends_it() {
+        let name = "a\u{202e}b\u{2028}c\u{200f}d\u{85}e\u{7f}";
+        for look in [Look::Plain, Look::Coloured, Look::Json] {
+            let lines = lines(look, || {
+                tracing::info!(target: "x", name, why = %name, again = ?Some(name), "{name}");
+            });
+            assert_eq!(lines.len(), 1);
+            let mut text = lines[0].clone();
+            if look == Look::Json {
+                let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+                assert_eq!((&line["name"], &line["message"]), (&name.into(), &name.into()));
+            }
+            for colour in ["\u{1b}[0m", "\u{1b}[2m", "\u{1b}[32m"] {
+                text = text.replace(colour, "");
+            }
+            assert!(!text.contains(harmless::is_active), "{text:?}");
+        }
     }
 
     #[test]

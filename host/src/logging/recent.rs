@@ -11,6 +11,8 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
+use crate::harmless;
+
 /// Lines that are kept.
 const KEPT: usize = 100;
 /// Octets of a line; the rest is cut.
@@ -102,9 +104,11 @@ struct Cut(String);
 
 impl fmt::Write for Cut {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = LINE.saturating_sub(self.0.len());
-        let end = (0..=text.len().min(room)).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
-        self.0.push_str(&text[..end]);
+        let room = |kept: &str| LINE.saturating_sub(kept.len());
+        // No more than has room is looked at, however long it is.
+        let mut escaped = String::new();
+        harmless::push(&mut escaped, &text[..text.floor_char_boundary(room(&self.0))]);
+        self.0.push_str(&escaped[..escaped.floor_char_boundary(room(&self.0))]);
         Ok(())
     }
 }
@@ -162,5 +166,15 @@ mod tests {
         assert_eq!(lines.len(), KEPT);
         assert!(lines.iter().all(|line| line.text.len() <= LINE && line.text.ends_with('ü')));
         assert!(lines[0].text.starts_with("999 "));
+    }
+
+    #[test]
+    fn what_others_say_is_kept_without_characters_that_turn_a_line_around() {
+        let recent = Recent::default();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(recent.clone()), || {
+            tracing::warn!(user = "a\u{202e}b\u{2028}c", error = %"d\u{2066}e\u{1b}[0m", "f\u{200f}");
+        });
+        let told = "f\\u{200f} user=a\\u{202e}b\\u{2028}c error=d\\u{2066}e\\u{1b}[0m";
+        assert_eq!(recent.lines()[0].text, told);
     }
 }

@@ -1,7 +1,7 @@
 //! How many connections there are, in all and from each address.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -54,12 +54,23 @@ impl Admission {
         Ok(Admitted { admission: self.clone(), address: None })
     }
 
+    /// The part of the table that an address is in, which is [`counted_as`] itself.
     fn shard(&self, address: IpAddr) -> &Mutex<HashMap<IpAddr, u32>> {
         let octet = match address {
             IpAddr::V4(address) => address.octets()[3],
-            IpAddr::V6(address) => address.octets()[15] ^ address.octets()[7],
+            IpAddr::V6(address) => address.octets()[5] ^ address.octets()[7],
         };
         &self.addresses[usize::from(octet) % SHARDS]
+    }
+}
+
+/// The address that a client's connections count towards: of IPv6 its network of 64 bits, because
+/// a client has all of its addresses to choose from. An address of IPv4 in IPv6 is one of IPv4.
+#[must_use]
+pub fn counted_as(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+        address => address,
     }
 }
 
@@ -74,8 +85,9 @@ impl Admitted {
     /// Counts it as one of a client's address.
     ///
     /// # Errors
-    /// Where there are too many from there.
+    /// If there are too many from there.
     pub fn from(mut self, address: IpAddr) -> Result<Self, Refused> {
+        let address = counted_as(address);
         let mut addresses = self.admission.shard(address).lock();
         let count = addresses.entry(address).or_default();
         if *count >= self.admission.most_per_address.load(Ordering::Relaxed) {
@@ -121,5 +133,27 @@ mod tests {
         drop(first);
         assert!(admit(a).is_ok());
         assert_eq!(total.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_network_of_ipv6_that_one_client_can_have_counts_as_one_address() {
+        for (one, other, are_one) in [
+            ("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", true),
+            ("2001:db8:1:2::1", "2001:db8:1:3::1", false),
+            ("2001:db8:1:2::1", "2001:db8:2:2::1", false),
+            ("::ffff:192.0.2.1", "192.0.2.1", true),
+            ("::ffff:192.0.2.1", "::ffff:192.0.2.2", false),
+            ("192.0.2.1", "192.0.2.2", false),
+            ("::1", "::1", true),
+        ] {
+            let admission = Admission::new(Arc::default(), 10, 1);
+            let admit = |address: &str| admission.admit().unwrap().from(address.parse().unwrap());
+            let first = admit(one).unwrap();
+            assert_eq!(admit(other).is_err(), are_one, "{one} and {other}");
+            drop(first);
+            assert!(admission.addresses.iter().all(|shard| shard.lock().len() <= 1), "{one}");
+            assert!(admit(other).is_ok(), "{one} and {other}: it is counted down again");
+            assert!(admission.addresses.iter().all(|shard| shard.lock().is_empty()), "{one}");
+        }
     }
 }

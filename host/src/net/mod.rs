@@ -11,7 +11,7 @@ mod stream;
 mod tls;
 
 pub use address::{ip_text, socket_text};
-pub use admission::{Admission, Admitted, Refused};
+pub use admission::{Admission, Admitted, Refused, counted_as};
 pub use listener::{BindError, Inherited, bind, bind_one};
 #[cfg(target_os = "linux")]
 pub use pipe::Pipe;

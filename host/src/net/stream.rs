@@ -8,6 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
+use crate::wiping::wiping;
+
 /// A connection, of a client or to a node.
 ///
 /// An encrypted one keeps what was written until it is flushed.
@@ -101,7 +103,8 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+            // It frees what it has decrypted, and that may be a password.
+            Self::Tls(stream) => wiping(|| Pin::new(stream).poll_read(context, buffer)),
             Self::Gone => Poll::Ready(Ok(())),
         }
     }

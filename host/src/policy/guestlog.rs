@@ -96,7 +96,7 @@ pub(super) fn harmless(text: &str, longest: usize) -> String {
     }
     let mut out = String::with_capacity(cut);
     for character in text[..cut].chars() {
-        if character.is_control() || ('\u{202A}'..='\u{2069}').contains(&character) {
+        if crate::harmless::is_active(character) {
             out.extend(character.escape_unicode());
         } else {
             out.push(character);

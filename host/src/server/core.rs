@@ -158,8 +158,19 @@ impl Core {
         if !self.handed_over.load(Ordering::SeqCst) {
             self.end.drain.cancel();
         }
-        // A change that is under way may be about to listen somewhere else.
-        let _changing = self.changing.lock();
+        self.stop_present();
+    }
+
+    /// Serves something else from now on. A change that was under way when the end began did not
+    /// hold that up, and listens nowhere: either the end sees what is new, or this sees the end.
+    pub(super) fn serve(&self, present: Present) {
+        self.present.store(Arc::new(present));
+        if *self.end.closing.borrow() {
+            self.stop_present();
+        }
+    }
+
+    fn stop_present(&self) {
         for listening in self.present.load().servers.iter().flat_map(|server| &server.listening) {
             listening.stop();
         }

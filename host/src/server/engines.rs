@@ -21,9 +21,10 @@ pub(super) struct Engines {
 }
 
 impl Engines {
-    pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
+    /// `only_check`: nothing is served by them.
+    pub(super) fn new(config: &Config, only_check: bool) -> anyhow::Result<Self> {
         let mut engines = Self {
-            cache: open_cache(&config.policy_cache)?,
+            cache: open_cache(&config.policy_cache, only_check)?,
             threads: config.threads.max(1),
             shared: HashMap::new(),
         };
@@ -77,9 +78,11 @@ fn key(limits: &Limits) -> (u64, u64) {
 
 /// Opens the folder for compiled policies. The usual one is a convenience: a start goes on
 /// without it.
-fn open_cache(wanted: &PolicyCache) -> anyhow::Result<Option<Cache>> {
+fn open_cache(wanted: &PolicyCache, only_check: bool) -> anyhow::Result<Option<Cache>> {
     match wanted {
         PolicyCache::Off => Ok(None),
+        // Root runs no machine code that another user has written: it compiles for itself.
+        PolicyCache::Folder(folder) if only_check && Cache::of_a_service_user(folder).is_some() => Ok(None),
         PolicyCache::Folder(folder) => Ok(Some(Cache::open(folder)?)),
         PolicyCache::Usual => {
             let opened = Cache::usual_folder().map(|folder| Cache::open(&folder)).transpose();

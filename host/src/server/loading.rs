@@ -11,6 +11,23 @@ use crate::config::{Config, PolicyConfig, VirtualServerConfig};
 use crate::policy::{self, Engine, Policy, PolicyOptions, Shadow};
 use crate::store::{Namespace, Space};
 
+/// A policy as it runs: what it was configured as, and the very bytes.
+#[derive(Clone)]
+pub(super) struct Running {
+    pub(super) config: PolicyConfig,
+    pub(super) component: Component,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// The bytes of a component, which are kept for as long as it may be wanted again: the file that
+/// they were read from may hold others by then.
+pub(super) type Component = Arc<Cow<'static, [u8]>>;
+
 /// Where a policy is to judge.
 pub(super) struct Seat<'a> {
     pub(super) engine: Arc<Engine>,
@@ -22,11 +39,21 @@ pub(super) struct Seat<'a> {
 }
 
 impl Seat<'_> {
-    /// Loads a virtual server's policy.
-    pub(super) async fn load(self, namespace: Namespace) -> anyhow::Result<Arc<Policy>> {
+    /// Loads a virtual server's policy, from where the configuration says.
+    pub(super) async fn load(self, namespace: Namespace) -> anyhow::Result<(Arc<Policy>, Component)> {
+        let component = Arc::new(self.octets(&self.server.policy)?);
+        self.load_from(component, namespace).await
+    }
+
+    /// Loads a virtual server's policy from these bytes.
+    pub(super) async fn load_from(
+        self,
+        component: Component,
+        namespace: Namespace,
+    ) -> anyhow::Result<(Arc<Policy>, Component)> {
         let policy = &self.server.policy;
-        let octets = self.octets(policy)?;
-        self.load_as(&self.server.name, policy, &octets, namespace).await
+        let loaded = self.load_as(&self.server.name, policy, &component, namespace).await?;
+        Ok((loaded, component))
     }
 
     /// Loads the policy that a virtual server has in the shadow, and has it judge.

@@ -36,7 +36,7 @@ use crate::session::CountersSnapshot;
 pub use control::{Change, Control, NotChanged, Reloaded};
 pub use prepared::{Keys, Prepared};
 use serving::Ending;
-pub use sockets::Sockets;
+pub use sockets::{Reserved, Sockets};
 pub use store_tool::{Page, PageRequest, Registered, StoreStats, StoreTool, is_about};
 pub use stores::{Store, StoreKeys};
 pub use view::{PolicyState, ShadowState, View, VirtualServerState};
@@ -83,8 +83,7 @@ impl Server {
     /// Serves at sockets that are open already.
     ///
     /// # Errors
-    /// Where the system has no more threads, a policy cannot be started, or the decision log
-    /// cannot be kept as configured by who the process is now.
+    /// If the system has no more threads, or a policy cannot be started.
     pub fn serve_at(prepared: Prepared, sockets: Sockets) -> anyhow::Result<Self> {
         let Prepared { config, clock, servers, pools, stores, engines, total, tellers } = prepared;
 
@@ -245,9 +244,18 @@ impl Server {
         // Every session has told of itself by now.
         if ends {
             self.core.telling.close(LAST_WORDS);
+            // A change that is under way may have the stores for longer than this process lives.
+            for store in self.core.stores.iter() {
+                if !store.home.close(LAST_WORDS) {
+                    tracing::error!("the store could not be saved in time; what was written last is lost");
+                }
+            }
         }
-        // Views may live on; nodes are looked after no more.
-        drop(self.core.changing.lock().keeper.take());
+        // Views may live on; nodes are looked after no more. A change that is under way holds
+        // nobody up: what it has ends with the process.
+        if let Some(mut changing) = self.core.changing.try_lock() {
+            drop(changing.keeper.take());
+        }
     }
 }
 

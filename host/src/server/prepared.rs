@@ -17,7 +17,6 @@ use crate::config::Config;
 use crate::journal;
 use crate::net::{Admission, TlsAcceptor};
 use crate::pool::{Pool, PoolError};
-use crate::privileges;
 use crate::session::Telling;
 use crate::traces;
 
@@ -41,19 +40,30 @@ pub(super) struct Tellers {
     traces: Option<traces::Opened>,
 }
 
+/// What they need and perhaps only root can read.
+#[derive(Debug)]
+struct TellersKeys {
+    journal: Option<journal::Keys>,
+    traces: Option<traces::Opened>,
+}
+
+impl TellersKeys {
+    fn read(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self {
+            journal: config.decision_log.as_ref().map(journal::Keys::read).transpose()?,
+            traces: config.traces.as_ref().map(traces::Opened::open).transpose()?,
+        })
+    }
+}
+
 impl Tellers {
-    fn open(config: &Config) -> anyhow::Result<Self> {
-        let journal = config.decision_log.as_ref().map(|log| {
-            // A new file belongs to who goes on to write it.
-            let owner = config.user.as_deref().filter(|_| privileges::is_root());
-            let owner = owner.map(|user| privileges::ids_of(user, config.group.as_deref())).transpose()?;
-            anyhow::Ok(journal::Opened::open(log, owner)?)
-        });
-        let traces = config.traces.as_ref().map(traces::Opened::open).transpose()?;
-        Ok(Self { journal: journal.transpose()?, traces })
+    fn open(config: &Config, keys: TellersKeys) -> anyhow::Result<Self> {
+        let journal = config.decision_log.as_ref().zip(keys.journal);
+        let journal = journal.map(|(log, keys)| journal::Opened::open(log, keys)).transpose()?;
+        Ok(Self { journal, traces: keys.traces })
     }
 
-    /// Begins, as who the process is from now on.
+    /// Begins.
     pub(super) fn start(self) -> anyhow::Result<Telling> {
         Ok(Telling {
             journal: self.journal.map(journal::Opened::start).transpose()?,
@@ -62,14 +72,14 @@ impl Tellers {
     }
 }
 
-/// Certificates, keys and passwords of a configuration, and its decision log: all that needs to
-/// be opened by somebody who may, before the process becomes somebody who may not.
+/// Certificates, keys and passwords of a configuration: what is read before the process gives up
+/// root. It is read only; what is written to is opened later (see [`crate::privileges`]).
 #[derive(Debug)]
 pub struct Keys {
     pools: HashMap<String, Arc<Pool>>,
     acceptors: HashMap<String, Arc<TlsAcceptor>>,
     stores: StoreKeys,
-    tellers: Tellers,
+    tellers: TellersKeys,
 }
 
 impl Keys {
@@ -90,7 +100,7 @@ impl Keys {
             pools: pools.collect::<Result<_, PoolError>>()?,
             acceptors: acceptors.collect::<Result<_, _>>()?,
             stores: StoreKeys::read(config)?,
-            tellers: Tellers::open(config)?,
+            tellers: TellersKeys::read(config)?,
         })
     }
 }
@@ -112,8 +122,9 @@ impl Prepared {
     /// As [`Prepared::new`].
     pub fn with_keys(config: Config, options: Options, keys: Keys) -> anyhow::Result<Self> {
         let clock = options.clock.unwrap_or_else(|| Arc::new(SystemClock));
-        let engines = Engines::new(&config)?;
+        let engines = Engines::new(&config, options.without_stores)?;
         let Keys { pools, acceptors, stores, tellers } = keys;
+        let tellers = Tellers::open(&config, tellers)?;
         let mut stores = Stores::open(stores, &config, &clock, options.without_stores)?;
         let total = Arc::new(AtomicU32::new(0));
         let runtime = runtime()?;
@@ -122,7 +133,7 @@ impl Prepared {
             let (store, namespace) = stores.of(server)?;
             let seat = |engine| Seat { engine, server, version: 1, config: &config, clock: &clock };
             let loading = seat(engines.of(&server.policy.limits)?).load(namespace.clone());
-            let policy = runtime.block_on(loading)?;
+            let (policy, component) = runtime.block_on(loading)?;
             let shadow = match &server.shadow {
                 Some(shadow) => {
                     let seat = seat(engines.for_shadow(&shadow.limits)?);
@@ -136,6 +147,7 @@ impl Prepared {
                 settings: Arc::new(settings(server, tls.clone())),
                 tls,
                 policy,
+                component,
                 before: None,
                 shadow,
                 pool,
@@ -148,6 +160,7 @@ impl Prepared {
                 ),
                 counters: Arc::default(),
                 pollers: config.admin.worst_pollers.then(Arc::default),
+                unrelieved: Arc::default(),
                 config: server.clone(),
             });
         }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::listening::Listening;
+use super::loading::{Component, Running};
 use super::stores::Store;
 use crate::clock::Clock;
-use crate::config::{CleartextLogin, PolicyConfig, Verify, VirtualServerConfig};
+use crate::config::{CleartextLogin, Verify, VirtualServerConfig};
 use crate::net::{Admission, TlsAcceptor};
 use crate::policy::{Judge, Policy, Shadow};
 use crate::pool::Pool;
@@ -26,8 +27,10 @@ pub(super) struct VirtualServer {
     pub(super) settings: Arc<Settings>,
     pub(super) tls: Option<Arc<TlsAcceptor>>,
     pub(super) policy: Arc<Policy>,
+    /// The bytes of its component.
+    pub(super) component: Component,
     /// What was in force before, for going back to it.
-    pub(super) before: Option<PolicyConfig>,
+    pub(super) before: Option<Running>,
     pub(super) shadow: Option<Arc<Shadow>>,
     pub(super) pool: Arc<Pool>,
     pub(super) store: Store,
@@ -41,6 +44,11 @@ pub(super) struct VirtualServer {
 }
 
 impl VirtualServer {
+    /// Its policy, to go back to.
+    pub(super) fn running(&self) -> Running {
+        Running { config: self.config.policy.clone(), component: self.component.clone() }
+    }
+
     /// What sessions of one thread have of it.
     pub(super) fn context(
         &self,

@@ -14,6 +14,7 @@ use zeroize::Zeroize;
 use super::patience::Patience;
 use crate::net::Stream;
 use crate::pop3::line::LineBuffer;
+use crate::wiping::wiping;
 
 /// How the client's end of a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,15 @@ pub(super) struct Link {
     pub(super) octets_in: u64,
     pub(super) octets_out: u64,
     stall_timeout: Duration,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // A TLS connection's buffers hold what was decrypted last: a password, perhaps.
+        if let Stream::Tls(_) = self.stream {
+            wiping(|| self.stream = Stream::Gone);
+        }
+    }
 }
 
 impl Link {

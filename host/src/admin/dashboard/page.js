@@ -32,17 +32,22 @@
 
   // ---- The page
 
+  // Others choose names and error texts: what ends a line, turns it around or hides is shown.
+  const plain = (text) =>
+    String(text).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (one) => `\\u{${one.codePointAt(0).toString(16)}}`);
   // Changes a text only where it is another one: what is selected or read aloud stays.
   const put = (node, text) => {
-    if (node.textContent !== text) node.textContent = text;
+    const shown = plain(text);
+    if (node.textContent !== shown) node.textContent = shown;
   };
   const set = (node, name, value) => {
-    if (node.getAttribute(name) !== value) node.setAttribute(name, value);
+    const shown = plain(value);
+    if (node.getAttribute(name) !== shown) node.setAttribute(name, shown);
   };
   const make = (name, kind, text) => {
     const node = document.createElement(name);
     if (kind) node.className = kind;
-    if (text !== undefined) node.textContent = text;
+    if (text !== undefined) node.textContent = plain(text);
     return node;
   };
   const draw = (name, attributes) => {

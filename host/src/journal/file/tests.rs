@@ -27,7 +27,7 @@ fn all(folder: &Path) -> Vec<(String, String)> {
 fn files_rotate_at_whole_lines_and_the_oldest_go() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("d.jsonl");
-    let mut file = LogFile::open(&path, Some(SMALL), None).unwrap().kept().unwrap();
+    let mut file = LogFile::open(&path, Some(SMALL)).unwrap().kept();
     std::fs::write(folder.path().join("d.jsonl.mine"), "not ours").unwrap();
     write(&mut file, "1234\n1234\n5678\n");
     write(&mut file, "a line that is longer than a file\n");
@@ -43,7 +43,7 @@ fn old_files_are_compressed_where_that_is_wanted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("d.jsonl");
     let rotation = Rotation { compress: true, ..SMALL };
-    let mut file = LogFile::open(&path, Some(rotation), None).unwrap().kept().unwrap();
+    let mut file = LogFile::open(&path, Some(rotation)).unwrap().kept();
     write(&mut file, "1234\n1234\n5678\n");
     let deadline = Instant::now() + Duration::from_secs(60);
     let files = loop {
@@ -62,7 +62,7 @@ fn old_files_are_compressed_where_that_is_wanted() {
 fn a_file_that_was_renamed_or_deleted_is_left_alone_and_a_new_one_begun() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("d.jsonl");
-    let mut file = LogFile::open(&path, None, None).unwrap().kept().unwrap();
+    let mut file = LogFile::open(&path, None).unwrap().kept();
     write(&mut file, "one\n");
     std::fs::rename(&path, folder.path().join("d.old")).unwrap();
     write(&mut file, "two\n");
@@ -82,7 +82,7 @@ fn a_torn_line_is_whole_in_the_new_file_and_spoils_no_other_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("d.jsonl");
     std::fs::write(&path, "whole\nto").unwrap();
-    let mut file = LogFile::open(&path, None, None).unwrap().kept().unwrap();
+    let mut file = LogFile::open(&path, None).unwrap().kept();
     let (batch, mut done) = (b"first\nsecond\n", 9);
     // As if the disk had been full within the second line.
     (&file.file).write_all(&batch[..done]).unwrap();
@@ -98,21 +98,21 @@ fn a_torn_line_is_whole_in_the_new_file_and_spoils_no_other_one() {
 fn what_was_opened_for_nothing_leaves_no_empty_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("d.jsonl");
-    drop(LogFile::open(&path, None, None).unwrap());
+    drop(LogFile::open(&path, None).unwrap());
     assert!(!path.exists());
     std::fs::write(&path, "").unwrap();
-    drop(LogFile::open(&path, None, None).unwrap());
+    drop(LogFile::open(&path, None).unwrap());
     assert!(path.exists(), "that one was there before");
-    let error = LogFile::open(&folder.path().join("none/d.jsonl"), None, None).unwrap_err();
+    let error = LogFile::open(&folder.path().join("none/d.jsonl"), None).unwrap_err();
     assert!(error.contains("there is no folder") && error.contains("install -d"), "{error}");
 }
 
 #[test]
 fn what_is_no_file_is_written_to_and_does_not_rotate() {
-    let mut full = LogFile::open(Path::new("/dev/full"), Some(SMALL), None).unwrap().kept().unwrap();
+    let mut full = LogFile::open(Path::new("/dev/full"), Some(SMALL)).unwrap().kept();
     let mut done = 0;
     let error = full.write(b"one\n", &mut done).unwrap_err();
     assert_eq!((error.kind(), done), (io::ErrorKind::StorageFull, 0));
-    let mut nothing = LogFile::open(Path::new("/dev/null"), Some(SMALL), None).unwrap().kept().unwrap();
+    let mut nothing = LogFile::open(Path::new("/dev/null"), Some(SMALL)).unwrap().kept();
     write(&mut nothing, "a line that is longer than a file\n");
 }

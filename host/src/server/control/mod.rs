@@ -161,7 +161,7 @@ impl Control {
         let judges = self.judges(&present.servers[index], &shared)?;
         let mut changed = present.clone();
         self.lead(&mut changed.servers[index], shared, judges, &present.pools);
-        self.core.present.store(Arc::new(changed));
+        self.core.serve(changed);
         Ok(())
     }
 

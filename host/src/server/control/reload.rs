@@ -106,7 +106,7 @@ impl Control {
         }
         let in_use = changed.certificates();
         let known = present.certificates();
-        self.core.present.store(Arc::new(changed));
+        self.core.serve(changed);
         if keeper.is_some() {
             changing.keeper = keeper;
         }
@@ -182,23 +182,23 @@ impl Control {
         let same_namespace = before.is_some_and(|before| before.config.namespace == server.namespace);
         let runtime = runtime()?;
         let seat = |engine, version| Seat { engine, server, version, config, clock: &self.core.clock };
-        let (policy, replaced) = match before {
+        let ((policy, component), replaced) = match before {
             Some(before)
                 if same_pools
                     && same_namespace
                     && is_same(&before.policy, &before.config.policy, &server.policy) =>
             {
-                (before.policy.clone(), before.before.clone())
+                ((before.policy.clone(), before.component.clone()), before.before.clone())
             }
             _ => {
                 let current = before.map(|before| &*before.policy);
                 let engine = changing.engines.succeeding(current, &server.policy.limits)?;
                 let version = current.map_or(0, |policy| policy.version()) + 1;
-                let policy = runtime.block_on(seat(engine, version).load(namespace.clone()))?;
+                let loaded = runtime.block_on(seat(engine, version).load(namespace.clone()))?;
                 if before.is_some() {
                     done.changed.push(format!("virtual server {name}: policy {}", server.policy.component));
                 }
-                (policy, before.map(|before| before.config.policy.clone()))
+                (loaded, before.map(VirtualServer::running))
             }
         };
         let shadow = match (&server.shadow, before) {
@@ -237,14 +237,9 @@ impl Control {
             match known {
                 Some(known) => listening.push(known.clone()),
                 None => {
-                    let threads = config.threads.max(1);
-                    fresh.push(sockets::open(
-                        server,
-                        address,
-                        encrypted,
-                        threads,
-                        &mut Inherited::default(),
-                    )?);
+                    let threads = config.threads;
+                    let opened = sockets::open((address, encrypted), threads, &mut Inherited::default());
+                    fresh.push(opened.map_err(|error| error.at(server))?);
                 }
             }
         }
@@ -260,6 +255,7 @@ impl Control {
             settings: Arc::new(settings(server, tls.clone())),
             tls,
             policy,
+            component,
             before: replaced,
             shadow,
             pool,
@@ -271,6 +267,7 @@ impl Control {
                 || config.admin.worst_pollers.then(Arc::default),
                 |before| before.pollers.clone(),
             ),
+            unrelieved: before.map_or_else(Arc::default, |before| before.unrelieved.clone()),
             config: server.clone(),
         };
         let doors = match found {

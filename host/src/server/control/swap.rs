@@ -6,7 +6,7 @@ use super::{Control, NotChanged};
 use crate::config::{PolicyConfig, VirtualServerConfig};
 use crate::policy::digest;
 use crate::server::core::{Changing, Present};
-use crate::server::loading::Seat;
+use crate::server::loading::{Component, Seat};
 use crate::server::runtime;
 use crate::server::virtual_server::VirtualServer;
 
@@ -54,32 +54,33 @@ impl Control {
         let present = self.core.present.load_full();
         let index = self.find(&present, server)?;
         let policy = change.of(&present.servers[index].shared.config.policy, "swap")?;
-        self.judge_by(&changing, &present, index, policy)
+        self.judge_by(&changing, &present, index, (policy, None))
     }
 
-    /// Has the policy judge again that was swapped out last.
+    /// Has the policy judge again that was swapped out last, byte for byte as it ran.
     ///
     /// # Errors
-    /// Where there is none, or it cannot be loaded any more.
+    /// If there is none, or it cannot be loaded any more.
     pub fn swap_back(&self, server: &str) -> Result<(), NotChanged> {
         let changing = self.core.change().ok_or(NotChanged::Ending)?;
         let present = self.core.present.load_full();
         let index = self.find(&present, server)?;
         let before = present.servers[index].shared.before.clone();
-        let policy = before.ok_or_else(|| {
+        let before = before.ok_or_else(|| {
             NotChanged::Refused(format!(
                 "virtual server {server} has had no policy but this one since the start"
             ))
         })?;
-        self.judge_by(&changing, &present, index, policy)
+        self.judge_by(&changing, &present, index, (before.config, Some(before.component)))
     }
 
+    /// `component`: its bytes, if they are not read from where the configuration says.
     fn judge_by(
         &self,
         changing: &Changing,
         present: &Present,
         index: usize,
-        policy: PolicyConfig,
+        (policy, component): (PolicyConfig, Option<Component>),
     ) -> Result<(), NotChanged> {
         let before = &present.servers[index].shared;
         let config = VirtualServerConfig { policy, ..before.config.clone() };
@@ -87,8 +88,14 @@ impl Control {
         let engine = changing.engines.succeeding(Some(&before.policy), &config.policy.limits)?;
         let seat =
             Seat { engine, server: &config, version, config: &present.config, clock: &self.core.clock };
-        let policy = runtime()?.block_on(seat.load(before.namespace.clone()))?;
-        let replaced = Some(before.config.policy.clone());
+        let namespace = before.namespace.clone();
+        let (policy, component) = runtime()?.block_on(async {
+            match component {
+                Some(component) => seat.load_from(component, namespace).await,
+                None => seat.load(namespace).await,
+            }
+        })?;
+        let replaced = Some(before.running());
         tracing::info!(
             server = config.name,
             from = before.policy.component_name(),
@@ -97,7 +104,11 @@ impl Control {
             version,
             "policy swapped"
         );
-        self.replace(present, index, VirtualServer { policy, before: replaced, config, ..before.clone() })
+        self.replace(
+            present,
+            index,
+            VirtualServer { policy, component, before: replaced, config, ..before.clone() },
+        )
     }
 
     /// Has a policy judge beside the one in force, unfelt; None ends that.

@@ -1,6 +1,6 @@
 //! Connecting to Redis: to one server, to the master that sentinels name, or to a cluster.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -94,16 +94,17 @@ impl Target {
             }
             nodes.push(info.set_redis_settings(settings));
         }
-        let read = |path: &Path| {
-            std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
-        };
         let client_tls = match &home.certificate {
             Some(files) => {
-                Some(ClientTlsConfig { client_cert: read(&files.chain)?, client_key: read(&files.key)? })
+                Some(ClientTlsConfig {
+                    client_cert: secret_file::read(&files.chain)?,
+                    // The library keeps it for as long as it may connect.
+                    client_key: secret_file::read_secret(&files.key)?.to_vec(),
+                })
             }
             None => None,
         };
-        let root_cert = home.ca.as_deref().map(read).transpose()?;
+        let root_cert = home.ca.as_deref().map(secret_file::read).transpose()?;
         let own = client_tls.is_some() || root_cert.is_some();
         let certificates = own.then_some(TlsCertificates { client_tls, root_cert });
         let sentinel_password = line(&home.sentinel_password_file)?;
@@ -236,7 +237,7 @@ pub(super) fn words(error: &RedisError) -> String {
         _ => error.to_string(),
     };
     let mut plain: String =
-        words.chars().take(MOST).map(|one| if one.is_control() { ' ' } else { one }).collect();
+        words.chars().take(MOST).map(|one| if crate::harmless::is_active(one) { ' ' } else { one }).collect();
     if plain.len() < words.len() {
         plain.push('…');
     }
