@@ -104,7 +104,7 @@ impl fmt::Display for WrongYear {
         let Self { log, year } = self;
         write!(
             f,
-            "{log} has a 29 February, and {year} has none: days after it are shown one day late; name the right year by --year"
+            "{log} has a 29 February, and {year} has none: it and the days after it are shown one day late; name the right year by --year"
         )
     }
 }

@@ -281,8 +281,11 @@ fn problems(report: &Report, out: &mut String) -> std::fmt::Result {
     for problem in &problems.cut_off {
         writeln!(out, "\n {} could not be read beyond line {}: {}", problem.log, problem.line, problem.why)?;
     }
-    for WithoutLogins { log, saw } in &problems.without_logins {
-        writeln!(out, "\n {log} tells of no POP3 login; it has {saw}")?;
+    // If there is no login at all, the command says so of each log.
+    if report.span.is_some() {
+        for WithoutLogins { log, saw } in &problems.without_logins {
+            writeln!(out, "\n {log} tells of no POP3 login; it has {saw}")?;
+        }
     }
     for wrong in &problems.wrong_years {
         writeln!(out, "\n {wrong}")?;
