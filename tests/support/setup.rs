@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reprieve::clock::ManualClock;
-use reprieve::config::Config;
+use reprieve::config::{Config, NodeMode};
 use reprieve::demo::mailserver::{MailServer, Settings};
 use reprieve::server::{Options, Server};
 
 use super::account::{Account, PASSWORD, Security};
+use super::dialogue::Dialogue;
 
 /// 10 March 2026, 12:00 in Berlin, in Unix milliseconds.
 pub const NOON: u64 = 1_773_140_400_000;
@@ -83,6 +84,16 @@ impl Reprieve {
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.server.address("pop3")
+    }
+
+    /// Has this session lose its mail server in the middle: it leaves no snapshot.
+    #[track_caller]
+    pub fn lose(&self, node: SocketAddr, session: Dialogue) {
+        let pool = self.server.pool("mail").expect("the pool");
+        let set = |mode| pool.set_mode(&node.to_string(), mode).expect("the node");
+        set(NodeMode::Disabled);
+        session.closed();
+        set(NodeMode::Enabled);
     }
 
     /// A user's account here.

@@ -7,7 +7,10 @@ use std::fs::File;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -34,11 +37,18 @@ const MIB: u64 = 1 << 20;
 /// Whether the program that runs begins with [`compile_if_asked`]. Others, such as tests, compile
 /// in their own process.
 static APART: AtomicBool = AtomicBool::new(false);
+/// The file that runs, as it was at the start.
+static PROGRAM: OnceLock<(PathBuf, (u64, u64))> = OnceLock::new();
 
 /// Compiles a component if this process was started for that. For the first line of `main`.
 #[must_use]
 pub fn compile_if_asked() -> Option<ExitCode> {
     APART.store(true, Ordering::Relaxed);
+    if let Ok(path) = std::env::current_exe()
+        && let Some(identity) = identity(&path)
+    {
+        let _ = PROGRAM.set((path, identity));
+    }
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next()? != COMMAND {
         return None;
@@ -223,12 +233,26 @@ impl Drop for Compiler {
     }
 }
 
+/// The file that runs: by its name, under which a debugger or a profiler finds it too, unless an
+/// upgrade has put another there.
+fn program() -> &'static Path {
+    match PROGRAM.get() {
+        Some((path, known)) if identity(path).is_some_and(|found| found == *known) => path,
+        _ => Path::new("/proc/self/exe"),
+    }
+}
+
+/// Which file a path leads to: its device and its inode.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
 /// Compiles in another process. The outer error: there is none.
 async fn compile_apart(size: EngineSize, bytes: &[u8], code: &Code) -> io::Result<Result<(), String>> {
     let Budget { time, memory } = Budget::of(bytes.len());
     let numbers = [size.memory, size.stack, time.as_secs(), memory];
-    // The file that runs, even if another has taken its name.
-    let mut compiler = Command::new("/proc/self/exe")
+    let mut compiler = Command::new(program())
         .arg(COMMAND)
         .args(numbers.map(|number| number.to_string()))
         .stdin(Stdio::piped())
