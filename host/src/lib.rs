@@ -44,3 +44,4 @@ pub mod traces;
 pub mod trial;
 mod watch;
 pub mod wiping;
+pub mod wiping;
