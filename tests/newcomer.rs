@@ -1,10 +1,12 @@
 //! A newcomer's path in every language: `policy new`, the README's commands, `policy test`.
 //! The toolchains are those that `policies/build` installs.
 
+mod support;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_reprieve");
+use support::running::{BINARY, Running};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
@@ -137,6 +139,27 @@ fn git_takes_all_that_a_project_is_built_from() {
             run(&folder, "git init --quiet && git status --porcelain --ignored --untracked-files=all");
         assert!(good && said.contains("README.md") && !said.contains("!!"), "{language}: {said}");
     }
+}
+
+/// The README's policy is another one than that of its configuration, with other settings.
+#[test]
+fn the_readmes_change_of_policy_works_with_the_readmes_configuration() {
+    let (_parent, folder, _) = project("c");
+    let (built, said) = run(&folder, "./build && mv my-c.wasm night-shift.wasm");
+    assert!(built, "{said}");
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("the README");
+    let configuration = readme.split_once("```toml\n# reprieve.toml\n").expect("a configuration").1;
+    let configuration = configuration.split_once("```").expect("its end").0;
+    // What the machine of the test may have otherwise: a port, and a socket that nobody else has.
+    let configuration = configuration.replace("127.0.0.1:1110", "127.0.0.1:0");
+    let text = format!("admin.socket = {:?}\n{configuration}", folder.join("admin.sock"));
+    let mut reprieve = Running::with_configuration(&folder, &text);
+    reprieve.address();
+    let (done, said) = run(
+        &folder,
+        &format!("export REPRIEVE_SOCKET=$PWD/admin.sock\n{}", commands(&readme, "Change it while it runs")),
+    );
+    assert!(done, "{said}");
 }
 
 #[test]
