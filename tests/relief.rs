@@ -258,7 +258,11 @@ fn an_upgrade_whose_password_the_mail_server_refuses_says_what_the_mail_server_s
     dovecot.change_password("alice", "another one");
     for command in ["RETR 1", "TOP 1 0", "DELE 2"] {
         let reply = posed.err(command);
-        assert!(reply.starts_with("-ERR [SYS/TEMP]") && reply.contains("refuses the login now: Authentication failed"), "{reply}");
+        assert!(
+            reply.starts_with("-ERR [SYS/TEMP]")
+                && reply.contains("refuses the login now: Authentication failed"),
+            "{reply}"
+        );
     }
     posed.quit();
     // The next login passes, and hears it itself.
@@ -319,8 +323,7 @@ settings = {{ interval = "10m" }}
         let pool = format!("[pool.mail]\nnodes = [\"{}\"]\ncheck = \"off\"\n", dovecot.address());
         let front = Front::start(&[server("one"), server("two"), pool].concat());
         let poll = |name: &str| {
-            let mut session =
-                Dialogue::log_in(&dovecot.account_at(front.server.address(name), "alice"));
+            let mut session = Dialogue::log_in(&dovecot.account_at(front.server.address(name), "alice"));
             let listed = session.lines("UIDL").len();
             session.quit();
             listed

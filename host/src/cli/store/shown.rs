@@ -97,7 +97,9 @@ fn time(ms: u64) -> String {
 fn value(value: &[u8]) -> String {
     const MOST: usize = 64;
     match std::str::from_utf8(value) {
-        Ok(text) if !text.chars().any(crate::harmless::is_active) && text.len() <= MOST => format!("{text:?}"),
+        Ok(text) if !text.chars().any(crate::harmless::is_active) && text.len() <= MOST => {
+            format!("{text:?}")
+        }
         _ => {
             let shown: String = value.iter().take(MOST).map(|octet| format!("{octet:02x}")).collect();
             let more =
