@@ -534,6 +534,19 @@ fn that_another_secret_is_wrong_leaves_the_known_one_known() {
 }
 
 #[test]
+fn a_master_users_secret_is_known_for_each_maildrop_by_itself() {
+    let mut trial = Trial::of("interval").build().unwrap();
+    let mut standing = |acting: Option<&str>| {
+        let who = Who { authorization_id: acting.map(str::to_owned), ..Who::new("root") };
+        trial.login(Attempt::by(who)).standing
+    };
+    for acting in [Some("alice"), Some("bob"), None] {
+        assert_eq!(standing(acting), Standing::Unknown, "{acting:?}");
+        assert_eq!(standing(acting), Standing::Known, "{acting:?}");
+    }
+}
+
+#[test]
 #[should_panic(expected = "decision: deny unchanged, retry-after 600, reason \"too-soon\" → posed")]
 fn what_an_author_expects_in_vain_is_told_whole() {
     let mut trial = Trial::of("interval").build().unwrap();
