@@ -36,7 +36,7 @@ const LONGEST_PAUSE_MS: u64 = 120;
 /// Logins of each client in a round.
 const LOGINS: usize = 10;
 /// Logins of each set-up, if nobody asks for more.
-const FEW_LOGINS: u64 = 1_300;
+const FEW_LOGINS: u64 = 2_500;
 /// The longest that the mail server waits.
 const LONGEST_DELAY_MS: u64 = 10;
 /// So far the clock goes at each login, at most: of three or four polls of a user one passes.
