@@ -154,25 +154,41 @@ pub(super) async fn component(
         return Ok(component);
     }
     check()?;
-    let mut code = Code::new().map_err(|error| no_room(&error))?;
+    let code = Code::new().map_err(|error| no_room(&error))?;
     let apart = match APART.load(Ordering::Relaxed) {
         true => compile_apart(engine.size(), bytes, &code).await,
         false => Err(io::ErrorKind::Unsupported.into()),
     };
-    match apart {
-        Ok(compiled) => compiled?,
+    let (component, file) = match apart {
+        Ok(compiled) => {
+            compiled?;
+            // Under an emulator the other process may see a processor that can do more than this
+            // one's. What it has compiled once takes no more than it may here.
+            loaded(engine, code).or_else(|_| compiled_here(engine, bytes))?
+        }
         Err(error) => {
             if error.kind() != io::ErrorKind::Unsupported {
                 tracing::warn!(%error, "cannot start a process that compiles; a policy is compiled without a limit of memory");
             }
-            code.write_all(&compile_here(engine.wasmtime(), bytes)?).map_err(|error| no_room(&error))?;
+            compiled_here(engine, bytes)?
         }
-    }
-    let file = code.into_file().map_err(|error| no_room(&error))?;
+    };
     if let Some(cache) = engine.cache() {
         cache.put(&key, &file);
     }
-    load(engine, file)
+    Ok(component)
+}
+
+fn compiled_here(engine: &Engine, bytes: &[u8]) -> Result<(Component, File), String> {
+    let mut code = Code::new().map_err(|error| no_room(&error))?;
+    code.write_all(&compile_here(engine.wasmtime(), bytes)?).map_err(|error| no_room(&error))?;
+    loaded(engine, code)
+}
+
+fn loaded(engine: &Engine, code: Code) -> Result<(Component, File), String> {
+    let file = code.into_file().map_err(|error| no_room(&error))?;
+    let copy = file.try_clone().map_err(|error| no_room(&error))?;
+    Ok((load(engine, file)?, copy))
 }
 
 fn no_room(error: &io::Error) -> String {
