@@ -38,7 +38,7 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
             let path = folder.path().join(name);
-            std::fs::write(&path, text).unwrap();
+            support::write_secret(&path, text);
             path
         };
         let (token, viewers) = (file("token", TOKEN), file("viewers", VIEWERS));
@@ -424,10 +424,10 @@ fn an_address_that_others_reach_needs_a_token_and_is_warned_of() {
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("reprieve.toml:3") && said.contains("`admin.token-file`"), "{said}");
     let with_token = format!("{open}\ntoken-file = {token:?}");
-    std::fs::write(&token, "short\n").unwrap();
+    support::write_secret(&token, "short\n");
     let (code, said) = check(&with_token);
     assert!(code == Some(2) && said.contains("reprieve.toml:4") && said.contains("16 characters"), "{said}");
-    std::fs::write(&token, TOKEN).unwrap();
+    support::write_secret(&token, TOKEN);
     let (code, said) = check(&with_token);
     assert!(
         code == Some(0) && said.contains("unencrypted HTTP") && said.contains("admin.certificate"),
@@ -463,4 +463,41 @@ fn the_listener_passes_to_the_process_that_takes_over() {
     let (status, answer) = ask(admin, "GET", "/status", "", "");
     assert!(status == 200 && answer.contains("\"pop3\""), "{answer}");
     drop(second);
+}
+
+#[test]
+fn strangers_who_watch_shut_the_administrator_out_neither_before_nor_after() {
+    let site = Site::start("");
+    let watch = |headers: &str| {
+        let mut stream = TcpStream::connect(site.admin).unwrap();
+        stream.set_read_timeout(Some(support::DEADLINE)).unwrap();
+        write!(stream, "GET /events HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", site.admin).unwrap();
+        stream
+    };
+    // Until its end, or what an event begins with.
+    let watches = |stream: &mut TcpStream| {
+        let mut octets = [0; 4096];
+        let mut all = Vec::new();
+        loop {
+            match stream.read(&mut octets) {
+                Ok(0) | Err(_) => return false,
+                Ok(count) => all.extend_from_slice(&octets[..count]),
+            }
+            if all.windows(7).any(|part| part == b"\ndata: ") {
+                return true;
+            }
+        }
+    };
+    let mut strangers: Vec<_> = (0..80).map(|_| watch("")).collect();
+    assert_eq!(ask(site.admin, "GET", "/status", "", "").0, 200, "the latest is served");
+    let mut own = watch(&bearer(TOKEN));
+    assert!(watches(&mut own));
+    let (status, _) = ask(site.admin, "GET", "/status", &bearer(TOKEN), "");
+    assert_eq!(status, 200);
+    strangers.extend((0..200).map(|_| watch("")));
+    assert_eq!(ask(site.admin, "GET", "/status", "", "").0, 200);
+    assert!(watches(&mut own), "who has shown a token keeps the place");
+    let (status, _) = ask(site.admin, "GET", "/status", &bearer(TOKEN), "");
+    assert_eq!(status, 200);
+    let _ = strangers[0].read_to_end(&mut Vec::new());
 }

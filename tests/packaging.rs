@@ -132,7 +132,7 @@ fn example_in(folder: &Path, authority: &Authority) -> String {
                 std::fs::copy(authority.file(), to).map(|_| ()).unwrap();
             }
             Some("pem") => drop(std::fs::copy(&files.chain, to).unwrap()),
-            _ => std::fs::write(to, format!("a-secret-of-more-than-16-characters:{name}\n")).unwrap(),
+            _ => support::write_secret(&to, &format!("a-secret-of-more-than-16-characters:{name}\n")),
         }
     }
     let pinned = text.lines().find(|line| line.starts_with("sha256 = ")).expect("a pin").to_owned();
@@ -145,6 +145,14 @@ fn example_in(folder: &Path, authority: &Authority) -> String {
     {
         text = text.replace(&format!("{place}/"), &format!("{}/", folder.display()));
         text = text.replace(&format!("{place}\""), &format!("{}/cache\"", folder.display()));
+    }
+    // One folder for all is that user's: root's check and root's start do the rest as them.
+    if nix::unistd::geteuid().is_root() {
+        let nobody = nix::unistd::User::from_name("nobody").unwrap().expect("nobody").uid.as_raw();
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        for path in files.chain([folder.to_owned()]) {
+            std::os::unix::fs::chown(path, Some(nobody), None).unwrap();
+        }
     }
     text
 }

@@ -25,7 +25,7 @@ use support::until;
 
 fn configuration(folder: &Path, node: SocketAddr, store: &str) -> String {
     let at = folder.display();
-    std::fs::write(folder.join("secret"), "the secret of this machine alone\n").unwrap();
+    support::write_secret(&folder.join("secret"), "the secret of this machine alone\n");
     format!(
         r#"
 threads = 2
@@ -258,7 +258,7 @@ fn what_is_wrong_with_a_file_is_told_with_its_place() {
     let (code, said) = start(&|text| text.replace("home =", "share = \"tags\"\nhome ="));
     assert!(code == Some(2) && said.contains("`store.secret-file` is missing"), "{said}");
     let short = folder.path().join("short");
-    std::fs::write(&short, "guess me\n").unwrap();
+    support::write_secret(&short, "guess me\n");
     let with_short = format!("share = \"tags\"\nsecret-file = \"{}\"\nhome =", short.display());
     let (code, said) = start(&|text| text.replace("home =", &with_short));
     assert!(code == Some(2) && said.contains("openssl rand -base64 32") && !said.contains("guess"), "{said}");
@@ -336,4 +336,66 @@ fn what_is_in_the_memory_of_a_running_server_is_asked_of_it() {
     assert!(store(folder.path(), &["get", "anna"]).1.contains("\"anna\" = 0x"));
     poll();
     assert_eq!(dovecot.logins("anna"), 2, "denied, but not proven any more");
+}
+
+/// Files that were set aside because they were damaged.
+fn set_aside(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.to_string_lossy().contains("store.redb.damaged-")).collect()
+}
+
+#[test]
+fn a_damaged_file_ends_neither_a_start_nor_a_login() {
+    let node = FarmNode::start();
+    let folder = tempfile::tempdir().unwrap();
+    let text = configuration(folder.path(), node.address(), "save-every = \"20ms\"");
+    let file = folder.path().join("store.redb");
+    let mut running = Running::with_configuration(folder.path(), &text);
+    let server = running.address();
+    for number in 0..500 {
+        assert!(poll(server, &format!("user-{number}")).unwrap());
+    }
+    running.signal("-TERM");
+    running.rest_of_log();
+    assert!(running.ended().success());
+    let good = std::fs::read(&file).unwrap();
+    let damaged = |from: usize, length: usize, how: &dyn Fn(u8) -> u8| {
+        let mut bytes = good.clone();
+        let end = (from + length).min(bytes.len());
+        bytes[from..end].iter_mut().for_each(|byte| *byte = how(*byte));
+        bytes
+    };
+    let zero = |_| 0;
+    let flip = |byte: u8| byte ^ 0xff;
+    let mut damages = vec![good[..good.len() / 2].to_vec(), damaged(4096, good.len(), &zero)];
+    damages.push(damaged(0, 64, &zero));
+    damages.extend((0..12).map(|page| damaged(page * 4096 + 16, 24, &flip)));
+    damages.extend((1..12).map(|page| damaged(page * 4096, 4096, &zero)));
+    let mut found = 0;
+    for (number, bytes) in damages.iter().enumerate() {
+        std::fs::write(&file, bytes).unwrap();
+        let mut running = Running::with_configuration(folder.path(), &text);
+        let server = running.address();
+        for user in 0..5 {
+            assert!(poll(server, &format!("user-{number}-{user}")).unwrap(), "damage {number}");
+            assert!(poll(server, &format!("user-{}", user * 97)).unwrap(), "damage {number}");
+        }
+        running.signal("-TERM");
+        let log = running.rest_of_log();
+        assert!(running.ended().success(), "damage {number}");
+        let aside = set_aside(folder.path());
+        // Those who look later may have come across it before; nobody says it twice.
+        assert!(log.matches("file was damaged").count() <= aside.len(), "damage {number}: {log}");
+        assert!(!log.contains("panicked"), "damage {number}: {log}");
+        if let Some(kept) = aside.first() {
+            found += 1;
+            assert_eq!(aside.len(), 1, "damage {number}");
+            let kept_bytes = std::fs::metadata(kept).unwrap().len();
+            assert!(kept_bytes > 0, "damage {number}");
+            std::fs::remove_file(kept).unwrap();
+        }
+        std::fs::remove_file(&file).unwrap();
+    }
+    // Damage while it serves is tried beside the code: what is small is in memory then.
+    assert!(found > 5, "there were damages: {found}");
 }

@@ -16,7 +16,7 @@ use crate::logging::Recent;
 use crate::server::View;
 use crate::session::Poller;
 
-/// Who may watch at once.
+/// How many may watch at once without a token; and as many with one.
 const WATCHERS: usize = 32;
 /// How often they are told.
 const EVERY: Duration = Duration::from_secs(1);
@@ -54,7 +54,8 @@ pub(in crate::admin) struct Feed {
     recent: Recent,
     day: Arc<Day>,
     latest: Arc<watch::Sender<Bytes>>,
-    places: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
+    known: Arc<Semaphore>,
 }
 
 impl Feed {
@@ -64,7 +65,8 @@ impl Feed {
             recent,
             day: Arc::default(),
             latest: Arc::new(watch::Sender::new(Bytes::new())),
-            places: Arc::new(Semaphore::new(WATCHERS)),
+            strangers: Arc::new(Semaphore::new(WATCHERS)),
+            known: Arc::new(Semaphore::new(WATCHERS)),
         }
     }
 
@@ -117,9 +119,11 @@ impl Feed {
         Bytes::from(format!("data: {json}\n\n"))
     }
 
-    /// What somebody who watches is told, for as long as he does; None where too many do.
-    pub(super) fn watch(&self) -> Option<Body> {
-        let place = self.places.clone().try_acquire_owned().ok()?;
+    /// What somebody who watches is told, for as long as they do; None if too many do. Those who
+    /// have shown a token are counted apart.
+    pub(super) fn watch(&self, is_known: bool) -> Option<Body> {
+        let places = if is_known { &self.known } else { &self.strangers };
+        let place = places.clone().try_acquire_owned().ok()?;
         let is_first = self.latest.receiver_count() == 0;
         let mut updates = self.latest.subscribe();
         if is_first {

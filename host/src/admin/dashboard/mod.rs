@@ -5,7 +5,7 @@ mod feed;
 mod page;
 
 use axum::extract::State;
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::{Extension, Json};
 
@@ -48,9 +48,10 @@ pub(super) async fn recent(State(desk): State<Desk>) -> Json<Vec<Trouble>> {
 }
 
 /// How everything is, once a second, as server-sent events.
-pub(super) async fn events(State(desk): State<Desk>) -> Response {
+pub(super) async fn events(State(desk): State<Desk>, headers: HeaderMap) -> Response {
     const UNBUFFERED: (HeaderName, &str) = (HeaderName::from_static("x-accel-buffering"), "no");
-    match desk.feed.watch() {
+    // A wrong token does not come this far.
+    match desk.feed.watch(headers.contains_key(header::AUTHORIZATION)) {
         Some(body) => ([(header::CONTENT_TYPE, "text/event-stream"), UNBUFFERED], body).into_response(),
         None => (StatusCode::SERVICE_UNAVAILABLE, "too many watch already; close a window").into_response(),
     }
