@@ -49,6 +49,7 @@ mod opened_before_ok {
     in_each_set_up! { OpenThenAccept:
         a_late_ok_brings_no_deleted_message_back
         a_late_ok_leaves_no_older_listing_than_the_one_shown_last
+        a_record_that_is_lost_meanwhile_brings_no_deleted_message_back
         what_another_session_sees_meanwhile_is_not_lost_by_a_later_quit
         a_refused_login_disturbs_nobody
         every_way_to_leave_leaves_a_snapshot
@@ -119,6 +120,28 @@ fn a_late_ok_brings_no_deleted_message_back(site: &Site) {
             assert_eq!(shown, ids[1..], "{login:?}: the deleted message is shown");
             site.is_relieved(at[2], &user);
         }
+    }
+}
+
+/// As before, and the store loses what it knows before A's +OK comes.
+fn a_record_that_is_lost_meanwhile_brings_no_deleted_message_back(site: &Site) {
+    for (user, at) in site.ways("lost", 3) {
+        if site.proxies.share() == Share::Alone {
+            return;
+        }
+        let late = site.hold(&user, Moment::Answer);
+        let mut a = site.begin(at[0], &user);
+        late.reached();
+        let mut b = site.pass(at[1], &user);
+        let ids = b.unique_ids();
+        b.delete(1);
+        b.quit();
+        site.proxies.lose_store();
+        late.open();
+        a.answered();
+        a.quit();
+        let (login, shown) = site.denied(at[2], &user);
+        assert_eq!(shown, ids[1..], "{login:?}: the deleted message is shown");
     }
 }
 

@@ -32,7 +32,7 @@ pub struct Proxies {
     servers: Vec<Server>,
     share: Share,
     clock: Arc<ManualClock>,
-    _store: Option<Redis>,
+    store: Option<Redis>,
     _folder: TempDir,
 }
 
@@ -78,7 +78,7 @@ limits = {{ wait = "10s", time = "1s" }}
             let options = Options { clock: Some(clock.clone()), ..Options::default() };
             Server::start(config, options).unwrap_or_else(|error| panic!("{error:#}"))
         });
-        Self { servers: servers.collect(), share, clock, _store: redis, _folder: folder }
+        Self { servers: servers.collect(), share, clock, store: redis, _folder: folder }
     }
 
     /// What they share.
@@ -99,6 +99,11 @@ limits = {{ wait = "10s", time = "1s" }}
     /// Where one of them listens.
     pub fn address(&self, proxy: usize) -> SocketAddr {
         self.servers[proxy].address("pop3")
+    }
+
+    /// The store that they share loses everything.
+    pub fn lose_store(&self) {
+        self.store.as_ref().expect("they share one").ask(&["flushall"]);
     }
 
     /// Counts something at all of them together.

@@ -52,6 +52,12 @@ const CASES: &[Case] = &[
     right("all kinds of characters", STAT, SIZES, &["1 !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~\r\n", "2 .\r\n"]),
     right("sizes of nothing and of much", "2 4294967296", &["1 0\r\n", "2 4294967296\r\n"], IDS),
 
+    wrong("a word after STAT's sum", "2 300 octets", SIZES, IDS),
+    wrong("a space after STAT's sum", "2 300 ", SIZES, IDS),
+    wrong("a zero before STAT's count", "02 300", SIZES, IDS),
+    wrong("a zero before STAT's sum", "2 0300", SIZES, IDS),
+    wrong("an empty maildrop with a sum", "0 100", &[], &[]),
+
     wrong("a word after the unique-id", STAT, SIZES, &["1 a1 x\r\n", "2 a2\r\n"]),
     wrong("a word after each unique-id", STAT, SIZES, &["1 a1 x\r\n", "2 a2 y\r\n"]),
     wrong("two spaces before the unique-id", STAT, SIZES, &["1  a1\r\n", "2 a2\r\n"]),

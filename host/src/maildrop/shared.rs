@@ -16,6 +16,8 @@ use crate::store::{Namespace, Refused, Unavailable};
 
 /// How often a change is tried where others change the same user at the same time.
 const TRIES: usize = 16;
+/// How long a session whose user is new may take until it sees the maildrop.
+const RESERVED_FOR: Duration = Duration::from_secs(600);
 /// How often it is tried to forget users whose sessions the store has not seen.
 const AGAIN: Duration = Duration::from_millis(200);
 /// How long the log is left in peace after it was told that there is no more room.
@@ -87,6 +89,22 @@ impl Shared {
         let sealed = self.namespace.get(&name(user)).await.ok()?;
         let opened = sealed.as_ref().and_then(|sealed| self.seal.open(user, sealed, self.crashes));
         Some(Looked { user: opened.map(Box::new), sealed })
+    }
+
+    /// Makes a record of a user of whom there is none: for a while, because nobody has accepted
+    /// them yet. What there is then; nothing if the store cannot be reached or has no room.
+    pub async fn reserve(&self, user: UserKey, token: u64) -> Option<Looked> {
+        if self.is_owed(user) {
+            return None;
+        }
+        let record = User { latest: token, ..User::default() };
+        let sealed = self.seal.close(user, &record, self.crashes)?;
+        match self.namespace.add(&name(user), &sealed, Some(RESERVED_FOR)).await {
+            Ok(Ok(true)) => Some(Looked { user: Some(Box::new(record)), sealed: Some(sealed) }),
+            // Another session was faster.
+            Ok(Ok(false)) => self.look(user).await,
+            _ => None,
+        }
     }
 
     /// Changes a user; returns what came of it, and the record as it is written now. `last`:

@@ -73,10 +73,15 @@ fn split_row(row: &[u8]) -> Option<(Number, &[u8])> {
 /// lets more follow the size; nothing that a snapshot holds, and no server is known that does.
 fn size_row(row: &[u8]) -> Option<(Number, u64)> {
     let (message, size) = split_row(row)?;
-    if size.len() > 1 && size.starts_with(b"0") || !size.iter().all(u8::is_ascii_digit) {
+    Some((message, plain_number(size)?))
+}
+
+/// A number as a posed session writes it: digits, without zeros in front.
+fn plain_number(digits: &[u8]) -> Option<u64> {
+    if digits.len() > 1 && digits.starts_with(b"0") || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    Some((message, std::str::from_utf8(size).ok()?.parse().ok()?))
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// A row of UIDL: `number unique-id` (RFC 1939, section 7).
@@ -85,18 +90,22 @@ fn unique_id_row(row: &[u8]) -> Option<(Number, &[u8])> {
 }
 
 impl Listing {
-    /// The positive status line of STAT: `+OK count octets`, and perhaps more.
+    /// The positive status line of STAT: `+OK count size`. RFC 1939 lets more follow, which a
+    /// posed session would not show.
     pub fn stat(&mut self, status: &[u8]) {
-        let mut words = status.split(|&octet| octet == b' ').skip(1);
-        let bytes = |word: &[u8]| std::str::from_utf8(word).ok()?.parse().ok();
-        match (words.next().and_then(number), words.next().and_then(bytes)) {
-            (Some(count), Some(bytes)) => {
+        let totals = status.strip_prefix(b"+OK ").and_then(|text| {
+            let space = memchr::memchr(b' ', text)?;
+            let (count, bytes) = (plain_number(&text[..space])?, plain_number(&text[space + 1..])?);
+            Some((usize::try_from(count).ok()?, bytes))
+        });
+        match totals {
+            Some((count, bytes)) => {
                 self.totals = Some(Totals {
-                    messages: count as usize + self.deleted.len(),
+                    messages: count.saturating_add(self.deleted.len()),
                     bytes: self.deleted.is_empty().then_some(bytes),
                 });
             }
-            _ => self.cannot_be_known(Unknowable::Malformed),
+            None => self.cannot_be_known(Unknowable::Malformed),
         }
     }
 
@@ -192,7 +201,10 @@ impl Listing {
             return Err(Unknowable::Contradictory);
         }
         if self.is_emptied() {
-            return Ok(Snapshot::default());
+            return match self.totals {
+                Some(Totals { messages: 0, bytes: Some(1..) }) => Err(Unknowable::Contradictory),
+                _ => Ok(Snapshot::default()),
+            };
         }
         let (Some(sizes), Some(unique_ids)) = (&self.sizes, &self.unique_ids) else {
             return Err(Unknowable::Incomplete);
@@ -395,12 +407,19 @@ mod tests {
             listing.size_row(row);
             assert_eq!(listing.snapshot(), Err(Unknowable::Malformed), "{}", row.escape_ascii());
         }
-        for (status, whole_ok) in
-            [("+OK 3 123", true), ("+OK 3 123 octets", true), ("+OK 3", false), ("+OK x 1", false)]
-        {
+        for (status, is_known) in [
+            ("+OK 3 123", true),
+            ("+OK 3 123 octets", false),
+            ("+OK 3 123 ", false),
+            ("+OK  3 123", false),
+            ("+OK 03 123", false),
+            ("+OK 3 0123", false),
+            ("+OK 3", false),
+            ("+OK x 1", false),
+        ] {
             let mut listing = whole();
             listing.stat(status.as_bytes());
-            assert_eq!(listing.snapshot().is_ok(), whole_ok, "{status}");
+            assert_eq!(listing.snapshot().is_ok(), is_known, "{status}");
         }
     }
 
@@ -409,6 +428,9 @@ mod tests {
         let mut listing = whole();
         listing.stat(b"+OK 3 124");
         assert_eq!(listing.snapshot(), Err(Unknowable::Contradictory));
+        let mut empty = Listing::default();
+        empty.stat(b"+OK 0 100");
+        assert_eq!(empty.snapshot(), Err(Unknowable::Contradictory));
         // After a deletion STAT tells of the rest.
         let mut listing = whole();
         listing.deleted(1);

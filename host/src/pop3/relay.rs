@@ -380,7 +380,8 @@ impl Relay {
             // The end of the status line may be the beginning of the end.
             self.phase = if asked.is_listing() { Phase::Rows } else { Phase::Message(2) };
         } else {
-            event = self.single(asked, positive, line.trim_ascii_end());
+            // Exactly: a posed session would not show a blank at the end either.
+            event = self.single(asked, positive, line.strip_suffix(b"\r\n").unwrap_or(line));
             self.end();
             if let Asked::Missing(_) = asked {
                 self.ask_missing_or_quit(to_server);

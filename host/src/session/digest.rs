@@ -169,7 +169,7 @@ impl Session {
             self.record.unusable(&login);
             return Ok(Err(Answer::TryAgain));
         }
-        let (candidate, login) = self.candidate(Box::new(credentials)).await;
+        let (mut candidate, login) = self.candidate(Box::new(credentials)).await;
         let verdict = match self.judge(&candidate, &login).await {
             Judged::Pass(verdict) => verdict,
             Judged::Refused => return Ok(Err(Answer::Unjudged)),
@@ -197,6 +197,7 @@ impl Session {
             self.link.out.extend_from_slice(reply::NOT_ROUTABLE);
             return Ok(Err(Answer::TryAgain));
         }
+        self.context.registry.reserve(&mut candidate.seen, candidate.key).await;
         Ok(Ok(Box::new(Passed { candidate, login, note: verdict.note, pool })))
     }
 

@@ -25,10 +25,11 @@ const AHEAD: u64 = 4096;
 impl Session {
     pub(super) async fn pass(
         &mut self,
-        candidate: Candidate,
+        mut candidate: Candidate,
         login: Login,
         verdict: Pass,
     ) -> Result<Answer, LinkEnd> {
+        self.context.registry.reserve(&mut candidate.seen, candidate.key).await;
         let began = Instant::now();
         let route = (verdict.pool.is_some() || verdict.user.is_some())
             .then(|| Arc::new(Route { pool: verdict.pool, user: verdict.user }));
