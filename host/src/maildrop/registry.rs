@@ -303,7 +303,8 @@ impl Registry {
                 // Wrong guesses cost the store a bounded number of writes, and of users whom
                 // nobody knows none.
                 if seen.user().is_some_and(|known| !known.accepted.is_empty())
-                    && (seen.standing == Standing::Known || seen.rejections < most) {
+                    && (seen.standing == Standing::Known || seen.rejections < most)
+                {
                     Box::pin(shared.change(user, None, |known| known.reject(tag))).await;
                 }
             }
