@@ -44,4 +44,3 @@ pub mod traces;
 pub mod trial;
 mod watch;
 pub mod wiping;
-pub mod wiping;

@@ -17,7 +17,6 @@ pub mod guests;
 pub mod haproxy;
 pub mod http;
 pub mod memory;
-pub mod memory;
 pub mod ordinary;
 pub mod package;
 pub mod prometheus;
