@@ -185,7 +185,7 @@ impl Registry {
     }
 
     /// The first reply that shows the maildrop is there: the client must not see it before what
-    /// comes back is done. See [`User::begin`].
+    /// comes back is done. See `User::begin`.
     #[must_use = "what comes back has to be waited for"]
     pub fn begin(&self, opening: Opening) -> Begun {
         let Opening { user, tag, route, accepted_ms, seen } = opening;
@@ -230,7 +230,7 @@ impl Registry {
 
     /// The mail server has accepted the secret for a session that was posed until now as the
     /// maildrop was left under the token `posed`, and goes on showing that. See
-    /// [`User::begin_upgraded`].
+    /// `User::begin_upgraded`.
     pub async fn begin_upgraded(&self, user: UserKey, tag: Tag, posed: u64, now_ms: u64) -> Session {
         let token = self.token();
         let begin = |known: &mut User| {

@@ -79,8 +79,8 @@ impl Tagger {
     }
 
     /// A user of a pool: what identifies a maildrop, whichever virtual server leads to it. Names
-    /// are taken byte for byte; whoever knows that the mail server takes two for one folds them
-    /// before (see [`Credentials::folded`]).
+    /// are taken byte for byte; if the mail server takes two for one, they are folded before (see
+    /// [`Credentials::identity`]).
     #[must_use]
     pub fn user(&self, pool: &str, user: &[u8]) -> UserKey {
         UserKey(self.hash(&[b"user", pool.as_bytes(), user]))

@@ -73,7 +73,7 @@ impl Tellers {
 }
 
 /// Certificates, keys and passwords of a configuration: what is read before the process gives up
-/// root. It is read only; what is written to is opened later (see [`crate::privileges`]).
+/// root. It is read only; what is written to is opened later (see `privileges`).
 #[derive(Debug)]
 pub struct Keys {
     pools: HashMap<String, Arc<Pool>>,

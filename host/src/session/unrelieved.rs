@@ -141,9 +141,9 @@ impl Unrelieved {
 pub struct Unrelievable {
     /// Their name, as the policy sees it.
     pub user: String,
-    /// [`Unrelieved::name`].
+    /// The reason's word, as in logs and metrics.
     pub reason: String,
-    /// [`Unrelieved::explanation`].
+    /// What the administrator has to know, and what they can do.
     pub explanation: String,
     /// Denied logins that passed for this reason today (UTC).
     pub logins: u64,
