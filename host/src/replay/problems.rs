@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::harmless;
+
 /// Examples that are kept.
 const EXAMPLES: usize = 5;
 /// Characters of a line that are shown.
@@ -133,21 +135,12 @@ impl Problems {
 /// The beginning of a line as it can be shown anywhere.
 pub(super) fn shown(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(&text[..text.len().min(SHOWN * 4)]).into_owned();
-    let mut shown: String = text.chars().take(SHOWN).flat_map(harmless).collect();
+    let mut shown = String::new();
+    harmless::push(&mut shown, &text.chars().take(SHOWN).collect::<String>());
     if text.chars().nth(SHOWN).is_some() {
         shown.push('…');
     }
     shown
-}
-
-/// Characters that would move a cursor or turn a line around are escaped.
-fn harmless(character: char) -> impl Iterator<Item = char> {
-    let turns =
-        matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let escaped = character.is_control() || turns;
-    let (plain, escape) =
-        if escaped { (None, Some(character.escape_default())) } else { (Some(character), None) };
-    plain.into_iter().chain(escape.into_iter().flatten())
 }
 
 #[cfg(test)]
