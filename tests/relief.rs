@@ -244,6 +244,17 @@ fn logins_that_nobody_judged_do_not_count_as_failed_and_have_a_limit_of_their_ow
     }
     assert!(session.line().starts_with("-ERR [SYS/TEMP]"));
     session.closed();
+    // The same if the mail server is to give the challenge.
+    let server = "max-failed-logins = 2\nmechanisms = [\"CRAM-MD5\", \"SCRAM-SHA-256\"]";
+    let reprieve = Setup { server, ..Setup::default() }.before(&[nobody]);
+    let mut session = Dialogue::open(reprieve.address());
+    for _ in 0..3 {
+        assert!(session.err("AUTH CRAM-MD5").starts_with("-ERR [SYS/TEMP]"));
+        // "n,,n=alice,r=nonce"
+        let first = "AUTH SCRAM-SHA-256 biwsbj1hbGljZSxyPW5vbmNl";
+        assert!(session.err(first).starts_with("-ERR [SYS/TEMP]"));
+    }
+    session.quit();
 }
 
 #[test]

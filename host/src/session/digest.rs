@@ -97,8 +97,9 @@ impl Session {
     async fn cram_md5(&mut self, deadline: tokio::time::Instant) -> Result<Answer, LinkEnd> {
         let pool = self.context.pool.clone();
         let reached = Box::pin(pool.reach(None, self.record.caller())).await;
-        let Some((mut connection, challenge)) = self.begin_auth(reached, "CRAM-MD5", deadline).await else {
-            return Ok(Answer::TryAgain);
+        let (mut connection, challenge) = match self.begin_auth(reached, "CRAM-MD5", deadline).await {
+            Ok(begun) => begun,
+            Err(answer) => return Ok(answer),
         };
         self.link.out.extend_from_slice(&challenge);
         let line = match self.continuation(deadline).await? {
@@ -148,8 +149,9 @@ impl Session {
             };
             return self.concluded(end, passed, began).await;
         }
-        let Some((mut connection, _)) = self.begin_auth(reached, "SCRAM-SHA-256", deadline).await else {
-            return Ok(Answer::TryAgain);
+        let (mut connection, _) = match self.begin_auth(reached, "SCRAM-SHA-256", deadline).await {
+            Ok(begun) => begun,
+            Err(answer) => return Ok(answer),
         };
         let end = self.exchange(&mut connection, first, deadline).await?;
         self.exchanged(end, connection, passed, began).await
@@ -201,13 +203,13 @@ impl Session {
         Ok(Ok(Box::new(Passed { candidate, login, note: verdict.note, pool })))
     }
 
-    /// Begins AUTH at a node; its challenge. Where that is not possible, the client was told.
+    /// Begins AUTH at a node; its challenge. If that fails, the client was told so.
     async fn begin_auth(
         &mut self,
         reached: Reached,
         mechanism: &str,
         deadline: tokio::time::Instant,
-    ) -> Option<(Connection, Vec<u8>)> {
+    ) -> Result<(Connection, Vec<u8>), Answer> {
         let word: &[u8] = match reached {
             Reached::Full => reply::POOL_FULL,
             Reached::Unreachable => reply::UNREACHABLE,
@@ -218,18 +220,19 @@ impl Session {
                 };
                 match timeout_at(deadline, asked).await {
                     Ok(Ok(line)) if line.starts_with(b"+ ") || line.trim_ascii_end() == b"+" => {
-                        return Some((connection, line));
+                        return Ok((connection, line));
                     }
                     Ok(Ok(line)) if status(&line) == Some(false) => reply::NOT_OFFERED,
                     _ => reply::UNREACHABLE,
                 }
             }
         };
-        if word != reply::NOT_OFFERED {
-            Counters::count(&self.context.counters.unreachable);
-        }
         self.link.out.extend_from_slice(word);
-        None
+        if word == reply::NOT_OFFERED {
+            return Err(Answer::TryAgain);
+        }
+        Counters::count(&self.context.counters.unreachable);
+        Err(Answer::Unjudged)
     }
 
     /// Carries lines both ways, beginning with the client's, until the mail server has judged.
