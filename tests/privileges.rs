@@ -1,6 +1,7 @@
 //! Ports below 1024, and who serves there: sockets that are opened before root is given up, or
 //! by whoever starts Reprieve.
 
+#[allow(dead_code, unused_imports, reason = "these tests use a part of it")]
 mod support;
 
 use std::io::{BufRead as _, BufReader};

@@ -1,18 +1,4 @@
-//! Components of worlds that are not ours: made from WIT, with functions that do nothing.
-
-use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
-use wit_parser::{ManglingAndAbi, Resolve};
-
-/// A component of the world `policy` in a package's WIT.
-#[track_caller]
-pub fn of(wit: &str) -> Vec<u8> {
-    let mut resolve = Resolve::default();
-    let package = resolve.push_str("test.wit", wit).expect("the WIT");
-    let world = resolve.select_world(&[package], Some("policy")).expect("its world");
-    let mut module = dummy_module(&resolve, world, ManglingAndAbi::Standard32);
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("embedding the WIT");
-    ComponentEncoder::default().module(&module).expect("a module").encode().expect("a component")
-}
+//! Components with additional core modules, written byte by byte.
 
 /// A component with one more core module, of functions with these bodies. Nobody calls them, but
 /// they are compiled.
@@ -24,11 +10,6 @@ pub fn with_functions(component: &[u8], bodies: &[Vec<u8>]) -> Vec<u8> {
     let code = section(10, &[number(bodies.len()), sized].concat());
     let module = [b"\0asm\x01\0\0\0".to_vec(), types, functions, code].concat();
     [component.to_vec(), section(1, &module)].concat()
-}
-
-/// The body of a function with blocks in each other.
-pub fn nested(depth: usize) -> Vec<u8> {
-    [vec![0], [0x02, 0x40].repeat(depth), vec![0x0b; depth], vec![0x0b]].concat()
 }
 
 /// The body of a function with loops in each other, all of which work on the same variables. To

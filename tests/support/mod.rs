@@ -1,8 +1,5 @@
 //! What the end-to-end tests share: a real Dovecot, real clients, a client of single lines, and Reprieve.
 
-// Each test binary compiles this module for itself and uses a part of it.
-#![allow(dead_code, unused_imports)]
-
 pub mod account;
 pub mod browser;
 pub mod certificates;
@@ -18,7 +15,6 @@ pub mod haproxy;
 pub mod http;
 pub mod memory;
 pub mod ordinary;
-pub mod package;
 pub mod prometheus;
 pub mod proxy;
 pub mod redis;

@@ -34,7 +34,8 @@ pub struct Poll {
     /// The messages that have arrived at the client in all its polls; one that arrived twice counts twice.
     /// For a program that shows the mailbox and keeps nothing: the messages shown.
     pub total: usize,
-    /// What the program said, for the message of a failing test.
+    /// The program's output; a failing test shows it with `{:?}`.
+    #[allow(dead_code, reason = "only Debug reads it")]
     pub said: String,
 }
 

@@ -1,0 +1,321 @@
+//! Many clients of the same users at the same time, in front of a mail server that takes its
+//! time: what each of them was shown keeps the rules of posing (DESIGN.md, rules 4, 6 and 7).
+//!
+//! ```sh
+//! cargo test --test histories                                   # a few thousand logins
+//! REPRIEVE_LOGINS=100000 cargo test --test histories snapshots -- --nocapture
+//! REPRIEVE_SEED=7 cargo test --test histories                   # other clients and delays
+//! ```
+//!
+//! `REPRIEVE_LOGINS` is the number of logins of each of the three set-ups. A seed repeats what
+//! clients do and how long the mail server takes, not how the threads take turns.
+
+use std::time::{Duration, Instant};
+
+use crate::history::checker::violations;
+use crate::history::client::Client;
+use crate::history::mail_server::{Caller, Judgement, MailServer, Moment, Pace};
+use crate::history::proxies::{INTERVAL, Proxies, Share};
+use crate::history::record::{History, Login, Session, What};
+use crate::support::account::PASSWORD;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+/// Users that are there at the same time. Those of each round are new.
+const USERS: usize = 12;
+/// Clients of each of them.
+const CLIENTS: usize = 3;
+/// The longest that a client pauses between two logins: enough for some to be alone.
+const LONGEST_PAUSE_MS: u64 = 120;
+/// Logins of each client in a round.
+const LOGINS: usize = 10;
+/// Logins of each set-up, if nobody asks for more.
+const FEW_LOGINS: u64 = 2_500;
+/// The longest that the mail server waits.
+const LONGEST_DELAY_MS: u64 = 10;
+/// So far the clock goes at each login, at most: of three or four polls of a user one passes.
+const STEP_MS: u64 = 600_000 / 60;
+
+/// Delays and ways to open a maildrop, as chance has them.
+struct Chance {
+    seed: u64,
+}
+
+impl Chance {
+    fn of(&self, caller: &Caller) -> StdRng {
+        StdRng::seed_from_u64(self.seed ^ caller.number << 20 ^ caller.moments << 50)
+    }
+}
+
+impl Pace for Chance {
+    fn judge(&self, caller: &Caller, password: &str) -> Judgement {
+        match password == PASSWORD {
+            false => Judgement::Refuse("-ERR [AUTH] wrong\r\n"),
+            true if self.of(caller).random_bool(0.5) => Judgement::OpenThenAccept,
+            true => Judgement::AcceptThenOpen,
+        }
+    }
+
+    fn wait(&self, caller: &Caller, _moment: Moment) {
+        let mut chance = self.of(caller);
+        if chance.random_bool(0.6) {
+            std::thread::sleep(Duration::from_micros(chance.random_range(0..=LONGEST_DELAY_MS * 1000)));
+        }
+    }
+}
+
+/// What happened, for the figures.
+#[derive(Default)]
+struct Figures {
+    logins: u64,
+    passed: u64,
+    posed: u64,
+    refused: u64,
+    unanswered: u64,
+    upgrades: u64,
+    deletions: u64,
+    without_quit: u64,
+}
+
+impl Figures {
+    fn add(&mut self, history: &History) {
+        for session in &history.sessions {
+            self.logins += 1;
+            match session.login {
+                Login::Unanswered => self.unanswered += 1,
+                Login::Refused => self.refused += 1,
+                Login::Posed => self.posed += 1,
+                Login::Passed(_) => self.passed += 1,
+            }
+            let has = |wanted: fn(&What) -> bool| session.events.iter().any(|event| wanted(&event.what));
+            let upgrades = session.login == Login::Posed
+                && has(|what| matches!(what, What::Retrieved(..) | What::Deleted(_)));
+            self.upgrades += u64::from(upgrades);
+            match session.quit_answered() {
+                Some(at) => self.deletions += session.marked(at).len() as u64,
+                None => self.without_quit += 1,
+            }
+        }
+    }
+}
+
+/// Everything that the clients of a round share.
+struct Round<'a> {
+    site: &'a Site,
+    number: u64,
+}
+
+struct Site {
+    proxies: Proxies,
+    server: MailServer<Chance>,
+    seed: u64,
+}
+
+impl Round<'_> {
+    fn user(&self, user: usize) -> String {
+        format!("r{}u{user}", self.number)
+    }
+
+    fn chance(&self, user: usize, client: usize) -> StdRng {
+        let place = (self.number * USERS as u64 + user as u64) * 100 + client as u64;
+        StdRng::seed_from_u64(self.site.seed.wrapping_mul(1_000_003) ^ place)
+    }
+
+    fn begin(&self, proxy: usize, user: &str, password: &str) -> Client {
+        Client::begin(&self.site.proxies, self.site.server.sequence(), proxy, user, password)
+    }
+
+    /// All that one client does.
+    fn client(&self, user: usize, client: usize) -> Vec<Session> {
+        let mut chance = self.chance(user, client);
+        // Clients of every second user take their leave: of them it is known when all is over.
+        let hangs_up = user % 2 == 1;
+        let user = self.user(user);
+        let sessions = (0..LOGINS).map(|_| {
+            if chance.random_bool(0.7) {
+                std::thread::sleep(Duration::from_millis(chance.random_range(0..=LONGEST_PAUSE_MS)));
+            }
+            if chance.random_bool(0.3) {
+                self.site.server.deliver(&user);
+            }
+            if chance.random_bool(0.03) {
+                self.site.server.expunge(&user);
+            }
+            self.site.proxies.clock().advance(Duration::from_millis(chance.random_range(0..=STEP_MS)));
+            self.session(&user, hangs_up, &mut chance)
+        });
+        sessions.collect()
+    }
+
+    fn session(&self, user: &str, hangs_up: bool, chance: &mut StdRng) -> Session {
+        let proxy = chance.random_range(0..self.site.proxies.count());
+        let password = if chance.random_bool(0.04) { "wrong" } else { PASSWORD };
+        let mut client = self.begin(proxy, user, password);
+        if hangs_up && chance.random_bool(0.06) {
+            return client.hang_up();
+        }
+        if client.answered() == Login::Refused {
+            return client.hang_up();
+        }
+        look(&mut client, chance);
+        match chance.random_range(0..100) {
+            0..25 if hangs_up => client.hang_up(),
+            25..35 if hangs_up => client.quit_and_hang_up(),
+            _ => client.quit(),
+        }
+    }
+
+    /// When everybody has gone: a login that passes, and one that is shown exactly what it left.
+    fn epilogue(&self, user: usize) -> Vec<Session> {
+        let mut chance = self.chance(user, CLIENTS);
+        let proxy = chance.random_range(0..self.site.proxies.count());
+        let mut passing = self.begin(proxy, &self.user(user), PASSWORD);
+        passing.answered();
+        look(&mut passing, &mut chance);
+        let passed = passing.quit();
+        let mut denied = self.begin(proxy, &self.user(user), PASSWORD);
+        denied.answered();
+        denied.stat();
+        denied.list();
+        denied.unique_ids();
+        vec![passed, denied.quit()]
+    }
+
+    /// A round: what the clients of each user saw.
+    fn play(&self) -> Vec<History> {
+        for user in 0..USERS {
+            (0..3).for_each(|_| _ = self.site.server.deliver(&self.user(user)));
+        }
+        let mut sessions = std::thread::scope(|scope| {
+            let client = |place| scope.spawn(move || self.client(place / CLIENTS, place % CLIENTS));
+            let clients: Vec<_> = (0..USERS * CLIENTS).map(client).collect();
+            let mut sessions = vec![Vec::new(); USERS];
+            for (place, client) in clients.into_iter().enumerate() {
+                let seen =
+                    client.join().unwrap_or_else(|_| panic!("a client failed, seed {}", self.site.seed));
+                sessions[place / CLIENTS].extend(seen);
+            }
+            sessions
+        });
+        self.site.proxies.wait_for_open(0);
+        self.site.server.idle();
+        let settled = self.site.server.sequence().next();
+        self.site.proxies.clock().advance(INTERVAL);
+        std::thread::scope(|scope| {
+            let last: Vec<_> = (0..USERS).map(|user| scope.spawn(move || self.epilogue(user))).collect();
+            for (sessions, last) in sessions.iter_mut().zip(last) {
+                sessions.extend(last.join().expect("the last two logins"));
+            }
+        });
+        let histories = sessions.into_iter().enumerate().map(|(user, mut sessions)| {
+            sessions.sort_by_key(|session| session.start);
+            let user = self.user(user);
+            History {
+                maildrop: self.site.server.maildrop(&user),
+                user,
+                sessions,
+                interval_ms: u64::try_from(INTERVAL.as_millis()).unwrap(),
+                settled,
+                shares_snapshots: self.site.proxies.share() != Share::Tags,
+            }
+        });
+        histories.collect()
+    }
+}
+
+/// A client looks at its maildrop, and does this and that.
+fn look(client: &mut Client, chance: &mut StdRng) {
+    let (stat, list, ids) = (chance.random_bool(0.4), chance.random_bool(0.4), chance.random_bool(0.85));
+    if chance.random_bool(0.1) {
+        client.nothing();
+    }
+    if stat {
+        client.stat();
+    }
+    if list {
+        client.list();
+    }
+    if !ids {
+        return;
+    }
+    let count = client.unique_ids().len();
+    if count == 0 {
+        return;
+    }
+    if chance.random_bool(0.15) {
+        client.retrieve(chance.random_range(1..=count));
+    }
+    if chance.random_bool(0.2) {
+        client.delete(chance.random_range(1..=count));
+    }
+    if chance.random_bool(0.05) {
+        client.reset();
+    }
+    if chance.random_bool(0.1) {
+        client.unique_ids();
+    }
+}
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable)
+        .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
+}
+
+/// Rounds until there were enough logins.
+fn every_history_keeps_the_rules(share: Share) {
+    let (logins, seed) = (number("REPRIEVE_LOGINS", FEW_LOGINS), number("REPRIEVE_SEED", 1));
+    let server = MailServer::start(Chance { seed });
+    let proxies = Proxies::start(share, server.address());
+    let site = Site { proxies, server, seed };
+    let (mut figures, mut broken, mut first) = (Figures::default(), Vec::new(), None);
+    let began = Instant::now();
+    for number in 0.. {
+        if figures.logins >= logins {
+            break;
+        }
+        for history in (Round { site: &site, number }).play() {
+            figures.add(&history);
+            let violations = violations(&history);
+            if !violations.is_empty() {
+                first.get_or_insert_with(|| format!("{history}\n{violations:#?}"));
+                broken.extend(violations.iter().map(|violation| violation.rule));
+            }
+        }
+    }
+    let Figures { logins, passed, posed, refused, unanswered, upgrades, deletions, without_quit } = figures;
+    println!(
+        "{share:?}, seed {seed}: {logins} logins in {:.0?}: {passed} passed, {posed} posed, {upgrades} of them upgraded, \
+         {refused} refused, {unanswered} left before the answer, {without_quit} without an answer to QUIT, \
+         {deletions} deletions; {} violations",
+        began.elapsed(),
+        broken.len(),
+    );
+    assert!(
+        broken.is_empty(),
+        "{share:?}, seed {seed}, {} violations in {logins} logins: {broken:?}\n{}",
+        broken.len(),
+        first.unwrap_or_default(),
+    );
+    // There was something of everything.
+    for (what, count) in [("passed", passed), ("posed", posed), ("without QUIT", without_quit)] {
+        assert!(count * 20 > logins, "{what}: {count} of {logins}");
+    }
+    for (what, count) in [("upgrades", upgrades), ("deletions", deletions), ("refused", refused)] {
+        assert!(count * 100 > logins, "{what}: {count} of {logins}");
+    }
+}
+
+#[test]
+fn one_proxy_in_memory() {
+    every_history_keeps_the_rules(Share::Alone);
+}
+
+#[test]
+fn two_proxies_that_share_snapshots() {
+    every_history_keeps_the_rules(Share::Snapshots);
+}
+
+#[test]
+fn two_proxies_that_share_tags() {
+    every_history_keeps_the_rules(Share::Tags);
+}

@@ -1,0 +1,172 @@
+//! Messages that are long enough to pass within the system, unseen: each arrives whole, whatever
+//! stands in it and however it comes, and what is asked after it is answered in order.
+
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
+
+use crate::support::account::PASSWORD;
+use crate::support::dialogue::Dialogue;
+use crate::support::front::Front;
+use crate::support::scripted::{Conversation, Scripted};
+
+/// Numbers that look like chance and are the same each time.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % limit as u64).unwrap()
+    }
+}
+
+/// A message as it goes over the wire, full of what is nearly its end.
+fn message(number: u64) -> Vec<u8> {
+    let mut chance = Chance(0x9E37_79B9_7F4A_7C15 ^ (number << 20));
+    let parts: [&[u8]; 8] = [
+        b"..\r\n",
+        b".. \r\n",
+        b"x\n.\n",
+        b"y\n.\r\n\r\n",
+        b"z.\r\n",
+        b"\r\n",
+        b"\r\r\n..",
+        b"a long line \r\n",
+    ];
+    let mut octets = b"+OK it follows\r\n".to_vec();
+    let length = 300_000 + chance.below(5_000_000);
+    while octets.len() < length {
+        if chance.below(50) == 0 {
+            octets.extend_from_slice(parts[chance.below(parts.len())]);
+        } else {
+            octets.extend_from_slice(b"Lorem ipsum dolor sit amet, consectetur adipisici elit. ");
+        }
+    }
+    octets.extend_from_slice(b"\r\n.\r\n");
+    octets
+}
+
+/// Brings messages, in pieces as chance has it.
+fn node(chance: u64) -> Scripted {
+    Scripted::start(move |conversation: &mut Conversation| {
+        let mut chance = Chance(chance);
+        conversation.let_in();
+        while let Some(command) = conversation.hear() {
+            match command.strip_prefix("RETR ") {
+                Some(number) => {
+                    let message = message(number.parse().unwrap());
+                    let mut rest = &message[..];
+                    while !rest.is_empty() {
+                        let piece = match chance.below(8) {
+                            0 => chance.below(10),
+                            1 => chance.below(5_000),
+                            _ => chance.below(900_000),
+                        };
+                        let (now, later) = rest.split_at(piece.min(rest.len()));
+                        conversation.say(now);
+                        rest = later;
+                    }
+                }
+                // It tells no listing, so that none has to be made up.
+                None if command == "UIDL" || command == "LIST" => conversation.say(b"-ERR no\r\n"),
+                None => conversation.say(format!("+OK {command}\r\n").as_bytes()),
+            }
+            if command == "QUIT" {
+                return;
+            }
+        }
+    })
+}
+
+fn front(node: SocketAddr) -> Front {
+    Front::start(&format!(
+        "threads = 1\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\n\
+         [pool.mail]\nnodes = [\"{node}\"]\ncheck = \"off\"\n"
+    ))
+}
+
+fn log_in(front: &Front) -> Dialogue {
+    let mut session = Dialogue::open(front.address(0));
+    session.give_password("alice", PASSWORD);
+    session
+}
+
+/// Reads what has to come, in pieces as chance has it.
+fn expect(session: &mut Dialogue, expected: &[u8], chance: &mut Chance) {
+    let mut read = vec![0; 200_000];
+    let mut at = 0;
+    while at < expected.len() {
+        let piece = 1 + chance.below(read.len());
+        let piece = piece.min(expected.len() - at);
+        let count = session.tcp().read(&mut read[..piece]).unwrap();
+        assert!(count > 0, "closed after {at} of {} octets", expected.len());
+        assert!(read[..count] == expected[at..at + count], "other octets from {at} on");
+        at += count;
+    }
+}
+
+#[test]
+fn long_messages_arrive_whole_and_in_order() {
+    for seed in 1..=6 {
+        let node = node(seed);
+        let front = front(node.address());
+        let mut session = log_in(&front);
+        let mut chance = Chance(seed << 8);
+        for number in 1..=3 {
+            session.tcp().write_all(format!("RETR {number}\r\n").as_bytes()).unwrap();
+            expect(&mut session, &message(number), &mut chance);
+            session.tcp().write_all(b"NOOP\r\n").unwrap();
+            expect(&mut session, b"+OK NOOP\r\n", &mut chance);
+        }
+        session.tcp().write_all(b"QUIT\r\n").unwrap();
+        expect(&mut session, b"+OK QUIT\r\n", &mut chance);
+        assert_eq!(session.tcp().read(&mut [0]).unwrap(), 0, "nothing after it");
+    }
+}
+
+#[test]
+fn what_is_asked_while_a_message_comes_is_answered_after_it() {
+    for seed in 1..=6 {
+        let node = node(seed);
+        let front = front(node.address());
+        let mut session = log_in(&front);
+        let mut chance = Chance(seed << 16);
+        let messages: Vec<_> = (1..=3).map(message).collect();
+        session.tcp().write_all(b"RETR 1\r\n").unwrap();
+        // In the middle of it, more is asked for: at once, and in halves of a command.
+        let part = 1 + chance.below(messages[0].len() - 1);
+        expect(&mut session, &messages[0][..part], &mut chance);
+        session.tcp().write_all(b"RETR 2\r\nRET").unwrap();
+        expect(&mut session, &messages[0][part..], &mut chance);
+        let part = 1 + chance.below(messages[1].len() - 1);
+        expect(&mut session, &messages[1][..part], &mut chance);
+        session.tcp().write_all(b"R 3\r\nQUIT\r\n").unwrap();
+        expect(&mut session, &messages[1][part..], &mut chance);
+        expect(&mut session, &messages[2], &mut chance);
+        expect(&mut session, b"+OK QUIT\r\n", &mut chance);
+    }
+}
+
+#[test]
+fn of_a_message_that_breaks_off_the_client_gets_what_came() {
+    let sent = {
+        let mut whole = message(1);
+        whole.truncate(250_000);
+        whole
+    };
+    let node = Scripted::start({
+        let sent = sent.clone();
+        move |conversation| {
+            conversation.let_in();
+            conversation.hear();
+            conversation.say(&sent);
+        }
+    });
+    let front = front(node.address());
+    let session = log_in(&front);
+    session.tcp().write_all(b"RETR 1\r\n").unwrap();
+    let mut got = Vec::new();
+    session.tcp().read_to_end(&mut got).unwrap();
+    assert!(got == sent, "{} of {} octets", got.len(), sent.len());
+}

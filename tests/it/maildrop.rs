@@ -1,0 +1,138 @@
+//! What a denied session shows of the maildrop: what the user's clients saw last, whole and at once.
+
+use crate::support::account::Account;
+use crate::support::dialogue::{Dialogue, Maildrop};
+use crate::support::dovecot::Dovecot;
+use crate::support::proxy::Proxy;
+
+#[test]
+fn a_denied_session_shows_the_maildrop_as_it_was_seen_last() {
+    let (dovecot, proxy, alice) = with_messages(4);
+    let mut real = Dialogue::log_in(&alice);
+    let seen = real.maildrop();
+    real.quit();
+    dovecot.deliver("alice");
+    assert_eq!(shown_when_denied(&proxy, &alice), seen);
+}
+
+#[test]
+fn what_the_client_did_not_ask_for_is_shown_too() {
+    for asked in [&[][..], &["STAT"], &["LIST"], &["UIDL"], &["UIDL 1"], &["LIST 2", "UIDL 2"], &["RETR 2"]] {
+        let (dovecot, proxy, alice) = with_messages(3);
+        let mut real = Dialogue::log_in(&alice);
+        for command in asked {
+            match *command {
+                "LIST" | "UIDL" | "RETR 2" => drop(real.lines(command)),
+                _ => drop(real.ok(command)),
+            }
+        }
+        real.quit();
+        assert_eq!(shown_when_denied(&proxy, &alice), at_the_server(&dovecot), "after {asked:?}");
+    }
+}
+
+#[test]
+fn a_client_that_sends_quit_at_once_leaves_a_whole_maildrop() {
+    let (dovecot, proxy, alice) = with_messages(3);
+    let mut real = Dialogue::open(alice.server);
+    let (user, pass) = (format!("USER {}", alice.user), format!("PASS {}", alice.password));
+    real.send_at_once(&[&user, &pass, "STAT", "DELE 2", "QUIT"]);
+    for _ in 0..5 {
+        real.accepted();
+    }
+    real.closed();
+    assert_eq!(shown_when_denied(&proxy, &alice), at_the_server(&dovecot));
+}
+
+#[test]
+fn deletions_that_the_server_confirmed_are_gone() {
+    let (dovecot, proxy, alice) = with_messages(5);
+    let mut real = Dialogue::log_in(&alice);
+    real.maildrop();
+    real.ok("DELE 1");
+    real.ok("DELE 4");
+    real.quit();
+    let shown = shown_when_denied(&proxy, &alice);
+    assert_eq!(shown.uidl.len(), 3);
+    assert_eq!(shown, at_the_server(&dovecot));
+}
+
+#[test]
+fn deletions_that_were_taken_back_are_not_gone() {
+    let (dovecot, proxy, alice) = with_messages(3);
+    let mut real = Dialogue::log_in(&alice);
+    real.maildrop();
+    real.ok("DELE 1");
+    real.ok("RSET");
+    real.quit();
+    assert_eq!(shown_when_denied(&proxy, &alice), at_the_server(&dovecot));
+}
+
+#[test]
+fn a_maildrop_that_was_emptied_is_shown_empty() {
+    let (dovecot, proxy, alice) = with_messages(2);
+    let mut real = Dialogue::log_in(&alice);
+    real.ok("DELE 1");
+    real.ok("DELE 2");
+    real.quit();
+    dovecot.deliver("alice");
+    let shown = shown_when_denied(&proxy, &alice);
+    assert_eq!(shown.stat, "0 0");
+    assert_eq!((shown.list.len(), shown.uidl.len()), (0, 0));
+}
+
+#[test]
+fn a_session_that_breaks_off_deletes_nothing_from_what_is_shown() {
+    let (dovecot, _proxy, alice) = with_messages(3);
+    let mut real = Dialogue::log_in(&alice);
+    let seen = real.maildrop();
+    real.ok("DELE 1");
+    drop(real);
+    dovecot.wait_for_ended_sessions("alice", 1);
+    // Whether the next session is posed or passed: all three are there.
+    let mut next = Dialogue::log_in(&alice);
+    assert_eq!(next.maildrop(), seen);
+    next.quit();
+}
+
+#[test]
+fn users_are_shown_their_own_maildrop() {
+    let dovecot = Dovecot::start(&["alice", "bob"]);
+    dovecot.deliver_many("alice", 2);
+    dovecot.deliver_many("bob", 3);
+    let proxy = Proxy::before(&dovecot);
+    let (alice, bob) = (proxy.account(&dovecot, "alice"), proxy.account(&dovecot, "bob"));
+    Dialogue::log_in(&alice).quit();
+    Dialogue::log_in(&bob).quit();
+    assert_eq!(shown_when_denied(&proxy, &alice).uidl.len(), 2);
+    assert_eq!(shown_when_denied(&proxy, &bob).uidl.len(), 3);
+}
+
+/// A server with so many messages for alice, a proxy before it, and her account there.
+fn with_messages(count: usize) -> (Dovecot, Proxy, Account) {
+    let dovecot = Dovecot::start(&["alice"]);
+    dovecot.deliver_many("alice", count);
+    let proxy = Proxy::before(&dovecot);
+    let alice = proxy.account(&dovecot, "alice");
+    (dovecot, proxy, alice)
+}
+
+/// What a session shows that must be denied and need not go on at the server.
+#[track_caller]
+fn shown_when_denied(proxy: &Proxy, account: &Account) -> Maildrop {
+    let (denied, upgrades) = (proxy.denied(), proxy.upgrades());
+    let mut session = Dialogue::log_in(account);
+    let shown = session.maildrop();
+    session.quit();
+    assert_eq!((proxy.denied(), proxy.upgrades()), (denied + 1, upgrades));
+    shown
+}
+
+/// What Dovecot itself shows alice.
+#[track_caller]
+fn at_the_server(dovecot: &Dovecot) -> Maildrop {
+    let mut session = Dialogue::log_in(&dovecot.account("alice"));
+    let maildrop = session.maildrop();
+    session.quit();
+    maildrop
+}

@@ -1,0 +1,43 @@
+//! The end-to-end tests: Reprieve between real mail servers and real clients, one module per
+//! subject. What needs a process of its own is in another binary; host/Cargo.toml says why.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod attacks;
+mod authentication;
+mod client_address;
+mod clients;
+mod command_line;
+mod conformance;
+mod ctl;
+mod cyrus;
+mod dashboard;
+mod decision_log;
+mod dependencies;
+mod interval_policy;
+mod limits;
+mod long_credentials;
+mod long_messages;
+mod maildrop;
+mod manners;
+mod metrics;
+mod nodes;
+mod policy_failures;
+mod policy_tools;
+mod pools;
+mod relief;
+mod reload;
+mod replay;
+mod scenarios;
+mod shared_store;
+mod slow_clients;
+mod store;
+mod store_file;
+mod store_redis;
+mod takeover;
+mod tls;
+mod tls_clients;
+mod top;
+mod traces;
+mod upgrade;

@@ -1,0 +1,465 @@
+//! Connecting to nodes: TLS with certificates that are right or wrong, capabilities that are
+//! learned, names that are resolved again.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::Receiver;
+
+use crate::support::account::PASSWORD;
+use crate::support::certificates::{Age, Authority, Files};
+use crate::support::dialogue::Dialogue;
+use crate::support::dovecot::{Dovecot, Features, Tls};
+use crate::support::farm::FarmNode;
+use crate::support::front::Front;
+use crate::support::scripted::Scripted;
+use crate::support::until;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+fn front(nodes: &str, pool: &str) -> Front {
+    Front::start(&format!(
+        r#"
+threads = 1
+{top}
+[[virtual-server]]
+name = "pop3"
+listen = ["127.0.0.1:0"]
+pool = "mail"
+[pool.mail]
+nodes = [{nodes}]
+{pool}
+"#,
+        top = pool.strip_prefix("top:").and_then(|rest| rest.split_once('\n')).map_or("", |(top, _)| top),
+        pool =
+            pool.strip_prefix("top:").and_then(|rest| rest.split_once('\n')).map_or(pool, |(_, rest)| rest),
+    ))
+}
+
+fn tls(mode: &str, ca: &Path) -> String {
+    format!("check = \"off\"\ntls = {{ mode = {mode:?}, ca = {ca:?} }}")
+}
+
+fn dovecot(authority: &Authority, names: &[&str], age: Age) -> Dovecot {
+    let files = authority.server("dovecot", names, age);
+    let features = Features { tls: Some(Tls::with(files)), ..Features::default() };
+    let dovecot = Dovecot::start_with(&[("alice", PASSWORD)], features);
+    dovecot.deliver("alice");
+    dovecot
+}
+
+#[test]
+fn dovecot_is_reached_in_cleartext_by_stls_and_by_tls() {
+    let authority = Authority::new();
+    let dovecot = dovecot(&authority, &["localhost", "127.0.0.1"], Age::Valid);
+    for (mode, address, encrypted) in [
+        ("off", dovecot.address(), false),
+        ("stls", dovecot.address(), true),
+        ("implicit", dovecot.tls_address(), true),
+    ] {
+        let pool = if encrypted { tls(mode, &authority.file()) } else { "check = \"off\"".to_owned() };
+        let front = front(&format!("\"{address}\""), &pool);
+        let before = dovecot.log_lines(&["Login: user=<alice>", "TLS"]).len();
+        let mut session = Dialogue::open(front.address(0));
+        session.give_password("alice", PASSWORD);
+        assert_eq!(session.lines("RETR 1").first().map(|line| line.starts_with("From: ")), Some(true));
+        session.quit();
+        let after = dovecot.log_lines(&["Login: user=<alice>", "TLS"]).len();
+        assert_eq!(after - before, usize::from(encrypted), "{mode}");
+    }
+}
+
+#[test]
+fn a_node_with_an_expired_certificate_gets_no_password() {
+    let authority = Authority::new();
+    let dovecot = dovecot(&authority, &["localhost", "127.0.0.1"], Age::Expired);
+    refused_and_why(&dovecot, &tls("stls", &authority.file()), dovecot.address(), "certificate expired");
+    refused_and_why(
+        &dovecot,
+        &tls("implicit", &authority.file()),
+        dovecot.tls_address(),
+        "certificate expired",
+    );
+}
+
+#[test]
+fn a_node_with_somebody_elses_certificate_gets_no_password() {
+    let authority = Authority::new();
+    let dovecot = dovecot(&authority, &["other.example"], Age::Valid);
+    refused_and_why(&dovecot, &tls("stls", &authority.file()), dovecot.address(), "not valid for name");
+    // Its own name can be told, or all checks be given up.
+    for more in ["server-name = \"other.example\"", "verify = false"] {
+        let pool =
+            format!("check = \"off\"\ntls = {{ mode = \"implicit\", ca = {:?}, {more} }}", authority.file());
+        let front = front(&format!("\"{}\"", dovecot.tls_address()), &pool);
+        Dialogue::log_in(&dovecot.account_at(front.address(0), "alice")).quit();
+    }
+}
+
+#[test]
+fn a_node_whose_certificate_nobody_trusted_has_signed_gets_no_password() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let dovecot = dovecot(&authority, &["127.0.0.1"], Age::Valid);
+    refused_and_why(
+        &dovecot,
+        &tls("implicit", &stranger.file()),
+        dovecot.tls_address(),
+        "invalid peer certificate",
+    );
+}
+
+#[track_caller]
+fn refused_and_why(dovecot: &Dovecot, pool: &str, address: SocketAddr, why: &str) {
+    let front = front(&format!("\"{address}\""), pool);
+    let mut session = Dialogue::open(front.address(0));
+    session.ok("USER alice");
+    assert!(session.err(&format!("PASS {PASSWORD}")).starts_with("-ERR [SYS/TEMP]"));
+    session.quit();
+    let state = front.server.pool("mail").unwrap().node_states().next().unwrap();
+    let error = state.last_error.expect("what is wrong");
+    assert!(error.contains(why), "{error}");
+    assert_eq!(dovecot.logins("alice"), 0);
+}
+
+#[test]
+fn a_node_is_shown_a_certificate_where_it_asks_for_one() {
+    let authority = Authority::new();
+    let files = authority.server("node", &["127.0.0.1"], Age::Valid);
+    let (node, shown) = node_that_asks_for_certificates(&authority, &files);
+    let own = authority.client("reprieve");
+    let with = format!(
+        "check = \"off\"\ntls = {{ mode = \"implicit\", ca = {:?}, certificate = {:?}, key = {:?} }}",
+        authority.file(),
+        own.chain,
+        own.key
+    );
+    let front = front(&format!("\"{node}\""), &with);
+    let mut session = Dialogue::open(front.address(0));
+    session.give_password("alice", PASSWORD);
+    session.quit();
+    let certificate = CertificateDer::from_pem_file(&own.chain).unwrap();
+    assert_eq!(shown.recv_timeout(crate::support::DEADLINE).unwrap(), certificate.to_vec());
+}
+
+/// A mail server for one session, which only clients with certificates can talk to; it tells
+/// which one it was shown.
+fn node_that_asks_for_certificates(authority: &Authority, files: &Files) -> (SocketAddr, Receiver<Vec<u8>>) {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority.file()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier =
+        rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier.build().unwrap())
+        .with_single_cert(
+            vec![CertificateDer::from_pem_file(&files.chain).unwrap()],
+            PrivateKeyDer::from_pem_file(&files.key).unwrap(),
+        )
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (show, shown) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let (tcp, _) = listener.accept().unwrap();
+        let connection = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+        let mut stream = BufReader::new(rustls::StreamOwned::new(connection, tcp));
+        stream.get_mut().write_all(b"+OK ready\r\n").unwrap();
+        let mut line = String::new();
+        while stream.read_line(&mut line).is_ok_and(|length| length > 0) {
+            let rows = matches!(line.trim_end(), "LIST" | "UIDL");
+            stream.get_mut().write_all(if rows { b"+OK\r\n.\r\n" } else { b"+OK 0 0\r\n" }).unwrap();
+            line.clear();
+        }
+        let certificates = stream.get_ref().conn.peer_certificates().unwrap();
+        show.send(certificates[0].to_vec()).unwrap();
+    });
+    (address, shown)
+}
+
+#[test]
+fn a_node_that_speaks_before_its_handshake_gets_no_password() {
+    let node = Scripted::start(|conversation| {
+        conversation.say(b"+OK ready\r\n");
+        if conversation.hear().as_deref() == Some("STLS") {
+            // Whoever sits on the line adds a reply that the client would take for an encrypted one.
+            conversation.say(b"+OK\r\n+OK in\r\n");
+            assert_eq!(conversation.hear(), None, "nothing is said in cleartext after STLS");
+        }
+    });
+    let authority = Authority::new();
+    let front = front(&format!("\"{}\"", node.address()), &tls("stls", &authority.file()));
+    let mut session = Dialogue::open(front.address(0));
+    session.ok("USER alice");
+    assert!(session.err("PASS x").starts_with("-ERR [SYS/TEMP]"));
+    let state = front.server.pool("mail").unwrap().node_states().next().unwrap();
+    assert!(state.last_error.unwrap().contains("speaks before the TLS handshake"));
+}
+
+/// A node that answers CAPA so, for as many connections as come one after the other.
+fn with_capabilities(answer: &'static [u8]) -> Scripted {
+    Scripted::start(move |conversation| {
+        conversation.say(b"+OK ready\r\n");
+        while let Some(command) = conversation.hear() {
+            match command.split(' ').next() {
+                Some("CAPA") => conversation.say(answer),
+                Some("QUIT") => return conversation.say(b"+OK\r\n"),
+                _ => conversation.say(b"+OK\r\n"),
+            }
+        }
+    })
+}
+
+#[test]
+fn what_one_node_cannot_is_promised_by_none() {
+    let poor = with_capabilities(b"+OK\r\nTOP\r\nUSER\r\nSASL PLAIN\r\n.\r\n");
+    let rich = with_capabilities(
+        b"+OK\r\nTOP\r\nUIDL\r\nUTF8\r\nLANG\r\nPIPELINING\r\nUSER\r\nSASL PLAIN XOAUTH2\r\n.\r\n",
+    );
+    let check = "check = { interval = \"1h\" }";
+    let promised = |nodes: &str| {
+        let front = Front::start(&format!(
+            "threads = 1\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\n\
+             mechanisms = [\"USER\", \"PLAIN\", \"XOAUTH2\"]\n[pool.mail]\nnodes = [{nodes}]\n{check}\n"
+        ));
+        let mut session = Dialogue::open(front.address(0));
+        let lines = session.lines("CAPA");
+        session.quit();
+        lines.join(" ")
+    };
+    let (poor, rich) = (poor.address(), rich.address());
+    assert_eq!(
+        promised(&format!("\"{rich}\"")),
+        "TOP UIDL RESP-CODES AUTH-RESP-CODE PIPELINING USER SASL PLAIN XOAUTH2",
+        "the host's own, and never what is not relayed"
+    );
+    assert_eq!(
+        promised(&format!("\"{rich}\", \"{poor}\"")),
+        "TOP RESP-CODES AUTH-RESP-CODE PIPELINING USER SASL PLAIN"
+    );
+}
+
+#[test]
+fn a_node_without_pipelining_hears_one_command_at_a_time() {
+    let (checked, overrun) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let node = Scripted::start({
+        let (checked, overrun) = (checked.clone(), overrun.clone());
+        move |conversation| {
+            if !checked.swap(true, Ordering::SeqCst) {
+                // The check: it knows no CAPA.
+                conversation.say(b"+OK old\r\n");
+                conversation.hear();
+                conversation.say(b"-ERR what?\r\n");
+                conversation.hear();
+                return conversation.say(b"+OK\r\n");
+            }
+            conversation.let_in();
+            while let Some(command) = conversation.hear() {
+                // Whatever is there already was sent before this reply.
+                overrun.fetch_or(conversation.has_more(), Ordering::SeqCst);
+                let rows = matches!(&*command, "LIST" | "UIDL");
+                conversation.say(if rows { b"+OK\r\n.\r\n" } else { b"+OK 0 0\r\n" });
+                if command == "QUIT" {
+                    return;
+                }
+            }
+        }
+    });
+    let front = front(&format!("\"{}\"", node.address()), "check = { interval = \"1h\" }");
+    let mut session = Dialogue::open(front.address(0));
+    assert!(session.lines("CAPA").contains(&"PIPELINING".to_owned()), "that is between client and host");
+    session.give_password("alice", PASSWORD);
+    session.send_at_once(&["STAT", "NOOP", "LIST", "UIDL", "NOOP", "QUIT"]);
+    for multi in [false, false, true, true, false, false] {
+        session.accepted();
+        if multi {
+            session.body();
+        }
+    }
+    session.closed();
+    assert!(!overrun.load(Ordering::SeqCst));
+}
+
+/// A node that lists TOP and UIDL after the login only, as RFC 2449, section 5, lets it. `after`:
+/// its answer to CAPA then; None hangs up. `asked`: how often it was asked so.
+fn that_lists_more_after_the_login(after: Option<&'static [u8]>, asked: &Arc<AtomicU32>) -> Scripted {
+    let asked = asked.clone();
+    Scripted::start(move |conversation| {
+        conversation.say(b"+OK ready\r\n");
+        let mut logged_in = false;
+        while let Some(command) = conversation.hear() {
+            match command.split(' ').next().unwrap() {
+                "CAPA" if logged_in => {
+                    asked.fetch_add(1, Ordering::SeqCst);
+                    match after {
+                        Some(answer) => conversation.say(answer),
+                        None => return,
+                    }
+                }
+                "CAPA" => conversation.say(b"+OK\r\nUSER\r\nPIPELINING\r\nRESP-CODES\r\n.\r\n"),
+                "PASS" => {
+                    logged_in = true;
+                    conversation.say(b"+OK in\r\n");
+                }
+                "STAT" => conversation.say(b"+OK 0 0\r\n"),
+                "LIST" | "UIDL" => conversation.say(b"+OK\r\n.\r\n"),
+                "QUIT" => return conversation.say(b"+OK\r\n"),
+                _ => conversation.say(b"+OK\r\n"),
+            }
+        }
+    })
+}
+
+/// A front of such nodes that has everybody pass.
+fn passing(nodes: &str, pool: &str) -> Front {
+    Front::start(&format!(
+        "threads = 1\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\n\
+         [virtual-server.policy]\nsettings = {{ interval = \"0s\" }}\n[pool.mail]\nnodes = [{nodes}]\n{pool}\n"
+    ))
+}
+
+fn promised(front: &Front) -> String {
+    let mut session = Dialogue::open(front.address(0));
+    let lines = session.lines("CAPA");
+    session.quit();
+    lines.join(" ")
+}
+
+#[test]
+fn what_a_node_lists_after_the_login_is_learned_once_and_promised() {
+    const MORE: &[u8] = b"+OK\r\nTOP\r\nUIDL\r\nEXPIRE NEVER\r\n.\r\n";
+    let asked = Arc::new(AtomicU32::new(0));
+    let node = that_lists_more_after_the_login(Some(MORE), &asked);
+    let front = passing(&format!("\"{}\"", node.address()), "check = { interval = \"1h\" }");
+    assert_eq!(promised(&front), "RESP-CODES AUTH-RESP-CODE PIPELINING USER SASL PLAIN LOGIN");
+    for login in 1..=5 {
+        let mut session = Dialogue::open(front.address(0));
+        // The dialogue goes on as if nothing else had been asked.
+        session.send_at_once(&["USER alice", "PASS x", "STAT", "UIDL", "CAPA", "QUIT"]);
+        session.accepted();
+        assert_eq!(session.accepted(), "in");
+        assert_eq!(session.accepted(), "0 0");
+        session.accepted();
+        assert!(session.body().is_empty());
+        session.accepted();
+        assert_eq!(
+            session.body().join(" "),
+            "TOP UIDL RESP-CODES AUTH-RESP-CODE PIPELINING",
+            "login {login}"
+        );
+        session.accepted();
+        session.closed();
+    }
+    assert_eq!(promised(&front), "TOP UIDL RESP-CODES AUTH-RESP-CODE PIPELINING USER SASL PLAIN LOGIN");
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    assert_eq!(node.connections(), 6, "one check, five logins");
+}
+
+#[test]
+fn a_node_that_cannot_be_asked_after_the_login_costs_one_login_at_most() {
+    for (after, first_fails) in
+        [(Some(&b"-ERR what?\r\n"[..]), false), (Some(b"rubbish\r\n"), true), (None, true)]
+    {
+        let asked = Arc::new(AtomicU32::new(0));
+        let node = that_lists_more_after_the_login(after, &asked);
+        let front = passing(&format!("\"{}\"", node.address()), "check = { interval = \"1h\" }");
+        for login in 1..=4 {
+            let mut session = Dialogue::open(front.address(0));
+            session.ok("USER alice");
+            session.send("PASS x");
+            let reply = session.line();
+            let fails = first_fails && login == 1;
+            assert_eq!(
+                reply,
+                if fails {
+                    "-ERR [SYS/TEMP] mail server is not available, try again later"
+                } else {
+                    "+OK in"
+                }
+            );
+            session.quit();
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 1, "{after:?}");
+        assert!(!promised(&front).contains("UIDL"));
+        assert!(front.server.pool("mail").unwrap().node_states().all(|node| node.healthy));
+    }
+}
+
+#[test]
+fn what_one_node_lists_after_the_login_is_not_promised_for_another() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let more = that_lists_more_after_the_login(Some(b"+OK\r\nTOP\r\nUIDL\r\n.\r\n"), &asked);
+    let less = that_lists_more_after_the_login(Some(b"+OK\r\nUIDL\r\n.\r\n"), &asked);
+    let (more, less) = (more.address(), less.address());
+    let front = passing(&format!("\"{more}\", \"{less}\""), "check = { interval = \"1h\" }");
+    for _ in 0..4 {
+        let mut session = Dialogue::open(front.address(0));
+        session.give_password("alice", "x");
+        session.quit();
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+    assert_eq!(promised(&front), "UIDL RESP-CODES AUTH-RESP-CODE PIPELINING USER SASL PLAIN LOGIN");
+}
+
+#[test]
+fn a_name_is_resolved_again_when_its_time_is_over() {
+    let mut first = FarmNode::start();
+    // The same port at another address of this machine.
+    let address = format!("127.0.0.2:{}", first.address().port()).parse().unwrap();
+    let second = FarmNode::at_address(address);
+    let last_octet = Arc::new(AtomicU32::new(1));
+    let names = name_server(last_octet.clone());
+    let pool =
+        format!("top:name-servers = [\"{names}\"]\ncheck = {{ interval = \"1h\" }}\nretry-after = \"1s\"");
+    let front = front(&format!("\"mail.example:{}\"", first.address().port()), &pool);
+    let log_in = || {
+        let mut session = Dialogue::open(front.address(0));
+        session.give_password("alice", PASSWORD);
+        session.quit();
+        front.clock.advance(std::time::Duration::from_secs(3600));
+    };
+    log_in();
+    assert_eq!((first.logins(), second.logins()), (1, 0));
+    last_octet.store(2, Ordering::SeqCst);
+    first.kill();
+    until("the name's new address is known", || {
+        let state = front.server.pool("mail").unwrap().node_states().next().unwrap();
+        let mut session = Dialogue::open(front.address(0));
+        // Alice would be shown what she saw last while no node can be reached.
+        session.ok("USER bob");
+        session.send(&format!("PASS {PASSWORD}"));
+        let accepted = session.line().starts_with("+OK");
+        assert!(accepted || !state.healthy || state.last_error.is_some() || first.logins() == 1);
+        accepted
+    });
+    assert_eq!(second.logins(), 1);
+}
+
+/// A name server that knows one address for every name, for a second.
+fn name_server(last_octet: Arc<AtomicU32>) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut query = [0; 512];
+        while let Ok((length, client)) = socket.recv_from(&mut query) {
+            let query = &query[..length];
+            // The question ends with a root label, a type and a class.
+            let Some(end) = query[12..].iter().position(|&octet| octet == 0).map(|at| 12 + at + 5) else {
+                continue;
+            };
+            let is_a = query[end - 4..end - 2] == [0, 1];
+            let mut answer = query[..2].to_vec();
+            answer.extend_from_slice(&[0x81, 0x80, 0, 1, 0, u8::from(is_a), 0, 0, 0, 0]);
+            answer.extend_from_slice(&query[12..end]);
+            if is_a {
+                answer.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 127, 0, 0]);
+                answer.push(u8::try_from(last_octet.load(Ordering::SeqCst)).unwrap());
+            }
+            let _ = socket.send_to(&answer, client);
+        }
+    });
+    address
+}

@@ -1,0 +1,274 @@
+//! `reprieve policy decide`, `bench` and `inspect`.
+
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+
+use crate::support::running::BINARY;
+use crate::support::{components, guests};
+use serde_json::Value;
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(BINARY).arg("policy").args(arguments).output().expect("running reprieve")
+}
+
+fn text(octets: &[u8]) -> String {
+    String::from_utf8_lossy(octets).into_owned()
+}
+
+fn json(arguments: &[&str]) -> (Option<i32>, Value) {
+    let output = run(&[arguments, &["--format", "json"]].concat());
+    let report = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}{}", text(&output.stdout), text(&output.stderr)));
+    (output.status.code(), report)
+}
+
+#[track_caller]
+fn assert_says(output: &Output, code: i32, expected: &[&str]) {
+    let said = text(&output.stdout) + &text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    for part in expected {
+        assert!(said.contains(part), "{part:?} is not in:\n{said}");
+    }
+}
+
+#[test]
+fn a_decision_is_explained() {
+    let first = run(&["decide", "interval", "--user", "alice", "--at", "2026-03-10T12:00:00"]);
+    assert_says(
+        &first,
+        0,
+        &[
+            "2026-03-10 12:00:00",
+            "\"alice\", secret unknown",
+            "pass",
+            "goes on to the mail server",
+            "authenticated: taken",
+            "get \"alice\" → nothing",
+            "set \"alice\" = hex:",
+            "µs of CPU",
+            "KiB",
+        ],
+    );
+    let again = run(&["decide", "interval", "--user", "alice", "--last", "1m", "--set", "interval=10m"]);
+    assert_says(
+        &again,
+        0,
+        &[
+            "secret known",
+            "deny unchanged, retry-after 540, reason \"too-soon\"",
+            "answered by Reprieve",
+            "get \"alice\" → hex:",
+        ],
+    );
+    let stranger = run(&["decide", "interval", "--user", "alice", "--last", "1m", "--standing", "changed"]);
+    assert_says(&stranger, 0, &["deny unchanged", "only it can tell whether the secret is right"]);
+    let (code, report) =
+        json(&["decide", "interval", "--user", "alice", "--last", "1m", "--set", "manner=busy"]);
+    assert_eq!(code, Some(0));
+    assert_eq!(report["verdict"]["manner"], "busy");
+    assert_eq!(report["becomes"], "posed");
+    assert_eq!(report["store"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn a_policy_that_fails_is_explained_too() {
+    let hostile = guests::hostile().display().to_string();
+    let decide = |more: &[&str]| run(&[&["decide", &hostile, "--user", "alice"], more].concat());
+    assert_says(
+        &decide(&["--set", "at=decide", "--set", "how=trap"]),
+        1,
+        &["failure trap: it trapped", "on-failure = \"pass\"", "as I was told"],
+    );
+    assert_says(&decide(&["--set", "at=decide", "--set", "how=spin"]), 1, &["failure time", "limits.time"]);
+    assert_says(
+        &decide(&["--set", "at=configure", "--set", "how=refuse-settings"]),
+        1,
+        &["not to my liking"],
+    );
+    assert_says(&run(&["decide", "interval", "--user", "a", "--set", "x"]), 2, &["KEY=VALUE"]);
+    assert_says(&run(&["decide", "interval", "--user", "a", "--last", "soon"]), 2, &["--last soon", "10m"]);
+    assert_says(&run(&["decide", "intervall", "--user", "a"]), 2, &["built in: interval"]);
+}
+
+#[test]
+fn a_policy_is_measured_as_the_proxy_calls_it() {
+    let (code, report) = json(&["bench", "interval", "--calls", "3000", "--users", "100", "--fresh", "20"]);
+    assert_eq!(code, Some(0));
+    assert_eq!(report["decide"]["count"], 3000);
+    assert_eq!(report["fresh"]["count"], 20);
+    // A hundred users in thirty minutes: each passes at the start and every ten minutes.
+    assert_eq!(report["passed"], 300);
+    assert_eq!(report["observe"]["count"], 300);
+    assert_eq!(report["failed"], 0);
+    let share = report["denied-poll"]["share"].as_f64().expect("a share");
+    assert!((0.0..1.0).contains(&share), "{share}");
+    assert!(report["decide"]["p99-us"].as_f64() >= report["decide"]["p50-us"].as_f64());
+    assert!(report["memory"]["highest"].as_u64() >= report["memory"]["start"].as_u64());
+}
+
+#[test]
+fn a_policy_that_fails_when_it_is_measured_is_told() {
+    let hostile = guests::hostile().display().to_string();
+    let set = ["--set", "at=decide", "--set", "how=trap"];
+    let (code, report) = json(&[&["bench", &hostile, "--calls", "50", "--fresh", "0"], &set[..]].concat());
+    assert_eq!(code, Some(1));
+    assert_eq!(report["failed"], 50);
+}
+
+#[test]
+fn a_component_is_inspected() {
+    let output = run(&["inspect", "interval"]);
+    assert_says(
+        &output,
+        0,
+        &[
+            "component",
+            "reprieve:policy@0.1.0",
+            "decide",
+            "reprieve:policy/store@0.1.0",
+            "(virtual)",
+            "known are interval, reset, memory-limit",
+            "runs       yes",
+        ],
+    );
+    let (_, report) = json(&["inspect", "interval"]);
+    let folder = tempfile::tempdir().unwrap();
+    let octets = reprieve::policy::load_source("interval").unwrap();
+    let path = folder.path().join("interval.wasm");
+    std::fs::write(&path, &octets).unwrap();
+    let summed = Command::new("sha256sum").arg(&path).output().expect("running sha256sum");
+    assert!(text(&summed.stdout).starts_with(report["sha256"].as_str().unwrap()));
+}
+
+#[test]
+fn what_cannot_run_is_inspected_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let octets = reprieve::policy::load_source("interval").unwrap();
+    for (name, content, expected) in [
+        ("text.wasm", &b"hello"[..], &["no WebAssembly", "runs       no: it is not WebAssembly"][..]),
+        ("core.wasm", b"\0asm\x01\0\0\0", &["core module", "wasm-tools component new"]),
+        ("cut.wasm", &octets[..octets.len() / 2], &["component", "damage", "cut off or damaged"]),
+        ("empty.wasm", b"", &["runs       no: the file is empty"]),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        assert_says(&run(&["inspect", &path.display().to_string()]), 1, expected);
+    }
+    assert_says(&run(&["inspect", "nowhere.wasm"]), 2, &["cannot read the component nowhere.wasm"]);
+}
+
+#[test]
+fn one_scenario_file_that_is_wrong_does_not_keep_the_others_from_being_played() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let good = write("good.toml", "[[step]]\nlogin = \"alice\"\nexpect = \"pass\"\n");
+    let wrong = write("wrong.toml", "[[scenarios]]\nname = \"a\"\n");
+    let missing = folder.path().join("missing.toml").to_str().unwrap().to_owned();
+    let output = run(&["test", "interval", &wrong, &missing, &good]);
+    assert_says(
+        &output,
+        2,
+        &[
+            "wrong.toml:1: `scenarios` is not known; did you mean `scenario`?",
+            "cannot read the scenario",
+            "✓ good",
+            "1 passed, 2 failed",
+        ],
+    );
+    let (code, report) = json(&["test", "interval", &wrong, &good]);
+    assert_eq!((code, report["failed"].as_u64()), (Some(2), Some(1)));
+    let why = report["scenarios"][0]["unreadable"].as_str().unwrap();
+    assert!(why.contains("did you mean `scenario`?"), "{why}");
+}
+
+#[test]
+fn what_a_policy_writes_to_the_log_at_its_start_is_shown() {
+    let hostile = guests::hostile().to_str().unwrap();
+    let at_start = ["--set", "at=configure", "--set", "how=long-line"];
+    let decided = run(&[&["decide", hostile, "--user", "alice"][..], &at_start].concat());
+    assert_says(&decided, 0, &["start log  info  xxxxx"]);
+    let (_, report) = json(&[&["decide", hostile, "--user", "alice"][..], &at_start].concat());
+    assert_eq!(report["start-log"].as_array().unwrap().len(), 1, "of one instance: {report}");
+    let folder = tempfile::tempdir().unwrap();
+    let scenario = folder.path().join("refused.toml");
+    std::fs::write(&scenario, "[[step]]\nlogin = \"alice\"\nexpect = \"deny\"\n").unwrap();
+    let tested = run(&[&["test", hostile, scenario.to_str().unwrap()][..], &at_start].concat());
+    assert_says(&tested, 1, &["log at the start: info  xxxxx"]);
+}
+
+#[test]
+fn a_component_is_compiled_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let cached = |arguments: &[&str]| {
+        let output = Command::new(BINARY)
+            .arg("policy")
+            .args(arguments)
+            .env("CACHE_DIRECTORY", folder.path())
+            .output()
+            .expect("running reprieve");
+        assert_says(&output, 0, &[]);
+        text(&output.stdout)
+    };
+    cached(&["inspect", "interval"]);
+    let kept: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    let said = cached(&["bench", "interval", "--calls", "100", "--fresh", "1"]);
+    assert!(said.contains("compiled before"), "{said}");
+}
+
+#[test]
+fn the_language_is_told_apart_from_the_languages_of_its_runtime() {
+    let folder = tempfile::tempdir().unwrap();
+    let interval = reprieve::policy::load_source("interval").unwrap().into_owned();
+    // What they have in them, at the end of a component that says Rust.
+    let marks: [(&[u8], &str); 4] = [
+        (b"", "Rust"),
+        (b"componentize_py", "Python"),
+        (b"quickjs", "JavaScript or TypeScript"),
+        (b"~\0l\0i\0b\0/\0r\0t\0/\0", "AssemblyScript"),
+    ];
+    for (mark, expected) in marks {
+        let path = folder.path().join("marked.wasm");
+        let content = [&[1, b'x'][..], mark].concat();
+        let section = [vec![0, u8::try_from(content.len()).unwrap()], content].concat();
+        std::fs::write(&path, [interval.clone(), section].concat()).unwrap();
+        let (_, report) = json(&["inspect", path.to_str().unwrap()]);
+        assert_eq!(report["language"], expected);
+        assert_eq!(report["runs"], true);
+    }
+}
+
+/// The process that compiles, with so many seconds and bytes: whether it did, and what it says.
+fn compile(component: &[u8], seconds: u32, memory: u64) -> (bool, String) {
+    let mut child = Command::new(BINARY)
+        .args(["compile-policy", "67108864", "524288", &seconds.to_string(), &memory.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("running reprieve");
+    // One that has had enough reads no further.
+    let _ = child.stdin.take().expect("its standard input").write_all(component);
+    let output = child.wait_with_output().expect("its end");
+    assert_eq!(output.status.success(), !output.stdout.is_empty());
+    (output.status.success(), text(&output.stderr))
+}
+
+/// What no count of functions, loops and blocks tells: 100 loops over 2,000 variables are eighteen
+/// kilobytes, and 20,000 functions of two bytes are a hundred.
+#[test]
+fn compiling_ends_when_it_takes_more_time_or_memory_than_it_may() {
+    let interval = reprieve::policy::load_source("interval").unwrap();
+    let (enough, gib) = (600, 1 << 30);
+    assert_eq!(compile(&interval, enough, gib), (true, String::new()));
+    let slow = components::with_functions(&interval, &[components::loops(100, 2_000)]);
+    let (done, why) = compile(&slow, 0, gib);
+    assert!(!done && why.contains("more than 0 s of CPU time"), "{why}");
+    let many = components::with_functions(&interval, &vec![vec![0, 0x0b]; 20_000]);
+    let (done, why) = compile(&many, enough, 128 << 20);
+    assert!(!done && why.contains("more than 128 MiB of memory"), "{why}");
+}

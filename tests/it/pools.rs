@@ -1,0 +1,428 @@
+//! Pools of real sockets: a node that dies under load and comes back, limits and queues, users
+//! who keep their servers, and logins that no second node gets to judge.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::support::account::PASSWORD;
+use crate::support::dialogue::Dialogue;
+use crate::support::farm::FarmNode;
+use crate::support::front::Front;
+use crate::support::scripted::Scripted;
+use crate::support::{guests, until};
+use reprieve::config::NodeMode;
+
+fn front(nodes: &str, pool: &str) -> Front {
+    // Every login passes: this is about where to.
+    Front::start(&format!(
+        r#"
+threads = 2
+[[virtual-server]]
+name = "pop3"
+listen = ["127.0.0.1:0"]
+pool = "mail"
+[virtual-server.policy]
+settings = {{ interval = "0s" }}
+[pool.mail]
+nodes = [{nodes}]
+{pool}
+"#
+    ))
+}
+
+fn listed(nodes: &[FarmNode]) -> String {
+    nodes.iter().map(|node| format!("\"{}\"", node.address())).collect::<Vec<_>>().join(", ")
+}
+
+/// Logs in and out; whether that went well.
+fn session(server: SocketAddr, user: &str) -> bool {
+    let mut session = Dialogue::open(server);
+    session.ok(&format!("USER {user}"));
+    session.send(&format!("PASS {PASSWORD}"));
+    let accepted = session.line().starts_with("+OK");
+    // A session that was let in may be lost with its node.
+    session.leave();
+    accepted
+}
+
+const CHECKED: &str = "check = { interval = \"100ms\", rise = 2, fall = 2 }\nretry-after = \"200ms\"";
+
+#[test]
+fn a_node_that_dies_under_load_fails_no_login_and_comes_back_slowly() {
+    let mut nodes: Vec<_> = (0..3).map(|_| FarmNode::start()).collect();
+    let front = front(&listed(&nodes), &format!("{CHECKED}\nslow-start = \"2s\""));
+    let server = front.address(0);
+    let (stop, failed, done) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for worker in 0..4 {
+            let (stop, failed, done) = (&stop, &failed, &done);
+            scope.spawn(move || {
+                while !stop.load(Ordering::SeqCst) {
+                    // One that was at the node when it died may be lost: its secret was shown.
+                    if !session(server, &format!("user{worker}")) {
+                        failed.fetch_add(1, Ordering::SeqCst);
+                    }
+                    done.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        let more = |count| {
+            let until_then = done.load(Ordering::SeqCst) + count;
+            until("load goes on", || done.load(Ordering::SeqCst) >= until_then);
+        };
+        more(300);
+        for node in &nodes {
+            assert!(node.logins() >= 80, "each has its share: {}", node.logins());
+        }
+        nodes[1].kill();
+        // Whatever was under way there is over.
+        until("the node is known to be down", || front.server.pool("mail").unwrap().state().healthy == 2);
+        more(20);
+        let lost = failed.load(Ordering::SeqCst);
+        assert!(lost <= 4, "at most those that were at it: {lost}");
+        nodes.iter().for_each(FarmNode::forget);
+        more(300);
+        let (one, other) = (nodes[0].logins(), nodes[2].logins());
+        assert!(one.abs_diff(other) * 10 <= one + other, "the others share evenly: {one}, {other}");
+        assert_eq!(failed.load(Ordering::SeqCst), lost, "no login fails that could go elsewhere");
+
+        nodes[1].revive();
+        until("it is back", || front.server.pool("mail").unwrap().state().healthy == 3);
+        nodes.iter().for_each(FarmNode::forget);
+        let began = Instant::now();
+        more(60);
+        let (share, all) = (nodes[1].logins(), nodes.iter().map(FarmNode::logins).sum::<usize>());
+        if began.elapsed() < Duration::from_millis(500) {
+            assert!(share * 5 < all, "it starts slowly: {share} of {all}");
+        }
+        until("its slow start is over", || began.elapsed() > Duration::from_secs(2));
+        nodes.iter().for_each(FarmNode::forget);
+        more(300);
+        let share = nodes[1].logins();
+        let all: usize = nodes.iter().map(FarmNode::logins).sum();
+        assert!(share * 10 > all * 3 - all / 2, "then it has its whole share: {share} of {all}");
+        assert_eq!(failed.load(Ordering::SeqCst), lost);
+        stop.store(true, Ordering::SeqCst);
+    });
+}
+
+#[test]
+fn a_full_node_queues_and_serves_in_turn() {
+    let node = FarmNode::start();
+    let pool = "check = \"off\"\nmax-sessions = 2\nqueue = { timeout = \"30s\", length = 2 }";
+    let front = front(&format!("\"{}\"", node.address()), pool);
+    let open = || {
+        let mut session = Dialogue::open(front.address(0));
+        session.ok("USER alice");
+        session.send(&format!("PASS {PASSWORD}"));
+        session
+    };
+    let mut inside = [open(), open()];
+    for session in &mut inside {
+        session.accepted();
+    }
+    let pool = front.server.pool("mail").unwrap();
+    let mut third = open();
+    until("the third waits", || pool.queued() == 1);
+    let mut fourth = open();
+    until("the fourth waits", || pool.queued() == 2);
+    let mut fifth = open();
+    assert_eq!(
+        fifth.refused(),
+        "-ERR [SYS/TEMP] mail server has too many sessions, try again later",
+        "the queue is full"
+    );
+    fifth.quit();
+    let [first, second] = inside;
+    first.quit();
+    third.accepted();
+    second.quit();
+    fourth.accepted();
+    third.quit();
+    fourth.quit();
+    until("all have gone", || pool.state().sessions == 0);
+    assert_eq!(node.most_open(), 2);
+    assert_eq!(front.server.counters().pool_full, 1);
+}
+
+#[test]
+fn who_waits_too_long_is_told_so_and_his_place_is_not_lost() {
+    let node = FarmNode::start();
+    let pool = "check = \"off\"\nmax-sessions = 1\nqueue = { timeout = \"100ms\" }";
+    let front = front(&format!("\"{}\"", node.address()), pool);
+    let mut inside = Dialogue::open(front.address(0));
+    inside.give_password("alice", PASSWORD);
+    let mut outside = Dialogue::open(front.address(0));
+    outside.ok("USER bob");
+    assert!(outside.err(&format!("PASS {PASSWORD}")).starts_with("-ERR [SYS/TEMP]"));
+    inside.quit();
+    until("the place is free", || front.server.pool("mail").unwrap().state().sessions == 0);
+    outside.give_password("bob", PASSWORD);
+    outside.quit();
+}
+
+#[test]
+fn users_keep_their_server_through_the_loss_and_return_of_another() {
+    let mut nodes: Vec<_> = (0..3).map(|_| FarmNode::start()).collect();
+    let front = front(&listed(&nodes), &format!("{CHECKED}\nbalance = \"user\""));
+    let users: Vec<_> = (0..150).map(|number| format!("user{number}")).collect();
+    let homes = |nodes: &[FarmNode]| -> Vec<Option<usize>> {
+        nodes.iter().for_each(FarmNode::forget);
+        for user in &users {
+            assert!(session(front.address(0), user));
+        }
+        let of_each: Vec<_> = nodes.iter().map(FarmNode::users).collect();
+        users.iter().map(|user| of_each.iter().position(|users| users.contains(user))).collect()
+    };
+    let before = homes(&nodes);
+    assert_eq!(homes(&nodes), before);
+    nodes[1].kill();
+    until("it is down", || front.server.pool("mail").unwrap().state().healthy == 2);
+    let during = homes(&nodes);
+    let lost = before.iter().filter(|home| **home == Some(1)).count();
+    let moved = before.iter().zip(&during).filter(|(before, during)| before != during).count();
+    assert!((30..=70).contains(&lost), "{lost} of 150 were at the lost node");
+    assert!(moved <= lost + users.len() / 50, "{moved} moved, {lost} had to");
+    nodes[1].revive();
+    until("it is back", || front.server.pool("mail").unwrap().state().healthy == 3);
+    assert_eq!(homes(&nodes), before);
+}
+
+#[test]
+fn a_pass_goes_to_the_pool_that_the_policy_names() {
+    let (own, other) = (FarmNode::start(), FarmNode::start());
+    let front = Front::start(&format!(
+        r#"
+threads = 1
+[[virtual-server]]
+name = "pop3"
+listen = ["127.0.0.1:0"]
+pool = "mail"
+mechanisms = ["USER", "CRAM-MD5"]
+[virtual-server.policy]
+component = {:?}
+settings = {{ pool = "other", user = "alice@other" }}
+[pool.mail]
+nodes = ["{}"]
+check = "off"
+[pool.other]
+nodes = ["{}"]
+check = "off"
+"#,
+        guests::mirror(),
+        own.address(),
+        other.address(),
+    ));
+    assert!(session(front.address(0), "alice"));
+    assert_eq!((own.logins(), other.users()), (0, vec!["alice@other".to_owned()]));
+}
+
+#[test]
+fn the_least_busy_node_gets_the_next_session() {
+    let nodes: Vec<_> = (0..2).map(|_| FarmNode::start()).collect();
+    let front = front(&listed(&nodes), "check = \"off\"\nbalance = \"least-sessions\"");
+    let mut open: Vec<_> = (0..10)
+        .map(|_| {
+            let mut session = Dialogue::open(front.address(0));
+            session.give_password("alice", PASSWORD);
+            session
+        })
+        .collect();
+    assert_eq!((nodes[0].logins(), nodes[1].logins()), (5, 5));
+    // Two of the first node end; the next two go there.
+    let at = |session: &mut Dialogue| session.ok("NOOP");
+    open.iter_mut().for_each(|session| drop(at(session)));
+    let (even, odd): (Vec<_>, Vec<_>) = open.into_iter().enumerate().partition(|(index, _)| index % 2 == 0);
+    even.into_iter().for_each(|(_, session)| session.quit());
+    let pool = front.server.pool("mail").unwrap();
+    until("five have gone", || pool.state().sessions == 5);
+    let idle = pool.node_states().position(|node| node.sessions == 0).expect("one is idle");
+    let before = nodes[idle].logins();
+    let more: Vec<_> = (0..5)
+        .map(|_| {
+            let mut session = Dialogue::open(front.address(0));
+            session.give_password("alice", PASSWORD);
+            session
+        })
+        .collect();
+    assert_eq!(nodes[idle].logins() - before, 5);
+    more.into_iter().for_each(Dialogue::quit);
+    odd.into_iter().for_each(|(_, session)| session.quit());
+}
+
+#[test]
+fn a_backup_serves_only_while_nobody_else_can() {
+    let (mut first, backup) = (FarmNode::start(), FarmNode::start());
+    let nodes = format!("\"{}\", {{ address = \"{}\", backup = true }}", first.address(), backup.address());
+    let front = front(&nodes, CHECKED);
+    for _ in 0..5 {
+        assert!(session(front.address(0), "alice"));
+    }
+    assert_eq!((first.logins(), backup.logins()), (5, 0));
+    first.kill();
+    for _ in 0..5 {
+        assert!(session(front.address(0), "alice"));
+    }
+    assert_eq!(backup.logins(), 5);
+    first.revive();
+    until("it is back", || front.server.pool("mail").unwrap().state().healthy == 2);
+    assert!(session(front.address(0), "alice"));
+    assert_eq!((first.logins(), backup.logins()), (1, 5));
+}
+
+#[test]
+fn a_drained_node_keeps_its_sessions_and_a_disabled_one_loses_them() {
+    let nodes: Vec<_> = (0..2).map(|_| FarmNode::start()).collect();
+    let front = front(&listed(&nodes), "check = \"off\"");
+    let pool = front.server.pool("mail").unwrap();
+    let names: Vec<_> = nodes.iter().map(|node| node.address().to_string()).collect();
+    pool.set_mode(&names[1], NodeMode::Drain).unwrap();
+    let mut stays = Dialogue::open(front.address(0));
+    stays.give_password("alice", PASSWORD);
+    assert_eq!((nodes[0].logins(), nodes[1].logins()), (1, 0));
+    pool.set_mode(&names[0], NodeMode::Drain).unwrap();
+    stays.ok("STAT");
+    // Alice would be shown what she saw last.
+    assert!(!session(front.address(0), "bob"), "nobody is left to log in at");
+    pool.set_mode(&names[1], NodeMode::Enabled).unwrap();
+    assert!(session(front.address(0), "alice"));
+    pool.set_mode(&names[0], NodeMode::Disabled).unwrap();
+    stays.closed();
+    until("its session is over", || pool.state().sessions == 0);
+}
+
+#[test]
+fn a_wrong_password_is_judged_once_and_trouble_is_tried_elsewhere() {
+    let nodes: Vec<_> = (0..2).map(|_| FarmNode::start()).collect();
+    let front = front(&listed(&nodes), "check = \"off\"");
+    // Whichever is asked first, the other one would let it in.
+    for (word, tried_elsewhere) in [
+        ("-ERR [AUTH] wrong password", false),
+        ("-ERR wrong password", false),
+        ("-ERR [IN-USE] locked", false),
+        ("-ERR [SYS/PERM] broken", false),
+        ("-ERR [SYS/TEMP] later", true),
+    ] {
+        nodes[0].refuse(Some(word));
+        nodes[1].forget();
+        let accepted = (0..4).filter(|_| session(front.address(0), "alice")).count();
+        assert_eq!(nodes[1].logins(), accepted);
+        assert_eq!(accepted, if tried_elsewhere { 4 } else { 2 }, "{word}");
+    }
+    // Where all have trouble, the client hears so in their words.
+    nodes.iter().for_each(|node| node.refuse(Some("-ERR [SYS/TEMP] all busy")));
+    let mut session = Dialogue::open(front.address(0));
+    session.ok("USER alice");
+    assert_eq!(session.err("PASS x"), "-ERR [SYS/TEMP] all busy");
+    session.quit();
+}
+
+/// How a node takes leave of one client alone.
+#[derive(Clone, Copy, Debug)]
+enum Dies {
+    AtTheAddress,
+    AtXclient,
+    AtTheName,
+    AtTheSecret,
+    InRubbish,
+}
+
+/// A node that hangs up on one name, or on one client's address, and serves all others.
+fn with_a_killer(dies: Dies) -> Scripted {
+    Scripted::start(move |conversation| {
+        let mut killer = false;
+        if let Dies::AtTheAddress = dies {
+            let Some(header) = conversation.hear() else { return };
+            if header.contains("192.0.2.66") {
+                return;
+            }
+        }
+        let offer: &[u8] =
+            if let Dies::AtXclient = dies { b"+OK [XCLIENT] ready\r\n" } else { b"+OK ready\r\n" };
+        conversation.say(offer);
+        while let Some(command) = conversation.hear() {
+            match command.split(' ').next().unwrap() {
+                "CAPA" => conversation.say(b"+OK\r\nTOP\r\nUIDL\r\nPIPELINING\r\nUSER\r\n.\r\n"),
+                "XCLIENT" if command.contains("192.0.2.66") => conversation.say(b"-ERR banned\r\n"),
+                "USER" => {
+                    killer = command == "USER killer";
+                    match dies {
+                        Dies::AtTheName if killer => return,
+                        Dies::InRubbish if killer => conversation.say(b"Segmentation fault\r\n"),
+                        _ => conversation.say(b"+OK\r\n"),
+                    }
+                }
+                "PASS" if killer => return,
+                "LIST" | "UIDL" => conversation.say(b"+OK\r\n.\r\n"),
+                "QUIT" => return conversation.say(b"+OK\r\n"),
+                _ => conversation.say(b"+OK\r\n"),
+            }
+        }
+    })
+}
+
+#[test]
+fn a_client_on_whom_a_node_hangs_up_takes_no_node_from_the_others() {
+    for dies in [Dies::AtTheAddress, Dies::AtXclient, Dies::AtTheName, Dies::AtTheSecret, Dies::InRubbish] {
+        for check in ["check = \"off\"", "check = { interval = \"1h\", fall = 1 }"] {
+            let nodes = [with_a_killer(dies), with_a_killer(dies)];
+            let header = if let Dies::AtTheAddress = dies { "proxy-protocol = \"v1\"" } else { "" };
+            let front = Front::start(&format!(
+                "threads = 1\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\n\
+                 proxy-from = [\"127.0.0.1\"]\n[virtual-server.policy]\nsettings = {{ interval = \"0s\" }}\n\
+                 [pool.mail]\nnodes = [\"{}\", \"{}\"]\n{header}\n{check}\n",
+                nodes[0].address(),
+                nodes[1].address()
+            ));
+            let log_in = |address: &str, name: &str| {
+                let mut client = TcpStream::connect(front.address(0)).unwrap();
+                client.set_read_timeout(Some(crate::support::DEADLINE)).unwrap();
+                let header = format!("PROXY TCP4 {address} 198.51.100.1 4711 110\r\n");
+                client.write_all(format!("{header}USER {name}\r\nPASS x\r\nQUIT\r\n").as_bytes()).unwrap();
+                let mut said = String::new();
+                client.read_to_string(&mut said).unwrap();
+                said.lines().nth(2).unwrap_or_default().to_owned()
+            };
+            for _ in 0..3 {
+                let reply = log_in("192.0.2.66", "killer");
+                assert!(reply.starts_with("-ERR [SYS/TEMP]"), "{dies:?} {check}: {reply}");
+                for node in front.server.pool("mail").unwrap().node_states() {
+                    assert!(node.healthy, "{dies:?} {check}: {node:?}");
+                }
+                assert!(log_in("192.0.2.7", "alice").starts_with("+OK"), "{dies:?} {check}");
+            }
+        }
+    }
+}
+
+/// What only one client meets says nothing of the node; what the node's own check meets does.
+#[test]
+fn a_node_that_hangs_up_on_everybody_is_found_out_by_its_check() {
+    let broken = Arc::new(AtomicBool::new(false));
+    let node = Scripted::start({
+        let broken = broken.clone();
+        move |conversation| {
+            conversation.say(b"+OK ready\r\n");
+            while let Some(command) = conversation.hear() {
+                if broken.load(Ordering::SeqCst) {
+                    return;
+                }
+                conversation.say(if command == "CAPA" { b"+OK\r\n.\r\n" } else { b"+OK\r\n" });
+                if command == "QUIT" {
+                    return;
+                }
+            }
+        }
+    });
+    let front = front(&format!("\"{}\"", node.address()), "check = { interval = \"1h\" }");
+    broken.store(true, Ordering::SeqCst);
+    let mut session = Dialogue::open(front.address(0));
+    session.ok("USER alice");
+    assert!(session.err("PASS x").starts_with("-ERR [SYS/TEMP]"));
+    until("the check after that login has found it out", || {
+        front.server.pool("mail").unwrap().node_states().all(|node| !node.healthy)
+    });
+}

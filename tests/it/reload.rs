@@ -1,0 +1,464 @@
+//! What is changed while it serves: policies swapped and put in the shadow, configurations taken
+//! up. Sessions go on, and what is wrong changes nothing.
+
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use crate::support::account::PASSWORD;
+use crate::support::certificates::{Age, Authority};
+use crate::support::dialogue::Dialogue;
+use crate::support::farm::FarmNode;
+use crate::support::front::Front;
+use crate::support::guests;
+use crate::support::running::{BINARY, Running};
+use crate::support::setup::mail_server;
+use crate::support::until;
+use reprieve::config::Config;
+use reprieve::policy::Difference;
+use reprieve::server::{Change, ShadowState, VirtualServerState};
+
+fn configuration(node: SocketAddr, server: &str, policy: &str) -> String {
+    format!(
+        "threads = 2\npolicy-cache = \"off\"\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\n\
+         pool = \"mail\"\nbanner = \"first\"\n{server}\n[virtual-server.policy]\n{policy}\n\
+         [pool.mail]\nnodes = [\"{node}\"]\ncheck = \"off\"\n"
+    )
+}
+
+fn change(component: &str, settings: &[(&str, &str)]) -> Change {
+    let settings = settings.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
+    Change { component: component.to_owned(), settings: Some(settings), sha256: None }
+}
+
+fn path(component: &Path) -> &str {
+    component.to_str().expect("a path in UTF-8")
+}
+
+impl Front {
+    fn state(&self) -> VirtualServerState {
+        self.server.view().virtual_servers().next().expect("a virtual server")
+    }
+
+    fn log_in(&self) -> Dialogue {
+        let mut session = Dialogue::open(self.address(0));
+        session.give_password("alice", PASSWORD);
+        session
+    }
+
+    /// Polls, and whether Reprieve has answered.
+    fn is_relieved(&self) -> bool {
+        let before = self.server.counters();
+        let mut session = self.log_in();
+        session.lines("UIDL");
+        session.quit();
+        until("the poll is counted", || self.server.counters().sessions > before.sessions);
+        self.server.counters().relieved > before.relieved
+    }
+
+    fn reload(&self, text: &str) -> Result<reprieve::server::Reloaded, String> {
+        let config = Config::parse(text, "new.toml").map_err(|error| error.to_string())?;
+        self.server.control().reload(config).map_err(|error| error.to_string())
+    }
+}
+
+#[test]
+fn the_next_login_is_judged_by_the_policy_that_was_swapped_in_and_sessions_go_on() {
+    let mail = mail_server(1);
+    let front = Front::start(&configuration(mail.address(), "", "settings = { interval = \"1h\" }"));
+    assert!(!front.is_relieved());
+    assert!(front.is_relieved());
+    let mut posed = front.log_in();
+    assert!(posed.ok("STAT").starts_with("1 "));
+    let mut greeted = Dialogue::open(front.address(0));
+    let mirror = guests::mirror();
+    front.server.control().swap("pop3", &change(path(mirror), &[])).unwrap();
+    let state = front.state();
+    assert_eq!((state.policy.component.as_str(), state.policy.version), (path(mirror), 2));
+    // Who has connected before logs in now, and passes.
+    let logins = mail.stats().logins;
+    greeted.give_password("alice", PASSWORD);
+    assert_eq!(mail.stats().logins, logins + 1);
+    greeted.quit();
+    // Who was posed is posed still.
+    assert!(posed.ok("STAT").starts_with("1 "));
+    posed.quit();
+    assert_eq!(mail.stats().logins, logins + 1);
+    front.server.control().swap_back("pop3").unwrap();
+    assert_eq!(front.state().policy.component, "interval");
+    assert_eq!(front.state().policy.version, 3);
+    assert!(front.is_relieved(), "its store is what it was");
+}
+
+#[test]
+fn what_cannot_judge_is_refused_with_its_reason_and_nothing_changes() {
+    let mail = mail_server(1);
+    let policy = "settings = { interval = \"1h\" }\nlimits = { start = \"100ms\", memory = \"8MiB\" }";
+    let front = Front::start(&configuration(mail.address(), "", policy));
+    assert!(!front.is_relieved());
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &[u8]| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, content).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let broken = file("broken.wasm", b"\0asm but not quite");
+    let module = file("module.wasm", b"\0asm\x01\0\0\0");
+    let missing = folder.path().join("missing.wasm").to_str().unwrap().to_owned();
+    let hostile = path(guests::hostile());
+    for (component, settings, expected) in [
+        (&*broken, &[][..], "broken.wasm"),
+        (&module, &[], "module"),
+        (&missing, &[], "cannot read the component"),
+        ("interval", &[("intervall", "1h")], "refuses its settings"),
+        ("no-such-policy", &[], "there is no built-in policy"),
+        (hostile, &[("at", "configure"), ("how", "refuse-settings")], "not to my liking"),
+        (hostile, &[("at", "configure"), ("how", "trap")], "could not be started"),
+        (hostile, &[("at", "configure"), ("how", "spin")], "limits.start"),
+        (hostile, &[("at", "configure"), ("how", "memory")], "limits.memory"),
+    ] {
+        let error =
+            front.server.control().swap("pop3", &change(component, settings)).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.ends_with("nothing was changed"), "{component}: {error}");
+        let error = front.server.control().shadow("pop3", Some(&change(component, settings))).unwrap_err();
+        assert!(error.to_string().contains(expected), "{component}: {error}");
+    }
+    let pinned = Change { sha256: Some("0".repeat(64)), ..change("interval", &[]) };
+    let error = front.server.control().swap("pop3", &pinned).unwrap_err().to_string();
+    assert!(error.contains("its SHA-256 is"), "{error}");
+    let error = front.server.control().swap("pop4", &change("interval", &[])).unwrap_err().to_string();
+    assert_eq!(error, "there is no virtual server \"pop4\"; there is pop3");
+    let error = front.server.control().swap_back("pop3").unwrap_err().to_string();
+    assert!(error.contains("no policy but this one"), "{error}");
+    let state = front.state();
+    assert_eq!((state.policy.version, state.policy.metrics.all_failures()), (1, 0));
+    assert!(state.shadow.is_none());
+    assert!(front.is_relieved());
+}
+
+fn shadow_of(front: &Front) -> ShadowState {
+    front.state().shadow.expect("a shadow")
+}
+
+#[track_caller]
+fn judged(front: &Front, count: u64) -> ShadowState {
+    until("the shadow has judged", || shadow_of(front).tally.judged() == count);
+    shadow_of(front)
+}
+
+#[test]
+fn a_shadow_tells_where_it_differs_and_nobody_feels_it() {
+    let mail = mail_server(1);
+    let shadow = "shadow = { settings = { interval = \"10m\", manner = \"busy\" } }";
+    let front = Front::start(&configuration(mail.address(), shadow, "settings = { interval = \"1h\" }"));
+    let poll = |expected: bool| assert_eq!(front.is_relieved(), expected);
+    poll(false);
+    assert_eq!(judged(&front, 1).tally.would_pass, 1);
+    poll(true);
+    assert_eq!(judged(&front, 2).tally.differed(Difference::Manner), 1);
+    front.clock.advance(Duration::from_secs(1200));
+    poll(true);
+    assert_eq!(judged(&front, 3).tally.differed(Difference::WouldPass), 1);
+    // It has a store of its own, in which this user was let through just now.
+    front.clock.advance(Duration::from_secs(60));
+    poll(true);
+    let tally = judged(&front, 4).tally;
+    assert_eq!((tally.differed(Difference::WouldPass), tally.differed(Difference::Manner)), (1, 2));
+    front.server.control().shadow("pop3", None).unwrap();
+    assert!(front.state().shadow.is_none());
+    poll(true);
+    // One that would deny what passes is not told of outcomes that there would not be.
+    front.server.control().swap("pop3", &change("interval", &[("interval", "0s")])).unwrap();
+    front.server.control().shadow("pop3", Some(&change("interval", &[("interval", "10m")]))).unwrap();
+    poll(false);
+    assert_eq!(judged(&front, 1).tally.would_deny, 1, "it has the shadow's store from before");
+    front.clock.advance(Duration::from_secs(540));
+    poll(false);
+    let tally = judged(&front, 2).tally;
+    assert_eq!(
+        (tally.would_pass, tally.would_deny),
+        (1, 1),
+        "ten minutes since it would have let him through"
+    );
+    assert!(tally.cpu > Duration::ZERO);
+}
+
+#[test]
+fn a_shadow_that_fails_or_spins_harms_nobody() {
+    let mail = mail_server(1);
+    let front = Front::start(&configuration(mail.address(), "", "settings = { interval = \"1h\" }"));
+    assert!(!front.is_relieved());
+    for how in ["trap", "spin", "sleep", "memory"] {
+        let hostile = change(path(guests::hostile()), &[("at", "decide"), ("how", how)]);
+        front.server.control().shadow("pop3", Some(&hostile)).unwrap();
+        for count in 1..=3 {
+            assert!(front.is_relieved(), "{how}");
+            let tally = judged(&front, count).tally;
+            assert_eq!((tally.failed, tally.differed(Difference::Failure)), (count, count), "{how}");
+        }
+    }
+    assert_eq!(front.server.counters().policy_failures, 0);
+    assert_eq!(front.state().policy.metrics.all_failures(), 0);
+}
+
+#[test]
+fn a_configuration_is_taken_up_whole_while_sessions_go_on() {
+    let (mail, other) = (mail_server(1), mail_server(2));
+    let policy = "settings = { interval = \"1h\" }";
+    let text = configuration(mail.address(), "", policy);
+    let front = Front::start(&text);
+    let address = front.address(0);
+    assert!(!front.is_relieved());
+    let mut before = front.log_in();
+    assert_eq!(front.reload(&text), Ok(reprieve::server::Reloaded::default()), "nothing has changed");
+    assert_eq!(front.state().policy.version, 1);
+
+    // Another banner, other nodes, and a second virtual server.
+    let more = format!(
+        "{}\n[[virtual-server]]\nname = \"second\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\nbanner = \"two\"\n",
+        text.replace("\"first\"", "\"other\"")
+            .replace(&mail.address().to_string(), &other.address().to_string())
+    );
+    let done = front.reload(&more).unwrap();
+    assert_eq!(done.changed, ["pool mail", "virtual server pop3", "virtual server second is new"]);
+    assert_eq!((done.needs_restart.len(), done.warnings.len()), (0, 0), "{done:?}");
+    assert_eq!(front.address(0), address);
+    let mut session = Dialogue::open(address);
+    session.give_password("alice", PASSWORD);
+    assert!(session.ok("STAT").starts_with("1 "), "his maildrop as he saw it last, at the first mail server");
+    session.quit();
+    front.clock.advance(Duration::from_secs(3600));
+    let mut session = front.log_in();
+    assert!(session.ok("STAT").starts_with("2 "), "at the other mail server");
+    session.quit();
+    assert!(before.ok("STAT").starts_with("1 "));
+    let second = front.server.address("second");
+    let mut there = Dialogue::open(second);
+    there.give_password("alice", PASSWORD);
+    assert!(there.ok("STAT").starts_with("2 "));
+
+    // The second goes; who is there stays until he leaves.
+    let counted = front.server.counters().passed;
+    let done = front.reload(&text).unwrap();
+    assert!(
+        done.changed.contains(&"virtual server second is gone; its sessions go on".to_owned()),
+        "{done:?}"
+    );
+    until("nobody listens there any more", || TcpStream::connect(second).is_err());
+    assert!(there.ok("STAT").starts_with("2 "));
+    there.quit();
+    assert_eq!(front.server.counters().passed, counted, "what has happened has happened");
+    before.quit();
+}
+
+#[test]
+fn what_is_wrong_with_a_configuration_changes_nothing() {
+    let mail = mail_server(1);
+    let authority = Authority::new();
+    let good = authority.server("good", &["localhost"], Age::Valid);
+    let tls = |chain: &Path, key: &Path| format!("tls = {{ certificate = {chain:?}, key = {key:?} }}");
+    let policy = "settings = { interval = \"1h\" }";
+    let text = configuration(mail.address(), "cleartext-login = \"allow\"", policy);
+    let front = Front::start(&text.replace("cleartext-login = \"allow\"", ""));
+    assert!(!front.is_relieved());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let second = |listen: SocketAddr| {
+        format!("{text}\n[[virtual-server]]\nname = \"second\"\nlisten = [\"{listen}\"]\npool = \"mail\"\n")
+    };
+    let with_tls = |files: &str| text.replace("cleartext-login", &format!("{files}\ncleartext-login"));
+    let missing = Path::new("/nonexistent/chain.pem");
+    for (wrong, expected) in [
+        (text.replace("interval =", "intervall ="), "refuses its settings"),
+        (text.replace("pool = \"mail\"", "pool = \"male\""), "which is not defined"),
+        (text.replace("banner", "baner"), "did you mean `banner`"),
+        (second(taken.local_addr().unwrap()), "another program listens there"),
+        (with_tls(&tls(missing, &good.key)), "cannot read"),
+        (
+            format!(
+                "{}\ntls = \"implicit\"\nmaster = {{ user = \"root\", password-file = \"/nonexistent\" }}\n",
+                text
+            ),
+            "master user's password",
+        ),
+        (
+            second("127.0.0.1:0".parse().unwrap()).replace(
+                "[virtual-server.policy]",
+                "shadow = { component = \"x.wasm\" }\n[virtual-server.policy]",
+            ),
+            "cannot read the component",
+        ),
+    ] {
+        let error = front.reload(&wrong).unwrap_err();
+        assert!(error.contains(expected), "{expected}: {error}");
+        assert_eq!(front.server.addresses().len(), 1);
+        assert_eq!(front.state().policy.version, 1);
+        assert!(front.is_relieved(), "{expected}");
+    }
+    // What is right with it is taken up after all.
+    let done = front.reload(&with_tls(&tls(&good.chain, &good.key))).unwrap();
+    assert_eq!(done.changed, ["virtual server pop3"]);
+    let mut session = Dialogue::open(front.address(0));
+    session.start_tls(&authority.trusted(None), "localhost");
+    session.quit();
+}
+
+#[test]
+fn what_waits_for_a_restart_is_named_and_stays() {
+    let mail = mail_server(1);
+    let text = configuration(mail.address(), "", "settings = { interval = \"1h\" }");
+    let front = Front::start(&text);
+    let wanted = text
+        .replace("threads = 2", "threads = 3\nmax-connections = 7\nmaildrop = { memory = \"8MiB\" }")
+        .replace("interval = \"1h\" }", "interval = \"1h\" }\nstore-quota = \"1MiB\"");
+    let done = front.reload(&wanted).unwrap();
+    let expected = ["`threads`", "`maildrop.memory`", "`virtual-server.policy.store-quota` of pop3"];
+    assert_eq!(done.needs_restart, expected);
+    // What can be taken up was.
+    let _open: Vec<_> = (0..7).map(|_| Dialogue::open(front.address(0))).collect();
+    let mut refused = Vec::new();
+    std::io::Read::read_to_end(&mut TcpStream::connect(front.address(0)).unwrap(), &mut refused).unwrap();
+    assert!(refused.starts_with(b"-ERR"), "{}", String::from_utf8_lossy(&refused));
+    assert_eq!(front.reload(&wanted).unwrap().needs_restart, expected, "it is named as long as it is so");
+}
+
+#[test]
+fn mail_servers_keep_their_sessions_and_what_was_said_of_them() {
+    let nodes: Vec<_> = (0..2).map(|_| FarmNode::start()).collect();
+    let list = |limit: u32| {
+        let node =
+            |node: &FarmNode| format!("{{ address = \"{}\", max-sessions = {limit} }}", node.address());
+        format!("nodes = [{}, {}]", node(&nodes[0]), node(&nodes[1]))
+    };
+    let text = configuration(nodes[0].address(), "", "settings = { interval = \"0s\" }");
+    let one = format!("nodes = [\"{}\"]", nodes[0].address());
+    let front = Front::start(&text.replace(&one, &list(5)));
+    let pool = || front.server.pool("mail").expect("a pool");
+    pool().set_mode(&nodes[1].address().to_string(), reprieve::config::NodeMode::Drain).unwrap();
+    let mut first = front.log_in();
+    front.reload(&text.replace(&one, &list(1))).unwrap();
+    let states: Vec<_> = pool().node_states().collect();
+    assert_eq!(states[0].sessions, 1, "it has that session still");
+    assert_eq!(states[1].mode, reprieve::config::NodeMode::Drain, "as the administrator said");
+    // The only place is taken: the next one waits until it is free.
+    let address = front.address(0);
+    let waiting = std::thread::spawn(move || {
+        let mut session = Dialogue::open(address);
+        session.give_password("alice", PASSWORD);
+        session.quit();
+    });
+    until("he waits", || pool().queued() == 1);
+    first.ok("NOOP");
+    first.quit();
+    waiting.join().unwrap();
+    assert_eq!((nodes[0].logins(), nodes[1].logins()), (2, 0));
+}
+
+fn ctl(socket: &Path, arguments: &[&str]) -> Output {
+    Command::new(BINARY)
+        .arg("ctl")
+        .arg("--socket")
+        .arg(socket)
+        .args(arguments)
+        .output()
+        .expect("running reprieve")
+}
+
+fn said(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Starts the binary without the compiler's own lines, which nobody reads meanwhile.
+fn started(folder: &Path, text: &str) -> Running {
+    let file = folder.join("reprieve.toml");
+    std::fs::write(&file, text).unwrap();
+    Running::start(&["run", "--config", path(&file), "--log-format", "json"])
+}
+
+#[test]
+fn an_operator_swaps_shadows_reloads_and_drains_by_the_command_line() {
+    let mail = mail_server(1);
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("admin.sock");
+    let text = configuration(mail.address(), "", "settings = { interval = \"1h\" }")
+        .replace("threads", &format!("admin = {{ socket = {socket:?} }}\nthreads"));
+    let mut reprieve = started(folder.path(), &text);
+    let address = reprieve.address();
+    reprieve.line_with("taking commands");
+    let poll = || {
+        let mut session = Dialogue::open(address);
+        session.give_password("alice", PASSWORD);
+        session.lines("UIDL");
+        session.quit();
+    };
+    poll();
+    let output = said(&ctl(&socket, &["shadow", "pop3", "interval", "--set", "interval=0s"]));
+    assert_eq!(output, "virtual server pop3: interval in the shadow\n");
+    poll();
+    reprieve.line_with("in force: deny unchanged (too-soon, again in ");
+    until("the difference is shown", || {
+        said(&ctl(&socket, &["status"])).contains("    differs: would-pass 1\n")
+    });
+    // In another folder than the process that serves: paths are the caller's.
+    let mirror = folder.path().join("mirror.wasm");
+    std::fs::copy(guests::mirror(), &mirror).unwrap();
+    let swapped = Command::new(BINARY)
+        .current_dir(folder.path())
+        .args(["ctl", "--socket", "admin.sock", "swap", "pop3", "mirror.wasm", "--no-settings"])
+        .output()
+        .unwrap();
+    let output = said(&swapped);
+    assert!(output.contains("mirror.wasm") && output.ends_with("version 2\n"), "{output}");
+    let logins = mail.stats().logins;
+    poll();
+    assert_eq!(mail.stats().logins, logins + 1);
+    let refused = ctl(&socket, &["swap", "pop3", "interval", "--set", "interval=soon"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(why.contains("refuses its settings") && why.contains("nothing was changed"), "{why}");
+    let output = said(&ctl(&socket, &["swap", "pop3", "--back"]));
+    assert!(output.contains("policy interval") && output.ends_with("version 3\n"), "{output}");
+
+    // A reload goes by the file, which knows of no shadow.
+    assert_eq!(said(&ctl(&socket, &["reload"])), "virtual server pop3\n");
+    assert_eq!(said(&ctl(&socket, &["reload"])), "nothing has changed\n");
+    assert!(!said(&ctl(&socket, &["status"])).contains("shadow"));
+    let file = folder.path().join("reprieve.toml");
+    std::fs::write(&file, text.replace("banner", "baner")).unwrap();
+    let refused = ctl(&socket, &["reload"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(
+        String::from_utf8_lossy(&refused.stderr)
+            .contains("reprieve.toml:8: `virtual-server.baner` is not known")
+    );
+    reprieve.signal("-HUP");
+    reprieve.line_with("nothing was changed");
+    std::fs::write(&file, text.replace("\"first\"", "\"second\"")).unwrap();
+    reprieve.signal("-HUP");
+    reprieve.line_with("reload: virtual server pop3");
+    assert_eq!(said(&ctl(&socket, &["drain"])), "draining\n");
+    assert_eq!(reprieve.ended().code(), Some(0));
+    assert!(!socket.exists());
+}
+
+#[test]
+fn files_that_are_watched_are_taken_up_when_they_change() {
+    let mail = mail_server(1);
+    let folder = tempfile::tempdir().unwrap();
+    let policy = folder.path().join("policy.wasm");
+    std::fs::copy(guests::hostile(), &policy).unwrap();
+    let text = configuration(mail.address(), "", &format!("component = {policy:?}"))
+        .replace("threads", "watch = true\nthreads");
+    let mut reprieve = started(folder.path(), &text);
+    reprieve.address();
+    // As a build does it that takes its time.
+    std::fs::write(&policy, b"half of it").unwrap();
+    std::fs::copy(guests::mirror(), &policy).unwrap();
+    reprieve.line_with("reload: virtual server pop3: policy");
+    std::fs::write(&policy, b"what is no policy").unwrap();
+    reprieve.line_with("nothing was changed");
+    std::fs::write(folder.path().join("reprieve.toml"), text.replace("\"first\"", "\"second\"")).unwrap();
+    std::fs::copy(guests::mirror(), &policy).unwrap();
+    reprieve.line_with("reload: virtual server pop3");
+}

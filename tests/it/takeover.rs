@@ -1,0 +1,299 @@
+//! A new process in the place of one that serves: no connection is refused, no session is lost.
+
+use std::io::{IoSlice, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::support::account::PASSWORD;
+use crate::support::dialogue::Dialogue;
+use crate::support::dovecot::free_address;
+use crate::support::farm::FarmNode;
+use crate::support::http;
+use crate::support::running::Running;
+use crate::support::setup::mail_server;
+use crate::support::until;
+
+fn configuration(folder: &Path, listen: SocketAddr, node: SocketAddr, threads: usize, more: &str) -> String {
+    format!(
+        "threads = {threads}\ndrain-timeout = \"2s\"\npolicy-cache = \"off\"\nadmin = {{ socket = {:?} }}\n{more}\n[[virtual-server]]\n\
+         name = \"pop3\"\nlisten = [\"{listen}\"]\npool = \"mail\"\n[virtual-server.policy]\n\
+         settings = {{ interval = \"1h\" }}\n[pool.mail]\nnodes = [\"{node}\"]\ncheck = \"off\"\n",
+        folder.join("admin.sock")
+    )
+}
+
+/// Starts a process that takes the place of another, by a configuration.
+fn successor(folder: &Path, text: &str) -> Running {
+    let file = folder.join("reprieve.toml");
+    std::fs::write(&file, text).unwrap();
+    Running::start(&["run", "--take-over", "--config", file.to_str().unwrap(), "--log-format", "json"])
+}
+
+#[test]
+fn a_new_process_takes_over_under_load_and_nobody_is_refused() {
+    // Users may be logged in several times there.
+    let mail = FarmNode::start();
+    let folder = tempfile::tempdir().unwrap();
+    let listen = free_address();
+    let configured = |threads| configuration(folder.path(), listen, mail.address(), threads, "");
+    let mut serving = successor(folder.path(), &configured(1));
+    serving.line_with("nobody serves there");
+    serving.line_with("taking commands");
+    let mut stays = Dialogue::open(listen);
+    stays.give_password("alice", PASSWORD);
+    let (stop, done) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (stop, done) = (stop.clone(), done.clone());
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::SeqCst) {
+                    let mut session = Dialogue::open(listen);
+                    session.give_password("alice", PASSWORD);
+                    assert!(session.lines("UIDL").is_empty());
+                    session.quit();
+                    done.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+        })
+        .collect();
+    let more = |count| {
+        let from = done.load(Ordering::SeqCst);
+        until("sessions go on", || {
+            assert!(clients.iter().all(|client| !client.is_finished()), "a session failed");
+            done.load(Ordering::SeqCst) >= from + count
+        });
+    };
+    // More threads, fewer threads, as many.
+    for threads in [3, 1, 1] {
+        more(50);
+        let mut next = successor(folder.path(), &configured(threads));
+        next.line_with("took over what another process listens at");
+        next.line_with("taking commands");
+        more(50);
+        // The one before waits for its sessions, and ends in order.
+        serving.line_with("draining");
+        if threads == 3 {
+            stays.ok("NOOP");
+            std::mem::replace(&mut stays, Dialogue::open(listen)).quit();
+        }
+        assert_eq!(serving.ended().code(), Some(0));
+        serving = next;
+        assert!(folder.path().join("admin.sock").exists());
+    }
+    stop.store(true, Ordering::SeqCst);
+    clients.into_iter().for_each(|client| client.join().expect("no session failed"));
+    let left: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+}
+
+#[test]
+fn who_has_handed_over_leaves_the_admin_sockets_path_to_the_other() {
+    let mail = FarmNode::start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut serving =
+        successor(folder.path(), &configuration(folder.path(), free_address(), mail.address(), 1, ""));
+    serving.line_with("taking commands");
+    let path = folder.path().join("admin.sock");
+    let asked = |line: &str, body: &str| {
+        let stream = UnixStream::connect(&path).expect("the process serves");
+        http::ask(stream, line, &["Content-Type: application/json"], body).expect("an answer").status
+    };
+    // One that takes over, and is late to put its own socket there.
+    let arrival = folder.path().join("arrival.sock");
+    let listener = UnixListener::bind(&arrival).unwrap();
+    let taking = std::thread::spawn(move || {
+        let mut words = Vec::new();
+        listener.accept().unwrap().0.read_to_end(&mut words).unwrap();
+        words
+    });
+    assert_eq!(asked("POST /hand-over", &format!("{{\"socket\":{arrival:?}}}")), 200);
+    assert!(taking.join().unwrap().ends_with(b"."), "all sockets came");
+    assert_eq!(asked("POST /drain", ""), 204);
+    assert_eq!(serving.ended().code(), Some(0));
+    assert!(path.exists(), "the other one's socket may have been there by then");
+}
+
+#[test]
+fn the_stores_file_goes_to_the_new_process() {
+    let mail = mail_server(1);
+    let folder = tempfile::tempdir().unwrap();
+    let listen = free_address();
+    let store = format!("[store]\nhome = \"file\"\npath = {:?}", folder.path().join("store.redb"));
+    let text = configuration(folder.path(), listen, mail.address(), 1, &store);
+    let mut serving = successor(folder.path(), &text);
+    serving.line_with("taking commands");
+    let poll = || {
+        let mut session = Dialogue::open(listen);
+        session.give_password("alice", PASSWORD);
+        assert_eq!(session.lines("UIDL").len(), 1);
+        session.quit();
+    };
+    poll();
+    // One that cannot serve takes nothing away.
+    let mut wrong = successor(folder.path(), &text.replace("interval = \"1h\"", "intervall = \"1h\""));
+    wrong.line_with("refuses its settings");
+    assert_eq!(wrong.ended().code(), Some(2));
+    let stays = Dialogue::open(listen);
+    let mut next = successor(folder.path(), &text);
+    next.line_with("taking commands");
+    serving.line_with("sockets and stores handed over");
+    drop(stays);
+    assert_eq!(serving.ended().code(), Some(0));
+    poll();
+    // What the policy knows of him came along: his login is denied, and passes because nobody
+    // knows his password or his maildrop yet.
+    next.line_with("\"reason\":\"unverified\"");
+    poll();
+    next.line_with("\"relief\":true");
+    next.signal("-TERM");
+    assert_eq!(next.ended().code(), Some(0));
+}
+
+#[test]
+fn a_process_that_was_stopped_is_named_and_nobody_waits_for_it() {
+    let mail = FarmNode::start();
+    let folder = tempfile::tempdir().unwrap();
+    let listen = free_address();
+    let text = configuration(folder.path(), listen, mail.address(), 1, "");
+    let mut serving = successor(folder.path(), &text);
+    serving.line_with("taking commands");
+    serving.signal("-STOP");
+    let mut next = successor(folder.path(), &text);
+    let told = next.line_with("does not hand over");
+    assert!(told.contains(&serving.id().to_string()) && told.contains("kill -CONT"), "{told}");
+    assert_eq!(next.ended().code(), Some(2));
+    // An administrator who asks it is answered, too.
+    let socket = folder.path().join("admin.sock");
+    let asked = std::process::Command::new(crate::support::running::BINARY)
+        .args(["ctl", "--socket", socket.to_str().unwrap(), "reload"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&asked.stderr).into_owned();
+    assert!(asked.status.code() == Some(2) && said.contains("does not answer within"), "{said}");
+    serving.signal("-CONT");
+    let mut session = Dialogue::open(listen);
+    session.give_password("alice", PASSWORD);
+    session.quit();
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 2, "the admin socket and the configuration");
+}
+
+#[test]
+fn who_dies_while_it_takes_over_is_noticed_and_the_one_before_goes_on() {
+    let mail = FarmNode::start();
+    for (word, expected) in
+        [(&b""[..], "did not come to serve; this one goes on"), (&b"d"[..], "draining: no new connections")]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let listen = free_address();
+        let store = format!("[store]\nhome = \"file\"\npath = {:?}", folder.path().join("store.redb"));
+        let text = configuration(folder.path(), listen, mail.address(), 1, &store);
+        let mut serving = successor(folder.path(), &text);
+        serving.line_with("taking commands");
+        let arrival = folder.path().join("arrival.sock");
+        let listener = UnixListener::bind(&arrival).unwrap();
+        let taking = std::thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            let mut octets = [0];
+            while octets != *b"." {
+                stream.read_exact(&mut octets).unwrap();
+            }
+            stream
+        });
+        let stream = UnixStream::connect(folder.path().join("admin.sock")).expect("the process serves");
+        let body = format!("{{\"socket\":{arrival:?},\"holds\":true}}");
+        let json = ["Content-Type: application/json"];
+        assert_eq!(http::ask(stream, "POST /hand-over", &json, &body).expect("an answer").status, 200);
+        serving.line_with("sockets and stores handed over");
+        let mut held = taking.join().unwrap();
+        // As whoever is killed in the middle, or could not tell it otherwise.
+        held.write_all(word).unwrap();
+        drop(held);
+        serving.line_with(expected);
+        if word.is_empty() {
+            let mut session = Dialogue::open(listen);
+            session.give_password("alice", PASSWORD);
+            session.quit();
+            serving.signal("-TERM");
+        }
+        assert_eq!(serving.ended().code(), Some(0));
+    }
+}
+
+/// A process that hands over, and is stopped before it can be told to drain.
+fn stopped_in_the_middle(
+    folder: &Path,
+    socket: std::net::TcpListener,
+) -> std::thread::JoinHandle<UnixStream> {
+    let admin = UnixListener::bind(folder.join("admin.sock")).unwrap();
+    std::thread::spawn(move || {
+        let mut given = None;
+        loop {
+            let (mut stream, _) = admin.accept().unwrap();
+            let mut request = Vec::new();
+            let mut octets = [0; 4096];
+            while !request.windows(4).any(|end| end == b"\r\n\r\n") && !request.ends_with(b"}") {
+                match stream.read(&mut octets).unwrap() {
+                    0 => break,
+                    length => request.extend_from_slice(&octets[..length]),
+                }
+            }
+            if request.is_empty() {
+                // It has only looked whether somebody listens.
+                continue;
+            }
+            let mut text = String::from_utf8_lossy(&request).into_owned();
+            let mut answer = "{}";
+            if text.starts_with("POST /hand-over") {
+                while !text.ends_with('}') {
+                    let length = stream.read(&mut octets).unwrap();
+                    text += &String::from_utf8_lossy(&octets[..length]);
+                }
+                let path = text.split("\"socket\":\"").nth(1).unwrap().split('"').next().unwrap();
+                let to = UnixStream::connect(path).unwrap();
+                let descriptors = [std::os::fd::AsFd::as_fd(&socket)];
+                let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+                let mut beside = rustix::net::SendAncillaryBuffer::new(&mut space);
+                beside.push(rustix::net::SendAncillaryMessage::ScmRights(&descriptors));
+                let none = rustix::net::SendFlags::empty();
+                rustix::net::sendmsg(&to, &[IoSlice::new(b"+")], &mut beside, none).unwrap();
+                (&to).write_all(b".").unwrap();
+                given = Some(to);
+                answer = "1";
+            } else if text.starts_with("POST /drain") {
+                return given.expect("it was asked for sockets before");
+            }
+            let length = answer.len();
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{answer}"
+            )
+            .unwrap();
+        }
+    })
+}
+
+#[test]
+fn a_process_that_is_stopped_after_it_has_handed_over_holds_nobody_up() {
+    let mail = FarmNode::start();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = listener.local_addr().unwrap();
+    let stopped = stopped_in_the_middle(folder.path(), listener);
+    let text = configuration(folder.path(), listen, mail.address(), 1, "");
+    let mut next = successor(folder.path(), &text);
+    next.line_with("took over what another process listens at");
+    let mut held = stopped.join().unwrap();
+    next.line_with("it drains when it goes on");
+    next.line_with("taking commands");
+    let mut word = [0];
+    held.read_exact(&mut word).unwrap();
+    assert_eq!(word, *b"d");
+    let mut session = Dialogue::open(listen);
+    session.give_password("alice", PASSWORD);
+    session.quit();
+}

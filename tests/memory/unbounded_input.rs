@@ -1,0 +1,89 @@
+//! Clients and mail servers that send or ask for too much fill no memory.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::alone::alone;
+use crate::resident;
+use crate::support::DEADLINE;
+use crate::support::dialogue::Dialogue;
+use crate::support::scripted::Scripted;
+use crate::support::setup::{Setup, mail_server};
+
+#[test]
+fn ten_megabytes_without_a_line_end_are_one_error_and_no_memory() {
+    let _alone = alone();
+    let mail = mail_server(0);
+    let reprieve = Setup::default().before(&[mail.address()]);
+    let mut stream = TcpStream::connect(reprieve.address()).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let before = resident();
+    for _ in 0..640 {
+        stream.write_all(&[b'A'; 16 << 10]).unwrap();
+    }
+    stream.write_all(b"\r\nNOOP\r\nQUIT\r\n").unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    assert_eq!(said, "+OK ready\r\n-ERR line too long\r\n+OK\r\n+OK bye\r\n");
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 5 << 20, "{grown} bytes more are resident");
+}
+
+#[test]
+fn a_client_that_asks_much_and_reads_nothing_fills_no_memory() {
+    let _alone = alone();
+    let mail = mail_server(200);
+    let reprieve =
+        Setup { policy: "settings = { interval = \"10m\" }", ..Setup::default() }.before(&[mail.address()]);
+    Dialogue::log_in(&reprieve.account("alice")).quit();
+    let mut stream = TcpStream::connect(reprieve.address()).unwrap();
+    stream.write_all(b"USER alice\r\nPASS open sesame\r\n").unwrap();
+    let before = resident();
+    stream.set_nonblocking(true).unwrap();
+    let asked = "UIDL\r\n".repeat(1000);
+    // Until the kernel's buffers are full, or as much as 200 megabytes of replies are due.
+    for _ in 0..30 {
+        if stream.write_all(asked.as_bytes()).is_err() {
+            break;
+        }
+    }
+    // The proxy still answers others, and has not taken the replies into its memory.
+    Dialogue::log_in(&reprieve.account("alice")).quit();
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 20 << 20, "{grown} bytes more are resident");
+}
+
+#[test]
+fn a_node_that_lists_without_end_at_an_upgrade_fails_it_and_fills_no_memory() {
+    let _alone = alone();
+    let endless = AtomicBool::new(false);
+    let node = Scripted::start(move |server| {
+        server.let_in();
+        if endless.swap(true, Ordering::SeqCst) {
+            server.hear();
+            server.say(b"+OK\r\n");
+            // Far more than any maildrop has; it ends only so that a failing test does too.
+            let rows: String = (1..=1000).map(|row| format!("{row} {row:070}\r\n")).collect();
+            for _ in 0..2000 {
+                server.say(rows.as_bytes());
+            }
+        } else {
+            server.answer(&[
+                ("UIDL", "+OK\r\n1 a\r\n.\r\n"),
+                ("LIST", "+OK\r\n1 100\r\n.\r\n"),
+                ("QUIT", "+OK\r\n"),
+            ]);
+        }
+    });
+    let reprieve = Setup::default().before(&[node.address()]);
+    Dialogue::log_in(&reprieve.account("alice")).quit();
+    let mut posed = Dialogue::log_in(&reprieve.account("alice"));
+    let before = resident();
+    assert!(posed.err("RETR 1").starts_with("-ERR [SYS/TEMP]"));
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 64 << 20, "{grown} bytes more are resident");
+    assert_eq!(posed.lines("UIDL"), ["1 a"], "it stays posed");
+    posed.quit();
+    assert_eq!(reprieve.server.counters().failed_upgrades, 1);
+}

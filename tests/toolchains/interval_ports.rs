@@ -1,0 +1,221 @@
+//! The default policy in other languages: the ports under `tests/ports` judge as `interval`
+//! itself does, verdict for verdict. `policies/build` builds them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::support::setup::NOON;
+use jiff::tz::TimeZone;
+use reprieve::clock::ManualClock;
+use reprieve::policy::{
+    Cache, Ending, Engine, EngineSize, Judge, Outcome, Policy, PolicyOptions, Standing, Verdict, load_source,
+    moment,
+};
+use reprieve::store::Namespace;
+use reprieve::trial::Who;
+
+/// Languages that `interval` is ported to.
+const PORTS: [&str; 6] = ["c", "cpp", "go", "javascript", "python", "zig"];
+/// Logins that each port judges, over all settings.
+const LOGINS: usize = 10_000;
+
+/// Settings that are tried, each with the same share of the logins.
+const SETTINGS: [&[(&str, &str)]; 8] = [
+    &[],
+    &[("interval", "90s"), ("manner", "busy")],
+    &[("interval", "1h"), ("reset", "never"), ("manner", "refuse")],
+    &[("start", "login"), ("manner", "empty")],
+    &[("manner", "disconnect"), ("interval", "1d")],
+    &[("memory-limit", "1KiB"), ("start", "login"), ("interval", "2h")],
+    &[("interval", "0s")],
+    &[("interval", "1500ms"), ("reset", "daily"), ("memory-limit", "4000B")],
+];
+
+/// Numbers that look random and are the same each time (SplitMix64).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, most: u64) -> u64 {
+        self.next() % most
+    }
+}
+
+/// One login and what becomes of it if it passes.
+struct Poll {
+    who: Who,
+    unix_ms: u64,
+    ending: Ending,
+}
+
+fn polls(seed: u64, count: usize) -> Vec<Poll> {
+    let mut numbers = Numbers(seed);
+    let mut users: Vec<String> = (0..12).map(|number| format!("user{number}@example.org")).collect();
+    users.extend(["Alice", "alice", "ALICE", "äÄ", "ÄÄ", "İ", "", " ", "a\u{0}b", "😀"].map(str::to_owned));
+    // Longer than a key of the store may be, in octets but not in characters.
+    users.extend(["x".repeat(1024), "x".repeat(1025), "é".repeat(600), "Y".repeat(4000)]);
+    let mut unix_ms = NOON;
+    let mut polls = Vec::with_capacity(count);
+    for _ in 0..count {
+        match numbers.below(100) {
+            // A clock that is set back, and a night.
+            0 => unix_ms -= numbers.below(7_200_000),
+            1 => unix_ms += numbers.below(14_400_000),
+            2..6 => unix_ms += numbers.below(900_000),
+            6..20 => {}
+            _ => unix_ms += numbers.below(8_000),
+        }
+        let user = &users[usize::try_from(numbers.below(users.len() as u64)).expect("a small number")];
+        let mut who = Who::new(user);
+        if numbers.below(8) == 0 {
+            // A master user. A name that is empty, or a language's word for none, is one too.
+            let acting = ["alice", "user1@example.org", "😀", "null", ""];
+            let acting = acting[usize::try_from(numbers.below(acting.len() as u64)).expect("a small number")];
+            who.authorization_id = Some(acting.to_owned());
+        }
+        who.standing = match numbers.below(4) {
+            0 => Standing::Unknown,
+            1 => Standing::Changed,
+            _ => Standing::Known,
+        };
+        let ending = match numbers.below(10) {
+            0 => Ending::Rejected,
+            1 => Ending::Unreachable,
+            2 => Ending::Abandoned,
+            _ => Ending::Authenticated,
+        };
+        polls.push(Poll { who, unix_ms, ending });
+    }
+    polls
+}
+
+/// A policy on a desk, with a clock and a store of its own.
+struct Desk {
+    runtime: tokio::runtime::Runtime,
+    engine: Arc<Engine>,
+    octets: Vec<u8>,
+    name: String,
+}
+
+impl Desk {
+    fn new(name: &str) -> Self {
+        let octets = load_source(name).unwrap_or_else(|error| panic!("{error}")).into_owned();
+        // Large components take seconds to compile, and are loaded for each of the settings.
+        let cache = Cache::open(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled")).expect("a folder");
+        let size = EngineSize { memory: 64 << 20, stack: 512 << 10, instances: 4 };
+        Self {
+            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime"),
+            engine: Engine::new(size, Some(&cache)).expect("an engine"),
+            octets,
+            name: name.to_owned(),
+        }
+    }
+
+    fn load(&self, settings: &[(&str, &str)], clock: &Arc<ManualClock>) -> Result<Arc<Policy>, String> {
+        let namespace = Namespace::exact_in_memory(64 << 10, clock.clone());
+        let mut options = PolicyOptions::new("pop3", &self.name, namespace, clock.clone());
+        options.settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        // A busy machine is not to fail it.
+        options.limits.time = std::time::Duration::from_secs(2);
+        options.limits.start = std::time::Duration::from_secs(20);
+        self.runtime
+            .block_on(Policy::load(self.engine.clone(), &self.octets, options))
+            .map_err(|error| error.to_string())
+    }
+
+    /// Every verdict, in words.
+    fn judge(&self, settings: &[(&str, &str)], polls: &[Poll]) -> Vec<String> {
+        let clock = ManualClock::new(NOON);
+        let zone = TimeZone::get("Europe/Berlin").expect("a time zone");
+        let judge = Judge::new(self.load(settings, &clock).unwrap_or_else(|error| panic!("{error}")));
+        self.runtime.block_on(async {
+            let mut verdicts = Vec::with_capacity(polls.len());
+            for poll in polls {
+                // The store's time goes on: what expires of it on a clock that is set back is
+                // a matter of chance.
+                clock.set(clock.now_ms().max(poll.unix_ms));
+                let login = poll.who.login("pop3", "1", poll.unix_ms, &zone);
+                let verdict =
+                    judge.decide(&login).await.unwrap_or_else(|failure| panic!("{}: {failure}", self.name));
+                verdicts.push(format!("{verdict:?}"));
+                if let Verdict::Pass(pass) = verdict {
+                    let outcome = Outcome {
+                        session: login.session,
+                        client: login.client,
+                        claim: login.claim,
+                        time: moment(poll.unix_ms, &zone),
+                        node: None,
+                        latency_ms: 1,
+                        ending: poll.ending,
+                        note: pass.note,
+                    };
+                    let observed = judge.observe(&outcome).await;
+                    observed.unwrap_or_else(|failure| panic!("{}: {failure}", self.name));
+                }
+            }
+            verdicts
+        })
+    }
+}
+
+fn port(language: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let path = root.join("target/policies").join(format!("interval-{language}.wasm"));
+    assert!(path.exists(), "{} is not built; build it with: policies/build", path.display());
+    path
+}
+
+#[test]
+fn every_port_of_interval_gives_the_same_verdicts_over_ten_thousand_logins() {
+    let original = Desk::new("interval");
+    let ports: Vec<_> = PORTS.iter().map(|name| Desk::new(&port(name).display().to_string())).collect();
+    let mut denied = 0;
+    for (seed, settings) in (0..).zip(SETTINGS) {
+        let polls = polls(seed, LOGINS / SETTINGS.len());
+        let expected = original.judge(settings, &polls);
+        denied += expected.iter().filter(|verdict| verdict.contains("Deny")).count();
+        for port in &ports {
+            let given = port.judge(settings, &polls);
+            let differs = expected.iter().zip(&given).position(|(expected, given)| expected != given);
+            if let Some(at) = differs {
+                let Poll { who, unix_ms, ending } = &polls[at];
+                panic!(
+                    "{} differs with {settings:?} at login {at} ({who:?} at {unix_ms}, {ending:?}):\n  interval: {}\n  it:       {}",
+                    port.name, expected[at], given[at]
+                );
+            }
+        }
+    }
+    // Were all logins judged alike, equality would show little.
+    assert!((LOGINS / 5..LOGINS * 4 / 5).contains(&denied), "{denied} of {LOGINS} are denied");
+}
+
+#[test]
+fn every_port_of_interval_refuses_the_same_settings_by_their_name() {
+    let clock = ManualClock::new(NOON);
+    for port in PORTS.map(|name| Desk::new(&port(name).display().to_string())) {
+        for (key, value) in [
+            ("intervall", "1m"),
+            ("interval", "soon"),
+            ("interval", "10"),
+            ("interval", "-1s"),
+            ("interval", "99999999999999999999d"),
+            ("reset", "weekly"),
+            ("memory-limit", "12 furlongs"),
+            ("manner", "rude"),
+            ("start", "never"),
+            ("case", "fold"),
+        ] {
+            let Err(error) = port.load(&[(key, value)], &clock) else {
+                panic!("{}: {key} = {value} is taken", port.name);
+            };
+            assert!(error.contains(&format!("`{key}`")), "{}: {key} = {value}: {error}", port.name);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The policies under `policies/`, each in front of a mail server. `policies/build` builds them.
+
+use std::path::{Path, PathBuf};
+
+use crate::support::dialogue::Dialogue;
+use crate::support::setup::{Reprieve, Setup, mail_server};
+use reprieve::demo::mailserver::MailServer;
+
+fn component(name: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let path = root.join("target/policies").join(format!("{name}.wasm"));
+    assert!(path.exists(), "{} is not built; build it with: policies/build", path.display());
+    path
+}
+
+/// A mail server with one message for alice, behind Reprieve with a policy.
+fn proxied(name: &str, settings: &str, server: &str) -> (MailServer, Reprieve) {
+    let mail = mail_server(1);
+    // A busy machine is not to fail a policy that takes a while to start.
+    let policy = format!(
+        "component = {:?}\nlimits = {{ start = \"20s\", time = \"2s\" }}\n[virtual-server.policy.settings]\n{settings}",
+        component(name)
+    );
+    let reprieve = Setup { policy: &policy, server, ..Setup::default() }.before(&[mail.address()]);
+    (mail, reprieve)
+}
+
+/// Logs in, sees the message, and leaves.
+fn poll(reprieve: &Reprieve) {
+    let mut session = Dialogue::log_in(&reprieve.account("alice"));
+    assert!(session.ok("STAT").starts_with("1 "));
+    session.quit();
+}
+
+/// What a login is answered.
+fn answer(reprieve: &Reprieve) -> String {
+    let mut session = Dialogue::open(reprieve.address());
+    session.ok("USER alice");
+    session.err("PASS open sesame")
+}
+
+#[test]
+fn quota_poses_when_the_tokens_are_spent() {
+    let (mail, reprieve) = proxied("quota", "burst = 2", "");
+    (0..5).for_each(|_| poll(&reprieve));
+    assert_eq!(mail.stats().logins, 2);
+    reprieve.clock.advance(std::time::Duration::from_secs(60));
+    poll(&reprieve);
+    assert_eq!(mail.stats().logins, 3);
+}
+
+#[test]
+fn stress_poses_only_while_the_pool_is_stressed() {
+    let (mail, reprieve) = proxied("stress", "sessions = \"0 to 1\"\nlatency = \"1h to 2h\"", "");
+    (0..3).for_each(|_| poll(&reprieve));
+    assert_eq!(mail.stats().logins, 3, "a quiet server relieves nobody");
+    let mut busy = Dialogue::log_in(&reprieve.account("alice"));
+    busy.ok("NOOP");
+    // The one that is busy has taken the listing away: the next brings none back either.
+    assert_eq!(mail.stats().logins, 4);
+    busy.quit();
+    mail.add_user("bob", crate::support::account::PASSWORD);
+    let bob = reprieve.account("bob");
+    let mut open = Dialogue::log_in(&bob);
+    open.ok("NOOP");
+    poll(&reprieve);
+    assert_eq!(mail.logins("alice"), 4, "she was answered while the server was busy");
+    open.quit();
+}
+
+#[test]
+fn office_hours_poses_by_the_clock_on_the_wall() {
+    let (mail, reprieve) = proxied("office-hours", "hours = \"11:00-13:00 1h, otherwise 0s\"", "");
+    (0..3).for_each(|_| poll(&reprieve));
+    assert_eq!(mail.stats().logins, 1);
+    reprieve.clock.advance(std::time::Duration::from_secs(3600));
+    (0..3).for_each(|_| poll(&reprieve));
+    assert_eq!(mail.stats().logins, 4, "after one o'clock everybody passes");
+}
+
+#[test]
+fn plans_tells_those_who_abuse_it_that_it_is_busy_and_refuses_robots() {
+    let settings = "\"plan.abuse\" = \"interval=1h, manner=busy\"\n\"user.alice\" = \"abuse\"";
+    let (mail, reprieve) = proxied("plans", settings, "");
+    poll(&reprieve);
+    let mut session = Dialogue::log_in(&reprieve.account("alice"));
+    assert!(session.err("STAT").starts_with("-ERR [SYS/TEMP]"));
+    session.quit();
+    assert_eq!(mail.stats().logins, 1);
+    let settings = "\"plan.robots\" = \"interval=1h, manner=refuse\"\ndefault = \"robots\"";
+    let (_mail, reprieve) = proxied("plans", settings, "");
+    poll(&reprieve);
+    let answer = answer(&reprieve);
+    assert!(answer.starts_with("-ERR [LOGIN-DELAY]") && answer.contains("3600"), "{answer}");
+}
+
+#[test]
+fn networks_passes_refuses_and_lets_wait_by_the_clients_network() {
+    let (mail, reprieve) = proxied("networks", "pass = \"127.0.0.0/8\"", "");
+    (0..3).for_each(|_| poll(&reprieve));
+    assert_eq!(mail.stats().logins, 3);
+    let (mail, reprieve) = proxied("networks", "pass = \"10.0.0.0/8\"", "");
+    (0..3).for_each(|_| poll(&reprieve));
+    assert_eq!(mail.stats().logins, 1);
+    let (mail, reprieve) = proxied("networks", "refuse = \"127.0.0.1\"", "");
+    assert!(answer(&reprieve).starts_with("-ERR [SYS/PERM]"));
+    assert_eq!(mail.stats().logins, 0);
+}
+
+#[test]
+fn article_does_what_the_article_did() {
+    let (mail, reprieve) = proxied("article", "", "verify = \"off\"");
+    poll(&reprieve);
+    let mut session = Dialogue::open(reprieve.address());
+    session.ok("USER alice");
+    // Any password, and an empty maildrop.
+    session.ok("PASS wrong");
+    assert!(session.ok("STAT").starts_with("0 0"));
+    session.quit();
+    assert_eq!(mail.stats().logins, 1);
+}
+
+#[test]
+fn wrong_settings_stop_the_start_in_the_policys_words() {
+    for (name, settings, expected) in [
+        ("quota", "per-hour = 0", "`per-hour`"),
+        ("stress", "sessions = \"5\"", "`sessions`"),
+        ("office-hours", "hours = \"always\"", "`hours`"),
+        ("plans", "default = \"gold\"", "\"gold\", which is not defined"),
+        ("networks", "pass = \"office\"", "\"office\""),
+        ("article", "interval = \"1m\"", "the article has none"),
+    ] {
+        let mail = mail_server(0);
+        let policy = format!(
+            "component = {:?}\nlimits = {{ start = \"20s\" }}\nsettings = {{ {settings} }}",
+            component(name)
+        );
+        let error = match (Setup { policy: &policy, ..Setup::default() }).try_before(&[mail.address()]) {
+            Ok(_) => panic!("{name}: it started"),
+            Err(error) => format!("{error:#}"),
+        };
+        assert!(error.contains(expected) && error.contains("refuses its settings"), "{name}: {error}");
+    }
+}
