@@ -1,5 +1,5 @@
-// Package export_wit_world decides by the client's network: some pass, some are refused, the
-// others wait; and a network can have a pool of its own.
+// Package export_wit_world is a policy with rules by the client's network: some networks pass, some
+// are refused, all others wait. A network can have its own pool.
 package export_wit_world
 
 import (
@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	known       = "known are pass, refuse, wait, wait.NAME, manner, pool.NAME"
+	known       = "known settings: pass, refuse, wait, wait.NAME, manner, pool.NAME"
 	networkForm = "networks read like \"10.0.0.0/8, 2001:db8::/32\""
 )
 
@@ -29,7 +29,7 @@ const (
 	waits
 )
 
-// What is done with a network. The most specific one that holds the client counts.
+// The most specific network that contains the client decides.
 type rule struct {
 	network  netip.Prefix
 	action   action
@@ -44,10 +44,10 @@ type route struct {
 var (
 	rules  []rule
 	routes []route
-	// Whoever is in no network of the rules waits so many seconds.
+	// Seconds to wait for clients that are in none of the networks.
 	interval uint64 = 600
 	manner          = policy.Manner_Unchanged
-	// In the order of the WIT.
+	// In the order of the enum in the WIT.
 	manners = []string{"unchanged", "empty", "busy", "refuse", "disconnect"}
 	units   = map[string]uint64{"s": 1, "m": 60, "h": 3600, "d": 86_400}
 )
@@ -60,17 +60,17 @@ func networks(value string) (all []netip.Prefix, err error) {
 			network, err = netip.PrefixFrom(address, address.BitLen()), nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("has \"%.60s\", which is no network; %s", part, networkForm)
+			return nil, fmt.Errorf("has \"%.60s\", which is not a network; %s", part, networkForm)
 		}
-		// Clients are known by their IPv4 address, however the socket shows it.
+		// Match IPv4 clients by their IPv4 address, also on IPv6 sockets.
 		if network.Addr().Is4In6() {
 			if network.Bits() < 96 {
-				return nil, fmt.Errorf("has %s, which is no IPv4 network; %s", network, networkForm)
+				return nil, fmt.Errorf("has %s, which is not an IPv4 network; %s", network, networkForm)
 			}
 			network = netip.PrefixFrom(network.Addr().Unmap(), network.Bits()-96)
 		}
 		if network != network.Masked() {
-			return nil, fmt.Errorf("has %s, which has bits beyond its length; meant is %s", network, network.Masked())
+			return nil, fmt.Errorf("has %s, which has bits set beyond its prefix length; did you mean %s?", network, network.Masked())
 		}
 		all = append(all, network)
 	}
@@ -87,16 +87,16 @@ func duration(value string) (uint64, error) {
 	return number * unit, nil
 }
 
-// A network has one rule: of two, neither would be the more specific.
-func addRules(value string, what action, interval uint64) error {
+// A network has one rule: of two rules, neither would be more specific.
+func addRules(value string, action action, interval uint64) error {
 	all, err := networks(value)
 	for _, network := range all {
 		for _, other := range rules {
-			if other.network == network && (other.action != what || other.interval != interval) {
+			if other.network == network && (other.action != action || other.interval != interval) {
 				return fmt.Errorf("has %s, which another setting has too; a network can have one rule", network)
 			}
 		}
-		rules = append(rules, rule{network, what, interval})
+		rules = append(rules, rule{network, action, interval})
 	}
 	return err
 }
@@ -155,7 +155,7 @@ func configureOne(key, value string) error {
 	return fmt.Errorf("is not known; %s", known)
 }
 
-// Configure takes the settings.
+// Configure parses the settings.
 func Configure(given []wit.Tuple2[string, string]) wit.Result[wit.Unit, string] {
 	for _, pair := range given {
 		if err := configureOne(pair.F0, pair.F1); err != nil {
@@ -165,7 +165,7 @@ func Configure(given []wit.Tuple2[string, string]) wit.Result[wit.Unit, string] 
 	return wit.Ok[wit.Unit, string](wit.Unit{})
 }
 
-// The rule of the most specific network that holds an address.
+// The rule of the most specific network that contains an address.
 func ruleOf(address netip.Addr) rule {
 	best, bits := rule{action: waits, interval: interval}, -1
 	for _, rule := range rules {
@@ -186,8 +186,8 @@ func pass(address netip.Addr) policy.Verdict {
 	return policy.MakeVerdictPass(verdict)
 }
 
-// The store's key: the names as the host gives them, so that a master user is another user for each
-// maildrop that they act for. No name has a NUL in it.
+// The store's key, one per maildrop: a master user has one for each maildrop that they open. User
+// names contain no NUL.
 func keyOf(claim policy.Claim) string {
 	if claim.AuthorizationId.Tag() == wit.OptionNone {
 		return claim.User
@@ -195,18 +195,18 @@ func keyOf(claim policy.Claim) string {
 	return claim.User + "\x00" + claim.AuthorizationId.Some()
 }
 
-// Decide judges a login.
+// Decide judges a login by the network of its client.
 func Decide(login policy.Login) policy.Verdict {
 	address, err := netip.ParseAddr(login.Client.Peer.Address)
 	if err != nil {
-		log.Line(log.Level_Warn, "the peer has no address that can be read: the login passes")
+		log.Line(log.Level_Warn, "the client's address cannot be parsed: the login passes")
 		return policy.MakeVerdictPass(policy.Pass{})
 	}
-	// An IPv4 client on a socket for both.
+	// An IPv4 client on an IPv6 socket.
 	address = address.Unmap()
 	rule := ruleOf(address)
 	if rule.action == refuses {
-		// By network, whoever it is: the administrator has said so.
+		// Whatever the standing: this rule is about networks, not users.
 		return policy.MakeVerdictDeny(policy.Deny{
 			Manner: policy.Manner_Refuse,
 			Code:   wit.Some(policy.ResponseCode_SysPerm),
@@ -221,13 +221,13 @@ func Decide(login policy.Login) policy.Verdict {
 		return pass(address)
 	}
 	last, now := binary.LittleEndian.Uint64(found.Some()), login.Time.UnixMs/1000
-	// A clock that was set back must not keep anybody out.
+	// If the clock was set back, the user passes.
 	if now < last || now-last >= rule.interval {
 		return pass(address)
 	}
-	// Whoever is not known is to hear the mail server's own answer.
-	letsNobodyIn := manner == policy.Manner_Refuse || manner == policy.Manner_Disconnect
-	if letsNobodyIn && login.Claim.Standing != policy.Standing_Known {
+	// If the password is not known, let the mail server answer.
+	isRefusal := manner == policy.Manner_Refuse || manner == policy.Manner_Disconnect
+	if isRefusal && login.Claim.Standing != policy.Standing_Known {
 		return pass(address)
 	}
 	return policy.MakeVerdictDeny(policy.Deny{
@@ -237,12 +237,12 @@ func Decide(login policy.Login) policy.Verdict {
 	})
 }
 
-// Observe starts a user's clock.
+// Observe starts the clock of a user whose login the mail server has accepted.
 func Observe(outcome policy.Outcome) {
 	if outcome.Ending != policy.Ending_Authenticated {
 		return
 	}
-	// The user may come back from another network: the longest interval counts.
+	// The user's next login may come from another network: remember them for the longest interval.
 	longest := interval
 	for _, rule := range rules {
 		longest = max(longest, rule.interval)
@@ -251,6 +251,6 @@ func Observe(outcome policy.Outcome) {
 		return
 	}
 	stamp := binary.LittleEndian.AppendUint64(nil, outcome.Time.UnixMs/1000)
-	// Too long a name, or a full store: such a user passes.
+	// If the name is too long or the store is full, the user passes.
 	store.Set(keyOf(outcome.Claim), stamp, wit.Some(uint32(longest)))
 }

@@ -1,4 +1,4 @@
-"""Intervals by time of day and weekday, for each domain."""
+"""A policy with intervals by weekday and time of day, for all users or for a domain."""
 
 import re
 
@@ -17,10 +17,10 @@ from wit_world.imports.types import (
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MANNERS = ("unchanged", "empty", "busy", "refuse", "disconnect")
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-DAY = 86_400
-# No interval is longer: what is remembered of a user expires with the longest of them.
-MOST = 31 * DAY
+UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+DAY_SECONDS = 86_400
+# The maximum interval. A user is remembered for the longest one in the settings.
+MAX_INTERVAL = 31 * DAY_SECONDS
 EXAMPLE = '"mon-fri 08:00-18:00 2m, sat 09:00-13:00 10m, otherwise 30m"'
 RULE = re.compile(
     r"(?:(?P<from>[a-z]{3})(?:-(?P<to>[a-z]{3}))? )?(?P<begin>\d\d:\d\d)-(?P<end>\d\d:\d\d) (?P<interval>\S+)"
@@ -28,48 +28,50 @@ RULE = re.compile(
 OTHERWISE = re.compile(r"otherwise (?P<interval>\S+)")
 
 
-class Wrong(Exception):
-    """What is wrong with a setting."""
+class InvalidSetting(Exception):
+    """The message says what is wrong with the setting."""
 
 
 def duration(text):
     match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
-    seconds = int(match[1]) * SECONDS[match[2]] if match else MOST + 1
-    if seconds > MOST:
-        raise Wrong(f'"{text[:40]}" is no interval; one reads like "90s", "10m" or "1h", up to "31d"')
+    seconds = int(match[1]) * UNIT_SECONDS[match[2]] if match else MAX_INTERVAL + 1
+    if seconds > MAX_INTERVAL:
+        raise InvalidSetting(
+            f'"{text[:40]}" is not an interval; one reads like "90s", "10m" or "1h", up to "31d"'
+        )
     return seconds
 
 
 def day(text):
     if text not in DAYS:
-        raise Wrong(f'"{text}" is no day; they are {", ".join(DAYS)}')
+        raise InvalidSetting(f'"{text}" is not a day; days are {", ".join(DAYS)}')
     return DAYS.index(text)
 
 
 def time(text):
     hours, minutes = int(text[:2]), int(text[3:])
     if minutes > 59 or hours * 60 + minutes > 24 * 60:
-        raise Wrong(f'"{text}" is no time of the day')
+        raise InvalidSetting(f'"{text}" is not a time of day')
     return hours * 3600 + minutes * 60
 
 
 class Rule:
-    """An interval for some hours of some days. Hours that end before they begin go on after
-    midnight, into a day that need not be one of those named."""
+    """An interval for some hours of some days. If the hours end before they begin, they continue
+    after midnight, into a day that may not be one of those named."""
 
     def __init__(self, text):
         match = RULE.fullmatch(text)
         if match is None:
-            raise Wrong(f'"{text[:60]}" is no rule; rules read like {EXAMPLE}')
+            raise InvalidSetting(f'"{text[:60]}" is not a rule; rules read like {EXAMPLE}')
         first = day(match["from"]) if match["from"] else 0
         last = day(match["to"]) if match["to"] else (first if match["from"] else 6)
         self.days = {number % 7 for number in range(first, last + 1 if last >= first else last + 8)}
         self.begin, self.end = time(match["begin"]), time(match["end"])
         if self.begin == self.end:
-            raise Wrong(f'"{text[:60]}" has no hours; the whole day is 00:00-24:00')
+            raise InvalidSetting(f'"{text[:60]}" is empty; a whole day is 00:00-24:00')
         self.interval = duration(match["interval"])
 
-    def holds(self, weekday, second):
+    def matches(self, weekday, second):
         if self.begin < self.end:
             return weekday in self.days and self.begin <= second < self.end
         return (weekday in self.days and second >= self.begin) or (
@@ -78,19 +80,19 @@ class Rule:
 
 
 class Hours:
-    """Rules in their order, and what holds where none does."""
+    """Rules in order, and the interval if none of them matches."""
 
     def __init__(self, text):
         *rules, last = [part.strip() for part in text.split(",")]
         match = OTHERWISE.fullmatch(last)
         if match is None:
-            raise Wrong(f'must end with what holds otherwise, such as in {EXAMPLE}')
+            raise InvalidSetting(f'must end with an `otherwise` rule, such as in {EXAMPLE}')
         self.rules = [Rule(rule) for rule in rules]
         self.otherwise = duration(match["interval"])
 
     def interval(self, moment):
         for rule in self.rules:
-            if rule.holds(moment.weekday.value, moment.second_of_day):
+            if rule.matches(moment.weekday.value, moment.second_of_day):
                 return rule.interval
         return self.otherwise
 
@@ -111,14 +113,15 @@ class Settings:
             self.domains[key.removeprefix("hours.").lower()] = Hours(value)
         elif key == "manner":
             if value not in MANNERS:
-                raise Wrong(f'is "{value[:40]}"; it can be ' + ", ".join(f'"{word}"' for word in MANNERS))
+                choices = ", ".join(f'"{word}"' for word in MANNERS)
+                raise InvalidSetting(f'is "{value[:40]}"; it can be {choices}')
             self.manner = Manner[value.upper()]
         else:
-            raise Wrong("is not known; known are hours, hours.DOMAIN, manner")
+            raise InvalidSetting("is not known; known settings: hours, hours.DOMAIN, manner")
 
     def of(self, user):
-        """The hours of a user, by the domain after the last @ of their name. Domains
-        have no case: that two users have the same hours shows nobody's maildrop."""
+        """The hours of a user, by the domain after the last @ of their name. Folding case is safe
+        here: hours grant no access to a maildrop."""
         domain = user.rpartition("@")[2].lower()
         return self.domains.get(domain, self.hours)
 
@@ -127,11 +130,10 @@ settings = Settings()
 
 
 def key_of(claim):
-    """The names as the host gives them: a master user is another user for each maildrop that they
-    act for."""
+    """The store's key, one per maildrop: a master user has one for each maildrop that they open."""
     if claim.authorization_id is None:
         return claim.user
-    # No name has a NUL in it.
+    # User names contain no NUL.
     return f"{claim.user}\0{claim.authorization_id}"
 
 
@@ -144,8 +146,8 @@ class WitWorld(wit_world.WitWorld):
         for key, value in given:
             try:
                 settings.take(key, value)
-            except Wrong as wrong:
-                raise Err(f"`{key[:80]}` {wrong}")
+            except InvalidSetting as problem:
+                raise Err(f"`{key[:80]}` {problem}")
 
     def decide(self, login):
         interval = settings.of(login.claim.user).interval(login.time)
@@ -155,10 +157,10 @@ class WitWorld(wit_world.WitWorld):
         if found is None:
             return let_pass()
         elapsed = login.time.unix_ms // 1000 - int.from_bytes(found, "little")
-        # A clock that was set back must not keep anybody out.
+        # If the clock was set back, the user passes.
         if elapsed < 0 or elapsed >= interval:
             return let_pass()
-        # Whoever is not known is to hear the mail server's own answer.
+        # If the password is not known, let the mail server answer.
         if settings.manner in (Manner.REFUSE, Manner.DISCONNECT) and login.claim.standing != Standing.KNOWN:
             return let_pass()
         return Verdict_Deny(
@@ -174,7 +176,7 @@ class WitWorld(wit_world.WitWorld):
     def observe(self, outcome):
         if outcome.ending != Ending.AUTHENTICATED:
             return
-        # It is remembered for the longest interval: another may hold when the user comes back.
+        # For the longest interval: another rule may match at the user's next login.
         longest = settings.of(outcome.claim.user).longest()
         if longest == 0:
             return
@@ -182,4 +184,4 @@ class WitWorld(wit_world.WitWorld):
         try:
             store.set(key_of(outcome.claim), stamp, longest)
         except Err:
-            pass  # Too long a name, or a full store: such a user passes.
+            pass  # If the name is too long or the store is full, the user passes.

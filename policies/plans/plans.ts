@@ -1,4 +1,4 @@
-// Service plans, by domain and by user: how often each may poll, and what the others see.
+// Service plans by user and by domain: how often users may poll, and how a denial is shown.
 import * as store from 'reprieve:policy/store@0.1.0';
 import type { Claim, Login, Manner, Outcome, Verdict } from 'reprieve:policy/types@0.1.0';
 
@@ -8,26 +8,26 @@ interface Plan {
 }
 
 const MANNERS: readonly string[] = ['unchanged', 'empty', 'busy', 'refuse', 'disconnect'];
-const SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
-const MOST_SECONDS = 2 ** 32 - 1;
-const KNOWN = 'known are default, plan.NAME, domain.NAME, user.NAME';
+const UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
+const MAX_SECONDS = 2 ** 32 - 1;
+const KNOWN = 'known settings: default, plan.NAME, domain.NAME, user.NAME';
 
 const plans = new Map<string, Plan>([['basic', { intervalS: 600, manner: 'unchanged' }]]);
-// Plans by name, of whoever is named in the settings. The user counts before the domain.
-const ofUser = new Map<string, string>();
-const ofDomain = new Map<string, string>();
-let ofAll = 'basic';
+// Names of plans by user and domain. A user's plan takes precedence over their domain's.
+const userPlans = new Map<string, string>();
+const domainPlans = new Map<string, string>();
+let defaultPlan = 'basic';
 
-function refuse(key: string, words: string): never {
-  // The host takes what is thrown for the error's text.
-  throw `\`${key.slice(0, 80)}\` ${words}`;
+function fail(key: string, problem: string): never {
+  // The host shows the thrown text as the error.
+  throw `\`${key.slice(0, 80)}\` ${problem}`;
 }
 
 function duration(key: string, text: string): number {
   const [, number = '', unit = ''] = /^([0-9]{1,9})([smhd])$/.exec(text) ?? [];
-  const seconds = Number(number) * (SECONDS[unit] ?? NaN);
-  if (number === '' || !(seconds <= MOST_SECONDS)) {
-    refuse(key, `has the interval "${text.slice(0, 40)}"; one reads like "90s", "10m" or "1h"`);
+  const seconds = Number(number) * (UNIT_SECONDS[unit] ?? NaN);
+  if (number === '' || !(seconds <= MAX_SECONDS)) {
+    fail(key, `has the interval "${text.slice(0, 40)}"; one reads like "90s", "10m" or "1h"`);
   }
   return seconds;
 }
@@ -42,30 +42,30 @@ function plan(key: string, value: string): Plan {
     } else if (name === 'manner' && MANNERS.includes(text)) {
       plan.manner = text as Manner;
     } else {
-      refuse(key, `has "${part.trim().slice(0, 40)}"; a plan reads like "interval=1h, manner=busy", with one of ${MANNERS.join(', ')}`);
+      fail(key, `has "${part.trim().slice(0, 40)}"; a plan reads like "interval=1h, manner=busy", with one of ${MANNERS.join(', ')}`);
     }
   }
-  return Number.isNaN(plan.intervalS) ? refuse(key, 'has no interval, such as "interval=10m"') : plan;
+  return Number.isNaN(plan.intervalS) ? fail(key, 'has no interval, such as "interval=10m"') : plan;
 }
 
-// Whose plan it is, is found without the case of ASCII letters: a plan shows nobody's maildrop.
+// Folding case is safe here: a plan grants no access to a maildrop.
 const fold = (name: string): string => name.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
 
 export function configure(settings: [string, string][]): void {
   for (const [key, value] of settings) {
     const dot = key.indexOf('.');
     const [kind, name] = dot < 0 ? [key, ''] : [key.slice(0, dot), key.slice(dot + 1)];
-    if (key === 'default') ofAll = value;
+    if (key === 'default') defaultPlan = value;
     else if (kind === 'plan' && name !== '') plans.set(name, plan(key, value));
-    else if (kind === 'domain' && name !== '') ofDomain.set(fold(name), value);
-    else if (kind === 'user' && name !== '') ofUser.set(fold(name), value);
-    else refuse(key, `is not known; ${KNOWN}`);
+    else if (kind === 'domain' && name !== '') domainPlans.set(fold(name), value);
+    else if (kind === 'user' && name !== '') userPlans.set(fold(name), value);
+    else fail(key, `is not known; ${KNOWN}`);
   }
-  // A plan may stand after those who have it.
-  const named: [string, string][] = [['default', ofAll], ...ofDomain, ...ofUser];
-  for (const [who, name] of named) {
+  // Checked at the end: a plan may be defined after a user or domain that has it.
+  const named: [string, string][] = [['default', defaultPlan], ...domainPlans, ...userPlans];
+  for (const [key, name] of named) {
     if (!plans.has(name)) {
-      refuse(who, `has the plan "${name.slice(0, 40)}", which is not defined; defined are ${[...plans.keys()].join(', ')}`);
+      fail(key, `has the plan "${name.slice(0, 40)}", which is not defined; defined plans: ${[...plans.keys()].join(', ')}`);
     }
   }
 }
@@ -73,13 +73,13 @@ export function configure(settings: [string, string][]): void {
 function planOf(claim: Claim): Plan | undefined {
   const user = fold(claim.user);
   const domain = user.slice(user.lastIndexOf('@') + 1);
-  return plans.get(ofUser.get(user) ?? ofDomain.get(domain) ?? ofAll);
+  return plans.get(userPlans.get(user) ?? domainPlans.get(domain) ?? defaultPlan);
 }
 
-// The store's key: the names as the host gives them, so that a master user is another user for each
-// maildrop that they act for. No name has a NUL in it.
+// The store's key, one per maildrop: a master user has one for each maildrop that they open. User
+// names contain no NUL.
 function keyOf({ user, authorizationId }: Claim): string {
-  // Without one it is null, whatever its type says.
+  // If there is none, it is null, although its type says undefined.
   return typeof authorizationId === 'string' ? `${user}\0${authorizationId}` : user;
 }
 
@@ -92,11 +92,11 @@ export function decide(login: Login): Verdict {
   if (found?.length !== 8) return pass;
   const last = Number(new DataView(found.buffer, found.byteOffset).getFloat64(0, true));
   const elapsed = Math.floor(Number(login.time.unixMs) / 1000) - last;
-  // A clock that was set back must not keep anybody out.
+  // If the clock was set back, the user passes.
   if (elapsed < 0 || elapsed >= plan.intervalS) return pass;
-  // Whoever is not known is to hear the mail server's own answer.
-  const letsNobodyIn = plan.manner === 'refuse' || plan.manner === 'disconnect';
-  if (letsNobodyIn && login.claim.standing !== 'known') return pass;
+  // If the password is not known, let the mail server answer.
+  const isRefusal = plan.manner === 'refuse' || plan.manner === 'disconnect';
+  if (isRefusal && login.claim.standing !== 'known') return pass;
   return {
     tag: 'deny',
     val: { manner: plan.manner, retryAfter: plan.intervalS - elapsed, reason: 'plan', delayMs: 0 },
@@ -111,6 +111,6 @@ export function observe(outcome: Outcome): void {
   try {
     store.set(keyOf(outcome.claim), stamp, plan.intervalS);
   } catch {
-    // Too long a name, or a full store: such a user passes.
+    // If the name is too long or the store is full, the user passes.
   }
 }

@@ -1,12 +1,12 @@
-// At most so many polls an hour for each user, with bursts.
+// Limits the polls per hour of each user, with bursts.
 //
-// The rule is a token bucket in its shortest form (the generic cell rate algorithm): of each
-// user one number is remembered, the moment at which the bucket is full again. It needs no
-// floating point, no list of past polls, and expires by itself.
+// The rule is a token bucket in its shortest form (the generic cell rate algorithm): the store has
+// one number per user, the time at which the bucket is full again. It needs no floating point and
+// no list of past polls, and the entry expires by itself.
 //
-// A login with a secret that is known takes its token in `decide`: nobody but the user can send
-// it, and of several such logins at once each needs a token of its own. All others pay once the
-// mail server has accepted them, so that a wrong password costs its victim nothing.
+// A login with a known password takes its token in `decide`: only the user can send it, and each of
+// several simultaneous logins needs its own token. All other logins pay when the mail server has
+// accepted them, so that a wrong password costs the user nothing.
 #include "policy.h"
 
 #include <stdio.h>
@@ -14,77 +14,77 @@
 #include <string.h>
 
 #define HOUR_MS 3600000u
-// One poll a second; and no sum of milliseconds or seconds below can overflow.
-#define MOST 3600u
-// Logins of one user at the same moment that all write; the last ones give up.
-#define TRIES 8
-// Clocks of proxies that share a store may differ by so much.
-#define SKEW_MS 10000u
-// In the outcome: the token is taken already.
-#define NOTE "taken"
+// One poll per second. With this maximum, no sum of times below can overflow.
+#define MAX_TOKENS 3600u
+// How often a write is retried if another login of the user wrote first.
+#define MAX_TRIES 8
+// Maximum difference between the clocks of proxies that share a store.
+#define MAX_SKEW_MS 10000u
+// Note in the outcome: the login has taken its token already.
+#define TOKEN_TAKEN "taken"
 
 static struct {
-  uint64_t each_ms; // a token comes back after this
+  uint64_t token_ms; // time in which one token comes back
   uint64_t burst;
   uint8_t manner;
 } settings = {HOUR_MS / 60, 5, REPRIEVE_POLICY_TYPES_MANNER_UNCHANGED};
 
-static bool is(const policy_string_t *text, const char *word) {
+static bool equals(const policy_string_t *text, const char *word) {
   return text->len == strlen(word) && memcmp(text->ptr, word, text->len) == 0;
 }
 
-// So much of a text as an error shows of it, up to the end of a character.
-static int shown(const policy_string_t *text, size_t most) {
-  if (text->len <= most) return (int)text->len;
-  while (most > 0 && (text->ptr[most] & 0xC0) == 0x80) most--;
-  return (int)most;
+// Length of a text truncated for an error message, at a character boundary.
+static int truncated(const policy_string_t *text, size_t max) {
+  if (text->len <= max) return (int)text->len;
+  while (max > 0 && (text->ptr[max] & 0xC0) == 0x80) max--;
+  return (int)max;
 }
 
 static bool refuse(policy_string_t *error, const policy_string_t *key, const policy_string_t *value,
                    const char *right) {
   char text[640];
-  int length = snprintf(text, sizeof text, "`%.*s` is \"%.*s\"; %s", shown(key, 100), key->ptr,
-                        shown(value, 100), value->ptr, right);
+  int length = snprintf(text, sizeof text, "`%.*s` is \"%.*s\"; %s", truncated(key, 100), key->ptr,
+                        truncated(value, 100), value->ptr, right);
   policy_string_dup_n(error, text, length);
   return false;
 }
 
-// A whole number from 1 to MOST.
+// Parses a whole number from 1 to MAX_TOKENS.
 static bool number(const policy_string_t *text, uint64_t *number) {
   *number = 0;
   for (size_t i = 0; i < text->len; i++) {
     if (text->ptr[i] < '0' || text->ptr[i] > '9') return false;
     *number = *number * 10 + (text->ptr[i] - '0');
-    if (*number > MOST) return false;
+    if (*number > MAX_TOKENS) return false;
   }
   return *number > 0;
 }
 
 static bool configure_one(const policy_string_t *key, const policy_string_t *value, policy_string_t *error) {
   uint64_t given;
-  if (is(key, "per-hour")) {
+  if (equals(key, "per-hour")) {
     if (!number(value, &given)) return refuse(error, key, value, "a whole number from 1 to 3600, such as 60");
-    // Rounded up: it is at most so many an hour.
-    settings.each_ms = (HOUR_MS + given - 1) / given;
+    // Rounded up, so that the limit per hour is never exceeded.
+    settings.token_ms = (HOUR_MS + given - 1) / given;
     return true;
   }
-  if (is(key, "burst")) {
+  if (equals(key, "burst")) {
     if (!number(value, &given)) return refuse(error, key, value, "a whole number from 1 to 3600, such as 5");
     settings.burst = given;
     return true;
   }
-  if (is(key, "manner")) {
-    // In the order of the WIT.
+  if (equals(key, "manner")) {
+    // In the order of the enum in the WIT.
     static const char *manners[] = {"unchanged", "empty", "busy", "refuse", "disconnect"};
     for (uint8_t i = 0; i < 5; i++)
-      if (is(value, manners[i])) {
+      if (equals(value, manners[i])) {
         settings.manner = i;
         return true;
       }
     return refuse(error, key, value,
                   "it can be \"unchanged\", \"empty\", \"busy\", \"refuse\", \"disconnect\"");
   }
-  return refuse(error, key, value, "the setting is unknown; known are per-hour, burst, manner");
+  return refuse(error, key, value, "unknown setting; known settings: per-hour, burst, manner");
 }
 
 bool exports_policy_configure(policy_list_tuple2_string_string_t *given, policy_string_t *error) {
@@ -94,14 +94,14 @@ bool exports_policy_configure(policy_list_tuple2_string_string_t *given, policy_
   return good;
 }
 
-// The store's key: the names as the host gives them, so that a master user is another user for each
-// maildrop that they act for. The caller frees it.
+// The store's key, one per maildrop: a master user has one for each maildrop that they open. The
+// caller frees it.
 static policy_string_t key_of(const reprieve_policy_types_claim_t *claim) {
   const policy_string_t *user = &claim->user, *acting = &claim->authorization_id.val;
   policy_string_t key;
   policy_string_dup_n(&key, (const char *)user->ptr, user->len);
   if (claim->authorization_id.is_some) {
-    // No name has a NUL in it.
+    // User names contain no NUL.
     key.ptr = realloc(user->len > 0 ? key.ptr : NULL, user->len + 1 + acting->len);
     key.ptr[user->len] = 0;
     memcpy(key.ptr + user->len + 1, acting->ptr, acting->len);
@@ -110,40 +110,40 @@ static policy_string_t key_of(const reprieve_policy_types_claim_t *claim) {
   return key;
 }
 
-static uint64_t bucket_ms(void) { return settings.each_ms * settings.burst; }
+static uint64_t bucket_ms(void) { return settings.token_ms * settings.burst; }
 
-// How much the user's bucket lacks, as the time in which that comes back.
-static uint64_t lacks_ms(const policy_list_u8_t *found, uint64_t now_ms) {
+// What is missing from the user's bucket, as the time in which it comes back.
+static uint64_t missing_ms(const policy_list_u8_t *found, uint64_t now_ms) {
   uint64_t full_ms;
   if (!found || found->len != sizeof full_ms) return 0;
   memcpy(&full_ms, found->ptr, sizeof full_ms);
   if (full_ms <= now_ms) return 0;
   if (full_ms - now_ms <= bucket_ms()) return full_ms - now_ms;
-  // More than an empty bucket lacks. Another proxy's clock is a little ahead; or the clock was
-  // set back, which must not keep anybody out.
-  return full_ms - now_ms - bucket_ms() <= SKEW_MS ? bucket_ms() : 0;
+  // More than an empty bucket can lack. Within the skew, another proxy's clock is ahead and the
+  // bucket is empty; beyond it, the clock was set back, and the bucket counts as full.
+  return full_ms - now_ms - bucket_ms() <= MAX_SKEW_MS ? bucket_ms() : 0;
 }
 
-// How long a login waits for a token; 0 where there is one.
-static uint64_t wait_ms(uint64_t lacks) {
-  uint64_t room_ms = bucket_ms() - settings.each_ms;
-  return lacks > room_ms ? lacks - room_ms : 0;
+// How long a login has to wait for a token; 0 if there is one.
+static uint64_t wait_ms(uint64_t missing) {
+  uint64_t room_ms = bucket_ms() - settings.token_ms;
+  return missing > room_ms ? missing - room_ms : 0;
 }
 
-static uint64_t look(policy_string_t *key, uint64_t now_ms) {
+static uint64_t peek(policy_string_t *key, uint64_t now_ms) {
   policy_list_u8_t found;
   if (!reprieve_policy_store_get(key, &found)) return 0;
-  uint64_t lacks = lacks_ms(&found, now_ms);
+  uint64_t missing = missing_ms(&found, now_ms);
   policy_list_u8_free(&found);
-  return wait_ms(lacks);
+  return wait_ms(missing);
 }
 
-// Writes what a bucket lacks, if nobody has written since it was found. False where the store
-// keeps nothing: the name is too long, or the store is full.
-static bool write(policy_string_t *key, policy_list_u8_t *found, uint64_t now_ms, uint64_t lacks, bool *written) {
-  uint64_t full_ms = now_ms + lacks;
+// Writes what is missing from a bucket, unless another login has written since it was read. Returns
+// false if the store refuses: the name is too long, or the store is full.
+static bool write(policy_string_t *key, policy_list_u8_t *found, uint64_t now_ms, uint64_t missing, bool *written) {
+  uint64_t full_ms = now_ms + missing;
   policy_list_u8_t value = {(uint8_t *)&full_ms, sizeof full_ms};
-  uint32_t ttl = lacks > 0 ? (uint32_t)((lacks + 999) / 1000) : 1;
+  uint32_t ttl = missing > 0 ? (uint32_t)((missing + 999) / 1000) : 1;
   reprieve_policy_store_refused_t refused;
   return found ? reprieve_policy_store_compare_and_set(key, found, &value, &ttl, written, &refused)
                : reprieve_policy_store_add(key, &value, &ttl, written, &refused);
@@ -151,15 +151,15 @@ static bool write(policy_string_t *key, policy_list_u8_t *found, uint64_t now_ms
 
 typedef enum { TAKEN, EMPTY, NOT_KEPT } taken_t;
 
-// Takes a token. Where there is none, tells how long to wait for it.
+// Takes a token. If there is none, `wait` is the time until there is one.
 static taken_t take(policy_string_t *key, uint64_t now_ms, uint64_t *wait) {
-  for (int tries = 0; tries < TRIES; tries++) {
+  for (int tries = 0; tries < MAX_TRIES; tries++) {
     policy_list_u8_t found;
     bool is_found = reprieve_policy_store_get(key, &found);
-    uint64_t lacks = lacks_ms(is_found ? &found : NULL, now_ms);
+    uint64_t missing = missing_ms(is_found ? &found : NULL, now_ms);
     bool is_kept = true, is_written = false;
-    *wait = wait_ms(lacks);
-    if (*wait == 0) is_kept = write(key, is_found ? &found : NULL, now_ms, lacks + settings.each_ms, &is_written);
+    *wait = wait_ms(missing);
+    if (*wait == 0) is_kept = write(key, is_found ? &found : NULL, now_ms, missing + settings.token_ms, &is_written);
     if (is_found) policy_list_u8_free(&found);
     if (*wait > 0) return EMPTY;
     if (!is_kept) return NOT_KEPT;
@@ -168,14 +168,14 @@ static taken_t take(policy_string_t *key, uint64_t now_ms, uint64_t *wait) {
   return NOT_KEPT;
 }
 
-// Gives back the token of a login that came to nothing.
+// Returns the token of a login that the mail server did not accept.
 static void give_back(policy_string_t *key, uint64_t now_ms) {
-  for (int tries = 0; tries < TRIES; tries++) {
+  for (int tries = 0; tries < MAX_TRIES; tries++) {
     policy_list_u8_t found;
-    if (!reprieve_policy_store_get(key, &found)) return; // Full again already.
-    uint64_t lacks = lacks_ms(&found, now_ms);
+    if (!reprieve_policy_store_get(key, &found)) return; // The bucket is full again.
+    uint64_t missing = missing_ms(&found, now_ms);
     bool is_written = false;
-    bool is_kept = write(key, &found, now_ms, lacks > settings.each_ms ? lacks - settings.each_ms : 0, &is_written);
+    bool is_kept = write(key, &found, now_ms, missing > settings.token_ms ? missing - settings.token_ms : 0, &is_written);
     policy_list_u8_free(&found);
     if (is_written || !is_kept) return;
   }
@@ -200,26 +200,26 @@ static void deny(policy_verdict_t *verdict, uint64_t wait) {
 
 void exports_policy_decide(policy_login_t *login, policy_verdict_t *verdict) {
   bool is_known = login->claim.standing == REPRIEVE_POLICY_TYPES_STANDING_KNOWN;
-  bool lets_nobody_in = settings.manner >= REPRIEVE_POLICY_TYPES_MANNER_REFUSE;
+  bool is_refusal = settings.manner >= REPRIEVE_POLICY_TYPES_MANNER_REFUSE;
   uint64_t now_ms = login->time.unix_ms, wait;
   policy_string_t key = key_of(&login->claim);
   taken_t taken = NOT_KEPT;
   if (is_known) taken = take(&key, now_ms, &wait);
-  else wait = look(&key, now_ms);
-  // Whoever is not known is to hear the mail server's own answer.
-  if (wait > 0 && (is_known || !lets_nobody_in)) deny(verdict, wait);
-  else pass(verdict, taken == TAKEN ? NOTE : NULL);
+  else wait = peek(&key, now_ms);
+  // If the password is not known, let the mail server answer.
+  if (wait > 0 && (is_known || !is_refusal)) deny(verdict, wait);
+  else pass(verdict, taken == TAKEN ? TOKEN_TAKEN : NULL);
   policy_string_free(&key);
   policy_login_free(login);
 }
 
 void exports_policy_observe(policy_outcome_t *outcome) {
-  bool is_paid = outcome->note.is_some && is(&outcome->note.val, NOTE);
+  bool is_paid = outcome->note.is_some && equals(&outcome->note.val, TOKEN_TAKEN);
   bool is_accepted = outcome->ending == REPRIEVE_POLICY_TYPES_ENDING_AUTHENTICATED;
   uint64_t wait;
   if (is_accepted != is_paid) {
     policy_string_t key = key_of(&outcome->claim);
-    // There may be no token to take: a denied login goes on where it cannot be posed for.
+    // There may be no token: a denied login can reach the mail server if there is no snapshot.
     if (is_accepted) take(&key, outcome->time.unix_ms, &wait);
     else give_back(&key, outcome->time.unix_ms);
     policy_string_free(&key);

@@ -1,5 +1,5 @@
-//! Relieves only while the pool is stressed: the interval between a user's logins grows with
-//! sessions, waiting logins and latency, and is nothing on a quiet server.
+//! Denies only while the pool is stressed: the interval between a user's logins grows with
+//! sessions, waiting logins and latency, and is zero on a quiet server.
 
 mod rule;
 mod settings;
@@ -40,8 +40,8 @@ impl bindings::Guest for Stress {
         if outcome.ending == Ending::Authenticated
             && let Some(longest_s) = longest_s
         {
-            // It is remembered on a quiet server too: stress can come at any time. A name that
-            // is too long, or a full store, is forgotten, and passes.
+            // Also on a quiet server, because stress can come at any time. If the name is too long
+            // or the store is full, the user passes.
             let ttl = u32::try_from(longest_s).unwrap_or(u32::MAX);
             let stamp = (outcome.time.unix_ms / 1000).to_le_bytes();
             let _ = store::set(&key(outcome.claim), &stamp, Some(ttl));
@@ -49,17 +49,16 @@ impl bindings::Guest for Stress {
     }
 }
 
-/// The names as the host gives them: a master user is another user for each maildrop that they act
-/// for.
+/// One key per maildrop: a master user has one for each maildrop that they open.
 fn key(claim: Claim) -> String {
     match claim.authorization_id {
-        // No name has a NUL in it.
+        // User names contain no NUL.
         Some(acting) => format!("{}\0{acting}", claim.user),
         None => claim.user,
     }
 }
 
-/// The denial, where the user's last login is more recent than the stress allows.
+/// The denial, if the user's last login is more recent than the stress allows.
 fn deny(settings: &Settings, login: Login) -> Option<Deny> {
     let pool = Pool {
         healthy_nodes: login.backend.healthy_nodes,
@@ -72,7 +71,7 @@ fn deny(settings: &Settings, login: Login) -> Option<Deny> {
         return None;
     }
     let stamp: [u8; 8] = store::get(&key(login.claim))?.try_into().ok()?;
-    // A clock that was set back must not keep anybody out.
+    // If the clock was set back, the user passes.
     let elapsed_s = (login.time.unix_ms / 1000).checked_sub(u64::from_le_bytes(stamp))?;
     let left_s = interval_s.checked_sub(elapsed_s).filter(|left| *left > 0)?;
     Some(Deny {

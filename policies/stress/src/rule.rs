@@ -1,24 +1,24 @@
-//! How stressed the pool is, and the interval that follows, free of the host.
+//! The stress of the pool and the interval that follows from it, without host calls.
 
-/// A signal: quiet up to `begins`, at its worst from `full` on.
+/// Thresholds of a signal: stress is zero up to `low` and at its maximum from `high` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Signal {
-    pub(crate) begins: u64,
-    pub(crate) full: u64,
+    pub(crate) low: u64,
+    pub(crate) high: u64,
 }
 
-/// Stress is told in thousandths: 0 is quiet, 1,000 the worst.
-pub(crate) const WORST: u64 = 1000;
+/// Stress is measured in thousandths.
+pub(crate) const MAX_STRESS: u64 = 1000;
 
 impl Signal {
     pub(crate) fn stress(self, value: u64) -> u64 {
-        let above = value.saturating_sub(self.begins);
-        let span = self.full.saturating_sub(self.begins).max(1);
-        (above.saturating_mul(WORST) / span).min(WORST)
+        let above = value.saturating_sub(self.low);
+        let span = self.high.saturating_sub(self.low).max(1);
+        (above.saturating_mul(MAX_STRESS) / span).min(MAX_STRESS)
     }
 }
 
-/// What a policy is told of the pool.
+/// The state of the pool at a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pool {
     pub(crate) healthy_nodes: u32,
@@ -27,22 +27,21 @@ pub(crate) struct Pool {
     pub(crate) latency_ms: Option<u32>,
 }
 
-/// Signals, by what they watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Signals {
-    /// Sessions at a node that can be reached.
+    /// Sessions per healthy node.
     pub(crate) sessions: Signal,
-    /// Logins that wait for a node.
+    /// Logins waiting for a node.
     pub(crate) waiting: Signal,
-    /// Milliseconds that logins take at the nodes.
+    /// Milliseconds that a login takes at a node.
     pub(crate) latency: Signal,
 }
 
 impl Signals {
-    /// The worst of the signals: a server that is slow is stressed, however few its sessions.
+    /// The highest of the signals: a slow server is stressed even if it has few sessions.
     pub(crate) fn stress(self, pool: Pool) -> u64 {
         if pool.healthy_nodes == 0 {
-            return WORST;
+            return MAX_STRESS;
         }
         let sessions = u64::from(pool.sessions) / u64::from(pool.healthy_nodes);
         [
@@ -56,9 +55,9 @@ impl Signals {
     }
 }
 
-/// Seconds that a user waits between logins at such a stress.
+/// Seconds that a user waits between logins at this stress.
 pub(crate) fn interval_s(longest_s: u64, stress: u64) -> u64 {
-    longest_s.saturating_mul(stress) / WORST
+    longest_s.saturating_mul(stress) / MAX_STRESS
 }
 
 #[cfg(test)]
@@ -66,9 +65,9 @@ mod tests {
     use super::*;
 
     const SIGNALS: Signals = Signals {
-        sessions: Signal { begins: 100, full: 400 },
-        waiting: Signal { begins: 0, full: 50 },
-        latency: Signal { begins: 200, full: 2000 },
+        sessions: Signal { low: 100, high: 400 },
+        waiting: Signal { low: 0, high: 50 },
+        latency: Signal { low: 200, high: 2000 },
     };
     const QUIET: Pool = Pool { healthy_nodes: 2, sessions: 200, waiting: 0, latency_ms: Some(200) };
 
@@ -83,13 +82,13 @@ mod tests {
         assert_eq!(SIGNALS.stress(Pool { sessions: 500, ..QUIET }), 500);
         assert_eq!(SIGNALS.stress(Pool { sessions: 500, waiting: 40, ..QUIET }), 800);
         assert_eq!(SIGNALS.stress(Pool { latency_ms: Some(1100), ..QUIET }), 500);
-        assert_eq!(SIGNALS.stress(Pool { sessions: u32::MAX, ..QUIET }), WORST);
+        assert_eq!(SIGNALS.stress(Pool { sessions: u32::MAX, ..QUIET }), MAX_STRESS);
     }
 
     #[test]
     fn fewer_nodes_make_the_same_sessions_worse_and_none_is_the_worst() {
         assert_eq!(SIGNALS.stress(Pool { healthy_nodes: 1, ..QUIET }), 333);
-        assert_eq!(SIGNALS.stress(Pool { healthy_nodes: 0, ..QUIET }), WORST);
+        assert_eq!(SIGNALS.stress(Pool { healthy_nodes: 0, ..QUIET }), MAX_STRESS);
     }
 
     #[test]

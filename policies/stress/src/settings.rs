@@ -1,11 +1,11 @@
-//! The settings, read from the configuration's text.
+//! The policy's settings.
 
 use crate::bindings::reprieve::policy::types::Manner;
 use crate::rule::{Signal, Signals};
 
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// At the worst.
+    /// At the maximum of stress.
     pub(crate) interval_s: u64,
     pub(crate) signals: Signals,
     pub(crate) manner: Manner,
@@ -16,9 +16,9 @@ impl Settings {
         let mut settings = Self {
             interval_s: 600,
             signals: Signals {
-                sessions: Signal { begins: 100, full: 400 },
-                waiting: Signal { begins: 0, full: 50 },
-                latency: Signal { begins: 200, full: 2000 },
+                sessions: Signal { low: 100, high: 400 },
+                waiting: Signal { low: 0, high: 50 },
+                latency: Signal { low: 200, high: 2000 },
             },
             manner: Manner::Unchanged,
         };
@@ -32,7 +32,7 @@ impl Settings {
                 "manner" => settings.manner = manner(key, value)?,
                 _ => {
                     return Err(format!(
-                        "unknown setting `{key}`; known are interval, sessions, waiting, latency, manner"
+                        "unknown setting `{key}`; known settings: interval, sessions, waiting, latency, manner"
                     ));
                 }
             }
@@ -50,21 +50,21 @@ fn manner(key: &str, value: &str) -> Result<Manner, String> {
     }
 }
 
-/// Reads `100 to 400`.
+/// Parses `100 to 400`.
 fn signal(key: &str, value: &str, read: fn(&str) -> Option<u64>, example: &str) -> Result<Signal, String> {
     value
         .split_once(" to ")
-        .and_then(|(begins, full)| Some(Signal { begins: read(begins.trim())?, full: read(full.trim())? }))
-        .filter(|signal| signal.begins < signal.full)
+        .and_then(|(low, high)| Some(Signal { low: read(low.trim())?, high: read(high.trim())? }))
+        .filter(|signal| signal.low < signal.high)
         .ok_or_else(|| {
             format!(
-                "`{key}` is \"{value}\"; it says where relief begins and where it is full, such as {example}"
+                "`{key}` is \"{value}\"; it reads like {example}: the values of no stress and of full stress"
             )
         })
 }
 
 fn number(text: &str) -> Option<u64> {
-    text.parse().ok().filter(|_| text.bytes().all(|octet| octet.is_ascii_digit()))
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn milliseconds(text: &str) -> Option<u64> {
@@ -100,8 +100,8 @@ mod tests {
     fn each_setting_is_read() {
         assert_eq!(parse("interval", "1h").unwrap().interval_s, 3600);
         let latency = parse("latency", "500ms to 3s").unwrap().signals.latency;
-        assert_eq!(latency, Signal { begins: 500, full: 3000 });
-        assert_eq!(parse("waiting", "5 to 6").unwrap().signals.waiting, Signal { begins: 5, full: 6 });
+        assert_eq!(latency, Signal { low: 500, high: 3000 });
+        assert_eq!(parse("waiting", "5 to 6").unwrap().signals.waiting, Signal { low: 5, high: 6 });
     }
 
     #[test]
@@ -112,7 +112,7 @@ mod tests {
             ("sessions", "+1 to 5", "\"100 to 400\""),
             ("latency", "200", "\"200ms to 2s\""),
             ("manner", "refuse", "\"busy\""),
-            ("level", "3", "known are interval"),
+            ("level", "3", "known settings: interval"),
         ] {
             let error = parse(key, value).unwrap_err();
             assert!(error.contains(expected) && error.contains(&format!("`{key}`")), "{error}");

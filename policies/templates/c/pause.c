@@ -1,4 +1,4 @@
-// A pause after each login: a user passes if his last login that the mail server accepted is at
+// A pause after each login: a user passes if their last login that the mail server accepted was at
 // least `pause` seconds ago.
 #include "policy.h"
 
@@ -7,7 +7,7 @@
 
 static uint32_t pause_s = 300;
 
-static bool is(const policy_string_t *text, const char *word) {
+static bool equals(const policy_string_t *text, const char *word) {
   return text->len == strlen(word) && memcmp(text->ptr, word, text->len) == 0;
 }
 
@@ -25,8 +25,8 @@ static bool seconds(const policy_string_t *text, uint32_t *number) {
 bool exports_policy_configure(policy_list_tuple2_string_string_t *settings, policy_string_t *error) {
   const char *wrong = NULL;
   for (size_t i = 0; !wrong && i < settings->len; i++) {
-    if (!is(&settings->ptr[i].f0, "pause")) wrong = "a setting is unknown; known is pause";
-    else if (!seconds(&settings->ptr[i].f1, &pause_s)) wrong = "`pause` is a whole number of seconds";
+    if (!equals(&settings->ptr[i].f0, "pause")) wrong = "unknown setting; known settings: pause";
+    else if (!seconds(&settings->ptr[i].f1, &pause_s)) wrong = "`pause` must be a whole number of seconds";
   }
   if (wrong) policy_string_dup(error, wrong);
   policy_list_tuple2_string_string_free(settings);
@@ -38,8 +38,7 @@ static void append(policy_string_t *text, const void *more, size_t length) {
   text->len += length;
 }
 
-// The store's key of a user, with the names as the host gives them: a master user is another user for
-// each maildrop that they act for. The caller frees it.
+// The store's key, one per maildrop: a master user has one for each maildrop that they open. The caller frees it.
 static policy_string_t key_of(const reprieve_policy_types_claim_t *claim) {
   static const char prefix[] = "user:";
   const policy_string_t *user = &claim->user, *acting = &claim->authorization_id.val;
@@ -48,7 +47,7 @@ static policy_string_t key_of(const reprieve_policy_types_claim_t *claim) {
   append(&key, prefix, sizeof prefix - 1);
   append(&key, user->ptr, user->len);
   if (is_acting) {
-    // No name has a NUL in it.
+    // User names contain no NUL.
     append(&key, "", 1);
     append(&key, acting->ptr, acting->len);
   }
@@ -60,7 +59,7 @@ void exports_policy_decide(policy_login_t *login, policy_verdict_t *verdict) {
   verdict->tag = REPRIEVE_POLICY_TYPES_VERDICT_PASS;
   policy_string_t key = key_of(&login->claim);
   policy_list_u8_t found;
-  // What is there has not expired yet.
+  // The store forgets the user after `pause` seconds.
   if (pause_s > 0 && reprieve_policy_store_get(&key, &found)) {
     verdict->tag = REPRIEVE_POLICY_TYPES_VERDICT_DENY;
     verdict->val.deny.manner = REPRIEVE_POLICY_TYPES_MANNER_UNCHANGED;
@@ -76,7 +75,7 @@ void exports_policy_observe(policy_outcome_t *outcome) {
     policy_string_t key = key_of(&outcome->claim);
     policy_list_u8_t value = {(uint8_t *)"1", 1};
     reprieve_policy_store_refused_t refused;
-    // Too long a name, or a full store: such a user passes.
+    // If the name is too long or the store is full, the user passes.
     reprieve_policy_store_set(&key, &value, &pause_s, &refused);
     policy_string_free(&key);
   }

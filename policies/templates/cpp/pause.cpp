@@ -1,5 +1,5 @@
-// A pause after each login: a user passes if his last login that the mail server accepted is at
-// least `pause` seconds ago. It uses the bindings for C.
+// A pause after each login: a user passes if their last login that the mail server accepted was at
+// least `pause` seconds ago. Uses the bindings for C.
 #include "policy.h"
 
 #include <charconv>
@@ -18,21 +18,20 @@ policy_string_t lend(std::string &text) {
   return {reinterpret_cast<uint8_t *>(text.data()), text.size()};
 }
 
-// What is wrong with a setting; nothing, if it was taken.
+// Applies a setting. Returns what is wrong with it, or an empty string.
 std::string configure(std::string_view key, std::string_view value) {
-  if (key != "pause") return "unknown setting `" + std::string(key) + "`; known is pause";
+  if (key != "pause") return "unknown setting `" + std::string(key) + "`; known settings: pause";
   auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), pause_s);
   if (error != std::errc() || end != value.data() + value.size())
-    return "`pause` is \"" + std::string(value) + "\"; it is a whole number of seconds";
+    return "`pause` is \"" + std::string(value) + "\"; it must be a whole number of seconds";
   return "";
 }
 
-// The store's key of a user, with the names as the host gives them: a master user is another user for
-// each maildrop that they act for.
+// The store's key, one per maildrop: a master user has one for each maildrop that they open.
 std::string key_of(const reprieve_policy_types_claim_t &claim) {
   std::string key("user:");
   key += view(claim.user);
-  // No name has a NUL in it.
+  // User names contain no NUL.
   if (claim.authorization_id.is_some) key.append(1, '\0').append(view(claim.authorization_id.val));
   return key;
 }
@@ -54,7 +53,7 @@ extern "C" void exports_policy_decide(policy_login_t *login, policy_verdict_t *v
   std::string text = key_of(login->claim);
   policy_string_t key = lend(text);
   policy_list_u8_t found;
-  // What is there has not expired yet.
+  // The store forgets the user after `pause` seconds.
   if (pause_s > 0 && reprieve_policy_store_get(&key, &found)) {
     verdict->tag = REPRIEVE_POLICY_TYPES_VERDICT_DENY;
     verdict->val.deny = {};
@@ -71,7 +70,7 @@ extern "C" void exports_policy_observe(policy_outcome_t *outcome) {
     policy_string_t key = lend(text);
     policy_list_u8_t value = {reinterpret_cast<uint8_t *>(one.data()), one.size()};
     reprieve_policy_store_refused_t refused;
-    // Too long a name, or a full store: such a user passes.
+    // If the name is too long or the store is full, the user passes.
     reprieve_policy_store_set(&key, &value, &pause_s, &refused);
   }
   policy_outcome_free(outcome);

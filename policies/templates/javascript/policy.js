@@ -1,4 +1,4 @@
-// A pause after each login: a user passes if his last login that the mail server accepted is at
+// A pause after each login: a user passes if their last login that the mail server accepted was at
 // least `pause` seconds ago.
 import * as store from 'reprieve:policy/store@0.1.0';
 
@@ -6,17 +6,17 @@ let pause = 300;
 
 export function configure(settings) {
   for (const [key, value] of settings) {
-    // What is thrown is shown to the administrator: a text.
-    if (key !== 'pause') throw `unknown setting \`${key}\`; known is pause`;
+    // The host shows the thrown string to the administrator.
+    if (key !== 'pause') throw `unknown setting \`${key}\`; known settings: pause`;
     pause = Number(value);
     if (!/^[0-9]+$/.test(value) || pause > 0xffff_ffff) {
-      throw `\`pause\` is "${value}"; it is a whole number of seconds`;
+      throw `\`pause\` is "${value}"; it must be a whole number of seconds`;
     }
   }
 }
 
 export function decide(login) {
-  // What is there has not expired yet.
+  // The store forgets the user after `pause` seconds.
   if (pause === 0 || !store.get(keyOf(login.claim))) {
     return { tag: 'pass', val: { delayMs: 0 } };
   }
@@ -28,13 +28,13 @@ export function observe(outcome) {
   try {
     store.set(keyOf(outcome.claim), new Uint8Array([1]), pause);
   } catch {
-    // Too long a name, or a full store: such a user passes.
+    // If the name is too long or the store is full, the user passes.
   }
 }
 
-// The names as the host gives them: a master user is another user for each maildrop that they act
-// for. No name has a NUL in it.
+// The store's key, one per maildrop: a master user has one for each maildrop that they open. User
+// names contain no NUL.
 function keyOf({ user, authorizationId }) {
-  // Without one it may be undefined or null.
+  // If there is none, it is undefined or null.
   return typeof authorizationId === 'string' ? `user:${user}\0${authorizationId}` : `user:${user}`;
 }

@@ -1,4 +1,4 @@
-"""A pause after each login: a user passes if his last login that the mail server accepted is at
+"""A pause after each login: a user passes if their last login that the mail server accepted was at
 least `pause` seconds ago."""
 
 import wit_world
@@ -6,16 +6,15 @@ from componentize_py_types import Err
 from wit_world.imports import store
 from wit_world.imports.types import Deny, Ending, Manner, Pass, Verdict_Deny, Verdict_Pass
 
-MOST_SECONDS = (1 << 32) - 1
+MAX_SECONDS = (1 << 32) - 1
 pause = 300
 
 
 def key_of(claim):
-    """The names as the host gives them: a master user is another user for each maildrop that they
-    act for."""
+    """The store's key, one per maildrop: a master user has one for each maildrop that they open."""
     if claim.authorization_id is None:
         return f"user:{claim.user}"
-    # No name has a NUL in it.
+    # User names contain no NUL.
     return f"user:{claim.user}\0{claim.authorization_id}"
 
 
@@ -24,13 +23,13 @@ class WitWorld(wit_world.WitWorld):
         global pause
         for key, value in settings:
             if key != "pause":
-                raise Err(f"unknown setting `{key}`; known is pause")
-            if not (value.isascii() and value.isdigit() and int(value) <= MOST_SECONDS):
-                raise Err(f'`pause` is "{value}"; it is a whole number of seconds')
+                raise Err(f"unknown setting `{key}`; known settings: pause")
+            if not (value.isascii() and value.isdigit() and int(value) <= MAX_SECONDS):
+                raise Err(f'`pause` is "{value}"; it must be a whole number of seconds')
             pause = int(value)
 
     def decide(self, login):
-        # What is there has not expired yet.
+        # The store forgets the user after `pause` seconds.
         if pause == 0 or store.get(key_of(login.claim)) is None:
             return Verdict_Pass(Pass(pool=None, user=None, note=None, delay_ms=0))
         return Verdict_Deny(
@@ -43,4 +42,4 @@ class WitWorld(wit_world.WitWorld):
         try:
             store.set(key_of(outcome.claim), b"1", pause)
         except Err:
-            pass  # Too long a name, or a full store: such a user passes.
+            pass  # If the name is too long or the store is full, the user passes.

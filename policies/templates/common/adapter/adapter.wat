@@ -1,10 +1,11 @@
-;; WASI 0.1 for a policy, by WASI 0.2 as the host has it. `build` makes it a part of the component.
+;; Implements WASI 0.1 for a policy with the WASI 0.2 of the host. `build` adds it to the component.
 ;;
-;; It has no memory of its own. The usual adapter takes its memory from the guest's, in the middle
-;; of which Go's heap then grows over it.
+;; It uses no memory. The usual adapter takes its memory from the guest's, and Go's heap then grows
+;; over it.
 ;;
-;; A policy has a clock, which stands at the login's time, randomness, and output that becomes log
-;; lines. There are no files, sockets, environment variables or arguments: those functions fail.
+;; A policy has a clock that stands still at the time of the login, randomness, and output that
+;; becomes log lines. There are no files, sockets, environment variables or arguments: those
+;; functions fail.
 (module
   (import "env" "memory" (memory 0))
   (import "wasi:cli/exit@0.2.0" "exit" (func $exit (param i32)))
@@ -15,7 +16,7 @@
     (func $write (param i32 i32 i32 i32)))
   (import "wasi:random/random@0.2.0" "get-random-u64" (func $random (result i64)))
 
-  ;; The streams, when they have been used. Not i32: tools take that for a stack pointer.
+  ;; The streams, -1 before their first use. Not i32, which tools mistake for a stack pointer.
   (global $stdout (mut i64) (i64.const -1))
   (global $stderr (mut i64) (i64.const -1))
 
@@ -45,11 +46,11 @@
         (local.set $size (i32.sub (local.get $size) (i32.const 1)))
         (br $bytes)))
     (i32.const 0))
-  ;; Time stands still: whoever sleeps has the first of their events at once.
+  ;; Time stands still: a sleep returns its first event at once.
   (func (export "poll_oneoff") (param $in i32) (param $out i32) (param $size i32) (param $events i32) (result i32)
     (if (i32.eqz (local.get $size)) (then (return (i32.const 28)))) ;; EINVAL
     (i64.store (local.get $out) (i64.load (local.get $in)))
-    (i64.store offset=8 (local.get $out) ;; no error, and the kind of the event
+    (i64.store offset=8 (local.get $out) ;; no error, and the type of the event
       (i64.shl (i64.load8_u offset=8 (local.get $in)) (i64.const 16)))
     (i64.store offset=16 (local.get $out) (i64.const 0))
     (i64.store offset=24 (local.get $out) (i64.const 0))
@@ -57,7 +58,7 @@
     (i32.const 0))
   (func (export "sched_yield") (result i32) (i32.const 0))
 
-  ;; Output, in pieces of up to 4096 bytes. The host makes lines of them.
+  ;; Output, in chunks of up to 4096 bytes. The host splits it into lines.
   (func $stream (param $fd i32) (result i32)
     (if (i32.eq (local.get $fd) (i32.const 1)) (then
       (if (i64.lt_s (global.get $stdout) (i64.const 0))
@@ -68,12 +69,12 @@
     (i32.wrap_i64 (global.get $stderr)))
   (func (export "fd_write") (param $fd i32) (param $pieces i32) (param $count i32) (param $written i32) (result i32)
     (local $stream i32) (local $at i32) (local $left i32) (local $size i32) (local $sum i32)
-    (local $behind i64)
+    (local $saved i64)
     (if (i32.gt_u (i32.sub (local.get $fd) (i32.const 1)) (i32.const 1)) (then (return (i32.const 8)))) ;; EBADF
     (local.set $stream (call $stream (local.get $fd)))
-    ;; The host says by 12 bytes how it went. There is room for four of them; what is behind is
-    ;; put back.
-    (local.set $behind (i64.load offset=4 align=4 (local.get $written)))
+    ;; The host writes a result of 12 bytes, but there is room for four. Save the eight bytes after
+    ;; them, and restore them at the end.
+    (local.set $saved (i64.load offset=4 align=4 (local.get $written)))
     (block $done
       (loop $next
         (br_if $done (i32.eqz (local.get $count)))
@@ -92,11 +93,11 @@
         (local.set $pieces (i32.add (local.get $pieces) (i32.const 8)))
         (local.set $count (i32.sub (local.get $count) (i32.const 1)))
         (br $next)))
-    (i64.store offset=4 align=4 (local.get $written) (local.get $behind))
+    (i64.store offset=4 align=4 (local.get $written) (local.get $saved))
     (i32.store (local.get $written) (local.get $sum))
     (i32.const 0))
 
-  ;; Standard input is at its end.
+  ;; Standard input is empty.
   (func (export "fd_read") (param $fd i32) (param $pieces i32) (param $count i32) (param $read i32) (result i32)
     (if (local.get $fd) (then (return (i32.const 8))))
     (i32.store (local.get $read) (i32.const 0))
@@ -105,7 +106,7 @@
   (func (export "fd_fdstat_get") (param $fd i32) (param $at i32) (result i32)
     (if (i32.gt_u (local.get $fd) (i32.const 2)) (then (return (i32.const 8))))
     (i64.store (local.get $at) (i64.const 2))
-    (i64.store offset=8 (local.get $at) (i64.const 66)) ;; may be read and written
+    (i64.store offset=8 (local.get $at) (i64.const 66)) ;; rights to read and write
     (i64.store offset=16 (local.get $at) (i64.const 0))
     (i32.const 0))
   (func (export "fd_fdstat_set_flags") (param $fd i32) (param $flags i32) (result i32) (i32.const 0))
@@ -125,7 +126,7 @@
     unreachable)
   (func (export "proc_raise") (param $signal i32) (result i32) unreachable)
 
-  ;; There is nothing of the kind: EBADF for each.
+  ;; Not supported: EBADF.
   (func $bad1 (param i32) (result i32) (i32.const 8))
   (export "fd_close" (func $bad1))
   (export "fd_datasync" (func $bad1))

@@ -1,5 +1,5 @@
-//! A pause after each login: a user passes if his last login that the mail server accepted is
-//! at least `pause` seconds ago.
+//! A pause after each login: a user passes if their last login that the mail server accepted was at
+//! least `pause` seconds ago.
 
 use std::cell::Cell;
 
@@ -21,17 +21,17 @@ impl Guest for Policy {
                 "pause" => {
                     let seconds = value
                         .parse()
-                        .map_err(|_| format!("`pause` is \"{value}\"; it is a whole number of seconds"))?;
+                        .map_err(|_| format!("`pause` is \"{value}\"; it must be a whole number of seconds"))?;
                     PAUSE.set(seconds);
                 }
-                _ => return Err(format!("unknown setting `{key}`; known is pause")),
+                _ => return Err(format!("unknown setting `{key}`; known settings: pause")),
             }
         }
         Ok(())
     }
 
     fn decide(login: Login) -> Verdict {
-        // What is there has not expired yet.
+        // The store forgets the user after `pause` seconds.
         if PAUSE.get() == 0 || store::get(&key(&login.claim)).is_none() {
             return Verdict::Pass(Pass { pool: None, user: None, note: None, delay_ms: 0 });
         }
@@ -46,17 +46,16 @@ impl Guest for Policy {
 
     fn observe(outcome: Outcome) {
         if outcome.ending == Ending::Authenticated && PAUSE.get() > 0 {
-            // Too long a name, or a full store: such a user passes.
+            // If the name is too long or the store is full, the user passes.
             let _ = store::set(&key(&outcome.claim), b"1", Some(PAUSE.get()));
         }
     }
 }
 
-/// The names as the host gives them: a master user is another user for each maildrop that they act
-/// for.
+/// The store's key, one per maildrop: a master user has one for each maildrop that they open.
 fn key(claim: &Claim) -> String {
     match &claim.authorization_id {
-        // No name has a NUL in it.
+        // User names contain no NUL.
         Some(acting) => format!("user:{}\0{acting}", claim.user),
         None => format!("user:{}", claim.user),
     }

@@ -1,5 +1,5 @@
-// Package runtime lends memory to the host. It stands in for the package of the same name, so
-// that a build needs nothing from the network.
+// Package runtime allocates memory for the host's arguments. It replaces the package of the same
+// name, so that a build downloads nothing.
 package runtime
 
 import (
@@ -8,29 +8,29 @@ import (
 	"unsafe"
 )
 
-// What the host has written is pinned until the bindings have made Go values of it.
+// Memory that the host has written to stays pinned until the bindings have made Go values of it.
 var lent runtime.Pinner
 
 func init() {
-	// The collector cannot run while the host is in the middle of a call, and waits for
-	// things that a component does not have. What calls leave behind, a few kilobytes each,
-	// goes with the instance: the host replaces one that has grown to half of limits.memory.
+	// The garbage collector cannot run in the middle of a call from the host, and it waits for
+	// events that do not exist in a component. Each call leaks a few kilobytes, until the host
+	// replaces the instance at half of limits.memory.
 	debug.SetGCPercent(-1)
 }
 
-// Allocate gives memory that stays where it is until the pinner lets it go.
+// Allocate returns memory that does not move until it is unpinned.
 func Allocate(pinner *runtime.Pinner, size, align uintptr) unsafe.Pointer {
 	if size == 0 {
 		return unsafe.Pointer(align)
 	}
-	// Words of eight octets, which is the most that any type of WIT is aligned to.
+	// Eight bytes are the largest alignment of any WIT type.
 	words := make([]uint64, (size+7)/8)
 	pointer := unsafe.Pointer(unsafe.SliceData(words))
 	pinner.Pin(pointer)
 	return pointer
 }
 
-// Unpin is called when the arguments of a call have become Go values, which hold what they need.
+// Unpin is called by the bindings when the arguments of a call have become Go values.
 func Unpin() {
 	lent.Unpin()
 }

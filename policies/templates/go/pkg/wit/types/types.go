@@ -1,8 +1,8 @@
-// Package types has the types of WIT that Go lacks, as the bindings use them. It stands in for
-// the package of the same name, so that a build needs nothing from the network.
+// Package types has the WIT types that Go lacks, as the bindings use them. It replaces the package
+// of the same name, so that a build downloads nothing.
 package types
 
-// Unit is the type of nothing.
+// Unit is the result of a function that returns nothing.
 type Unit struct{}
 
 // Tuple2 is a pair.
@@ -11,36 +11,36 @@ type Tuple2[T any, U any] struct {
 	F1 U
 }
 
-// What an Option holds.
+// Tags of an Option.
 const (
 	OptionNone uint8 = iota
 	OptionSome
 )
 
-// Option is a value, or none.
+// Option is an optional value.
 type Option[T any] struct {
 	tag   uint8
 	value T
 }
 
-// None is no value.
+// None makes an empty Option.
 func None[T any]() Option[T] { return Option[T]{} }
 
-// Some is a value.
+// Some makes an Option with a value.
 func Some[T any](value T) Option[T] { return Option[T]{OptionSome, value} }
 
-// Tag tells whether there is a value.
+// Tag returns OptionNone or OptionSome.
 func (self Option[T]) Tag() uint8 { return self.tag }
 
-// Some is the value. It panics where there is none.
+// Some returns the value. It panics if there is none.
 func (self Option[T]) Some() T {
 	if self.tag != OptionSome {
-		panic("the option has no value")
+		panic("the Option has no value")
 	}
 	return self.value
 }
 
-// What a Result holds.
+// Tags of a Result.
 const (
 	ResultOk uint8 = iota
 	ResultErr
@@ -53,30 +53,30 @@ type Result[T any, U any] struct {
 	err   U
 }
 
-// Ok is a value.
+// Ok makes a Result with a value.
 func Ok[T any, U any](value T) Result[T, U] { return Result[T, U]{tag: ResultOk, value: value} }
 
-// Err is an error.
+// Err makes a Result with an error.
 func Err[T any, U any](err U) Result[T, U] { return Result[T, U]{tag: ResultErr, err: err} }
 
-// Tag tells whether it is a value or an error.
+// Tag returns ResultOk or ResultErr.
 func (self Result[T, U]) Tag() uint8 { return self.tag }
 
-// IsErr tells whether it is an error.
+// IsErr reports whether the Result is an error.
 func (self Result[T, U]) IsErr() bool { return self.tag == ResultErr }
 
-// Ok is the value. It panics where there is an error.
+// Ok returns the value. It panics if there is an error.
 func (self Result[T, U]) Ok() T {
 	if self.tag != ResultOk {
-		panic("the result is an error")
+		panic("the Result is an error")
 	}
 	return self.value
 }
 
-// Err is the error. It panics where there is a value.
+// Err returns the error. It panics if there is a value.
 func (self Result[T, U]) Err() U {
 	if self.tag != ResultErr {
-		panic("the result is no error")
+		panic("the Result is not an error")
 	}
 	return self.err
 }
