@@ -17,7 +17,7 @@ use crate::support::guests;
 use crate::support::redis::{Make, Redis};
 use crate::support::running::BINARY;
 use crate::support::{DEADLINE, until};
-use reprieve::demo::mailserver::{MailServer, Settings};
+use reprieve_mailserver::{MailServer, Settings};
 
 const USERS: usize = 40;
 const CLIENTS: usize = 8;

@@ -4,9 +4,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use reprieve::clock::ManualClock;
 use reprieve::config::Config;
 use reprieve::server::{Options, Server};
+use reprieve_store::clock::ManualClock;
 use tempfile::TempDir;
 
 use crate::history::mail_server::Judgement;

@@ -13,14 +13,14 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use reprieve::clock::ManualClock;
 use reprieve::config::Config;
-use reprieve::policy::{
+use reprieve::server::{Options, Server};
+use reprieve_policy_host::harness::{Becomes, Trial, Who};
+use reprieve_policy_host::{
     BreakerSettings, Cache, Engine, EngineSize, Failure, Judge, Limits, Policy, PolicyOptions, Verdict,
 };
-use reprieve::server::{Options, Server};
-use reprieve::store::Namespace;
-use reprieve::trial::{Becomes, Trial, Who};
+use reprieve_store::Namespace;
+use reprieve_store::clock::ManualClock;
 use support::account::{Account, PASSWORD, Security};
 use support::dialogue::Dialogue;
 use support::setup::{NOON, mail_server};
@@ -144,7 +144,7 @@ pool = "mail"
         session.quit();
     }
 
-    fn metrics(&self) -> reprieve::policy::MetricsSnapshot {
+    fn metrics(&self) -> reprieve_policy_host::MetricsSnapshot {
         self.server.policy_metrics(&self.name).expect("its metrics")
     }
 
@@ -304,7 +304,7 @@ fn without(function: &str) -> String {
 
 /// What cannot be loaded, and what the administrator must be told beside file and line.
 fn misfits() -> Vec<(&'static str, &'static str, Vec<u8>, &'static str)> {
-    let interval = reprieve::policy::load_source("interval").unwrap().into_owned();
+    let interval = reprieve_policy_host::load_source("interval").unwrap().into_owned();
     let numbers: Vec<u8> =
         (0..100_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     let mut damaged = interval.clone();
@@ -473,8 +473,11 @@ fn what_hostile_policies_do_stands_in_the_table() {
         let told = hide_what_changes(&told);
         let _ = writeln!(table, "| {component} | {what} | {told} | {seen} |");
     }
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("tests/HOSTILE.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("the workspace")
+        .join("tests/HOSTILE.md");
     if std::env::var_os("REPRIEVE_WRITE_TABLE").is_some() {
         std::fs::write(&path, &table).unwrap();
     }

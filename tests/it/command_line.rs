@@ -38,7 +38,7 @@ fn one_line_serves_a_dovecot_without_a_configuration_file() {
 #[test]
 fn the_readmes_configuration_serves_once_its_addresses_are_free() {
     let mail = mail_server(1);
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
     let block = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let text = block
         .replace("127.0.0.1:1110", "127.0.0.1:0")
@@ -385,7 +385,7 @@ fn the_demo_ends_by_itself_and_finds_nothing_lost_or_doubled() {
 
 #[test]
 fn the_readmes_configuration_is_right_and_its_error_is_the_real_one() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
     let block = |fence: &str, of: &str| {
         let blocks = readme.split(fence).skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
         blocks.into_iter().find(|block| block.contains(of)).expect("the block").trim().to_owned()
@@ -409,7 +409,7 @@ fn the_readmes_configuration_is_right_and_its_error_is_the_real_one() {
 
 #[test]
 fn every_feature_that_the_readme_claims_names_a_test() {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let readme = std::fs::read_to_string(format!("{root}/README.md")).unwrap();
     let table = readme.split("## Beside others").nth(1).expect("the table").split("\n## ").next().unwrap();
     let sources: String = std::fs::read_dir(format!("{root}/tests"))

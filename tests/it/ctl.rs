@@ -142,9 +142,9 @@ fn swapping_back_takes_the_bytes_that_ran_whatever_their_file_holds_by_then() {
 
 fn reprieve_interval() -> &'static [u8] {
     static BYTES: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
-    BYTES.get_or_init(|| reprieve::policy::load_source("interval").expect("it is built in").into_owned())
+    BYTES.get_or_init(|| reprieve_policy_host::load_source("interval").expect("it is built in").into_owned())
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    reprieve::policy::digest::hex(&reprieve::policy::digest::of(bytes))
+    reprieve_policy_host::digest::hex(&reprieve_policy_host::digest::of(bytes))
 }

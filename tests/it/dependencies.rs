@@ -9,7 +9,7 @@ use std::process::Command;
 use semver::{Version, VersionReq};
 
 /// The advisories, one a line: package, id, versions that are not affected.
-const ADVISORIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/advisories.txt");
+const ADVISORIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/advisories.txt");
 
 fn packages() -> Vec<serde_json::Value> {
     let output = Command::new(env!("CARGO"))
@@ -24,7 +24,7 @@ fn packages() -> Vec<serde_json::Value> {
 
 /// What cargo-deny is told.
 fn deny() -> toml::Table {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deny.toml")).unwrap();
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deny.toml")).unwrap();
     text.parse().unwrap()
 }
 
@@ -95,7 +95,7 @@ fn no_dependency_has_a_version_that_an_advisory_names() {
     let rules = deny();
     let ignored =
         rules["advisories"].get("ignore").and_then(|ids| ids.as_array()).cloned().unwrap_or_default();
-    let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).unwrap();
+    let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock")).unwrap();
     let lock: toml::Table = lock.parse().unwrap();
     let mut found = String::new();
     for package in lock["package"].as_array().unwrap() {

@@ -8,7 +8,7 @@ use crate::support::dialogue::Dialogue;
 use crate::support::scripted::Scripted;
 use crate::support::setup::{Reprieve, Setup, mail_server};
 
-use reprieve::demo::mailserver::MailServer;
+use reprieve_mailserver::MailServer;
 
 /// 1 July 2026, 23:59:00 in Berlin, which is 21:59:00 UTC.
 const A_MINUTE_TO_MIDNIGHT: u64 = 1_782_943_140_000;

@@ -1,5 +1,5 @@
 //! The end-to-end tests: Reprieve between real mail servers and real clients, one module per
-//! subject. What needs a process of its own is in another binary; host/Cargo.toml says why.
+//! subject. What needs a process of its own is in another binary; host/proxy/Cargo.toml says why.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -8,7 +8,7 @@ use crate::support::dialogue::Dialogue;
 use crate::support::setup::{Reprieve, Setup, mail_server};
 use crate::support::{DEADLINE, dialogue};
 
-use reprieve::demo::mailserver::MailServer;
+use reprieve_mailserver::MailServer;
 
 const LOGIN: [&str; 2] = ["USER alice", "PASS open sesame"];
 const GREETING: &str = "+OK ready\r\n";

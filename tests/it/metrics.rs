@@ -18,7 +18,7 @@ use crate::support::running::Running;
 use crate::support::{guests, http, setup, until};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use reprieve::demo::mailserver::MailServer;
+use reprieve_mailserver::MailServer;
 use rustls::ClientConfig;
 
 /// Users whom nobody knows, with names that could break a text.
@@ -342,7 +342,7 @@ fn nobody_is_named_and_no_secret_is_told() {
 
 /// Where rules and dashboard are.
 fn packaging(folder: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(folder)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging").join(folder)
 }
 
 /// Metrics that a text speaks of.
@@ -463,7 +463,7 @@ fn both_forms_are_as_their_readers_want_them_and_the_readme_tells_of_each_metric
     let file = site.folder.path().join("openmetrics.txt");
     std::fs::write(&file, &answer.body).expect("a file");
     // A parser that takes nothing that the specification does not allow.
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-tools/python/bin/python3");
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/test-tools/python/bin/python3");
     let script = "import sys; from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse; \
                   print(len(list(parse(open(sys.argv[1]).read()))))";
     let parsed = Command::new(python).args(["-c", script]).arg(&file).output();
@@ -473,7 +473,8 @@ fn both_forms_are_as_their_readers_want_them_and_the_readme_tells_of_each_metric
     let families = String::from_utf8_lossy(&parsed.stdout).trim().parse::<usize>().expect("a number");
     let told = families_of(&site.text());
     assert_eq!(told.len(), families, "both forms tell of the same");
-    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
+    let readme =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md")).unwrap();
     let documented: BTreeMap<String, BTreeSet<String>> = readme
         .lines()
         .filter(|line| line.starts_with("| `reprieve_") || line.starts_with("| `process_"))

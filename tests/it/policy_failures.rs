@@ -7,7 +7,7 @@ use crate::support::running::{BINARY, Running};
 use crate::support::setup::{Reprieve, Setup, mail_server};
 use crate::support::{components, guests};
 
-use reprieve::demo::mailserver::MailServer;
+use reprieve_mailserver::MailServer;
 
 fn hostile(at: &str, how: &str, more: &str) -> (MailServer, anyhow::Result<Reprieve>) {
     let mail = mail_server(1);
@@ -160,7 +160,7 @@ fn resident(process: u32) -> u64 {
 #[test]
 fn twenty_swaps_leave_no_memory_behind() {
     let folder = tempfile::tempdir().unwrap();
-    let interval = reprieve::policy::load_source("interval").unwrap();
+    let interval = reprieve_policy_host::load_source("interval").unwrap();
     // Two that take a hundred times their size to compile.
     let paths = [3_000, 3_001].map(|functions| {
         let path = folder.path().join(format!("{functions}.wasm"));

@@ -133,7 +133,7 @@ fn a_component_is_inspected() {
     );
     let (_, report) = json(&["inspect", "interval"]);
     let folder = tempfile::tempdir().unwrap();
-    let octets = reprieve::policy::load_source("interval").unwrap();
+    let octets = reprieve_policy_host::load_source("interval").unwrap();
     let path = folder.path().join("interval.wasm");
     std::fs::write(&path, &octets).unwrap();
     let summed = Command::new("sha256sum").arg(&path).output().expect("running sha256sum");
@@ -143,7 +143,7 @@ fn a_component_is_inspected() {
 #[test]
 fn what_cannot_run_is_inspected_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let octets = reprieve::policy::load_source("interval").unwrap();
+    let octets = reprieve_policy_host::load_source("interval").unwrap();
     for (name, content, expected) in [
         ("text.wasm", &b"hello"[..], &["no WebAssembly", "runs       no: it is not WebAssembly"][..]),
         ("core.wasm", b"\0asm\x01\0\0\0", &["core module", "wasm-tools component new"]),
@@ -223,7 +223,7 @@ fn a_component_is_compiled_once() {
 #[test]
 fn the_language_is_told_apart_from_the_languages_of_its_runtime() {
     let folder = tempfile::tempdir().unwrap();
-    let interval = reprieve::policy::load_source("interval").unwrap().into_owned();
+    let interval = reprieve_policy_host::load_source("interval").unwrap().into_owned();
     // What they have in them, at the end of a component that says Rust.
     let marks: [(&[u8], &str); 4] = [
         (b"", "Rust"),
@@ -262,7 +262,7 @@ fn compile(component: &[u8], seconds: u32, memory: u64) -> (bool, String) {
 /// kilobytes, and 20,000 functions of two bytes are a hundred.
 #[test]
 fn compiling_ends_when_it_takes_more_time_or_memory_than_it_may() {
-    let interval = reprieve::policy::load_source("interval").unwrap();
+    let interval = reprieve_policy_host::load_source("interval").unwrap();
     let (enough, gib) = (600, 1 << 30);
     assert_eq!(compile(&interval, enough, gib), (true, String::new()));
     let slow = components::with_functions(&interval, &[components::loops(100, 2_000)]);

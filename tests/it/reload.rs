@@ -16,8 +16,8 @@ use crate::support::running::{BINARY, Running};
 use crate::support::setup::mail_server;
 use crate::support::until;
 use reprieve::config::Config;
-use reprieve::policy::Difference;
 use reprieve::server::{Change, ShadowState, VirtualServerState};
+use reprieve_policy_host::Difference;
 
 fn configuration(node: SocketAddr, server: &str, policy: &str) -> String {
     format!(

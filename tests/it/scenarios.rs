@@ -6,13 +6,13 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::Receiver;
 
 use crate::support::{DEADLINE, guests, until};
-use reprieve::policy::{Ending, Failure, Standing};
-use reprieve::trial::{Attempt, Becomes, Injection, Trial, Who};
+use reprieve_policy_host::harness::{Attempt, Becomes, Injection, Trial, Who};
+use reprieve_policy_host::{Ending, Failure, Standing};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_reprieve");
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace")
 }
 
 fn run(arguments: &[&str]) -> Output {
@@ -449,7 +449,7 @@ fn the_references_examples_hold_and_its_report_is_the_real_one() {
 #[test]
 fn the_reference_names_every_key_that_is_read() {
     let page = reference();
-    let folder = root().join("host/src/scenario");
+    let folder = root().join("host/policy/src/scenario");
     let mut keys = 0;
     for file in ["file.rs", "file/step.rs", "file/login.rs", "file/expectation.rs"] {
         let source = std::fs::read_to_string(folder.join(file)).unwrap();
@@ -472,7 +472,7 @@ fn the_reference_names_every_key_that_is_read() {
 }
 
 /// A trial of the policy that tells the log what it is given.
-fn mirror(settings: &[(&str, &str)]) -> reprieve::trial::Builder {
+fn mirror(settings: &[(&str, &str)]) -> reprieve_policy_host::harness::Builder {
     let component = guests::mirror().display().to_string();
     settings.iter().fold(Trial::of(&component), |trial, (key, value)| trial.setting(key, value))
 }
@@ -480,7 +480,9 @@ fn mirror(settings: &[(&str, &str)]) -> reprieve::trial::Builder {
 #[test]
 fn the_note_comes_back_with_the_outcome_but_not_where_a_denial_passed_after_all() {
     let mut trial = mirror(&[("note", "a-b")]).build().unwrap();
-    let told = |decision: &reprieve::trial::Decision| decision.log.last().expect("a line").text.clone();
+    let told = |decision: &reprieve_policy_host::harness::Decision| {
+        decision.log.last().expect("a line").text.clone()
+    };
     let passed = trial.login("alice");
     assert_eq!(passed.expect_pass().note.as_deref(), Some("a-b"));
     assert!(told(&passed).contains("note: Some(\"a-b\")"), "{passed}");

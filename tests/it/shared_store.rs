@@ -15,9 +15,9 @@ use crate::support::setup::NOON;
 use crate::support::until;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use reprieve::clock::ManualClock;
 use reprieve::config::Config;
 use reprieve::server::{Options, Server};
+use reprieve_store::clock::ManualClock;
 use tempfile::TempDir;
 
 /// Proxies with one clock.

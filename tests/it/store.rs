@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use crate::support::redis::{Make, Redis};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use reprieve::clock::{ManualClock, SystemClock};
 use reprieve::config::Config;
-use reprieve::store::{Home, Keys, Namespace, Refused, Space};
+use reprieve_store::clock::{ManualClock, SystemClock};
+use reprieve_store::{Home, Keys, Namespace, Refused, Space};
 use tempfile::TempDir;
 
 const SECOND: Duration = Duration::from_secs(1);

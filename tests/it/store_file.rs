@@ -17,9 +17,9 @@ use crate::support::running::{BINARY, Running};
 use crate::support::until;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use reprieve::clock::SystemClock;
-use reprieve::config::StoreConfig;
-use reprieve::store::{Home, Keys, Space};
+use reprieve_store::StoreConfig;
+use reprieve_store::clock::SystemClock;
+use reprieve_store::{Home, Keys, Space};
 
 fn configuration(folder: &Path, node: SocketAddr, store: &str) -> String {
     let at = folder.display();

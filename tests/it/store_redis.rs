@@ -17,12 +17,13 @@ use crate::support::front::Front;
 use crate::support::redis::{Make, Redis};
 use crate::support::running::BINARY;
 use crate::support::until;
-use reprieve::clock::SystemClock;
-use reprieve::config::{Config, StoreConfig, StoreHome};
-use reprieve::demo::mailserver::{MailServer, Settings};
-use reprieve::pop3::credential::Secret;
+use reprieve::config::Config;
 use reprieve::server::{Options, Server};
-use reprieve::store::{Home, Keys, Space};
+use reprieve_mailserver::{MailServer, Settings};
+use reprieve_pop3::credential::Secret;
+use reprieve_store::clock::SystemClock;
+use reprieve_store::{Home, Keys, Space};
+use reprieve_store::{StoreConfig, StoreHome};
 
 const TIMEOUT: Duration = Duration::from_millis(250);
 

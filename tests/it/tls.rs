@@ -18,7 +18,7 @@ use crate::support::running::Running;
 use crate::support::setup::mail_server;
 use crate::support::tool::Tool;
 use crate::support::until;
-use reprieve::demo::mailserver::MailServer;
+use reprieve_mailserver::MailServer;
 
 const OPENSSL: Tool = Tool { program: "openssl", package: "openssl" };
 

@@ -121,7 +121,7 @@ fn poplib_by_stls() {
 
 /// Python, in the environment that `tests/setup` makes.
 fn sslyze(arguments: &[&str]) -> serde_json::Value {
-    let python = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/test-tools/python/bin/python3");
+    let python = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/test-tools/python/bin/python3");
     assert!(std::path::Path::new(python).exists(), "sslyze is not installed; install it with: tests/setup");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("report.json");

@@ -9,10 +9,12 @@ use crate::resident;
 use crate::support::guests;
 use crate::support::setup::NOON;
 use jiff::tz::TimeZone;
-use reprieve::clock::ManualClock;
-use reprieve::policy::{BreakerSettings, Cache, Engine, EngineSize, Judge, Limits, Policy, PolicyOptions};
-use reprieve::store::Namespace;
-use reprieve::trial::Who;
+use reprieve_policy_host::harness::Who;
+use reprieve_policy_host::{
+    BreakerSettings, Cache, Engine, EngineSize, Judge, Limits, Policy, PolicyOptions,
+};
+use reprieve_store::Namespace;
+use reprieve_store::clock::ManualClock;
 
 /// How often each kind fails: ten thousand times for the quick ones.
 const MANY: [(&str, u32); 7] = [

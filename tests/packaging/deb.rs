@@ -8,7 +8,7 @@ use crate::support::running::BINARY;
 use crate::support::tool::Tool;
 
 /// The workspace's folder.
-pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 const DPKG_DEB: Tool = Tool { program: "dpkg-deb", package: "dpkg" };
 

@@ -19,7 +19,7 @@ const VALGRIND: Tool = Tool { program: "valgrind", package: "valgrind" };
 const CONTROL: Tool = Tool { program: "callgrind_control", package: "valgrind" };
 
 /// Where the counts are kept.
-const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/instructions.txt");
+const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/instructions.txt");
 /// Polls before those that are counted: then everything is in place that stays.
 const BEFORE: usize = 100;
 /// Polls that are counted.

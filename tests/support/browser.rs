@@ -10,16 +10,16 @@ const CHROMIUM: Tool = Tool { program: "chromium", package: "chromium" };
 
 /// Where pictures of pages are kept, for people to look at.
 pub fn pictures() -> PathBuf {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/dashboard-pictures");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/dashboard-pictures");
     std::fs::create_dir_all(&folder).unwrap();
     folder.canonicalize().unwrap()
 }
 
 /// A script of tests/dashboard, which opens a browser.
 pub fn script(name: &str, arguments: &[&str]) -> Command {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/dashboard").join(name);
-    let tools =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-tools/node/node_modules/playwright-core");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/dashboard").join(name);
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../target/test-tools/node/node_modules/playwright-core");
     assert!(tools.exists(), "playwright-core is not installed; install it with: tests/setup");
     let mut command = NODE.command();
     command.arg(path).args(arguments).env("CHROMIUM", CHROMIUM.path());

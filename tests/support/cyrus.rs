@@ -19,7 +19,7 @@ use super::until;
 const SASLPASSWD: Tool = Tool { program: "saslpasswd2", package: "sasl2-bin" };
 
 /// Where `tests/setup` has unpacked it.
-const PLACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/test-tools/cyrus");
+const PLACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/test-tools/cyrus");
 
 /// A running Cyrus; dropping it ends all its processes and removes its folder.
 pub struct Cyrus {

@@ -20,7 +20,7 @@ pub fn mirror() -> &'static Path {
 
 #[track_caller]
 fn build(package: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace");
     // A target directory of its own: cargo may hold the lock of the usual one.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
     let output = Command::new(env!("CARGO"))

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reprieve::clock::ManualClock;
 use reprieve::config::Config;
 use reprieve::server::{Options, Server};
+use reprieve_store::clock::ManualClock;
 
 use super::account::Account;
 use super::dovecot::Dovecot;

@@ -36,7 +36,7 @@ impl Make {
         match self {
             Self::Redis => REDIS.command(),
             Self::Valkey => {
-                let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-tools/python/lib");
+                let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/test-tools/python/lib");
                 let versions = std::fs::read_dir(&tools).expect("the tools that tests/setup installs");
                 let programs = versions.map(|version| {
                     let packages = version.expect("a folder").path().join("site-packages");

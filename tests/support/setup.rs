@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reprieve::clock::ManualClock;
 use reprieve::config::{Config, NodeMode};
-use reprieve::demo::mailserver::{MailServer, Settings};
 use reprieve::server::{Options, Server};
+use reprieve_mailserver::{MailServer, Settings};
+use reprieve_store::clock::ManualClock;
 
 use super::account::{Account, PASSWORD, Security};
 use super::dialogue::Dialogue;

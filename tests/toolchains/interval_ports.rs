@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use crate::support::setup::NOON;
 use jiff::tz::TimeZone;
-use reprieve::clock::ManualClock;
-use reprieve::policy::{
+use reprieve_policy_host::harness::Who;
+use reprieve_policy_host::{
     Cache, Ending, Engine, EngineSize, Judge, Outcome, Policy, PolicyOptions, Standing, Verdict, load_source,
     moment,
 };
-use reprieve::store::Namespace;
-use reprieve::trial::Who;
+use reprieve_store::Namespace;
+use reprieve_store::clock::ManualClock;
 
 /// Languages that `interval` is ported to.
 const PORTS: [&str; 6] = ["c", "cpp", "go", "javascript", "python", "zig"];
@@ -165,7 +165,7 @@ impl Desk {
 }
 
 fn port(language: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace");
     let path = root.join("target/policies").join(format!("interval-{language}.wasm"));
     assert!(path.exists(), "{} is not built; build it with: policies/build", path.display());
     path

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use crate::support::dialogue::Dialogue;
 use crate::support::setup::{Reprieve, Setup, mail_server};
-use reprieve::demo::mailserver::MailServer;
+use reprieve_mailserver::MailServer;
 
 fn component(name: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace");
     let path = root.join("target/policies").join(format!("{name}.wasm"));
     assert!(path.exists(), "{} is not built; build it with: policies/build", path.display());
     path

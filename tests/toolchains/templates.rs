@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::support::running::{BINARY, Running};
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace")
 }
 
 /// The tools of the policies, before those of the machine.

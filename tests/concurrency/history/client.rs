@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use reprieve::clock::ManualClock;
+use reprieve_store::clock::ManualClock;
 
 use super::proxies::Proxies;
 use super::record::{Event, Login, Sequence, Session, What};

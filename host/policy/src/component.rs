@@ -1,0 +1,322 @@
+//! A virtual server's policy: compiled once, shared by the judges of all threads.
+
+use std::sync::Arc;
+
+use super::bindings;
+use super::breaker::{Admitted, Breaker, BreakerSettings, Change};
+use super::digest;
+use super::engine::Engine;
+use super::failure::Failure;
+use super::guestlog::{GuestLog, Lines};
+use super::instance::State;
+use super::limits::Limits;
+use super::metrics::{Metrics, MetricsSnapshot};
+use reprieve_store::Namespace;
+use reprieve_store::clock::Clock;
+
+/// What happens to a login that a failed policy has not judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It passes: mail must flow.
+    Pass,
+    /// It is refused for now.
+    Deny,
+}
+
+/// How long an instance lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// For many calls: until it fails, grows, or has had `limits.calls`.
+    #[default]
+    Reuse,
+    /// For one call. No call can leave anything for another but in the store.
+    Call,
+}
+
+/// Everything that a policy is loaded with.
+#[derive(Debug)]
+pub struct PolicyOptions {
+    /// Name of the virtual server, for log lines.
+    pub server: String,
+    /// A built-in policy's name or a file's path, for messages.
+    pub component: String,
+    /// SHA-256 that the component's octets must have.
+    pub sha256: Option<[u8; 32]>,
+    /// Settings in their order.
+    pub settings: Vec<(String, String)>,
+    /// What it may use.
+    pub limits: Limits,
+    /// How long an instance lives.
+    pub isolation: Isolation,
+    /// When it is paused.
+    pub breaker: BreakerSettings,
+    /// What becomes of logins meanwhile, for the log line that says so.
+    pub on_failure: OnFailure,
+    /// Its part of the store.
+    pub namespace: Namespace,
+    /// The time that it is started with.
+    pub clock: Arc<dyn Clock>,
+    /// Names of the pools that it may choose.
+    pub pools: Vec<String>,
+    /// How many policies its virtual server has had, with this one.
+    pub version: u64,
+    /// Seed of its randomness; without it randomness is the system's.
+    pub seed: Option<u64>,
+    /// Who takes its log lines; without it the host's log.
+    pub lines: Option<Arc<dyn Lines>>,
+}
+
+impl PolicyOptions {
+    /// A component with no settings and the usual limits.
+    #[must_use]
+    pub fn new(server: &str, component: &str, namespace: Namespace, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            server: server.to_owned(),
+            component: component.to_owned(),
+            sha256: None,
+            settings: Vec::new(),
+            limits: Limits::default(),
+            isolation: Isolation::default(),
+            breaker: BreakerSettings::default(),
+            on_failure: OnFailure::Pass,
+            namespace,
+            clock,
+            pools: Vec::new(),
+            version: 1,
+            seed: None,
+            lines: None,
+        }
+    }
+}
+
+/// What tells a policy from others, for those who log its decisions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// A built-in policy's name or a file's path.
+    pub component: String,
+    /// SHA-256 of the component's octets, in hexadecimal.
+    pub sha256: String,
+    /// How many policies its virtual server has had, with this one.
+    pub version: u64,
+}
+
+/// Which of its functions is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    Decide,
+    Observe,
+}
+
+impl Call {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Decide => "decide",
+            Self::Observe => "observe",
+        }
+    }
+}
+
+/// A policy that is compiled and linked, and was configured once.
+pub struct Policy {
+    options: PolicyOptions,
+    engine: Arc<Engine>,
+    component: bindings::PolicyPre<State>,
+    sha256: [u8; 32],
+    identity: Arc<Identity>,
+    log: Arc<GuestLog>,
+    metrics: Arc<Metrics>,
+    /// Whether it imports the store.
+    needs_store: bool,
+    /// One for each function: one that always fails is not to hide behind one that never does.
+    breakers: [Breaker; 2],
+}
+
+impl std::fmt::Debug for Policy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Policy").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Policy {
+    pub(super) fn new(
+        options: PolicyOptions,
+        engine: Arc<Engine>,
+        component: bindings::PolicyPre<State>,
+        sha256: [u8; 32],
+        needs_store: bool,
+    ) -> Self {
+        let metrics = Arc::<Metrics>::default();
+        let log = Arc::new(GuestLog::new(
+            &options.server,
+            &options.component,
+            &options.limits,
+            metrics.clone(),
+            options.lines.clone(),
+        ));
+        let breakers = [Breaker::new(options.breaker.clone()), Breaker::new(options.breaker.clone())];
+        let identity = Arc::new(Identity {
+            component: options.component.clone(),
+            sha256: digest::hex(&sha256),
+            version: options.version,
+        });
+        Self { options, engine, component, sha256, identity, log, metrics, needs_store, breakers }
+    }
+
+    /// What it runs in.
+    #[must_use]
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    pub(super) fn component(&self) -> &bindings::PolicyPre<State> {
+        &self.component
+    }
+
+    pub(super) fn settings(&self) -> &[(String, String)] {
+        &self.options.settings
+    }
+
+    pub(super) fn namespace(&self) -> &Namespace {
+        &self.options.namespace
+    }
+
+    pub(super) fn log(&self) -> &Arc<GuestLog> {
+        &self.log
+    }
+
+    pub(super) fn metrics_now(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        self.options.clock.now_ms()
+    }
+
+    pub(super) fn seed(&self) -> Option<u64> {
+        self.options.seed
+    }
+
+    pub(super) fn isolation(&self) -> Isolation {
+        self.options.isolation
+    }
+
+    pub(super) fn has_pool(&self, name: &str) -> bool {
+        self.options.pools.iter().any(|pool| pool == name)
+    }
+
+    /// Whether it may be called now.
+    pub(super) fn admit(&self, call: Call) -> Result<Admitted, Failure> {
+        // Without its store it can only fail: that is known without starting it for that.
+        if self.needs_store
+            && let Err(why) = self.options.namespace.ready()
+        {
+            let failure = Failure::Store(why.to_string());
+            // The store itself has told the log.
+            let _ = self.metrics.failed(&failure);
+            return Err(failure);
+        }
+        self.breakers[call as usize].admit(|| self.now_ms()).ok_or(Failure::Paused)
+    }
+
+    /// Counts how a call ended, and tells the log.
+    pub(super) fn ended<T>(
+        &self,
+        call: Call,
+        admitted: Admitted,
+        session: &str,
+        result: &Result<T, Failure>,
+    ) {
+        let breaker = &self.breakers[call as usize];
+        let (server, policy) = (&*self.options.server, &*self.options.component);
+        let change = match result {
+            Ok(_) => breaker.succeeded(admitted),
+            Err(failure) => {
+                if let Some(count) = self.metrics.failed(failure) {
+                    tracing::warn!(
+                        target: "policy",
+                        server,
+                        policy,
+                        call = call.name(),
+                        kind = failure.kind(),
+                        count,
+                        id = session,
+                        "policy failed: {failure}"
+                    );
+                }
+                if !failure.is_the_policys() {
+                    return;
+                }
+                breaker.failed(admitted, self.now_ms())
+            }
+        };
+        match (change, result) {
+            (Change::Paused { pause, again }, Err(failure)) => {
+                self.metrics.paused();
+                let meanwhile = match self.options.on_failure {
+                    OnFailure::Pass => "logins pass meanwhile",
+                    OnFailure::Deny => "logins are refused meanwhile",
+                };
+                let (pause_s, call) = (pause.as_secs_f64(), call.name());
+                if again {
+                    tracing::warn!(target: "policy", server, policy, call, pause_s, "a trial call failed too, the pause grows: {failure}");
+                } else {
+                    tracing::error!(
+                        target: "policy",
+                        server,
+                        policy,
+                        call,
+                        pause_s,
+                        "POLICY PAUSED: it failed {} times in a row, the last time because {failure}; {meanwhile}",
+                        self.options.breaker.failures
+                    );
+                }
+            }
+            (Change::Resumed, _) => {
+                tracing::info!(target: "policy", server, policy, call = call.name(), "a trial call succeeded: the policy is asked again");
+            }
+            _ => {}
+        }
+    }
+
+    /// What it may use.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.options.limits
+    }
+
+    /// A built-in policy's name or a file's path.
+    #[must_use]
+    pub fn component_name(&self) -> &str {
+        &self.options.component
+    }
+
+    /// SHA-256 of the component's octets.
+    #[must_use]
+    pub fn sha256(&self) -> [u8; 32] {
+        self.sha256
+    }
+
+    /// What tells it from others. It may outlive the policy.
+    #[must_use]
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    /// How many policies its virtual server has had, with this one.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.options.version
+    }
+
+    /// Whether the circuit breaker keeps it from being asked now.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.breakers[Call::Decide as usize].is_paused()
+    }
+
+    /// What has been counted, on all threads.
+    #[must_use]
+    pub fn metrics(&self) -> MetricsSnapshot {
+        self.metrics.snapshot()
+    }
+}

@@ -1,0 +1,341 @@
+//! One instance of a policy and its calls, each within the limits. After a failure the
+//! instance is of no more use: whoever holds it throws it away.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio::time::Sleep;
+use wasmtime::component::{ResourceTable, ResourceTableError};
+use wasmtime::{ResourceLimiter, Store, Trap, UpdateDeadline};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::component::Policy;
+use super::failure::Failure;
+use super::guestlog::{GuestLog, harmless};
+use super::limits::{self, Limits};
+use super::wasi::{self, GuestClock};
+use super::{Login, Outcome, Verdict, bindings};
+use reprieve_metrics::cpu_time;
+use reprieve_store::{Namespace, Unavailable};
+
+/// Octets of a guest's last words that are worth telling.
+const WORDS: usize = 300;
+
+/// What the host keeps beside a guest.
+pub(super) struct State {
+    pub(super) namespace: Namespace,
+    pub(super) log: Arc<GuestLog>,
+    pub(super) log_lines_left: u32,
+    ceiling: Ceiling,
+    clock: GuestClock,
+    pub(super) meter: Arc<Meter>,
+    budget: Duration,
+    wasi: WasiCtx,
+    resources: ResourceTable,
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("computing time is over")]
+struct BudgetSpent;
+
+#[derive(Debug, thiserror::Error)]
+#[error("memory is over")]
+struct CeilingReached;
+
+/// Counts all memories of an instance together, and all tables.
+struct Ceiling {
+    limit: u64,
+    used: u64,
+    table_elements: usize,
+}
+
+impl ResourceLimiter for Ceiling {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let used = self.used + desired.saturating_sub(current) as u64;
+        if used > self.limit {
+            // An error rather than a refusal: the guest's own words for it are seldom clear.
+            return Err(wasmtime::Error::new(CeilingReached));
+        }
+        self.used = used;
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let elements = self.table_elements.saturating_add(desired.saturating_sub(current));
+        let fits = elements <= limits::TABLE_ELEMENTS;
+        if fits {
+            self.table_elements = elements;
+        }
+        Ok(fits)
+    }
+}
+
+/// Counts the CPU time that a guest takes. Time on the wall would not do: a thread that the
+/// kernel holds up in the middle of a call has computed nothing meanwhile.
+///
+/// Most calls are over before the first tick and never look at a clock: the meter begins to
+/// run at the first tick, and so allows a call one tick more than its budget.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    running: AtomicBool,
+    /// Whether the call was interrupted only to let others run.
+    yielded: AtomicBool,
+    /// Whether the call waits for the store.
+    asks_store: AtomicBool,
+    spent_ns: AtomicU64,
+    resumed_ns: AtomicU64,
+}
+
+impl Meter {
+    fn begin(&self) {
+        self.running.store(false, Ordering::Relaxed);
+        self.yielded.store(false, Ordering::Relaxed);
+        self.asks_store.store(false, Ordering::Relaxed);
+        self.spent_ns.store(0, Ordering::Relaxed);
+    }
+
+    /// At a tick, inside the call: what it has spent.
+    fn tick(&self) -> Duration {
+        if !self.running.swap(true, Ordering::Relaxed) {
+            self.resumed_ns.store(now_ns(), Ordering::Relaxed);
+        }
+        Duration::from_nanos(self.spent_ns.load(Ordering::Relaxed) + self.since_resumed_ns())
+    }
+
+    /// Waits for the store, and has it on record.
+    pub(super) async fn ask<T>(&self, operation: impl Future<Output = T>) -> T {
+        self.asks_store.store(true, Ordering::Relaxed);
+        let answer = operation.await;
+        self.asks_store.store(false, Ordering::Relaxed);
+        answer
+    }
+
+    fn resume(&self) {
+        if self.running.load(Ordering::Relaxed) {
+            self.resumed_ns.store(now_ns(), Ordering::Relaxed);
+        }
+    }
+
+    fn pause(&self) {
+        if self.running.load(Ordering::Relaxed) {
+            self.spent_ns.fetch_add(self.since_resumed_ns(), Ordering::Relaxed);
+        }
+    }
+
+    fn since_resumed_ns(&self) -> u64 {
+        now_ns().saturating_sub(self.resumed_ns.load(Ordering::Relaxed))
+    }
+}
+
+fn now_ns() -> u64 {
+    u64::try_from(cpu_time::of_this_thread().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A guest that is configured and waits for calls.
+pub(super) struct Instance {
+    store: Store<State>,
+    exports: bindings::Policy,
+    calls: u64,
+    memory_at_start: u64,
+}
+
+impl Instance {
+    /// Makes one and has it configured.
+    pub(super) async fn start(policy: &Policy) -> Result<Self, Failure> {
+        let limits = policy.limits();
+        policy.metrics_now().started();
+        let clock = GuestClock::default();
+        clock.set(policy.now_ms());
+        let meter = Arc::new(Meter::default());
+        let mut resources = ResourceTable::new();
+        resources.set_max_capacity(limits::RESOURCES);
+        let state = State {
+            namespace: policy.namespace().clone(),
+            log: policy.log().clone(),
+            log_lines_left: limits.log_lines,
+            ceiling: Ceiling { limit: limits.memory, used: 0, table_elements: 0 },
+            wasi: wasi::context(&clock, policy.log(), limits.strings, policy.seed()),
+            clock,
+            meter: meter.clone(),
+            budget: limits.start,
+            resources,
+        };
+        let mut store = Store::new(policy.engine().wasmtime(), state);
+        store.set_max_component_handles(limits::HANDLES);
+        store.limiter(|state| &mut state.ceiling);
+        store.epoch_deadline_callback(|context| {
+            let state = context.data();
+            if state.meter.tick() >= state.budget {
+                return Err(wasmtime::Error::new(BudgetSpent));
+            }
+            state.meter.yielded.store(true, Ordering::Relaxed);
+            Ok(UpdateDeadline::Yield(1))
+        });
+        store.set_epoch_deadline(1);
+        let running = policy.engine().enter();
+        let started = within(limits, &meter, async {
+            let exports = policy.component().instantiate_async(&mut store).await?;
+            store.set_hostcall_fuel(octets(limits.strings));
+            let answer = exports.call_configure(&mut store, policy.settings()).await?;
+            Ok((exports, answer))
+        })
+        .await;
+        drop(running);
+        let (exports, answer) = started.map_err(|failure| match failure {
+            Failure::Trap(why) => Failure::Start(why),
+            Failure::Time(_) => Failure::StartTime(limits.start.as_millis()),
+            other => other,
+        })?;
+        answer.map_err(|why| Failure::Settings(harmless(&why, policy.log().longest)))?;
+        let memory_at_start = store.data().ceiling.used;
+        Ok(Self { store, exports, calls: 0, memory_at_start })
+    }
+
+    /// `exhausted`: its time is over before it begins.
+    pub(super) async fn decide(
+        &mut self,
+        policy: &Policy,
+        login: &Login,
+        exhausted: bool,
+    ) -> Result<Verdict, Failure> {
+        let meter = self.prepare(policy, login.time.unix_ms);
+        if exhausted {
+            self.store.data_mut().budget = Duration::ZERO;
+            self.store.set_epoch_deadline(0);
+        }
+        let _running = policy.engine().enter();
+        within(policy.limits(), &meter, self.exports.call_decide(&mut self.store, login)).await
+    }
+
+    pub(super) async fn observe(&mut self, policy: &Policy, outcome: &Outcome) -> Result<(), Failure> {
+        let meter = self.prepare(policy, outcome.time.unix_ms);
+        let _running = policy.engine().enter();
+        within(policy.limits(), &meter, self.exports.call_observe(&mut self.store, outcome)).await
+    }
+
+    /// Octets of memory that it has.
+    pub(super) fn memory(&self) -> u64 {
+        self.store.data().ceiling.used
+    }
+
+    /// Whether it is better to begin anew than to go on with it.
+    pub(super) fn is_worn(&self, policy: &Policy) -> bool {
+        let used = self.memory();
+        let half = policy.limits().memory / 2;
+        self.calls >= policy.limits().calls || (used > half && used > self.memory_at_start)
+    }
+
+    fn prepare(&mut self, policy: &Policy, unix_ms: u64) -> Arc<Meter> {
+        self.calls += 1;
+        self.store.set_epoch_deadline(1);
+        self.store.set_hostcall_fuel(octets(policy.limits().strings));
+        let state = self.store.data_mut();
+        state.clock.set(unix_ms);
+        state.budget = policy.limits().time;
+        state.log_lines_left = policy.limits().log_lines;
+        state.meter.begin();
+        state.meter.clone()
+    }
+}
+
+/// Runs a call within its limits of time. What it waits counts by the clock on the wall, but
+/// not while it only lets others run.
+async fn within<T>(
+    limits: &Limits,
+    meter: &Meter,
+    call: impl Future<Output = wasmtime::Result<T>>,
+) -> Result<T, Failure> {
+    let mut call = pin!(call);
+    let mut waited = Duration::ZERO;
+    let mut waiting_since: Option<Instant> = None;
+    let mut timer: Option<Pin<Box<Sleep>>> = None;
+    poll_fn(|context| {
+        if let Some(since) = waiting_since.take() {
+            waited += since.elapsed();
+        }
+        meter.resume();
+        let polled = call.as_mut().poll(context);
+        meter.pause();
+        if let Poll::Ready(result) = polled {
+            return Poll::Ready(result.map_err(|error| classify(&error, limits)));
+        }
+        if meter.yielded.swap(false, Ordering::Relaxed) {
+            return Poll::Pending;
+        }
+        let over = || {
+            let ms = limits.wait.as_millis();
+            // A slow store is not the policy's fault.
+            Poll::Ready(Err(if meter.asks_store.load(Ordering::Relaxed) {
+                Failure::Store(format!("the store kept it waiting for more than its {ms} ms (limits.wait)"))
+            } else {
+                Failure::Wait(ms)
+            }))
+        };
+        let Some(left) = limits.wait.checked_sub(waited).filter(|left| !left.is_zero()) else {
+            return over();
+        };
+        let now = Instant::now();
+        waiting_since = Some(now);
+        let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
+        timer.as_mut().reset((now + left).into());
+        if timer.as_mut().poll(context).is_ready() { over() } else { Poll::Pending }
+    })
+    .await
+}
+
+fn octets(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+fn classify(error: &wasmtime::Error, limits: &Limits) -> Failure {
+    if error.downcast_ref::<BudgetSpent>().is_some() {
+        return Failure::Time(limits.time.as_millis());
+    }
+    if error.downcast_ref::<CeilingReached>().is_some() {
+        return Failure::Memory(limits.memory);
+    }
+    if error.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) {
+        return Failure::Stack(limits.stack);
+    }
+    if let Some(unavailable) = error.downcast_ref::<Unavailable>() {
+        return Failure::Store(harmless(&unavailable.to_string(), WORDS));
+    }
+    if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+        return Failure::Trap(format!("it ended itself with status {}", exit.0));
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref::<ResourceTableError>() {
+        let most = limits::RESOURCES;
+        return Failure::Trap(format!("it holds more than {most} streams or other resources of the host"));
+    }
+    let text = format!("{error:#}");
+    if text.contains("handle limit exceeded") {
+        return Failure::Trap(format!("it holds more than {} handles of resources", limits::HANDLES));
+    }
+    if text.contains("fuel allocated for hostcalls") {
+        return Failure::Strings(limits.strings);
+    }
+    // The backtrace of a guest is long and full of its own names; its last line tells.
+    let brief = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+    let brief = brief.rsplit("wasm trap: ").next().unwrap_or(brief).trim();
+    Failure::Trap(harmless(brief, WORDS))
+}

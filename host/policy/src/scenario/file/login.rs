@@ -1,0 +1,115 @@
+//! Reads who logs in, what state the pool is in, and what happens at the mail server.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::harness::Happens;
+use crate::scenario::step::Login;
+use crate::{Ending, MECHANISMS, STANDINGS, TlsSession};
+use reprieve_settings::{Error, Value};
+
+pub(super) fn claim(value: &Value<'_, '_>, login: &mut Login, needs_user: bool) -> Result<(), Error> {
+    let mut section = value.section()?;
+    let who = &mut login.who;
+    if needs_user {
+        section.need("user", "\"alice\"")?.text()?.clone_into(&mut who.user);
+    } else if let Some(value) = section.get("user") {
+        return Err(value.error("and `users` exclude each other"));
+    }
+    if let Some(value) = section.get("peer") {
+        let address: IpAddr = value
+            .text()?
+            .parse()
+            .map_err(|_| value.error("is no address; an example is \"192.0.2.7\" or \"2001:db8::7\""))?;
+        who.peer = SocketAddr::new(address, who.peer.port());
+    }
+    if let Some(value) = section.get("port") {
+        who.peer.set_port(u16::try_from(value.count(1, 65_535)?).unwrap_or(u16::MAX));
+    }
+    if let Some(value) = section.get("standing") {
+        who.standing = value.choice(&STANDINGS)?;
+        login.standing_is_given = true;
+    }
+    if let Some(value) = section.get("mechanism") {
+        who.mechanism = value.choice(&MECHANISMS)?;
+    }
+    if let Some(value) = section.get("authorization-id") {
+        who.authorization_id = Some(value.text()?.to_owned());
+    }
+    if let Some(value) = section.get("tls") {
+        let mut tls = value.section()?;
+        who.tls = Some(TlsSession {
+            version: tls.get("version").map_or(Ok("TLSv1.3"), |value| value.text())?.to_owned(),
+            server_name: tls.get("server-name").map(|value| value.text().map(str::to_owned)).transpose()?,
+            client_subject: tls
+                .get("client-subject")
+                .map(|value| value.text().map(str::to_owned))
+                .transpose()?,
+        });
+        tls.finish()?;
+    }
+    section.finish()
+}
+
+pub(super) fn backend(value: &Value<'_, '_>, login: &mut Login) -> Result<(), Error> {
+    let mut section = value.section()?;
+    let most = u64::from(u32::MAX);
+    let number =
+        |value: Value<'_, '_>| value.count(0, most).map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+    let state = &mut login.who.backend;
+    let nodes = section.get("nodes").map(number).transpose()?;
+    if let Some(nodes) = nodes {
+        (state.nodes, state.healthy_nodes) = (nodes, nodes);
+    }
+    for (key, place) in [
+        ("healthy-nodes", &mut state.healthy_nodes),
+        ("sessions", &mut state.sessions),
+        ("waiting", &mut state.waiting),
+    ] {
+        if let Some(value) = section.get(key) {
+            *place = number(value)?;
+        }
+    }
+    if let Some(value) = section.get("login-latency-ms") {
+        state.login_latency_ms = Some(number(value)?);
+    }
+    if let Some(value) = section.get("pool") {
+        login.pool = Some(value.text()?.to_owned());
+    }
+    section.finish()
+}
+
+const ENDINGS: [(&str, Option<Ending>); 5] = [
+    ("authenticated", Some(Ending::Authenticated)),
+    ("rejected", Some(Ending::Rejected)),
+    ("unreachable", Some(Ending::Unreachable)),
+    ("abandoned", Some(Ending::Abandoned)),
+    ("none", None),
+];
+
+pub(super) fn happens(value: &Value<'_, '_>) -> Result<Happens, Error> {
+    if !value.is_table() {
+        return Ok(value.choice(&ENDINGS)?.map_or(Happens::Nothing, Happens::from));
+    }
+    let mut section = value.section()?;
+    let ending = section.need("ending", "\"authenticated\"")?;
+    let Some(chosen) = ending.choice(&ENDINGS)? else {
+        return Err(
+            ending.error("is \"none\", of which there is nothing more to say; write outcome = \"none\"")
+        );
+    };
+    let mut happens = Happens::from(chosen);
+    if let Happens::Ends { node, latency, after, .. } = &mut happens {
+        if let Some(value) = section.get("node") {
+            *node = Some(value.text()?.to_owned());
+        }
+        if let Some(value) = section.get("latency-ms") {
+            *latency = Duration::from_millis(value.count(0, u64::from(u32::MAX))?);
+        }
+        if let Some(value) = section.get("after") {
+            *after = value.duration()?;
+        }
+    }
+    section.finish()?;
+    Ok(happens)
+}

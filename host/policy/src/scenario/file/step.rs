@@ -1,0 +1,125 @@
+//! Reads a step: when it happens, how often, and what it does.
+
+use std::time::Duration;
+
+use super::{expectation, login, stored, texts};
+use crate::harness::{Becomes, Injection, Moment, Who};
+use crate::scenario::step::{Action, Login, Repeat, Step, Users, When};
+use reprieve_settings::{Error, Section, Value};
+
+pub(super) fn step(value: &Value<'_, '_>) -> Result<Step, Error> {
+    let mut section = value.section()?;
+    let when = match (section.get("at"), section.get("after")) {
+        (Some(at), Some(_)) => return Err(at.error("and `after` exclude each other")),
+        (Some(at), None) => When::At(Moment::read(&at.moment()?).map_err(|why| at.error(why))?),
+        (None, Some(after)) => When::After(after.duration()?),
+        (None, None) => When::Now,
+    };
+    let repeat = match section.get("repeat") {
+        Some(value) => repeat(&value)?,
+        None => Repeat { times: 1, every: Duration::ZERO },
+    };
+    let store = section.get("store").map(|value| expectation::store(&value)).transpose()?;
+    let group = section.get("steps");
+    let (write, forget) = (section.get("write"), section.get("forget"));
+    let (who, users) = (section.get("login"), section.get("users"));
+    let kinds = [group.is_some(), write.is_some() || forget.is_some(), who.is_some() || users.is_some()];
+    if kinds.iter().filter(|is| **is).count() > 1 {
+        return Err(value
+            .error("does several things; a step is a login, a group of `steps`, or `write` and `forget`"));
+    }
+    let action = if let Some(group) = group {
+        Action::Group(group.list()?.iter().map(step).collect::<Result<_, _>>()?)
+    } else if who.is_some() || users.is_some() {
+        Action::Login(Box::new(attempt(&mut section, who.as_ref(), users.as_ref())?))
+    } else if write.is_some() || forget.is_some() || store.is_some() {
+        let mut written = Vec::new();
+        if let Some(write) = write {
+            for (key, value) in write.section()?.named() {
+                written.push((key.to_owned(), stored(&value)?));
+            }
+        }
+        let forget = forget.map(|value| texts(&value)).transpose()?.unwrap_or_default();
+        Action::Store { write: written, forget }
+    } else {
+        // A misspelt key is likelier than a step that does nothing.
+        section.finish()?;
+        return Err(
+            value.error("does nothing; give it `login`, `users`, `steps`, `store`, `write` or `forget`")
+        );
+    };
+    section.finish()?;
+    Ok(Step { line: value.line(), when, repeat, action, store })
+}
+
+fn repeat(value: &Value<'_, '_>) -> Result<Repeat, Error> {
+    if !value.is_table() {
+        return Ok(Repeat { times: value.count(1, 1_000_000)?, every: Duration::ZERO });
+    }
+    let mut section = value.section()?;
+    let times = section.need("times", "60")?.count(1, 1_000_000)?;
+    let every = section.get("every").map(|value| value.duration()).transpose()?.unwrap_or_default();
+    section.finish()?;
+    Ok(Repeat { times, every })
+}
+
+fn attempt(
+    section: &mut Section<'_, '_>,
+    who: Option<&Value<'_, '_>>,
+    users: Option<&Value<'_, '_>>,
+) -> Result<Login, Error> {
+    let mut attempt = Login {
+        who: Who::new("alice"),
+        standing_is_given: false,
+        pool: None,
+        users: Users::One,
+        happens: section.get("outcome").map(|value| login::happens(&value)).transpose()?,
+        injection: None,
+        expect: section.get("expect").map(|value| expectation::verdict(&value)).transpose()?,
+        becomes: section.get("becomes").map(|value| value.choice(&Becomes::WORDS)).transpose()?,
+        log: section.get("log").map(|value| texts(&value)).transpose()?.unwrap_or_default(),
+        count: section.get("count").map(|value| expectation::counts(&value)).transpose()?,
+    };
+    if let Some(value) = section.get("inject") {
+        attempt.injection = Some(value.choice(&[
+            ("store-unavailable", Injection::StoreUnavailable),
+            ("store-full", Injection::StoreFull),
+            ("time", Injection::Time),
+        ])?);
+    }
+    if let Some(value) = who {
+        if value.is_table() {
+            login::claim(value, &mut attempt, users.is_none())?;
+        } else if users.is_some() {
+            return Err(value.error("and `users` exclude each other"));
+        } else {
+            value.text()?.clone_into(&mut attempt.who.user);
+        }
+    }
+    if let Some(value) = users {
+        attempt.users = many(value)?;
+    }
+    if let Some(value) = section.get("backend") {
+        login::backend(&value, &mut attempt)?;
+    }
+    Ok(attempt)
+}
+
+fn many(value: &Value<'_, '_>) -> Result<Users, Error> {
+    if !value.is_table() {
+        let names = texts(value)?;
+        if names.is_empty() {
+            return Err(value.error("is empty; nobody would log in"));
+        }
+        return Ok(Users::These(names));
+    }
+    let mut section = value.section()?;
+    let count = section.need("count", "1000")?.count(1, 10_000_000)?;
+    let name = section.need("name", "\"user-{}\"")?;
+    let text = name.text()?;
+    if !text.contains("{}") {
+        return Err(name.error("must have {} in the place of the number, such as \"user-{}\""));
+    }
+    section.finish()?;
+    Ok(Users::Numbered { count, name: text.to_owned() })
+}

@@ -1,0 +1,288 @@
+//! A policy that judges beside the one that counts. It has a store of its own and a thread of
+//! its own that yields to all others, it is asked only while it keeps up, and nothing that it
+//! says or does reaches a client.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, OnceLock};
+
+use lru::LruCache;
+use tokio::sync::mpsc;
+
+use super::component::Policy;
+use super::failure::Failure;
+use super::judge::Judge;
+use super::tally::{Difference, Tally, TallySnapshot};
+use super::{Ending, Login, Manner, Moment, Outcome, Standing, Verdict, Worded as _};
+use reprieve_metrics::cpu_time;
+
+/// Logins and outcomes that wait for the shadow. What comes beyond them is left out.
+const WAITING: usize = 4096;
+/// Logins whose outcome is awaited.
+const PENDING: usize = 16_384;
+/// Differences that are logged in a second.
+const LINES_A_SECOND: u32 = 10;
+
+/// What a policy said of a login, as far as two of them can be compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opinion {
+    /// It passes.
+    Pass {
+        /// The pool that it is to go to, where that is not the usual one.
+        pool: Option<String>,
+        /// The user to log in as, where that is another.
+        user: Option<String>,
+    },
+    /// It is denied.
+    Deny {
+        /// How that is shown.
+        manner: Manner,
+        /// Why, in the policy's word.
+        reason: String,
+        /// Seconds to wait.
+        retry_after: Option<u32>,
+    },
+    /// The call failed: the kind of failure.
+    Failed(&'static str),
+}
+
+impl Opinion {
+    /// What came of a call.
+    #[must_use]
+    pub fn of(result: &Result<Verdict, Failure>) -> Self {
+        match result {
+            Ok(verdict) => Self::of_verdict(verdict),
+            Err(failure) => Self::Failed(failure.kind()),
+        }
+    }
+
+    /// What a verdict says.
+    #[must_use]
+    pub fn of_verdict(verdict: &Verdict) -> Self {
+        match verdict {
+            Verdict::Pass(pass) => Self::Pass { pool: pass.pool.clone(), user: pass.user.clone() },
+            Verdict::Deny(deny) => {
+                Self::Deny { manner: deny.manner, reason: deny.reason.clone(), retry_after: deny.retry_after }
+            }
+        }
+    }
+}
+
+/// What the shadow said of one login, once it has.
+pub type Told = Arc<OnceLock<Opinion>>;
+
+/// Something that the shadow is to hear of.
+enum Event {
+    /// A login was judged.
+    Judged { login: Box<Login>, actual: Opinion, told: Told },
+    /// A mail server was asked.
+    Outcome(Box<Outcome>),
+    /// None was: the login was posed or refused.
+    NotAsked { session: String, time: Moment },
+}
+
+/// A policy in the shadow of another.
+#[derive(Debug)]
+pub struct Shadow {
+    policy: Arc<Policy>,
+    tally: Arc<Tally>,
+    /// Its end is the end of the thread.
+    events: mpsc::Sender<Event>,
+}
+
+impl Shadow {
+    /// Begins to judge. `counted`: the name of the virtual server, for the log.
+    ///
+    /// # Errors
+    /// Where the system has no more threads.
+    pub fn start(policy: Arc<Policy>, server: &str) -> std::io::Result<Arc<Self>> {
+        let (events, coming) = mpsc::channel(WAITING);
+        let tally = Arc::<Tally>::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let worker = Worker {
+            judge: Judge::new(policy.clone()),
+            tally: tally.clone(),
+            pending: LruCache::new(NonZeroUsize::new(PENDING).unwrap_or(NonZeroUsize::MIN)),
+            server: server.to_owned(),
+            lines: Lines::default(),
+        };
+        std::thread::Builder::new().name("shadow".to_owned()).spawn(move || {
+            yield_to_others();
+            runtime.block_on(worker.run(coming));
+        })?;
+        Ok(Arc::new(Self { policy, tally, events }))
+    }
+
+    /// The policy.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// What has been counted.
+    #[must_use]
+    pub fn tally(&self) -> TallySnapshot {
+        self.tally.snapshot()
+    }
+
+    /// A login was judged by the policy that counts. What the shadow says of it stands in the
+    /// answer, some time; never where it does not keep up.
+    #[must_use]
+    pub fn judged(&self, login: &Login, actual: &Result<Verdict, Failure>) -> Told {
+        let told = Told::default();
+        let event =
+            Event::Judged { login: Box::new(login.clone()), actual: Opinion::of(actual), told: told.clone() };
+        if self.events.try_send(event).is_err() {
+            self.tally.left_out();
+        }
+        told
+    }
+
+    /// A mail server was asked about the login.
+    pub fn outcome(&self, outcome: &Outcome) {
+        let _ = self.events.try_send(Event::Outcome(Box::new(outcome.clone())));
+    }
+
+    /// No mail server was asked about a session's login.
+    pub fn not_asked(&self, session: &str, time: Moment) {
+        let _ = self.events.try_send(Event::NotAsked { session: session.to_owned(), time });
+    }
+}
+
+/// A login that the shadow has judged, until it is known what became of it.
+struct Pending {
+    login: Box<Login>,
+    note: Option<String>,
+    /// Whether it would have gone to a mail server.
+    goes: bool,
+}
+
+struct Worker {
+    judge: Judge,
+    tally: Arc<Tally>,
+    pending: LruCache<String, Pending>,
+    server: String,
+    lines: Lines,
+}
+
+impl Worker {
+    async fn run(mut self, mut coming: mpsc::Receiver<Event>) {
+        while let Some(event) = coming.recv().await {
+            match event {
+                Event::Judged { login, actual, told } => self.judge(login, &actual, &told).await,
+                Event::Outcome(outcome) => self.outcome(*outcome).await,
+                Event::NotAsked { session, time } => self.not_asked(&session, time).await,
+            }
+            self.tally.computed(cpu_time::of_this_thread());
+        }
+    }
+
+    async fn judge(&mut self, login: Box<Login>, actual: &Opinion, told: &Told) {
+        let result = self.judge.decide(&login).await;
+        let own = Opinion::of(&result);
+        let difference = Difference::between(actual, &own);
+        self.tally.judged(&own, difference);
+        if let Some(difference) = difference
+            && self.lines.may()
+        {
+            tracing::info!(
+                target: "shadow",
+                server = self.server,
+                policy = self.judge.policy().component_name(),
+                id = login.session.id,
+                user = login.claim.user,
+                difference = difference.name(),
+                "in force: {}; in the shadow: {}",
+                in_words(actual),
+                in_words(&own),
+            );
+        }
+        let known = login.claim.standing == Standing::Known;
+        // As the host carries verdicts out: who is not known is let in only by a mail server.
+        let (goes, note) = match result {
+            Ok(Verdict::Pass(pass)) => (true, pass.note),
+            Ok(Verdict::Deny(deny)) => {
+                (!known && !matches!(deny.manner, Manner::Refuse | Manner::Disconnect), None)
+            }
+            Err(_) => (true, None),
+        };
+        let _ = told.set(own);
+        self.pending.put(login.session.id.clone(), Pending { login, note, goes });
+    }
+
+    async fn outcome(&mut self, outcome: Outcome) {
+        if let Some(pending) = self.pending.pop(&outcome.session.id)
+            && pending.goes
+        {
+            self.observe(Outcome { note: pending.note, ..outcome }).await;
+        }
+    }
+
+    /// What the mail server would have said is known where the secret is.
+    async fn not_asked(&mut self, session: &str, time: Moment) {
+        if let Some(pending) = self.pending.pop(session)
+            && pending.goes
+            && pending.login.claim.standing == Standing::Known
+        {
+            let login = *pending.login;
+            let outcome = Outcome {
+                time,
+                session: login.session,
+                client: login.client,
+                claim: login.claim,
+                node: None,
+                latency_ms: 0,
+                ending: Ending::Authenticated,
+                note: pending.note,
+            };
+            self.observe(outcome).await;
+        }
+    }
+
+    async fn observe(&mut self, outcome: Outcome) {
+        // A failure is counted and told as any of a policy.
+        let _ = self.judge.observe(&outcome).await;
+    }
+}
+
+fn in_words(opinion: &Opinion) -> String {
+    match opinion {
+        Opinion::Pass { pool: None, user: None } => "pass".to_owned(),
+        Opinion::Pass { pool, user } => {
+            let to = pool.as_ref().map(|pool| format!(" to pool {pool}")).unwrap_or_default();
+            let as_user = user.as_ref().map(|user| format!(" as {user:?}")).unwrap_or_default();
+            format!("pass{to}{as_user}")
+        }
+        Opinion::Deny { manner, reason, retry_after } => {
+            let again = retry_after.map(|seconds| format!(", again in {seconds} s")).unwrap_or_default();
+            format!("deny {} ({reason}{again})", manner.word())
+        }
+        Opinion::Failed(kind) => format!("failure ({kind})"),
+    }
+}
+
+/// So many lines a second, and no more.
+#[derive(Default)]
+struct Lines {
+    second: u64,
+    count: u32,
+}
+
+impl Lines {
+    fn may(&mut self) -> bool {
+        let second = reprieve_store::clock::Clock::now_ms(&reprieve_store::clock::SystemClock) / 1000;
+        if second != self.second {
+            *self = Self { second, count: 0 };
+        }
+        self.count += 1;
+        self.count <= LINES_A_SECOND
+    }
+}
+
+/// Has this thread run only when no other wants to.
+fn yield_to_others() {
+    // SAFETY: takes numbers and gives one; on Linux, 0 means the calling thread.
+    #[cfg(target_os = "linux")]
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, 19);
+    }
+}

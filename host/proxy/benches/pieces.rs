@@ -1,0 +1,211 @@
+//! What the pieces of a poll cost: `cargo bench --bench pieces`. A filter takes some of them:
+//! `cargo bench --bench pieces -- store`.
+//!
+//! Decisions are made by `interval` and by each port of it that `policies/build` has built.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
+use jiff::tz::TimeZone;
+use reprieve_policy_host::harness::Who;
+use reprieve_policy_host::{
+    Engine, EngineSize, Judge, Limits, Login, Policy, PolicyOptions, Verdict, load_source,
+};
+use reprieve_pop3::capability::Capabilities;
+use reprieve_pop3::command::Command;
+use reprieve_pop3::line::{COMMAND_LIMIT, LineBuffer, Next};
+use reprieve_pop3::posed::Maildrop;
+use reprieve_pop3::snapshot::{Row, Snapshot};
+use reprieve_store::Namespace;
+use reprieve_store::clock::{Clock, ManualClock};
+
+fn main() {
+    divan::main();
+}
+
+/// Tuesday, 10 March 2026, noon.
+const NOON_MS: u64 = 1_773_144_000_000;
+
+mod protocol {
+    use super::*;
+
+    #[divan::bench(args = ["USER alice@example.org", "STAT", "UIDL 17", "RETR 4294967295", "NONSENSE"])]
+    fn parse_command(line: &str) -> bool {
+        matches!(Command::parse(black_box(line.as_bytes())), Command::Quit)
+    }
+
+    #[divan::bench]
+    fn find_lines(bencher: Bencher<'_, '_>) {
+        let octets = b"USER alice@example.org\r\nPASS secret\r\nSTAT\r\nQUIT\r\n";
+        bencher.counter(ItemsCount::new(4_u32)).bench_local(|| {
+            let mut lines = LineBuffer::default();
+            lines.push(black_box(octets));
+            let mut found = 0;
+            while lines.next_line(COMMAND_LIMIT) == Next::Line {
+                found += lines.line().len();
+            }
+            found
+        });
+    }
+
+    fn maildrop(messages: u32) -> Maildrop {
+        let ids: Vec<_> = (0..messages).map(|number| format!("0000{number:08x}4a5b6c7d")).collect();
+        let rows = ids.iter().map(|id| Row { size: 20_000, unique_id: id.as_bytes() });
+        Maildrop::new(Arc::new(Snapshot::pack(rows).expect("a maildrop")))
+    }
+
+    #[divan::bench(consts = [20, 1_000])]
+    fn pose_stat<const MESSAGES: u32>(bencher: Bencher<'_, '_>) {
+        pose(bencher, MESSAGES, Command::Stat);
+    }
+
+    #[divan::bench(consts = [20, 1_000])]
+    fn pose_uidl<const MESSAGES: u32>(bencher: Bencher<'_, '_>) {
+        pose(bencher, MESSAGES, Command::Uidl(None));
+    }
+
+    fn pose(bencher: Bencher<'_, '_>, messages: u32, command: Command<'static>) {
+        let (maildrop, capabilities) = (maildrop(messages), Capabilities::default());
+        let mut out = Vec::with_capacity(64 << 10);
+        bencher.bench_local(move || {
+            out.clear();
+            maildrop.command(black_box(command), &capabilities, &mut out);
+            out.len()
+        });
+    }
+}
+
+mod tags {
+    use reprieve::maildrop::Tagger;
+    use reprieve_pop3::credential::{Credentials, Mechanism, Secret};
+
+    use super::*;
+
+    #[divan::bench]
+    fn key_of_user(bencher: Bencher<'_, '_>) {
+        let tagger = Tagger::new().expect("randomness");
+        bencher.bench_local(|| tagger.user("mail", black_box(b"alice@example.org")));
+    }
+
+    #[divan::bench]
+    fn tag_of_secret(bencher: Bencher<'_, '_>) {
+        let tagger = Tagger::new().expect("randomness");
+        let credentials =
+            Credentials::new(b"alice@example.org", Secret::new(b"correct horse"), Mechanism::UserPass);
+        let user = tagger.user("mail", b"alice@example.org");
+        bencher.bench_local(|| tagger.tag(user, black_box(&credentials)));
+    }
+}
+
+mod decisions {
+    use super::*;
+
+    /// The ports that were built, and the built-in policy.
+    fn policies() -> Vec<String> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/policies");
+        let mut found = vec!["interval".to_owned()];
+        let built = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        found.extend(
+            built
+                .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"))
+                .filter(|path| {
+                    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("interval-"))
+                })
+                .map(|path| path.display().to_string()),
+        );
+        found.sort();
+        found
+    }
+
+    fn login(user: &str) -> Login {
+        Who::new(user).login("bench", "bench", NOON_MS, &TimeZone::UTC)
+    }
+
+    /// A denial, as most polls are: the user's clock was started a minute ago.
+    #[divan::bench(args = policies(), sample_count = 50, sample_size = 200)]
+    fn deny(bencher: Bencher<'_, '_>, component: &str) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let limits = Limits::default();
+        let size = EngineSize { memory: limits.memory, stack: limits.stack, instances: 4 };
+        let engine = Engine::new(size, None).expect("an engine");
+        let clock = ManualClock::new(NOON_MS);
+        let namespace = Namespace::in_memory(1 << 30, clock.clone());
+        let options = PolicyOptions {
+            settings: vec![("start".to_owned(), "login".to_owned())],
+            ..PolicyOptions::new("bench", component, namespace, clock)
+        };
+        let octets = load_source(component).expect("a component");
+        let policy = runtime.block_on(Policy::load(engine, &octets, options)).expect("a policy");
+        let judge = Judge::new(policy);
+        let login = login("alice@example.org");
+        // With start = "login" the first one starts the clock.
+        assert!(matches!(runtime.block_on(judge.decide(&login)), Ok(Verdict::Pass(_))));
+        bencher.bench_local(|| {
+            let verdict = runtime.block_on(judge.decide(black_box(&login)));
+            assert!(matches!(verdict, Ok(Verdict::Deny(_))));
+        });
+    }
+}
+
+mod store {
+    use super::*;
+
+    const USERS: [u32; 4] = [1_000, 10_000, 100_000, 1_000_000];
+    const DAY: Option<Duration> = Some(Duration::from_secs(86_400));
+
+    struct Filled {
+        runtime: tokio::runtime::Runtime,
+        namespace: Namespace,
+        users: u32,
+        next: u32,
+    }
+
+    impl Filled {
+        fn new(users: u32) -> Self {
+            let clock: Arc<dyn Clock> = ManualClock::new(NOON_MS);
+            let namespace = Namespace::in_memory(1 << 32, clock);
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            runtime.block_on(async {
+                for user in 0..users {
+                    namespace.set(&key(user), &[7; 12], DAY).await.expect("memory").expect("room");
+                }
+            });
+            Self { runtime, namespace, users, next: 1 }
+        }
+
+        /// Another user each time, with no order that a cache could learn.
+        fn user(&mut self) -> String {
+            self.next = self.next.wrapping_mul(2_654_435_761).wrapping_add(12_345);
+            key(self.next % self.users)
+        }
+    }
+
+    fn key(user: u32) -> String {
+        format!("user{user:07}@example.org")
+    }
+
+    #[divan::bench(args = USERS)]
+    fn get(bencher: Bencher<'_, '_>, users: u32) {
+        let mut filled = Filled::new(users);
+        bencher.bench_local(move || {
+            let key = filled.user();
+            filled.runtime.block_on(filled.namespace.get(&key)).expect("memory").expect("an entry")
+        });
+    }
+
+    #[divan::bench(args = USERS)]
+    fn set(bencher: Bencher<'_, '_>, users: u32) {
+        let mut filled = Filled::new(users);
+        bencher.bench_local(move || {
+            let key = filled.user();
+            filled
+                .runtime
+                .block_on(filled.namespace.set(&key, &[9; 12], DAY))
+                .expect("memory")
+                .expect("room");
+        });
+    }
+}

@@ -1,0 +1,155 @@
+//! The page, put together once. It runs its own script and no other: the browser is told the
+//! digests of what stands in it.
+
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use sha2::{Digest as _, Sha256};
+
+use crate::admin::Status;
+use reprieve_store::Health;
+
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+const TEMPLATE: &str = include_str!("page.html");
+pub(super) const ICON: &str = include_str!("icon.svg");
+
+/// Before and after what is shown without a script.
+static PAGE: LazyLock<(String, String)> = LazyLock::new(|| {
+    let page = TEMPLATE.replace("{{style}}", STYLE).replace("{{script}}", SCRIPT);
+    let (before, after) = page.split_once("{{snapshot}}").unwrap_or((&page, ""));
+    (before.to_owned(), after.to_owned())
+});
+
+/// What the page may do.
+pub(super) static CONTENT_SECURITY_POLICY: LazyLock<String> = LazyLock::new(|| {
+    let digest = |text: &str| BASE64_STANDARD.encode(Sha256::digest(text));
+    format!(
+        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; connect-src 'self'; \
+         img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+         require-trusted-types-for 'script'; trusted-types 'none'",
+        digest(SCRIPT),
+        digest(STYLE)
+    )
+});
+
+/// The page, with how it is for browsers without scripts.
+pub(super) fn page(status: Option<&Status>) -> String {
+    let (before, after) = &*PAGE;
+    let snapshot = status
+        .map_or_else(|| "<p>This page needs JavaScript to ask you for a token.</p>".to_owned(), snapshot);
+    [before, snapshot.as_str(), after].concat()
+}
+
+/// Text, as HTML writes it.
+struct Escaped<'a>(&'a str);
+
+impl std::fmt::Display for Escaped<'_> {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.chars().try_for_each(|character| match character {
+            '&' => to.write_str("&amp;"),
+            '<' => to.write_str("&lt;"),
+            '>' => to.write_str("&gt;"),
+            '"' => to.write_str("&quot;"),
+            '\'' => to.write_str("&#39;"),
+            other => to.write_char(other),
+        })
+    }
+}
+
+fn table(title: &str, head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut html = format!("<section class=\"card\"><h2>{}</h2><table><thead><tr>", Escaped(title));
+    for cell in head {
+        let _ = write!(html, "<th scope=\"col\">{}</th>", Escaped(cell));
+    }
+    html += "</tr></thead><tbody>";
+    for row in rows {
+        html += "<tr>";
+        for cell in &row {
+            let _ = write!(html, "<td>{}</td>", Escaped(cell));
+        }
+        html += "</tr>";
+    }
+    html + "</tbody></table></section>"
+}
+
+/// How it is at the moment of loading.
+fn snapshot(status: &Status) -> String {
+    let servers = status.virtual_servers.iter().map(|server| {
+        let counters = &server.counters;
+        vec![
+            server.name.clone(),
+            server.policy.component.clone(),
+            counters.passed.to_string(),
+            counters.denied.to_string(),
+            counters.relieved.to_string(),
+        ]
+    });
+    let nodes = status.pools.iter().flat_map(|pool| {
+        pool.nodes.iter().map(|node| {
+            vec![
+                node.name.clone(),
+                pool.name.clone(),
+                if node.healthy { "up" } else { "down" }.to_owned(),
+                node.mode.name().to_owned(),
+                node.sessions.to_string(),
+                node.last_error.clone().unwrap_or_default(),
+            ]
+        })
+    });
+    let stores = status.stores.iter().map(|store| {
+        let health = match &store.health {
+            Health::Well => "well".to_owned(),
+            Health::OutOfReach { why } => format!("out of reach: {why}"),
+            Health::InMemory { why } => format!("in memory only: {why}"),
+        };
+        vec![store.home.clone(), store.place.clone().unwrap_or_default(), health]
+    });
+    let summary = format!(
+        "<p>Reprieve {}, up {} s, at the moment of loading: {} passed, {} denied, {} relieved. With JavaScript \
+         this page keeps itself up to date.</p>",
+        Escaped(&status.version),
+        status.uptime_s,
+        status.passed,
+        status.denied,
+        status.relieved
+    );
+    [
+        summary,
+        table("Virtual servers", &["Name", "Policy", "Passed", "Denied", "Relieved"], servers),
+        table("Mail servers", &["Address", "Pool", "Health", "Mode", "Sessions", "Last trouble"], nodes),
+        table("Stores", &["Home", "Place", "Health"], stores),
+    ]
+    .concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_holds_all_it_needs_and_puts_in_nothing_as_markup() {
+        let page = page(None);
+        assert!(!page.contains("{{"), "each place is filled");
+        for outside in ["http://", "https://", "//cdn", "@import", "url("] {
+            let found = page.replace("http://www.w3.org/2000/svg", "").contains(outside);
+            assert!(!found, "{outside} in the page");
+        }
+        for markup in
+            ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "style=", "onclick"]
+        {
+            assert!(!page.contains(markup), "{markup} in the page");
+        }
+        assert!(!SCRIPT.contains("</script") && !STYLE.contains("</style"));
+        assert!(!CONTENT_SECURITY_POLICY.contains("unsafe"));
+    }
+
+    #[test]
+    fn what_is_shown_without_a_script_is_text() {
+        let hostile = "<script>alert(1)</script>\"'&".to_owned();
+        let html = table("Title", &["Head"], std::iter::once(vec![hostile]));
+        assert!(html.contains("<td>&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&amp;</td>"), "{html}");
+    }
+}

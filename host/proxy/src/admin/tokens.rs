@@ -1,0 +1,140 @@
+//! Tokens of those who come over TCP, compared in constant time.
+
+use serde::Serialize;
+
+use crate::config::{AdminConfig, TokenFile};
+use reprieve_secrets::secret_file;
+
+/// The shortest token that is taken.
+const SHORTEST: usize = 16;
+
+/// What somebody may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Rights {
+    /// Load the page, which holds nothing yet.
+    Nothing,
+    /// See how it is.
+    See,
+    /// Change it, and see what is remembered of users.
+    Change,
+    /// Have another process take its place.
+    Own,
+}
+
+/// The tokens that count. They are kept as hashes by a key of this process: comparing those
+/// takes as long for any token, whatever its length.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    key: [u8; 32],
+    change: Option<blake3::Hash>,
+    see: Option<blake3::Hash>,
+}
+
+impl Tokens {
+    /// Reads the files that the configuration names.
+    ///
+    /// # Errors
+    /// Which file has no token of a sufficient length, with its place in the configuration.
+    pub(super) fn read(config: &AdminConfig) -> anyhow::Result<Self> {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key)?;
+        let hash = |file: &Option<TokenFile>| file.as_ref().map(|file| token(file, &key)).transpose();
+        let (change, see) = (hash(&config.token_file)?, hash(&config.read_token_file)?);
+        if let (Some(file), true) = (&config.read_token_file, see.is_some() && see == change) {
+            anyhow::bail!(
+                "{}: the token for reading is also that for changes; give viewers one of their own, or leave it out",
+                file.place
+            );
+        }
+        Ok(Self { key, change, see })
+    }
+
+    /// What who shows a token may; None where it is wrong.
+    pub(super) fn rights(&self, token: &[u8]) -> Option<Rights> {
+        let hash = Some(blake3::keyed_hash(&self.key, token));
+        if hash == self.change {
+            Some(Rights::Change)
+        } else if hash == self.see {
+            Some(Rights::See)
+        } else {
+            None
+        }
+    }
+
+    /// Whether anybody can change anything over TCP.
+    pub(super) fn let_change(&self) -> bool {
+        self.change.is_some()
+    }
+
+    /// Whether there is a token for reading alone: then nobody reads without one.
+    pub(super) fn are_for_reading(&self) -> bool {
+        self.see.is_some()
+    }
+}
+
+fn token(file: &TokenFile, key: &[u8; 32]) -> anyhow::Result<blake3::Hash> {
+    let token =
+        secret_file::first_line(&file.path).map_err(|why| anyhow::anyhow!("{}: {why}", file.place))?;
+    let token = token.expose();
+    if token.len() < SHORTEST || !token.iter().all(u8::is_ascii_graphic) {
+        anyhow::bail!(
+            "{}: the first line of {} must be a token of {SHORTEST} characters or more, without spaces; \
+             for instance from: openssl rand -base64 24",
+            file.place,
+            file.path.display()
+        );
+    }
+    Ok(blake3::keyed_hash(key, token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(change: Option<&str>, see: Option<&str>) -> anyhow::Result<Tokens> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: Option<&str>| {
+            let path = folder.path().join(name);
+            text.map(|text| {
+                std::fs::write(&path, text).unwrap();
+                std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+                TokenFile { path, place: "reprieve.toml:3".into() }
+            })
+        };
+        Tokens::read(&AdminConfig {
+            token_file: file("change", change),
+            read_token_file: file("see", see),
+            ..AdminConfig::default()
+        })
+    }
+
+    #[test]
+    fn each_token_gives_its_rights_and_no_other_gives_any() {
+        let tokens = tokens(Some("0123456789abcdef\nmore\n"), Some("fedcba9876543210")).unwrap();
+        assert_eq!(tokens.rights(b"0123456789abcdef"), Some(Rights::Change));
+        assert_eq!(tokens.rights(b"fedcba9876543210"), Some(Rights::See));
+        for wrong in [&b""[..], b"0123456789abcde", b"0123456789abcdef\nmore"] {
+            assert_eq!(tokens.rights(wrong), None);
+        }
+    }
+
+    #[test]
+    fn without_tokens_none_is_right() {
+        let tokens = tokens(None, None).unwrap();
+        assert_eq!(tokens.rights(b""), None);
+        assert!(!tokens.let_change());
+    }
+
+    #[test]
+    fn a_token_that_can_be_guessed_is_refused_with_a_remedy() {
+        for weak in ["short", "", "with spaces in the middle"] {
+            let error = tokens(Some(weak), None).unwrap_err().to_string();
+            assert!(error.starts_with("reprieve.toml:3: "), "{error}");
+        }
+        let error = tokens(Some("short"), None).unwrap_err().to_string();
+        assert!(error.contains("openssl rand") && error.contains("16 characters"), "{error}");
+        let error = tokens(Some("0123456789abcdef"), Some("0123456789abcdef")).unwrap_err().to_string();
+        assert!(error.contains("one of their own"), "{error}");
+    }
+}

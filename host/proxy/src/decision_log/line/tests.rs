@@ -1,0 +1,209 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::*;
+use crate::decision_log::story::{self, Became, Upgrade};
+use crate::net::{ClientCertificate, TlsSession};
+use reprieve_policy_host::{
+    self as policy, Claim, Ending, Identity, Manner, Mechanism, ResponseCode, Standing,
+};
+use reprieve_secrets::Secret;
+
+fn policy() -> Arc<Identity> {
+    Arc::new(Identity { component: "interval".to_owned(), sha256: "ab".repeat(32), version: 3 })
+}
+
+fn decision(verdict: Result<Verdict, &'static str>) -> Decision {
+    Decision {
+        seq: 17,
+        at_ms: 1_795_817_243_200,
+        claim: Claim {
+            user: "alice".to_owned(),
+            authorization_id: Some("root\n\"\u{0}".to_owned()),
+            mechanism: Mechanism::UserPass,
+            standing: Standing::Known,
+        },
+        backend: policy::Backend {
+            pool: "mail".to_owned(),
+            nodes: 2,
+            healthy_nodes: 1,
+            sessions: 3,
+            waiting: 4,
+            login_latency_ms: Some(12),
+        },
+        policy: policy(),
+        verdict,
+        became: Became::Passed,
+        why: Some("unverified"),
+        ending: Some(story::Ending {
+            outcome: Ending::Authenticated,
+            at_ms: 1_795_817_243_240,
+            node: Some("10.0.0.5:110".to_owned()),
+            latency_ms: 40,
+            began: Instant::now(),
+            ended: Instant::now(),
+        }),
+        shadow: None,
+        asked: Instant::now(),
+        took: Duration::from_micros(3),
+    }
+}
+
+/// A story in which everything happens that can.
+fn eventful() -> Story {
+    let passed = policy::Pass {
+        pool: Some("slow".to_owned()),
+        user: Some("alice2".to_owned()),
+        note: Some(String::new()),
+        delay_ms: 5,
+    };
+    let denied = policy::Deny {
+        manner: Manner::Refuse,
+        code: Some(ResponseCode::LoginDelay),
+        retry_after: Some(540),
+        reason: "interval".to_owned(),
+        delay_ms: 0,
+    };
+    let now = Instant::now();
+    let upgrade = Upgrade {
+        why: "RETR",
+        outcome: "authenticated",
+        node: Some("10.0.0.5:110".into()),
+        began: now,
+        ended: now,
+    };
+    let shadowed = |verdict, own| {
+        let told = policy::Told::default();
+        told.set(own).unwrap();
+        let decision = decision(verdict);
+        Decision { shadow: Some((told, decision.policy.clone())), ..decision }
+    };
+    let would_deny =
+        Opinion::Deny { manner: Manner::Unchanged, reason: "night".to_owned(), retry_after: Some(60) };
+    Story {
+        decisions: vec![
+            shadowed(Ok(Verdict::Pass(passed)), would_deny),
+            shadowed(Ok(Verdict::Deny(denied)), Opinion::Failed("memory")),
+            Decision { shadow: Some((policy::Told::default(), policy())), ..decision(Err("time")) },
+        ],
+        left_out: 1,
+        upgrade: Some(upgrade),
+    }
+}
+
+fn written(story: Option<&Story>, names: &Names) -> Value {
+    let tls = TlsSession {
+        version: "TLSv1.3",
+        server_name: Some("mail.example".to_owned()),
+        client: Some(ClientCertificate {
+            subject: "CN=alice".to_owned(),
+            user: Some("alice".to_owned()),
+            fingerprint: None,
+        }),
+    };
+    let ended = Instant::now();
+    let session = Session {
+        id: "a1b2c3d400000001",
+        virtual_server: "pop3",
+        peer: "[::ffff:192.0.2.7]:50312".parse().unwrap(),
+        local: "[2001:db8::1]:110".parse().unwrap(),
+        tls: Some(&tls),
+        ended_ms: 1_795_817_243_456,
+        began: ended.checked_sub(Duration::from_millis(333)).unwrap(),
+        ended,
+        upgraded: true,
+        relief: false,
+        octets_in: 80,
+        octets_out: 230,
+        end: "quit",
+    };
+    let line = line(&session, story, names);
+    assert_eq!(memchr::memchr_iter(b'\n', &line).count(), 1, "one line, whatever is in it");
+    serde_json::from_slice(&line).unwrap()
+}
+
+fn hashed() -> Names {
+    Names::hashed(&Secret::new(b"a key of enough characters"))
+}
+
+#[test]
+fn a_line_says_what_happened_in_the_words_of_the_contract() {
+    let line = written(Some(&eventful()), &Names::Plain);
+    for (key, expected) in [
+        ("/time", Value::from("2026-11-27T22:07:23.456Z")),
+        ("/began", 1_795_817_243_123_u64.into()),
+        ("/peer", "192.0.2.7:50312".into()),
+        ("/local", "[2001:db8::1]:110".into()),
+        ("/tls/client-subject", "CN=alice".into()),
+        ("/logins/0/user", "alice".into()),
+        ("/logins/0/authorization-id", "root\n\"\u{0}".into()),
+        ("/logins/0/verdict", "pass".into()),
+        ("/logins/0/as-user", "alice2".into()),
+        ("/logins/0/has-note", true.into()),
+        ("/logins/1/manner", "refuse".into()),
+        ("/logins/1/code", "login-delay".into()),
+        ("/logins/2/failure", "time".into()),
+        ("/logins/2/decide-us", 3.into()),
+        ("/logins/0/shadow/verdict", "deny".into()),
+        ("/logins/0/shadow/difference", "would-deny".into()),
+        ("/logins/1/shadow/differs", true.into()),
+        ("/logins-left-out", 1.into()),
+        ("/upgrade-why", "RETR".into()),
+    ] {
+        assert_eq!(line.pointer(key), Some(&expected), "{key}");
+    }
+    assert_eq!(line.pointer("/logins/2/verdict"), None, "there was none");
+    assert_eq!(line.pointer("/logins/2/shadow"), None, "it has not judged yet");
+    let silent = written(None, &Names::Plain);
+    assert_eq!(silent["logins"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn hashed_names_stand_nowhere_in_the_clear() {
+    let line = written(Some(&eventful()), &hashed());
+    let text = line.to_string();
+    for name in ["alice", "root"] {
+        assert!(!text.contains(name), "{text}");
+    }
+    assert_eq!(line["logins"][0]["user-hash"], line["logins"][1]["user-hash"]);
+    assert_ne!(line["logins"][0]["user-hash"], line["logins"][0]["as-user-hash"]);
+}
+
+/// Each key from the top, as the README writes it.
+fn keys(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(entries) => {
+            for (key, value) in entries {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                keys(value, &path, found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| keys(item, path, found)),
+        _ => drop(found.insert(path.to_owned())),
+    }
+}
+
+#[test]
+fn each_key_that_is_written_is_documented_and_each_documented_key_is_written() {
+    let mut keys_written = BTreeSet::new();
+    for names in [Names::Plain, hashed()] {
+        keys(&written(Some(&eventful()), &names), "", &mut keys_written);
+    }
+    let readme = include_str!("../../../../../README.md");
+    let table = readme.split("| key of a line |").nth(1).expect("the table of the decision log's keys");
+    let rows = table.lines().skip(2).take_while(|row| row.starts_with('|'));
+    // A row may have several keys.
+    let documented: BTreeSet<String> = rows
+        .flat_map(|row| {
+            let cell = row.split('|').nth(1).expect("a cell");
+            cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect();
+    let missing: Vec<_> = keys_written.difference(&documented).collect();
+    assert!(missing.is_empty(), "not documented: {missing:?}");
+    let stale: Vec<_> = documented.difference(&keys_written).collect();
+    assert!(stale.is_empty(), "documented, and not written: {stale:?}");
+}

@@ -1,0 +1,352 @@
+//! The registry in each of its modes: in this process, and with a store.
+
+use super::*;
+use reprieve_pop3::credential::{Credentials, Mechanism, Secret};
+use reprieve_pop3::snapshot::Row;
+use reprieve_store::clock::ManualClock;
+
+const DAY: Duration = Duration::from_secs(86_400);
+const NOW: u64 = 1_000_000_000;
+
+struct World {
+    registry: Registry,
+    tagger: Tagger,
+    user: UserKey,
+}
+
+impl World {
+    fn new(limit: u64) -> Self {
+        let tagger = Tagger::new().unwrap();
+        let user = tagger.user("mail", b"alice");
+        Self { registry: Registry::new(limit, DAY), tagger, user }
+    }
+
+    /// Users as this process knows them, and as a store does with and without snapshots.
+    fn all() -> [Self; 3] {
+        let shared = |share| {
+            let tagger = Tagger::keyed(b"a secret of the site, long enough");
+            let user = tagger.user("mail", b"alice");
+            let home = Home::in_memory(ManualClock::new(NOW));
+            let registry = Registry::shared(1 << 20, DAY, &home, &tagger, share).unwrap();
+            Self { registry, tagger, user }
+        };
+        [Self::new(1 << 20), shared(Share::Tags), shared(Share::TagsAndSnapshots)]
+    }
+
+    fn tag(&self, secret: &str) -> Tag {
+        self.tagger
+            .tag(self.user, &Credentials::new(b"alice", Secret::new(secret.as_bytes()), Mechanism::UserPass))
+    }
+
+    async fn standing(&self, secret: &str, now_ms: u64) -> Standing {
+        self.registry.look(self.user, Some(&self.tag(secret)), now_ms).await.standing
+    }
+
+    /// A login whose credentials are about to be sent.
+    async fn look(&self, secret: &str) -> Opening {
+        self.look_of(self.user, secret).await
+    }
+
+    async fn look_of(&self, user: UserKey, secret: &str) -> Opening {
+        let tag = self.tag(secret);
+        let mut seen = self.registry.look(user, Some(&tag), NOW).await;
+        self.registry.reserve(&mut seen, user).await;
+        Opening { user, tag: Some(tag), route: None, accepted_ms: NOW, seen }
+    }
+
+    /// The first reply that shows the maildrop has arrived.
+    async fn open(&self, opening: Opening) -> Session {
+        match self.registry.begin(opening) {
+            Begun::Now(session) => session,
+            Begun::Later(session) => session.await,
+        }
+    }
+
+    async fn begin(&self, secret: &str) -> Session {
+        self.open(self.look(secret).await).await
+    }
+
+    async fn commit(&self, session: Session, snapshot: &str, deleted: bool) {
+        if let Some(commit) = self.registry.commit(session, Ok(of(snapshot)), deleted) {
+            commit.await;
+        }
+    }
+
+    async fn left(&self) -> Result<Left, NoSnapshot> {
+        let seen = self.registry.look(self.user, None, NOW).await;
+        self.registry.snapshot(&seen, self.user)
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot, NoSnapshot> {
+        self.left().await.map(|left| (*left.snapshot).clone())
+    }
+
+    async fn reject(&self, secret: &str) {
+        let tag = self.tag(secret);
+        let seen = self.registry.look(self.user, Some(&tag), NOW).await;
+        self.registry.reject(&seen, self.user, Some(&tag), 5).await;
+    }
+}
+
+fn of(id: &str) -> Snapshot {
+    Snapshot::pack([Row { size: 1, unique_id: id.as_bytes() }]).unwrap()
+}
+
+#[tokio::test]
+async fn a_secret_is_known_once_the_mail_server_has_accepted_it() {
+    for world in World::all() {
+        assert_eq!(world.standing("a", NOW).await, Standing::Unknown);
+        world.begin("a").await;
+        assert_eq!(world.standing("a", NOW).await, Standing::Known);
+        assert_eq!(world.standing("b", NOW).await, Standing::Changed);
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_the_mail_server_rejects_is_forgotten_and_a_wrong_one_changes_nothing() {
+    for world in World::all() {
+        world.begin("a").await;
+        world.reject("wrong").await;
+        assert_eq!(world.standing("a", NOW).await, Standing::Known);
+        world.reject("a").await;
+        assert_eq!(world.standing("a", NOW).await, Standing::Unknown);
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_for_which_a_store_has_no_room_costs_the_snapshot_and_not_the_secret() {
+    let tagger = Tagger::keyed(b"a secret of the site, long enough");
+    let user = tagger.user("mail", b"alice");
+    let home = Home::in_memory(ManualClock::new(NOW));
+    let registry = Registry::shared(400, DAY, &home, &tagger, Share::TagsAndSnapshots).unwrap();
+    let world = World { registry, tagger, user };
+    let session = world.begin("a").await;
+    let ids: Vec<_> = (0..1000_u32).map(|id| format!("{:08x}", id.wrapping_mul(2_654_435_761))).collect();
+    let rows = ids.iter().map(|id| Row { size: 1, unique_id: id.as_bytes() });
+    if let Some(commit) = world.registry.commit(session, Ok(Snapshot::pack(rows).unwrap()), false) {
+        commit.await;
+    }
+    assert_eq!(world.standing("a", NOW).await, Standing::Known);
+    assert_eq!(world.snapshot().await, Err(NoSnapshot::NoRoom));
+}
+
+#[tokio::test]
+async fn while_a_session_is_under_way_there_is_no_snapshot() {
+    for world in World::all() {
+        let session = world.begin("a").await;
+        world.commit(session, "one", false).await;
+        assert_eq!(world.snapshot().await.unwrap(), of("one"));
+        let _dropped = world.begin("a").await;
+        assert_eq!(world.snapshot().await, Err(NoSnapshot::NoneYet));
+    }
+}
+
+/// What a session of the table below does.
+#[derive(Clone, Copy)]
+enum Step {
+    Look(usize),
+    Begin(usize),
+    /// It leaves a maildrop of its own name.
+    Commit(usize),
+    /// The same, after a deletion that the mail server has confirmed.
+    Delete(usize),
+    /// Its password is rejected.
+    Reject,
+    /// The user's record is lost.
+    Forget,
+}
+
+#[tokio::test]
+async fn a_snapshot_is_never_older_than_a_listing_that_was_seen_or_a_deletion_that_was_confirmed() {
+    use Step::{Begin, Commit, Delete, Forget, Look, Reject};
+    let orders: [(&str, &[Step], Option<usize>); 12] = [
+        ("one after the other", &[Look(0), Begin(0), Commit(0), Look(1), Begin(1), Commit(1)], Some(1)),
+        (
+            "the later one looked when the first had begun",
+            &[Look(0), Begin(0), Look(1), Begin(1), Commit(1), Commit(0)],
+            Some(1),
+        ),
+        ("the same, and ends last", &[Look(0), Begin(0), Look(1), Begin(1), Commit(0), Commit(1)], Some(1)),
+        (
+            "the maildrop was opened before, and the reply came after, another session's",
+            &[Look(0), Look(1), Begin(1), Commit(1), Begin(0), Commit(0)],
+            None,
+        ),
+        ("nobody knows whose is newer", &[Look(0), Look(1), Begin(0), Begin(1), Commit(0), Commit(1)], None),
+        (
+            "a deletion was confirmed between Look and Begin",
+            &[Look(0), Begin(0), Look(1), Delete(0), Begin(1), Commit(1)],
+            None,
+        ),
+        (
+            "a deletion was confirmed while a newer session was under way",
+            &[Look(0), Begin(0), Look(1), Begin(1), Delete(0), Commit(1)],
+            None,
+        ),
+        ("a deletion of its own", &[Look(0), Begin(0), Delete(0)], Some(0)),
+        (
+            "a rejected login disturbs nobody",
+            &[Look(0), Begin(0), Reject, Commit(0), Reject, Reject],
+            Some(0),
+        ),
+        ("a rejected login disturbs nobody who has looked", &[Look(0), Reject, Begin(0), Commit(0)], Some(0)),
+        (
+            "somebody began and was forgotten since it looked",
+            &[Look(0), Look(1), Begin(1), Forget, Begin(0), Commit(0)],
+            None,
+        ),
+        (
+            "it was forgotten while it was under way, and has deleted",
+            &[Look(0), Begin(0), Forget, Look(1), Delete(0), Begin(1), Commit(1)],
+            None,
+        ),
+    ];
+    for (name, steps, left) in orders {
+        for (mode, world) in World::all().into_iter().enumerate() {
+            let (mut looked, mut begun) = ([None, None], [None, None]);
+            for step in steps {
+                match *step {
+                    Look(it) => looked[it] = Some(world.look("a").await),
+                    Begin(it) => begun[it] = Some(world.open(looked[it].take().unwrap()).await),
+                    Commit(it) => world.commit(begun[it].take().unwrap(), &it.to_string(), false).await,
+                    Delete(it) => world.commit(begun[it].take().unwrap(), &it.to_string(), true).await,
+                    Reject => world.reject("wrong").await,
+                    Forget => drop(world.registry.forget(world.user).await),
+                }
+            }
+            let found = world.snapshot().await;
+            assert_eq!(found.ok(), left.map(|it| of(&it.to_string())), "{name}, mode {mode}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upgraded_session_leaves_nothing_if_another_has_seen_a_newer_maildrop() {
+    for world in World::all() {
+        let before = world.begin("a").await;
+        world.commit(before, "old", false).await;
+        let posed = world.left().await.unwrap().by;
+        let other = world.begin("a").await;
+        world.commit(other, "new", false).await;
+        let upgraded = world.registry.begin_upgraded(world.user, world.tag("a"), posed, NOW).await;
+        world.commit(upgraded, "old", false).await;
+        assert_eq!(world.snapshot().await.unwrap(), of("new"));
+        // Undisturbed, it leaves what it has shown.
+        let posed = world.left().await.unwrap().by;
+        let upgraded = world.registry.begin_upgraded(world.user, world.tag("a"), posed, NOW).await;
+        assert_eq!(world.snapshot().await, Err(NoSnapshot::NoneYet));
+        world.commit(upgraded, "left", true).await;
+        assert_eq!(world.snapshot().await.unwrap(), of("left"));
+        // After a failed upgrade the next login passes, whatever else is under way.
+        let posed = world.left().await.unwrap().by;
+        world.registry.forget_snapshot(world.user).await;
+        let upgraded = world.registry.begin_upgraded(world.user, world.tag("a"), posed, NOW).await;
+        world.commit(upgraded, "left", false).await;
+        assert!(world.snapshot().await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn rejections_are_counted_until_the_mail_server_accepts_a_login() {
+    for world in World::all() {
+        world.reject("wrong").await;
+        assert!(world.registry.describe(world.user, NOW).await.is_none(), "nobody remembers strangers");
+        world.begin("a").await;
+        for count in 1..=5_u8 {
+            world.reject("wrong").await;
+            assert_eq!(world.registry.look(world.user, None, NOW).await.rejections, count);
+        }
+        world.begin("a").await;
+        assert_eq!(world.registry.look(world.user, None, NOW).await.rejections, 0);
+    }
+}
+
+#[tokio::test]
+async fn an_older_session_counts_for_nothing_even_if_its_user_was_forgotten_meanwhile() {
+    let world = World::new(128 << 10);
+    let first = world.begin("a").await;
+    // Looked up before everybody, and so before whoever came and went meanwhile.
+    let early = world.look("a").await;
+    let crowd = |from: u32| {
+        let world = &world;
+        async move {
+            for index in from..from + 10_000 {
+                let user = world.tagger.user("mail", &index.to_le_bytes());
+                world.open(world.look_of(user, "a").await).await;
+            }
+        }
+    };
+    crowd(0).await;
+    let unknown = world.look("a").await;
+    let second = world.begin("a").await;
+    world.commit(second, "newer", false).await;
+    world.commit(first, "older", false).await;
+    assert_eq!(world.snapshot().await.unwrap(), of("newer"));
+    crowd(10_000).await;
+    for late in [early, unknown] {
+        let late = world.open(late).await;
+        world.commit(late, "older", false).await;
+        assert!(world.snapshot().await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_secret_is_known_for_a_day_after_it_was_accepted() {
+    for world in World::all() {
+        world.begin("a").await;
+        let day_ms = 86_400_000;
+        assert_eq!(world.standing("a", NOW + day_ms).await, Standing::Known);
+        assert_eq!(world.standing("a", NOW + day_ms + 1000).await, Standing::Changed);
+    }
+}
+
+#[tokio::test]
+async fn one_huge_maildrop_pushes_nobody_out() {
+    let world = World::new(1 << 20);
+    let session = world.begin("a").await;
+    let huge = |count| Snapshot::pack((0..count).map(|_| Row { size: 1, unique_id: b"0123456789" }));
+    let _ = world.registry.commit(session, Ok(huge(6000).unwrap()), false);
+    assert_eq!(world.snapshot().await, Err(NoSnapshot::TooLarge));
+    assert_eq!(world.standing("a", NOW).await, Standing::Known);
+}
+
+#[tokio::test]
+async fn the_largest_listing_that_is_kept_is_the_same_for_every_user() {
+    let world = World::new(1 << 20);
+    let rows = || (0..5000).map(|_| Row { size: 1, unique_id: b"0123456789" });
+    for index in 0..200_u32 {
+        let user = world.tagger.user("mail", &index.to_le_bytes());
+        let session = world.open(world.look_of(user, "a").await).await;
+        let _ = world.registry.commit(session, Ok(Snapshot::pack(rows()).unwrap()), false);
+        let seen = world.registry.look(user, None, NOW).await;
+        assert_eq!(world.registry.snapshot(&seen, user).map(|left| left.snapshot.count()).ok(), Some(5000));
+        assert!(world.registry.octets() <= 1 << 20);
+    }
+}
+
+#[tokio::test]
+async fn only_the_latest_few_secrets_of_a_user_are_known() {
+    for world in World::all() {
+        for secret in 1..=9 {
+            world.begin(&secret.to_string()).await;
+        }
+        assert_eq!(world.standing("1", NOW).await, Standing::Changed);
+        assert_eq!(world.standing("2", NOW).await, Standing::Known);
+        assert_eq!(world.standing("9", NOW).await, Standing::Known);
+    }
+}
+
+#[tokio::test]
+async fn memory_stays_within_its_limit_and_the_latest_users_stay() {
+    let world = World::new(256 << 10);
+    let mut last = world.user;
+    for index in 0..20_000_u32 {
+        last = world.tagger.user("mail", &index.to_le_bytes());
+        let session = world.open(world.look_of(last, "a").await).await;
+        let _ = world.registry.commit(session, Ok(of("one")), false);
+    }
+    assert!(world.registry.octets() <= 256 << 10);
+    assert!(world.registry.users() > 500);
+    let seen = world.registry.look(last, None, NOW).await;
+    assert!(world.registry.snapshot(&seen, last).is_ok());
+}

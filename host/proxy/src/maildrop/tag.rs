@@ -1,0 +1,148 @@
+//! Keyed hashes of users and of their secrets: enough to know them again, not enough to learn
+//! anything about them.
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use reprieve_pop3::credential::Credentials;
+
+/// A keyed hash, as short as may be, for there may be millions: among a billion users, no two
+/// have the same but with a chance of one to a hundred billion.
+pub(super) type Hash = [u8; 12];
+
+/// Names a user of a pool, without his name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UserKey(pub(super) Hash);
+
+#[cfg(test)]
+impl UserKey {
+    pub(super) fn numbered(number: u128) -> Self {
+        let mut key = Hash::default();
+        key.copy_from_slice(&number.to_le_bytes()[..12]);
+        Self(key)
+    }
+}
+
+/// Stands for a secret that a mail server has accepted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Tag(Hash);
+
+impl Tag {
+    pub(super) fn from_octets(octets: Hash) -> Self {
+        Self(octets)
+    }
+
+    /// The octets themselves, for where users are remembered.
+    pub(super) fn octets(&self) -> Hash {
+        self.0
+    }
+
+    /// Compares in constant time.
+    #[must_use]
+    pub fn matches(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl std::fmt::Debug for Tag {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tag(…)")
+    }
+}
+
+/// Makes keys and tags, by a key that lives as long as the process and nowhere else; or by one
+/// that the administrator has given to all proxies of a site.
+pub struct Tagger {
+    key: Zeroizing<[u8; 32]>,
+}
+
+impl Tagger {
+    /// Draws a key.
+    ///
+    /// # Errors
+    /// Where the operating system has no randomness to give.
+    pub fn new() -> Result<Self, getrandom::Error> {
+        let mut key = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *key)?;
+        Ok(Self { key })
+    }
+
+    /// Takes its key from a secret, so that others with the same secret make the same tags.
+    #[must_use]
+    pub fn keyed(secret: &[u8]) -> Self {
+        Self { key: Zeroizing::new(blake3::derive_key("reprieve 2026-11-24 users and tags", secret)) }
+    }
+
+    /// The key of what proxies share: made from the same secret, and of no use for tags.
+    pub(super) fn sealing_key(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(blake3::derive_key("reprieve 2026-11-24 shared records", &*self.key))
+    }
+
+    /// A user of a pool: what identifies a maildrop, whichever virtual server leads to it. Names
+    /// are taken byte for byte; if the mail server takes two for one, they are folded before (see
+    /// [`Credentials::identity`]).
+    #[must_use]
+    pub fn user(&self, pool: &str, user: &[u8]) -> UserKey {
+        UserKey(self.hash(&[b"user", pool.as_bytes(), user]))
+    }
+
+    /// The tag of a user's secret.
+    #[must_use]
+    pub fn tag(&self, user: UserKey, credentials: &Credentials) -> Tag {
+        Tag(self.hash(&[
+            b"secret",
+            &user.0,
+            credentials.mechanism.family().as_bytes(),
+            credentials.secret.expose(),
+        ]))
+    }
+
+    fn hash(&self, parts: &[&[u8]]) -> Hash {
+        // One input: each part behind its length, so that no two lists of parts are the same.
+        let length = parts.iter().map(|part| part.len() + 8).sum();
+        let mut input = Zeroizing::new(Vec::with_capacity(length));
+        for part in parts {
+            input.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            input.extend_from_slice(part);
+        }
+        let hash = blake3::keyed_hash(&self.key, &input);
+        std::array::from_fn(|at| hash.as_bytes()[at])
+    }
+}
+
+impl std::fmt::Debug for Tagger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tagger")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reprieve_pop3::credential::{Mechanism, Secret};
+
+    fn credentials(secret: &[u8], mechanism: Mechanism) -> Credentials {
+        Credentials::new(b"alice", Secret::new(secret), mechanism)
+    }
+
+    #[test]
+    fn only_the_same_secret_of_the_same_user_has_the_same_tag() {
+        let tagger = Tagger::new().unwrap();
+        let alice = tagger.user("mail", b"alice");
+        let tag = tagger.tag(alice, &credentials(b"right", Mechanism::UserPass));
+        assert!(tag.matches(&tagger.tag(alice, &credentials(b"right", Mechanism::Plain))));
+        assert!(!tag.matches(&tagger.tag(alice, &credentials(b"wrong", Mechanism::UserPass))));
+        let bob = tagger.user("mail", b"bob");
+        assert!(!tag.matches(&tagger.tag(bob, &credentials(b"right", Mechanism::UserPass))));
+        assert_ne!(tagger.user("other", b"alice"), alice);
+    }
+
+    #[test]
+    fn tags_of_another_process_mean_nothing() {
+        let (one, other) = (Tagger::new().unwrap(), Tagger::new().unwrap());
+        let secret = credentials(b"right", Mechanism::UserPass);
+        let (a, b) = (one.user("mail", b"a"), other.user("mail", b"a"));
+        assert_ne!(a, b);
+        assert!(!one.tag(a, &secret).matches(&other.tag(a, &secret)));
+    }
+}

@@ -1,0 +1,86 @@
+//! Certificates and keys as files in PEM.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use reprieve_secrets::secret_file;
+use reprieve_settings::CertificateFiles;
+
+/// What is wrong with TLS as it is configured: place, file and reason.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {message}")]
+pub struct TlsError {
+    place: String,
+    message: String,
+}
+
+impl TlsError {
+    pub(super) fn new(place: &str, message: impl Into<String>) -> Self {
+        Self { place: place.to_owned(), message: message.into() }
+    }
+}
+
+/// Reads a certificate and its key.
+pub(super) fn certified_key(files: &CertificateFiles) -> Result<Arc<CertifiedKey>, TlsError> {
+    let fail = |message: String| TlsError::new(&files.place, message);
+    let chain = certificates(&files.chain).map_err(&fail)?;
+    if chain.is_empty() {
+        return Err(fail(format!("{} holds no certificate in PEM", files.chain.display())));
+    }
+    let key = PrivateKeyDer::from_pem_slice(&secret_file::read_secret(&files.key).map_err(&fail)?)
+        .map_err(|_| fail(format!("{} holds no private key in PEM", files.key.display())))?;
+    warn_of_age(&files.chain, &chain[0]);
+    CertifiedKey::from_der(chain, key, &super::provider()).map(Arc::new).map_err(|error| {
+        fail(match error {
+            rustls::Error::InconsistentKeys(_) => format!(
+                "the key in {} is not that of the certificate in {}",
+                files.key.display(),
+                files.chain.display()
+            ),
+            error => format!("{} cannot be used: {error}", files.chain.display()),
+        })
+    })
+}
+
+/// Reads those who are trusted to sign certificates.
+pub(super) fn roots(file: &Path, place: &str) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(file).map_err(|message| TlsError::new(place, message))? {
+        roots.add(certificate).map_err(|error| {
+            TlsError::new(place, format!("a certificate in {} cannot be used: {error}", file.display()))
+        })?;
+    }
+    if roots.is_empty() {
+        return Err(TlsError::new(place, format!("{} holds no certificate in PEM", file.display())));
+    }
+    Ok(roots)
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    CertificateDer::pem_slice_iter(&secret_file::read(file)?)
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("{} is no PEM: {error}", file.display()))
+}
+
+/// An old certificate is served all the same: it is for the administrator to know, and clients
+/// that do not look are better off than without.
+fn warn_of_age(file: &Path, certificate: &CertificateDer<'_>) {
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return };
+    let validity = parsed.validity();
+    let (from, to) = (validity.not_before, validity.not_after);
+    let now = x509_parser::time::ASN1Time::now();
+    let file = file.display();
+    if now > to {
+        tracing::warn!("the certificate in {file} has expired on {to}");
+    } else if now < from {
+        tracing::warn!("the certificate in {file} is not valid before {from}");
+    } else if validity.time_to_expiration().is_some_and(|left| left.whole_days() < 7) {
+        tracing::warn!("the certificate in {file} expires on {to}");
+    }
+}

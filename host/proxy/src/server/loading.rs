@@ -1,0 +1,107 @@
+//! From a policy as it is configured to one that was tried.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use super::stores::Store;
+use crate::config::{Config, PolicyConfig, VirtualServerConfig};
+use reprieve_policy_host::{self as policy, Engine, Policy, PolicyOptions, Shadow};
+use reprieve_store::clock::Clock;
+use reprieve_store::{Namespace, Space};
+
+/// A policy as it runs: what it was configured as, and the very bytes.
+#[derive(Clone)]
+pub(super) struct Running {
+    pub(super) config: PolicyConfig,
+    pub(super) component: Component,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// The bytes of a component, which are kept for as long as it may be wanted again: the file that
+/// they were read from may hold others by then.
+pub(super) type Component = Arc<Cow<'static, [u8]>>;
+
+/// Where a policy is to judge.
+pub(super) struct Seat<'a> {
+    pub(super) engine: Arc<Engine>,
+    pub(super) server: &'a VirtualServerConfig,
+    /// How many policies there have been, with this one.
+    pub(super) version: u64,
+    pub(super) config: &'a Config,
+    pub(super) clock: &'a Arc<dyn Clock>,
+}
+
+impl Seat<'_> {
+    /// Loads a virtual server's policy, from where the configuration says.
+    pub(super) async fn load(self, namespace: Namespace) -> anyhow::Result<(Arc<Policy>, Component)> {
+        let component = Arc::new(self.octets(&self.server.policy)?);
+        self.load_from(component, namespace).await
+    }
+
+    /// Loads a virtual server's policy from these bytes.
+    pub(super) async fn load_from(
+        self,
+        component: Component,
+        namespace: Namespace,
+    ) -> anyhow::Result<(Arc<Policy>, Component)> {
+        let policy = &self.server.policy;
+        let loaded = self.load_as(&self.server.name, policy, &component, namespace).await?;
+        Ok((loaded, component))
+    }
+
+    /// Loads the policy that a virtual server has in the shadow, and has it judge.
+    pub(super) async fn load_shadow(
+        self,
+        policy: &PolicyConfig,
+        store: &Store,
+    ) -> anyhow::Result<Arc<Shadow>> {
+        let octets = self.octets(policy)?;
+        // Its own part of the store, and another one for each component: what one leaves there
+        // is nothing to the next.
+        let digest = policy::digest::hex(&policy::digest::of(&octets));
+        let name = format!("shadow:{}:{}", self.server.name, &digest[..16]);
+        let namespace = store.home.namespace(Space::for_policies(&name, policy.store_quota));
+        let named = format!("{} (shadow)", self.server.name);
+        let loaded = self.load_as(&named, policy, &octets, namespace).await?;
+        Shadow::start(loaded, &self.server.name).context("cannot start a thread for a shadow policy")
+    }
+
+    fn octets(&self, policy: &PolicyConfig) -> anyhow::Result<Cow<'static, [u8]>> {
+        let source = policy::load_source(&policy.component);
+        source.map_err(|why| anyhow::anyhow!("{}: {why}", self.place(policy)))
+    }
+
+    fn place(&self, policy: &PolicyConfig) -> String {
+        format!("{}: virtual server {}", policy.place, self.server.name)
+    }
+
+    async fn load_as(
+        &self,
+        name: &str,
+        policy: &PolicyConfig,
+        octets: &[u8],
+        namespace: Namespace,
+    ) -> anyhow::Result<Arc<Policy>> {
+        let options = PolicyOptions {
+            sha256: policy.sha256,
+            settings: policy.settings.clone(),
+            limits: policy.limits.clone(),
+            isolation: policy.isolation,
+            breaker: policy.breaker.clone(),
+            on_failure: policy.on_failure,
+            pools: self.config.pools.iter().map(|pool| pool.name.clone()).collect(),
+            version: self.version,
+            ..PolicyOptions::new(name, &policy.component, namespace, self.clock.clone())
+        };
+        Policy::load(self.engine.clone(), octets, options)
+            .await
+            .map_err(|error| anyhow::anyhow!("{}: {error}", self.place(policy)))
+    }
+}

@@ -1,0 +1,175 @@
+//! A configuration whose policies are loaded and were tried: what `reprieve check` makes and
+//! `reprieve run` serves.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use anyhow::Context as _;
+
+use super::engines::Engines;
+use super::loading::Seat;
+use super::stores::{StoreKeys, Stores};
+use super::virtual_server::{Pools, VirtualServer, settings};
+use super::{Options, runtime};
+use crate::config::Config;
+use crate::decision_log;
+use crate::net::{Admission, TlsAcceptor};
+use crate::pool::{Pool, PoolError};
+use crate::session::Telling;
+use crate::traces;
+use reprieve_store::clock::{Clock, SystemClock};
+
+/// A configuration that is ready to be served.
+#[derive(Debug)]
+pub struct Prepared {
+    pub(super) config: Config,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) servers: Vec<VirtualServer>,
+    pub(super) pools: Pools,
+    pub(super) stores: Stores,
+    pub(super) engines: Engines,
+    pub(super) total: Arc<AtomicU32>,
+    pub(super) tellers: Tellers,
+}
+
+/// Who is to be told of sessions, and has not begun.
+#[derive(Debug)]
+pub(super) struct Tellers {
+    journal: Option<decision_log::Opened>,
+    traces: Option<traces::Opened>,
+}
+
+/// What they need and perhaps only root can read.
+#[derive(Debug)]
+struct TellersKeys {
+    journal: Option<decision_log::Keys>,
+    traces: Option<traces::Opened>,
+}
+
+impl TellersKeys {
+    fn read(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self {
+            journal: config.decision_log.as_ref().map(decision_log::Keys::read).transpose()?,
+            traces: config.traces.as_ref().map(traces::Opened::open).transpose()?,
+        })
+    }
+}
+
+impl Tellers {
+    fn open(config: &Config, keys: TellersKeys) -> anyhow::Result<Self> {
+        let journal = config.decision_log.as_ref().zip(keys.journal);
+        let journal = journal.map(|(log, keys)| decision_log::Opened::open(log, keys)).transpose()?;
+        Ok(Self { journal, traces: keys.traces })
+    }
+
+    /// Begins.
+    pub(super) fn start(self) -> anyhow::Result<Telling> {
+        Ok(Telling {
+            journal: self.journal.map(decision_log::Opened::start).transpose()?,
+            traces: self.traces.map(traces::Opened::start).transpose()?,
+        })
+    }
+}
+
+/// Certificates, keys and passwords of a configuration: what is read before the process gives up
+/// root. It is read only; what is written to is opened later (see `privileges`).
+#[derive(Debug)]
+pub struct Keys {
+    pools: HashMap<String, Arc<Pool>>,
+    acceptors: HashMap<String, Arc<TlsAcceptor>>,
+    stores: StoreKeys,
+    tellers: TellersKeys,
+}
+
+impl Keys {
+    /// Reads the files that a configuration names.
+    ///
+    /// # Errors
+    /// Which file is not what it should be, with its place in the configuration.
+    pub fn read(config: &Config) -> anyhow::Result<Self> {
+        let pools = config.pools.iter().map(|pool| {
+            let loaded = Pool::new(pool.clone())?;
+            Ok((pool.name.clone(), Arc::new(loaded)))
+        });
+        let acceptors = config.virtual_servers.iter().filter_map(|server| {
+            let tls = server.tls.as_ref()?;
+            Some(TlsAcceptor::load(tls).map(|loaded| (server.name.clone(), Arc::new(loaded))))
+        });
+        Ok(Self {
+            pools: pools.collect::<Result<_, PoolError>>()?,
+            acceptors: acceptors.collect::<Result<_, _>>()?,
+            stores: StoreKeys::read(config)?,
+            tellers: TellersKeys::read(config)?,
+        })
+    }
+}
+
+impl Prepared {
+    /// Loads everything that a configuration names, without listening.
+    ///
+    /// # Errors
+    /// What is wrong, in one sentence with its place in the configuration.
+    pub fn new(config: Config, options: Options) -> anyhow::Result<Self> {
+        let keys = Keys::read(&config)?;
+        Self::with_keys(config, options, keys)
+    }
+
+    /// Loads everything else, where certificates, keys and passwords were read before: perhaps
+    /// as somebody who may read more.
+    ///
+    /// # Errors
+    /// As [`Prepared::new`].
+    pub fn with_keys(config: Config, options: Options, keys: Keys) -> anyhow::Result<Self> {
+        let clock = options.clock.unwrap_or_else(|| Arc::new(SystemClock));
+        let engines = Engines::new(&config, options.without_stores)?;
+        let Keys { pools, acceptors, stores, tellers } = keys;
+        let tellers = Tellers::open(&config, tellers)?;
+        let mut stores = Stores::open(stores, &config, &clock, options.without_stores)?;
+        let total = Arc::new(AtomicU32::new(0));
+        let runtime = runtime()?;
+        let mut servers = Vec::new();
+        for server in &config.virtual_servers {
+            let (store, namespace) = stores.of(server)?;
+            let seat = |engine| Seat { engine, server, version: 1, config: &config, clock: &clock };
+            let loading = seat(engines.of(&server.policy.limits)?).load(namespace.clone());
+            let (policy, component) = runtime.block_on(loading)?;
+            let shadow = match &server.shadow {
+                Some(shadow) => {
+                    let seat = seat(engines.for_shadow(&shadow.limits)?);
+                    Some(runtime.block_on(seat.load_shadow(shadow, &store))?)
+                }
+                None => None,
+            };
+            let pool = pools.get(&server.pool).context("a virtual server's pool is not defined")?.clone();
+            let tls = acceptors.get(&server.name).cloned();
+            servers.push(VirtualServer {
+                settings: Arc::new(settings(server, tls.clone())),
+                tls,
+                policy,
+                component,
+                before: None,
+                shadow,
+                pool,
+                store,
+                namespace,
+                admission: Admission::new(
+                    total.clone(),
+                    config.max_connections.unwrap_or(Config::MAX_CONNECTIONS),
+                    server.max_connections_per_address,
+                ),
+                counters: Arc::default(),
+                pollers: config.admin.worst_pollers.then(Arc::default),
+                unrelieved: Arc::default(),
+                config: server.clone(),
+            });
+        }
+        Ok(Self { config, clock, servers, pools: Arc::new(pools), stores, engines, total, tellers })
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+}

@@ -1,0 +1,188 @@
+//! Projects for new policies: the files under `policies/templates`, with the WIT and a scenario.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+/// A language that there is a project for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[allow(missing_docs)]
+pub enum Language {
+    Rust,
+    Javascript,
+    Typescript,
+    Python,
+    C,
+    Cpp,
+    Go,
+    Zig,
+}
+
+/// A file of a project: its path, and its content before the names are filled in.
+type File = (&'static str, &'static str);
+
+macro_rules! files {
+    ($($path:literal = $source:literal),+ $(,)?) => {
+        &[$(($path, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../", $source)))),+]
+    };
+}
+
+const COMMON: &[File] = files! {
+    "wit/policy.wit" = "wit/policy.wit",
+    "scenarios/pause.toml" = "policies/templates/common/scenarios/pause.toml",
+    ".gitignore" = "policies/templates/common/gitignore",
+};
+
+/// What guests that speak WASI 0.1 need beside.
+const ADAPTER: &[File] = files! {
+    "adapter/adapter.wat" = "policies/templates/common/adapter/adapter.wat",
+    "adapter/adapter.wit" = "policies/templates/common/adapter/adapter.wit",
+};
+
+impl Language {
+    fn own_files(self) -> &'static [File] {
+        match self {
+            Self::Rust => files! {
+                "Cargo.toml" = "policies/templates/rust/Cargo.toml.template",
+                "src/lib.rs" = "policies/templates/rust/src/lib.rs",
+                "README.md" = "policies/templates/rust/README.md",
+            },
+            Self::Javascript => files! {
+                "package.json" = "policies/templates/javascript/package.json",
+                "policy.js" = "policies/templates/javascript/policy.js",
+                "README.md" = "policies/templates/javascript/README.md",
+            },
+            Self::Typescript => files! {
+                "package.json" = "policies/templates/typescript/package.json",
+                "tsconfig.json" = "policies/templates/typescript/tsconfig.json",
+                "policy.ts" = "policies/templates/typescript/policy.ts",
+                "README.md" = "policies/templates/typescript/README.md",
+            },
+            Self::Python => files! {
+                "app.py" = "policies/templates/python/app.py",
+                "build" = "policies/templates/python/build",
+                "README.md" = "policies/templates/python/README.md",
+            },
+            Self::C => files! {
+                "pause.c" = "policies/templates/c/pause.c",
+                "build" = "policies/templates/c/build",
+                "README.md" = "policies/templates/c/README.md",
+            },
+            Self::Cpp => files! {
+                "pause.cpp" = "policies/templates/cpp/pause.cpp",
+                "build" = "policies/templates/cpp/build",
+                "README.md" = "policies/templates/cpp/README.md",
+            },
+            Self::Go => files! {
+                "export_wit_world/policy.go" = "policies/templates/go/export_wit_world/policy.go",
+                "pkg/go.mod" = "policies/templates/go/pkg/go.mod",
+                "pkg/wit/types/types.go" = "policies/templates/go/pkg/wit/types/types.go",
+                "pkg/wit/runtime/runtime.go" = "policies/templates/go/pkg/wit/runtime/runtime.go",
+                "build" = "policies/templates/go/build",
+                "README.md" = "policies/templates/go/README.md",
+            },
+            Self::Zig => files! {
+                "pause.zig" = "policies/templates/zig/pause.zig",
+                "build" = "policies/templates/zig/build",
+                "README.md" = "policies/templates/zig/README.md",
+            },
+        }
+    }
+
+    fn files(self) -> impl Iterator<Item = File> {
+        let adapter = if matches!(self, Self::Cpp | Self::Go) { ADAPTER } else { &[] };
+        COMMON.iter().chain(self.own_files()).chain(adapter).copied()
+    }
+
+    /// The commands that build a project's component, and its path, as the README tells them.
+    #[must_use]
+    pub fn commands(self, name: &str) -> (&'static [&'static str], String) {
+        match self {
+            Self::Rust => (
+                &["cargo build --release --target wasm32-wasip2"],
+                format!("target/wasm32-wasip2/release/{}.wasm", name.replace('-', "_")),
+            ),
+            Self::Javascript | Self::Typescript => {
+                (&["npm install", "npm run build"], format!("{name}.wasm"))
+            }
+            Self::Python => (
+                &["python3 -m venv .venv", ".venv/bin/pip install componentize-py==0.25.1", "./build"],
+                format!("{name}.wasm"),
+            ),
+            Self::C | Self::Cpp | Self::Go | Self::Zig => (&["./build"], format!("{name}.wasm")),
+        }
+    }
+}
+
+/// Checks the name of a project, which becomes that of a crate, a package and a file.
+///
+/// # Errors
+/// What would be right.
+pub fn check_name(name: &str) -> Result<(), String> {
+    let letters = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-';
+    if name.len() <= 64
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && !name.ends_with('-')
+        && name.bytes().all(letters)
+    {
+        Ok(())
+    } else {
+        Err(format!(
+            "{name:?} cannot be a policy's name; it is made of lower-case letters, digits and hyphens and begins with a letter, such as \"night-shift\""
+        ))
+    }
+}
+
+/// Writes a project into a folder, which is made if it is not there.
+///
+/// # Errors
+/// Where a file cannot be written, or is there already.
+pub fn write(language: Language, name: &str, folder: &Path) -> io::Result<()> {
+    let krate = name.replace('-', "_");
+    for (path, content) in language.files() {
+        let file = folder.join(path);
+        if let Some(parent) = file.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        let content = content.replace("{{name}}", name).replace("{{crate}}", &krate);
+        let runs = content.starts_with("#!");
+        let mut options = std::fs::OpenOptions::new();
+        io::Write::write_all(&mut options.write(true).create_new(true).open(&file)?, content.as_bytes())?;
+        if runs {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::ValueEnum as _;
+
+    #[test]
+    fn every_project_has_its_names_filled_in_and_a_readme_with_its_commands() {
+        for language in Language::value_variants() {
+            let folder = tempfile::tempdir().unwrap();
+            write(*language, "night-shift", folder.path()).unwrap();
+            let readme = std::fs::read_to_string(folder.path().join("README.md")).unwrap();
+            let (commands, component) = language.commands("night-shift");
+            for part in commands.iter().copied().chain([component.as_str()]) {
+                assert!(readme.contains(part), "{language:?}: {part}");
+            }
+            for (path, _) in language.files() {
+                let content = std::fs::read(folder.path().join(path)).unwrap();
+                let content = String::from_utf8_lossy(&content);
+                assert!(!content.contains("{{name}}") && !content.contains("{{crate}}"), "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_that_no_tool_would_take_are_refused() {
+        assert_eq!(check_name("night-shift2"), Ok(()));
+        for wrong in ["", "Night", "2nd", "a b", "../x", "a-", "ä", "a_b"] {
+            assert!(check_name(wrong).unwrap_err().contains("night-shift"), "{wrong}");
+        }
+    }
+}
