@@ -122,7 +122,7 @@ fn wrong_usage_is_told_with_what_would_be_right() {
         (&["run", "--listen", "127.0.0.1:0", "--backend", "a:1", "--set", "interval"], "KEY=VALUE"),
         (
             &["run", "--listen", "127.0.0.1:0", "--backend", "a:1", "--set", "intervall=1m"],
-            "unknown setting `intervall`; known are interval, reset",
+            "unknown setting `intervall`; known settings: interval, reset",
         ),
         (
             &["run", "--listen", "127.0.0.1:0", "--backend", "a:1", "--policy", "mine"],

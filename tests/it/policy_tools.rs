@@ -127,7 +127,7 @@ fn a_component_is_inspected() {
             "decide",
             "reprieve:policy/store@0.1.0",
             "(virtual)",
-            "known are interval, reset, memory-limit",
+            "known settings: interval, reset, memory-limit",
             "runs       yes",
         ],
     );

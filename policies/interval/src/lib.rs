@@ -1,9 +1,7 @@
-//! Reprieve's default policy. A login passes if the user's last authenticated login is at
-//! least `interval` ago or was on another day; otherwise it is denied. The rule comes from
-//! an article of 2006 on relieving POP3 servers; the README tells how to set it.
+//! Reprieve's default policy. A login passes if the user's last authenticated login was at least
+//! `interval` ago or on another day; otherwise it is denied. The rule comes from an article of
+//! 2006 on relieving POP3 servers. The README describes the settings.
 
-#[cfg(any(target_arch = "wasm32", test))]
-mod allocator;
 mod rule;
 mod settings;
 
@@ -20,12 +18,11 @@ use bindings::reprieve::policy::types::{
     Claim, Deny, Ending, Login, Manner, Moment, Outcome, Pass, Standing, Verdict,
 };
 use bindings::reprieve::policy::{log, store};
-use rule::{Judgement, Stamp};
+use rule::{Decision, Stamp};
 
-// Tests run on several threads, which it is not made for.
 #[cfg(target_arch = "wasm32")]
 #[global_allocator]
-static ALLOCATOR: allocator::Rewinding = allocator::Rewinding::new();
+static ALLOCATOR: reprieve_policy_allocator::BumpAllocator = reprieve_policy_allocator::BumpAllocator::new();
 
 thread_local! {
     static SETTINGS: OnceCell<Settings> = const { OnceCell::new() };
@@ -70,21 +67,21 @@ fn decide(settings: &Settings, login: Login) -> Verdict {
     let standing = login.claim.standing;
     let key = key_of(login.claim);
     let found = store::get(&key);
-    let judgement = rule::judge(
+    let decision = rule::decide(
         settings.interval_ms,
         settings.daily_reset,
-        found.as_deref().and_then(Stamp::from_octets),
+        found.as_deref().and_then(Stamp::from_bytes),
         now,
         login.time.second_of_day,
     );
-    match judgement {
-        Judgement::Pass if settings.start == Start::Login => {
-            // Of several logins at the same moment, the one that writes first passes.
+    match decision {
+        Decision::Pass if settings.start == Start::Login => {
+            // Of simultaneous logins, the first to write passes.
             let written = match &found {
                 Some(before) => {
-                    store::compare_and_set(&key, before, &now.to_octets(), settings.time_to_live())
+                    store::compare_and_set(&key, before, &now.to_bytes(), settings.time_to_live())
                 }
-                None => store::add(&key, &now.to_octets(), settings.time_to_live()),
+                None => store::add(&key, &now.to_bytes(), settings.time_to_live()),
             };
             match written {
                 Ok(false) => deny(settings, standing, settings.interval_ms.div_ceil(1000)),
@@ -95,8 +92,8 @@ fn decide(settings: &Settings, login: Login) -> Verdict {
                 }
             }
         }
-        Judgement::Pass => pass(),
-        Judgement::Deny { retry_after_s } => deny(settings, standing, retry_after_s),
+        Decision::Pass => pass(),
+        Decision::Deny { retry_after_s } => deny(settings, standing, retry_after_s),
     }
 }
 
@@ -112,7 +109,7 @@ fn remember(settings: &Settings, claim: Claim, stamp: Stamp) {
 
 fn write(settings: &Settings, key: &str, stamp: Stamp) {
     let ttl = settings.time_to_live();
-    match store::set(key, &stamp.to_octets(), ttl) {
+    match store::set(key, &stamp.to_bytes(), ttl) {
         Ok(()) => {}
         Err(store::Refused::Quota) => {
             log::line(
@@ -120,9 +117,9 @@ fn write(settings: &Settings, key: &str, stamp: Stamp) {
                 "the store's quota is reached before memory-limit: every user is forgotten",
             );
             store::clear();
-            let _ = store::set(key, &stamp.to_octets(), ttl);
+            let _ = store::set(key, &stamp.to_bytes(), ttl);
         }
-        // A user name that is too long to remember belongs to nobody: it passes each time.
+        // A user whose name is too long for the store always passes.
         Err(_) => {}
     }
 }
@@ -140,10 +137,10 @@ fn pass() -> Verdict {
 }
 
 fn deny(settings: &Settings, standing: Standing, retry_after_s: u64) -> Verdict {
-    // The host carries these out whoever asks. Somebody with a wrong or a new password is to
-    // hear the mail server's own answer, not how long the user has to wait.
-    let lets_nobody_in = matches!(settings.manner, Manner::Refuse | Manner::Disconnect);
-    if lets_nobody_in && standing != Standing::Known {
+    // The host carries these out whatever the standing. If the password is wrong or new, let the mail
+    // server answer, instead of saying how long the user has to wait.
+    let is_refusal = matches!(settings.manner, Manner::Refuse | Manner::Disconnect);
+    if is_refusal && standing != Standing::Known {
         return pass();
     }
     Verdict::Deny(Deny {

@@ -1,4 +1,4 @@
-//! The settings, read from the configuration's text.
+//! The policy's settings.
 
 use crate::bindings::reprieve::policy::types::Manner;
 
@@ -13,16 +13,16 @@ pub(crate) enum Start {
 
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// Zero passes always.
+    /// With zero every login passes.
     pub(crate) interval_ms: u64,
     pub(crate) daily_reset: bool,
-    /// Octets of the store above which everything is forgotten.
+    /// Bytes of the store above which all users are forgotten.
     pub(crate) memory_limit: u64,
     pub(crate) manner: Manner,
     pub(crate) start: Start,
 }
 
-const KNOWN: &str = "interval, reset, memory-limit, manner, start";
+const KNOWN_SETTINGS: &str = "interval, reset, memory-limit, manner, start";
 
 impl Settings {
     pub(crate) fn parse(given: &[(String, String)]) -> Result<Self, String> {
@@ -37,7 +37,7 @@ impl Settings {
             match key.as_str() {
                 "interval" => settings.interval_ms = duration_ms(key, value)?,
                 "reset" => settings.daily_reset = choice(key, value, &[("daily", true), ("never", false)])?,
-                "memory-limit" => settings.memory_limit = octets(key, value)?,
+                "memory-limit" => settings.memory_limit = size_bytes(key, value)?,
                 "manner" => {
                     settings.manner = choice(
                         key,
@@ -58,28 +58,28 @@ impl Settings {
                         &[("authenticated", Start::Authenticated), ("login", Start::Login)],
                     )?;
                 }
-                _ => return Err(format!("unknown setting `{key}`; known are {KNOWN}")),
+                _ => return Err(format!("unknown setting `{key}`; known settings: {KNOWN_SETTINGS}")),
             }
         }
         Ok(settings)
     }
 
-    /// Seconds after which a stamp says nothing any more.
+    /// Seconds until a stamp expires: rounded up, so that it never expires within the interval.
     pub(crate) fn time_to_live(&self) -> Option<u32> {
         Some(u32::try_from(self.interval_ms.div_ceil(1000)).unwrap_or(u32::MAX))
     }
 }
 
-/// The store's key for a user, which is the maildrop's in the host too: the names as the host gives
-/// them. It folds the case of names if the administrator has said that the mail server does; a
-/// policy that folded them by itself would deny one user on account of another's login.
+/// The store's key, one per maildrop, from the unchanged names. The host has folded their case if the
+/// virtual server's `case` says so; a policy that folded it by itself could deny one user because of
+/// another user's login.
 ///
-/// A master user has a clock of their own in each maildrop that they act for: one for all would be
-/// pushed on by each, and never run out.
+/// A master user has a separate clock for each maildrop that they open. With a single one, each login
+/// would restart it, and it might never run out.
 pub(crate) fn key(user: String, authorization_id: Option<&str>) -> String {
     let mut key = user;
     if let Some(acting) = authorization_id {
-        // No name has a NUL in it.
+        // User names contain no NUL.
         key.push('\0');
         key.push_str(acting);
     }
@@ -107,7 +107,7 @@ fn duration_ms(key: &str, value: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(wrong)
 }
 
-fn octets(key: &str, value: &str) -> Result<u64, String> {
+fn size_bytes(key: &str, value: &str) -> Result<u64, String> {
     let wrong = || format!("`{key}` is \"{value}\"; a size reads like \"100KiB\" or \"32MiB\"");
     let (number, unit) = split_unit(value).ok_or_else(wrong)?;
     let shift = match unit {
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn without_settings_it_is_ten_minutes_daily_and_unchanged() {
+    fn the_defaults_are_ten_minutes_daily_and_unchanged() {
         let settings = parse(&[]).unwrap();
         assert_eq!(settings.interval_ms, 600_000);
         assert!(settings.daily_reset);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn each_setting_is_read() {
+    fn every_setting_is_parsed() {
         let settings = parse(&[
             ("interval", "90s"),
             ("reset", "never"),
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn each_maildrop_has_a_key_of_its_own() {
+    fn every_maildrop_has_its_own_key() {
         let logins = [
             ("root", None),
             ("Root", None),
@@ -180,9 +180,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_what_would_be_right() {
+    fn an_error_names_the_setting_and_what_would_be_right() {
         assert!(parse(&[("intervall", "1m")]).unwrap_err().contains("interval, reset"));
-        // It is the virtual server's.
+        // A setting of the virtual server.
         assert!(parse(&[("case", "fold")]).unwrap_err().contains("`case`"));
         assert!(parse(&[("interval", "soon")]).unwrap_err().contains("10m"));
         assert!(parse(&[("interval", "99999999999999999999d")]).unwrap_err().contains("10m"));

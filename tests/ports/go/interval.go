@@ -1,4 +1,4 @@
-// Package export_wit_world is the default policy, `interval`, in Go: the same settings, the same
+// Package export_wit_world is the default policy, `interval`, ported to Go: the same settings and
 // verdicts.
 package export_wit_world
 
@@ -19,7 +19,7 @@ import (
 const (
 	durationForm = "a duration reads like \"90s\", \"10m\" or \"1h\""
 	sizeForm     = "a size reads like \"100KiB\" or \"32MiB\""
-	known        = "known are interval, reset, memory-limit, manner, start"
+	known        = "known settings: interval, reset, memory-limit, manner, start"
 	stampLength  = 12
 )
 
@@ -30,9 +30,9 @@ var settings = struct {
 }{600_000, 32 << 20, policy.Manner_Unchanged, true, false}
 
 var (
-	milliseconds = map[string]uint64{"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-	octets       = map[string]uint64{"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-	// In the order of the WIT.
+	msPerUnit    = map[string]uint64{"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+	bytesPerUnit = map[string]uint64{"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+	// In the order of the enum in the WIT.
 	manners = []string{"unchanged", "empty", "busy", "refuse", "disconnect"}
 )
 
@@ -60,9 +60,9 @@ func configureOne(key, value string) (err error) {
 	var index int
 	switch key {
 	case "interval":
-		settings.intervalMs, err = amount(value, milliseconds, durationForm)
+		settings.intervalMs, err = amount(value, msPerUnit, durationForm)
 	case "memory-limit":
-		settings.memoryLimit, err = amount(value, octets, sizeForm)
+		settings.memoryLimit, err = amount(value, bytesPerUnit, sizeForm)
 	case "reset":
 		index, err = choice(value, "daily", "never")
 		settings.daily = index == 0
@@ -73,12 +73,12 @@ func configureOne(key, value string) (err error) {
 		index, err = choice(value, manners...)
 		settings.manner = policy.Manner(index)
 	default:
-		err = fmt.Errorf("the setting is unknown; %s", known)
+		err = fmt.Errorf("unknown setting; %s", known)
 	}
 	return err
 }
 
-// Configure takes the settings.
+// Configure parses the settings.
 func Configure(given []wit.Tuple2[string, string]) wit.Result[wit.Unit, string] {
 	for _, pair := range given {
 		if err := configureOne(pair.F0, pair.F1); err != nil {
@@ -91,7 +91,7 @@ func Configure(given []wit.Tuple2[string, string]) wit.Result[wit.Unit, string] 
 func pass() policy.Verdict { return policy.MakeVerdictPass(policy.Pass{}) }
 
 func deny(standing policy.Standing, retryAfter uint64) policy.Verdict {
-	// Whoever is not known is to hear the mail server's own answer.
+	// If the password is not known, let the mail server answer.
 	letsNobodyIn := settings.manner == policy.Manner_Refuse || settings.manner == policy.Manner_Disconnect
 	if letsNobodyIn && standing != policy.Standing_Known {
 		return pass()
@@ -103,8 +103,8 @@ func deny(standing policy.Standing, retryAfter uint64) policy.Verdict {
 	})
 }
 
-// The store's key: the names as the host gives them, so that a master user is another user for each
-// maildrop that they act for. No name has a NUL in it.
+// The store's key, one per maildrop: a master user has one for each maildrop that they open. User
+// names contain no NUL.
 func keyOf(claim policy.Claim) string {
 	if claim.AuthorizationId.Tag() == wit.OptionNone {
 		return claim.User
@@ -112,7 +112,7 @@ func keyOf(claim policy.Claim) string {
 	return claim.User + "\x00" + claim.AuthorizationId.Some()
 }
 
-// The time, and the day as a number that differs from day to day.
+// A stamp: the time, and the date packed into a number.
 func stampOf(time policy.Moment) []byte {
 	day := (int32(time.Date.Year)*16+int32(time.Date.Month))*32 + int32(time.Date.Day)
 	stamp := binary.LittleEndian.AppendUint64(make([]byte, 0, stampLength), time.UnixMs)
@@ -134,7 +134,7 @@ func remember(key string, stamp []byte) {
 	}
 }
 
-// Whether the login passes; else the seconds until one would.
+// Whether the login passes; if not, the seconds until one would.
 func passes(found wit.Option[[]byte], now []byte, secondOfDay uint32) (bool, uint64) {
 	if found.Tag() == wit.OptionNone || len(found.Some()) != stampLength {
 		return true, 0
@@ -144,7 +144,7 @@ func passes(found wit.Option[[]byte], now []byte, secondOfDay uint32) (bool, uin
 		return true, 0
 	}
 	lastMs, nowMs := binary.LittleEndian.Uint64(last), binary.LittleEndian.Uint64(now)
-	// A clock that was set back must not keep anybody out.
+	// If the clock was set back, the user passes.
 	if nowMs < lastMs || nowMs-lastMs >= settings.intervalMs {
 		return true, 0
 	}
@@ -155,7 +155,7 @@ func passes(found wit.Option[[]byte], now []byte, secondOfDay uint32) (bool, uin
 	return false, left
 }
 
-// Decide judges a login.
+// Decide judges a login by the stamp of the user's last one.
 func Decide(login policy.Login) policy.Verdict {
 	if settings.intervalMs == 0 {
 		return pass()
@@ -171,7 +171,7 @@ func Decide(login policy.Login) policy.Verdict {
 		return deny(login.Claim.Standing, retryAfter)
 	}
 	if settings.atLogin {
-		// Of several logins at the same moment, the one that writes first passes.
+		// Of simultaneous logins, the first to write passes.
 		var written wit.Result[bool, store.Refused]
 		if found.Tag() == wit.OptionSome {
 			written = store.CompareAndSet(key, found.Some(), now, ttl())
@@ -187,7 +187,7 @@ func Decide(login policy.Login) policy.Verdict {
 	return pass()
 }
 
-// Observe starts a user's clock.
+// Observe starts the clock of a user whose login the mail server has accepted.
 func Observe(outcome policy.Outcome) {
 	if !settings.atLogin && settings.intervalMs > 0 && outcome.Ending == policy.Ending_Authenticated {
 		remember(keyOf(outcome.Claim), stampOf(outcome.Time))

@@ -1,4 +1,4 @@
-"""The default policy, `interval`, in Python: the same settings, the same verdicts."""
+"""The default policy, `interval`, ported to Python: the same settings and verdicts."""
 
 import re
 import struct
@@ -18,13 +18,13 @@ from wit_world.imports.types import (
 
 DURATION = 'a duration reads like "90s", "10m" or "1h"'
 SIZE = 'a size reads like "100KiB" or "32MiB"'
-KNOWN = "known are interval, reset, memory-limit, manner, start"
+KNOWN = "known settings: interval, reset, memory-limit, manner, start"
 MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-OCTETS = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+BYTES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 AMOUNT = re.compile(r"([0-9]+) *([A-Za-z]*)")
-# The time, and the day as a number that differs from day to day.
+# The time, and the date packed into a number.
 STAMP = struct.Struct("<Qi")
-MOST_SECONDS = (1 << 32) - 1
+MAX_SECONDS = (1 << 32) - 1
 
 
 class Settings:
@@ -63,7 +63,7 @@ def configure(given):
         if key == "interval":
             settings.interval_ms = amount(key, value, MILLISECONDS, DURATION)
         elif key == "memory-limit":
-            settings.memory_limit = amount(key, value, OCTETS, SIZE)
+            settings.memory_limit = amount(key, value, BYTES, SIZE)
         elif key == "reset":
             settings.reset = choice(key, value, "daily", "never")
         elif key == "start":
@@ -71,7 +71,7 @@ def configure(given):
         elif key == "manner":
             settings.manner = choice(key, value, "unchanged", "empty", "busy", "refuse", "disconnect")
         else:
-            refuse(key, value, f"the setting is unknown; {KNOWN}")
+            refuse(key, value, f"unknown setting; {KNOWN}")
 
 
 def let_pass():
@@ -79,14 +79,14 @@ def let_pass():
 
 
 def deny(standing, retry_after):
-    # Whoever is not known is to hear the mail server's own answer.
+    # If the password is not known, let the mail server answer.
     if settings.manner in ("refuse", "disconnect") and standing != Standing.KNOWN:
         return let_pass()
     return Verdict_Deny(
         Deny(
             manner=Manner[settings.manner.upper()],
             code=None,
-            retry_after=min(retry_after, MOST_SECONDS),
+            retry_after=min(retry_after, MAX_SECONDS),
             reason="too-soon",
             delay_ms=0,
         )
@@ -94,11 +94,10 @@ def deny(standing, retry_after):
 
 
 def key_of(claim):
-    """The names as the host gives them: a master user is another user for each maildrop that they
-    act for."""
+    """The store's key, one per maildrop: a master user has one for each maildrop that they open."""
     if claim.authorization_id is None:
         return claim.user
-    # No name has a NUL in it.
+    # User names contain no NUL.
     return f"{claim.user}\0{claim.authorization_id}"
 
 
@@ -107,7 +106,7 @@ def stamp_of(time):
 
 
 def ttl():
-    return min(-(-settings.interval_ms // 1000), MOST_SECONDS)
+    return min(-(-settings.interval_ms // 1000), MAX_SECONDS)
 
 
 def remember(key, stamp):
@@ -123,7 +122,7 @@ def remember(key, stamp):
         try:
             store.set(key, stamp, ttl())
         except Err:
-            pass  # It does not fit even into an empty store.
+            pass  # Too large even for an empty store.
 
 
 def wait(found, time):
@@ -134,7 +133,7 @@ def wait(found, time):
     now_ms, day = STAMP.unpack(stamp_of(time))
     if settings.reset == "daily" and last_day != day:
         return None
-    # A clock that was set back must not keep anybody out.
+    # If the clock was set back, the user passes.
     if now_ms < last_ms or now_ms - last_ms >= settings.interval_ms:
         return None
     seconds = -(-(settings.interval_ms - (now_ms - last_ms)) // 1000)
@@ -156,7 +155,7 @@ def decide(login):
         return deny(login.claim.standing, seconds)
     if settings.start == "login":
         now = stamp_of(login.time)
-        # Of several logins at the same moment, the one that writes first passes.
+        # Of simultaneous logins, the first to write passes.
         try:
             if found is None:
                 written = store.add(key, now, ttl())

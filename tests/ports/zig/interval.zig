@@ -1,6 +1,6 @@
-//! The default policy, `interval`, in Zig: the same settings, the same verdicts.
+//! The default policy, `interval`, ported to Zig: the same settings and verdicts.
 const std = @import("std");
-// The bindings for C, translated.
+// The bindings for C, which the build translates to Zig.
 const c = @import("bindings.zig");
 
 const Manner = enum(u8) { unchanged, empty, busy, refuse, disconnect };
@@ -15,7 +15,7 @@ const milliseconds = [_]Unit{
     .{ .name = "h", .factor = 3_600_000 },
     .{ .name = "d", .factor = 86_400_000 },
 };
-const octets = [_]Unit{
+const bytes = [_]Unit{
     .{ .name = "", .factor = 1 },
     .{ .name = "B", .factor = 1 },
     .{ .name = "KiB", .factor = 1 << 10 },
@@ -44,12 +44,12 @@ fn amount(value: []const u8, units: []const Unit) ?u64 {
     return null;
 }
 
-/// Takes one setting; else says what would be right.
+/// Applies a setting. Returns what would be right, or null.
 fn configureOne(key: []const u8, value: []const u8) ?[]const u8 {
     if (std.mem.eql(u8, key, "interval")) {
         interval_ms = amount(value, &milliseconds) orelse return "a duration reads like \"90s\", \"10m\" or \"1h\"";
     } else if (std.mem.eql(u8, key, "memory-limit")) {
-        memory_limit = amount(value, &octets) orelse return "a size reads like \"100KiB\" or \"32MiB\"";
+        memory_limit = amount(value, &bytes) orelse return "a size reads like \"100KiB\" or \"32MiB\"";
     } else if (std.mem.eql(u8, key, "reset")) {
         reset = std.meta.stringToEnum(Reset, value) orelse return "it can be \"daily\", \"never\"";
     } else if (std.mem.eql(u8, key, "start")) {
@@ -58,13 +58,13 @@ fn configureOne(key: []const u8, value: []const u8) ?[]const u8 {
         manner = std.meta.stringToEnum(Manner, value) orelse
             return "it can be \"unchanged\", \"empty\", \"busy\", \"refuse\", \"disconnect\"";
     } else {
-        return "the setting is unknown; known are interval, reset, memory-limit, manner, start";
+        return "unknown setting; known settings: interval, reset, memory-limit, manner, start";
     }
     return null;
 }
 
-/// So much of a text as an error shows of it, up to the end of a character.
-fn shown(text: []const u8) []const u8 {
+/// Truncates a text for an error message, at a character boundary.
+fn truncated(text: []const u8) []const u8 {
     if (text.len <= 200) return text;
     var end: usize = 200;
     while (end > 0 and text[end] & 0xC0 == 0x80) end -= 1;
@@ -79,7 +79,7 @@ export fn exports_policy_configure(given: *c.policy_list_tuple2_string_string_t,
         if (configureOne(key, value)) |right| {
             var buffer: [1024]u8 = undefined;
             const text = std.fmt.bufPrint(&buffer, "`{s}` is \"{s}\"; {s}", .{
-                shown(key), shown(value), right,
+                truncated(key), truncated(value), right,
             }) catch right;
             c.policy_string_dup_n(err, text.ptr, text.len);
             return false;
@@ -94,7 +94,7 @@ fn pass(verdict: *c.policy_verdict_t) void {
 }
 
 fn deny(verdict: *c.policy_verdict_t, standing: u8, retry_after: u64) void {
-    // Whoever is not known is to hear the mail server's own answer.
+    // If the password is not known, let the mail server answer.
     if ((manner == .refuse or manner == .disconnect) and standing != c.REPRIEVE_POLICY_TYPES_STANDING_KNOWN) {
         return pass(verdict);
     }
@@ -113,8 +113,8 @@ fn seconds(ms: u64) u64 {
     return ms / 1000 + @intFromBool(ms % 1000 != 0);
 }
 
-/// The store's key: the names as the host gives them, so that a master user is another user for each
-/// maildrop that they act for. The caller frees it.
+/// The store's key, one per maildrop: a master user has one for each maildrop that they open. The
+/// caller frees it.
 fn keyOf(claim: c.reprieve_policy_types_claim_t) c.policy_string_t {
     var key: c.policy_string_t = undefined;
     const acting = claim.authorization_id;
@@ -122,13 +122,13 @@ fn keyOf(claim: c.reprieve_policy_types_claim_t) c.policy_string_t {
         c.policy_string_dup_n(&key, claim.user.ptr, claim.user.len);
         return key;
     }
-    // No name has a NUL in it.
+    // User names contain no NUL.
     const names = [_][]const u8{ slice(claim.user), "\x00", slice(acting.val) };
     const joined = std.mem.concat(std.heap.c_allocator, u8, &names) catch @trap();
     return .{ .ptr = joined.ptr, .len = joined.len };
 }
 
-/// When a user's clock was started, and the day as a number that differs from day to day.
+/// When a user's clock was started: the time, and the date packed into a number.
 const Stamp = struct {
     unix_ms: u64,
     day: i32,
@@ -151,7 +151,7 @@ const Stamp = struct {
     }
 };
 
-fn say(level: u8, text: [:0]const u8) void {
+fn logLine(level: u8, text: [:0]const u8) void {
     var line: c.policy_string_t = undefined;
     c.policy_string_set(&line, text);
     c.reprieve_policy_log_line(level, &line);
@@ -165,7 +165,7 @@ fn remember(key: *c.policy_string_t, stamp: Stamp) void {
     if (!c.reprieve_policy_store_set(key, &value, &ttl, &refused) and
         refused == c.REPRIEVE_POLICY_STORE_REFUSED_QUOTA)
     {
-        say(c.REPRIEVE_POLICY_LOG_LEVEL_WARN, "the store's quota is reached before memory-limit: every user is forgotten");
+        logLine(c.REPRIEVE_POLICY_LOG_LEVEL_WARN, "the store's quota is reached before memory-limit: every user is forgotten");
         c.reprieve_policy_store_clear();
         _ = c.reprieve_policy_store_set(key, &value, &ttl, &refused);
     }
@@ -175,7 +175,7 @@ fn remember(key: *c.policy_string_t, stamp: Stamp) void {
 fn wait(found: ?Stamp, now: Stamp, second_of_day: u32) ?u64 {
     const last = found orelse return null;
     if (reset == .daily and last.day != now.day) return null;
-    // A clock that was set back must not keep anybody out.
+    // If the clock was set back, the user passes.
     if (now.unix_ms < last.unix_ms or now.unix_ms - last.unix_ms >= interval_ms) return null;
     const left = seconds(interval_ms - (now.unix_ms - last.unix_ms));
     return if (reset == .daily) @min(left, 86_400 -| second_of_day) else left;
@@ -185,7 +185,7 @@ fn decide(login: *const c.policy_login_t, verdict: *c.policy_verdict_t) void {
     pass(verdict);
     if (interval_ms == 0) return;
     if (c.reprieve_policy_store_usage() > memory_limit) {
-        say(c.REPRIEVE_POLICY_LOG_LEVEL_INFO, "memory-limit reached: every user is forgotten");
+        logLine(c.REPRIEVE_POLICY_LOG_LEVEL_INFO, "memory-limit reached: every user is forgotten");
         c.reprieve_policy_store_clear();
     }
     const now = Stamp.of(login.time);
@@ -198,9 +198,9 @@ fn decide(login: *const c.policy_login_t, verdict: *c.policy_verdict_t) void {
     if (wait(last, now, login.time.second_of_day)) |retry_after| {
         deny(verdict, login.claim.standing, retry_after);
     } else if (start == .login) {
-        // Of several logins at the same moment, the one that writes first passes.
-        var octets_now = now.write();
-        var value: c.policy_list_u8_t = .{ .ptr = &octets_now, .len = octets_now.len };
+        // Of simultaneous logins, the first to write passes.
+        var stamp_bytes = now.write();
+        var value: c.policy_list_u8_t = .{ .ptr = &stamp_bytes, .len = stamp_bytes.len };
         var ttl = saturate(seconds(interval_ms));
         var written: bool = undefined;
         var refused: c.reprieve_policy_store_refused_t = undefined;

@@ -47,7 +47,7 @@ impl bindings::Guest for Mirror {
                             _ => return Err("`manner` is none"),
                         });
                     }
-                    _ => return Err("known are manner, digests, note, pool, user, delay-ms"),
+                    _ => return Err("known settings: manner, digests, note, pool, user, delay-ms"),
                 }
                 Ok(())
             })?;
