@@ -1,8 +1,8 @@
-//! The keys of a configuration with their defaults and meanings: the README's table, which the
+//! The keys of a configuration with their defaults and meanings: the table in docs/configuration.md, which the
 //! manual page is made of and the tests hold against what is read.
 
-/// The README of the release that this is.
-const README: &str = include_str!("../../../../README.md");
+/// The page of the release that this is.
+const PAGE: &str = include_str!("../../../../docs/configuration.md");
 
 /// The table's first line.
 const HEAD: &str = "| key | default | meaning |";
@@ -20,9 +20,9 @@ pub(crate) struct Entry<'a> {
     pub(crate) meaning: &'a str,
 }
 
-/// The README's table, line by line.
+/// The page's table, line by line.
 pub(crate) fn entries() -> Vec<Entry<'static>> {
-    entries_of(README)
+    entries_of(PAGE)
 }
 
 fn entries_of(text: &str) -> Vec<Entry<'_>> {
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_has_every_key_that_is_read_and_no_other() {
+    fn the_page_has_every_key_that_is_read_and_no_other() {
         let read = read();
         let mut told = BTreeSet::new();
         // Keys of small tables are told of in the line of the table.
@@ -144,9 +144,9 @@ mod tests {
             .filter(|key| !told.contains(*key) && !within.contains(*key) && !is_table(key))
             .map(String::as_str)
             .collect();
-        assert!(lacking.is_empty(), "the README's table of every key lacks: {}", lacking.join(", "));
+        assert!(lacking.is_empty(), "docs/configuration.md lacks: {}", lacking.join(", "));
         let stale: Vec<_> = told.iter().filter(|key| !read.contains(*key)).map(String::as_str).collect();
-        assert!(stale.is_empty(), "the README tells of keys that nobody reads: {}", stale.join(", "));
+        assert!(stale.is_empty(), "docs/configuration.md has keys that nobody reads: {}", stale.join(", "));
     }
 
     #[test]
