@@ -5,7 +5,7 @@
 mod support;
 
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, lchown, symlink};
 use std::os::unix::net::UnixListener;
@@ -17,11 +17,11 @@ use std::sync::mpsc;
 use support::account::PASSWORD;
 use support::certificates::{Age, Authority};
 use support::dialogue::Dialogue;
+use support::mail_server;
 use support::running::{BINARY, Running};
-use support::setup::mail_server;
 use support::{DEADLINE, write_secret};
 
-fn configuration(node: std::net::SocketAddr, listen: &str, top: &str, server: &str) -> String {
+fn configuration(node: SocketAddr, listen: &str, top: &str, server: &str) -> String {
     format!(
         "threads = 2\npolicy-cache = \"off\"\n{top}\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"{listen}\"]\n\
          pool = \"mail\"\n{server}\n[pool.mail]\nnodes = [\"{node}\"]\ncheck = \"off\"\n"
@@ -229,7 +229,7 @@ impl Attack {
     }
 
     /// A configuration with every path that there is, in their folder.
-    fn configuration(&self, node: std::net::SocketAddr, component: &str) -> PathBuf {
+    fn configuration(&self, node: SocketAddr, component: &str) -> PathBuf {
         let at = |name: &str| self.at(name).display().to_string();
         let text = format!(
             "threads = 1\nuser = \"nobody\"\npolicy-cache = \"{cache}\"\ndecision-log = {{ path = \"{log}\", users = \
@@ -359,18 +359,25 @@ fn root_is_led_nowhere_by_what_the_service_user_plants() {
     }
 }
 
+/// A process that serves with its files in the service user's folder, and its configuration.
+fn under_attack(node: SocketAddr) -> (Attack, PathBuf, Running) {
+    let attack = Attack::new();
+    attack.arrange();
+    let file = attack.configuration(node, "interval");
+    let arguments = ["run", "--config", file.to_str().unwrap(), "--log-format", "json"];
+    let mut serving = Running::start(&arguments);
+    serving.line_with("taking commands, and showing");
+    (attack, file, serving)
+}
+
 #[test]
 fn root_is_led_nowhere_while_it_takes_over() {
     if !is_root() {
         return;
     }
     let mail = mail_server(0);
-    let attack = Attack::new();
-    attack.arrange();
-    let file = attack.configuration(mail.address(), "interval");
+    let (attack, file, serving) = under_attack(mail.address());
     let file = file.to_str().unwrap();
-    let mut serving = Running::start(&["run", "--config", file, "--log-format", "json"]);
-    serving.line_with("taking commands, and showing");
     // Whoever the service user is watches the folder, and is fast.
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -412,12 +419,8 @@ fn a_start_a_check_and_a_take_over_agree_on_whose_the_compiled_policies_are() {
         return;
     }
     let mail = mail_server(0);
-    let attack = Attack::new();
-    attack.arrange();
-    let file = attack.configuration(mail.address(), "interval");
+    let (attack, file, _serving) = under_attack(mail.address());
     let file = file.to_str().unwrap();
-    let mut serving = Running::start(&["run", "--config", file, "--log-format", "json"]);
-    serving.line_with("taking commands, and showing");
     let cache = std::fs::metadata(attack.at("cache")).unwrap();
     assert_eq!((cache.uid(), cache.mode() & 0o777), (attack.nobody, 0o700));
     let check = |file: &str| {

@@ -1,14 +1,14 @@
-//! Many clients of the same users at the same time, in front of a mail server that takes its
-//! time: what each of them was shown keeps the rules of posing (DESIGN.md, rules 4, 6 and 7).
+//! Many clients of the same users at the same time, in front of a slow mail server: what each of
+//! them is shown keeps the rules of posing (DESIGN.md, rules 4, 6 and 7).
 //!
 //! ```sh
-//! cargo test --test histories                                   # a few thousand logins
-//! REPRIEVE_LOGINS=100000 cargo test --test histories snapshots -- --nocapture
-//! REPRIEVE_SEED=7 cargo test --test histories                   # other clients and delays
+//! cargo test --test concurrency histories
+//! REPRIEVE_LOGINS=100000 cargo test --test concurrency snapshots -- --nocapture
+//! REPRIEVE_SEED=7 cargo test --test concurrency histories
 //! ```
 //!
 //! `REPRIEVE_LOGINS` is the number of logins of each of the three set-ups. A seed repeats what
-//! clients do and how long the mail server takes, not how the threads take turns.
+//! clients do and the mail server's delays, but not the interleaving of threads.
 
 use std::time::{Duration, Instant};
 

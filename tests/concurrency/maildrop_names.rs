@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use reprieve::config::Config;
-use reprieve::server::{Options, Server};
 use reprieve_store::clock::ManualClock;
 use tempfile::TempDir;
 
@@ -13,8 +12,8 @@ use crate::history::mail_server::Judgement;
 use crate::history::proxies::{INTERVAL, Share};
 use crate::history::raw::session;
 use crate::history::script::Site;
+use crate::support::proxy::{NOON, Proxy};
 use crate::support::redis::{Make, Redis};
-use crate::support::setup::NOON;
 
 /// Unique-ids that a poll shows.
 #[track_caller]
@@ -99,7 +98,7 @@ impl Doors {
         redis: &Redis,
         folder: &TempDir,
         clock: &Arc<ManualClock>,
-    ) -> Result<(Vec<Server>, Vec<SocketAddr>), String> {
+    ) -> Result<(Vec<Proxy>, Vec<SocketAddr>), String> {
         let secret = folder.path().join("secret");
         std::fs::write(&secret, "the secret that proxies of this site have\n").expect("a file");
         let url = format!("home = \"redis\", url = \"{}\", timeout = \"10s\"", redis.url());
@@ -120,12 +119,13 @@ impl Doors {
         );
         let start = || {
             let config = Config::parse(&text, "test.toml").map_err(|error| error.to_string())?;
-            let options = Options { clock: Some(clock.clone()), ..Options::default() };
-            Server::start(config, options).map_err(|error| format!("{error:#}"))
+            Proxy::run(config, clock.clone()).map_err(|error| format!("{error:#}"))
         };
         let processes = if self.one_process { vec![start()?] } else { vec![start()?, start()?] };
-        let addresses =
-            processes.iter().flat_map(|process| names.iter().map(|name| process.address(name))).collect();
+        let addresses = processes
+            .iter()
+            .flat_map(|process| names.iter().map(|name| process.server.address(name)))
+            .collect();
         Ok((processes, addresses))
     }
 }

@@ -161,10 +161,10 @@ fn a_password_that_contains_commands_and_spaces_works() {
         ["open STAT QUIT sesame", " STAT QUIT", "QUIT", "a  b ", "PASS", "s\u{e9}same", "\"quoted\\"];
     let users = ["ann", "ben", "cleo", "dan", "eve", "finn", "gus"];
     let dovecot = Dovecot::start_with_passwords(&users.into_iter().zip(passwords).collect::<Vec<_>>());
-    let proxy = Proxy::before(&dovecot);
+    let proxy = Proxy::in_front_of(&dovecot);
     for (user, denied) in users.into_iter().zip(0..) {
         dovecot.deliver(user);
-        let account = proxy.account(&dovecot, user);
+        let account = dovecot.account_at(proxy.address(), user);
         for denied in [denied, denied + 1] {
             let mut session = Dialogue::log_in(&account);
             assert!(session.ok("STAT").starts_with("1 "));
@@ -274,8 +274,8 @@ fn said(server: SocketAddr, request: &str) -> String {
 /// A server, a proxy before it, and the account that is attacked; she has not been there yet.
 fn a_victim() -> (Dovecot, Proxy, Account) {
     let dovecot = Dovecot::start_with_passwords(&[("alice", PASSWORD), ("bob", BOBS_PASSWORD)]);
-    let proxy = Proxy::before(&dovecot);
-    let alice = proxy.account(&dovecot, "alice");
+    let proxy = Proxy::in_front_of(&dovecot);
+    let alice = dovecot.account_at(proxy.address(), "alice");
     (dovecot, proxy, alice)
 }
 

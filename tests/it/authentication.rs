@@ -14,8 +14,8 @@ use crate::support::clients::{Client, Curl, Mpop};
 use crate::support::dialogue::Dialogue;
 use crate::support::dovecot::{Dovecot, Features};
 use crate::support::farm::FarmNode;
-use crate::support::front::Front;
 use crate::support::memory::in_memory;
+use crate::support::proxy::{Proxy, Setup};
 use crate::support::running::Running;
 use crate::support::scripted::Scripted;
 use crate::support::{guests, until};
@@ -23,21 +23,7 @@ use crate::support::{guests, until};
 const DIGESTS: &str = "mechanisms = [\"USER\", \"PLAIN\", \"APOP\", \"CRAM-MD5\", \"SCRAM-SHA-256\"]";
 
 fn configuration(node: SocketAddr, server: &str, policy: &str, pool: &str) -> String {
-    format!(
-        r#"
-threads = 1
-[[virtual-server]]
-name = "pop3"
-listen = ["127.0.0.1:0"]
-pool = "mail"
-{server}
-[virtual-server.policy]
-{policy}
-[pool.mail]
-nodes = ["{node}"]
-{pool}
-"#
-    )
+    Setup { server, policy, pool, ..Setup::default() }.text(&[node])
 }
 
 fn with_digests() -> Dovecot {
@@ -50,8 +36,8 @@ fn with_digests() -> Dovecot {
 #[test]
 fn digests_pass_through_to_dovecot_with_a_real_client() {
     let dovecot = with_digests();
-    let front = Front::start(&configuration(dovecot.address(), DIGESTS, "", ""));
-    let alice = dovecot.account_at(front.address(0), "alice");
+    let front = Proxy::start(&configuration(dovecot.address(), DIGESTS, "", ""));
+    let alice = dovecot.account_at(front.address(), "alice");
     let mut passed = 0;
     let clients: [(Box<dyn Client>, _); 3] = [
         (Box::new(Curl::that_lists_and_says_apop()), "APOP"),
@@ -72,11 +58,11 @@ fn digests_pass_through_to_dovecot_with_a_real_client() {
     let counters = front.server.counters();
     assert_eq!((counters.authenticated, counters.unverified, counters.posed), (6, 5, 0));
     // What such a session has left is shown to a password that is known.
-    let mut session = Dialogue::open(front.address(0));
+    let mut session = Dialogue::open(front.address());
     session.give_password("alice", PASSWORD);
     assert_eq!(session.lines("UIDL").len(), 2);
     session.quit();
-    let mut session = Dialogue::open(front.address(0));
+    let mut session = Dialogue::open(front.address());
     session.give_password("alice", PASSWORD);
     assert_eq!(session.lines("UIDL").len(), 2);
     session.quit();
@@ -86,8 +72,8 @@ fn digests_pass_through_to_dovecot_with_a_real_client() {
 #[test]
 fn a_wrong_digest_is_refused_in_dovecots_words_and_a_cancelled_one_costs_nothing() {
     let dovecot = with_digests();
-    let front = Front::start(&configuration(dovecot.address(), DIGESTS, "", ""));
-    let mut wrong = dovecot.account_at(front.address(0), "alice");
+    let front = Proxy::start(&configuration(dovecot.address(), DIGESTS, "", ""));
+    let mut wrong = dovecot.account_at(front.address(), "alice");
     wrong.password = "wrong".to_owned();
     let clients: [Box<dyn Client>; 3] = [
         Box::new(Curl::that_lists_and_says_apop()),
@@ -100,7 +86,7 @@ fn a_wrong_digest_is_refused_in_dovecots_words_and_a_cancelled_one_costs_nothing
     }
     assert_eq!(dovecot.logins("alice"), 0);
     assert_eq!(front.server.counters().rejected, 3);
-    let mut session = Dialogue::open(front.address(0));
+    let mut session = Dialogue::open(front.address());
     session.send("AUTH CRAM-MD5");
     assert!(session.line().starts_with("+ PD"), "Dovecot's challenge");
     assert_eq!(session.err("*"), "-ERR authentication cancelled");
@@ -113,8 +99,8 @@ fn a_wrong_digest_is_refused_in_dovecots_words_and_a_cancelled_one_costs_nothing
 fn denied_digests_are_refused_where_that_is_set() {
     let dovecot = with_digests();
     let server = format!("{DIGESTS}\nunverifiable = \"refuse\"");
-    let front = Front::start(&configuration(dovecot.address(), &server, "", ""));
-    let alice = dovecot.account_at(front.address(0), "alice");
+    let front = Proxy::start(&configuration(dovecot.address(), &server, "", ""));
+    let alice = dovecot.account_at(front.address(), "alice");
     let client = Mpop::that_keeps_and_says_scram();
     assert_eq!(client.poll(&alice).total, 2);
     let denied = client.poll(&alice);
@@ -130,8 +116,8 @@ fn denied_digests_are_refused_where_that_is_set() {
 fn a_digest_cannot_be_sent_elsewhere_and_the_client_is_told_so() {
     let dovecot = with_digests();
     let policy = format!("component = {:?}\nsettings = {{ user = \"bob\" }}", guests::mirror());
-    let front = Front::start(&configuration(dovecot.address(), DIGESTS, &policy, ""));
-    let mut session = Dialogue::open(front.address(0));
+    let front = Proxy::start(&configuration(dovecot.address(), DIGESTS, &policy, ""));
+    let mut session = Dialogue::open(front.address());
     // n,,n=alice,r=nonce
     let reply = session.err("AUTH SCRAM-SHA-256 biwsbj1hbGljZSxyPW5vbmNl");
     assert!(reply.starts_with("-ERR [SYS/PERM] this way to log in is not possible for you"), "{reply}");
@@ -148,8 +134,8 @@ fn a_denied_digest_goes_where_the_users_last_session_went() {
     );
     let other =
         format!("check = \"off\"\n[pool.other]\nnodes = [\"{}\"]\ncheck = \"off\"", dovecot.address());
-    let front = Front::start(&configuration(own.address(), DIGESTS, &policy, &other));
-    let account = dovecot.account_at(front.address(0), "alice");
+    let front = Proxy::start(&configuration(own.address(), DIGESTS, &policy, &other));
+    let account = dovecot.account_at(front.address(), "alice");
     Dialogue::log_in(&account).quit();
     let poll = Mpop::that_keeps_and_says_scram().poll(&account);
     assert_eq!((poll.exit, poll.total, own.logins()), (0, 2, 0), "{poll:?}");
@@ -159,8 +145,8 @@ fn a_denied_digest_goes_where_the_users_last_session_went() {
 #[test]
 fn digests_are_offered_only_where_the_mail_servers_have_them() {
     let dovecot = Dovecot::start(&["alice"]);
-    let front = Front::start(&configuration(dovecot.address(), DIGESTS, "", ""));
-    let mut session = Dialogue::open(front.address(0));
+    let front = Proxy::start(&configuration(dovecot.address(), DIGESTS, "", ""));
+    let mut session = Dialogue::open(front.address());
     let capabilities = session.lines("CAPA");
     assert!(capabilities.contains(&"SASL PLAIN".to_owned()), "{capabilities:?}");
     assert_eq!(session.err("AUTH CRAM-MD5"), "-ERR mechanism is not offered");
@@ -206,8 +192,8 @@ fn token_server() -> Scripted {
 fn a_token_is_known_again_and_a_new_one_is_asked_about() {
     let node = token_server();
     let server = "mechanisms = [\"XOAUTH2\", \"OAUTHBEARER\"]";
-    let front = Front::start(&configuration(node.address(), server, "", "check = \"off\""));
-    let mut session = Dialogue::open(front.address(0));
+    let front = Proxy::start(&configuration(node.address(), server, "", "check = \"off\""));
+    let mut session = Dialogue::open(front.address());
     assert!(session.lines("CAPA").contains(&"SASL XOAUTH2 OAUTHBEARER".to_owned()));
     session.send("AUTH XOAUTH2");
     assert_eq!(session.line(), "+ ");
@@ -215,14 +201,14 @@ fn a_token_is_known_again_and_a_new_one_is_asked_about() {
     assert_eq!(session.lines("UIDL"), ["1 a"]);
     session.quit();
     // The same token, by the other mechanism, with host and port in it as clients send them.
-    let mut session = Dialogue::open(front.address(0));
+    let mut session = Dialogue::open(front.address());
     session.ok("AUTH OAUTHBEARER bixhPWFsaWNlLAFob3N0PW1haWwBcG9ydD0xMTABYXV0aD1CZWFyZXIgdDBrZW4BAQ==");
     assert_eq!(session.lines("UIDL"), ["1 a"]);
     session.quit();
     until("it is counted", || front.server.counters().relieved == 1);
     assert_eq!(node.connections(), 1);
     // Another token is not known: the mail server is asked, and says what is wrong with it.
-    let mut session = Dialogue::open(front.address(0));
+    let mut session = Dialogue::open(front.address());
     session.send("AUTH XOAUTH2 dXNlcj1hbGljZQFhdXRoPUJlYXJlciBvbGQBAQ==");
     assert_eq!(session.line(), "+ eyJzdGF0dXMiOiI0MDEifQ==");
     assert_eq!(session.err(""), "-ERR [AUTH] token expired");
@@ -240,11 +226,11 @@ fn a_token_of_ten_thousand_octets_fits() {
         conversation.say(format!("-ERR [AUTH] {length} octets\r\n").as_bytes());
     });
     let server = "mechanisms = [\"XOAUTH2\"]";
-    let front = Front::start(&configuration(node.address(), server, "", "check = \"off\""));
+    let front = Proxy::start(&configuration(node.address(), server, "", "check = \"off\""));
     // user=alice ^A auth=Bearer, then a's: three octets of base64 are "YWFh".
     let token = format!("dXNlcj1hbGljZQFhdXRoPUJlYXJlciBh{}AQE=", "YWFh".repeat(2500));
     for initial in [true, false] {
-        let mut session = Dialogue::open(front.address(0));
+        let mut session = Dialogue::open(front.address());
         if initial {
             session.send(&format!("AUTH XOAUTH2 {token}"));
         } else {
@@ -255,7 +241,7 @@ fn a_token_of_ten_thousand_octets_fits() {
         assert_eq!(session.refused(), format!("-ERR [AUTH] {} octets", token.len()));
         session.quit();
     }
-    let mut session = Dialogue::open(front.address(0));
+    let mut session = Dialogue::open(front.address());
     session.send("AUTH XOAUTH2");
     session.line();
     assert_eq!(session.err(&"YWFh".repeat(4000)), "-ERR [AUTH] login is longer than 12288 bytes");
@@ -284,7 +270,7 @@ fn scram_server(heard: &Arc<AtomicUsize>) -> Scripted {
 fn each_line_of_an_exchange_is_checked_before_a_mail_server_hears_it() {
     let heard = Arc::new(AtomicUsize::new(0));
     let node = scram_server(&heard);
-    let front = Front::start(&configuration(node.address(), DIGESTS, "", "check = \"off\""));
+    let front = Proxy::start(&configuration(node.address(), DIGESTS, "", "check = \"off\""));
     let long = "YWFh".repeat(4000);
     for (line, reply) in [
         ("Yz1iaXdz\rDELE 1", "-ERR not base64"),
@@ -296,7 +282,7 @@ fn each_line_of_an_exchange_is_checked_before_a_mail_server_hears_it() {
         (&long, "-ERR line too long"),
         ("*", "-ERR authentication cancelled"),
     ] {
-        let mut session = Dialogue::open(front.address(0));
+        let mut session = Dialogue::open(front.address());
         // n,,n=alice,r=nonce
         session.send("AUTH SCRAM-SHA-256 biwsbj1hbGljZSxyPW5vbmNl");
         assert_eq!(session.line(), "+ cj1hYmM=");
@@ -305,7 +291,7 @@ fn each_line_of_an_exchange_is_checked_before_a_mail_server_hears_it() {
         session.quit();
     }
     assert_eq!(heard.load(Ordering::SeqCst), 0);
-    let mut session = Dialogue::open(front.address(0));
+    let mut session = Dialogue::open(front.address());
     session.send("AUTH SCRAM-SHA-256 biwsbj1hbGljZSxyPW5vbmNl");
     session.line();
     assert_eq!(session.err("Yz1iaXdz"), "-ERR [AUTH] no");
@@ -441,9 +427,9 @@ fn what_a_master_user_has_seen_is_posed_to_him_for_that_user_only() {
     dovecot.deliver("alice");
     dovecot.deliver_many("bob", 2);
     let server = "master-separator = \"*\"";
-    let front = Front::start(&configuration(dovecot.address(), server, "", "check = \"off\""));
+    let front = Proxy::start(&configuration(dovecot.address(), server, "", "check = \"off\""));
     let listed = |name: &str, password: &str| {
-        let mut session = Dialogue::open(front.address(0));
+        let mut session = Dialogue::open(front.address());
         session.give_password(name, password);
         let count = session.lines("UIDL").len();
         session.quit();
@@ -463,9 +449,9 @@ fn a_master_users_logins_for_one_do_not_push_on_his_clock_for_another() {
     let features = Features { master: Some(("root", "master's")), ..Features::default() };
     let dovecot = Dovecot::start_with(&[("alice", PASSWORD), ("bob", PASSWORD)], features);
     let server = "master-separator = \"*\"";
-    let front = Front::start(&configuration(dovecot.address(), server, "", "check = \"off\""));
+    let front = Proxy::start(&configuration(dovecot.address(), server, "", "check = \"off\""));
     for (name, logins) in [("alice*root", 1), ("bob*root", 1), ("alice*root", 2)] {
-        let mut session = Dialogue::open(front.address(0));
+        let mut session = Dialogue::open(front.address());
         session.give_password(name, "master's");
         session.quit();
         let user = name.split('*').next().unwrap();
@@ -477,8 +463,8 @@ fn a_master_users_logins_for_one_do_not_push_on_his_clock_for_another() {
 #[test]
 fn base64_is_strict_and_an_empty_response_is_one() {
     let dovecot = Dovecot::start(&["alice"]);
-    let front = Front::start(&configuration(dovecot.address(), "", "", "check = \"off\""));
-    let mut session = Dialogue::open(front.address(0));
+    let front = Proxy::start(&configuration(dovecot.address(), "", "", "check = \"off\""));
+    let mut session = Dialogue::open(front.address());
     for (line, expected) in [
         ("AUTH PLAIN =", "-ERR not a message of this mechanism"),
         ("AUTH PLAIN AGFsaWNl!", "-ERR not base64"),

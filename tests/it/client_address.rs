@@ -9,30 +9,18 @@ use crate::support::account::PASSWORD;
 use crate::support::certificates::{Age, Authority};
 use crate::support::dialogue::Dialogue;
 use crate::support::dovecot::{Dovecot, Features, free_address};
-use crate::support::front::Front;
 use crate::support::guests;
 use crate::support::haproxy::HaProxy;
+use crate::support::mail_server;
+use crate::support::proxy::{Proxy, Setup};
 use crate::support::running::Running;
-use crate::support::setup::mail_server;
 
 /// A client far away, as a PROXY header tells of it.
 const CLIENT: &str = "PROXY TCP4 192.0.2.7 198.51.100.1 4711 110\r\n";
 
-fn front(node: SocketAddr, server: &str, pool: &str) -> Front {
-    Front::start(&format!(
-        r#"
-threads = 1
-[[virtual-server]]
-name = "pop3"
-listen = ["127.0.0.1:0"]
-pool = "mail"
-{server}
-[pool.mail]
-nodes = ["{node}"]
-check = "off"
-{pool}
-"#
-    ))
+fn front(node: SocketAddr, server: &str, pool: &str) -> Proxy {
+    let pool = format!("check = \"off\"\n{pool}");
+    Setup { server, pool: &pool, ..Setup::default() }.in_front_of(&[node])
 }
 
 /// A connection that begins with these octets, and what is said until the server closes.
@@ -50,14 +38,14 @@ fn a_header_is_believed_from_who_is_trusted_and_from_nobody_else() {
     let mail = mail_server(0);
     let commands = format!("{CLIENT}USER alice\r\nPASS {PASSWORD}\r\nQUIT\r\n");
     let trusting = front(mail.address(), "proxy-from = [\"127.0.0.0/8\"]", "");
-    assert!(said(trusting.address(0), commands.as_bytes()).ends_with("+OK bye\r\n"));
+    assert!(said(trusting.address(), commands.as_bytes()).ends_with("+OK bye\r\n"));
     assert_eq!(trusting.server.counters().authenticated, 1);
     // From there it must be; whoever is trusted does not forget it.
-    assert_eq!(said(trusting.address(0), b"USER alice\r\n"), "");
+    assert_eq!(said(trusting.address(), b"USER alice\r\n"), "");
     assert_eq!(trusting.server.counters().failed_handshakes, 1);
     // From elsewhere it is a command that is none, and what is claimed in it counts for nothing.
     let wary = front(mail.address(), "proxy-from = [\"192.0.2.0/24\"]", "");
-    let answer = said(wary.address(0), format!("{CLIENT}QUIT\r\n").as_bytes());
+    let answer = said(wary.address(), format!("{CLIENT}QUIT\r\n").as_bytes());
     assert!(answer.contains("-ERR unknown command\r\n+OK bye\r\n"), "{answer}");
 }
 
@@ -87,7 +75,7 @@ fn limits_go_by_the_clients_own_address() {
     let server = "proxy-from = [\"127.0.0.1\"]\nmax-connections-per-address = 1";
     let front = front(mail.address(), server, "");
     let open = |header: &str| {
-        let mut tcp = TcpStream::connect(front.address(0)).unwrap();
+        let mut tcp = TcpStream::connect(front.address()).unwrap();
         tcp.set_read_timeout(Some(DEADLINE)).unwrap();
         tcp.write_all(header.as_bytes()).unwrap();
         let mut said = vec![0; 200];
@@ -110,7 +98,7 @@ fn dovecot_learns_the_address_by_a_proxy_header_of_either_version() {
         let pool = format!("proxy-protocol = {version:?}");
         let front = front(dovecot.proxied_address(), "proxy-from = [\"127.0.0.1\"]", &pool);
         let commands = format!("{CLIENT}USER alice\r\nPASS {PASSWORD}\r\nQUIT\r\n");
-        assert!(said(front.address(0), commands.as_bytes()).contains("+OK Logged in"));
+        assert!(said(front.address(), commands.as_bytes()).contains("+OK Logged in"));
     }
     assert_eq!(dovecot.log_lines(&["Login: user=<alice>", "rip=192.0.2.7", "lip=198.51.100.1"]).len(), 2);
 }
@@ -122,7 +110,7 @@ fn dovecot_learns_the_address_by_xclient_where_it_offers_it() {
         let dovecot = Dovecot::start_with(&[("alice", PASSWORD)], features);
         let front = front(dovecot.address(), "proxy-from = [\"127.0.0.1\"]", "");
         let commands = format!("{CLIENT}USER alice\r\nPASS {PASSWORD}\r\nQUIT\r\n");
-        assert!(said(front.address(0), commands.as_bytes()).contains("+OK Logged in"));
+        assert!(said(front.address(), commands.as_bytes()).contains("+OK Logged in"));
         let from_client = dovecot.log_lines(&["Login: user=<alice>", "rip=192.0.2.7"]).len();
         assert_eq!(from_client, usize::from(offered));
     }
@@ -135,13 +123,13 @@ fn a_failed_login_is_held_against_the_client_and_not_against_reprieve() {
     let front = front(dovecot.address(), "proxy-from = [\"127.0.0.1\"]", "");
     // Whoever guesses gets one judgement of the mail server for each guess, and is cut off.
     let guesses: String = (0..5).map(|guess| format!("USER alice\r\nPASS wrong{guess}\r\n")).collect();
-    let answers = said(front.address(0), format!("{CLIENT}{guesses}").as_bytes());
+    let answers = said(front.address(), format!("{CLIENT}{guesses}").as_bytes());
     assert_eq!(answers.matches("-ERR [AUTH]").count(), 3, "{answers}");
     assert!(answers.ends_with("-ERR too many failed logins\r\n"), "{answers}");
     let judged = dovecot.log_lines(&["auth failed", "user=<alice>", "rip=192.0.2.7"]);
     assert_eq!(judged.len(), 3, "each guess was judged by the mail server, with the guesser's address");
     // A session later it is the same: nothing is known, nothing is posed.
-    let answers = said(front.address(0), format!("{CLIENT}{guesses}").as_bytes());
+    let answers = said(front.address(), format!("{CLIENT}{guesses}").as_bytes());
     assert_eq!(answers.matches("-ERR [AUTH]").count(), 3, "{answers}");
 }
 
@@ -167,7 +155,7 @@ fn haproxy_in_front_tells_the_address_and_that_it_has_ended_tls() {
          frontend encrypted\n bind {encrypted} ssl crt {both}\n default_backend reprieve\n\
          backend reprieve\n source 127.0.0.1\n server reprieve {at} send-proxy-v2-ssl\n",
         both = both.display(),
-        at = front.address(0),
+        at = front.address(),
     );
     let _haproxy = HaProxy::start(&sections, encrypted);
 

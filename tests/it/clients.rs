@@ -85,8 +85,8 @@ fn polls_with_a_denial<C: Client>(client: impl Fn() -> C) -> Dovecot {
     let dovecot = Dovecot::start(&["alice", "bob"]);
     let (new_mail, nothing_new) = without_reprieve(&dovecot, &client());
 
-    let proxy = Proxy::before(&dovecot);
-    let alice = proxy.account(&dovecot, "alice");
+    let proxy = Proxy::in_front_of(&dovecot);
+    let alice = dovecot.account_at(proxy.address(), "alice");
     let client = client();
     dovecot.deliver_many("alice", 5);
 

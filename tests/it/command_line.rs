@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use crate::support::account::{Account, PASSWORD, Security};
 use crate::support::dialogue::Dialogue;
 use crate::support::dovecot::Dovecot;
+use crate::support::mail_server;
 use crate::support::running::{BINARY, Running};
-use crate::support::setup::mail_server;
 
 fn failing(arguments: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(BINARY).args(arguments).output().expect("running reprieve");
@@ -381,48 +381,4 @@ fn the_demo_ends_by_itself_and_finds_nothing_lost_or_doubled() {
     assert!(status.success(), "{said}");
     assert!(!said.contains('\u{1b}'), "escapes in what is piped: {said}");
     assert!(said.to_lowercase().contains("relief"), "{said}");
-}
-
-#[test]
-fn the_readmes_configuration_is_right_and_its_error_is_the_real_one() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
-    let block = |fence: &str, of: &str| {
-        let blocks = readme.split(fence).skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
-        blocks.into_iter().find(|block| block.contains(of)).expect("the block").trim().to_owned()
-    };
-    let configuration = block("```toml\n", "[[virtual-server]]");
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("reprieve.toml"), &configuration).unwrap();
-    let check = || {
-        Command::new(BINARY)
-            .args(["check", "--config", "reprieve.toml"])
-            .current_dir(folder.path())
-            .output()
-            .expect("running reprieve")
-    };
-    assert!(check().status.success(), "{:?}", check());
-    let wrong = configuration.replace("on-failure", "on-failur");
-    std::fs::write(folder.path().join("reprieve.toml"), wrong).unwrap();
-    let said = check().stderr;
-    assert_eq!(String::from_utf8_lossy(&said).trim(), block("```\n", "reprieve: reprieve.toml:"));
-}
-
-#[test]
-fn every_feature_that_the_readme_claims_names_a_test() {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-    let readme = std::fs::read_to_string(format!("{root}/README.md")).unwrap();
-    let table = readme.split("## Beside others").nth(1).expect("the table").split("\n## ").next().unwrap();
-    let sources: String = std::fs::read_dir(format!("{root}/tests"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
-        .map(|path| std::fs::read_to_string(path).unwrap())
-        .collect();
-    let mut claims = 0;
-    for row in table.lines().filter(|line| line.starts_with("| ") && line.contains('`')) {
-        let test = row.rsplit('`').nth(1).expect("a test's name");
-        assert!(sources.contains(&format!("fn {test}")), "no test is named {test}: {row}");
-        claims += 1;
-    }
-    assert!(claims >= 25, "{claims}");
 }

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::support::account::PASSWORD;
 use crate::support::dialogue::Dialogue;
 use crate::support::dovecot::{Dovecot, Features};
-use crate::support::front::Front;
+use crate::support::proxy::{Proxy, Setup};
 use crate::support::scripted::Scripted;
 use crate::support::until;
 
@@ -95,21 +95,9 @@ const AFTER: [Row; 33] = [
     row("STLS", Refused, Refused, "RFC 2595, section 4: before the login"),
 ];
 
-fn front(node: SocketAddr, interval: &str) -> Front {
-    Front::start(&format!(
-        r#"
-threads = 1
-[[virtual-server]]
-name = "pop3"
-listen = ["127.0.0.1:0"]
-pool = "mail"
-[virtual-server.policy]
-settings = {{ interval = "{interval}" }}
-[pool.mail]
-nodes = ["{node}"]
-check = "off"
-"#
-    ))
+fn front(node: SocketAddr, interval: &str) -> Proxy {
+    let policy = format!("settings = {{ interval = \"{interval}\" }}");
+    Setup { policy: &policy, ..Setup::default() }.in_front_of(&[node])
 }
 
 /// What a line is answered with; of listings and messages the rows too.
@@ -129,7 +117,7 @@ fn before_the_login_each_line_is_answered_as_was_decided() {
     let dovecot = Dovecot::start(&["alice"]);
     let front = front(dovecot.address(), "1h");
     for Row { line, dovecot: theirs, reprieve: ours, why } in BEFORE {
-        for (server, expected) in [(dovecot.address(), theirs), (front.address(0), ours)] {
+        for (server, expected) in [(dovecot.address(), theirs), (front.address(), ours)] {
             let (sign, rows) = answer(&mut Dialogue::open(server), line);
             assert_eq!(sign, expected, "{line:?} at {server}: {rows:?}; decided: {why}");
         }
@@ -141,13 +129,13 @@ fn after_the_login_each_line_is_answered_as_was_decided_relayed_and_posed() {
     let dovecot = Dovecot::start(&["alice"]);
     dovecot.deliver("alice");
     let (relaying, posing) = (front(dovecot.address(), "0s"), front(dovecot.address(), "1h"));
-    let mut first = Dialogue::log_in(&dovecot.account_at(posing.address(0), "alice"));
+    let mut first = Dialogue::log_in(&dovecot.account_at(posing.address(), "alice"));
     first.maildrop();
     first.quit();
     for Row { line, dovecot: theirs, reprieve: ours, why } in AFTER {
         let mut said = Vec::new();
         for (server, expected) in
-            [(dovecot.address(), theirs), (relaying.address(0), ours), (posing.address(0), ours)]
+            [(dovecot.address(), theirs), (relaying.address(), ours), (posing.address(), ours)]
         {
             let mut session = Dialogue::log_in(&dovecot.account_at(server, "alice"));
             let (sign, rows) = answer(&mut session, line);
@@ -176,19 +164,12 @@ fn after_the_login_each_line_is_answered_as_was_decided_relayed_and_posed() {
 fn a_token_without_a_name_is_refused_as_by_dovecot() {
     let features = Features { mechanisms: "oauthbearer xoauth2", ..Features::default() };
     let dovecot = Dovecot::start_with(&[("alice", PASSWORD)], features);
-    let front = Front::start(&format!(
-        r#"
-threads = 1
-[[virtual-server]]
-name = "pop3"
-listen = ["127.0.0.1:0"]
-pool = "mail"
-mechanisms = ["USER", "XOAUTH2", "OAUTHBEARER"]
-[pool.mail]
-nodes = ["{}"]
-"#,
-        dovecot.address()
-    ));
+    let setup = Setup {
+        server: "mechanisms = [\"USER\", \"XOAUTH2\", \"OAUTHBEARER\"]",
+        pool: "",
+        ..Setup::default()
+    };
+    let front = setup.in_front_of(&[dovecot.address()]);
     // RFC 7628, section 3.1, lets the name be left out, where the token tells it. Whom to judge,
     // and whose mail it is, nobody but the mail server could say then; Dovecot refuses it too.
     for (mechanism, message) in [
@@ -206,7 +187,7 @@ nodes = ["{}"]
             reply = directly.line();
         }
         assert!(reply.starts_with("-ERR"), "{message:?}: {reply}");
-        let mut session = Dialogue::open(front.address(0));
+        let mut session = Dialogue::open(front.address());
         assert_eq!(session.err(&command), "-ERR [AUTH] user name is empty", "{message:?}");
         session.quit();
     }
@@ -225,7 +206,7 @@ fn a_mail_server_whose_replies_are_in_lower_case_is_none() {
             }
         });
         let front = front(node.address(), "1h");
-        let mut session = Dialogue::open(front.address(0));
+        let mut session = Dialogue::open(front.address());
         session.ok("USER alice");
         assert!(session.err("PASS x").starts_with("-ERR [SYS/TEMP]"), "{greeting} {accepted}");
     }

@@ -6,23 +6,12 @@ use crate::support::account::PASSWORD;
 use crate::support::clients::{Client, Curl, Fetchmail, Getmail, Mpop, Poplib};
 use crate::support::cyrus::Cyrus;
 use crate::support::dialogue::Dialogue;
-use crate::support::front::Front;
+use crate::support::proxy::{Proxy, Setup};
 use crate::support::until;
 
-fn before(cyrus: &Cyrus) -> Front {
-    Front::start(&format!(
-        r#"
-threads = 1
-[[virtual-server]]
-name = "pop3"
-listen = ["127.0.0.1:0"]
-pool = "mail"
-mechanisms = ["USER", "PLAIN", "LOGIN", "APOP", "CRAM-MD5", "SCRAM-SHA-256"]
-[pool.mail]
-nodes = ["{}"]
-"#,
-        cyrus.address()
-    ))
+fn in_front_of(cyrus: &Cyrus) -> Proxy {
+    let server = "mechanisms = [\"USER\", \"PLAIN\", \"LOGIN\", \"APOP\", \"CRAM-MD5\", \"SCRAM-SHA-256\"]";
+    Setup { server, pool: "", ..Setup::default() }.in_front_of(&[cyrus.address()])
 }
 
 /// A server whose users have logged in once, so that they have mailboxes.
@@ -34,8 +23,8 @@ fn cyrus() -> Cyrus {
 
 fn each_message_arrives_once(client: &impl Client) {
     let cyrus = cyrus();
-    let front = before(&cyrus);
-    let alice = cyrus.account_at(front.address(0), "alice");
+    let front = in_front_of(&cyrus);
+    let alice = cyrus.account_at(front.address(), "alice");
     (0..5).for_each(|_| cyrus.deliver("alice"));
     let real = client.poll(&alice);
     assert_eq!(real.total, 5, "the first session: {real:?}");
@@ -53,8 +42,8 @@ fn each_message_arrives_once(client: &impl Client) {
 fn fetchmail_gets_each_message_of_cyrus_once() {
     // It prefers CRAM-MD5 where that is offered, which nobody but Cyrus can judge.
     let cyrus = cyrus();
-    let front = before(&cyrus);
-    let alice = cyrus.account_at(front.address(0), "alice");
+    let front = in_front_of(&cyrus);
+    let alice = cyrus.account_at(front.address(), "alice");
     (0..3).for_each(|_| cyrus.deliver("alice"));
     let client = Fetchmail::that_keeps_by_unique_id();
     assert_eq!(client.poll(&alice).total, 3);
@@ -86,8 +75,8 @@ fn curl_lists_what_it_saw_of_cyrus() {
 #[test]
 fn capabilities_are_reprieves_own_and_only_what_cyrus_has_is_offered() {
     let cyrus = cyrus();
-    let front = before(&cyrus);
-    let mut session = Dialogue::open(front.address(0));
+    let front = in_front_of(&cyrus);
+    let mut session = Dialogue::open(front.address());
     let capabilities = session.lines("CAPA").join(" ");
     assert_eq!(
         capabilities, "TOP UIDL RESP-CODES AUTH-RESP-CODE PIPELINING USER SASL PLAIN LOGIN CRAM-MD5",
@@ -99,8 +88,8 @@ fn capabilities_are_reprieves_own_and_only_what_cyrus_has_is_offered() {
 #[test]
 fn deletions_and_upgrades_work_at_cyrus() {
     let cyrus = cyrus();
-    let front = before(&cyrus);
-    let alice = cyrus.account_at(front.address(0), "alice");
+    let front = in_front_of(&cyrus);
+    let alice = cyrus.account_at(front.address(), "alice");
     (0..3).for_each(|_| cyrus.deliver("alice"));
     let mut first = Dialogue::log_in(&alice);
     assert_eq!(first.maildrop().uidl.len(), 3);

@@ -5,15 +5,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::dialogue::Dialogue;
+use crate::support::mail_server;
+use crate::support::proxy::{Proxy, Setup};
 use crate::support::scripted::Scripted;
-use crate::support::setup::{Reprieve, Setup, mail_server};
 
 use reprieve_mailserver::MailServer;
 
 /// 1 July 2026, 23:59:00 in Berlin, which is 21:59:00 UTC.
 const A_MINUTE_TO_MIDNIGHT: u64 = 1_782_943_140_000;
 
-fn polled(mail: &MailServer, reprieve: &Reprieve) -> &'static str {
+fn polled(mail: &MailServer, reprieve: &Proxy) -> &'static str {
     let before = mail.stats().logins;
     Dialogue::log_in(&reprieve.account("alice")).quit();
     if mail.stats().logins > before { "passed" } else { "denied" }
@@ -22,8 +23,8 @@ fn polled(mail: &MailServer, reprieve: &Reprieve) -> &'static str {
 #[test]
 fn the_day_change_in_the_servers_time_zone_lets_everybody_through_once() {
     let mail = mail_server(1);
-    let reprieve =
-        Setup { policy: "settings = { interval = \"6h\" }", ..Setup::default() }.before(&[mail.address()]);
+    let reprieve = Setup { policy: "settings = { interval = \"6h\" }", ..Setup::default() }
+        .in_front_of(&[mail.address()]);
     reprieve.clock.set(A_MINUTE_TO_MIDNIGHT);
     assert_eq!(polled(&mail, &reprieve), "passed");
     reprieve.clock.advance(Duration::from_secs(59));
@@ -40,7 +41,7 @@ fn the_day_change_in_the_servers_time_zone_lets_everybody_through_once() {
 fn without_the_daily_reset_only_the_interval_counts() {
     let mail = mail_server(1);
     let policy = "settings = { interval = \"10m\", reset = \"never\" }";
-    let reprieve = Setup { policy, ..Setup::default() }.before(&[mail.address()]);
+    let reprieve = Setup { policy, ..Setup::default() }.in_front_of(&[mail.address()]);
     reprieve.clock.set(A_MINUTE_TO_MIDNIGHT);
     assert_eq!(polled(&mail, &reprieve), "passed");
     reprieve.clock.advance(Duration::from_secs(599));
@@ -56,7 +57,7 @@ fn over_the_memory_limit_everybody_is_forgotten_and_it_goes_on() {
         mail.add_user(&format!("user{user}"), crate::support::account::PASSWORD);
     }
     let policy = "settings = { interval = \"10m\", memory-limit = \"1KiB\" }";
-    let reprieve = Setup { policy, ..Setup::default() }.before(&[mail.address()]);
+    let reprieve = Setup { policy, ..Setup::default() }.in_front_of(&[mail.address()]);
     assert_eq!(polled(&mail, &reprieve), "passed");
     assert_eq!(polled(&mail, &reprieve), "denied");
     for user in 0..30 {
@@ -69,8 +70,8 @@ fn over_the_memory_limit_everybody_is_forgotten_and_it_goes_on() {
 #[test]
 fn the_clock_starts_when_the_mail_server_accepts_the_login() {
     let mail = mail_server(1);
-    let reprieve =
-        Setup { policy: "settings = { interval = \"10m\" }", ..Setup::default() }.before(&[mail.address()]);
+    let reprieve = Setup { policy: "settings = { interval = \"10m\" }", ..Setup::default() }
+        .in_front_of(&[mail.address()]);
     let mut wrong = Dialogue::open(reprieve.address());
     wrong.ok("USER alice");
     wrong.err("PASS wrong");
@@ -88,7 +89,7 @@ fn spellings_of_a_name_are_two_users_unless_the_virtual_server_folds_them() {
         let mail = mail_server(1);
         mail.add_user("Alice", crate::support::account::PASSWORD);
         let policy = "settings = { interval = \"10m\" }";
-        let reprieve = Setup { server, policy, ..Setup::default() }.before(&[mail.address()]);
+        let reprieve = Setup { server, policy, ..Setup::default() }.in_front_of(&[mail.address()]);
         for round in 1..=3 {
             Dialogue::log_in(&reprieve.account("alice")).quit();
             let mut other = Dialogue::log_in(&reprieve.account("Alice"));
@@ -134,7 +135,7 @@ fn row(name: &[u8]) -> String {
     format!("1 {unique_id}")
 }
 
-fn listed(reprieve: &Reprieve, name: &[u8]) -> Vec<String> {
+fn listed(reprieve: &Proxy, name: &[u8]) -> Vec<String> {
     let mut session = Dialogue::open(reprieve.address());
     session.tcp().write_all(&[b"USER ", name, b"\r\n"].concat()).unwrap();
     session.accepted();
@@ -162,7 +163,7 @@ fn users_who_are_not_one_at_the_mail_server_are_not_one_here() {
         let (mail, heard) = anybodys_mail_server();
         let server = format!("case = \"{case}\"\nmaster-separator = \"*\"");
         let policy = "settings = { interval = \"10m\" }";
-        let reprieve = Setup { server: &server, policy, ..Setup::default() }.before(&[mail.address()]);
+        let reprieve = Setup { server: &server, policy, ..Setup::default() }.in_front_of(&[mail.address()]);
         for round in 1..=3 {
             for name in pair {
                 assert_eq!(listed(&reprieve, name), [row(name)], "{shown:?} {case}");

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use crate::support::DEADLINE;
 use crate::support::dialogue::Dialogue;
+use crate::support::mail_server;
+use crate::support::proxy::Setup;
 use crate::support::scripted::Scripted;
-use crate::support::setup::{Setup, mail_server};
 
 #[test]
 fn commands_of_255_bytes_pass_and_longer_ones_are_refused_unless_they_log_in() {
@@ -15,7 +16,7 @@ fn commands_of_255_bytes_pass_and_longer_ones_are_refused_unless_they_log_in() {
     // "PASS " and CR LF leave 248 bytes.
     let longest = "p".repeat(248);
     mail.add_user("long", &longest);
-    let reprieve = Setup::default().before(&[mail.address()]);
+    let reprieve = Setup::default().in_front_of(&[mail.address()]);
     let mut session = Dialogue::open(reprieve.address());
     assert_eq!(session.err(&format!("NOOP {}", "x".repeat(249))), "-ERR line too long");
     session.ok("USER long");
@@ -32,7 +33,7 @@ fn commands_of_255_bytes_pass_and_longer_ones_are_refused_unless_they_log_in() {
 fn too_many_bad_commands_or_failed_logins_end_the_connection() {
     let mail = mail_server(0);
     let reprieve = Setup { server: "max-bad-commands = 3\nmax-failed-logins = 2", ..Setup::default() }
-        .before(&[mail.address()]);
+        .in_front_of(&[mail.address()]);
     let mut session = Dialogue::open(reprieve.address());
     for _ in 0..3 {
         session.err("NONSENSE");
@@ -51,7 +52,7 @@ fn too_many_bad_commands_or_failed_logins_end_the_connection() {
 #[test]
 fn known_commands_that_are_refused_are_not_bad_ones() {
     let mail = mail_server(0);
-    let reprieve = Setup::default().before(&[mail.address()]);
+    let reprieve = Setup::default().in_front_of(&[mail.address()]);
     let known = [
         "STLS",
         "AUTH NTLM",
@@ -94,7 +95,7 @@ fn known_commands_that_are_refused_are_not_bad_ones() {
 fn bad_commands_before_the_login_have_a_limit_of_their_own() {
     let mail = mail_server(0);
     for (server, before) in [("", 3), ("max-bad-commands-before-login = 1", 1), ("max-bad-commands = 2", 2)] {
-        let reprieve = Setup { server, ..Setup::default() }.before(&[mail.address()]);
+        let reprieve = Setup { server, ..Setup::default() }.in_front_of(&[mail.address()]);
         for line in ["NONSENSE", "", "EHLO mail.example", &"x".repeat(300)] {
             let mut session = Dialogue::open(reprieve.address());
             for _ in 0..before {
@@ -104,7 +105,7 @@ fn bad_commands_before_the_login_have_a_limit_of_their_own() {
             session.closed();
         }
     }
-    let reprieve = Setup::default().before(&[mail.address()]);
+    let reprieve = Setup::default().in_front_of(&[mail.address()]);
     for _ in 0..2 {
         let mut session = Dialogue::log_in(&reprieve.account("alice"));
         for _ in 0..19 {
@@ -120,8 +121,8 @@ fn bad_commands_before_the_login_have_a_limit_of_their_own() {
 #[test]
 fn connections_beyond_the_limits_are_told_why() {
     let mail = mail_server(0);
-    let reprieve =
-        Setup { server: "max-connections-per-address = 2", ..Setup::default() }.before(&[mail.address()]);
+    let reprieve = Setup { server: "max-connections-per-address = 2", ..Setup::default() }
+        .in_front_of(&[mail.address()]);
     let _first = Dialogue::open(reprieve.address());
     let second = Dialogue::open(reprieve.address());
     let mut third = String::new();
@@ -135,7 +136,7 @@ fn connections_beyond_the_limits_are_told_why() {
         word == *b"+OK "
     });
 
-    let reprieve = Setup { top: "max-connections = 1", ..Setup::default() }.before(&[mail.address()]);
+    let reprieve = Setup { top: "max-connections = 1", ..Setup::default() }.in_front_of(&[mail.address()]);
     let _first = Dialogue::open(reprieve.address());
     let mut second = String::new();
     TcpStream::connect(reprieve.address()).unwrap().read_to_string(&mut second).unwrap();
@@ -146,7 +147,7 @@ fn connections_beyond_the_limits_are_told_why() {
 fn a_client_that_does_not_log_in_is_told_and_let_go() {
     let mail = mail_server(0);
     let reprieve =
-        Setup { server: "login-timeout = \"100ms\"", ..Setup::default() }.before(&[mail.address()]);
+        Setup { server: "login-timeout = \"100ms\"", ..Setup::default() }.in_front_of(&[mail.address()]);
     let mut session = Dialogue::open(reprieve.address());
     assert_eq!(session.line(), "-ERR disconnected for inactivity");
     session.closed();
@@ -159,7 +160,7 @@ fn a_node_that_dies_in_a_message_ends_the_session_without_a_false_end() {
         server.hear();
         server.say(b"+OK\r\nhalf of a mess");
     });
-    let reprieve = Setup::default().before(&[node.address()]);
+    let reprieve = Setup::default().in_front_of(&[node.address()]);
     let mut stream = TcpStream::connect(reprieve.address()).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.write_all(b"USER alice\r\nPASS open sesame\r\nRETR 1\r\n").unwrap();
@@ -173,13 +174,13 @@ fn a_node_that_cannot_be_reached_is_passed_over_and_when_none_can_the_client_is_
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mail = mail_server(1);
     let reprieve = Setup { policy: "settings = { interval = \"0s\" }", ..Setup::default() }
-        .before(&[gone, mail.address()]);
+        .in_front_of(&[gone, mail.address()]);
     for _ in 0..4 {
         let mut session = Dialogue::log_in(&reprieve.account("alice"));
         session.ok("STAT");
         session.quit();
     }
-    let reprieve = Setup::default().before(&[gone]);
+    let reprieve = Setup::default().in_front_of(&[gone]);
     let mut session = Dialogue::open(reprieve.address());
     session.ok("USER alice");
     assert!(session.err("PASS open sesame").starts_with("-ERR [SYS/TEMP]"));
@@ -196,7 +197,7 @@ fn a_secret_that_one_node_has_seen_is_shown_to_no_other() {
         server.hear();
     });
     let other = Scripted::start(|server| server.let_in());
-    let reprieve = Setup::default().before(&[lost.address(), other.address()]);
+    let reprieve = Setup::default().in_front_of(&[lost.address(), other.address()]);
     let mut session = Dialogue::open(reprieve.address());
     session.ok("USER alice");
     assert!(session.err("PASS open sesame").starts_with("-ERR [SYS/TEMP]"));
@@ -207,7 +208,7 @@ fn a_secret_that_one_node_has_seen_is_shown_to_no_other() {
 fn a_node_that_does_not_greet_is_passed_over_before_it_sees_a_name() {
     let rude = Scripted::start(|server| server.say(b"-ERR too busy\r\n"));
     let mail = mail_server(1);
-    let reprieve = Setup::default().before(&[rude.address(), mail.address()]);
+    let reprieve = Setup::default().in_front_of(&[rude.address(), mail.address()]);
     Dialogue::log_in(&reprieve.account("alice")).quit();
     assert_eq!(mail.stats().logins, 1);
 }
@@ -223,7 +224,7 @@ fn listings_that_contradict_each_other_are_forgotten_and_the_next_login_passes()
             ("QUIT", "+OK\r\n"),
         ]);
     });
-    let reprieve = Setup::default().before(&[node.address()]);
+    let reprieve = Setup::default().in_front_of(&[node.address()]);
     for _ in 0..2 {
         let mut session = Dialogue::log_in(&reprieve.account("alice"));
         session.ok("STAT");
@@ -244,7 +245,7 @@ fn deletions_that_the_server_did_not_confirm_at_quit_leave_no_snapshot() {
             ("QUIT", "-ERR some messages were not removed\r\n"),
         ]);
     });
-    let reprieve = Setup::default().before(&[node.address()]);
+    let reprieve = Setup::default().in_front_of(&[node.address()]);
     for _ in 0..2 {
         let mut session = Dialogue::log_in(&reprieve.account("alice"));
         session.lines("UIDL");
@@ -259,7 +260,7 @@ fn deletions_that_the_server_did_not_confirm_at_quit_leave_no_snapshot() {
 fn a_client_that_falls_silent_after_the_login_is_told_and_let_go() {
     let mail = mail_server(2);
     let setup = Setup { idle_timeout: Some(Duration::from_secs(1)), ..Setup::default() };
-    let reprieve = setup.before(&[mail.address()]);
+    let reprieve = setup.in_front_of(&[mail.address()]);
     let account = reprieve.account("alice");
     // Relayed: the mail server is let go too, and what the client may have seen is remembered.
     let mut relayed = Dialogue::log_in(&account);

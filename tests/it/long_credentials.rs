@@ -8,10 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::support::dialogue::Dialogue;
 use crate::support::dovecot::Dovecot;
-use crate::support::front::Front;
+use crate::support::mail_server;
+use crate::support::proxy::{Proxy, Setup};
 use crate::support::running::Running;
 use crate::support::scripted::Scripted;
-use crate::support::setup::mail_server;
 use crate::support::until;
 
 /// What a `PASS` line of RFC 2449's 255 bytes carries, what Dovecot's own line carries, tokens.
@@ -26,18 +26,7 @@ enum Way {
 }
 
 fn configuration(node: SocketAddr, pool: &str) -> String {
-    format!(
-        r#"
-threads = 1
-[[virtual-server]]
-name = "pop3"
-listen = ["127.0.0.1:0"]
-pool = "mail"
-[pool.mail]
-nodes = ["{node}"]
-{pool}
-"#
-    )
+    Setup { pool, ..Setup::default() }.text(&[node])
 }
 
 fn plain(user: &str, secret: &str) -> String {
@@ -82,16 +71,16 @@ fn what_dovecot_accepts_it_accepts_through_reprieve() {
     let dovecot = Dovecot::start_with_passwords(&pairs);
     let mut refused = Vec::new();
     for pool in ["", "check = \"off\"", "login = \"plain\""] {
-        let front = Front::start(&configuration(dovecot.address(), pool));
+        let front = Proxy::start(&configuration(dovecot.address(), pool));
         for (user, secret) in &users {
             for way in [Way::Pass, Way::PlainAtOnce, Way::Plain, Way::Login] {
                 let directly = log_in(dovecot.address(), way, user, secret);
-                let through = log_in(front.address(0), way, user, secret);
+                let through = log_in(front.address(), way, user, secret);
                 if directly.starts_with("+OK") && !through.starts_with("+OK") {
                     refused.push(format!("{pool} {way:?} {user}: {through}"));
                 }
                 // A longer line than Dovecot's own is not let in by another password.
-                let wrong = log_in(front.address(0), way, user, &format!("{secret}!"));
+                let wrong = log_in(front.address(), way, user, &format!("{secret}!"));
                 assert!(wrong.starts_with("-ERR"), "{pool} {way:?} {user}");
             }
         }
@@ -122,9 +111,9 @@ fn without_plain() -> Scripted {
 fn a_node_without_auth_plain_judges_the_length_itself() {
     let node = without_plain();
     for pool in ["check = { interval = \"1h\" }", "check = \"off\""] {
-        let front = Front::start(&configuration(node.address(), pool));
+        let front = Proxy::start(&configuration(node.address(), pool));
         for way in [Way::Pass, Way::PlainAtOnce, Way::Login] {
-            let reply = log_in(front.address(0), way, "alice", &"p".repeat(3_000));
+            let reply = log_in(front.address(), way, "alice", &"p".repeat(3_000));
             assert_eq!(reply, "-ERR [AUTH] 3000 bytes", "{pool} {way:?}");
         }
         let state = front.server.pool("mail").unwrap().node_states().next().unwrap();

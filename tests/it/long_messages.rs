@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use crate::support::account::PASSWORD;
 use crate::support::dialogue::Dialogue;
-use crate::support::front::Front;
+use crate::support::proxy::{Proxy, Setup};
 use crate::support::scripted::{Conversation, Scripted};
 
 /// Numbers that look like chance and are the same each time.
@@ -79,15 +79,12 @@ fn node(chance: u64) -> Scripted {
     })
 }
 
-fn front(node: SocketAddr) -> Front {
-    Front::start(&format!(
-        "threads = 1\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\n\
-         [pool.mail]\nnodes = [\"{node}\"]\ncheck = \"off\"\n"
-    ))
+fn front(node: SocketAddr) -> Proxy {
+    Setup::default().in_front_of(&[node])
 }
 
-fn log_in(front: &Front) -> Dialogue {
-    let mut session = Dialogue::open(front.address(0));
+fn log_in(front: &Proxy) -> Dialogue {
+    let mut session = Dialogue::open(front.address());
     session.give_password("alice", PASSWORD);
     session
 }

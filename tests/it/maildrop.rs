@@ -100,8 +100,9 @@ fn users_are_shown_their_own_maildrop() {
     let dovecot = Dovecot::start(&["alice", "bob"]);
     dovecot.deliver_many("alice", 2);
     dovecot.deliver_many("bob", 3);
-    let proxy = Proxy::before(&dovecot);
-    let (alice, bob) = (proxy.account(&dovecot, "alice"), proxy.account(&dovecot, "bob"));
+    let proxy = Proxy::in_front_of(&dovecot);
+    let (alice, bob) =
+        (dovecot.account_at(proxy.address(), "alice"), dovecot.account_at(proxy.address(), "bob"));
     Dialogue::log_in(&alice).quit();
     Dialogue::log_in(&bob).quit();
     assert_eq!(shown_when_denied(&proxy, &alice).uidl.len(), 2);
@@ -112,8 +113,8 @@ fn users_are_shown_their_own_maildrop() {
 fn with_messages(count: usize) -> (Dovecot, Proxy, Account) {
     let dovecot = Dovecot::start(&["alice"]);
     dovecot.deliver_many("alice", count);
-    let proxy = Proxy::before(&dovecot);
-    let alice = proxy.account(&dovecot, "alice");
+    let proxy = Proxy::in_front_of(&dovecot);
+    let alice = dovecot.account_at(proxy.address(), "alice");
     (dovecot, proxy, alice)
 }
 

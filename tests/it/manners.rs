@@ -5,7 +5,8 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use crate::support::account::PASSWORD;
 use crate::support::dialogue::Dialogue;
-use crate::support::setup::{Reprieve, Setup, mail_server};
+use crate::support::mail_server;
+use crate::support::proxy::{Proxy, Setup};
 use crate::support::{DEADLINE, dialogue};
 
 use reprieve_mailserver::MailServer;
@@ -29,14 +30,14 @@ fn spoken(address: SocketAddr, commands: &[&str], pipelined: bool) -> String {
     dialogue::spoken_one_by_one(address, commands)
 }
 
-fn known_user(manner: &str, messages: usize) -> (MailServer, Reprieve) {
+fn known_user(manner: &str, messages: usize) -> (MailServer, Proxy) {
     known_user_with(manner, messages, "")
 }
 
-fn known_user_with(manner: &str, messages: usize, server: &str) -> (MailServer, Reprieve) {
+fn known_user_with(manner: &str, messages: usize, server: &str) -> (MailServer, Proxy) {
     let mail = mail_server(messages);
     let policy = format!("settings = {{ interval = \"10m\", manner = \"{manner}\" }}");
-    let reprieve = Setup { server, policy: &policy, ..Setup::default() }.before(&[mail.address()]);
+    let reprieve = Setup { server, policy: &policy, ..Setup::default() }.in_front_of(&[mail.address()]);
     Dialogue::log_in(&reprieve.account("alice")).quit();
     (mail, reprieve)
 }

@@ -15,7 +15,7 @@ use crate::support::dovecot::free_address;
 use crate::support::farm::FarmNode;
 use crate::support::prometheus::{Prometheus, promtool};
 use crate::support::running::Running;
-use crate::support::{guests, http, setup, until};
+use crate::support::{guests, http, mail_server, until};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use reprieve_mailserver::MailServer;
@@ -49,7 +49,7 @@ struct Site {
 
 impl Site {
     fn start() -> Self {
-        let mail = setup::mail_server(3);
+        let mail = mail_server(3);
         for user in ["carol", "dora"] {
             mail.add_user(user, PASSWORD);
         }
@@ -474,7 +474,7 @@ fn both_forms_are_as_their_readers_want_them_and_the_readme_tells_of_each_metric
     let told = families_of(&site.text());
     assert_eq!(told.len(), families, "both forms tell of the same");
     let readme =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md")).unwrap();
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/metrics.md")).unwrap();
     let documented: BTreeMap<String, BTreeSet<String>> = readme
         .lines()
         .filter(|line| line.starts_with("| `reprieve_") || line.starts_with("| `process_"))
@@ -486,10 +486,14 @@ fn both_forms_are_as_their_readers_want_them_and_the_readme_tells_of_each_metric
         })
         .collect();
     for (name, labels) in &told {
-        assert_eq!(documented.get(name), Some(labels), "the README tells of {name} otherwise, or not");
+        assert_eq!(
+            documented.get(name),
+            Some(labels),
+            "docs/metrics.md has other labels for {name}, or none"
+        );
     }
     for name in documented.keys() {
-        assert!(told.contains_key(name), "the README tells of {name}, which there is not");
+        assert!(told.contains_key(name), "docs/metrics.md has {name}, which does not exist");
     }
 }
 

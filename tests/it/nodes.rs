@@ -1,6 +1,7 @@
 //! Connecting to nodes: TLS with certificates that are right or wrong, capabilities that are
 //! learned, names that are resolved again.
 
+use std::fmt::Display;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
@@ -13,29 +14,14 @@ use crate::support::certificates::{Age, Authority, Files};
 use crate::support::dialogue::Dialogue;
 use crate::support::dovecot::{Dovecot, Features, Tls};
 use crate::support::farm::FarmNode;
-use crate::support::front::Front;
+use crate::support::proxy::{Proxy, Setup};
 use crate::support::scripted::Scripted;
 use crate::support::until;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-fn front(nodes: &str, pool: &str) -> Front {
-    Front::start(&format!(
-        r#"
-threads = 1
-{top}
-[[virtual-server]]
-name = "pop3"
-listen = ["127.0.0.1:0"]
-pool = "mail"
-[pool.mail]
-nodes = [{nodes}]
-{pool}
-"#,
-        top = pool.strip_prefix("top:").and_then(|rest| rest.split_once('\n')).map_or("", |(top, _)| top),
-        pool =
-            pool.strip_prefix("top:").and_then(|rest| rest.split_once('\n')).map_or(pool, |(_, rest)| rest),
-    ))
+fn front<N: Display>(nodes: &[N], pool: &str) -> Proxy {
+    Setup { pool, ..Setup::default() }.in_front_of(nodes)
 }
 
 fn tls(mode: &str, ca: &Path) -> String {
@@ -60,9 +46,9 @@ fn dovecot_is_reached_in_cleartext_by_stls_and_by_tls() {
         ("implicit", dovecot.tls_address(), true),
     ] {
         let pool = if encrypted { tls(mode, &authority.file()) } else { "check = \"off\"".to_owned() };
-        let front = front(&format!("\"{address}\""), &pool);
+        let front = front(&[address], &pool);
         let before = dovecot.log_lines(&["Login: user=<alice>", "TLS"]).len();
-        let mut session = Dialogue::open(front.address(0));
+        let mut session = Dialogue::open(front.address());
         session.give_password("alice", PASSWORD);
         assert_eq!(session.lines("RETR 1").first().map(|line| line.starts_with("From: ")), Some(true));
         session.quit();
@@ -93,8 +79,8 @@ fn a_node_with_somebody_elses_certificate_gets_no_password() {
     for more in ["server-name = \"other.example\"", "verify = false"] {
         let pool =
             format!("check = \"off\"\ntls = {{ mode = \"implicit\", ca = {:?}, {more} }}", authority.file());
-        let front = front(&format!("\"{}\"", dovecot.tls_address()), &pool);
-        Dialogue::log_in(&dovecot.account_at(front.address(0), "alice")).quit();
+        let front = front(&[dovecot.tls_address()], &pool);
+        Dialogue::log_in(&dovecot.account_at(front.address(), "alice")).quit();
     }
 }
 
@@ -112,8 +98,8 @@ fn a_node_whose_certificate_nobody_trusted_has_signed_gets_no_password() {
 
 #[track_caller]
 fn refused_and_why(dovecot: &Dovecot, pool: &str, address: SocketAddr, why: &str) {
-    let front = front(&format!("\"{address}\""), pool);
-    let mut session = Dialogue::open(front.address(0));
+    let front = front(&[address], pool);
+    let mut session = Dialogue::open(front.address());
     session.ok("USER alice");
     assert!(session.err(&format!("PASS {PASSWORD}")).starts_with("-ERR [SYS/TEMP]"));
     session.quit();
@@ -135,8 +121,8 @@ fn a_node_is_shown_a_certificate_where_it_asks_for_one() {
         own.chain,
         own.key
     );
-    let front = front(&format!("\"{node}\""), &with);
-    let mut session = Dialogue::open(front.address(0));
+    let front = front(&[node], &with);
+    let mut session = Dialogue::open(front.address());
     session.give_password("alice", PASSWORD);
     session.quit();
     let certificate = CertificateDer::from_pem_file(&own.chain).unwrap();
@@ -191,8 +177,8 @@ fn a_node_that_speaks_before_its_handshake_gets_no_password() {
         }
     });
     let authority = Authority::new();
-    let front = front(&format!("\"{}\"", node.address()), &tls("stls", &authority.file()));
-    let mut session = Dialogue::open(front.address(0));
+    let front = front(&[node.address()], &tls("stls", &authority.file()));
+    let mut session = Dialogue::open(front.address());
     session.ok("USER alice");
     assert!(session.err("PASS x").starts_with("-ERR [SYS/TEMP]"));
     let state = front.server.pool("mail").unwrap().node_states().next().unwrap();
@@ -219,27 +205,25 @@ fn what_one_node_cannot_is_promised_by_none() {
     let rich = with_capabilities(
         b"+OK\r\nTOP\r\nUIDL\r\nUTF8\r\nLANG\r\nPIPELINING\r\nUSER\r\nSASL PLAIN XOAUTH2\r\n.\r\n",
     );
-    let check = "check = { interval = \"1h\" }";
-    let promised = |nodes: &str| {
-        let front = Front::start(&format!(
-            "threads = 1\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\n\
-             mechanisms = [\"USER\", \"PLAIN\", \"XOAUTH2\"]\n[pool.mail]\nnodes = [{nodes}]\n{check}\n"
-        ));
-        let mut session = Dialogue::open(front.address(0));
+    let setup = Setup {
+        server: "mechanisms = [\"USER\", \"PLAIN\", \"XOAUTH2\"]",
+        pool: "check = { interval = \"1h\" }",
+        ..Setup::default()
+    };
+    let promised = |nodes: &[SocketAddr]| {
+        let front = setup.in_front_of(nodes);
+        let mut session = Dialogue::open(front.address());
         let lines = session.lines("CAPA");
         session.quit();
         lines.join(" ")
     };
     let (poor, rich) = (poor.address(), rich.address());
     assert_eq!(
-        promised(&format!("\"{rich}\"")),
+        promised(&[rich]),
         "TOP UIDL RESP-CODES AUTH-RESP-CODE PIPELINING USER SASL PLAIN XOAUTH2",
         "the host's own, and never what is not relayed"
     );
-    assert_eq!(
-        promised(&format!("\"{rich}\", \"{poor}\"")),
-        "TOP RESP-CODES AUTH-RESP-CODE PIPELINING USER SASL PLAIN"
-    );
+    assert_eq!(promised(&[rich, poor]), "TOP RESP-CODES AUTH-RESP-CODE PIPELINING USER SASL PLAIN");
 }
 
 #[test]
@@ -268,8 +252,8 @@ fn a_node_without_pipelining_hears_one_command_at_a_time() {
             }
         }
     });
-    let front = front(&format!("\"{}\"", node.address()), "check = { interval = \"1h\" }");
-    let mut session = Dialogue::open(front.address(0));
+    let front = front(&[node.address()], "check = { interval = \"1h\" }");
+    let mut session = Dialogue::open(front.address());
     assert!(session.lines("CAPA").contains(&"PIPELINING".to_owned()), "that is between client and host");
     session.give_password("alice", PASSWORD);
     session.send_at_once(&["STAT", "NOOP", "LIST", "UIDL", "NOOP", "QUIT"]);
@@ -314,15 +298,12 @@ fn that_lists_more_after_the_login(after: Option<&'static [u8]>, asked: &Arc<Ato
 }
 
 /// A front of such nodes that has everybody pass.
-fn passing(nodes: &str, pool: &str) -> Front {
-    Front::start(&format!(
-        "threads = 1\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\n\
-         [virtual-server.policy]\nsettings = {{ interval = \"0s\" }}\n[pool.mail]\nnodes = [{nodes}]\n{pool}\n"
-    ))
+fn passing(nodes: &[SocketAddr], pool: &str) -> Proxy {
+    Setup { policy: "settings = { interval = \"0s\" }", pool, ..Setup::default() }.in_front_of(nodes)
 }
 
-fn promised(front: &Front) -> String {
-    let mut session = Dialogue::open(front.address(0));
+fn promised(front: &Proxy) -> String {
+    let mut session = Dialogue::open(front.address());
     let lines = session.lines("CAPA");
     session.quit();
     lines.join(" ")
@@ -333,10 +314,10 @@ fn what_a_node_lists_after_the_login_is_learned_once_and_promised() {
     const MORE: &[u8] = b"+OK\r\nTOP\r\nUIDL\r\nEXPIRE NEVER\r\n.\r\n";
     let asked = Arc::new(AtomicU32::new(0));
     let node = that_lists_more_after_the_login(Some(MORE), &asked);
-    let front = passing(&format!("\"{}\"", node.address()), "check = { interval = \"1h\" }");
+    let front = passing(&[node.address()], "check = { interval = \"1h\" }");
     assert_eq!(promised(&front), "RESP-CODES AUTH-RESP-CODE PIPELINING USER SASL PLAIN LOGIN");
     for login in 1..=5 {
-        let mut session = Dialogue::open(front.address(0));
+        let mut session = Dialogue::open(front.address());
         // The dialogue goes on as if nothing else had been asked.
         session.send_at_once(&["USER alice", "PASS x", "STAT", "UIDL", "CAPA", "QUIT"]);
         session.accepted();
@@ -365,9 +346,9 @@ fn a_node_that_cannot_be_asked_after_the_login_costs_one_login_at_most() {
     {
         let asked = Arc::new(AtomicU32::new(0));
         let node = that_lists_more_after_the_login(after, &asked);
-        let front = passing(&format!("\"{}\"", node.address()), "check = { interval = \"1h\" }");
+        let front = passing(&[node.address()], "check = { interval = \"1h\" }");
         for login in 1..=4 {
-            let mut session = Dialogue::open(front.address(0));
+            let mut session = Dialogue::open(front.address());
             session.ok("USER alice");
             session.send("PASS x");
             let reply = session.line();
@@ -394,9 +375,9 @@ fn what_one_node_lists_after_the_login_is_not_promised_for_another() {
     let more = that_lists_more_after_the_login(Some(b"+OK\r\nTOP\r\nUIDL\r\n.\r\n"), &asked);
     let less = that_lists_more_after_the_login(Some(b"+OK\r\nUIDL\r\n.\r\n"), &asked);
     let (more, less) = (more.address(), less.address());
-    let front = passing(&format!("\"{more}\", \"{less}\""), "check = { interval = \"1h\" }");
+    let front = passing(&[more, less], "check = { interval = \"1h\" }");
     for _ in 0..4 {
-        let mut session = Dialogue::open(front.address(0));
+        let mut session = Dialogue::open(front.address());
         session.give_password("alice", "x");
         session.quit();
     }
@@ -412,11 +393,14 @@ fn a_name_is_resolved_again_when_its_time_is_over() {
     let second = FarmNode::at_address(address);
     let last_octet = Arc::new(AtomicU32::new(1));
     let names = name_server(last_octet.clone());
-    let pool =
-        format!("top:name-servers = [\"{names}\"]\ncheck = {{ interval = \"1h\" }}\nretry-after = \"1s\"");
-    let front = front(&format!("\"mail.example:{}\"", first.address().port()), &pool);
+    let setup = Setup {
+        top: &format!("name-servers = [\"{names}\"]"),
+        pool: "check = { interval = \"1h\" }\nretry-after = \"1s\"",
+        ..Setup::default()
+    };
+    let front = setup.in_front_of(&[format!("mail.example:{}", first.address().port())]);
     let log_in = || {
-        let mut session = Dialogue::open(front.address(0));
+        let mut session = Dialogue::open(front.address());
         session.give_password("alice", PASSWORD);
         session.quit();
         front.clock.advance(std::time::Duration::from_secs(3600));
@@ -427,7 +411,7 @@ fn a_name_is_resolved_again_when_its_time_is_over() {
     first.kill();
     until("the name's new address is known", || {
         let state = front.server.pool("mail").unwrap().node_states().next().unwrap();
-        let mut session = Dialogue::open(front.address(0));
+        let mut session = Dialogue::open(front.address());
         // Alice would be shown what she saw last while no node can be reached.
         session.ok("USER bob");
         session.send(&format!("PASS {PASSWORD}"));

@@ -3,18 +3,19 @@
 use std::process::Command;
 
 use crate::support::dialogue::Dialogue;
+use crate::support::mail_server;
+use crate::support::proxy::{Proxy, Setup};
 use crate::support::running::{BINARY, Running};
-use crate::support::setup::{Reprieve, Setup, mail_server};
 use crate::support::{components, guests};
 
 use reprieve_mailserver::MailServer;
 
-fn hostile(at: &str, how: &str, more: &str) -> (MailServer, anyhow::Result<Reprieve>) {
+fn hostile(at: &str, how: &str, more: &str) -> (MailServer, anyhow::Result<Proxy>) {
     let mail = mail_server(1);
     let component = guests::hostile();
     let policy =
         format!("component = {component:?}\nsettings = {{ at = \"{at}\", how = \"{how}\" }}\n{more}");
-    let reprieve = Setup { policy: &policy, ..Setup::default() }.try_before(&[mail.address()]);
+    let reprieve = Setup { policy: &policy, ..Setup::default() }.try_in_front_of(&[mail.address()]);
     (mail, reprieve)
 }
 
@@ -108,7 +109,7 @@ fn what_is_no_policy_is_refused_in_words() {
         std::fs::write(&path, octets).unwrap();
         let mail = mail_server(0);
         let policy = format!("component = {path:?}");
-        let error = match (Setup { policy: &policy, ..Setup::default() }).try_before(&[mail.address()]) {
+        let error = match (Setup { policy: &policy, ..Setup::default() }).try_in_front_of(&[mail.address()]) {
             Ok(_) => panic!("{name}: it started"),
             Err(error) => format!("{error:#}"),
         };

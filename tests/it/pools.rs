@@ -1,6 +1,7 @@
 //! Pools of real sockets: a node that dies under load and comes back, limits and queues, users
 //! who keep their servers, and logins that no second node gets to judge.
 
+use std::fmt::Display;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -10,31 +11,19 @@ use std::time::{Duration, Instant};
 use crate::support::account::PASSWORD;
 use crate::support::dialogue::Dialogue;
 use crate::support::farm::FarmNode;
-use crate::support::front::Front;
+use crate::support::proxy::{Proxy, Setup};
 use crate::support::scripted::Scripted;
 use crate::support::{guests, until};
 use reprieve::config::NodeMode;
 
-fn front(nodes: &str, pool: &str) -> Front {
+fn front<N: Display>(nodes: &[N], pool: &str) -> Proxy {
     // Every login passes: this is about where to.
-    Front::start(&format!(
-        r#"
-threads = 2
-[[virtual-server]]
-name = "pop3"
-listen = ["127.0.0.1:0"]
-pool = "mail"
-[virtual-server.policy]
-settings = {{ interval = "0s" }}
-[pool.mail]
-nodes = [{nodes}]
-{pool}
-"#
-    ))
+    let policy = "settings = { interval = \"0s\" }";
+    Setup { policy, pool, threads: 2, ..Setup::default() }.in_front_of(nodes)
 }
 
-fn listed(nodes: &[FarmNode]) -> String {
-    nodes.iter().map(|node| format!("\"{}\"", node.address())).collect::<Vec<_>>().join(", ")
+fn addresses(nodes: &[FarmNode]) -> Vec<SocketAddr> {
+    nodes.iter().map(FarmNode::address).collect()
 }
 
 /// Logs in and out; whether that went well.
@@ -53,8 +42,8 @@ const CHECKED: &str = "check = { interval = \"100ms\", rise = 2, fall = 2 }\nret
 #[test]
 fn a_node_that_dies_under_load_fails_no_login_and_comes_back_slowly() {
     let mut nodes: Vec<_> = (0..3).map(|_| FarmNode::start()).collect();
-    let front = front(&listed(&nodes), &format!("{CHECKED}\nslow-start = \"2s\""));
-    let server = front.address(0);
+    let front = front(&addresses(&nodes), &format!("{CHECKED}\nslow-start = \"2s\""));
+    let server = front.address();
     let (stop, failed, done) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for worker in 0..4 {
@@ -113,9 +102,9 @@ fn a_node_that_dies_under_load_fails_no_login_and_comes_back_slowly() {
 fn a_full_node_queues_and_serves_in_turn() {
     let node = FarmNode::start();
     let pool = "check = \"off\"\nmax-sessions = 2\nqueue = { timeout = \"30s\", length = 2 }";
-    let front = front(&format!("\"{}\"", node.address()), pool);
+    let front = front(&[node.address()], pool);
     let open = || {
-        let mut session = Dialogue::open(front.address(0));
+        let mut session = Dialogue::open(front.address());
         session.ok("USER alice");
         session.send(&format!("PASS {PASSWORD}"));
         session
@@ -152,10 +141,10 @@ fn a_full_node_queues_and_serves_in_turn() {
 fn who_waits_too_long_is_told_so_and_his_place_is_not_lost() {
     let node = FarmNode::start();
     let pool = "check = \"off\"\nmax-sessions = 1\nqueue = { timeout = \"100ms\" }";
-    let front = front(&format!("\"{}\"", node.address()), pool);
-    let mut inside = Dialogue::open(front.address(0));
+    let front = front(&[node.address()], pool);
+    let mut inside = Dialogue::open(front.address());
     inside.give_password("alice", PASSWORD);
-    let mut outside = Dialogue::open(front.address(0));
+    let mut outside = Dialogue::open(front.address());
     outside.ok("USER bob");
     assert!(outside.err(&format!("PASS {PASSWORD}")).starts_with("-ERR [SYS/TEMP]"));
     inside.quit();
@@ -167,12 +156,12 @@ fn who_waits_too_long_is_told_so_and_his_place_is_not_lost() {
 #[test]
 fn users_keep_their_server_through_the_loss_and_return_of_another() {
     let mut nodes: Vec<_> = (0..3).map(|_| FarmNode::start()).collect();
-    let front = front(&listed(&nodes), &format!("{CHECKED}\nbalance = \"user\""));
+    let front = front(&addresses(&nodes), &format!("{CHECKED}\nbalance = \"user\""));
     let users: Vec<_> = (0..150).map(|number| format!("user{number}")).collect();
     let homes = |nodes: &[FarmNode]| -> Vec<Option<usize>> {
         nodes.iter().for_each(FarmNode::forget);
         for user in &users {
-            assert!(session(front.address(0), user));
+            assert!(session(front.address(), user));
         }
         let of_each: Vec<_> = nodes.iter().map(FarmNode::users).collect();
         users.iter().map(|user| of_each.iter().position(|users| users.contains(user))).collect()
@@ -194,39 +183,27 @@ fn users_keep_their_server_through_the_loss_and_return_of_another() {
 #[test]
 fn a_pass_goes_to_the_pool_that_the_policy_names() {
     let (own, other) = (FarmNode::start(), FarmNode::start());
-    let front = Front::start(&format!(
-        r#"
-threads = 1
-[[virtual-server]]
-name = "pop3"
-listen = ["127.0.0.1:0"]
-pool = "mail"
-mechanisms = ["USER", "CRAM-MD5"]
-[virtual-server.policy]
-component = {:?}
-settings = {{ pool = "other", user = "alice@other" }}
-[pool.mail]
-nodes = ["{}"]
-check = "off"
-[pool.other]
-nodes = ["{}"]
-check = "off"
-"#,
-        guests::mirror(),
-        own.address(),
-        other.address(),
-    ));
-    assert!(session(front.address(0), "alice"));
+    let setup = Setup {
+        server: "mechanisms = [\"USER\", \"CRAM-MD5\"]",
+        policy: &format!(
+            "component = {:?}\nsettings = {{ pool = \"other\", user = \"alice@other\" }}",
+            guests::mirror()
+        ),
+        pool: &format!("check = \"off\"\n[pool.other]\nnodes = [\"{}\"]\ncheck = \"off\"", other.address()),
+        ..Setup::default()
+    };
+    let front = setup.in_front_of(&[own.address()]);
+    assert!(session(front.address(), "alice"));
     assert_eq!((own.logins(), other.users()), (0, vec!["alice@other".to_owned()]));
 }
 
 #[test]
 fn the_least_busy_node_gets_the_next_session() {
     let nodes: Vec<_> = (0..2).map(|_| FarmNode::start()).collect();
-    let front = front(&listed(&nodes), "check = \"off\"\nbalance = \"least-sessions\"");
+    let front = front(&addresses(&nodes), "check = \"off\"\nbalance = \"least-sessions\"");
     let mut open: Vec<_> = (0..10)
         .map(|_| {
-            let mut session = Dialogue::open(front.address(0));
+            let mut session = Dialogue::open(front.address());
             session.give_password("alice", PASSWORD);
             session
         })
@@ -243,7 +220,7 @@ fn the_least_busy_node_gets_the_next_session() {
     let before = nodes[idle].logins();
     let more: Vec<_> = (0..5)
         .map(|_| {
-            let mut session = Dialogue::open(front.address(0));
+            let mut session = Dialogue::open(front.address());
             session.give_password("alice", PASSWORD);
             session
         })
@@ -256,39 +233,40 @@ fn the_least_busy_node_gets_the_next_session() {
 #[test]
 fn a_backup_serves_only_while_nobody_else_can() {
     let (mut first, backup) = (FarmNode::start(), FarmNode::start());
-    let nodes = format!("\"{}\", {{ address = \"{}\", backup = true }}", first.address(), backup.address());
+    let nodes =
+        [first.address().to_string(), format!("{{ address = \"{}\", backup = true }}", backup.address())];
     let front = front(&nodes, CHECKED);
     for _ in 0..5 {
-        assert!(session(front.address(0), "alice"));
+        assert!(session(front.address(), "alice"));
     }
     assert_eq!((first.logins(), backup.logins()), (5, 0));
     first.kill();
     for _ in 0..5 {
-        assert!(session(front.address(0), "alice"));
+        assert!(session(front.address(), "alice"));
     }
     assert_eq!(backup.logins(), 5);
     first.revive();
     until("it is back", || front.server.pool("mail").unwrap().state().healthy == 2);
-    assert!(session(front.address(0), "alice"));
+    assert!(session(front.address(), "alice"));
     assert_eq!((first.logins(), backup.logins()), (1, 5));
 }
 
 #[test]
 fn a_drained_node_keeps_its_sessions_and_a_disabled_one_loses_them() {
     let nodes: Vec<_> = (0..2).map(|_| FarmNode::start()).collect();
-    let front = front(&listed(&nodes), "check = \"off\"");
+    let front = front(&addresses(&nodes), "check = \"off\"");
     let pool = front.server.pool("mail").unwrap();
     let names: Vec<_> = nodes.iter().map(|node| node.address().to_string()).collect();
     pool.set_mode(&names[1], NodeMode::Drain).unwrap();
-    let mut stays = Dialogue::open(front.address(0));
+    let mut stays = Dialogue::open(front.address());
     stays.give_password("alice", PASSWORD);
     assert_eq!((nodes[0].logins(), nodes[1].logins()), (1, 0));
     pool.set_mode(&names[0], NodeMode::Drain).unwrap();
     stays.ok("STAT");
     // Alice would be shown what she saw last.
-    assert!(!session(front.address(0), "bob"), "nobody is left to log in at");
+    assert!(!session(front.address(), "bob"), "nobody is left to log in at");
     pool.set_mode(&names[1], NodeMode::Enabled).unwrap();
-    assert!(session(front.address(0), "alice"));
+    assert!(session(front.address(), "alice"));
     pool.set_mode(&names[0], NodeMode::Disabled).unwrap();
     stays.closed();
     until("its session is over", || pool.state().sessions == 0);
@@ -297,7 +275,7 @@ fn a_drained_node_keeps_its_sessions_and_a_disabled_one_loses_them() {
 #[test]
 fn a_wrong_password_is_judged_once_and_trouble_is_tried_elsewhere() {
     let nodes: Vec<_> = (0..2).map(|_| FarmNode::start()).collect();
-    let front = front(&listed(&nodes), "check = \"off\"");
+    let front = front(&addresses(&nodes), "check = \"off\"");
     // Whichever is asked first, the other one would let it in.
     for (word, tried_elsewhere) in [
         ("-ERR [AUTH] wrong password", false),
@@ -308,13 +286,13 @@ fn a_wrong_password_is_judged_once_and_trouble_is_tried_elsewhere() {
     ] {
         nodes[0].refuse(Some(word));
         nodes[1].forget();
-        let accepted = (0..4).filter(|_| session(front.address(0), "alice")).count();
+        let accepted = (0..4).filter(|_| session(front.address(), "alice")).count();
         assert_eq!(nodes[1].logins(), accepted);
         assert_eq!(accepted, if tried_elsewhere { 4 } else { 2 }, "{word}");
     }
     // Where all have trouble, the client hears so in their words.
     nodes.iter().for_each(|node| node.refuse(Some("-ERR [SYS/TEMP] all busy")));
-    let mut session = Dialogue::open(front.address(0));
+    let mut session = Dialogue::open(front.address());
     session.ok("USER alice");
     assert_eq!(session.err("PASS x"), "-ERR [SYS/TEMP] all busy");
     session.quit();
@@ -370,15 +348,15 @@ fn a_client_on_whom_a_node_hangs_up_takes_no_node_from_the_others() {
         for check in ["check = \"off\"", "check = { interval = \"1h\", fall = 1 }"] {
             let nodes = [with_a_killer(dies), with_a_killer(dies)];
             let header = if let Dies::AtTheAddress = dies { "proxy-protocol = \"v1\"" } else { "" };
-            let front = Front::start(&format!(
-                "threads = 1\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\n\
-                 proxy-from = [\"127.0.0.1\"]\n[virtual-server.policy]\nsettings = {{ interval = \"0s\" }}\n\
-                 [pool.mail]\nnodes = [\"{}\", \"{}\"]\n{header}\n{check}\n",
-                nodes[0].address(),
-                nodes[1].address()
-            ));
+            let setup = Setup {
+                server: "proxy-from = [\"127.0.0.1\"]",
+                policy: "settings = { interval = \"0s\" }",
+                pool: &format!("{header}\n{check}"),
+                ..Setup::default()
+            };
+            let front = setup.in_front_of(&nodes.each_ref().map(Scripted::address));
             let log_in = |address: &str, name: &str| {
-                let mut client = TcpStream::connect(front.address(0)).unwrap();
+                let mut client = TcpStream::connect(front.address()).unwrap();
                 client.set_read_timeout(Some(crate::support::DEADLINE)).unwrap();
                 let header = format!("PROXY TCP4 {address} 198.51.100.1 4711 110\r\n");
                 client.write_all(format!("{header}USER {name}\r\nPASS x\r\nQUIT\r\n").as_bytes()).unwrap();
@@ -417,9 +395,9 @@ fn a_node_that_hangs_up_on_everybody_is_found_out_by_its_check() {
             }
         }
     });
-    let front = front(&format!("\"{}\"", node.address()), "check = { interval = \"1h\" }");
+    let front = front(&[node.address()], "check = { interval = \"1h\" }");
     broken.store(true, Ordering::SeqCst);
-    let mut session = Dialogue::open(front.address(0));
+    let mut session = Dialogue::open(front.address());
     session.ok("USER alice");
     assert!(session.err("PASS x").starts_with("-ERR [SYS/TEMP]"));
     until("the check after that login has found it out", || {

@@ -7,10 +7,9 @@ use std::time::Duration;
 use crate::support::account::{Account, PASSWORD};
 use crate::support::dialogue::Dialogue;
 use crate::support::dovecot::Dovecot;
-use crate::support::front::Front;
-use crate::support::proxy::Proxy;
+use crate::support::mail_server;
+use crate::support::proxy::{Proxy, Setup};
 use crate::support::scripted::Scripted;
-use crate::support::setup::{Reprieve, Setup, mail_server};
 use rustix::net::sockopt::set_socket_linger;
 
 /// How a client leaves without QUIT.
@@ -37,8 +36,8 @@ fn clients_that_hang_up_without_quit_are_relieved_and_delete_nothing() {
     ];
     let dovecot = Dovecot::start(&["alice"]);
     dovecot.deliver_many("alice", 3);
-    let proxy = Proxy::before(&dovecot);
-    let alice = proxy.account(&dovecot, "alice");
+    let proxy = Proxy::in_front_of(&dovecot);
+    let alice = dovecot.account_at(proxy.address(), "alice");
     let mut ended = 0;
     for leaves in [Leaves::Closes, Leaves::Resets] {
         for asked in dialogues {
@@ -76,8 +75,8 @@ fn hang_up(session: Dialogue, leaves: Leaves) {
 fn an_upgraded_session_without_quit_leaves_what_was_posed() {
     let dovecot = Dovecot::start(&["alice"]);
     dovecot.deliver_many("alice", 3);
-    let proxy = Proxy::before(&dovecot);
-    let alice = proxy.account(&dovecot, "alice");
+    let proxy = Proxy::in_front_of(&dovecot);
+    let alice = dovecot.account_at(proxy.address(), "alice");
     let mut real = Dialogue::log_in(&alice);
     let seen = real.maildrop();
     real.quit();
@@ -122,7 +121,7 @@ fn users_who_can_never_be_relieved_are_reported_with_the_reason() {
         ("+OK 1 11\r\n", LIST, UIDL, "contradictory"),
     ] {
         let node = listing(stat, list, uidl);
-        let reprieve = Setup::default().before(&[node.address()]);
+        let reprieve = Setup::default().in_front_of(&[node.address()]);
         let account = reprieve.account("alice");
         for _ in 0..3 {
             let mut session = Dialogue::log_in(&account);
@@ -134,7 +133,7 @@ fn users_who_can_never_be_relieved_are_reported_with_the_reason() {
     }
     // The same server without the fault: the second and the third are posed.
     let node = listing(STAT, LIST, UIDL);
-    let reprieve = Setup::default().before(&[node.address()]);
+    let reprieve = Setup::default().in_front_of(&[node.address()]);
     for _ in 0..3 {
         let mut session = Dialogue::log_in(&reprieve.account("alice"));
         session.ok("STAT");
@@ -143,7 +142,7 @@ fn users_who_can_never_be_relieved_are_reported_with_the_reason() {
     assert_eq!((node.connections(), unrelieved(&reprieve).len()), (1, 0));
 }
 
-fn unrelieved(reprieve: &Reprieve) -> Vec<(String, String, u64)> {
+fn unrelieved(reprieve: &Proxy) -> Vec<(String, String, u64)> {
     let servers: Vec<_> = reprieve.server.view().virtual_servers().collect();
     servers[0].unrelieved.iter().map(|user| (user.user.clone(), user.reason.clone(), user.logins)).collect()
 }
@@ -162,7 +161,7 @@ fn an_outage_is_no_wrong_password_for_users_in_good_standing() {
         let server = if value.is_empty() { String::new() } else { format!("on-unreachable = \"{value}\"") };
         let reprieve =
             Setup { server: &server, policy: "settings = { interval = \"0s\" }", ..Setup::default() }
-                .before(&[mail.address()]);
+                .in_front_of(&[mail.address()]);
         let (alice, bob) = (reprieve.account("alice"), reprieve.account("bob"));
         let mut real = Dialogue::log_in(&alice);
         let seen = real.lines("UIDL");
@@ -200,25 +199,17 @@ fn an_outage_is_no_wrong_password_for_users_in_good_standing() {
 #[test]
 fn connections_are_closed_before_the_greeting_while_all_nodes_are_down_if_that_is_set() {
     let mut node = crate::support::farm::FarmNode::start();
-    let front = Front::start(&format!(
-        r#"
-[[virtual-server]]
-name = "pop3"
-listen = ["127.0.0.1:0"]
-pool = "mail"
-on-unreachable = "close"
-
-[pool.mail]
-nodes = ["{}"]
-check = {{ interval = "20ms", rise = 1, fall = 1 }}
-"#,
-        node.address()
-    ));
-    assert!(greeting(front.address(0)).starts_with("+OK"));
+    let setup = Setup {
+        server: "on-unreachable = \"close\"",
+        pool: "check = { interval = \"20ms\", rise = 1, fall = 1 }",
+        ..Setup::default()
+    };
+    let front = setup.in_front_of(&[node.address()]);
+    assert!(greeting(front.address()).starts_with("+OK"));
     node.kill();
-    crate::support::until("nobody is greeted", || greeting(front.address(0)).is_empty());
+    crate::support::until("nobody is greeted", || greeting(front.address()).is_empty());
     node.revive();
-    crate::support::until("everybody is greeted", || greeting(front.address(0)).starts_with("+OK"));
+    crate::support::until("everybody is greeted", || greeting(front.address()).starts_with("+OK"));
 }
 
 /// What a server says before the client has said anything, or nothing if it closes.
@@ -234,7 +225,7 @@ fn greeting(address: SocketAddr) -> String {
 #[test]
 fn logins_that_nobody_judged_do_not_count_as_failed_and_have_a_limit_of_their_own() {
     let nobody = crate::support::dovecot::free_address();
-    let reprieve = Setup { server: "max-failed-logins = 2", ..Setup::default() }.before(&[nobody]);
+    let reprieve = Setup { server: "max-failed-logins = 2", ..Setup::default() }.in_front_of(&[nobody]);
     let mut session = Dialogue::open(reprieve.address());
     for _ in 0..20 {
         session.ok("USER alice");
@@ -244,7 +235,7 @@ fn logins_that_nobody_judged_do_not_count_as_failed_and_have_a_limit_of_their_ow
     session.closed();
     // The same if the mail server is to give the challenge.
     let server = "max-failed-logins = 2\nmechanisms = [\"CRAM-MD5\", \"SCRAM-SHA-256\"]";
-    let reprieve = Setup { server, ..Setup::default() }.before(&[nobody]);
+    let reprieve = Setup { server, ..Setup::default() }.in_front_of(&[nobody]);
     let mut session = Dialogue::open(reprieve.address());
     for _ in 0..3 {
         assert!(session.err("AUTH CRAM-MD5").starts_with("-ERR [SYS/TEMP]"));
@@ -259,8 +250,8 @@ fn logins_that_nobody_judged_do_not_count_as_failed_and_have_a_limit_of_their_ow
 fn an_upgrade_whose_password_the_mail_server_refuses_says_what_the_mail_server_said() {
     let dovecot = Dovecot::start(&["alice"]);
     dovecot.deliver_many("alice", 2);
-    let proxy = Proxy::before(&dovecot);
-    let alice = proxy.account(&dovecot, "alice");
+    let proxy = Proxy::in_front_of(&dovecot);
+    let alice = dovecot.account_at(proxy.address(), "alice");
     Dialogue::log_in(&alice).quit();
     let mut posed = Dialogue::log_in(&alice);
     posed.lines("UIDL");
@@ -285,7 +276,7 @@ fn an_upgrade_whose_password_the_mail_server_refuses_says_what_the_mail_server_s
 fn after_too_many_rejected_logins_in_a_row_nobody_is_posed_to_before_the_next_accepted_one() {
     let mail = mail_server(1);
     let reprieve = Setup { server: "max-failed-logins = 100\nmax-rejected-logins = 3", ..Setup::default() }
-        .before(&[mail.address()]);
+        .in_front_of(&[mail.address()]);
     let account = reprieve.account("alice");
     let poll = || {
         Dialogue::log_in(&account).quit();
@@ -330,7 +321,7 @@ settings = {{ interval = "10m" }}
             )
         };
         let pool = format!("[pool.mail]\nnodes = [\"{}\"]\ncheck = \"off\"\n", dovecot.address());
-        let front = Front::start(&[server("one"), server("two"), pool].concat());
+        let front = Proxy::start(&[server("one"), server("two"), pool].concat());
         let poll = |name: &str| {
             let mut session = Dialogue::log_in(&dovecot.account_at(front.server.address(name), "alice"));
             let listed = session.lines("UIDL").len();

@@ -10,10 +10,10 @@ use crate::support::account::PASSWORD;
 use crate::support::certificates::{Age, Authority};
 use crate::support::dialogue::Dialogue;
 use crate::support::farm::FarmNode;
-use crate::support::front::Front;
 use crate::support::guests;
+use crate::support::mail_server;
+use crate::support::proxy::Proxy;
 use crate::support::running::{BINARY, Running};
-use crate::support::setup::mail_server;
 use crate::support::until;
 use reprieve::config::Config;
 use reprieve::server::{Change, ShadowState, VirtualServerState};
@@ -36,13 +36,13 @@ fn path(component: &Path) -> &str {
     component.to_str().expect("a path in UTF-8")
 }
 
-impl Front {
+impl Proxy {
     fn state(&self) -> VirtualServerState {
         self.server.view().virtual_servers().next().expect("a virtual server")
     }
 
     fn log_in(&self) -> Dialogue {
-        let mut session = Dialogue::open(self.address(0));
+        let mut session = Dialogue::open(self.address());
         session.give_password("alice", PASSWORD);
         session
     }
@@ -66,12 +66,12 @@ impl Front {
 #[test]
 fn the_next_login_is_judged_by_the_policy_that_was_swapped_in_and_sessions_go_on() {
     let mail = mail_server(1);
-    let front = Front::start(&configuration(mail.address(), "", "settings = { interval = \"1h\" }"));
+    let front = Proxy::start(&configuration(mail.address(), "", "settings = { interval = \"1h\" }"));
     assert!(!front.is_relieved());
     assert!(front.is_relieved());
     let mut posed = front.log_in();
     assert!(posed.ok("STAT").starts_with("1 "));
-    let mut greeted = Dialogue::open(front.address(0));
+    let mut greeted = Dialogue::open(front.address());
     let mirror = guests::mirror();
     front.server.control().swap("pop3", &change(path(mirror), &[])).unwrap();
     let state = front.state();
@@ -95,7 +95,7 @@ fn the_next_login_is_judged_by_the_policy_that_was_swapped_in_and_sessions_go_on
 fn what_cannot_judge_is_refused_with_its_reason_and_nothing_changes() {
     let mail = mail_server(1);
     let policy = "settings = { interval = \"1h\" }\nlimits = { start = \"100ms\", memory = \"8MiB\" }";
-    let front = Front::start(&configuration(mail.address(), "", policy));
+    let front = Proxy::start(&configuration(mail.address(), "", policy));
     assert!(!front.is_relieved());
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, content: &[u8]| {
@@ -137,12 +137,12 @@ fn what_cannot_judge_is_refused_with_its_reason_and_nothing_changes() {
     assert!(front.is_relieved());
 }
 
-fn shadow_of(front: &Front) -> ShadowState {
+fn shadow_of(front: &Proxy) -> ShadowState {
     front.state().shadow.expect("a shadow")
 }
 
 #[track_caller]
-fn judged(front: &Front, count: u64) -> ShadowState {
+fn judged(front: &Proxy, count: u64) -> ShadowState {
     until("the shadow has judged", || shadow_of(front).tally.judged() == count);
     shadow_of(front)
 }
@@ -151,7 +151,7 @@ fn judged(front: &Front, count: u64) -> ShadowState {
 fn a_shadow_tells_where_it_differs_and_nobody_feels_it() {
     let mail = mail_server(1);
     let shadow = "shadow = { settings = { interval = \"10m\", manner = \"busy\" } }";
-    let front = Front::start(&configuration(mail.address(), shadow, "settings = { interval = \"1h\" }"));
+    let front = Proxy::start(&configuration(mail.address(), shadow, "settings = { interval = \"1h\" }"));
     let poll = |expected: bool| assert_eq!(front.is_relieved(), expected);
     poll(false);
     assert_eq!(judged(&front, 1).tally.would_pass, 1);
@@ -187,7 +187,7 @@ fn a_shadow_tells_where_it_differs_and_nobody_feels_it() {
 #[test]
 fn a_shadow_that_fails_or_spins_harms_nobody() {
     let mail = mail_server(1);
-    let front = Front::start(&configuration(mail.address(), "", "settings = { interval = \"1h\" }"));
+    let front = Proxy::start(&configuration(mail.address(), "", "settings = { interval = \"1h\" }"));
     assert!(!front.is_relieved());
     for how in ["trap", "spin", "sleep", "memory"] {
         let hostile = change(path(guests::hostile()), &[("at", "decide"), ("how", how)]);
@@ -207,8 +207,8 @@ fn a_configuration_is_taken_up_whole_while_sessions_go_on() {
     let (mail, other) = (mail_server(1), mail_server(2));
     let policy = "settings = { interval = \"1h\" }";
     let text = configuration(mail.address(), "", policy);
-    let front = Front::start(&text);
-    let address = front.address(0);
+    let front = Proxy::start(&text);
+    let address = front.address();
     assert!(!front.is_relieved());
     let mut before = front.log_in();
     assert_eq!(front.reload(&text), Ok(reprieve::server::Reloaded::default()), "nothing has changed");
@@ -223,7 +223,7 @@ fn a_configuration_is_taken_up_whole_while_sessions_go_on() {
     let done = front.reload(&more).unwrap();
     assert_eq!(done.changed, ["pool mail", "virtual server pop3", "virtual server second is new"]);
     assert_eq!((done.needs_restart.len(), done.warnings.len()), (0, 0), "{done:?}");
-    assert_eq!(front.address(0), address);
+    assert_eq!(front.address(), address);
     let mut session = Dialogue::open(address);
     session.give_password("alice", PASSWORD);
     assert!(session.ok("STAT").starts_with("1 "), "his maildrop as he saw it last, at the first mail server");
@@ -260,7 +260,7 @@ fn what_is_wrong_with_a_configuration_changes_nothing() {
     let tls = |chain: &Path, key: &Path| format!("tls = {{ certificate = {chain:?}, key = {key:?} }}");
     let policy = "settings = { interval = \"1h\" }";
     let text = configuration(mail.address(), "cleartext-login = \"allow\"", policy);
-    let front = Front::start(&text.replace("cleartext-login = \"allow\"", ""));
+    let front = Proxy::start(&text.replace("cleartext-login = \"allow\"", ""));
     assert!(!front.is_relieved());
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let second = |listen: SocketAddr| {
@@ -298,7 +298,7 @@ fn what_is_wrong_with_a_configuration_changes_nothing() {
     // What is right with it is taken up after all.
     let done = front.reload(&with_tls(&tls(&good.chain, &good.key))).unwrap();
     assert_eq!(done.changed, ["virtual server pop3"]);
-    let mut session = Dialogue::open(front.address(0));
+    let mut session = Dialogue::open(front.address());
     session.start_tls(&authority.trusted(None), "localhost");
     session.quit();
 }
@@ -307,7 +307,7 @@ fn what_is_wrong_with_a_configuration_changes_nothing() {
 fn what_waits_for_a_restart_is_named_and_stays() {
     let mail = mail_server(1);
     let text = configuration(mail.address(), "", "settings = { interval = \"1h\" }");
-    let front = Front::start(&text);
+    let front = Proxy::start(&text);
     let wanted = text
         .replace("threads = 2", "threads = 3\nmax-connections = 7\nmaildrop = { memory = \"8MiB\" }")
         .replace("interval = \"1h\" }", "interval = \"1h\" }\nstore-quota = \"1MiB\"");
@@ -315,9 +315,9 @@ fn what_waits_for_a_restart_is_named_and_stays() {
     let expected = ["`threads`", "`maildrop.memory`", "`virtual-server.policy.store-quota` of pop3"];
     assert_eq!(done.needs_restart, expected);
     // What can be taken up was.
-    let _open: Vec<_> = (0..7).map(|_| Dialogue::open(front.address(0))).collect();
+    let _open: Vec<_> = (0..7).map(|_| Dialogue::open(front.address())).collect();
     let mut refused = Vec::new();
-    std::io::Read::read_to_end(&mut TcpStream::connect(front.address(0)).unwrap(), &mut refused).unwrap();
+    std::io::Read::read_to_end(&mut TcpStream::connect(front.address()).unwrap(), &mut refused).unwrap();
     assert!(refused.starts_with(b"-ERR"), "{}", String::from_utf8_lossy(&refused));
     assert_eq!(front.reload(&wanted).unwrap().needs_restart, expected, "it is named as long as it is so");
 }
@@ -332,7 +332,7 @@ fn mail_servers_keep_their_sessions_and_what_was_said_of_them() {
     };
     let text = configuration(nodes[0].address(), "", "settings = { interval = \"0s\" }");
     let one = format!("nodes = [\"{}\"]", nodes[0].address());
-    let front = Front::start(&text.replace(&one, &list(5)));
+    let front = Proxy::start(&text.replace(&one, &list(5)));
     let pool = || front.server.pool("mail").expect("a pool");
     pool().set_mode(&nodes[1].address().to_string(), reprieve::config::NodeMode::Drain).unwrap();
     let mut first = front.log_in();
@@ -341,7 +341,7 @@ fn mail_servers_keep_their_sessions_and_what_was_said_of_them() {
     assert_eq!(states[0].sessions, 1, "it has that session still");
     assert_eq!(states[1].mode, reprieve::config::NodeMode::Drain, "as the administrator said");
     // The only place is taken: the next one waits until it is free.
-    let address = front.address(0);
+    let address = front.address();
     let waiting = std::thread::spawn(move || {
         let mut session = Dialogue::open(address);
         session.give_password("alice", PASSWORD);

@@ -10,8 +10,8 @@ use crate::support::clients::{Client, Curl, Fetchmail, Getmail, Mpop, Poplib};
 use crate::support::dialogue::Dialogue;
 use crate::support::dovecot::{Dovecot, free_address};
 use crate::support::haproxy::HaProxy;
+use crate::support::proxy::{NOON, Proxy, Setup};
 use crate::support::redis::{Make, Redis};
-use crate::support::setup::NOON;
 use crate::support::until;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -22,7 +22,7 @@ use tempfile::TempDir;
 
 /// Proxies with one clock.
 struct Site {
-    proxies: Vec<Server>,
+    proxies: Vec<Proxy>,
     clock: Arc<ManualClock>,
     folder: TempDir,
 }
@@ -46,36 +46,21 @@ impl Site {
     fn add(&mut self, node: SocketAddr, store: &str, policy: &str) {
         let secret = self.secret();
         let store = store.replace("SECRET", &format!("secret-file = \"{}\"", secret.display()));
-        let text = format!(
-            r#"
-threads = 1
-store = {{ {store} }}
-[pool.mail]
-nodes = ["{node}"]
-check = "off"
-[[virtual-server]]
-name = "pop3"
-listen = ["127.0.0.1:0"]
-pool = "mail"
-time-zone = "Europe/Berlin"
-[virtual-server.policy]
-settings = {{ interval = "10m" {policy} }}
-"#
-        );
-        let config = Config::parse(&text, "test.toml").unwrap_or_else(|error| panic!("{error}"));
-        let options = Options { clock: Some(self.clock.clone()), ..Options::default() };
-        self.proxies.push(Server::start(config, options).unwrap_or_else(|error| panic!("{error:#}")));
+        let top = format!("store = {{ {store} }}");
+        let policy = format!("settings = {{ interval = \"10m\" {policy} }}");
+        let setup = Setup { top: &top, policy: &policy, ..Setup::default() };
+        self.proxies.push(setup.with_clock(&[node], self.clock.clone()));
     }
 
     fn address(&self, proxy: usize) -> SocketAddr {
-        self.proxies[proxy % self.proxies.len()].address("pop3")
+        self.proxies[proxy % self.proxies.len()].address()
     }
 
     /// Verdicts and what became of them, of all proxies together.
     fn counted(&self) -> [u64; 6] {
         let mut sum = [0; 6];
         for proxy in &self.proxies {
-            let counters = proxy.counters();
+            let counters = proxy.server.counters();
             let all = [
                 counters.passed,
                 counters.denied,
@@ -217,7 +202,7 @@ fn a_session_at_another_proxy_makes_a_local_snapshot_worthless_where_only_tags_a
     // The other has no snapshot, and he is let through, known though he is.
     dovecot.deliver("anna");
     assert_eq!((poll(1), dovecot.logins("anna")), (3, 2));
-    assert_eq!(site.proxies[1].counters().unverified, 0, "his password is known there");
+    assert_eq!(site.proxies[1].server.counters().unverified, 0, "his password is known there");
     // What the first has is older than what his clients saw: it is not shown.
     assert_eq!((poll(0), dovecot.logins("anna")), (3, 3));
     assert_eq!((poll(0), dovecot.logins("anna")), (3, 3));
@@ -284,7 +269,7 @@ fn alternates<C: Client>(client: impl Fn() -> C) {
         dovecot.deliver("alice");
         site.clock.advance(Duration::from_secs(600));
     }
-    let relieved: Vec<_> = site.proxies.iter().map(|proxy| proxy.counters().relieved).collect();
+    let relieved: Vec<_> = site.proxies.iter().map(|proxy| proxy.server.counters().relieved).collect();
     assert!(relieved.iter().all(|&count| count > 0), "both have a part in it: {relieved:?}");
 }
 

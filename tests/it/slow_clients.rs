@@ -11,21 +11,14 @@ use crate::support::DEADLINE;
 use crate::support::account::PASSWORD;
 use crate::support::certificates::{Age, Authority};
 use crate::support::dialogue::Dialogue;
-use crate::support::front::Front;
+use crate::support::mail_server;
+use crate::support::proxy::{Proxy, Setup};
 use crate::support::scripted::Scripted;
-use crate::support::setup::mail_server;
 use crate::support::until;
 use reprieve::config::Config;
 
-fn configuration(node: SocketAddr) -> String {
-    format!(
-        "threads = 1\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\n\
-         [pool.mail]\nnodes = [\"{node}\"]\ncheck = \"off\"\n"
-    )
-}
-
-fn front(node: SocketAddr, change: impl FnOnce(&mut Config)) -> Front {
-    Front::with(&configuration(node), change)
+fn front(node: SocketAddr, change: impl FnOnce(&mut Config)) -> Proxy {
+    Proxy::with(&Setup::default().text(&[node]), change)
 }
 
 /// A mail server that brings messages without end, until nobody takes them any more.
@@ -45,15 +38,21 @@ fn flood() -> (Scripted, Arc<AtomicBool>) {
     (node, released)
 }
 
+/// A client that has asked for a message, at a proxy that soon cuts off clients that do not read.
+fn retrieving(node: SocketAddr) -> (Proxy, Dialogue) {
+    let front = front(node, |config| {
+        config.virtual_servers[0].stall_timeout = Duration::from_millis(300);
+    });
+    let mut session = Dialogue::open(front.address());
+    session.give_password("alice", PASSWORD);
+    session.send("RETR 1");
+    (front, session)
+}
+
 #[test]
 fn a_client_that_does_not_read_is_cut_off_and_its_node_is_free_again() {
     let (node, released) = flood();
-    let front = front(node.address(), |config| {
-        config.virtual_servers[0].stall_timeout = Duration::from_millis(300);
-    });
-    let mut session = Dialogue::open(front.address(0));
-    session.give_password("alice", PASSWORD);
-    session.send("RETR 1");
+    let (front, session) = retrieving(node.address());
     // A full window: nothing is read.
     until("the node is free", || released.load(Ordering::SeqCst));
     until("the session is over", || front.server.pool("mail").unwrap().state().sessions == 0);
@@ -63,12 +62,7 @@ fn a_client_that_does_not_read_is_cut_off_and_its_node_is_free_again() {
 #[test]
 fn a_client_that_reads_an_octet_a_tick_is_cut_off_too() {
     let (node, released) = flood();
-    let front = front(node.address(), |config| {
-        config.virtual_servers[0].stall_timeout = Duration::from_millis(300);
-    });
-    let mut session = Dialogue::open(front.address(0));
-    session.give_password("alice", PASSWORD);
-    session.send("RETR 1");
+    let (_front, session) = retrieving(node.address());
     let mut octet = [0];
     until("the node is free", || {
         let _ = session.tcp().read(&mut octet);
@@ -85,7 +79,7 @@ fn a_client_that_reads_slowly_but_in_earnest_gets_everything() {
     let front = front(mail.address(), |config| {
         config.virtual_servers[0].stall_timeout = Duration::from_millis(200);
     });
-    let mut session = Dialogue::open(front.address(0));
+    let mut session = Dialogue::open(front.address());
     session.give_password("alice", PASSWORD);
     session.send("RETR 1");
     session.accepted();
@@ -111,11 +105,11 @@ fn a_command_that_comes_octet_by_octet_does_not_keep_a_session_alive() {
             config.virtual_servers[0].idle_timeout = Duration::from_millis(500);
         });
         if posed {
-            let mut first = Dialogue::open(front.address(0));
+            let mut first = Dialogue::open(front.address());
             first.give_password("alice", PASSWORD);
             first.quit();
         }
-        let mut session = Dialogue::open(front.address(0));
+        let mut session = Dialogue::open(front.address());
         session.give_password("alice", PASSWORD);
         let mut tcp = session.tcp().try_clone().unwrap();
         let writing = std::thread::spawn(move || {
@@ -139,7 +133,7 @@ fn a_login_that_comes_octet_by_octet_is_given_its_time_and_no_more() {
     let front = front(mail.address(), |config| {
         config.virtual_servers[0].login_timeout = Duration::from_millis(400);
     });
-    let mut session = Dialogue::open(front.address(0));
+    let mut session = Dialogue::open(front.address());
     let mut tcp = session.tcp().try_clone().unwrap();
     let writing = std::thread::spawn(move || {
         while tcp.write_all(b"CAPA").is_ok() {
@@ -163,10 +157,10 @@ fn a_posed_listing_that_nobody_reads_is_given_up() {
     let front = front(mail.address(), |config| {
         config.virtual_servers[0].stall_timeout = Duration::from_millis(300);
     });
-    let mut first = Dialogue::open(front.address(0));
+    let mut first = Dialogue::open(front.address());
     first.give_password("alice", PASSWORD);
     first.quit();
-    let mut session = Dialogue::open(front.address(0));
+    let mut session = Dialogue::open(front.address());
     session.give_password("alice", PASSWORD);
     let many = ["LIST"; 60];
     session.send_at_once(&many);
@@ -184,9 +178,9 @@ fn a_node_that_falls_silent_in_a_message_ends_the_session_without_a_false_end() 
         // And nothing more, until Reprieve has had enough.
         conversation.hear();
     });
-    let text = configuration(node.address()) + "reply-timeout = \"300ms\"\n";
-    let front = Front::start(&text);
-    let mut session = Dialogue::open(front.address(0));
+    let pool = "check = \"off\"\nreply-timeout = \"300ms\"";
+    let front = Setup { pool, ..Setup::default() }.in_front_of(&[node.address()]);
+    let mut session = Dialogue::open(front.address());
     session.give_password("alice", PASSWORD);
     session.send("RETR 1");
     assert!(session.accepted().starts_with("half of it"));
@@ -201,15 +195,8 @@ fn a_node_that_falls_silent_in_a_message_ends_the_session_without_a_false_end() 
 fn a_half_closed_client_gets_all_that_it_asked_for_under_tls_too() {
     let (authority, mail) = (Authority::new(), mail_server(3));
     let files = authority.server("front", &["localhost"], Age::Valid);
-    let text = configuration(mail.address()).replace(
-        "pool = \"mail\"\n[pool",
-        &format!(
-            "listen-tls = [\"127.0.0.1:0\"]\npool = \"mail\"\n[virtual-server.tls]\ncertificate = {:?}\nkey = {:?}\n[pool",
-            files.chain, files.key
-        ),
-    );
-    let front = Front::start(&text);
-    let tcp = TcpStream::connect(front.address(1)).unwrap();
+    let front = Setup { server: &files.virtual_server(), ..Setup::default() }.in_front_of(&[mail.address()]);
+    let tcp = TcpStream::connect(front.tls_address()).unwrap();
     tcp.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut stream = crate::support::dialogue::handshake(tcp, &authority.trusted(None), "localhost").unwrap();
     let commands = format!("USER alice\r\nPASS {PASSWORD}\r\nRETR 1\r\nRETR 2\r\nRETR 3\r\nQUIT\r\n");

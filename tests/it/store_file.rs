@@ -13,6 +13,7 @@ use crate::support::account::PASSWORD;
 use crate::support::dialogue::Dialogue;
 use crate::support::dovecot::Dovecot;
 use crate::support::farm::FarmNode;
+use crate::support::proxy::Setup;
 use crate::support::running::{BINARY, Running};
 use crate::support::until;
 use rand::rngs::StdRng;
@@ -24,25 +25,11 @@ use reprieve_store::{Home, Keys, Space};
 fn configuration(folder: &Path, node: SocketAddr, store: &str) -> String {
     let at = folder.display();
     crate::support::write_secret(&folder.join("secret"), "the secret of this machine alone\n");
-    format!(
-        r#"
-threads = 2
-admin = {{ socket = "{at}/admin.sock" }}
-[store]
-home = "file"
-path = "{at}/store.redb"
-{store}
-[pool.mail]
-nodes = ["{node}"]
-check = "off"
-[[virtual-server]]
-name = "pop3"
-listen = ["127.0.0.1:0"]
-pool = "mail"
-[virtual-server.policy]
-settings = {{ interval = "1h" }}
-"#
-    )
+    let top = format!(
+        "admin = {{ socket = \"{at}/admin.sock\" }}\n[store]\nhome = \"file\"\npath = \"{at}/store.redb\"\n{store}"
+    );
+    let policy = "settings = { interval = \"1h\" }";
+    Setup { top: &top, policy, threads: 2, ..Setup::default() }.text(&[node])
 }
 
 /// What `reprieve store` says.

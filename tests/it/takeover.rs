@@ -12,8 +12,8 @@ use crate::support::dialogue::Dialogue;
 use crate::support::dovecot::free_address;
 use crate::support::farm::FarmNode;
 use crate::support::http;
+use crate::support::mail_server;
 use crate::support::running::Running;
-use crate::support::setup::mail_server;
 use crate::support::until;
 
 fn configuration(folder: &Path, listen: SocketAddr, node: SocketAddr, threads: usize, more: &str) -> String {

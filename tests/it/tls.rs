@@ -11,11 +11,11 @@ use crate::support::account::PASSWORD;
 use crate::support::certificates::{Age, Authority, Files};
 use crate::support::dialogue::{Dialogue, handshake};
 use crate::support::farm::FarmNode;
-use crate::support::front::Front;
 use crate::support::guests;
+use crate::support::mail_server;
 use crate::support::memory::in_memory;
+use crate::support::proxy::{Proxy, Setup};
 use crate::support::running::Running;
-use crate::support::setup::mail_server;
 use crate::support::tool::Tool;
 use crate::support::until;
 use reprieve_mailserver::MailServer;
@@ -23,31 +23,13 @@ use reprieve_mailserver::MailServer;
 const OPENSSL: Tool = Tool { program: "openssl", package: "openssl" };
 
 /// A front with TLS on a second door; `tls` and `server` are lines of its configuration.
-fn front(mail: &MailServer, files: &Files, server: &str, tls: &str) -> Front {
-    Front::start(&configuration(mail.address(), files, server, tls))
+fn front(mail: &MailServer, files: &Files, server: &str, tls: &str) -> Proxy {
+    Proxy::start(&configuration(mail.address(), files, server, tls))
 }
 
 fn configuration(node: SocketAddr, files: &Files, server: &str, tls: &str) -> String {
-    format!(
-        r#"
-threads = 1
-[[virtual-server]]
-name = "pop3"
-listen = ["127.0.0.1:0"]
-listen-tls = ["127.0.0.1:0"]
-pool = "mail"
-{server}
-[virtual-server.tls]
-certificate = {chain:?}
-key = {key:?}
-{tls}
-[pool.mail]
-nodes = ["{node}"]
-check = "off"
-"#,
-        chain = files.chain,
-        key = files.key,
-    )
+    let server = format!("{server}\n{}{tls}", files.virtual_server());
+    Setup { server: &server, ..Setup::default() }.text(&[node])
 }
 
 #[test]
@@ -57,12 +39,12 @@ fn both_doors_speak_tls_and_denials_are_shown_on_both() {
     let front = front(&mail, &files, "", "");
     let config = authority.trusted(None);
 
-    let mut first = Dialogue::open_tls(front.address(1), &config, "localhost");
+    let mut first = Dialogue::open_tls(front.tls_address(), &config, "localhost");
     first.give_password("alice", PASSWORD);
     let seen = first.maildrop();
     first.quit();
 
-    let mut denied = Dialogue::open(front.address(0));
+    let mut denied = Dialogue::open(front.address());
     denied.start_tls(&config, "localhost");
     denied.give_password("alice", PASSWORD);
     assert_eq!(denied.maildrop(), seen);
@@ -79,7 +61,7 @@ fn a_large_message_comes_whole_through_tls() {
     mail.deliver("alice", format!("Subject: large\r\n\r\n{body}").as_bytes());
     let files = authority.server("front", &["localhost"], Age::Valid);
     let front = front(&mail, &files, "", "");
-    let mut session = Dialogue::open_tls(front.address(1), &authority.trusted(None), "localhost");
+    let mut session = Dialogue::open_tls(front.tls_address(), &authority.trusted(None), "localhost");
     session.give_password("alice", PASSWORD);
     let lines = session.lines("RETR 1");
     assert_eq!(lines.len(), 200_002);
@@ -92,7 +74,7 @@ fn commands_that_are_injected_before_the_handshake_are_not_carried_out_in_it() {
     let (authority, mail) = (Authority::new(), mail_server(1));
     let files = authority.server("front", &["localhost"], Age::Valid);
     let front = front(&mail, &files, "cleartext-login = \"allow\"", "");
-    let mut tcp = TcpStream::connect(front.address(0)).unwrap();
+    let mut tcp = TcpStream::connect(front.address()).unwrap();
     tcp.set_read_timeout(Some(DEADLINE)).unwrap();
     // Somebody on the line adds a login of his own, and a command, to the client's STLS.
     tcp.write_all(format!("STLS\r\nUSER alice\r\nPASS {PASSWORD}\r\nSTAT\r\n").as_bytes()).unwrap();
@@ -118,7 +100,7 @@ fn a_user_name_given_before_the_handshake_is_forgotten() {
     let (authority, mail) = (Authority::new(), mail_server(0));
     let files = authority.server("front", &["localhost"], Age::Valid);
     let front = front(&mail, &files, "cleartext-login = \"allow\"", "");
-    let mut session = Dialogue::open(front.address(0));
+    let mut session = Dialogue::open(front.address());
     session.ok("USER alice");
     session.start_tls(&authority.trusted(None), "localhost");
     assert_eq!(session.err(&format!("PASS {PASSWORD}")), "-ERR USER comes first");
@@ -134,7 +116,7 @@ fn secrets_in_cleartext_are_taken_only_where_that_is_allowed() {
     for (setting, allowed) in [("", false), ("deny", false), ("loopback", true), ("allow", true)] {
         let line = if setting.is_empty() { String::new() } else { format!("cleartext-login = {setting:?}") };
         let front = front(&mail, &files, &line, "");
-        let mut session = Dialogue::open(front.address(0));
+        let mut session = Dialogue::open(front.address());
         let capabilities = session.lines("CAPA");
         assert!(capabilities.contains(&"STLS".to_owned()), "{setting}: {capabilities:?}");
         assert_eq!(capabilities.contains(&"USER".to_owned()), allowed, "{setting}");
@@ -146,7 +128,7 @@ fn secrets_in_cleartext_are_taken_only_where_that_is_allowed() {
             assert_eq!(session.err("AUTH PLAIN AGFsaWNlAG9wZW4gc2VzYW1l"), refused);
         }
         session.quit();
-        let mut session = Dialogue::open_tls(front.address(1), &authority.trusted(None), "localhost");
+        let mut session = Dialogue::open_tls(front.tls_address(), &authority.trusted(None), "localhost");
         let capabilities = session.lines("CAPA");
         assert!(!capabilities.contains(&"STLS".to_owned()));
         assert!(capabilities.contains(&"SASL PLAIN LOGIN".to_owned()));
@@ -164,20 +146,23 @@ fn each_name_has_its_certificate_and_versions_are_as_configured() {
     let front = front(&mail, &one, "", &more);
     for name in ["one.example", "pop.two.example", "localhost"] {
         // The client checks that the certificate is for this name.
-        Dialogue::open_tls(front.address(1), &authority.trusted(None), name).quit();
+        Dialogue::open_tls(front.tls_address(), &authority.trusted(None), name).quit();
     }
-    let wrong =
-        handshake(TcpStream::connect(front.address(1)).unwrap(), &authority.trusted(None), "other.example");
+    let wrong = handshake(
+        TcpStream::connect(front.tls_address()).unwrap(),
+        &authority.trusted(None),
+        "other.example",
+    );
     assert!(wrong.is_err(), "the first certificate is shown to whoever asks for another name");
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let config = authority.trusted_with(None, &[version]);
-        let session = Dialogue::open_tls(front.address(1), &config, "localhost");
+        let session = Dialogue::open_tls(front.tls_address(), &config, "localhost");
         assert_eq!(session.tls().protocol_version(), Some(version.version));
         session.quit();
     }
     let strict = self::front(&mail, &one, "", "least-version = \"1.3\"");
     let old = authority.trusted_with(None, &[&rustls::version::TLS12]);
-    assert!(handshake(TcpStream::connect(strict.address(1)).unwrap(), &old, "localhost").is_err());
+    assert!(handshake(TcpStream::connect(strict.tls_address()).unwrap(), &old, "localhost").is_err());
 }
 
 #[test]
@@ -189,7 +174,7 @@ fn sessions_are_resumed() {
         let config = authority.trusted_with(None, &[version]);
         let kinds: Vec<_> = (0..2)
             .map(|_| {
-                let session = Dialogue::open_tls(front.address(1), &config, "localhost");
+                let session = Dialogue::open_tls(front.tls_address(), &config, "localhost");
                 let kind = session.tls().handshake_kind();
                 session.quit();
                 kind
@@ -207,12 +192,12 @@ fn sessions_are_resumed() {
 fn a_certificate_is_swapped_while_200_sessions_are_open_and_nobody_notices() {
     let (authority, node) = (Authority::new(), FarmNode::start());
     let files = authority.server("front", &["localhost"], Age::Valid);
-    let front = Front::start(&configuration(node.address(), &files, "", ""));
+    let front = Proxy::start(&configuration(node.address(), &files, "", ""));
     let config = authority.trusted(None);
     let shown = |session: &Dialogue| session.tls().peer_certificates().unwrap()[0].to_vec();
     let mut open: Vec<_> = (0..200)
         .map(|number| {
-            let mut session = Dialogue::open_tls(front.address(1), &config, "localhost");
+            let mut session = Dialogue::open_tls(front.tls_address(), &config, "localhost");
             if number % 2 == 0 {
                 session.give_password("alice", PASSWORD);
             }
@@ -225,12 +210,15 @@ fn a_certificate_is_swapped_while_200_sessions_are_open_and_nobody_notices() {
     let right = std::fs::read_to_string(&files.chain).unwrap();
     crate::support::certificates::write(&files.chain, "no certificate");
     assert!(!front.server.reload_certificates());
-    assert_eq!(shown(&Dialogue::open_tls(front.address(1), &authority.trusted(None), "localhost")), before);
+    assert_eq!(
+        shown(&Dialogue::open_tls(front.tls_address(), &authority.trusted(None), "localhost")),
+        before
+    );
     crate::support::certificates::write(&files.chain, &right);
 
     authority.server("front", &["localhost"], Age::Valid);
     front.server.look_at_certificates();
-    let fresh = Dialogue::open_tls(front.address(1), &authority.trusted(None), "localhost");
+    let fresh = Dialogue::open_tls(front.tls_address(), &authority.trusted(None), "localhost");
     assert_ne!(shown(&fresh), before, "new connections get the new certificate");
     fresh.quit();
     for (number, session) in open.iter_mut().enumerate() {
@@ -273,21 +261,19 @@ fn a_client_certificate_logs_its_user_in_and_nobody_else() {
     });
     drop(mail);
     let files = authority.server("front", &["localhost"], Age::Valid);
-    let master = format!("master = {{ user = \"reprieve\", password-file = {password:?} }}\n");
+    let pool = format!("check = \"off\"\nmaster = {{ user = \"reprieve\", password-file = {password:?} }}\n");
     let ca = authority.file();
     for wanted in ["optional", "required"] {
-        let text = configuration(
-            node.address(),
-            &files,
-            "mechanisms = [\"USER\", \"PLAIN\", \"EXTERNAL\"]",
-            &format!("client-ca = {ca:?}\nclient-certificates = {wanted:?}"),
-        ) + &master;
-        let front = Front::start(&text);
+        let server = format!(
+            "mechanisms = [\"USER\", \"PLAIN\", \"EXTERNAL\"]\n{}client-ca = {ca:?}\nclient-certificates = {wanted:?}",
+            files.virtual_server()
+        );
+        let front = Setup { server: &server, pool: &pool, ..Setup::default() }.in_front_of(&[node.address()]);
         let alice = authority.trusted(Some(&authority.client("alice")));
         let bob = authority.trusted(Some(&authority.client("bob")));
         // alice logs in; her second login is denied and posed, known by her certificate.
         for denied in [0, 1] {
-            let mut session = Dialogue::open_tls(front.address(1), &alice, "localhost");
+            let mut session = Dialogue::open_tls(front.tls_address(), &alice, "localhost");
             assert!(session.lines("CAPA").contains(&"SASL PLAIN EXTERNAL".to_owned()));
             session.send("AUTH EXTERNAL =");
             session.accepted();
@@ -296,14 +282,14 @@ fn a_client_certificate_logs_its_user_in_and_nobody_else() {
             assert_eq!(front.server.counters().denied, denied);
         }
         until("the denial is counted", || front.server.counters().relieved == 1);
-        let mut session = Dialogue::open_tls(front.address(1), &bob, "localhost");
+        let mut session = Dialogue::open_tls(front.tls_address(), &bob, "localhost");
         assert!(session.err("AUTH EXTERNAL YWxpY2U=").contains("another user's"));
         assert!(session.err("AUTH EXTERNAL =").starts_with("-ERR [AUTH] no"), "the mail server has no bob");
         session.quit();
         // Without a certificate, and with somebody else's.
-        let without = handshake_and_read(front.address(1), &authority.trusted(None));
+        let without = handshake_and_read(front.tls_address(), &authority.trusted(None));
         let strange =
-            handshake_and_read(front.address(1), &authority.trusted(Some(&stranger.client("alice"))));
+            handshake_and_read(front.tls_address(), &authority.trusted(Some(&stranger.client("alice"))));
         assert_eq!(without, wanted == "optional", "{wanted}");
         assert!(!strange);
     }
@@ -326,7 +312,7 @@ fn who_does_not_shake_hands_is_sent_away() {
     // One says nothing, one speaks POP3, one begins and stops.
     let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
     for words in [&b""[..], b"USER alice\r\n", hello] {
-        let mut tcp = TcpStream::connect(front.address(1)).unwrap();
+        let mut tcp = TcpStream::connect(front.tls_address()).unwrap();
         tcp.set_read_timeout(Some(DEADLINE)).unwrap();
         tcp.write_all(words).unwrap();
         let mut said = Vec::new();
@@ -335,7 +321,7 @@ fn who_does_not_shake_hands_is_sent_away() {
     }
     until("all are counted", || front.server.counters().failed_handshakes == 3);
     // The same after STLS.
-    let mut session = Dialogue::open(front.address(0));
+    let mut session = Dialogue::open(front.address());
     session.ok("STLS");
     session.closed();
     until("it is counted", || front.server.counters().failed_handshakes == 4);
@@ -346,7 +332,7 @@ fn the_end_of_a_session_is_an_alert_and_no_truncation() {
     let (authority, mail) = (Authority::new(), mail_server(0));
     let files = authority.server("front", &["localhost"], Age::Valid);
     let front = front(&mail, &files, "", "");
-    let tcp = TcpStream::connect(front.address(1)).unwrap();
+    let tcp = TcpStream::connect(front.tls_address()).unwrap();
     tcp.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut stream = handshake(tcp, &authority.trusted(None), "localhost").unwrap();
     stream.write_all(b"QUIT\r\n").unwrap();
@@ -377,7 +363,8 @@ fn a_wrong_file_is_named_with_its_place() {
         let config = reprieve::config::Config::parse(&text, "test.toml").unwrap();
         let options = reprieve::server::Options::default();
         let error = reprieve::server::Prepared::new(config, options).unwrap_err().to_string();
-        assert!(error.starts_with("test.toml:9: ") && error.contains(expected), "{error}");
+        let table = text.lines().position(|line| line == "[virtual-server.tls]").expect("the table") + 1;
+        assert!(error.starts_with(&format!("test.toml:{table}: ")) && error.contains(expected), "{error}");
     }
 }
 
@@ -388,8 +375,8 @@ fn openssl_agrees() {
     let front = front(&mail, &files, "", "");
     let home = tempfile::tempdir().unwrap();
     let ca = authority.file();
-    for (index, more) in [(0, &["-starttls", "pop3"][..]), (1, &[])] {
-        let address = front.address(index).to_string();
+    for (address, more) in [(front.address(), &["-starttls", "pop3"][..]), (front.tls_address(), &[])] {
+        let address = address.to_string();
         let common = ["s_client", "-brief", "-verify_return_error", "-verify_hostname", "localhost"];
         let rest = ["-CAfile", ca.to_str().unwrap(), "-connect", &address];
         let script = home.path().join("quit");
@@ -409,12 +396,9 @@ fn a_policy_sees_the_tls_session_and_the_certificate_that_was_shown() {
     let (authority, mail) = (Authority::new(), mail_server(0));
     let files = authority.server("front", &["localhost"], Age::Valid);
     let folder = tempfile::tempdir().unwrap();
-    let tls = format!(
-        "client-ca = {:?}\n[virtual-server.policy]\ncomponent = {:?}",
-        authority.file(),
-        guests::mirror()
-    );
-    let text = configuration(mail.address(), &files, "", &tls);
+    let server = format!("{}client-ca = {:?}", files.virtual_server(), authority.file());
+    let policy = format!("component = {:?}", guests::mirror());
+    let text = Setup { server: &server, policy: &policy, ..Setup::default() }.text(&[mail.address()]);
     let mut reprieve = Running::with_configuration(folder.path(), &text);
     let (_, encrypted) = (reprieve.address(), reprieve.address());
     for (certificate, expected) in [
@@ -493,8 +477,8 @@ fn clients_that_name_protocols_must_name_pop3_among_them() {
         let mut config = (*authority.trusted(None)).clone();
         config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         let config = std::sync::Arc::new(config);
-        let plain = TcpStream::connect(front.address(1)).unwrap();
-        let mut stls = Dialogue::open(front.address(0));
+        let plain = TcpStream::connect(front.tls_address()).unwrap();
+        let mut stls = Dialogue::open(front.address());
         stls.ok("STLS");
         for tcp in [plain, stls.tcp().try_clone().unwrap()] {
             tcp.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -539,7 +523,7 @@ fn clients_that_ask_for_odd_names_get_the_first_certificate() {
         ("m\u{fc}ller.example", None),
     ] {
         let client = OPENSSL.command();
-        let said = shown_to(client, front.address(1), name);
+        let said = shown_to(client, front.tls_address(), name);
         let subject = said.lines().find_map(|line| line.split_once("subject=CN = ").map(|(_, name)| name));
         assert_eq!(subject, shown, "{name}: {said}");
     }
@@ -561,10 +545,10 @@ fn a_greeted_client_that_says_nothing_more_is_told_so_under_tls() {
     let (authority, mail) = (Authority::new(), mail_server(0));
     let files = authority.server("front", &["localhost"], Age::Valid);
     let text = configuration(mail.address(), &files, "", "");
-    let front = Front::with(&text, |config| {
+    let front = Proxy::with(&text, |config| {
         config.virtual_servers[0].login_timeout = Duration::from_millis(200);
     });
-    let mut session = Dialogue::open_tls(front.address(1), &authority.trusted(None), "localhost");
+    let mut session = Dialogue::open_tls(front.tls_address(), &authority.trusted(None), "localhost");
     assert_eq!(session.refused(), "-ERR disconnected for inactivity");
     session.closed();
 }

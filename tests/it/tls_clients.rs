@@ -8,13 +8,13 @@ use crate::support::account::{Account, PASSWORD, Security};
 use crate::support::certificates::{Age, Authority};
 use crate::support::clients::{Client, Curl, Fetchmail, Getmail, MuttFolder, Poplib};
 use crate::support::dovecot::{Dovecot, Features, Tls};
-use crate::support::front::Front;
-use crate::support::setup::mail_server;
+use crate::support::mail_server;
+use crate::support::proxy::{Proxy, Setup};
 use crate::support::until;
 
 struct World {
     dovecot: Dovecot,
-    front: Front,
+    front: Proxy,
     ca: PathBuf,
     _authority: Authority,
 }
@@ -26,32 +26,15 @@ impl World {
         let files = authority.server("front", &["localhost", "127.0.0.1"], Age::Valid);
         let features = Features { tls: Some(Tls::with(server)), ..Features::default() };
         let dovecot = Dovecot::start_with(&[("alice", PASSWORD)], features);
-        let front = Front::start(&format!(
-            r#"
-threads = 1
-[[virtual-server]]
-name = "pop3"
-listen = ["127.0.0.1:0"]
-listen-tls = ["127.0.0.1:0"]
-pool = "mail"
-[virtual-server.tls]
-certificate = {:?}
-key = {:?}
-[pool.mail]
-nodes = ["{}"]
-tls = {{ mode = "implicit", ca = {:?} }}
-"#,
-            files.chain,
-            files.key,
-            dovecot.tls_address(),
-            authority.file(),
-        ));
+        let pool = format!("tls = {{ mode = \"implicit\", ca = {:?} }}", authority.file());
+        let front = Setup { server: &files.virtual_server(), pool: &pool, ..Setup::default() }
+            .in_front_of(&[dovecot.tls_address()]);
         let ca = authority.file();
         Self { dovecot, front, ca, _authority: authority }
     }
 
     fn alice(&self, by_stls: bool) -> Account {
-        let door = self.front.address(usize::from(!by_stls));
+        let door = if by_stls { self.front.address() } else { self.front.tls_address() };
         let security = if by_stls { Security::Stls(self.ca.clone()) } else { Security::Tls(self.ca.clone()) };
         self.dovecot.account_at(door, "alice").by(door, security)
     }
@@ -142,16 +125,9 @@ fn sslyze(arguments: &[&str]) -> serde_json::Value {
 fn sslyze_finds_no_weakness_at_either_door() {
     let (authority, mail) = (Authority::new(), mail_server(0));
     let files = authority.server("front", &["localhost"], Age::Valid);
-    let front = Front::start(&format!(
-        "threads = 1\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\n\
-         listen-tls = [\"127.0.0.1:0\"]\npool = \"mail\"\n[virtual-server.tls]\ncertificate = {:?}\nkey = {:?}\n\
-         [pool.mail]\nnodes = [\"{}\"]\ncheck = \"off\"\n",
-        files.chain,
-        files.key,
-        mail.address(),
-    ));
-    for (index, more) in [(0, &["--starttls", "pop3"][..]), (1, &[])] {
-        let target = format!("localhost:{}", front.address(index).port());
+    let front = Setup { server: &files.virtual_server(), ..Setup::default() }.in_front_of(&[mail.address()]);
+    for (address, more) in [(front.address(), &["--starttls", "pop3"][..]), (front.tls_address(), &[])] {
+        let target = format!("localhost:{}", address.port());
         let arguments: Vec<&str> = more.iter().copied().chain([target.as_str()]).collect();
         let report = sslyze(&arguments);
         let results = &report["server_scan_results"][0]["scan_result"];

@@ -11,8 +11,9 @@ use serde_json::Value;
 use crate::support::account::PASSWORD;
 use crate::support::certificates::{Age, Authority, Files};
 use crate::support::dialogue::Dialogue;
+use crate::support::mail_server;
+use crate::support::proxy::Setup;
 use crate::support::running::Running;
-use crate::support::setup::{Setup, mail_server};
 use crate::support::until;
 
 /// What has arrived.
@@ -182,7 +183,7 @@ fn a_session_is_a_trace_with_a_span_for_each_part() {
     let log = tempfile::tempdir().unwrap();
     let path = log.path().join("decisions.jsonl");
     let top = format!("decision-log = {{ path = {path:?} }}\n{}", collector.section(""));
-    let reprieve = Setup { top: &top, ..Setup::default() }.before(&[mail.address()]);
+    let reprieve = Setup { top: &top, ..Setup::default() }.in_front_of(&[mail.address()]);
     Dialogue::log_in(&reprieve.account("alice")).quit();
     reprieve.clock.advance(Duration::from_secs(60));
     collector.spans("session", 1);
@@ -259,7 +260,7 @@ fn what_waits_is_sent_at_the_end_and_only_what_is_sampled() {
     let (mail, collector, silent) = (mail_server(0), Collector::start(), Collector::start());
     for (collector, more) in [(&collector, ""), (&silent, ", sample = 0.0")] {
         let top = collector.section(more);
-        let reprieve = Setup { top: &top, ..Setup::default() }.before(&[mail.address()]);
+        let reprieve = Setup { top: &top, ..Setup::default() }.in_front_of(&[mail.address()]);
         for _ in 0..20 {
             Dialogue::open(reprieve.address()).quit();
         }
@@ -284,7 +285,7 @@ fn an_encrypted_collector_must_be_the_one_that_is_named() {
     // The certificate is not that of the address.
     for (host, count) in [("127.0.0.1", 0), ("localhost", 1)] {
         let top = section(host);
-        let reprieve = Setup { top: &top, ..Setup::default() }.before(&[mail.address()]);
+        let reprieve = Setup { top: &top, ..Setup::default() }.in_front_of(&[mail.address()]);
         Dialogue::open(reprieve.address()).quit();
         until("it is over", || reprieve.server.counters().sessions == 1);
         reprieve.server.shutdown(Duration::ZERO);

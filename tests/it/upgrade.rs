@@ -46,8 +46,8 @@ fn mutt_opens_what_another_client_saw_first() {
 /// when denied again.
 fn what_another_client_saw_first_arrives_once(client: &impl Client) -> Dovecot {
     let dovecot = Dovecot::start(&["alice"]);
-    let proxy = Proxy::before(&dovecot);
-    let alice = proxy.account(&dovecot, "alice");
+    let proxy = Proxy::in_front_of(&dovecot);
+    let alice = dovecot.account_at(proxy.address(), "alice");
     dovecot.deliver_many("alice", 5);
     let first = client.poll(&alice);
     assert_eq!(first.total, 5, "{first:?}");
@@ -135,8 +135,8 @@ fn a_large_message_full_of_dots_arrives_whole() {
     let long_lines = format!("{}\n", "octets ".repeat(140)).repeat(2_000);
     dovecot.deliver_with("alice", &format!("{dots}{long_lines}{dots}"));
     dovecot.deliver_with("alice", ".\n");
-    let proxy = Proxy::before(&dovecot);
-    let alice = proxy.account(&dovecot, "alice");
+    let proxy = Proxy::in_front_of(&dovecot);
+    let alice = dovecot.account_at(proxy.address(), "alice");
     let messages = |account: &Account| {
         let mut session = Dialogue::log_in(account);
         session.send_at_once(&["RETR 1", "RETR 2", "TOP 1 999999", "NOOP"]);
@@ -314,7 +314,7 @@ fn an_upgrade_that_fails_is_a_temporary_error_and_the_next_login_passes() {
     next.ok("USER alice");
     let reply = next.err(&format!("PASS {}", alice.password));
     assert_eq!(reply, rejection_by(&dovecot, &alice.password));
-    let mut changed = Dialogue::log_in(&proxy.account(&dovecot, "alice"));
+    let mut changed = Dialogue::log_in(&dovecot.account_at(proxy.address(), "alice"));
     assert!(changed.ok("STAT").starts_with("2 "));
     changed.quit();
 }
@@ -324,8 +324,8 @@ fn an_upgrade_that_fails_is_a_temporary_error_and_the_next_login_passes() {
 fn denied_with_messages(count: usize) -> (Dovecot, Proxy, Account) {
     let dovecot = Dovecot::start(&["alice"]);
     dovecot.deliver_many("alice", count);
-    let proxy = Proxy::before(&dovecot);
-    let alice = proxy.account(&dovecot, "alice");
+    let proxy = Proxy::in_front_of(&dovecot);
+    let alice = dovecot.account_at(proxy.address(), "alice");
     Dialogue::log_in(&alice).quit();
     (dovecot, proxy, alice)
 }

@@ -8,14 +8,15 @@ use crate::alone::alone;
 use crate::resident;
 use crate::support::DEADLINE;
 use crate::support::dialogue::Dialogue;
+use crate::support::mail_server;
+use crate::support::proxy::Setup;
 use crate::support::scripted::Scripted;
-use crate::support::setup::{Setup, mail_server};
 
 #[test]
 fn ten_megabytes_without_a_line_end_are_one_error_and_no_memory() {
     let _alone = alone();
     let mail = mail_server(0);
-    let reprieve = Setup::default().before(&[mail.address()]);
+    let reprieve = Setup::default().in_front_of(&[mail.address()]);
     let mut stream = TcpStream::connect(reprieve.address()).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let before = resident();
@@ -34,8 +35,8 @@ fn ten_megabytes_without_a_line_end_are_one_error_and_no_memory() {
 fn a_client_that_asks_much_and_reads_nothing_fills_no_memory() {
     let _alone = alone();
     let mail = mail_server(200);
-    let reprieve =
-        Setup { policy: "settings = { interval = \"10m\" }", ..Setup::default() }.before(&[mail.address()]);
+    let reprieve = Setup { policy: "settings = { interval = \"10m\" }", ..Setup::default() }
+        .in_front_of(&[mail.address()]);
     Dialogue::log_in(&reprieve.account("alice")).quit();
     let mut stream = TcpStream::connect(reprieve.address()).unwrap();
     stream.write_all(b"USER alice\r\nPASS open sesame\r\n").unwrap();
@@ -76,7 +77,7 @@ fn a_node_that_lists_without_end_at_an_upgrade_fails_it_and_fills_no_memory() {
             ]);
         }
     });
-    let reprieve = Setup::default().before(&[node.address()]);
+    let reprieve = Setup::default().in_front_of(&[node.address()]);
     Dialogue::log_in(&reprieve.account("alice")).quit();
     let mut posed = Dialogue::log_in(&reprieve.account("alice"));
     let before = resident();

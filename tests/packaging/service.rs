@@ -13,8 +13,8 @@ use crate::support::DEADLINE;
 use crate::support::account::PASSWORD;
 use crate::support::certificates::{Age, Authority};
 use crate::support::dialogue::Dialogue;
+use crate::support::mail_server;
 use crate::support::running::{BINARY, Running};
-use crate::support::setup::mail_server;
 use crate::support::tool::Tool;
 use crate::support::until;
 

@@ -2,7 +2,7 @@
 //! `tests/instructions.txt` keeps the counts. Who makes a poll dearer by more than 5 % is told.
 //!
 //! Counted is what the process itself computes; what the system does for it is not. The binary
-//! is that of the tests, where Reprieve itself is not optimised: docs/PROFILE.md has a release.s.
+//! is that of the tests, where Reprieve itself is not optimised: docs/performance.md has a release.s.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,8 +11,8 @@ use std::process::Command;
 use crate::alone::alone;
 use crate::support::account::PASSWORD;
 use crate::support::dialogue::Dialogue;
+use crate::support::mail_server;
 use crate::support::running::{BINARY, Running};
-use crate::support::setup::mail_server;
 use crate::support::tool::Tool;
 
 const VALGRIND: Tool = Tool { program: "valgrind", package: "valgrind" };

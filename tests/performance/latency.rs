@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use crate::alone::alone;
 use crate::support::dialogue::Dialogue;
 use crate::support::guests;
-use crate::support::setup::{Reprieve, Setup, mail_server};
+use crate::support::mail_server;
+use crate::support::proxy::{Proxy, Setup};
 
 #[test]
 fn beside_a_policy_that_spins_eats_memory_or_sleeps_others_are_answered_within_50_ms() {
@@ -14,7 +15,7 @@ fn beside_a_policy_that_spins_eats_memory_or_sleeps_others_are_answered_within_5
         let mail = mail_server(1);
         let policy =
             format!("component = {:?}\nsettings = {{ at = \"decide\", how = \"{how}\" }}", guests::hostile());
-        let reprieve = Setup { policy: &policy, ..Setup::default() }.before(&[mail.address()]);
+        let reprieve = Setup { policy: &policy, ..Setup::default() }.in_front_of(&[mail.address()]);
         // A busy machine can hold up anybody: one try of many shows that the policy does not.
         let tries: Vec<_> = (0..20)
             .map(|_| slowest_answer_beside_a_login(&reprieve))
@@ -26,7 +27,7 @@ fn beside_a_policy_that_spins_eats_memory_or_sleeps_others_are_answered_within_5
 }
 
 /// The longest that another connection waits for an answer while a login is judged.
-fn slowest_answer_beside_a_login(reprieve: &Reprieve) -> Duration {
+fn slowest_answer_beside_a_login(reprieve: &Proxy) -> Duration {
     let account = reprieve.account("alice");
     let mut beside = Dialogue::open(reprieve.address());
     std::thread::scope(|scope| {

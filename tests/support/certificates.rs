@@ -20,6 +20,16 @@ pub struct Files {
     pub key: PathBuf,
 }
 
+impl Files {
+    /// Keys of a virtual server with this certificate: implicit TLS at a second address, and STLS.
+    pub fn virtual_server(&self) -> String {
+        format!(
+            "listen-tls = [\"127.0.0.1:0\"]\n[virtual-server.tls]\ncertificate = {:?}\nkey = {:?}\n",
+            self.chain, self.key
+        )
+    }
+}
+
 /// Somebody who signs certificates, and the folder that they are in.
 pub struct Authority {
     folder: TempDir,

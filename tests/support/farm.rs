@@ -12,9 +12,10 @@ use std::thread::JoinHandle;
 struct Seen {
     /// Logins by user.
     logins: Mutex<BTreeMap<String, usize>>,
-    /// Connections that are open, by number.
+    /// Open connections by number.
     open: Mutex<BTreeMap<usize, TcpStream>>,
-    most_open: Mutex<usize>,
+    /// Sessions that are logged in, and the most at once so far.
+    sessions: Mutex<(usize, usize)>,
     /// What is said to a PASS, where that is not +OK.
     refusal: Mutex<Option<String>>,
     stopped: AtomicBool,
@@ -86,7 +87,7 @@ impl FarmNode {
 
     /// The most sessions that it has had logged in at once.
     pub fn most_open(&self) -> usize {
-        *self.seen.most_open.lock().unwrap()
+        self.seen.sessions.lock().unwrap().1
     }
 
     /// Answers PASS so from now on; None lets everybody in.
@@ -124,12 +125,31 @@ impl Drop for FarmNode {
     }
 }
 
+/// A session from its login to its end.
+struct Session<'a>(&'a Seen);
+
+impl<'a> Session<'a> {
+    fn begin(seen: &'a Seen) -> Self {
+        let (now, most) = &mut *seen.sessions.lock().unwrap();
+        *now += 1;
+        *most = (*most).max(*now);
+        Self(seen)
+    }
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        self.0.sessions.lock().unwrap().0 -= 1;
+    }
+}
+
 fn converse(stream: TcpStream, seen: &Seen) -> std::io::Result<()> {
     let _ = stream.set_nodelay(true);
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut writer = stream;
     writer.write_all(b"+OK farm\r\n")?;
     let mut user = String::new();
+    let mut sessions = Vec::new();
     let mut line = String::new();
     loop {
         line.clear();
@@ -146,9 +166,7 @@ fn converse(stream: TcpStream, seen: &Seen) -> std::io::Result<()> {
                 Some(word) => format!("{word}\r\n"),
                 None => {
                     *seen.logins.lock().unwrap().entry(user.clone()).or_default() += 1;
-                    let mut logged_in = seen.most_open.lock().unwrap();
-                    // One thread a connection: those that are logged in are those that are open.
-                    *logged_in = (*logged_in).max(seen.open.lock().unwrap().len());
+                    sessions.push(Session::begin(seen));
                     "+OK in\r\n".to_owned()
                 }
             },
@@ -156,6 +174,8 @@ fn converse(stream: TcpStream, seen: &Seen) -> std::io::Result<()> {
             ("STAT", _) => "+OK 0 0\r\n".to_owned(),
             ("LIST" | "UIDL", _) => "+OK\r\n.\r\n".to_owned(),
             ("QUIT", _) => {
+                // The next session may begin as soon as the reply arrives.
+                sessions.clear();
                 break writer.write_all(b"+OK bye\r\n");
             }
             _ => "+OK\r\n".to_owned(),

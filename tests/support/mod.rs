@@ -9,7 +9,6 @@ pub mod cyrus;
 pub mod dialogue;
 pub mod dovecot;
 pub mod farm;
-pub mod front;
 pub mod guests;
 pub mod haproxy;
 pub mod http;
@@ -20,10 +19,13 @@ pub mod proxy;
 pub mod redis;
 pub mod running;
 pub mod scripted;
-pub mod setup;
 pub mod tool;
 
 use std::time::{Duration, Instant};
+
+use reprieve_mailserver::{MailServer, Settings};
+
+use account::PASSWORD;
 
 /// How long anything that a test waits for may take before the test calls it missing.
 ///
@@ -48,4 +50,15 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "still not so: {what}");
         std::thread::yield_now();
     }
+}
+
+/// The demo's mail server with a user `alice` who has this many messages.
+pub fn mail_server(messages: usize) -> MailServer {
+    let server = MailServer::start(Settings { password_rounds: 1, ..Settings::default() })
+        .unwrap_or_else(|error| panic!("{error:#}"));
+    server.add_user("alice", PASSWORD);
+    for number in 0..messages {
+        server.deliver("alice", format!("Subject: {number}\r\n\r\n.body {number}\r\n").as_bytes());
+    }
+    server
 }

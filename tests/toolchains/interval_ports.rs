@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::support::setup::NOON;
+use crate::support::proxy::NOON;
 use jiff::tz::TimeZone;
 use reprieve_policy_host::harness::Who;
 use reprieve_policy_host::{

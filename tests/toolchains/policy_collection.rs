@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::support::dialogue::Dialogue;
-use crate::support::setup::{Reprieve, Setup, mail_server};
+use crate::support::mail_server;
+use crate::support::proxy::{Proxy, Setup};
 use reprieve_mailserver::MailServer;
 
 fn component(name: &str) -> PathBuf {
@@ -14,26 +15,26 @@ fn component(name: &str) -> PathBuf {
 }
 
 /// A mail server with one message for alice, behind Reprieve with a policy.
-fn proxied(name: &str, settings: &str, server: &str) -> (MailServer, Reprieve) {
+fn proxied(name: &str, settings: &str, server: &str) -> (MailServer, Proxy) {
     let mail = mail_server(1);
     // A busy machine is not to fail a policy that takes a while to start.
     let policy = format!(
         "component = {:?}\nlimits = {{ start = \"20s\", time = \"2s\" }}\n[virtual-server.policy.settings]\n{settings}",
         component(name)
     );
-    let reprieve = Setup { policy: &policy, server, ..Setup::default() }.before(&[mail.address()]);
+    let reprieve = Setup { policy: &policy, server, ..Setup::default() }.in_front_of(&[mail.address()]);
     (mail, reprieve)
 }
 
 /// Logs in, sees the message, and leaves.
-fn poll(reprieve: &Reprieve) {
+fn poll(reprieve: &Proxy) {
     let mut session = Dialogue::log_in(&reprieve.account("alice"));
     assert!(session.ok("STAT").starts_with("1 "));
     session.quit();
 }
 
 /// What a login is answered.
-fn answer(reprieve: &Reprieve) -> String {
+fn answer(reprieve: &Proxy) -> String {
     let mut session = Dialogue::open(reprieve.address());
     session.ok("USER alice");
     session.err("PASS open sesame")
@@ -135,7 +136,7 @@ fn wrong_settings_stop_the_start_in_the_policys_words() {
             "component = {:?}\nlimits = {{ start = \"20s\" }}\nsettings = {{ {settings} }}",
             component(name)
         );
-        let error = match (Setup { policy: &policy, ..Setup::default() }).try_before(&[mail.address()]) {
+        let error = match (Setup { policy: &policy, ..Setup::default() }).try_in_front_of(&[mail.address()]) {
             Ok(_) => panic!("{name}: it started"),
             Err(error) => format!("{error:#}"),
         };

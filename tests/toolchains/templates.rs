@@ -139,24 +139,23 @@ fn git_takes_all_that_a_project_is_built_from() {
     }
 }
 
-/// The README's policy is another one than that of its configuration, with other settings.
+/// The policy is not the one in the README's configuration and has other settings.
 #[test]
-fn the_readmes_change_of_policy_works_with_the_readmes_configuration() {
+fn the_change_of_policy_in_operations_works_with_the_readmes_configuration() {
     let (_parent, folder, _) = project("c");
     let (built, said) = run(&folder, "./build && mv my-c.wasm night-shift.wasm");
     assert!(built, "{said}");
-    let readme = std::fs::read_to_string(root().join("README.md")).expect("the README");
+    let page = |name: &str| std::fs::read_to_string(root().join(name)).expect("a page");
+    let readme = page("README.md");
     let configuration = readme.split_once("```toml\n# reprieve.toml\n").expect("a configuration").1;
     let configuration = configuration.split_once("```").expect("its end").0;
-    // What the machine of the test may have otherwise: a port, and a socket that nobody else has.
+    // A free port, and a socket of this test's own.
     let configuration = configuration.replace("127.0.0.1:1110", "127.0.0.1:0");
     let text = format!("admin.socket = {:?}\n{configuration}", folder.join("admin.sock"));
     let mut reprieve = Running::with_configuration(&folder, &text);
     reprieve.address();
-    let (done, said) = run(
-        &folder,
-        &format!("export REPRIEVE_SOCKET=$PWD/admin.sock\n{}", commands(&readme, "Change it while it runs")),
-    );
+    let commands = commands(&page("docs/operations.md"), "Change the policy");
+    let (done, said) = run(&folder, &format!("export REPRIEVE_SOCKET=$PWD/admin.sock\n{commands}"));
     assert!(done, "{said}");
 }
 

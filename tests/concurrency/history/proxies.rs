@@ -4,13 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reprieve::config::Config;
-use reprieve::server::{Options, Server};
 use reprieve_store::clock::ManualClock;
 use tempfile::TempDir;
 
+use crate::support::proxy::{NOON, Proxy, Setup};
 use crate::support::redis::{Make, Redis};
-use crate::support::setup::NOON;
 use crate::support::until;
 
 /// How long a user is denied after a login.
@@ -29,7 +27,7 @@ pub enum Share {
 
 /// Running proxies; dropping them ends them.
 pub struct Proxies {
-    servers: Vec<Server>,
+    proxies: Vec<Proxy>,
     share: Share,
     clock: Arc<ManualClock>,
     store: Option<Redis>,
@@ -54,31 +52,14 @@ impl Proxies {
                 "[store]\nhome = \"redis\"\nurl = \"{url}\"\ntimeout = \"10s\"\nshare = \"{share}\"\nsecret-file = {secret:?}\n"
             )
         });
-        let text = format!(
-            r#"
-threads = 2
-{store}
-[pool.mail]
-nodes = ["{node}"]
-check = "off"
-[[virtual-server]]
-name = "pop3"
-listen = ["127.0.0.1:0"]
-pool = "mail"
-time-zone = "Europe/Berlin"
-[virtual-server.policy]
-settings = {{ interval = "{interval}s", reset = "never" }}
-limits = {{ wait = "10s", time = "1s" }}
-"#,
-            interval = INTERVAL.as_secs(),
+        let policy = format!(
+            "settings = {{ interval = \"{}s\", reset = \"never\" }}\nlimits = {{ wait = \"10s\", time = \"1s\" }}",
+            INTERVAL.as_secs()
         );
+        let setup = Setup { top: &store, policy: &policy, threads: 2, ..Setup::default() };
         let clock = ManualClock::new(NOON);
-        let servers = (0..count).map(|_| {
-            let config = Config::parse(&text, "test.toml").unwrap_or_else(|error| panic!("{error}"));
-            let options = Options { clock: Some(clock.clone()), ..Options::default() };
-            Server::start(config, options).unwrap_or_else(|error| panic!("{error:#}"))
-        });
-        Self { servers: servers.collect(), share, clock, store: redis, _folder: folder }
+        let proxies = (0..count).map(|_| setup.with_clock(&[node], clock.clone())).collect();
+        Self { proxies, share, clock, store: redis, _folder: folder }
     }
 
     /// What they share.
@@ -93,12 +74,12 @@ limits = {{ wait = "10s", time = "1s" }}
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.servers.len()
+        self.proxies.len()
     }
 
     /// Where one of them listens.
     pub fn address(&self, proxy: usize) -> SocketAddr {
-        self.servers[proxy].address("pop3")
+        self.proxies[proxy].address()
     }
 
     /// The store that they share loses everything.
@@ -108,7 +89,7 @@ limits = {{ wait = "10s", time = "1s" }}
 
     /// Counts something at all of them together.
     pub fn counted(&self, what: impl Fn(&reprieve::session::CountersSnapshot) -> u64) -> u64 {
-        self.servers.iter().map(|server| what(&server.counters())).sum()
+        self.proxies.iter().map(|proxy| what(&proxy.server.counters())).sum()
     }
 
     /// Waits until all sessions but so many are over, with all that comes after a client has gone.

@@ -1,0 +1,176 @@
+//! Components that are refused when they are loaded.
+
+use super::pair::{Pair, hostile};
+use super::table::Row;
+use crate::support::{components, guests, mail_server};
+use crate::worlds;
+
+const WIT: &str = include_str!("../../wit/policy.wit");
+
+/// The WIT of a world that lacks an export.
+pub fn without(function: &str) -> String {
+    let line = WIT
+        .lines()
+        .find(|line| line.trim_start().starts_with(&format!("export {function}:")))
+        .expect("the export");
+    WIT.replace(line, "")
+}
+
+/// What cannot be loaded, and what the administrator must be told beside file and line.
+fn misfits() -> Vec<(&'static str, &'static str, Vec<u8>, &'static str)> {
+    let interval = reprieve_policy_host::load_source("interval").unwrap().into_owned();
+    let numbers: Vec<u8> =
+        (0..100_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let mut damaged = interval.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle..middle + 64].fill(0xff);
+    let mut preview3 = interval.clone();
+    preview3[4] = 0x63;
+    vec![
+        ("empty", "is an empty file", Vec::new(), "the file is empty"),
+        ("text", "is a text", b"#!/bin/sh\n".to_vec(), "it is not WebAssembly"),
+        ("random", "is made of random octets", numbers, "it is not WebAssembly"),
+        ("core-module", "is a core module", b"\0asm\x01\0\0\0".to_vec(), "wasm-tools component new"),
+        ("head-only", "ends after five octets", b"\0asm\x0d".to_vec(), "it is cut off"),
+        ("truncated", "is cut off in the middle", interval[..middle].to_vec(), "cut off or damaged"),
+        ("damaged", "is damaged in the middle", damaged, "it cannot be compiled"),
+        ("unknown-version", "is of an unknown version of WebAssembly", preview3, "cannot be compiled"),
+        (
+            "deep",
+            "has a function with 20,000 blocks in each other",
+            components::with_functions(&interval, &[nested(20_000)]),
+            "20000 blocks in each other",
+        ),
+        (
+            "loops",
+            "has a function with 5,000 loops in each other",
+            components::with_functions(&interval, &[components::loops(5_000, 100)]),
+            "5000 loops in each other",
+        ),
+        (
+            "functions",
+            "has a million functions",
+            components::with_functions(&worlds::of(WIT), &vec![vec![0, 0x0b]; 1_000_000]),
+            "functions, and the most is",
+        ),
+        (
+            "long-function",
+            "has a function of five megabytes",
+            components::with_functions(&interval, &[[vec![0], vec![0x01; 5 << 20], vec![0x0b]].concat()]),
+            "bytes of code in one function",
+        ),
+        (
+            "costly-stranger",
+            "has a function with 5,000 loops in each other, and nothing of a policy",
+            components::with_functions(b"\0asm\x0d\0\x01\0", &[components::loops(5_000, 100)]),
+            "it exports nothing",
+        ),
+        ("empty-component", "is a component of nothing", b"\0asm\x0d\0\x01\0".to_vec(), "it exports nothing"),
+        (
+            "without-configure",
+            "lacks `configure`",
+            worlds::of(&without("configure")),
+            "does not export configure",
+        ),
+        ("without-decide", "lacks `decide`", worlds::of(&without("decide")), "does not export decide"),
+        ("without-observe", "lacks `observe`", worlds::of(&without("observe")), "does not export observe"),
+        (
+            "wrong-signature",
+            "has a `decide` of another type",
+            worlds::of(&WIT.replace(
+                "export decide: func(login: login) -> verdict;",
+                "export decide: func(login: login) -> bool;",
+            )),
+            "no policy for this host",
+        ),
+        (
+            "wrong-world",
+            "is a component of another world",
+            worlds::of("package acme:tool@1.0.0; world policy { export run: func(); }"),
+            "it exports run, but not",
+        ),
+        (
+            "wrong-version",
+            "is built for reprieve:policy@0.2.0",
+            worlds::of(&WIT.replace("reprieve:policy@0.1.0", "reprieve:policy@0.2.0")),
+            "this host speaks reprieve:policy@0.1.0",
+        ),
+        (
+            "wants-secrets",
+            "imports an interface of its own",
+            worlds::of(
+                &WIT.replace("import store;", "import vault;\n    import store;").replace(
+                    "/// A policy.\nworld",
+                    "interface vault { password: func() -> string; }\nworld",
+                ),
+            ),
+            "which this host does not have; reprieve:policy@0.1.0 has types, store and log",
+        ),
+        (
+            "wants-function",
+            "imports a function",
+            worlds::of(
+                &WIT.replace("import store;", "import password: func() -> string;\n    import store;"),
+            ),
+            "it imports password, which this host does not have",
+        ),
+    ]
+}
+
+pub fn load_failures(rows: &mut Vec<Row>) {
+    let mail = mail_server(1);
+    let folder = tempfile::tempdir().unwrap();
+    let mut refuse = |name: &str, what: &str, policy: &str, expected: &str| {
+        let error = match Pair::start(name, policy, mail.address()) {
+            Ok(_) => panic!("{name}: it started"),
+            Err(error) => format!("{error:#}"),
+        };
+        assert!(error.contains(expected), "{name}: {error}");
+        // Where the mistake is: file and line, virtual server.
+        let place = format!("test.toml:12: virtual server {name}: ");
+        let told = error.strip_prefix(&place).unwrap_or_else(|| panic!("{name}: {error}"));
+        let told = told.replace(&format!("{}/", folder.path().display()), "");
+        let told = told.replace(&folder.path().display().to_string(), "folder");
+        // The rest tells where in a file that a compiler has made.
+        let told = told.split(": wasm[").next().unwrap_or_default();
+        let told = told.split(": failed to ").next().unwrap_or_default();
+        let told = told.replace(&guests::hostile().display().to_string(), "hostile.wasm");
+        rows.push((
+            format!("at the start: {name}"),
+            what.to_owned(),
+            told,
+            "nothing: the start is refused".to_owned(),
+        ));
+    };
+    for (name, what, octets, expected) in misfits() {
+        let path = folder.path().join(format!("{name}.wasm"));
+        std::fs::write(&path, octets).unwrap();
+        refuse(name, what, &format!("component = {path:?}"), expected);
+    }
+    refuse("folder", "is a folder", &format!("component = {:?}", folder.path()), "cannot read the component");
+    let large = format!("component = {:?}\nlimits = {{ component = \"10KiB\" }}", guests::hostile());
+    refuse("large", "is larger than it may be", &large, "limits.component");
+    let pinned = format!("component = {:?}\nsha256 = \"{}\"", guests::hostile(), "0".repeat(64));
+    refuse("not-pinned", "is not the one that `sha256` pins", &pinned, "its SHA-256 is");
+    for (how, what, expected) in [
+        ("refuse-settings", "refuses its settings", "not to my liking"),
+        ("trap", "panics", "could not be started"),
+        ("spin", "loops for ever", "limits.start"),
+        ("memory", "allocates for ever", "limits.memory"),
+        ("recurse", "calls itself for ever", "limits.stack"),
+        ("sleep", "sleeps for an hour", "limits.wait"),
+        ("exit", "ends the process", "could not be started"),
+    ] {
+        refuse(
+            &format!("configure-{how}"),
+            &format!("{what} at `configure`"),
+            &hostile("configure", how, "limits = { start = \"100ms\" }"),
+            expected,
+        );
+    }
+}
+
+/// The body of a function with blocks in each other.
+fn nested(depth: usize) -> Vec<u8> {
+    [vec![0], [0x02, 0x40].repeat(depth), vec![0x0b; depth], vec![0x0b]].concat()
+}

@@ -1,0 +1,55 @@
+//! The decision log: a line for each session, true, without secrets, and never in the way.
+
+mod names;
+mod output;
+mod records;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::support::until;
+
+/// A folder with a log in it.
+struct Log {
+    folder: tempfile::TempDir,
+}
+
+impl Log {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("decisions.jsonl")
+    }
+
+    /// The section of the configuration, with more keys.
+    fn section(&self, more: &str) -> String {
+        format!("decision-log = {{ path = {:?}{more} }}", self.path())
+    }
+
+    /// Waits until so many sessions are told of.
+    #[track_caller]
+    fn lines(&self, count: usize) -> Vec<Value> {
+        until("the lines are written", || text_of(&self.path()).lines().count() >= count);
+        let lines: Vec<_> = parsed(&text_of(&self.path()));
+        assert_eq!(lines.len(), count);
+        lines
+    }
+}
+
+fn text_of(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+fn parsed(text: &str) -> Vec<Value> {
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{why}: {line}")))
+        .collect()
+}
+
+/// Some members of an object, for comparing.
+fn some(value: &Value, keys: &[&str]) -> Vec<Value> {
+    keys.iter().map(|key| value.pointer(key).cloned().unwrap_or(Value::Null)).collect()
+}

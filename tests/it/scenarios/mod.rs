@@ -1,0 +1,45 @@
+//! `reprieve policy test`: scenarios in virtual time.
+
+mod command;
+mod harness;
+mod reference;
+mod watch;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::support::running::BINARY;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace")
+}
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(BINARY).args(["policy", "test"]).args(arguments).output().expect("running reprieve")
+}
+
+fn text(octets: &[u8]) -> String {
+    String::from_utf8_lossy(octets).into_owned()
+}
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, content).expect("writing a scenario");
+        path
+    }
+}
+
+/// Plays one scenario for `interval`: exit code and report.
+fn play(content: &str, more: &[&str]) -> (Option<i32>, String, String) {
+    let folder = Folder::new();
+    let path = folder.file("one.toml", content);
+    let output = run(&[&["interval", &path.display().to_string()], more].concat());
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
