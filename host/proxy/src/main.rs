@@ -3,7 +3,7 @@
 use reprieve_secrets::wiping::WipingAllocator;
 
 /// A denied poll allocates some forty times, and a connection that waits holds little pieces: both
-/// cost less than with the system's (`docs/PROFILE.md`).
+/// cost less than with the system's (`docs/performance.md`).
 #[global_allocator]
 static ALLOCATOR: WipingAllocator<mimalloc::MiMalloc> = WipingAllocator(mimalloc::MiMalloc);
 

@@ -1,5 +1,5 @@
 //! Scenarios: readable files that say what a policy is to decide, step by step in virtual
-//! time. `policies/SCENARIOS.md` is their reference.
+//! time. `docs/scenarios.md` is their reference.
 
 mod expectation;
 mod file;

@@ -1,5 +1,5 @@
-//! A session as one line of JSON. The README has the words for its keys, and a test here holds
-//! them to each other.
+//! A session as one line of JSON. docs/decision-log.md explains its keys, and a test here
+//! compares the two.
 
 use jiff::Timestamp;
 use serde::Serialize;

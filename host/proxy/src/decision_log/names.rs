@@ -59,7 +59,7 @@ mod tests {
         };
         let one = hash("a key of enough characters", "alice");
         assert_eq!(one, hash("a key of enough characters", "alice"));
-        // By b3sum, as the README tells it.
+        // By b3sum, as docs/decision-log.md says.
         assert_eq!(one, "f7bb6adf4c95e640278c9946c90b94d1");
         assert_ne!(one, hash("a key of enough characters", "Alice"));
         assert_ne!(one, hash("another key, just as long", "alice"));

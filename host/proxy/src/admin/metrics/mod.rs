@@ -1,5 +1,5 @@
 //! What is counted, for Prometheus. Everything is read when it is asked for: between scrapes
-//! nothing is kept here. Each metric stands in the README's table, which a test compares.
+//! nothing is kept here. Each metric stands in docs/metrics.md, which a test compares.
 
 mod exposition;
 mod logs;

@@ -172,7 +172,7 @@ fn hashed_names_stand_nowhere_in_the_clear() {
     assert_ne!(line["logins"][0]["user-hash"], line["logins"][0]["as-user-hash"]);
 }
 
-/// Each key from the top, as the README writes it.
+/// Each key from the top, as docs/decision-log.md writes it.
 fn keys(value: &Value, path: &str, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(entries) => {
@@ -192,8 +192,8 @@ fn each_key_that_is_written_is_documented_and_each_documented_key_is_written() {
     for names in [Names::Plain, hashed()] {
         keys(&written(Some(&eventful()), &names), "", &mut keys_written);
     }
-    let readme = include_str!("../../../../../README.md");
-    let table = readme.split("| key of a line |").nth(1).expect("the table of the decision log's keys");
+    let page = include_str!("../../../../../docs/decision-log.md");
+    let table = page.split("| key of a line |").nth(1).expect("the table of the decision log's keys");
     let rows = table.lines().skip(2).take_while(|row| row.starts_with('|'));
     // A row may have several keys.
     let documented: BTreeSet<String> = rows
