@@ -1,76 +1,85 @@
-//! Into which of several tables a thing goes. The tables are not of one size: each doubles when
-//! it is full, and equal ones would all do so at once, which takes long, and leaves all of them
-//! half empty afterwards.
+//! Which of 64 shards, each with a hash table and a lock of its own, holds a key.
+//!
+//! A hash table doubles when it is full. Shards of equal size (`hash % SHARDS`) all fill up at the
+//! same time: EQUAL. Here
+//! the shards are unequal, from one share of the keys to nearly two, so that the doublings are
+//! spread: UNEQUAL.
 
-/// Tables.
+/// Number of shards.
 pub const SHARDS: usize = 64;
 
-/// What the first table has a share of; each has one more than the one before, so that the last
-/// has nearly twice as much.
-const LEAST: u64 = SHARDS as u64;
-/// All shares.
-const WHOLE: u64 = before(SHARDS);
+/// Weight of the first shard. Each of the others weighs one more than the one before it, so that
+/// the last one gets nearly twice as many keys as the first.
+const FIRST_WEIGHT: u64 = SHARDS as u64;
+const TOTAL_WEIGHT: u64 = weight_before(SHARDS);
 
-/// How many shares the tables before this one have.
-const fn before(shard: usize) -> u64 {
+/// What all shards before this one weigh together.
+const fn weight_before(shard: usize) -> u64 {
     let shard = shard as u64;
-    LEAST * shard + shard * shard.saturating_sub(1) / 2
+    FIRST_WEIGHT * shard + shard * shard.saturating_sub(1) / 2
 }
 
-/// The first share of each table.
-const FIRST: [u64; SHARDS] = {
-    let mut first = [0; SHARDS];
+/// [`weight_before`] each shard.
+const STARTS: [u64; SHARDS] = {
+    let mut starts = [0; SHARDS];
     let mut shard = 0;
     while shard < SHARDS {
-        first[shard] = before(shard);
+        starts[shard] = weight_before(shard);
         shard += 1;
     }
-    first
+    starts
 };
 
-/// The table, by 32 bits of a hash that the table itself does not look at.
-pub fn shard(bits: u32) -> usize {
-    let share = (u64::from(bits) * WHOLE) >> 32;
-    FIRST.partition_point(|&first| first <= share) - 1
+/// The shard of a key, from 32 bits of its hash that the shard's own table does not use.
+#[must_use]
+pub fn shard(hash_bits: u32) -> usize {
+    let position = (u64::from(hash_bits) * TOTAL_WEIGHT) >> 32;
+    STARTS.partition_point(|&start| start <= position) - 1
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Which part of a whole is a table's.
-    fn part_of(whole: u64, shard: usize) -> u64 {
-        let shares = u128::from(LEAST + shard as u64);
-        u64::try_from(u128::from(whole) * shares / u128::from(WHOLE)).unwrap_or(u64::MAX)
+    /// A shard's share of a number of keys.
+    fn share(keys: u64, shard: usize) -> u64 {
+        let weight = u128::from(FIRST_WEIGHT + shard as u64);
+        u64::try_from(u128::from(keys) * weight / u128::from(TOTAL_WEIGHT)).unwrap()
+    }
+
+    /// Buckets of a hash table that holds so many keys.
+    fn buckets(keys: u64) -> u64 {
+        (keys * 8 / 7).next_power_of_two()
     }
 
     #[test]
-    fn each_table_gets_as_much_as_is_its_part() {
+    fn each_shard_gets_keys_by_its_weight() {
         let mut counts = [0_u64; SHARDS];
-        let step = 1_009;
-        for bits in (0..=u32::MAX).step_by(step) {
-            counts[shard(bits)] += 1;
+        for hash_bits in (0..=u32::MAX).step_by(1_009) {
+            counts[shard(hash_bits)] += 1;
         }
-        let all = counts.iter().sum();
+        let total = counts.iter().sum();
         for (shard, &count) in counts.iter().enumerate() {
-            assert!(count.abs_diff(part_of(all, shard)) <= 1 + all / 10_000, "{shard}: {count}");
+            assert!(count.abs_diff(share(total, shard)) <= 1 + total / 10_000, "shard {shard}: {count}");
         }
         assert_eq!((shard(0), shard(u32::MAX)), (0, SHARDS - 1));
         assert!(counts[SHARDS - 1] > counts[0] * 19 / 10);
-        let parts: u64 = (0..SHARDS).map(|shard| part_of(u64::MAX, shard)).sum();
-        assert!(u64::MAX - parts <= SHARDS as u64);
+        let shared: u64 = (0..SHARDS).map(|shard| share(u64::MAX, shard)).sum();
+        assert!(u64::MAX - shared <= SHARDS as u64, "the shares add up to all keys");
     }
 
     #[test]
     fn few_tables_double_at_a_time() {
-        let places = |things: u64| {
-            let places = |shard| (part_of(things, shard) * 8 / 7).next_power_of_two();
-            (0..SHARDS).map(places).sum::<u64>()
+        let unequal = |keys: u64| (0..SHARDS).map(|shard| buckets(share(keys, shard))).sum::<u64>();
+        let equal = |keys: u64| buckets(keys / SHARDS as u64) * SHARDS as u64;
+        // By how much 10,000 more keys enlarge the tables at most.
+        let largest_step = |total: &dyn Fn(u64) -> u64| {
+            (100_000..1_000_000).step_by(10_000).map(|keys| total(keys + 10_000) * 100 / total(keys)).max()
         };
-        for things in (100_000..1_000_000_u64).step_by(10_000) {
-            let (before, after) = (places(things), places(things + 10_000));
-            assert!(after - before <= before / 4, "{things}: {before}, then {after}");
-            assert!(before < things * 2, "{things}: {before}");
+        assert_eq!(largest_step(&equal), Some(200), "equal shards double all at once");
+        assert!(largest_step(&unequal) <= Some(125), "{:?}", largest_step(&unequal));
+        for keys in (100_000..1_000_000).step_by(10_000) {
+            assert!(unequal(keys) < keys * 2, "{keys} keys: {} buckets", unequal(keys));
         }
     }
 }

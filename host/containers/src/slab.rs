@@ -1,97 +1,101 @@
-//! Places for many values of one kind, by number. They come in pages: there is next to no room
-//! beside the values, and nothing is moved when more come.
+//! Values that are addressed by a number, in pages of 32.
+//!
+//! A `Vec<Option<T>>` of a million values of 48 bytes moves all of them when it grows, which
+//! holds up one login for LONG ms, and leaves up to half of its memory empty. A `HashMap<u32, T>` does
+//! the same and adds the key. A slab allocates one page at a time and moves nothing.
 
-/// Values in a page.
-pub const PAGE: usize = 32;
+/// Values per page.
+pub(crate) const PAGE: usize = 32;
 
-/// Which places are taken.
+/// Which slots are in use.
 #[derive(Debug, Default)]
-pub struct Places {
-    /// Those that were taken before and are empty.
+pub(crate) struct Slots {
+    /// Slots that were used before and are free again.
     free: Vec<u32>,
-    /// The first that was never taken.
-    fresh: u32,
+    /// The first slot that was never used.
+    next: u32,
 }
 
-impl Places {
-    /// Takes one: an empty one, or else the next. None where there are 4,294,967,295.
-    pub fn take(&mut self) -> Option<u32> {
-        if let Some(at) = self.free.pop() {
-            return Some(at);
+impl Slots {
+    /// Takes a free slot, or else the next one. None if all 4,294,967,295 are in use.
+    pub fn allocate(&mut self) -> Option<u32> {
+        if let Some(slot) = self.free.pop() {
+            return Some(slot);
         }
-        let at = self.fresh;
-        self.fresh = at.checked_add(1)?;
-        Some(at)
+        let slot = self.next;
+        self.next = slot.checked_add(1)?;
+        Some(slot)
     }
 
-    /// Gives back one that was taken.
-    pub fn give_back(&mut self, at: u32) {
-        self.free.push(at);
+    /// Makes a slot available again. It must be in use.
+    pub fn free(&mut self, slot: u32) {
+        self.free.push(slot);
     }
 
-    /// The page of a place, and where it is there.
-    pub fn split(at: u32) -> (usize, usize) {
-        let at = at as usize;
-        (at / PAGE, at % PAGE)
+    /// The page of a slot, and its index in that page.
+    pub fn split(slot: u32) -> (usize, usize) {
+        let slot = slot as usize;
+        (slot / PAGE, slot % PAGE)
     }
 }
 
-/// Values, each with a number that stays its own until it is taken out.
+/// Values, each under a number that does not change until the value is removed.
 #[derive(Debug)]
 pub struct Slab<T> {
     pages: Vec<Box<[Option<T>; PAGE]>>,
-    places: Places,
+    slots: Slots,
 }
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self { pages: Vec::new(), places: Places::default() }
+        Self { pages: Vec::new(), slots: Slots::default() }
     }
 }
 
 impl<T> Slab<T> {
-    /// Puts a value somewhere. None, and the value is gone, where there are 4,294,967,295.
+    /// Stores a value and returns its number. None, and the value is dropped, if all
+    /// 4,294,967,295 numbers are in use.
     pub fn insert(&mut self, value: T) -> Option<u32> {
-        let at = self.places.take()?;
-        let (page, place) = Places::split(at);
+        let slot = self.slots.allocate()?;
+        let (page, index) = Slots::split(slot);
         if page == self.pages.len() {
             self.pages.push(Box::new([const { None }; PAGE]));
         }
-        self.pages[page][place] = Some(value);
-        Some(at)
+        self.pages[page][index] = Some(value);
+        Some(slot)
     }
 
-    /// The value at a place, if there is one.
+    /// The value under a number.
     #[must_use]
-    pub fn get(&self, at: u32) -> Option<&T> {
-        let (page, place) = Places::split(at);
-        self.pages.get(page)?[place].as_ref()
+    pub fn get(&self, slot: u32) -> Option<&T> {
+        let (page, index) = Slots::split(slot);
+        self.pages.get(page)?[index].as_ref()
     }
 
-    /// The value at a place, to change it.
-    pub fn get_mut(&mut self, at: u32) -> Option<&mut T> {
-        let (page, place) = Places::split(at);
-        self.pages.get_mut(page)?[place].as_mut()
+    /// The value under a number, mutably.
+    pub fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
+        let (page, index) = Slots::split(slot);
+        self.pages.get_mut(page)?[index].as_mut()
     }
 
-    /// Takes a value out.
-    pub fn remove(&mut self, at: u32) -> Option<T> {
-        let (page, place) = Places::split(at);
-        let value = self.pages.get_mut(page)?[place].take()?;
-        self.places.give_back(at);
+    /// Removes a value; its number will be given to another one.
+    pub fn remove(&mut self, slot: u32) -> Option<T> {
+        let (page, index) = Slots::split(slot);
+        let value = self.pages.get_mut(page)?[index].take()?;
+        self.slots.free(slot);
         Some(value)
     }
 
-    /// Places that there have been, from 0: some may be empty.
+    /// One more than the highest number that was ever given: a bound for walking over the slots.
     #[must_use]
-    pub fn places(&self) -> u32 {
-        self.places.fresh
+    pub fn slot_count(&self) -> u32 {
+        self.slots.next
     }
 
-    /// All values with their places.
+    /// All values with their numbers, in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        let places = self.pages.iter().flat_map(|page| page.iter());
-        (0..self.places.fresh).zip(places).filter_map(|(at, value)| Some((at, value.as_ref()?)))
+        let slots = self.pages.iter().flat_map(|page| page.iter());
+        (0..self.slots.next).zip(slots).filter_map(|(slot, value)| Some((slot, value.as_ref()?)))
     }
 }
 
@@ -100,19 +104,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_keeps_its_place_and_places_are_taken_again() {
+    fn a_removed_number_is_given_out_again_and_the_others_stay() {
         let mut slab = Slab::default();
-        let at: Vec<u32> = (0..100).map(|value| slab.insert(Box::new(value)).unwrap()).collect();
-        for (value, &at) in at.iter().enumerate() {
-            assert_eq!(slab.get(at).map(|value| **value), Some(value));
-        }
-        assert_eq!(slab.remove(at[7]).as_deref(), Some(&7));
-        assert!(slab.remove(at[7]).is_none() && slab.get(at[7]).is_none() && slab.get(1_000).is_none());
-        assert_eq!(slab.iter().count(), 99);
-        assert!(slab.iter().all(|(at, value)| at as usize == **value));
-        assert_eq!(slab.insert(Box::new(700)), Some(at[7]));
-        **slab.get_mut(at[7]).unwrap() += 1;
-        assert_eq!(slab.get(at[7]).map(|value| **value), Some(701));
-        assert_eq!(slab.places(), 100);
+        let slots: Vec<u32> = (0..100).map(|value| slab.insert(value).unwrap()).collect();
+        assert_eq!(slab.remove(slots[7]), Some(7));
+        assert!(slab.remove(slots[7]).is_none() && slab.get(slots[7]).is_none() && slab.get(1_000).is_none());
+        assert_eq!(slab.insert(700), Some(slots[7]));
+        assert_eq!((slab.get(slots[7]), slab.get(slots[8])), (Some(&700), Some(&8)));
+        assert_eq!(slab.slot_count(), 100);
     }
 }

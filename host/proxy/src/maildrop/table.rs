@@ -128,7 +128,7 @@ impl Table {
         }
         loop {
             let at = self.hand;
-            self.hand = if at + 1 < self.users.places() {
+            self.hand = if at + 1 < self.users.slot_count() {
                 at + 1
             } else {
                 self.generation = self.generation.wrapping_add(1);

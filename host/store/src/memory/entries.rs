@@ -1,7 +1,7 @@
 //! Entries as they lie in memory, packed: there may be millions, of some twenty octets each.
 
-use super::cells::Cells;
 use crate::{NEVER, footprint};
+use reprieve_containers::byte_slab::ByteSlab;
 use reprieve_containers::slab::Slab;
 
 /// What sizes of cells are multiples of, in octets.
@@ -87,7 +87,7 @@ impl Entry<'_> {
 #[derive(Debug)]
 pub(super) struct Entries {
     heads: Slab<Head>,
-    cells: [Cells; SIZES],
+    cells: [ByteSlab; SIZES],
     blocks: Slab<Box<[u8]>>,
 }
 
@@ -95,7 +95,7 @@ impl Default for Entries {
     fn default() -> Self {
         Self {
             heads: Slab::default(),
-            cells: std::array::from_fn(|index| Cells::of((index + 1) * STEP)),
+            cells: std::array::from_fn(|index| ByteSlab::new((index + 1) * STEP)),
             blocks: Slab::default(),
         }
     }
@@ -143,7 +143,7 @@ impl Entries {
     pub fn release(&mut self, at: u32) {
         let Some(head) = self.heads.get_mut(at) else { return };
         match std::mem::replace(&mut head.place, Place::Nowhere) {
-            Place::Cell => self.cells[size(usize::from(head.length))].give_back(head.at),
+            Place::Cell => self.cells[size(usize::from(head.length))].free(head.at),
             Place::Block => drop(self.blocks.remove(head.at)),
             Place::Nowhere => {}
         }
@@ -198,7 +198,7 @@ impl Entries {
             return Some((Place::Block, self.blocks.insert(block)?, 0));
         }
         let cells = &mut self.cells[size(length)];
-        let at = cells.take()?;
+        let at = cells.allocate()?;
         let (first, rest) = cells.get_mut(at, length).split_at_mut(key.len());
         first.copy_from_slice(key);
         rest.copy_from_slice(value);

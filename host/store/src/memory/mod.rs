@@ -1,9 +1,7 @@
 //! A namespace in memory: sharded tables, each with a queue of what expires next. Nothing is
 //! ever scanned; each write takes a few expired entries away.
 
-mod cells;
 mod entries;
-mod queue;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -18,7 +16,7 @@ use super::operation::{Changed, Operation, Write};
 use super::{KEY_LIMIT, NEVER, Refused, VALUE_LIMIT, expiry, footprint};
 use crate::clock::Clock;
 use entries::{Entries, Entry};
-use queue::Queue;
+use reprieve_containers::expiry_queue::ExpiryQueue;
 use reprieve_containers::sharding::{SHARDS, shard};
 use reprieve_metrics::Sharded;
 
@@ -36,7 +34,7 @@ struct Shard {
     entries: Entries,
     /// Where the living ones are.
     index: HashTable<u32>,
-    queue: Queue,
+    queue: ExpiryQueue,
 }
 
 impl Shard {
@@ -55,7 +53,7 @@ impl Shard {
             self.entries.remove(at);
         }
         let queued = self.entries.heads().filter(|(_, head)| head.is_queued());
-        self.queue.replace(queued.map(|(at, head)| (at, head.expires())), now);
+        self.queue.rebuild(queued.map(|(at, head)| (at, head.expires())), now);
     }
 }
 
@@ -268,7 +266,7 @@ impl Memory {
 
     /// Looks at the entry whose turn it is; tells whether there was one.
     fn sweep_one(&self, shard: &mut Shard, now: u64) -> bool {
-        let Some(at) = shard.queue.due(now) else { return false };
+        let Some(at) = shard.queue.pop_due(now) else { return false };
         // None where it stood in the queue twice.
         let Some(head) = shard.entries.head_mut(at) else { return true };
         let (expires, is_gone) = (head.expires(), head.is_gone());
