@@ -74,7 +74,7 @@ pub fn limits(value: &Value<'_, '_>, limits: &mut Limits) -> Result<(), Error> {
     let mut section = value.section()?;
     for (key, limit) in [("time", &mut limits.time), ("start", &mut limits.start)] {
         if let Some(value) = section.get(key) {
-            *limit = value.positive()?;
+            *limit = value.positive_duration()?;
         }
     }
     for (key, limit) in [("wait", &mut limits.wait), ("delay", &mut limits.delay)] {

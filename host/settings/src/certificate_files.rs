@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use crate::Place;
+use crate::Location;
 
-/// A certificate with its key, as files in PEM.
+/// A certificate and its private key, as files in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFiles {
-    /// The certificate, and those that lead from it to a root.
+    /// The certificate, followed by the intermediate ones.
     pub chain: PathBuf,
-    /// Its private key.
+    /// The private key of the certificate.
     pub key: PathBuf,
-    /// Where they are named, for errors that show only when they are read.
-    pub place: Place,
+    /// Where the configuration names them.
+    pub location: Location,
 }

@@ -1,36 +1,36 @@
-//! Where something stands in a configuration.
+//! The file and line of something in a configuration.
 
 use std::fmt;
 use std::ops::Deref;
 
-/// The file and line of something that is configured, for errors that show only later.
+/// The file and line of a setting, for errors that appear only when the setting is used.
 ///
-/// Any two are equal: where something stands is no part of what it says, and a configuration
-/// that has only moved has not changed.
+/// Two locations always compare as equal: a configuration in which a setting has only moved to
+/// another line has not changed.
 #[derive(Clone, Debug, Default)]
-pub struct Place(String);
+pub struct Location(String);
 
-impl PartialEq for Place {
+impl PartialEq for Location {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Eq for Place {}
+impl Eq for Location {}
 
-impl From<String> for Place {
+impl From<String> for Location {
     fn from(text: String) -> Self {
         Self(text)
     }
 }
 
-impl From<&str> for Place {
+impl From<&str> for Location {
     fn from(text: &str) -> Self {
         Self(text.to_owned())
     }
 }
 
-impl Deref for Place {
+impl Deref for Location {
     type Target = str;
 
     fn deref(&self) -> &str {
@@ -38,7 +38,7 @@ impl Deref for Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

@@ -1,35 +1,36 @@
-//! Reads a table key by key, remembers which keys were asked for, and knows the line of each.
+//! Reads a table key by key. It remembers which keys were asked for, so that any other key is an
+//! error, and knows the line of each.
 
 use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::location::Place;
+use crate::location::Location;
 
-/// One thing that is wrong with a configuration.
+/// An error in a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {message}")]
+#[error("{location}: {message}")]
 pub struct Error {
-    /// The file and, where one is to blame, the line.
-    place: String,
+    /// The file, and the line if the error has one.
+    location: String,
     message: String,
 }
 
 impl Error {
-    /// An error that no line is to blame for.
+    /// An error that belongs to no line. `location`: what is wrong, such as a file or an option.
     #[must_use]
-    pub fn general(place: &str, message: impl Into<String>) -> Self {
-        Self { place: place.to_owned(), message: message.into() }
+    pub fn general(location: &str, message: impl Into<String>) -> Self {
+        Self { location: location.to_owned(), message: message.into() }
     }
 }
 
-/// A configuration's text with its name.
+/// The text of a configuration, with the name that errors show.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
-    /// The name for messages: a path.
+    /// Its path.
     pub file: &'a str,
-    /// Its contents.
+    /// What is in the file.
     pub text: &'a str,
 }
 
@@ -45,37 +46,37 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// An error at the line where a span begins.
+    /// An error at the line on which a span begins.
     pub fn at(self, span: &Range<usize>, message: String) -> Error {
-        Error { place: format!("{}:{}", self.file, self.line(span)), message }
+        Error { location: format!("{}:{}", self.file, self.line(span)), message }
     }
 
     fn line(self, span: &Range<usize>) -> usize {
         let before = self.text.get(..span.start.min(self.text.len())).unwrap_or_default();
-        before.bytes().filter(|&octet| octet == b'\n').count() + 1
+        before.bytes().filter(|&byte| byte == b'\n').count() + 1
     }
 }
 
 /// A table that is being read.
 pub struct Section<'a, 's> {
     source: Source<'a>,
-    /// Its key from the top, as a user would write it.
+    /// The dotted key of the table, as in `virtual-server.policy`.
     path: String,
     span: Range<usize>,
     table: &'s DeTable<'a>,
     known: Vec<&'static str>,
 }
 
-/// A value with its place.
+/// A value, with its key and line for errors.
 pub struct Value<'a, 's> {
     source: Source<'a>,
-    /// Its key from the top, as a user would write it.
+    /// The dotted key of the value, as in `virtual-server.policy.wait`.
     pub path: String,
     value: &'s Spanned<DeValue<'a>>,
 }
 
 impl<'a, 's> Section<'a, 's> {
-    /// The table at `path`; the empty path is the top.
+    /// The table at the dotted key `path`, which is empty for the whole file.
     pub fn new(source: Source<'a>, path: &str, span: Range<usize>, table: &'s DeTable<'a>) -> Self {
         Self { source, path: path.to_owned(), span, table, known: Vec::new() }
     }
@@ -93,14 +94,20 @@ impl<'a, 's> Section<'a, 's> {
     }
 
     /// The value of a key that must be set.
-    pub fn need(&mut self, key: &'static str, example: &str) -> Result<Value<'a, 's>, Error> {
+    ///
+    /// # Errors
+    /// If it is missing; the message shows `example`, or a key that looks like a misspelt one.
+    pub fn required(&mut self, key: &'static str, example: &str) -> Result<Value<'a, 's>, Error> {
         if let Some(value) = self.get(key) {
             return Ok(value);
         }
-        // A key that looks like it says more than that it is missing.
-        let most = 1 + key.len() / 5;
-        let meant = self.table.keys().find(|other| strsim::damerau_levenshtein(other.get_ref(), key) <= most);
-        Err(match meant {
+        // A misspelt key explains more than the one that is missing.
+        let largest_distance = 1 + key.len() / 5;
+        let misspelt = self
+            .table
+            .keys()
+            .find(|other| strsim::damerau_levenshtein(other.get_ref(), key) <= largest_distance);
+        Err(match misspelt {
             Some(other) => {
                 let path = self.key_path(other.get_ref());
                 self.source.at(&other.span(), format!("`{path}` is not known; did you mean `{key}`?"))
@@ -112,8 +119,9 @@ impl<'a, 's> Section<'a, 's> {
         })
     }
 
-    /// Each key with its value, in the order of the file, for tables whose keys are names.
-    pub fn named(&self) -> Vec<(&'s str, Value<'a, 's>)> {
+    /// All keys with their values, in the order of the file: for tables whose keys are names that
+    /// the administrator chooses.
+    pub fn entries(&self) -> Vec<(&'s str, Value<'a, 's>)> {
         let mut entries: Vec<_> = self.table.iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
         entries
@@ -125,7 +133,10 @@ impl<'a, 's> Section<'a, 's> {
             .collect()
     }
 
-    /// What stands here and was not asked for is an error.
+    /// Ends the reading of a table.
+    ///
+    /// # Errors
+    /// If it has a key that was not asked for; the message names the nearest known key.
     pub fn finish(self) -> Result<(), Error> {
         let mut unknown: Vec<_> = self
             .table
@@ -149,57 +160,63 @@ impl<'a, 's> Section<'a, 's> {
         Err(self.source.at(&key.span(), format!("`{}` is not known; {remedy}", self.key_path(name))))
     }
 
-    /// An error at the line where the table begins.
+    /// An error at the line on which the table begins.
     pub fn error(&self, message: String) -> Error {
         self.source.at(&self.span, message)
     }
 
-    /// The file and line where it begins.
-    pub fn place(&self) -> Place {
+    /// The file and line at which the table begins.
+    pub fn location(&self) -> Location {
         format!("{}:{}", self.source.file, self.source.line(&self.span)).into()
     }
 }
 
 impl<'a, 's> Value<'a, 's> {
-    /// An error at the value, which begins with its key: "`path` message".
+    /// An error at the value's line. The message follows the key: "`path` message".
     pub fn error(&self, message: impl std::fmt::Display) -> Error {
         self.source.at(&self.value.span(), format!("`{}` {message}", self.path))
     }
 
-    /// The line that it stands on, from 1.
+    /// The value's line, from 1.
     pub fn line(&self) -> usize {
         self.source.line(&self.value.span())
     }
 
-    /// Whether it is a table.
+    /// Whether the value is a table, for keys that also take something shorter.
     pub fn is_table(&self) -> bool {
         matches!(self.value.get_ref(), DeValue::Table(_))
     }
 
-    /// A moment, in quotes or as TOML writes it without.
-    pub fn moment(&self) -> Result<String, Error> {
+    /// A date, a time or both: a string, or TOML's own date type.
+    ///
+    /// # Errors
+    /// If it is something else.
+    pub fn datetime(&self) -> Result<String, Error> {
         match self.value.get_ref() {
             DeValue::String(text) => Ok(text.clone().into_owned()),
-            DeValue::Datetime(moment) => Ok(moment.to_string()),
-            _ => Err(self.expected("a moment such as \"2026-03-10T12:00:00\" or \"12:30\"")),
+            DeValue::Datetime(datetime) => Ok(datetime.to_string()),
+            _ => Err(self.expected("a date or time such as \"2026-03-10T12:00:00\" or \"12:30\"")),
         }
     }
 
-    /// True or false.
-    pub fn truth(&self) -> Result<bool, Error> {
+    /// A boolean.
+    ///
+    /// # Errors
+    /// If it is something else.
+    pub fn boolean(&self) -> Result<bool, Error> {
         match self.value.get_ref() {
-            DeValue::Boolean(truth) => Ok(*truth),
+            DeValue::Boolean(boolean) => Ok(*boolean),
             _ => Err(self.expected("true or false")),
         }
     }
 
-    /// The error for a value of another type or out of range: what it is, and what it must be.
+    /// The error for a value that has the wrong type or is out of range: `what` it must be.
     pub fn expected(&self, what: &str) -> Error {
         let found = match self.value.get_ref() {
             DeValue::String(text) => format!("the text {text:?}"),
             DeValue::Integer(number) => format!("the number {number}"),
             DeValue::Float(number) => format!("the number {number}"),
-            DeValue::Boolean(truth) => format!("{truth}"),
+            DeValue::Boolean(boolean) => boolean.to_string(),
             DeValue::Datetime(_) => "a date".to_owned(),
             DeValue::Array(_) => "a list".to_owned(),
             DeValue::Table(_) => "a table".to_owned(),
@@ -258,7 +275,7 @@ impl<'a, 's> Value<'a, 's> {
         }
     }
 
-    /// A number, with a fraction or without.
+    /// A number with or without a fraction; None if it is something else.
     pub fn number(&self) -> Option<f64> {
         match self.value.get_ref() {
             DeValue::Integer(number) => number.as_str().parse().ok(),
@@ -267,7 +284,7 @@ impl<'a, 's> Value<'a, 's> {
         }
     }
 
-    /// A duration, as [`crate::duration`] reads it.
+    /// A duration, as [`crate::duration`] parses it.
     ///
     /// # Errors
     /// If it is something else.
@@ -277,19 +294,28 @@ impl<'a, 's> Value<'a, 's> {
             .ok_or_else(|| self.expected(what))
     }
 
-    /// A duration that is longer than nothing.
-    pub fn positive(&self) -> Result<std::time::Duration, Error> {
+    /// A duration of more than zero.
+    ///
+    /// # Errors
+    /// If it is something else, or zero.
+    pub fn positive_duration(&self) -> Result<std::time::Duration, Error> {
         let duration = self.duration()?;
-        if duration.is_zero() { Err(self.error("must be longer than nothing")) } else { Ok(duration) }
+        if duration.is_zero() { Err(self.error("must be more than zero")) } else { Ok(duration) }
     }
 
-    /// A number that fits.
+    /// As [`count`](Self::count), for values that fit in 32 bits.
+    ///
+    /// # Errors
+    /// If it is something else or out of range.
     pub fn count_u32(&self, least: u32, most: u32) -> Result<u32, Error> {
         let number = self.count(u64::from(least), u64::from(most))?;
         Ok(u32::try_from(number).unwrap_or(most))
     }
 
-    /// A file's path.
+    /// The path of a file.
+    ///
+    /// # Errors
+    /// If it is something else, or empty.
     pub fn path(&self) -> Result<std::path::PathBuf, Error> {
         match self.text()? {
             "" => Err(self.expected("the path of a file")),
@@ -297,12 +323,12 @@ impl<'a, 's> Value<'a, 's> {
         }
     }
 
-    /// The file and line where it stands.
-    pub fn place(&self) -> Place {
+    /// The file and line of the value.
+    pub fn location(&self) -> Location {
         format!("{}:{}", self.source.file, self.line()).into()
     }
 
-    /// A size in bytes, as [`crate::size`] reads it.
+    /// A size in bytes, as [`crate::size`] parses it.
     ///
     /// # Errors
     /// If it is something else.
@@ -311,10 +337,10 @@ impl<'a, 's> Value<'a, 's> {
         crate::units::size(self.text().map_err(|_| self.expected(what))?).ok_or_else(|| self.expected(what))
     }
 
-    /// One of several words, and what it stands for.
+    /// One of several words, as the value that belongs to it.
     ///
     /// # Errors
-    /// If it is none of them.
+    /// If it is none of the words.
     pub fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, Error> {
         let names: Vec<_> = choices.iter().map(|(name, _)| format!("{name:?}")).collect();
         let what = names.join(" or ");
@@ -322,11 +348,14 @@ impl<'a, 's> Value<'a, 's> {
         choices
             .iter()
             .find(|(name, _)| *name == text)
-            .map(|(_, meaning)| *meaning)
+            .map(|(_, choice)| *choice)
             .ok_or_else(|| self.expected(&what))
     }
 
-    /// A value as a policy gets it: any plain value, as text.
+    /// A string, number or boolean, as the text that a policy gets.
+    ///
+    /// # Errors
+    /// If it is something else.
     pub fn setting(&self) -> Result<String, Error> {
         match self.value.get_ref() {
             DeValue::String(text) => Ok(text.clone().into_owned()),

@@ -1,8 +1,8 @@
-//! Values with units.
+//! Durations and sizes: a whole number and a unit.
 
 use std::time::Duration;
 
-/// Reads a duration: `90s`, `10m`, `1h`, `500ms`, `1d`.
+/// Parses a duration: `500ms`, `90s`, `10m`, `1h`, `1d`. None if the unit is missing or unknown.
 #[must_use]
 pub fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = split(text)?;
@@ -17,7 +17,7 @@ pub fn duration(text: &str) -> Option<Duration> {
     number.checked_mul(factor_ms).map(Duration::from_millis)
 }
 
-/// Reads a size in octets: `64MiB`, `100KiB`, `1GiB`, `512B`.
+/// Parses a size in bytes: `512B`, `100KiB`, `64MiB`, `1GiB`. None if the unit is missing or unknown.
 #[must_use]
 pub fn size(text: &str) -> Option<u64> {
     let (number, unit) = split(text)?;

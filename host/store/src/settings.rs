@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use reprieve_secrets::Secret;
-use reprieve_settings::{CertificateFiles, Place};
+use reprieve_settings::{CertificateFiles, Location};
 
 /// What proxies that use one store share of users, beside what policies keep there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub enum Share {
     Off,
     /// Whose secrets were accepted, and which proxy has seen a maildrop last.
     Tags,
-    /// These, and what clients saw of their maildrops.
+    /// These, and what clients observe of their maildrops.
     TagsAndSnapshots,
 }
 
@@ -21,35 +21,35 @@ pub enum Share {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
     /// Where it is kept.
-    pub home: StoreHome,
+    pub backend: StoreBackend,
     /// What else is shared through it.
     pub share: Share,
     /// The file whose first line keys what is shared.
     pub secret_file: Option<PathBuf>,
     /// Where it is configured.
-    pub place: Place,
+    pub location: Location,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { home: StoreHome::Memory, share: Share::Off, secret_file: None, place: "store".into() }
+        Self { backend: StoreBackend::Memory, share: Share::Off, secret_file: None, location: "store".into() }
     }
 }
 
 /// Where a store is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreHome {
+pub enum StoreBackend {
     /// In this process, as long as it lives.
     Memory,
     /// In a file of this machine.
-    File(FileHome),
+    File(FileSettings),
     /// In Redis or Valkey, for many machines.
-    Redis(Box<RedisHome>),
+    Redis(Box<RedisSettings>),
 }
 
 /// A store in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileHome {
+pub struct FileSettings {
     /// The file.
     pub path: PathBuf,
     /// The longest time for which something is in memory only.
@@ -74,7 +74,7 @@ pub enum RedisKind {
 
 /// A store in Redis or Valkey.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RedisHome {
+pub struct RedisSettings {
     /// What is there.
     pub kind: RedisKind,
     /// Addresses. They may hold passwords.
@@ -101,7 +101,7 @@ pub struct RedisHome {
     pub certificate: Option<CertificateFiles>,
 }
 
-impl StoreHome {
+impl StoreBackend {
     /// Its word in the configuration.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -120,19 +120,19 @@ impl StoreConfig {
     /// # Errors
     /// What is wrong with it.
     pub fn by_word(word: &str) -> Result<Self, String> {
-        let home = if word == "memory" {
-            StoreHome::Memory
+        let backend = if word == "memory" {
+            StoreBackend::Memory
         } else if let Some(path) = word.strip_prefix("file:") {
-            StoreHome::File(FileHome::at(path.into()))
+            StoreBackend::File(FileSettings::at(path.into()))
         } else if is_redis_url(word) {
-            StoreHome::Redis(Box::new(RedisHome::at(word)))
+            StoreBackend::Redis(Box::new(RedisSettings::at(word)))
         } else {
             return Err(
                 "a store is \"memory\", \"file:PATH\", or an address such as \"redis://127.0.0.1:6379\""
                     .to_owned(),
             );
         };
-        Ok(Self { home, place: "--store".into(), ..Self::default() })
+        Ok(Self { backend, location: "--store".into(), ..Self::default() })
     }
 }
 
@@ -146,7 +146,7 @@ fn is_redis_url(_: &str) -> bool {
     false
 }
 
-impl FileHome {
+impl FileSettings {
     /// The defaults for a store in this file.
     #[must_use]
     pub fn at(path: PathBuf) -> Self {
@@ -154,7 +154,7 @@ impl FileHome {
     }
 }
 
-impl RedisHome {
+impl RedisSettings {
     /// The defaults for a server at this URL.
     #[must_use]
     pub fn at(url: &str) -> Self {

@@ -1,11 +1,11 @@
-//! Characters that do more than stand in a line: they end it, move a cursor, turn the text around
-//! them or cannot be seen. Others choose user names, error texts and what policies say; none of
-//! that writes a line of its own into a log, or makes one look like another.
+//! Escapes characters that end a line, move a cursor, change the direction of text or are
+//! invisible. Clients, mail servers and policies choose user names, error texts and notes: none of
+//! them may add a line to a log, or make one line look like another.
 
 use std::fmt::Write as _;
 
-/// Whether a character is never written as it is: controls (Unicode's Cc), format characters (Cf,
-/// among them the marks of direction) and the separators of lines and paragraphs (Zl, Zp).
+/// Whether a character must be escaped: controls (Unicode category Cc), format characters (Cf, which
+/// includes the direction marks), and line and paragraph separators (Zl, Zp).
 #[must_use]
 pub fn is_active(character: char) -> bool {
     character.is_control()
@@ -17,12 +17,12 @@ pub fn is_active(character: char) -> bool {
             | '\u{e0001}' | '\u{e0020}'..='\u{e007f}')
 }
 
-/// Whether a text is printable ASCII alone, as nearly all of them are.
+/// Whether a text is printable ASCII, as nearly all texts are.
 fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
-/// Adds a text, with escapes such as `\u{202e}` for such characters.
+/// Appends a text, with [active](is_active) characters escaped as in `\u{202e}`.
 pub fn push(to: &mut String, text: &str) {
     if is_plain(text) {
         return to.push_str(text);
@@ -36,11 +36,11 @@ pub fn push(to: &mut String, text: &str) {
     }
 }
 
-/// Escapes such characters in JSON, from `from` on. They stand in texts only, so that another
-/// reader of JSON reads the same.
+/// Escapes [active](is_active) characters in finished JSON, from byte `from` on, as in `\u202e`.
+/// They occur only inside strings, so every JSON parser reads the same text as before.
 pub fn escape_json(json: &mut String, from: usize) {
     let written = &json[from..];
-    // What JSON must escape is escaped already.
+    // Controls below 0x20 are escaped already: JSON demands it.
     if written.is_ascii() && memchr::memchr(0x7f, written.as_bytes()).is_none() {
         return;
     }
@@ -64,7 +64,7 @@ pub fn escape_json(json: &mut String, from: usize) {
 mod tests {
     use super::*;
 
-    /// One of each kind, with what becomes of it for people and in JSON.
+    /// One of each kind, as it is written in text and in JSON.
     const KINDS: [(&str, &str, &str); 12] = [
         ("\u{7f}", "\\u{7f}", "\\u007f"),
         ("\u{85}", "\\u{85}", "\\u0085"),
@@ -82,32 +82,37 @@ mod tests {
 
     #[test]
     fn active_characters_are_escaped_and_no_others() {
-        for (active, for_people, in_json) in KINDS {
+        for (active, in_text, in_json) in KINDS {
             let text = format!("grüße{active}日本 👍");
-            let mut told = String::new();
-            push(&mut told, &text);
-            assert_eq!(told, text.replace(active, for_people));
+            let mut escaped = String::new();
+            push(&mut escaped, &text);
+            assert_eq!(escaped, text.replace(active, in_text));
             let mut json = format!("kept{active}");
             let from = json.len();
             json += &serde_json::to_string(&text).unwrap();
             escape_json(&mut json, from);
             assert_eq!(json, format!("kept{active}\"{}\"", text.replace(active, in_json)));
-            assert_eq!(serde_json::from_str::<String>(&json[from..]).unwrap(), text, "it is read the same");
+            assert_eq!(
+                serde_json::from_str::<String>(&json[from..]).unwrap(),
+                text,
+                "a JSON parser reads the original text"
+            );
         }
-        let mut told = String::new();
-        push(&mut told, "a\tb\n\u{1b}[0m");
-        assert_eq!(told, "a\\tb\\n\\u{1b}[0m");
+        let mut escaped = String::new();
+        push(&mut escaped, "a\tb\n\u{1b}[0m");
+        assert_eq!(escaped, "a\\tb\\n\\u{1b}[0m");
     }
 
     #[test]
-    fn what_cannot_be_seen_in_general_punctuation_is_active() {
-        // Rust's own tables say what can be printed; spaces are, by what they leave free.
-        let unseen = ('\u{2000}'..='\u{206f}').filter(|one| {
-            let is_escaped = format!("{one:?}").len() > one.len_utf8() + 2;
-            is_escaped && (!one.is_whitespace() || matches!(one, '\u{2028}' | '\u{2029}'))
+    fn every_invisible_character_of_general_punctuation_is_active() {
+        // Rust's `Debug` escapes what cannot be printed. Spaces are visible as gaps.
+        let invisible = ('\u{2000}'..='\u{206f}').filter(|character| {
+            let is_escaped = format!("{character:?}").len() > character.len_utf8() + 2;
+            is_escaped && (!character.is_whitespace() || matches!(character, '\u{2028}' | '\u{2029}'))
         });
-        // One of them is not assigned.
-        let missed: String = unseen.filter(|&one| !is_active(one) && one != '\u{2065}').collect();
+        // U+2065 is not assigned.
+        let missed: String =
+            invisible.filter(|&character| !is_active(character) && character != '\u{2065}').collect();
         assert_eq!(missed, "");
     }
 }

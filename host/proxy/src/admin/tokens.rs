@@ -6,20 +6,20 @@ use crate::config::{AdminConfig, TokenFile};
 use reprieve_secrets::secret_file;
 
 /// The shortest token that is taken.
-const SHORTEST: usize = 16;
+const MIN_TOKEN_CHARS: usize = 16;
 
 /// What somebody may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Rights {
     /// Load the page, which holds nothing yet.
-    Nothing,
+    None,
     /// See how it is.
-    See,
+    Read,
     /// Change it, and see what is remembered of users.
     Change,
     /// Have another process take its place.
-    Own,
+    Owner,
 }
 
 /// The tokens that count. They are kept as hashes by a key of this process: comparing those
@@ -28,7 +28,7 @@ pub(super) enum Rights {
 pub(super) struct Tokens {
     key: [u8; 32],
     change: Option<blake3::Hash>,
-    see: Option<blake3::Hash>,
+    read: Option<blake3::Hash>,
 }
 
 impl Tokens {
@@ -40,14 +40,14 @@ impl Tokens {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
         let hash = |file: &Option<TokenFile>| file.as_ref().map(|file| token(file, &key)).transpose();
-        let (change, see) = (hash(&config.token_file)?, hash(&config.read_token_file)?);
-        if let (Some(file), true) = (&config.read_token_file, see.is_some() && see == change) {
+        let (change, read) = (hash(&config.token_file)?, hash(&config.read_token_file)?);
+        if let (Some(file), true) = (&config.read_token_file, read.is_some() && read == change) {
             anyhow::bail!(
                 "{}: the token for reading is also that for changes; give viewers one of their own, or leave it out",
-                file.place
+                file.location
             );
         }
-        Ok(Self { key, change, see })
+        Ok(Self { key, change, read })
     }
 
     /// What who shows a token may; None where it is wrong.
@@ -56,32 +56,32 @@ impl Tokens {
         if hash == self.change {
             Some(Rights::Change)
         } else if hash == self.see {
-            Some(Rights::See)
+            Some(Rights::Read)
         } else {
             None
         }
     }
 
     /// Whether anybody can change anything over TCP.
-    pub(super) fn let_change(&self) -> bool {
+    pub(super) fn allow_changes(&self) -> bool {
         self.change.is_some()
     }
 
     /// Whether there is a token for reading alone: then nobody reads without one.
-    pub(super) fn are_for_reading(&self) -> bool {
-        self.see.is_some()
+    pub(super) fn require_read_token(&self) -> bool {
+        self.read.is_some()
     }
 }
 
 fn token(file: &TokenFile, key: &[u8; 32]) -> anyhow::Result<blake3::Hash> {
     let token =
-        secret_file::first_line(&file.path).map_err(|why| anyhow::anyhow!("{}: {why}", file.place))?;
+        secret_file::first_line(&file.path).map_err(|why| anyhow::anyhow!("{}: {why}", file.location))?;
     let token = token.expose();
-    if token.len() < SHORTEST || !token.iter().all(u8::is_ascii_graphic) {
+    if token.len() < MIN_TOKEN_CHARS || !token.iter().all(u8::is_ascii_graphic) {
         anyhow::bail!(
-            "{}: the first line of {} must be a token of {SHORTEST} characters or more, without spaces; \
+            "{}: the first line of {} must be a token of {MIN_TOKEN_CHARS} characters or more, without spaces; \
              for instance from: openssl rand -base64 24",
-            file.place,
+            file.location,
             file.path.display()
         );
     }
@@ -92,19 +92,19 @@ fn token(file: &TokenFile, key: &[u8; 32]) -> anyhow::Result<blake3::Hash> {
 mod tests {
     use super::*;
 
-    fn tokens(change: Option<&str>, see: Option<&str>) -> anyhow::Result<Tokens> {
+    fn tokens(change: Option<&str>, read: Option<&str>) -> anyhow::Result<Tokens> {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, text: Option<&str>| {
             let path = folder.path().join(name);
             text.map(|text| {
                 std::fs::write(&path, text).unwrap();
                 std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-                TokenFile { path, place: "reprieve.toml:3".into() }
+                TokenFile { path, location: "reprieve.toml:3".into() }
             })
         };
         Tokens::read(&AdminConfig {
             token_file: file("change", change),
-            read_token_file: file("see", see),
+            read_token_file: file("see", read),
             ..AdminConfig::default()
         })
     }
@@ -113,7 +113,7 @@ mod tests {
     fn each_token_gives_its_rights_and_no_other_gives_any() {
         let tokens = tokens(Some("0123456789abcdef\nmore\n"), Some("fedcba9876543210")).unwrap();
         assert_eq!(tokens.rights(b"0123456789abcdef"), Some(Rights::Change));
-        assert_eq!(tokens.rights(b"fedcba9876543210"), Some(Rights::See));
+        assert_eq!(tokens.rights(b"fedcba9876543210"), Some(Rights::Read));
         for wrong in [&b""[..], b"0123456789abcde", b"0123456789abcdef\nmore"] {
             assert_eq!(tokens.rights(wrong), None);
         }
@@ -123,7 +123,7 @@ mod tests {
     fn without_tokens_none_is_right() {
         let tokens = tokens(None, None).unwrap();
         assert_eq!(tokens.rights(b""), None);
-        assert!(!tokens.let_change());
+        assert!(!tokens.allow_changes());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use reprieve_settings::{CertificateFiles, Error, Place, Value};
+use reprieve_settings::{CertificateFiles, Error, Location, Value};
 
 use super::tls::ServerTls;
 
@@ -13,7 +13,7 @@ pub struct TokenFile {
     /// Its path.
     pub path: PathBuf,
     /// Where it is named, for errors that show only when it is read.
-    pub place: Place,
+    pub location: Location,
 }
 
 /// How an administrator asks and tells a running Reprieve.
@@ -71,17 +71,17 @@ pub(super) fn admin(value: &Value<'_, '_>) -> Result<AdminConfig, Error> {
         of_tcp.push(value);
     }
     if let Some(value) = section.get("token-file") {
-        admin.token_file = Some(TokenFile { path: value.path()?, place: value.place() });
+        admin.token_file = Some(TokenFile { path: value.path()?, location: value.location() });
         of_tcp.push(value);
     }
     if let Some(value) = section.get("read-token-file") {
-        admin.read_token_file = Some(TokenFile { path: value.path()?, place: value.place() });
+        admin.read_token_file = Some(TokenFile { path: value.path()?, location: value.location() });
         of_tcp.push(value);
     }
     match (section.get("certificate"), section.get("key")) {
         (Some(chain), Some(key)) => {
-            let place = chain.place();
-            let files = CertificateFiles { chain: chain.path()?, key: key.path()?, place };
+            let location = chain.location();
+            let files = CertificateFiles { chain: chain.path()?, key: key.path()?, location };
             admin.tls = Some(ServerTls::new(files));
             of_tcp.push(chain);
         }
@@ -90,7 +90,7 @@ pub(super) fn admin(value: &Value<'_, '_>) -> Result<AdminConfig, Error> {
         (None, None) => {}
     }
     if let Some(value) = section.get("worst-pollers") {
-        admin.worst_pollers = value.truth()?;
+        admin.worst_pollers = value.boolean()?;
     }
     if admin.socket.is_none() && admin.listen.is_empty() {
         return Err(section.error(

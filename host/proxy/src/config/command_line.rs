@@ -44,16 +44,16 @@ impl CommandLine {
         let mut server = VirtualServerConfig::new("pop3", self.listen.clone(), "mail");
         server.listen_tls.clone_from(&self.listen_tls);
         if let Some((chain, key)) = &self.certificate {
-            let place = "--certificate".to_owned();
+            let location = "--certificate".to_owned();
             server.tls = Some(ServerTls::new(CertificateFiles {
                 chain: chain.clone(),
                 key: key.clone(),
-                place: place.into(),
+                location: location.into(),
             }));
         }
         if let Some(policy) = &self.policy {
             server.policy.component.clone_from(policy);
-            server.policy.place = "--policy".into();
+            server.policy.location = "--policy".into();
         }
         for pair in &self.set {
             let Some((key, value)) = pair.split_once('=') else {
@@ -67,7 +67,7 @@ impl CommandLine {
         config.virtual_servers.push(server);
         let mut pool = PoolConfig::new("mail", nodes);
         pool.tls.mode = self.backend_tls.unwrap_or(NodeTlsMode::Off);
-        pool.tls.place = "--backend-tls".into();
+        pool.tls.location = "--backend-tls".into();
         config.pools.push(pool);
         if let Some(threads) = self.threads {
             config.threads = threads;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use reprieve_settings::Place;
+use reprieve_settings::Location;
 use reprieve_settings::{Error, Section, Value};
 
 /// Where journald takes entries.
@@ -20,7 +20,7 @@ pub struct DecisionLogConfig {
     /// Octets of lines that may wait to be written.
     pub buffer: u64,
     /// Where it is configured.
-    pub place: Place,
+    pub location: Location,
 }
 
 /// Where the lines of the decision log go.
@@ -70,7 +70,7 @@ pub(super) fn decision_log(value: &Value<'_, '_>) -> Result<DecisionLogConfig, E
     let hashed = section.get("users").map(|users| users.choice(&[("plain", false), ("hashed", true)]));
     let users = if hashed.transpose()?.unwrap_or(false) {
         let example = "\"/etc/reprieve/decision-log.key\", made by: openssl rand -base64 32";
-        LogUsers::Hashed { key_file: section.need("hash-key-file", example)?.path()? }
+        LogUsers::Hashed { key_file: section.required("hash-key-file", example)?.path()? }
     } else {
         if let Some(key) = section.get("hash-key-file") {
             return Err(key.error("is for hashed names: set `users` to \"hashed\""));
@@ -85,13 +85,13 @@ pub(super) fn decision_log(value: &Value<'_, '_>) -> Result<DecisionLogConfig, E
         }
     }
     section.finish()?;
-    Ok(DecisionLogConfig { target, users, buffer, place: value.place() })
+    Ok(DecisionLogConfig { target, users, buffer, location: value.location() })
 }
 
 fn target(section: &mut Section<'_, '_>) -> Result<LogTarget, Error> {
     if let Some(journald) = section.get("journald") {
         // The socket of a journal of one's own (LogNamespace=) is said in full.
-        let socket = match (journald.truth(), journald.path()) {
+        let socket = match (journald.boolean(), journald.path()) {
             (Ok(true), _) => Some(JOURNALD.into()),
             (Ok(false), _) => None,
             (Err(_), Ok(path)) => Some(path),
@@ -108,7 +108,7 @@ fn target(section: &mut Section<'_, '_>) -> Result<LogTarget, Error> {
             return Ok(LogTarget::Journald { socket });
         }
     }
-    let path = section.need("path", "\"/var/log/reprieve/decisions.jsonl\"")?.path()?;
+    let path = section.required("path", "\"/var/log/reprieve/decisions.jsonl\"")?.path()?;
     let mut rotation = Rotation { size: 100 << 20, keep: 7, compress: false };
     let size = section.get("rotate-size");
     let is_off = size.as_ref().is_some_and(|size| size.text() == Ok("off"));
@@ -152,7 +152,7 @@ mod tests {
         let log = read("decision-log = { path = \"/var/log/d.jsonl\" }").unwrap();
         let rotation = Some(Rotation { size: 100 << 20, keep: 7, compress: false });
         assert_eq!(log.target, LogTarget::File { path: "/var/log/d.jsonl".into(), rotation });
-        assert_eq!((log.users, log.buffer, &*log.place), (LogUsers::Plain, 8 << 20, "reprieve.toml:2"));
+        assert_eq!((log.users, log.buffer, &*log.location), (LogUsers::Plain, 8 << 20, "reprieve.toml:2"));
         let log = read("[decision-log]\npath = \"d\"\nrotate-size = \"off\"").unwrap();
         assert_eq!(log.target, LogTarget::File { path: "d".into(), rotation: None });
         let log = read(

@@ -1,7 +1,7 @@
 //! A virtual server's policy: what can be set of it.
 
 use reprieve_policy_host::{BreakerSettings, Isolation, Limits, OnFailure, digest, limits};
-use reprieve_settings::Place;
+use reprieve_settings::Location;
 use reprieve_settings::{Error, Section, Value};
 
 /// A virtual server's policy.
@@ -24,7 +24,7 @@ pub struct PolicyConfig {
     /// Octets that it may keep in the store.
     pub store_quota: u64,
     /// Where the component is named, for errors that show only when it is loaded.
-    pub place: Place,
+    pub location: Location,
 }
 
 impl Default for PolicyConfig {
@@ -38,7 +38,7 @@ impl Default for PolicyConfig {
             on_failure: OnFailure::Pass,
             limits: Limits::default(),
             store_quota: 64 << 20,
-            place: "policy".into(),
+            location: "policy".into(),
         }
     }
 }
@@ -65,9 +65,9 @@ fn component(section: &mut Section<'_, '_>) -> Result<PolicyConfig, Error> {
     let mut policy = PolicyConfig::default();
     if let Some(value) = section.get("component") {
         value.text()?.clone_into(&mut policy.component);
-        policy.place = value.place();
+        policy.location = value.location();
     } else {
-        policy.place = section.place();
+        policy.location = section.location();
     }
     if let Some(value) = section.get("sha256") {
         let pinned = digest::from_hex(value.text()?);
@@ -82,7 +82,7 @@ fn component(section: &mut Section<'_, '_>) -> Result<PolicyConfig, Error> {
         breaker(&value, &mut policy.breaker)?;
     }
     if let Some(value) = section.get("settings") {
-        for (key, value) in value.section()?.named() {
+        for (key, value) in value.section()?.entries() {
             policy.settings.push((key.to_owned(), value.setting()?));
         }
     }
@@ -101,11 +101,11 @@ fn breaker(value: &Value<'_, '_>, breaker: &mut BreakerSettings) -> Result<(), E
         breaker.failures = value.count_u32(0, 1_000_000)?;
     }
     if let Some(value) = section.get("pause") {
-        breaker.pause = value.positive()?;
+        breaker.pause = value.positive_duration()?;
         breaker.longest_pause = breaker.longest_pause.max(breaker.pause);
     }
     if let Some(value) = section.get("longest-pause") {
-        breaker.longest_pause = value.positive()?;
+        breaker.longest_pause = value.positive_duration()?;
         if breaker.longest_pause < breaker.pause {
             return Err(value.error("is shorter than `pause`"));
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::tls::{NodeTls, node_tls};
-use reprieve_settings::Place;
+use reprieve_settings::Location;
 use reprieve_settings::{Error, Value};
 
 /// Which node a login goes to.
@@ -113,7 +113,7 @@ pub struct MasterConfig {
     /// The file whose first line is the password.
     pub password_file: PathBuf,
     /// Where it is named.
-    pub place: Place,
+    pub location: Location,
 }
 
 /// A group of mail servers.
@@ -180,7 +180,7 @@ impl PoolConfig {
 
 pub(super) fn pool(name: &str, value: &Value<'_, '_>) -> Result<PoolConfig, Error> {
     let mut section = value.section()?;
-    let nodes = section.need("nodes", "[\"10.0.0.5:110\"]")?;
+    let nodes = section.required("nodes", "[\"10.0.0.5:110\"]")?;
     let mut pool = PoolConfig::new(name, Vec::new());
     let each = section.get("max-sessions").map(|value| value.count_u32(1, 1_000_000)).transpose()?;
     for value in nodes.list()? {
@@ -205,13 +205,13 @@ pub(super) fn pool(name: &str, value: &Value<'_, '_>) -> Result<PoolConfig, Erro
         ])?;
     }
     if let Some(value) = section.get("connect-timeout") {
-        pool.connect_timeout = value.positive()?;
+        pool.connect_timeout = value.positive_duration()?;
     }
     if let Some(value) = section.get("login-timeout") {
-        pool.login_timeout = value.positive()?;
+        pool.login_timeout = value.positive_duration()?;
     }
     if let Some(value) = section.get("reply-timeout") {
-        pool.reply_timeout = value.positive()?;
+        pool.reply_timeout = value.positive_duration()?;
     }
     if let Some(value) = section.get("retry-after") {
         pool.retry_after = value.duration()?;
@@ -224,7 +224,7 @@ pub(super) fn pool(name: &str, value: &Value<'_, '_>) -> Result<PoolConfig, Erro
             value.choice(&[("off", ProxyHeader::Off), ("v1", ProxyHeader::V1), ("v2", ProxyHeader::V2)])?;
     }
     if let Some(value) = section.get("xclient") {
-        pool.xclient = value.truth()?;
+        pool.xclient = value.boolean()?;
     }
     if let Some(value) = section.get("login") {
         pool.login = value.choice(&[("user", NodeLogin::User), ("plain", NodeLogin::Plain)])?;
@@ -258,13 +258,13 @@ fn node(value: &Value<'_, '_>) -> Result<NodeConfig, Error> {
         return Ok(NodeConfig::new(&address));
     }
     let mut section = value.section()?;
-    let address = section.need("address", "\"10.0.0.5:110\"")?;
+    let address = section.required("address", "\"10.0.0.5:110\"")?;
     let mut node = NodeConfig::new(&check_node(address.text()?).map_err(|why| address.error(why))?);
     if let Some(value) = section.get("weight") {
         node.weight = value.count_u32(1, 1000)?;
     }
     if let Some(value) = section.get("backup") {
-        node.backup = value.truth()?;
+        node.backup = value.boolean()?;
     }
     if let Some(value) = section.get("max-sessions") {
         node.max_sessions = Some(value.count_u32(1, 1_000_000)?);
@@ -280,11 +280,11 @@ fn node(value: &Value<'_, '_>) -> Result<NodeConfig, Error> {
 
 fn master(value: &Value<'_, '_>) -> Result<MasterConfig, Error> {
     let mut section = value.section()?;
-    let user = section.need("user", "\"reprieve\"")?.text()?.to_owned();
-    let password_file = section.need("password-file", "\"/etc/reprieve/master\"")?.path()?;
-    let place = section.place();
+    let user = section.required("user", "\"reprieve\"")?.text()?.to_owned();
+    let password_file = section.required("password-file", "\"/etc/reprieve/master\"")?.path()?;
+    let location = section.location();
     section.finish()?;
-    Ok(MasterConfig { user, password_file, place })
+    Ok(MasterConfig { user, password_file, location })
 }
 
 fn check(value: &Value<'_, '_>) -> Result<Option<CheckConfig>, Error> {
@@ -297,7 +297,7 @@ fn check(value: &Value<'_, '_>) -> Result<Option<CheckConfig>, Error> {
     let mut section = value.section()?;
     let mut check = CheckConfig { interval: Duration::from_secs(30), rise: 2, fall: 3 };
     if let Some(value) = section.get("interval") {
-        check.interval = value.positive()?;
+        check.interval = value.positive_duration()?;
     }
     if let Some(value) = section.get("rise") {
         check.rise = value.count_u32(1, 1000)?;

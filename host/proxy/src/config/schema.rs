@@ -127,7 +127,7 @@ impl Config {
             config.certificate_check = Some(value.duration()?).filter(|every| !every.is_zero());
         }
         if let Some(value) = top.get("watch") {
-            config.watch = value.truth()?;
+            config.watch = value.boolean()?;
         }
         if let Some(value) = top.get("name-servers") {
             for server in value.list()? {
@@ -153,11 +153,11 @@ impl Config {
             config.store = store(&mut section)?;
             section.finish()?;
         }
-        for (name, value) in top.need("pool", "{ mail = { nodes = [\"10.0.0.5:110\"] } }")?.section()?.named()
+        for (name, value) in top.required("pool", "{ mail = { nodes = [\"10.0.0.5:110\"] } }")?.section()?.entries()
         {
             config.pools.push(pool(name, &value)?);
         }
-        let servers = top.need("virtual-server", "[{ … }], or better a table [[virtual-server]]")?;
+        let servers = top.required("virtual-server", "[{ … }], or better a table [[virtual-server]]")?;
         for value in servers.list()? {
             let server = virtual_server(&value, &config.pools)?;
             if config.virtual_servers.iter().any(|other| other.name == server.name) {
@@ -216,7 +216,7 @@ mod tests {
     use reprieve_policy_host::Verify;
     use reprieve_policy_host::{Isolation, OnFailure};
     use reprieve_pop3::credential::Mechanism;
-    use reprieve_store::{RedisKind, Share, StoreHome};
+    use reprieve_store::{RedisKind, Share, StoreBackend};
 
     const WHOLE: &str = r#"
 threads = 2
@@ -406,7 +406,7 @@ queue = { timeout = "2s", length = 7 }
 
     const STORES: &str = r#"
 [store]
-home = "redis"
+backend = "redis"
 url = ["rediss://a.example:6379", "rediss://b.example:6379"]
 sentinel = "mymaster"
 user = "reprieve"
@@ -429,26 +429,26 @@ store = { namespace = "site" }
 name = "two"
 listen = ["127.0.0.1:111"]
 pool = "mail"
-store = { home = "file", path = "/var/lib/reprieve/two", save-every = "5s" }
+store = { backend = "file", path = "/var/lib/reprieve/two", save-every = "5s" }
 "#;
 
     #[test]
     fn stores_are_read_for_all_and_for_one() {
         let config = Config::parse(STORES, "reprieve.toml").unwrap();
-        let StoreHome::Redis(redis) = &config.store.home else { panic!("{:?}", config.store) };
+        let StoreBackend::Redis(redis) = &config.store.backend else { panic!("{:?}", config.store) };
         assert_eq!(redis.kind, RedisKind::Sentinel { service: "mymaster".to_owned() });
         assert_eq!((redis.urls.len(), redis.database, redis.timeout.as_millis()), (2, Some(2), 50));
         assert_eq!(config.store.share, Share::TagsAndSnapshots);
         let [one, two] = &config.virtual_servers[..] else { panic!() };
         assert_eq!((one.namespace.as_deref(), one.store.is_none()), (Some("site"), true));
-        let StoreHome::File(file) = &two.store.as_ref().unwrap().home else { panic!() };
+        let StoreBackend::File(file) = &two.store.as_ref().unwrap().backend else { panic!() };
         assert_eq!((file.save_every.as_secs(), file.cache), (5, 64 << 20));
         assert!(!format!("{config:?}").contains("a.example"), "addresses may have passwords");
     }
 
     #[test]
     fn virtual_servers_share_a_namespace_only_if_they_have_one_pool() {
-        let file = "store = { home = \"file\", path = \"/var/lib/reprieve/two\", save-every = \"5s\" }";
+        let file = "store = { backend = \"file\", path = \"/var/lib/reprieve/two\", save-every = \"5s\" }";
         let two = |pool: &str, namespace: &str| {
             let store = format!("store = {{ namespace = \"{namespace}\" }}");
             let text = STORES
@@ -472,7 +472,7 @@ store = { home = "file", path = "/var/lib/reprieve/two", save-every = "5s" }
     #[test]
     fn each_mistake_of_a_store_names_line_key_and_remedy() {
         for (right, wrong, expected) in [
-            ("\"redis\"\n", "\"etcd\"\n", ["reprieve.toml:3", "`store.home`", "\"redis\""]),
+            ("\"redis\"\n", "\"etcd\"\n", ["reprieve.toml:3", "`store.backend`", "\"redis\""]),
             ("\"rediss://a", "\"http://p4ssw0rd@a", ["reprieve.toml:4", "url", "rediss://"]),
             (
                 "\"rediss://a.example:6379\", \"rediss://b.example:6379\"",
@@ -493,7 +493,7 @@ store = { home = "file", path = "/var/lib/reprieve/two", save-every = "5s" }
             (
                 "save-every = \"5s\"",
                 "url = \"redis://a\"",
-                ["reprieve.toml:26", "store.url", "home = \"redis\""],
+                ["reprieve.toml:26", "store.url", "backend = \"redis\""],
             ),
         ] {
             let error = error_of(&STORES.replace(right, wrong));

@@ -2,7 +2,7 @@
 
 use reprieve_secrets::Secret;
 use reprieve_settings::{CertificateFiles, Error, Section};
-use reprieve_store::{FileHome, RedisHome, RedisKind, Share, StoreConfig, StoreHome};
+use reprieve_store::{FileSettings, RedisSettings, RedisKind, Share, StoreConfig, StoreBackend};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -13,13 +13,13 @@ enum Kind {
 
 /// Reads a table of a store. What is left of the section is the caller's.
 pub(super) fn store(section: &mut Section<'_, '_>) -> Result<StoreConfig, Error> {
-    let kind = match section.get("home") {
+    let kind = match section.get("backend") {
         Some(value) => {
             value.choice(&[("memory", Kind::Memory), ("file", Kind::File), ("redis", Kind::Redis)])?
         }
         None => Kind::Memory,
     };
-    let place = section.place();
+    let location = section.location();
     for (key, of, word) in [
         ("path", Kind::File, "file"),
         ("save-every", Kind::File, "file"),
@@ -42,18 +42,18 @@ pub(super) fn store(section: &mut Section<'_, '_>) -> Result<StoreConfig, Error>
         if let Some(value) = section.get(key)
             && of != kind
         {
-            return Err(value.error(format!("belongs to home = \"{word}\"")));
+            return Err(value.error(format!("belongs to backend = \"{word}\"")));
         }
     }
-    let home = match kind {
-        Kind::Memory => StoreHome::Memory,
-        Kind::File => StoreHome::File(file(section)?),
-        Kind::Redis => StoreHome::Redis(Box::new(redis(section)?)),
+    let backend = match kind {
+        Kind::Memory => StoreBackend::Memory,
+        Kind::File => StoreBackend::File(file(section)?),
+        Kind::Redis => StoreBackend::Redis(Box::new(redis(section)?)),
     };
     // In Redis policies share when users were let through: who was let through by another proxy
     // must not be shown what this one saw before.
     let share = if kind == Kind::Redis { Share::Tags } else { Share::Off };
-    let mut config = StoreConfig { home, share, secret_file: None, place };
+    let mut config = StoreConfig { backend, share, secret_file: None, location };
     if let Some(value) = section.get("share") {
         config.share = value.choice(&[
             ("off", Share::Off),
@@ -62,12 +62,12 @@ pub(super) fn store(section: &mut Section<'_, '_>) -> Result<StoreConfig, Error>
         ])?;
         if config.share != Share::Off && kind == Kind::Memory {
             return Err(value.error(
-                "needs a store that lasts: home = \"file\", or home = \"redis\" for several proxies",
+                "needs a store that lasts: backend = \"file\", or backend = \"redis\" for several proxies",
             ));
         }
         if config.share == Share::Off && kind == Kind::Redis {
             return Err(value.error(
-                "cannot be \"off\" with home = \"redis\": policies share there when a user was let through, so a proxy that does not know of it would show an older maildrop; set it to \"tags\" or \"tags+snapshots\"",
+                "cannot be \"off\" with backend = \"redis\": policies share there when a user was let through, so a proxy that does not know of it would show an older maildrop; set it to \"tags\" or \"tags+snapshots\"",
             ));
         }
     }
@@ -77,34 +77,34 @@ pub(super) fn store(section: &mut Section<'_, '_>) -> Result<StoreConfig, Error>
         }
     } else {
         let example = "\"/etc/reprieve/share.secret\", made by: openssl rand -base64 32";
-        config.secret_file = Some(section.need("secret-file", example)?.path()?);
+        config.secret_file = Some(section.required("secret-file", example)?.path()?);
     }
     Ok(config)
 }
 
-fn file(section: &mut Section<'_, '_>) -> Result<FileHome, Error> {
-    let path = section.need("path", "\"/var/lib/reprieve/store.redb\"")?.path()?;
-    let mut home = FileHome::at(path);
+fn file(section: &mut Section<'_, '_>) -> Result<FileSettings, Error> {
+    let path = section.required("path", "\"/var/lib/reprieve/store.redb\"")?.path()?;
+    let mut settings = FileSettings::at(path);
     if let Some(value) = section.get("save-every") {
-        home.save_every = value.positive()?;
+        settings.save_every = value.positive_duration()?;
     }
     if let Some(value) = section.get("cache") {
-        home.cache = value.size()?;
-        if home.cache < 1 << 20 {
+        settings.cache = value.size()?;
+        if settings.cache < 1 << 20 {
             return Err(value.error("must be at least \"1MiB\""));
         }
     }
-    Ok(home)
+    Ok(settings)
 }
 
-fn redis(section: &mut Section<'_, '_>) -> Result<RedisHome, Error> {
-    let url = section.need("url", "\"redis://10.0.0.9:6379\"")?;
-    let mut home = RedisHome {
+fn redis(section: &mut Section<'_, '_>) -> Result<RedisSettings, Error> {
+    let url = section.required("url", "\"redis://10.0.0.9:6379\"")?;
+    let mut settings = RedisSettings {
         urls: Vec::new(),
         user: section.get("user").map(|value| value.text().map(str::to_owned)).transpose()?,
         password_file: section.get("password-file").map(|value| value.path()).transpose()?,
         ca: section.get("ca").map(|value| value.path()).transpose()?,
-        ..RedisHome::at("")
+        ..RedisSettings::at("")
     };
     let urls = if url.text().is_ok() { vec![url] } else { url.list()? };
     if urls.is_empty() {
@@ -118,13 +118,13 @@ fn redis(section: &mut Section<'_, '_>) -> Result<RedisHome, Error> {
                 "is no address of Redis ({why}); one is \"redis://10.0.0.9:6379\", or \"rediss://…\" for TLS"
             ))
         })?;
-        home.urls.push(Secret::new(text.as_bytes()));
+        settings.urls.push(Secret::new(text.as_bytes()));
     }
     if let Some(value) = section.get("sentinel") {
-        home.kind = RedisKind::Sentinel { service: value.text()?.to_owned() };
-        home.sentinel_user =
+        settings.kind = RedisKind::Sentinel { service: value.text()?.to_owned() };
+        settings.sentinel_user =
             section.get("sentinel-user").map(|value| value.text().map(str::to_owned)).transpose()?;
-        home.sentinel_password_file =
+        settings.sentinel_password_file =
             section.get("sentinel-password-file").map(|value| value.path()).transpose()?;
     } else {
         for key in ["sentinel-user", "sentinel-password-file"] {
@@ -134,43 +134,43 @@ fn redis(section: &mut Section<'_, '_>) -> Result<RedisHome, Error> {
         }
     }
     if let Some(value) = section.get("cluster")
-        && value.truth()?
+        && value.boolean()?
     {
-        if home.kind != RedisKind::One {
+        if settings.kind != RedisKind::One {
             return Err(value.error("cannot stand beside `sentinel`"));
         }
-        home.kind = RedisKind::Cluster;
+        settings.kind = RedisKind::Cluster;
     }
     if let Some(value) = section.get("database") {
-        home.database = Some(value.count_u32(0, 1_000_000)?);
-        if home.kind == RedisKind::Cluster && home.database != Some(0) {
+        settings.database = Some(value.count_u32(0, 1_000_000)?);
+        if settings.kind == RedisKind::Cluster && settings.database != Some(0) {
             return Err(value.error("must be 0: a cluster has one database"));
         }
     }
     if let Some(value) = section.get("prefix") {
-        value.text()?.clone_into(&mut home.prefix);
-        if home.prefix.len() > 64
-            || !home.prefix.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.:/".contains(&octet))
+        value.text()?.clone_into(&mut settings.prefix);
+        if settings.prefix.len() > 64
+            || !settings.prefix.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.:/".contains(&octet))
         {
             return Err(value.error("must be made of up to 64 letters, digits and -_.:/"));
         }
     }
     if let Some(value) = section.get("timeout") {
-        home.timeout = value.positive()?;
+        settings.timeout = value.positive_duration()?;
     }
     if let Some(value) = section.get("connections") {
-        home.connections = usize::try_from(value.count(1, 64)?).unwrap_or(1);
+        settings.connections = usize::try_from(value.count(1, 64)?).unwrap_or(1);
     }
     let certificate = section.get("certificate");
     let key = section.get("key");
-    home.certificate = match (certificate, key) {
+    settings.certificate = match (certificate, key) {
         (Some(chain), Some(key)) => {
-            Some(CertificateFiles { chain: chain.path()?, key: key.path()?, place: chain.place() })
+            Some(CertificateFiles { chain: chain.path()?, key: key.path()?, location: chain.location() })
         }
         (Some(alone), None) | (None, Some(alone)) => {
             return Err(alone.error("needs `certificate` and `key` together"));
         }
         (None, None) => None,
     };
-    Ok(home)
+    Ok(settings)
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reprieve_settings::{CertificateFiles, Error, Place, Section, Value};
+use reprieve_settings::{CertificateFiles, Error, Location, Section, Value};
 
 /// Whether clients show certificates of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub struct ServerTls {
     /// How long a handshake may take.
     pub handshake_timeout: Duration,
     /// Where it is configured.
-    pub place: Place,
+    pub location: Location,
 }
 
 /// How TLS begins on a connection to a node.
@@ -80,7 +80,7 @@ pub struct NodeTls {
     /// What is shown to nodes that ask for a certificate.
     pub certificate: Option<CertificateFiles>,
     /// Where it is configured.
-    pub place: Place,
+    pub location: Location,
 }
 
 impl Default for NodeTls {
@@ -91,7 +91,7 @@ impl Default for NodeTls {
             ca: None,
             server_name: None,
             certificate: None,
-            place: "tls".into(),
+            location: "tls".into(),
         }
     }
 }
@@ -101,7 +101,7 @@ impl ServerTls {
     #[must_use]
     pub fn new(certificate: CertificateFiles) -> Self {
         Self {
-            place: certificate.place.clone(),
+            location: certificate.location.clone(),
             certificates: vec![certificate],
             least_version: LeastVersion::Tls12,
             stls: true,
@@ -114,9 +114,9 @@ impl ServerTls {
 }
 
 fn certificate_files(section: &mut Section<'_, '_>) -> Result<CertificateFiles, Error> {
-    let chain = section.need("certificate", "\"/etc/reprieve/fullchain.pem\"")?.path()?;
-    let key = section.need("key", "\"/etc/reprieve/privkey.pem\"")?.path()?;
-    Ok(CertificateFiles { chain, key, place: section.place() })
+    let chain = section.required("certificate", "\"/etc/reprieve/fullchain.pem\"")?.path()?;
+    let key = section.required("key", "\"/etc/reprieve/privkey.pem\"")?.path()?;
+    Ok(CertificateFiles { chain, key, location: section.location() })
 }
 
 pub(super) fn server_tls(value: &Value<'_, '_>) -> Result<ServerTls, Error> {
@@ -133,7 +133,7 @@ pub(super) fn server_tls(value: &Value<'_, '_>) -> Result<ServerTls, Error> {
         tls.least_version = value.choice(&[("1.2", LeastVersion::Tls12), ("1.3", LeastVersion::Tls13)])?;
     }
     if let Some(value) = section.get("stls") {
-        tls.stls = value.truth()?;
+        tls.stls = value.boolean()?;
     }
     if let Some(value) = section.get("client-ca") {
         tls.client_ca = Some(value.path()?);
@@ -156,7 +156,7 @@ pub(super) fn server_tls(value: &Value<'_, '_>) -> Result<ServerTls, Error> {
             .choice(&[("common-name", CertificateUser::CommonName), ("email", CertificateUser::Email)])?;
     }
     if let Some(value) = section.get("handshake-timeout") {
-        tls.handshake_timeout = value.positive()?;
+        tls.handshake_timeout = value.positive_duration()?;
     }
     section.finish()?;
     Ok(tls)
@@ -165,15 +165,15 @@ pub(super) fn server_tls(value: &Value<'_, '_>) -> Result<ServerTls, Error> {
 pub(super) fn node_tls(value: &Value<'_, '_>) -> Result<NodeTls, Error> {
     const MODES: [(&str, NodeTlsMode); 3] =
         [("off", NodeTlsMode::Off), ("stls", NodeTlsMode::Stls), ("implicit", NodeTlsMode::Implicit)];
-    let mut tls = NodeTls { place: value.place(), ..NodeTls::default() };
+    let mut tls = NodeTls { location: value.location(), ..NodeTls::default() };
     if !value.is_table() {
         tls.mode = value.choice(&MODES)?;
         return Ok(tls);
     }
     let mut section = value.section()?;
-    tls.mode = section.need("mode", "\"stls\"")?.choice(&MODES)?;
+    tls.mode = section.required("mode", "\"stls\"")?.choice(&MODES)?;
     if let Some(value) = section.get("verify") {
-        tls.verify = value.truth()?;
+        tls.verify = value.boolean()?;
     }
     if let Some(value) = section.get("ca") {
         tls.ca = Some(value.path()?);
@@ -184,8 +184,8 @@ pub(super) fn node_tls(value: &Value<'_, '_>) -> Result<NodeTls, Error> {
     let (certificate, key) = (section.get("certificate"), section.get("key"));
     match (certificate, key) {
         (Some(chain), Some(key)) => {
-            let place = chain.place();
-            tls.certificate = Some(CertificateFiles { chain: chain.path()?, key: key.path()?, place });
+            let location = chain.location();
+            tls.certificate = Some(CertificateFiles { chain: chain.path()?, key: key.path()?, location });
         }
         (Some(lonely), None) => return Err(lonely.error("needs `key` beside it")),
         (None, Some(lonely)) => return Err(lonely.error("needs `certificate` beside it")),

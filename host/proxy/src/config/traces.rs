@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use hyper::Uri;
 
-use reprieve_settings::Place;
+use reprieve_settings::Location;
 use reprieve_settings::{Error, Value};
 
 /// Where OTLP takes traces by HTTP.
@@ -23,13 +23,13 @@ pub struct TracesConfig {
     /// How many of a million sessions are traced.
     pub sample: u32,
     /// Where it is configured.
-    pub place: Place,
+    pub location: Location,
 }
 
 /// Reads the section.
 pub(super) fn traces(value: &Value<'_, '_>) -> Result<TracesConfig, Error> {
     let mut section = value.section()?;
-    let endpoint = section.need("endpoint", "\"http://127.0.0.1:4318\"")?;
+    let endpoint = section.required("endpoint", "\"http://127.0.0.1:4318\"")?;
     let uri = url(endpoint.text()?)
         .ok_or_else(|| endpoint.expected("the URL of a collector, such as \"http://127.0.0.1:4318\""))?;
     let ca = section.get("ca");
@@ -48,7 +48,7 @@ pub(super) fn traces(value: &Value<'_, '_>) -> Result<TracesConfig, Error> {
         endpoint: uri,
         ca: ca.map(|ca| ca.path()).transpose()?,
         sample: sample.transpose()?.map_or(MILLION, millionths),
-        place: value.place(),
+        location: value.location(),
     };
     section.finish()?;
     Ok(config)

@@ -160,7 +160,7 @@ pub(super) fn virtual_server(
     pools: &[PoolConfig],
 ) -> Result<VirtualServerConfig, Error> {
     let mut section = value.section()?;
-    let name = section.need("name", "\"pop3\"")?;
+    let name = section.required("name", "\"pop3\"")?;
     let name_text = plain_name(&name)?;
     let tls = section.get("tls").map(|value| server_tls(&value)).transpose()?;
     let encrypted = section.get("listen-tls");
@@ -172,9 +172,9 @@ pub(super) fn virtual_server(
     let listen = match section.get("listen") {
         Some(value) => addresses(&value)?,
         None if encrypted.is_some() => Vec::new(),
-        None => addresses(&section.need("listen", "[\"0.0.0.0:110\", \"[::]:110\"]")?)?,
+        None => addresses(&section.required("listen", "[\"0.0.0.0:110\", \"[::]:110\"]")?)?,
     };
-    let pool = section.need("pool", "\"mail\"")?;
+    let pool = section.required("pool", "\"mail\"")?;
     let pool_text = pool.text()?;
     if !pools.iter().any(|known| known.name == pool_text) {
         let known: Vec<_> = pools.iter().map(|known| known.name.as_str()).collect();
@@ -219,7 +219,7 @@ pub(super) fn virtual_server(
         server.login_delay = Some(value.duration()?);
     }
     if let Some(value) = section.get("login-timeout") {
-        server.login_timeout = value.positive()?;
+        server.login_timeout = value.positive_duration()?;
     }
     if let Some(value) = section.get("idle-timeout") {
         server.idle_timeout = value.duration()?;
@@ -230,7 +230,7 @@ pub(super) fn virtual_server(
         }
     }
     if let Some(value) = section.get("stall-timeout") {
-        server.stall_timeout = value.positive()?;
+        server.stall_timeout = value.positive_duration()?;
     }
     if let Some(value) = section.get("cleartext-login") {
         server.cleartext_login = Some(value.choice(&[
@@ -250,7 +250,7 @@ pub(super) fn virtual_server(
         }
     }
     if let Some(value) = section.get("proxy-timeout") {
-        server.proxy_timeout = value.positive()?;
+        server.proxy_timeout = value.positive_duration()?;
     }
     if let Some(value) = section.get("mechanisms") {
         server.mechanisms = mechanisms(&value, server.tls.as_ref())?;
@@ -293,7 +293,7 @@ pub(super) fn virtual_server(
             server.namespace = Some(plain_name(&value)?.to_owned());
         }
         // A namespace alone is one in the store of all.
-        let only_named = own.named().iter().all(|(key, _)| *key == "namespace");
+        let only_named = own.entries().iter().all(|(key, _)| *key == "namespace");
         let config = store(&mut own)?;
         if !only_named {
             server.store = Some(config);

@@ -28,10 +28,10 @@ use writer::{Sink, Writer};
 
 /// Why the decision log cannot be begun: one sentence for the administrator.
 #[derive(Debug, thiserror::Error)]
-#[error("{place}: `decision-log.{key}`: {why}")]
+#[error("{location}: `decision-log.{key}`: {why}")]
 pub struct JournalError {
     /// File and line of the configuration.
-    place: String,
+    location: String,
     key: &'static str,
     why: String,
 }
@@ -50,7 +50,7 @@ impl Keys {
             LogUsers::Plain => Names::Plain,
             LogUsers::Hashed { key_file } => {
                 let secret = secret_file::long_secret(key_file).map_err(|why| JournalError {
-                    place: config.place.to_string(),
+                    location: config.location.to_string(),
                     key: "hash-key-file",
                     why,
                 })?;
@@ -81,7 +81,7 @@ impl Opened {
     /// # Errors
     /// Which file cannot be used, and why, with its place in the configuration.
     pub fn open(config: &DecisionLogConfig, keys: Keys) -> Result<Self, JournalError> {
-        let fail = |key, why| JournalError { place: config.place.to_string(), key, why };
+        let fail = |key, why| JournalError { location: config.location.to_string(), key, why };
         let Keys(names) = keys;
         let target = match &config.target {
             LogTarget::File { path, rotation } => {
@@ -100,7 +100,7 @@ impl Opened {
     /// # Errors
     /// If there is no thread for it.
     pub fn start(self) -> Result<Arc<Journal>, JournalError> {
-        let fail = |key, why| JournalError { place: self.config.place.to_string(), key, why };
+        let fail = |key, why| JournalError { location: self.config.location.to_string(), key, why };
         let sink: Box<dyn Sink> = match self.target {
             Target::File(file) => Box::new(file.kept()),
             Target::Journald(journald) => Box::new(journald),

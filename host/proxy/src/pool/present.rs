@@ -21,7 +21,7 @@ impl MasterUser {
     /// # Errors
     /// Where the file cannot be read or holds nothing.
     pub fn load(config: &MasterConfig) -> Result<Self, PoolError> {
-        let fail = |why: String| PoolError::Master { place: config.place.to_string(), why };
+        let fail = |why: String| PoolError::Master { location: config.location.to_string(), why };
         let secret = secret_file::first_line(&config.password_file).map_err(fail)?;
         Ok(Self { user: config.user.as_bytes().into(), secret })
     }

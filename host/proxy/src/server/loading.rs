@@ -5,22 +5,22 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::stores::Store;
+use super::stores::OpenedStore;
 use crate::config::{Config, PolicyConfig, VirtualServerConfig};
 use reprieve_policy_host::{self as policy, Engine, Policy, PolicyOptions, Shadow};
 use reprieve_store::clock::Clock;
-use reprieve_store::{Namespace, Space};
+use reprieve_store::{Namespace, NamespaceConfig};
 
 /// A policy as it runs: what it was configured as, and the very bytes.
 #[derive(Clone)]
-pub(super) struct Running {
+pub(super) struct PolicySource {
     pub(super) config: PolicyConfig,
     pub(super) component: Component,
 }
 
-impl std::fmt::Debug for Running {
+impl std::fmt::Debug for PolicySource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Running").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("PolicySource").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
@@ -29,7 +29,7 @@ impl std::fmt::Debug for Running {
 pub(super) type Component = Arc<Cow<'static, [u8]>>;
 
 /// Where a policy is to judge.
-pub(super) struct Seat<'a> {
+pub(super) struct PolicyLoader<'a> {
     pub(super) engine: Arc<Engine>,
     pub(super) server: &'a VirtualServerConfig,
     /// How many policies there have been, with this one.
@@ -38,10 +38,10 @@ pub(super) struct Seat<'a> {
     pub(super) clock: &'a Arc<dyn Clock>,
 }
 
-impl Seat<'_> {
+impl PolicyLoader<'_> {
     /// Loads a virtual server's policy, from where the configuration says.
     pub(super) async fn load(self, namespace: Namespace) -> anyhow::Result<(Arc<Policy>, Component)> {
-        let component = Arc::new(self.octets(&self.server.policy)?);
+        let component = Arc::new(self.bytes(&self.server.policy)?);
         self.load_from(component, namespace).await
     }
 
@@ -60,33 +60,33 @@ impl Seat<'_> {
     pub(super) async fn load_shadow(
         self,
         policy: &PolicyConfig,
-        store: &Store,
+        store: &OpenedStore,
     ) -> anyhow::Result<Arc<Shadow>> {
-        let octets = self.octets(policy)?;
+        let bytes = self.bytes(policy)?;
         // Its own part of the store, and another one for each component: what one leaves there
         // is nothing to the next.
-        let digest = policy::digest::hex(&policy::digest::of(&octets));
+        let digest = policy::digest::hex(&policy::digest::of(&bytes));
         let name = format!("shadow:{}:{}", self.server.name, &digest[..16]);
-        let namespace = store.home.namespace(Space::for_policies(&name, policy.store_quota));
+        let namespace = store.store.namespace(NamespaceConfig::for_policies(&name, policy.store_quota));
         let named = format!("{} (shadow)", self.server.name);
-        let loaded = self.load_as(&named, policy, &octets, namespace).await?;
+        let loaded = self.load_as(&named, policy, &bytes, namespace).await?;
         Shadow::start(loaded, &self.server.name).context("cannot start a thread for a shadow policy")
     }
 
-    fn octets(&self, policy: &PolicyConfig) -> anyhow::Result<Cow<'static, [u8]>> {
+    fn bytes(&self, policy: &PolicyConfig) -> anyhow::Result<Cow<'static, [u8]>> {
         let source = policy::load_source(&policy.component);
-        source.map_err(|why| anyhow::anyhow!("{}: {why}", self.place(policy)))
+        source.map_err(|why| anyhow::anyhow!("{}: {why}", self.location(policy)))
     }
 
-    fn place(&self, policy: &PolicyConfig) -> String {
-        format!("{}: virtual server {}", policy.place, self.server.name)
+    fn location(&self, policy: &PolicyConfig) -> String {
+        format!("{}: virtual server {}", policy.location, self.server.name)
     }
 
     async fn load_as(
         &self,
         name: &str,
         policy: &PolicyConfig,
-        octets: &[u8],
+        bytes: &[u8],
         namespace: Namespace,
     ) -> anyhow::Result<Arc<Policy>> {
         let options = PolicyOptions {
@@ -100,8 +100,8 @@ impl Seat<'_> {
             version: self.version,
             ..PolicyOptions::new(name, &policy.component, namespace, self.clock.clone())
         };
-        Policy::load(self.engine.clone(), octets, options)
+        Policy::load(self.engine.clone(), bytes, options)
             .await
-            .map_err(|error| anyhow::anyhow!("{}: {error}", self.place(policy)))
+            .map_err(|error| anyhow::anyhow!("{}: {error}", self.location(policy)))
     }
 }

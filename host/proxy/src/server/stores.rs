@@ -11,23 +11,23 @@ use crate::maildrop::{Registry, Tagger};
 use reprieve_secrets::Secret;
 use reprieve_secrets::secret_file;
 use reprieve_store::clock::Clock;
-use reprieve_store::{self as store, Home, Namespace, Space};
-use reprieve_store::{Share, StoreConfig, StoreHome};
+use reprieve_store::{self as store, Store, Namespace, NamespaceConfig};
+use reprieve_store::{Share, StoreConfig, StoreBackend};
 
 /// Passwords, certificates and secrets of the stores: what only a privileged process may read.
 #[derive(Debug)]
-pub struct StoreKeys(Vec<OneKeys>);
+pub struct ConfiguredStores(Vec<ConfiguredStore>);
 
 #[derive(Debug)]
-struct OneKeys {
+struct ConfiguredStore {
     /// The virtual server that has it for itself; None for the one of all others.
     of: Option<String>,
     config: StoreConfig,
-    keys: store::Keys,
+    keys: store::StoreSecrets,
     secret: Option<Secret>,
 }
 
-impl StoreKeys {
+impl ConfiguredStores {
     /// Reads what the configuration names.
     ///
     /// # Errors
@@ -40,10 +40,10 @@ impl StoreKeys {
         let of_all = config.virtual_servers.iter().any(|server| server.store.is_none());
         let all = of_all.then_some((None, &config.store)).into_iter().chain(own);
         let read = all.map(|(of, config)| {
-            let keys = store::Keys::read(config).with_context(|| config.place.clone())?;
+            let keys = store::StoreSecrets::read(config).with_context(|| config.location.clone())?;
             let secret = config.secret_file.as_deref().map(secret_file::long_secret).transpose();
-            let secret = secret.map_err(|why| anyhow::anyhow!("{}: `secret-file`: {why}", config.place))?;
-            Ok(OneKeys { of, config: config.clone(), keys, secret })
+            let secret = secret.map_err(|why| anyhow::anyhow!("{}: `secret-file`: {why}", config.location))?;
+            Ok(ConfiguredStore { of, config: config.clone(), keys, secret })
         });
         Ok(Self(read.collect::<anyhow::Result<_>>()?))
     }
@@ -51,11 +51,11 @@ impl StoreKeys {
 
 /// A store that is open.
 #[derive(Clone, Debug)]
-pub struct Store {
+pub struct OpenedStore {
     /// The virtual server that has it for itself; None for the one of all others.
     pub of: Option<String>,
     /// The store itself.
-    pub home: Arc<Home>,
+    pub store: Arc<Store>,
     /// What is remembered of users.
     pub registry: Arc<Registry>,
     /// Makes their keys and tags.
@@ -65,7 +65,7 @@ pub struct Store {
 /// All stores of a process.
 #[derive(Debug)]
 pub(super) struct Stores {
-    all: Vec<Store>,
+    all: Vec<OpenedStore>,
     /// Namespaces of policies with their quotas, by store and name.
     quotas: HashMap<(usize, String), u64>,
 }
@@ -76,49 +76,49 @@ impl Stores {
     /// # Errors
     /// Which cannot be opened, with its place in the configuration.
     pub fn open(
-        keys: StoreKeys,
+        keys: ConfiguredStores,
         config: &Config,
         clock: &Arc<dyn Clock>,
         only_check: bool,
     ) -> anyhow::Result<Self> {
-        let mut all: Vec<Store> = Vec::new();
+        let mut all: Vec<OpenedStore> = Vec::new();
         let mut paths = Vec::new();
-        for OneKeys { of, config: store, keys, secret } in keys.0 {
-            let place = || store.place.clone();
-            if let StoreHome::File(file) = &store.home {
+        for ConfiguredStore { of, config: store, keys, secret } in keys.0 {
+            let location = || store.location.clone();
+            if let StoreBackend::File(file) = &store.backend {
                 anyhow::ensure!(
                     !paths.contains(&file.path),
                     "{}: `path`: {} is the file of another store already; put that one into [store], for all",
-                    store.place,
+                    store.location,
                     file.path.display()
                 );
                 let folder = file.path.parent().unwrap_or(Path::new("/"));
                 anyhow::ensure!(
                     folder.is_dir(),
                     "{}: `path`: the folder {} does not exist; make it, for whom Reprieve runs as",
-                    store.place,
+                    store.location,
                     folder.display()
                 );
                 paths.push(file.path.clone());
             }
-            let home = if only_check {
-                Home::in_memory(clock.clone())
+            let opened = if only_check {
+                Store::in_memory(clock.clone())
             } else {
-                Home::open(keys, clock.clone()).with_context(place)?
+                Store::open(keys, clock.clone()).with_context(location)?
             };
-            let home = Arc::new(home);
+            let opened = Arc::new(opened);
             let (memory, trust) = (config.maildrop_memory, config.maildrop_trust);
             let (registry, tagger) = match (&secret, store.share) {
                 (Some(secret), Share::Tags | Share::TagsAndSnapshots) => {
                     let tagger = Tagger::keyed(secret.expose());
-                    (Registry::shared(memory, trust, &home, &tagger, store.share)?, tagger)
+                    (Registry::shared(memory, trust, &opened, &tagger, store.share)?, tagger)
                 }
                 _ => {
                     let tagger = Tagger::new().map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
                     (Registry::new(memory, trust), tagger)
                 }
             };
-            all.push(Store { of, home, registry: Arc::new(registry), tagger: Arc::new(tagger) });
+            all.push(OpenedStore { of, store: opened, registry: Arc::new(registry), tagger: Arc::new(tagger) });
         }
         Ok(Self { all, quotas: HashMap::new() })
     }
@@ -127,7 +127,7 @@ impl Stores {
     ///
     /// # Errors
     /// Where it is to share a namespace of another quota.
-    pub fn of(&mut self, server: &VirtualServerConfig) -> anyhow::Result<(Store, Namespace)> {
+    pub fn of(&mut self, server: &VirtualServerConfig) -> anyhow::Result<(OpenedStore, Namespace)> {
         let own = server.store.as_ref().map(|_| server.name.as_str());
         let found = self.all.iter().position(|store| store.of.as_deref() == own);
         let index = found.context("a virtual server has no store")?;
@@ -137,11 +137,11 @@ impl Stores {
         anyhow::ensure!(
             known == quota,
             "{}: virtual server {}: its `store-quota` is {quota} octets, but the namespace {name:?} that it shares has one of {known}",
-            server.policy.place,
+            server.policy.location,
             server.name
         );
         let store = self.all[index].clone();
-        let namespace = store.home.namespace(Space::for_policies(&namespace_of(name), quota));
+        let namespace = store.store.namespace(NamespaceConfig::for_policies(&namespace_of(name), quota));
         Ok((store, namespace))
     }
 
@@ -151,7 +151,7 @@ impl Stores {
     }
 
     /// All of them.
-    pub fn all(&self) -> Vec<Store> {
+    pub fn all(&self) -> Vec<OpenedStore> {
         self.all.clone()
     }
 }

@@ -41,7 +41,7 @@ impl Collector {
         let is_encrypted = uri.scheme_str() == Some("https");
         let tls = is_encrypted.then(|| {
             let settings =
-                NodeTls { ca: config.ca.clone(), place: config.place.clone(), ..NodeTls::default() };
+                NodeTls { ca: config.ca.clone(), location: config.location.clone(), ..NodeTls::default() };
             NodeConnector::load(&settings).map_err(|error| error.to_string())
         });
         Ok(Self {

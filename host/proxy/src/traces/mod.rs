@@ -32,9 +32,9 @@ const CALM: Duration = Duration::from_secs(10);
 
 /// Why there can be no traces: one sentence for the administrator.
 #[derive(Debug, thiserror::Error)]
-#[error("{place}: `traces`: {why}")]
+#[error("{location}: `traces`: {why}")]
 pub struct TracesError {
-    place: String,
+    location: String,
     why: String,
 }
 
@@ -51,7 +51,7 @@ impl Opened {
     /// # Errors
     /// What is wrong, with its place in the configuration.
     pub fn open(config: &TracesConfig) -> Result<Self, TracesError> {
-        let fail = |why: String| TracesError { place: config.place.to_string(), why };
+        let fail = |why: String| TracesError { location: config.location.to_string(), why };
         Ok(Self { config: config.clone(), collector: Collector::load(config).map_err(fail)? })
     }
 
@@ -62,7 +62,7 @@ impl Opened {
     pub fn start(self) -> Result<Arc<Traces>, TracesError> {
         let Self { config, collector } = self;
         let fail =
-            |error: std::io::Error| TracesError { place: config.place.to_string(), why: error.to_string() };
+            |error: std::io::Error| TracesError { location: config.location.to_string(), why: error.to_string() };
         let (sender, receiver) = sync_channel(MOST_WAITING);
         let (done, ended) = sync_channel(1);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;

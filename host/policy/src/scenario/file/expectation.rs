@@ -57,7 +57,7 @@ pub(super) fn verdict(value: &Value<'_, '_>) -> Result<Expectation, Error> {
 pub(super) fn counts(value: &Value<'_, '_>) -> Result<Counts, Error> {
     let words = Counts::words();
     let mut counts = Counts::default();
-    for (key, value) in value.section()?.named() {
+    for (key, value) in value.section()?.entries() {
         if !words.contains(&key) {
             return Err(value.error(format!("is not known; what can be counted: {}", words.join(", "))));
         }
@@ -75,12 +75,12 @@ pub(super) fn store(value: &Value<'_, '_>) -> Result<StoreExpectation, Error> {
         }
     }
     if let Some(value) = section.get("values") {
-        for (key, value) in value.section()?.named() {
+        for (key, value) in value.section()?.entries() {
             expected.values.push((key.to_owned(), stored(&value)?));
         }
     }
     expected.usage_at_most = section.get("usage-at-most").map(|value| value.size()).transpose()?;
-    expected.empty = section.get("empty").map(|value| value.truth()).transpose()?;
+    expected.empty = section.get("empty").map(|value| value.boolean()).transpose()?;
     section.finish()?;
     if expected == StoreExpectation::default() {
         return Err(value.error("is empty and expects nothing"));

@@ -12,7 +12,7 @@ pub(super) fn claim(value: &Value<'_, '_>, login: &mut Login, needs_user: bool) 
     let mut section = value.section()?;
     let who = &mut login.who;
     if needs_user {
-        section.need("user", "\"alice\"")?.text()?.clone_into(&mut who.user);
+        section.required("user", "\"alice\"")?.text()?.clone_into(&mut who.user);
     } else if let Some(value) = section.get("user") {
         return Err(value.error("and `users` exclude each other"));
     }
@@ -92,7 +92,7 @@ pub(super) fn happens(value: &Value<'_, '_>) -> Result<Happens, Error> {
         return Ok(value.choice(&ENDINGS)?.map_or(Happens::Nothing, Happens::from));
     }
     let mut section = value.section()?;
-    let ending = section.need("ending", "\"authenticated\"")?;
+    let ending = section.required("ending", "\"authenticated\"")?;
     let Some(chosen) = ending.choice(&ENDINGS)? else {
         return Err(
             ending.error("is \"none\", of which there is nothing more to say; write outcome = \"none\"")

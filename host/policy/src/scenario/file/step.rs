@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{expectation, login, stored, texts};
-use crate::harness::{Becomes, Injection, Moment, Who};
+use crate::Action;
+use crate::harness::{Injection, Moment, Who};
 use crate::scenario::step::{Action, Login, Repeat, Step, Users, When};
 use reprieve_settings::{Error, Section, Value};
 
@@ -11,7 +12,7 @@ pub(super) fn step(value: &Value<'_, '_>) -> Result<Step, Error> {
     let mut section = value.section()?;
     let when = match (section.get("at"), section.get("after")) {
         (Some(at), Some(_)) => return Err(at.error("and `after` exclude each other")),
-        (Some(at), None) => When::At(Moment::read(&at.moment()?).map_err(|why| at.error(why))?),
+        (Some(at), None) => When::At(Moment::read(&at.datetime()?).map_err(|why| at.error(why))?),
         (None, Some(after)) => When::After(after.duration()?),
         (None, None) => When::Now,
     };
@@ -35,7 +36,7 @@ pub(super) fn step(value: &Value<'_, '_>) -> Result<Step, Error> {
     } else if write.is_some() || forget.is_some() || store.is_some() {
         let mut written = Vec::new();
         if let Some(write) = write {
-            for (key, value) in write.section()?.named() {
+            for (key, value) in write.section()?.entries() {
                 written.push((key.to_owned(), stored(&value)?));
             }
         }
@@ -57,7 +58,7 @@ fn repeat(value: &Value<'_, '_>) -> Result<Repeat, Error> {
         return Ok(Repeat { times: value.count(1, 1_000_000)?, every: Duration::ZERO });
     }
     let mut section = value.section()?;
-    let times = section.need("times", "60")?.count(1, 1_000_000)?;
+    let times = section.required("times", "60")?.count(1, 1_000_000)?;
     let every = section.get("every").map(|value| value.duration()).transpose()?.unwrap_or_default();
     section.finish()?;
     Ok(Repeat { times, every })
@@ -76,7 +77,10 @@ fn attempt(
         happens: section.get("outcome").map(|value| login::happens(&value)).transpose()?,
         injection: None,
         expect: section.get("expect").map(|value| expectation::verdict(&value)).transpose()?,
-        becomes: section.get("becomes").map(|value| value.choice(&Becomes::WORDS)).transpose()?,
+        disposition: section
+            .get("disposition")
+            .map(|value| value.choice(&Action::ALL.map(|action| (action.name(), action))))
+            .transpose()?,
         log: section.get("log").map(|value| texts(&value)).transpose()?.unwrap_or_default(),
         count: section.get("count").map(|value| expectation::counts(&value)).transpose()?,
     };
@@ -114,8 +118,8 @@ fn many(value: &Value<'_, '_>) -> Result<Users, Error> {
         return Ok(Users::These(names));
     }
     let mut section = value.section()?;
-    let count = section.need("count", "1000")?.count(1, 10_000_000)?;
-    let name = section.need("name", "\"user-{}\"")?;
+    let count = section.required("count", "1000")?.count(1, 10_000_000)?;
+    let name = section.required("name", "\"user-{}\"")?;
     let text = name.text()?;
     if !text.contains("{}") {
         return Err(name.error("must have {} in the place of the number, such as \"user-{}\""));

@@ -32,15 +32,15 @@ impl NodeConnector {
     /// # Errors
     /// Where a file is missing or not what it should be, with its place in the configuration.
     pub fn load(settings: &NodeTls) -> Result<Self, TlsError> {
-        let fail = |message: String| TlsError::new(&settings.place, message);
+        let fail = |message: String| TlsError::new(&settings.location, message);
         let provider = super::provider();
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|error| fail(error.to_string()))?;
         let builder = if settings.verify {
             let roots = match &settings.ca {
-                Some(file) => roots(file, &settings.place)?,
-                None => machine_roots(&settings.place)?,
+                Some(file) => roots(file, &settings.location)?,
+                None => machine_roots(&settings.location)?,
             };
             builder.with_root_certificates(roots)
         } else {
@@ -79,14 +79,14 @@ impl NodeConnector {
     }
 }
 
-fn machine_roots(place: &str) -> Result<RootCertStore, TlsError> {
+fn machine_roots(location: &str) -> Result<RootCertStore, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         let why = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
         return Err(TlsError::new(
-            place,
+            location,
             format!(
                 "this machine trusts nobody to sign certificates{why}; install ca-certificates, or set `ca`"
             ),

@@ -14,21 +14,21 @@ use reprieve_settings::CertificateFiles;
 
 /// What is wrong with TLS as it is configured: place, file and reason.
 #[derive(Debug, thiserror::Error)]
-#[error("{place}: {message}")]
+#[error("{location}: {message}")]
 pub struct TlsError {
-    place: String,
+    location: String,
     message: String,
 }
 
 impl TlsError {
-    pub(super) fn new(place: &str, message: impl Into<String>) -> Self {
-        Self { place: place.to_owned(), message: message.into() }
+    pub(super) fn new(location: &str, message: impl Into<String>) -> Self {
+        Self { location: location.to_owned(), message: message.into() }
     }
 }
 
 /// Reads a certificate and its key.
 pub(super) fn certified_key(files: &CertificateFiles) -> Result<Arc<CertifiedKey>, TlsError> {
-    let fail = |message: String| TlsError::new(&files.place, message);
+    let fail = |message: String| TlsError::new(&files.location, message);
     let chain = certificates(&files.chain).map_err(&fail)?;
     if chain.is_empty() {
         return Err(fail(format!("{} holds no certificate in PEM", files.chain.display())));
@@ -49,15 +49,15 @@ pub(super) fn certified_key(files: &CertificateFiles) -> Result<Arc<CertifiedKey
 }
 
 /// Reads those who are trusted to sign certificates.
-pub(super) fn roots(file: &Path, place: &str) -> Result<RootCertStore, TlsError> {
+pub(super) fn roots(file: &Path, location: &str) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(file).map_err(|message| TlsError::new(place, message))? {
+    for certificate in certificates(file).map_err(|message| TlsError::new(location, message))? {
         roots.add(certificate).map_err(|error| {
-            TlsError::new(place, format!("a certificate in {} cannot be used: {error}", file.display()))
+            TlsError::new(location, format!("a certificate in {} cannot be used: {error}", file.display()))
         })?;
     }
     if roots.is_empty() {
-        return Err(TlsError::new(place, format!("{} holds no certificate in PEM", file.display())));
+        return Err(TlsError::new(location, format!("{} holds no certificate in PEM", file.display())));
     }
     Ok(roots)
 }

@@ -141,7 +141,7 @@ impl TlsAcceptor {
 }
 
 fn build(settings: &ServerTls) -> Result<Present, TlsError> {
-    let fail = |error: &dyn std::fmt::Display| TlsError::new(&settings.place, error.to_string());
+    let fail = |error: &dyn std::fmt::Display| TlsError::new(&settings.location, error.to_string());
     let mut keys = settings.certificates.iter().map(certified_key).collect::<Result<Vec<_>, _>>()?;
     if keys.is_empty() {
         return Err(fail(&"there is no certificate"));
@@ -166,7 +166,7 @@ fn build(settings: &ServerTls) -> Result<Present, TlsError> {
         .map_err(|error| fail(&error))?;
     let builder = match (&settings.client_ca, settings.client_certificates) {
         (Some(ca), wanted @ (ClientCertificates::Optional | ClientCertificates::Required)) => {
-            let roots = Arc::new(roots(ca, &settings.place)?);
+            let roots = Arc::new(roots(ca, &settings.location)?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
             let verifier = match wanted {
                 ClientCertificates::Optional => verifier.allow_unauthenticated(),
