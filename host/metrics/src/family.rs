@@ -1,12 +1,13 @@
-//! Counters by kind.
+//! Counters of one metric, one for each value of its label.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A counter for each of `N` kinds.
+/// One counter for each of the `N` values of a label. A counter is addressed by the index of its
+/// value, and wraps around at 2⁶⁴.
 #[derive(Debug)]
 pub struct Family<const N: usize>([AtomicU64; N]);
 
-/// What each kind has come to, in the order of the kinds.
+/// The value of each counter.
 type Counts<const N: usize> = [u64; N];
 
 impl<const N: usize> Default for Family<N> {
@@ -16,27 +17,28 @@ impl<const N: usize> Default for Family<N> {
 }
 
 impl<const N: usize> Family<N> {
-    /// Counts one of a kind.
-    pub fn count(&self, kind: usize) {
-        self.0[kind].fetch_add(1, Ordering::Relaxed);
+    /// Adds one to a counter.
+    pub fn count(&self, label: usize) {
+        self.0[label].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Takes one of a kind back. Another thread's part may have counted it: only the sum of all
-    /// parts is a number that means something.
-    pub fn uncount(&self, kind: usize) {
-        self.0[kind].fetch_sub(1, Ordering::Relaxed);
+    /// Subtracts one from a counter, which makes it a gauge. In a [`Sharded`](crate::Sharded) family
+    /// another shard may have counted the event: only the sum of all shards is meaningful.
+    pub fn uncount(&self, label: usize) {
+        self.0[label].fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Adds what has been counted to a sum.
+    /// Adds the counters to `sum`, to add up the shards of a family.
     pub fn add_to(&self, sum: &mut Counts<N>) {
-        for (sum, part) in sum.iter_mut().zip(&self.0) {
-            *sum = sum.wrapping_add(part.load(Ordering::Relaxed));
+        for (sum, counter) in sum.iter_mut().zip(&self.0) {
+            *sum = sum.wrapping_add(counter.load(Ordering::Relaxed));
         }
     }
 
-    /// What has been counted, where there is only this part.
+    /// The counters, for a family that is not sharded.
+    #[must_use]
     pub fn counts(&self) -> Counts<N> {
-        std::array::from_fn(|kind| self.0[kind].load(Ordering::Relaxed))
+        std::array::from_fn(|label| self.0[label].load(Ordering::Relaxed))
     }
 }
 
@@ -45,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_one_part_has_taken_back_and_another_counted_comes_out_right() {
+    fn an_event_may_be_counted_in_one_shard_and_uncounted_in_another() {
         let (one, other) = (Family::<3>::default(), Family::<3>::default());
         one.count(1);
         one.count(1);

@@ -1,4 +1,4 @@
-//! How long things take, in steps.
+//! Histograms of durations.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -6,66 +6,68 @@ use std::time::Duration;
 use super::Sharded;
 use super::family::Family;
 
-/// Times, counted by `N` upper bounds and without one.
+/// Durations, counted by `N` upper bounds and one bucket above them.
 #[derive(Debug)]
 pub struct Histogram<const N: usize> {
-    /// Nanoseconds, each more than the one before.
+    /// In nanoseconds, ascending.
     bounds: &'static [u64; N],
-    parts: Sharded<Part<N>>,
+    shards: Sharded<Shard<N>>,
 }
 
 #[derive(Debug, Default)]
-struct Part<const N: usize> {
-    within: Family<N>,
-    beyond: AtomicU64,
+struct Shard<const N: usize> {
+    buckets: Family<N>,
+    above: AtomicU64,
     sum_ns: AtomicU64,
 }
 
-/// Times that were counted, at one moment.
+/// The state of a histogram at one moment, as Prometheus reports it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HistogramSnapshot {
-    /// Upper bounds in nanoseconds, each with how many took no longer.
+    /// Upper bounds in nanoseconds, each with the number of durations up to it (cumulative).
     pub buckets: Vec<(u64, u64)>,
-    /// How many there were.
+    /// Number of durations.
     pub count: u64,
-    /// What they took together, in nanoseconds.
+    /// Sum of the durations, in nanoseconds.
     pub sum_ns: u64,
 }
 
 impl<const N: usize> Histogram<N> {
-    /// One that has counted nothing. `bounds`: upper bounds in nanoseconds, in order.
+    /// An empty histogram. `bounds`: upper bounds in nanoseconds, ascending.
+    #[must_use]
     pub fn new(bounds: &'static [u64; N]) -> Self {
-        Self { bounds, parts: Sharded::default() }
+        Self { bounds, shards: Sharded::default() }
     }
 
-    /// Counts something that took so long.
-    pub fn observe(&self, took: Duration) {
-        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        let part = self.parts.here();
-        match self.bounds.partition_point(|bound| *bound < took) {
-            bucket if bucket < N => part.within.count(bucket),
+    /// Counts a duration.
+    pub fn observe(&self, duration: Duration) {
+        let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let shard = self.shards.local();
+        match self.bounds.partition_point(|bound| *bound < ns) {
+            bucket if bucket < N => shard.buckets.count(bucket),
             _ => {
-                part.beyond.fetch_add(1, Ordering::Relaxed);
+                shard.above.fetch_add(1, Ordering::Relaxed);
             }
         }
-        part.sum_ns.fetch_add(took, Ordering::Relaxed);
+        shard.sum_ns.fetch_add(ns, Ordering::Relaxed);
     }
 
-    /// What has been counted.
+    /// Adds up the shards.
+    #[must_use]
     pub fn snapshot(&self) -> HistogramSnapshot {
-        let (mut within, mut count, mut sum_ns) = ([0; N], 0, 0_u64);
-        for part in self.parts.parts() {
-            part.within.add_to(&mut within);
-            count += part.beyond.load(Ordering::Relaxed);
-            sum_ns = sum_ns.wrapping_add(part.sum_ns.load(Ordering::Relaxed));
+        let (mut in_bucket, mut above, mut sum_ns) = ([0; N], 0, 0_u64);
+        for shard in self.shards.shards() {
+            shard.buckets.add_to(&mut in_bucket);
+            above += shard.above.load(Ordering::Relaxed);
+            sum_ns = sum_ns.wrapping_add(shard.sum_ns.load(Ordering::Relaxed));
         }
-        let mut so_far = 0;
-        let buckets = self.bounds.iter().zip(within).map(|(bound, of_bucket)| {
-            so_far += of_bucket;
-            (*bound, so_far)
+        let mut cumulative = 0;
+        let buckets = self.bounds.iter().zip(in_bucket).map(|(bound, in_bucket)| {
+            cumulative += in_bucket;
+            (*bound, cumulative)
         });
         let buckets = buckets.collect();
-        HistogramSnapshot { buckets, count: count + so_far, sum_ns }
+        HistogramSnapshot { buckets, count: above + cumulative, sum_ns }
     }
 }
 
@@ -74,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_time_counts_at_its_bound_and_all_beyond() {
+    fn a_duration_counts_in_its_own_bucket_and_in_all_above() {
         let histogram = Histogram::new(&[1_000, 10_000, 1_000_000]);
         for ns in [1, 1_000, 1_001, 999_999, 5_000_000] {
             histogram.observe(Duration::from_nanos(ns));

@@ -1,44 +1,45 @@
-//! One value for each thread, so that threads that count the same do not wait for each other's
-//! cache lines.
+//! Values with one instance per thread.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// With more threads than this some share a part, which is only slower.
-const PARTS: usize = 16;
+/// Shards of each value. If there are more threads, some share a shard: slower, and still correct.
+const SHARDS: usize = 16;
 
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    static PART: usize = NEXT.fetch_add(1, Ordering::Relaxed) % PARTS;
+    static SHARD: usize = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
 }
 
 /// Two cache lines: processors fetch them in pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Apart<T>(T);
+struct OwnCacheLines<T>(T);
 
-/// A value in parts, of which each thread changes its own.
+/// A value of which each thread has its own instance, to be added up when it is read.
+///
+/// FIGURES
 #[derive(Debug)]
 pub struct Sharded<T> {
-    parts: [OnceLock<Box<Apart<T>>>; PARTS],
+    shards: [OnceLock<Box<OwnCacheLines<T>>>; SHARDS],
 }
 
 impl<T> Default for Sharded<T> {
     fn default() -> Self {
-        Self { parts: [const { OnceLock::new() }; PARTS] }
+        Self { shards: [const { OnceLock::new() }; SHARDS] }
     }
 }
 
 impl<T: Default> Sharded<T> {
-    /// This thread's part.
-    pub fn here(&self) -> &T {
-        &self.parts[PART.with(|part| *part)].get_or_init(Box::default).0
+    /// The calling thread's instance.
+    pub fn local(&self) -> &T {
+        &self.shards[SHARD.with(|shard| *shard)].get_or_init(Box::default).0
     }
 
-    /// The parts that there are.
-    pub fn parts(&self) -> impl Iterator<Item = &T> {
-        self.parts.iter().filter_map(|part| part.get().map(|apart| &apart.0))
+    /// All instances that a thread has used.
+    pub fn shards(&self) -> impl Iterator<Item = &T> {
+        self.shards.iter().filter_map(|shard| shard.get().map(|instance| &instance.0))
     }
 }
 
@@ -49,20 +50,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_threads_count_apart_is_found_together() {
+    fn the_instances_of_all_threads_add_up_to_every_count() {
         let counter = Sharded::<AtomicU64>::default();
-        assert_eq!(counter.parts().count(), 0, "nothing is taken before it is used");
+        assert_eq!(counter.shards().count(), 0, "an unused value allocates nothing");
         std::thread::scope(|scope| {
             for _ in 0..40 {
                 scope.spawn(|| {
                     for _ in 0..100 {
-                        counter.here().fetch_add(1, Ordering::Relaxed);
+                        counter.local().fetch_add(1, Ordering::Relaxed);
                     }
                 });
             }
         });
-        let sum: u64 = counter.parts().map(|part| part.load(Ordering::Relaxed)).sum();
+        let sum: u64 = counter.shards().map(|shard| shard.load(Ordering::Relaxed)).sum();
         assert_eq!(sum, 4000);
-        assert!((2..=PARTS).contains(&counter.parts().count()));
+        assert!((2..=SHARDS).contains(&counter.shards().count()));
     }
 }

@@ -107,7 +107,7 @@ impl Occurrence {
 
 impl Metrics {
     pub(super) fn called(&self, call: Call) {
-        self.calls.here().count(call as usize);
+        self.calls.local().count(call as usize);
     }
 
     /// A call of `decide` is over, whatever came of it.
@@ -145,7 +145,7 @@ impl Metrics {
             pairs.map(|(word, one)| (*word, one.count.load(Ordering::Relaxed))).collect()
         };
         let mut calls = [0; 2];
-        self.calls.parts().for_each(|part| part.add_to(&mut calls));
+        self.calls.shards().for_each(|part| part.add_to(&mut calls));
         let [decides, observes] = calls;
         MetricsSnapshot {
             calls: decides + observes,

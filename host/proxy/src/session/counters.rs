@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::kinds::{Kinds, KindsSnapshot};
 use super::reasons::Reasons;
 use reprieve_metrics::Sharded;
-use reprieve_policy_host::Deny;
+use reprieve_policy_host::{Deny, Ending};
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident),+ $(,)?) => {
@@ -92,10 +92,10 @@ counters! {
     policy_failures,
     /// Calls of a policy that were not made, because the circuit breaker had paused it.
     policy_pauses,
-    /// Octets that the clients of sessions that are over have sent.
-    octets_in,
-    /// Octets that they were sent.
-    octets_out,
+    /// Bytes that the clients of sessions that are over have sent.
+    bytes_in,
+    /// Bytes that they were sent.
+    bytes_out,
 }
 
 /// Counts what has happened at a virtual server. It stands for the part of the thread that
@@ -110,7 +110,7 @@ impl Deref for Counters {
     type Target = Part;
 
     fn deref(&self) -> &Part {
-        self.parts.here()
+        self.parts.local()
     }
 }
 
@@ -118,6 +118,16 @@ impl Counters {
     /// Adds one.
     pub(super) fn count(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counter of logins that ended so at the mail server.
+    pub(super) fn outcome(&self, ending: Ending) -> &AtomicU64 {
+        match ending {
+            Ending::Authenticated => &self.authenticated,
+            Ending::Rejected => &self.rejected,
+            Ending::Unreachable => &self.unreachable,
+            Ending::Abandoned => &self.abandoned,
+        }
     }
 
     /// Counts a denial.
@@ -129,13 +139,13 @@ impl Counters {
     /// Reads them all.
     #[must_use]
     pub fn snapshot(&self) -> CountersSnapshot {
-        self.parts.parts().map(Part::snapshot).sum()
+        self.parts.shards().map(Part::snapshot).sum()
     }
 
     /// Reads what is counted by kind.
     #[must_use]
     pub fn kinds(&self) -> KindsSnapshot {
-        let parts: Vec<_> = self.parts.parts().map(|part| &part.kinds).collect();
+        let parts: Vec<_> = self.parts.shards().map(|part| &part.kinds).collect();
         KindsSnapshot::of(parts.into_iter(), &self.reasons)
     }
 }

@@ -1,5 +1,9 @@
-//! A namespace in memory: sharded tables, each with a queue of what expires next. Nothing is
-//! ever scanned; each write takes a few expired entries away.
+//! A namespace in memory: hash tables in shards, each with a queue of entries by expiry time.
+//! Nothing scans a table; each write removes a few expired entries.
+//!
+//! There may be millions of entries of some twenty bytes each, so they are packed (see
+//! [`entries`]); what remains here reads as if each shard were a `HashMap`. The model test below
+//! compares the two. `cargo bench -p reprieve --bench pieces` measures it.
 
 mod entries;
 
@@ -9,51 +13,62 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hashbrown::HashTable;
-use hashbrown::hash_table::Entry as Slot;
 use parking_lot::Mutex;
 
 use super::operation::{Changed, Operation, Write};
-use super::{KEY_LIMIT, NEVER, Refused, VALUE_LIMIT, expiry, footprint};
+use super::{Entry, KEY_LIMIT, NEVER, Refused, VALUE_LIMIT, expiry, footprint};
 use crate::clock::Clock;
-use entries::{Entries, Entry};
+use entries::{Entries, EntryRef};
 use reprieve_containers::expiry_queue::ExpiryQueue;
 use reprieve_containers::sharding::{SHARDS, shard};
 use reprieve_metrics::Sharded;
 
-/// Expired entries that a write takes away: more than one, so that they go faster than they
-/// come.
-const SWEPT_BY_A_WRITE: usize = 3;
-/// Places in the queue, beyond two for each entry, at which it is made anew.
+/// Expired entries that each write removes. More than one, so that they are removed faster than
+/// they are added.
+const SWEPT_PER_WRITE: usize = 3;
+/// The queue is rebuilt when it has this many more elements than two per entry.
 const QUEUE_SLACK: usize = 256;
-
-/// An entry as it is shown: key, value, and when it expires.
-type Shown = (String, Vec<u8>, Option<u64>);
 
 #[derive(Debug, Default)]
 struct Shard {
     entries: Entries,
-    /// Where the living ones are.
+    /// Slots of all entries with a value, by the hash of the key.
     index: HashTable<u32>,
     queue: ExpiryQueue,
 }
 
 impl Shard {
-    /// An entry, and where it is.
-    fn find(&self, hash: u64, key: &[u8]) -> Option<(u32, Entry<'_>)> {
-        let is = |&at: &u32| self.entries.get(at).is_some_and(|entry| entry.key == key);
-        let &at = self.index.find(hash, is)?;
-        Some((at, self.entries.get(at)?))
+    fn find(&self, hash: u64, key: &[u8]) -> Option<(u32, EntryRef<'_>)> {
+        let has_key = |&slot: &u32| self.entries.get(slot).is_some_and(|entry| entry.key == key);
+        let &slot = self.index.find(hash, has_key)?;
+        Some((slot, self.entries.get(slot)?))
     }
 
-    /// Takes out of the queue what is gone, and what stands there twice.
-    fn make_queue_anew(&mut self, now: u64) {
-        let gone: Vec<_> =
-            self.entries.heads().filter(|(_, head)| head.is_gone()).map(|(at, _)| at).collect();
-        for at in gone {
-            self.entries.remove(at);
+    /// Sets when an entry expires, and queues it unless the queue has it at that time or earlier.
+    fn set_expiry(&mut self, slot: u32, expires: u64, now: u64) {
+        let Some(head) = self.entries.head_mut(slot) else { return };
+        let is_queued_in_time = head.is_queued() && head.expires() <= expires;
+        head.set_expires(expires);
+        if is_queued_in_time || expires == NEVER {
+            return;
+        }
+        // If it was queued for a later time, it is in the queue twice now.
+        head.set_queued(true);
+        self.queue.push(slot, expires, now);
+        if self.queue.len() > 2 * self.index.len() + QUEUE_SLACK {
+            self.rebuild_queue(now);
+        }
+    }
+
+    /// Removes released entries and duplicates from the queue.
+    fn rebuild_queue(&mut self, now: u64) {
+        let released: Vec<_> =
+            self.entries.heads().filter(|(_, head)| head.is_released()).map(|(slot, _)| slot).collect();
+        for slot in released {
+            self.entries.remove(slot);
         }
         let queued = self.entries.heads().filter(|(_, head)| head.is_queued());
-        self.queue.rebuild(queued.map(|(at, head)| (at, head.expires())), now);
+        self.queue.rebuild(queued.map(|(slot, head)| (slot, head.expires())), now);
     }
 }
 
@@ -65,8 +80,8 @@ pub(super) struct Memory {
     used: AtomicU64,
     operations: Sharded<AtomicU64>,
     clock: Arc<dyn Clock>,
-    /// Whether nothing that has expired is ever counted. It takes time, and makes what a
-    /// policy is told of the usage a matter of what it has written alone, not of chance.
+    /// Whether every operation first removes all expired entries. Slower, but makes the usage that
+    /// a policy sees depend on its own writes alone.
     exact: bool,
 }
 
@@ -97,22 +112,22 @@ impl Memory {
         let hash = self.hash(key.as_bytes());
         let now = self.clock.now_ms();
         let mut shard = self.shard(hash).lock();
-        let Some((at, entry)) = shard.find(hash, key.as_bytes()) else { return false };
-        let lived = entry.expires > now;
-        self.remove(&mut shard, hash, at);
-        lived
+        let Some((slot, entry)) = shard.find(hash, key.as_bytes()) else { return false };
+        let was_live = entry.expires > now;
+        self.remove(&mut shard, hash, slot);
+        was_live
     }
 
     fn count(&self) {
         self.operations.here().fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Reads and writes of single keys until now.
+    /// Operations on single keys so far.
     pub(super) fn operations(&self) -> u64 {
         self.operations.parts().map(|part| part.load(Ordering::Relaxed)).sum()
     }
 
-    /// Entries, those included that have expired and were not taken away yet.
+    /// Number of entries, including expired ones that were not removed yet.
     pub(super) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().index.len()).sum()
     }
@@ -135,27 +150,28 @@ impl Memory {
         }
     }
 
-    pub(super) fn entries(&self) -> Vec<Shown> {
+    pub(super) fn entries(&self) -> Vec<Entry> {
         self.some_entries(0, usize::MAX).0
     }
 
-    /// Those of the shards from this one on, until there are enough; and the shard where those
-    /// begin that are left.
-    pub(super) fn some_entries(&self, first: usize, enough: usize) -> (Vec<Shown>, Option<usize>) {
+    /// The live entries of whole shards, starting with shard `first`, until there are at least
+    /// `enough`; and the next shard, if any are left.
+    pub(super) fn some_entries(&self, first: usize, enough: usize) -> (Vec<Entry>, Option<usize>) {
         let now = self.clock.now_ms();
-        let mut some = Vec::new();
+        let mut found = Vec::new();
         for (index, shard) in self.shards.iter().enumerate().skip(first) {
-            if some.len() >= enough {
-                return (some, Some(index));
+            if found.len() >= enough {
+                return (found, Some(index));
             }
             let shard = shard.lock();
-            let living = shard.entries.iter().filter(|(_, entry)| entry.expires > now);
-            some.extend(living.map(|(_, entry)| {
-                let key = String::from_utf8_lossy(entry.key).into_owned();
-                (key, entry.value.to_vec(), (entry.expires != NEVER).then_some(entry.expires))
+            let live = shard.entries.iter().filter(|(_, entry)| entry.expires > now);
+            found.extend(live.map(|(_, entry)| Entry {
+                key: String::from_utf8_lossy(entry.key).into_owned(),
+                value: entry.value.to_vec(),
+                expires: (entry.expires != NEVER).then_some(entry.expires),
             }));
         }
-        (some, None)
+        (found, None)
     }
 
     fn hash(&self, key: &[u8]) -> u64 {
@@ -163,11 +179,10 @@ impl Memory {
     }
 
     fn shard(&self, hash: u64) -> &Mutex<Shard> {
-        // The table uses the low bits and the highest seven.
+        // Bits that the hash table does not use: it takes the lowest ones and the highest seven.
         &self.shards[shard((hash >> 25) as u32)]
     }
 
-    /// Carries out an operation on a key.
     pub(super) fn change(
         &self,
         key: &str,
@@ -180,57 +195,46 @@ impl Memory {
             return Err(Refused::TooLong);
         }
         let now = self.clock.now_ms();
-        let until = expiry(now, ttl);
         let hash = self.hash(key);
         self.sweep_all_if_exact();
-        let mut guard = self.shard(hash).lock();
-        self.sweep(&mut guard, now);
-        let Shard { entries, index, queue } = &mut *guard;
-        let is = |&at: &u32| entries.get(at).is_some_and(|entry| entry.key == key);
-        let of = |&at: &u32| entries.get(at).map_or(0, |entry| self.hash(entry.key));
-        let slot = index.entry(hash, is, of);
-        let there = match &slot {
-            Slot::Occupied(occupied) => entries.get(*occupied.get()),
-            Slot::Vacant(_) => None,
-        };
-        let present = there.filter(|entry| entry.expires > now);
-        let (write, result) = operation.apply(present.map(|entry| entry.value))?;
-        let Some(Write { value, keeps_lifetime }) = write else { return Ok(result) };
-        let value = &*value;
+        let mut shard = self.shard(hash).lock();
+        self.sweep(&mut shard, now);
+        let found = shard.find(hash, key);
+        let present = found.map(|(_, entry)| entry).filter(|entry| entry.expires > now);
+        let (write, changed) = operation.apply(present.map(|entry| entry.value))?;
+        let Some(Write { value, keeps_lifetime }) = write else { return Ok(changed) };
         if value.len() > VALUE_LIMIT {
             return Err(Refused::TooLong);
         }
         let expires = match present {
             Some(entry) if keeps_lifetime => entry.expires,
-            _ => until,
+            _ => expiry(now, ttl),
         };
-        let (before, after) = (there.map_or(0, |entry| entry.footprint()), footprint(key.len(), value.len()));
+        let before = found.map_or(0, |(_, entry)| entry.footprint());
+        let after = footprint(key.len(), value.len());
+        let slot = found.map(|(slot, _)| slot);
         self.account(before, after)?;
-        let written = match slot {
-            Slot::Occupied(occupied) => {
-                let at = *occupied.get();
-                entries.set_value(at, value).then_some(at)
-            }
-            Slot::Vacant(vacant) => entries.insert(key, value).map(|at| *vacant.insert(at).get()),
+        let stored = match slot {
+            Some(slot) => shard.entries.set_value(slot, &value).then_some(slot),
+            None => self.insert(&mut shard, hash, key, &value),
         };
-        let Some((at, head)) = written.and_then(|at| Some((at, entries.head_mut(at)?))) else {
-            // More than can be numbered; the quota is billions of octets.
+        let Some(slot) = stored else {
+            // Out of slot numbers: there are 2^32 per shard.
             let _ = self.account(after, before);
             return Err(Refused::Quota);
         };
-        // One that now expires sooner than the queue knows stands there twice.
-        let known = head.is_queued() && head.expires() <= expires;
-        head.set_expires(expires);
-        if !known && expires != NEVER {
-            head.set_queued(true);
-            queue.push(at, expires, now);
-            if queue.len() > 2 * index.len() + QUEUE_SLACK {
-                guard.make_queue_anew(now);
-            }
-        }
-        Ok(result)
+        shard.set_expiry(slot, expires, now);
+        Ok(changed)
     }
 
+    fn insert(&self, shard: &mut Shard, hash: u64, key: &[u8], value: &[u8]) -> Option<u32> {
+        let Shard { entries, index, .. } = shard;
+        let slot = entries.insert(key, value)?;
+        index.insert_unique(hash, slot, |&slot| entries.get(slot).map_or(0, |entry| self.hash(entry.key)));
+        Some(slot)
+    }
+
+    /// Counts an entry that changes its footprint.
     fn account(&self, before: u64, after: u64) -> Result<(), Refused> {
         if after <= before {
             self.used.fetch_sub(before - after, Ordering::Relaxed);
@@ -257,48 +261,49 @@ impl Memory {
     }
 
     fn sweep(&self, shard: &mut Shard, now: u64) {
-        for _ in 0..SWEPT_BY_A_WRITE {
+        for _ in 0..SWEPT_PER_WRITE {
             if !self.sweep_one(shard, now) {
                 break;
             }
         }
     }
 
-    /// Looks at the entry whose turn it is; tells whether there was one.
+    /// Takes the next due element out of the queue and removes its entry if that has expired.
+    /// Returns whether an element was due.
     fn sweep_one(&self, shard: &mut Shard, now: u64) -> bool {
-        let Some(at) = shard.queue.pop_due(now) else { return false };
-        // None where it stood in the queue twice.
-        let Some(head) = shard.entries.head_mut(at) else { return true };
-        let (expires, is_gone) = (head.expires(), head.is_gone());
-        if !is_gone && expires > now {
-            // It lives longer than it did when it was queued.
+        let Some(slot) = shard.queue.pop_due(now) else { return false };
+        // None if the queue had it twice.
+        let Some(head) = shard.entries.head_mut(slot) else { return true };
+        let (expires, is_released) = (head.expires(), head.is_released());
+        if !is_released && expires > now {
+            // Its time to live was extended after it was queued.
             head.set_queued(expires != NEVER);
             if expires != NEVER {
-                shard.queue.push(at, expires, now);
+                shard.queue.push(slot, expires, now);
             }
             return true;
         }
         head.set_queued(false);
-        match shard.entries.get(at).map(|entry| self.hash(entry.key)) {
-            Some(hash) => self.remove(shard, hash, at),
-            None => shard.entries.remove(at),
+        match shard.entries.get(slot).map(|entry| self.hash(entry.key)) {
+            Some(hash) => self.remove(shard, hash, slot),
+            None => shard.entries.remove(slot),
         }
         true
     }
 
-    /// Takes an entry away. The place of one that is queued is kept until its turn comes: the
-    /// queue would take whoever comes there next for this one.
-    fn remove(&self, shard: &mut Shard, hash: u64, at: u32) {
-        if let Some(entry) = shard.entries.get(at) {
+    /// Removes an entry. If it is queued, its slot stays reserved until the queue reaches it:
+    /// otherwise the queue would take the next entry in that slot for this one.
+    fn remove(&self, shard: &mut Shard, hash: u64, slot: u32) {
+        if let Some(entry) = shard.entries.get(slot) {
             self.used.fetch_sub(entry.footprint(), Ordering::Relaxed);
         }
-        if let Ok(known) = shard.index.find_entry(hash, |&known| known == at) {
-            known.remove();
+        if let Ok(indexed) = shard.index.find_entry(hash, |&indexed| indexed == slot) {
+            indexed.remove();
         }
-        if shard.entries.head_mut(at).is_some_and(|head| head.is_queued()) {
-            shard.entries.release(at);
+        if shard.entries.head_mut(slot).is_some_and(|head| head.is_queued()) {
+            shard.entries.release(slot);
         } else {
-            shard.entries.remove(at);
+            shard.entries.remove(slot);
         }
     }
 }
@@ -326,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn exact_usage_counts_nothing_that_has_expired() {
+    fn exact_usage_never_counts_expired_entries() {
         let clock = ManualClock::new(1_000_000);
         let memory = Memory::new(1 << 20, clock.clone(), true);
         for number in 0..100 {
@@ -337,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_nobody_reads_any_more_go_by_themselves() {
+    fn expired_entries_are_removed_without_being_read() {
         let (memory, clock) = memory(1 << 30);
         for index in 0..20_000 {
             memory.set(&format!("user{index}"), &[0; 12], SECOND).unwrap();
@@ -351,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_written_again_and_again_is_queued_once() {
+    fn a_key_that_is_written_repeatedly_is_queued_once() {
         let (memory, clock) = memory(1 << 20);
         for _ in 0..10_000 {
             memory.set("a", b"1", SECOND).unwrap();
@@ -363,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_comes_to_expire_sooner_goes_sooner() {
+    fn an_entry_whose_lifetime_is_shortened_is_removed_earlier() {
         let (memory, clock) = memory(1 << 20);
         for index in 0..500 {
             memory.set(&index.to_string(), b"1", Some(Duration::from_secs(1_000_000))).unwrap();
@@ -378,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_are_deleted_and_added_again_do_not_fill_the_queue() {
+    fn deleting_and_adding_a_key_again_does_not_grow_the_queue() {
         let (memory, _) = memory(1 << 20);
         for _ in 0..10_000 {
             memory.add("a", b"1", SECOND).unwrap();
@@ -389,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_threads_exactly_one_adds() {
+    fn exactly_one_of_many_threads_adds_a_key() {
         let (memory, _) = memory(1 << 20);
         let added: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..8)
@@ -404,11 +409,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_what_was_written_and_lives() {
+    fn random_operations_leave_the_entries_of_a_hash_map_model() {
         let clock = ManualClock::new(1_000_000);
         let memory = Memory::new(1 << 20, clock.clone(), true);
         let mut model = std::collections::HashMap::<String, (Vec<u8>, u64)>::new();
-        // A generator of the usual constants: each run is the same.
+        // A linear congruential generator (Knuth): every run is the same.
         let mut state = 1_u64;
         let mut random = move |below: usize| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -442,10 +447,10 @@ mod tests {
             let there = model.get(&key).filter(|(_, expires)| *expires > now).map(|(value, _)| value.clone());
             assert_eq!(memory.get(&key), there, "round {round}");
         }
-        let mut all: Vec<_> = memory.entries().into_iter().map(|(key, value, _)| (key, value)).collect();
+        let mut all: Vec<_> = memory.entries().into_iter().map(|entry| (entry.key, entry.value)).collect();
         let now = clock.now_ms();
-        let living = model.into_iter().filter(|(_, (_, expires))| *expires > now);
-        let mut expected: Vec<_> = living.map(|(key, (value, _))| (key, value)).collect();
+        let live = model.into_iter().filter(|(_, (_, expires))| *expires > now);
+        let mut expected: Vec<_> = live.map(|(key, (value, _))| (key, value)).collect();
         all.sort();
         expected.sort();
         assert_eq!(all, expected);

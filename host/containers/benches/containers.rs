@@ -1,0 +1,190 @@
+//! Each container beside the standard one that it replaces: time and memory for a million values.
+//! `cargo bench --package reprieve-containers`; a filter takes some of them, as in
+//! `cargo bench --package reprieve-containers -- slab`.
+//!
+//! "max alloc" is the largest amount of memory held at once: of a container that doubles, the old
+//! and the new array while it copies.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use divan::counter::ItemsCount;
+use divan::{AllocProfiler, Bencher, black_box};
+use hashbrown::HashTable;
+use reprieve_containers::byte_slab::ByteSlab;
+use reprieve_containers::expiry_queue::ExpiryQueue;
+use reprieve_containers::sharding::{SHARDS, shard};
+use reprieve_containers::slab::Slab;
+
+#[global_allocator]
+static ALLOCATOR: AllocProfiler = AllocProfiler::system();
+
+fn main() {
+    longest_pauses();
+    divan::main();
+}
+
+/// A million, and as many more as make a container that doubles do so once more.
+const COUNT: u32 = 1_100_000;
+/// As large as a user.
+type Value = [u64; 5];
+
+/// A generator of the usual constants: the same keys in each run.
+fn hash_of(key: u32) -> u64 {
+    (u64::from(key) + 1)
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        .rotate_left(31)
+        .wrapping_mul(0xBF58_476D_1CE4_E5B9)
+}
+
+/// Prints what the benchmarks below average out: the pause of the login that makes a table grow.
+fn longest_pauses() {
+    fn slowest(name: &str, batch: usize, mut insert: impl FnMut(u32)) {
+        let mut slowest = Duration::ZERO;
+        for keys in (0..COUNT).collect::<Vec<_>>().chunks(batch) {
+            let start = Instant::now();
+            keys.iter().for_each(|&key| insert(key));
+            slowest = slowest.max(start.elapsed());
+        }
+        println!("{name}: slowest of all insertions ({batch} at a time) {slowest:?}");
+    }
+    let mut slab = Slab::default();
+    slowest("Slab", 1, |key| drop(black_box(slab.insert(value(key)))));
+    let mut vec = Vec::new();
+    slowest("Vec<Option<_>>", 1, |key| vec.push(Some(value(key))));
+    let mut map = HashMap::new();
+    slowest("HashMap", 1, |key| drop(map.insert(key, value(key))));
+    let mut tables = tables();
+    slowest("equal shards", 10_000, |key| insert(&mut tables, equal_shard(key), key));
+    let mut tables = self::tables();
+    slowest("unequal shards", 10_000, |key| insert(&mut tables, unequal_shard(key), key));
+}
+
+fn value(key: u32) -> Value {
+    [u64::from(key); 5]
+}
+
+fn tables() -> Vec<HashTable<u32>> {
+    (0..SHARDS).map(|_| HashTable::new()).collect()
+}
+
+fn insert(tables: &mut [HashTable<u32>], shard: usize, key: u32) {
+    tables[shard].insert_unique(hash_of(key), key, |&key| hash_of(key));
+}
+
+fn equal_shard(key: u32) -> usize {
+    (hash_of(key) >> 25) as usize % SHARDS
+}
+
+fn unequal_shard(key: u32) -> usize {
+    shard((hash_of(key) >> 25) as u32)
+}
+
+/// Runs `insert` for all keys, as one iteration of a benchmark.
+fn fill<C>(bencher: Bencher<'_, '_>, empty: impl Fn() -> C, insert: impl Fn(&mut C, u32)) {
+    bencher.counter(ItemsCount::new(COUNT)).bench_local(|| {
+        let mut container = empty();
+        (0..COUNT).for_each(|key| insert(&mut container, key));
+        container
+    });
+}
+
+#[divan::bench_group(sample_count = 5, sample_size = 1)]
+mod values {
+    use super::*;
+
+    #[divan::bench]
+    fn slab(bencher: Bencher<'_, '_>) {
+        fill(bencher, Slab::default, |slab, key| drop(slab.insert(value(key))));
+    }
+
+    #[divan::bench]
+    fn vec_of_options(bencher: Bencher<'_, '_>) {
+        fill(bencher, Vec::new, |vec, key| vec.push(Some(value(key))));
+    }
+
+    #[divan::bench]
+    fn hash_map(bencher: Bencher<'_, '_>) {
+        fill(bencher, HashMap::new, |map, key| drop(map.insert(key, value(key))));
+    }
+}
+
+#[divan::bench_group(sample_count = 5, sample_size = 1)]
+mod byte_strings {
+    use super::*;
+
+    const BYTES: [u8; 20] = [1; 20];
+
+    #[divan::bench]
+    fn byte_slab(bencher: Bencher<'_, '_>) {
+        let empty = || (ByteSlab::new(24), Vec::new());
+        fill(bencher, empty, |(slab, numbers), _| {
+            let number = slab.allocate().expect("a free number");
+            slab.get_mut(number, BYTES.len()).copy_from_slice(&BYTES);
+            numbers.push(number);
+        });
+    }
+
+    #[divan::bench]
+    fn vec_of_boxes(bencher: Bencher<'_, '_>) {
+        fill(bencher, Vec::new, |vec, _| vec.push(Box::<[u8]>::from(black_box(BYTES))));
+    }
+}
+
+#[divan::bench_group(sample_count = 5, sample_size = 1)]
+mod expiries {
+    use super::*;
+
+    const NOW: u64 = 1_700_000_000_000;
+
+    fn expires(key: u32) -> u64 {
+        NOW + hash_of(key) % 86_400_000
+    }
+
+    #[divan::bench]
+    fn expiry_queue(bencher: Bencher<'_, '_>) {
+        fill(bencher, ExpiryQueue::default, |queue, key| queue.push(key, expires(key), NOW));
+    }
+
+    #[divan::bench]
+    fn btree_set(bencher: Bencher<'_, '_>) {
+        fill(bencher, BTreeSet::new, |set, key| drop(set.insert((expires(key), key))));
+    }
+
+    #[divan::bench]
+    fn pop_from_expiry_queue(bencher: Bencher<'_, '_>) {
+        let full = || {
+            let mut queue = ExpiryQueue::default();
+            (0..COUNT).for_each(|key| queue.push(key, expires(key), NOW));
+            queue
+        };
+        bencher
+            .counter(ItemsCount::new(COUNT))
+            .with_inputs(full)
+            .bench_local_values(|mut queue| while queue.pop_due(u64::MAX >> 1).is_some() {});
+    }
+
+    #[divan::bench]
+    fn pop_from_btree_set(bencher: Bencher<'_, '_>) {
+        let full = || (0..COUNT).map(|key| (expires(key), key)).collect::<BTreeSet<_>>();
+        bencher
+            .counter(ItemsCount::new(COUNT))
+            .with_inputs(full)
+            .bench_local_values(|mut set| while set.pop_first().is_some() {});
+    }
+}
+
+#[divan::bench_group(sample_count = 5, sample_size = 1)]
+mod shards {
+    use super::*;
+
+    #[divan::bench]
+    fn unequal(bencher: Bencher<'_, '_>) {
+        fill(bencher, tables, |tables, key| insert(tables, unequal_shard(key), key));
+    }
+
+    #[divan::bench]
+    fn equal(bencher: Bencher<'_, '_>) {
+        fill(bencher, tables, |tables, key| insert(tables, equal_shard(key), key));
+    }
+}

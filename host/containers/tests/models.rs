@@ -1,0 +1,138 @@
+//! Each container against the standard one that it replaces, over random operations.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use proptest::prelude::*;
+use reprieve_containers::byte_slab::ByteSlab;
+use reprieve_containers::expiry_queue::ExpiryQueue;
+use reprieve_containers::sharding::{SHARDS, shard};
+use reprieve_containers::slab::Slab;
+
+/// An operation on a slab. `Remove` and `Change` choose among the numbers in use.
+#[derive(Clone, Debug)]
+enum SlabOperation {
+    Insert(u64),
+    Remove(prop::sample::Index),
+    Change(prop::sample::Index, u64),
+}
+
+fn slab_operations() -> impl Strategy<Value = Vec<SlabOperation>> {
+    let operation = prop_oneof![
+        3 => any::<u64>().prop_map(SlabOperation::Insert),
+        2 => any::<prop::sample::Index>().prop_map(SlabOperation::Remove),
+        1 => (any::<prop::sample::Index>(), any::<u64>()).prop_map(|(at, value)| SlabOperation::Change(at, value)),
+    ];
+    prop::collection::vec(operation, 0..400)
+}
+
+proptest! {
+    #[test]
+    fn a_slab_is_a_map_from_numbers_to_values(operations in slab_operations()) {
+        let (mut slab, mut model) = (Slab::default(), BTreeMap::new());
+        for operation in operations {
+            let used: Vec<u32> = model.keys().copied().collect();
+            match operation {
+                SlabOperation::Insert(value) => {
+                    let number = slab.insert(value).unwrap();
+                    prop_assert_eq!(model.insert(number, value), None, "{} is in use", number);
+                }
+                SlabOperation::Remove(at) if !used.is_empty() => {
+                    let number = *at.get(&used);
+                    prop_assert_eq!(slab.remove(number), model.remove(&number));
+                    prop_assert_eq!(slab.remove(number), None);
+                }
+                SlabOperation::Change(at, value) if !used.is_empty() => {
+                    let number = *at.get(&used);
+                    *slab.get_mut(number).unwrap() = value;
+                    model.insert(number, value);
+                }
+                _ => {}
+            }
+            prop_assert!(slab.iter().eq(model.iter().map(|(number, value)| (*number, value))));
+            for number in 0..slab.slot_count() + 2 {
+                prop_assert_eq!(slab.get(number), model.get(&number));
+            }
+        }
+    }
+
+    #[test]
+    fn a_byte_slab_is_a_map_from_numbers_to_byte_strings(
+        operations in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>(), prop::collection::vec(any::<u8>(), 0..=24)), 0..300),
+    ) {
+        let (mut slab, mut model) = (ByteSlab::new(24), BTreeMap::<u32, Vec<u8>>::new());
+        for (at, frees, bytes) in operations {
+            let used: Vec<u32> = model.keys().copied().collect();
+            if frees && !used.is_empty() {
+                let number = *at.get(&used);
+                slab.free(number);
+                model.remove(&number);
+            } else {
+                let number = slab.allocate().unwrap();
+                slab.get_mut(number, bytes.len()).copy_from_slice(&bytes);
+                prop_assert_eq!(model.insert(number, bytes), None, "{} is in use", number);
+            }
+            for (number, bytes) in &model {
+                prop_assert_eq!(slab.get(*number, bytes.len()), &bytes[..]);
+            }
+        }
+    }
+
+    /// Entries that expire within weeks are due in the order of a set that is sorted by time.
+    #[test]
+    fn an_expiry_queue_is_a_set_sorted_by_time(
+        operations in prop::collection::vec((any::<bool>(), 0_u64..10_000), 0..400),
+    ) {
+        let (mut queue, mut model) = (ExpiryQueue::default(), BTreeSet::new());
+        let mut now = 1_700_000_000_000;
+        for (entry, (pushes, ms)) in (0_u32..).zip(operations) {
+            if pushes {
+                queue.push(entry, now + ms, now);
+                model.insert((now + ms, entry));
+                prop_assert_eq!(queue.len(), model.len());
+                continue;
+            }
+            now += ms;
+            // The order of entries that are due in the same millisecond is not promised.
+            let due: BTreeSet<u32> = std::iter::from_fn(|| queue.pop_due(now)).collect();
+            let later = model.split_off(&(now + 1, 0));
+            prop_assert_eq!(due, model.iter().map(|(_, entry)| *entry).collect::<BTreeSet<_>>());
+            model = later;
+        }
+    }
+
+    /// Whatever the clock does, and however far ahead an entry expires, it is not due late.
+    #[test]
+    fn no_entry_of_an_expiry_queue_is_due_late(
+        operations in prop::collection::vec((any::<bool>(), -(1_i64 << 40)..1_i64 << 40), 0..100),
+    ) {
+        let (mut queue, mut model) = (ExpiryQueue::default(), HashMap::new());
+        let mut now = 1_700_000_000_000_u64;
+        for (entry, (pushes, ms)) in (0_u32..).zip(operations) {
+            if pushes {
+                let expires = now + ms.unsigned_abs();
+                queue.push(entry, expires, now);
+                model.insert(entry, expires);
+                continue;
+            }
+            now = now.saturating_add_signed(ms);
+            while let Some(entry) = queue.pop_due(now) {
+                model.remove(&entry).expect("an entry that was pushed");
+            }
+            prop_assert!(model.values().all(|&expires| expires > now));
+            prop_assert_eq!(queue.len(), model.len());
+        }
+    }
+
+    #[test]
+    fn a_shard_is_the_one_whose_range_of_hashes_has_the_key(hash_bits in any::<u32>()) {
+        // The ranges, found by comparing: no arithmetic on weights in 32 bits.
+        let weights: Vec<u64> = (0..SHARDS as u64).map(|shard| SHARDS as u64 + shard).collect();
+        let total: u64 = weights.iter().sum();
+        let mut end = 0;
+        let expected = weights.iter().position(|weight| {
+            end += weight;
+            u64::from(hash_bits) * total < end << 32
+        });
+        prop_assert_eq!(Some(shard(hash_bits)), expected);
+    }
+}
