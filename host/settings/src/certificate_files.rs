@@ -1,16 +1,16 @@
-//! A certificate as settings name it.
+//! The files of a certificate.
 
 use std::path::PathBuf;
 
 use crate::Location;
 
-/// A certificate and its private key, as files in PEM.
+/// Paths of a certificate chain and its private key, both in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFiles {
-    /// The certificate, followed by the intermediate ones.
+    /// The certificate, followed by its intermediate certificates.
     pub chain: PathBuf,
-    /// The private key of the certificate.
+    /// The certificate's private key.
     pub key: PathBuf,
-    /// Where the configuration names them.
+    /// Where they are configured, for errors that are found when the files are read.
     pub location: Location,
 }

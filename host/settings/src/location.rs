@@ -1,12 +1,12 @@
-//! The file and line of something in a configuration.
+//! File and line of a setting.
 
 use std::fmt;
 use std::ops::Deref;
 
-/// The file and line of a setting, for errors that appear only when the setting is used.
+/// The file and line of a setting, such as `reprieve.toml:18`, for errors that are found only
+/// when it is used.
 ///
-/// Two locations always compare as equal: a configuration in which a setting has only moved to
-/// another line has not changed.
+/// All locations are equal: a configuration whose lines have only moved has not changed.
 #[derive(Clone, Debug, Default)]
 pub struct Location(String);
 

@@ -1,5 +1,4 @@
-//! Reads a table key by key. It remembers which keys were asked for, so that any other key is an
-//! error, and knows the line of each.
+//! Reads TOML values and keeps the line of each, so that every error names it.
 
 use std::ops::Range;
 
@@ -8,29 +7,35 @@ use toml::de::{DeTable, DeValue};
 
 use crate::location::Location;
 
-/// An error in a configuration.
+/// One mistake in a configuration: "`file:line`: message".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{location}: {message}")]
 pub struct Error {
-    /// The file, and the line if the error has one.
     location: String,
     message: String,
 }
 
 impl Error {
-    /// An error that belongs to no line. `location`: what is wrong, such as a file or an option.
+    /// An error that concerns no line, but for example a command-line option.
     #[must_use]
     pub fn general(location: &str, message: impl Into<String>) -> Self {
         Self { location: location.to_owned(), message: message.into() }
     }
+
+    /// Adds an alternative to the remedy.
+    #[must_use]
+    pub fn or(mut self, alternative: &str) -> Self {
+        self.message = format!("{}, or {alternative}", self.message);
+        self
+    }
 }
 
-/// The text of a configuration, with the name that errors show.
+/// The text of a configuration file with its name.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
-    /// Its path.
+    /// The file's path, for error messages.
     pub file: &'a str,
-    /// What is in the file.
+    /// Its contents.
     pub text: &'a str,
 }
 
@@ -46,37 +51,38 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// An error at the line on which a span begins.
+    /// An error at the line where `span` begins.
     pub fn at(self, span: &Range<usize>, message: String) -> Error {
         Error { location: format!("{}:{}", self.file, self.line(span)), message }
     }
 
     fn line(self, span: &Range<usize>) -> usize {
-        let before = self.text.get(..span.start.min(self.text.len())).unwrap_or_default();
-        before.bytes().filter(|&byte| byte == b'\n').count() + 1
+        let preceding = self.text.get(..span.start.min(self.text.len())).unwrap_or_default();
+        preceding.bytes().filter(|&byte| byte == b'\n').count() + 1
     }
 }
 
-/// A table that is being read.
+/// A TOML table.
 pub struct Section<'a, 's> {
     source: Source<'a>,
-    /// The dotted key of the table, as in `virtual-server.policy`.
+    /// Dotted key from the top of the file.
     path: String,
     span: Range<usize>,
     table: &'s DeTable<'a>,
+    /// Keys that [`Section::get`] was called with.
     known: Vec<&'static str>,
 }
 
-/// A value, with its key and line for errors.
+/// A TOML value.
 pub struct Value<'a, 's> {
     source: Source<'a>,
-    /// The dotted key of the value, as in `virtual-server.policy.wait`.
+    /// Dotted key from the top of the file.
     pub path: String,
     value: &'s Spanned<DeValue<'a>>,
 }
 
 impl<'a, 's> Section<'a, 's> {
-    /// The table at the dotted key `path`, which is empty for the whole file.
+    /// The table at `path`; the empty path is the top of the file.
     pub fn new(source: Source<'a>, path: &str, span: Range<usize>, table: &'s DeTable<'a>) -> Self {
         Self { source, path: path.to_owned(), span, table, known: Vec::new() }
     }
@@ -86,41 +92,40 @@ impl<'a, 's> Section<'a, 's> {
     }
 
     /// The value of a key, if it is set.
-    pub fn get(&mut self, key: &'static str) -> Option<Value<'a, 's>> {
-        self.known.push(key);
-        asked::note(self.key_path(key));
+    pub fn value(&self, key: &str) -> Option<Value<'a, 's>> {
         let value = self.table.get(key)?;
         Some(Value { source: self.source, path: self.key_path(key), value })
     }
 
-    /// The value of a key that must be set.
+    /// Like [`Section::value`]; [`Section::finish`] accepts the key from now on.
+    pub fn get(&mut self, key: &'static str) -> Option<Value<'a, 's>> {
+        self.known.push(key);
+        self.value(key)
+    }
+
+    /// Like [`Section::get`] for a required key. `example`: a value in TOML, for the error.
     ///
     /// # Errors
-    /// If it is missing; the message shows `example`, or a key that looks like a misspelt one.
+    /// If the key is missing or misspelled.
     pub fn required(&mut self, key: &'static str, example: &str) -> Result<Value<'a, 's>, Error> {
         if let Some(value) = self.get(key) {
             return Ok(value);
         }
-        // A misspelt key explains more than the one that is missing.
-        let largest_distance = 1 + key.len() / 5;
-        let misspelt = self
-            .table
-            .keys()
-            .find(|other| strsim::damerau_levenshtein(other.get_ref(), key) <= largest_distance);
-        Err(match misspelt {
-            Some(other) => {
-                let path = self.key_path(other.get_ref());
-                self.source.at(&other.span(), format!("`{path}` is not known; did you mean `{key}`?"))
-            }
-            None => {
-                let path = self.key_path(key);
-                self.error(format!("`{path}` is missing; for example: {key} = {example}"))
-            }
+        // A misspelled key is the better explanation for a missing one.
+        let distance = 1 + key.len() / 5;
+        let similar = |other: &&Spanned<_>| strsim::damerau_levenshtein(as_str(other), key) <= distance;
+        Err(match self.table.keys().find(similar) {
+            Some(other) => self.unknown(other, &format!("did you mean `{key}`?")),
+            None => self.missing(key, example),
         })
     }
 
-    /// All keys with their values, in the order of the file: for tables whose keys are names that
-    /// the administrator chooses.
+    /// The error for a required key that is not set.
+    pub fn missing(&self, key: &str, example: &str) -> Error {
+        self.error(format!("`{}` is missing; for example: {key} = {example}", self.key_path(key)))
+    }
+
+    /// Each key with its value in the order of the file, for tables whose keys are names.
     pub fn entries(&self) -> Vec<(&'s str, Value<'a, 's>)> {
         let mut entries: Vec<_> = self.table.iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
@@ -133,123 +138,94 @@ impl<'a, 's> Section<'a, 's> {
             .collect()
     }
 
-    /// Ends the reading of a table.
+    /// Rejects keys that [`Section::get`] was not called with.
     ///
     /// # Errors
-    /// If it has a key that was not asked for; the message names the nearest known key.
+    /// The first unknown key, with the nearest known one.
     pub fn finish(self) -> Result<(), Error> {
-        let mut unknown: Vec<_> = self
-            .table
+        self.reject_unknown(&self.known)
+    }
+
+    /// Rejects keys that are not in `known`.
+    ///
+    /// # Errors
+    /// The first unknown key, with the nearest known one.
+    pub fn reject_unknown(&self, known: &[&str]) -> Result<(), Error> {
+        let unknown = self.table.keys().filter(|key| !known.contains(&as_str(key)));
+        let Some(key) = unknown.min_by_key(|key| key.span().start) else { return Ok(()) };
+        let nearest = known
             .iter()
-            .filter(|(key, _)| !self.known.iter().any(|known| *known == &**key.get_ref()))
-            .map(|(key, _)| key)
-            .collect();
-        unknown.sort_by_key(|key| key.span().start);
-        let Some(key) = unknown.first() else { return Ok(()) };
-        let name: &str = key.get_ref();
-        let nearest = self
-            .known
-            .iter()
-            .map(|known| (strsim::damerau_levenshtein(known, name), *known))
+            .map(|known| (strsim::damerau_levenshtein(known, as_str(key)), *known))
             .min()
             .filter(|(distance, known)| *distance <= 1 + known.len() / 3);
         let remedy = match nearest {
             Some((_, known)) => format!("did you mean `{known}`?"),
-            None => format!("known here: {}", self.known.join(", ")),
+            None => format!("known keys: {}", known.join(", ")),
         };
-        Err(self.source.at(&key.span(), format!("`{}` is not known; {remedy}", self.key_path(name))))
+        Err(self.unknown(key, &remedy))
     }
 
-    /// An error at the line on which the table begins.
+    fn unknown(&self, key: &Spanned<std::borrow::Cow<'_, str>>, remedy: &str) -> Error {
+        let path = self.key_path(key.get_ref());
+        self.source.at(&key.span(), format!("unknown key `{path}`; {remedy}"))
+    }
+
+    /// An error at the line where the table begins.
     pub fn error(&self, message: String) -> Error {
         self.source.at(&self.span, message)
     }
 
-    /// The file and line at which the table begins.
+    /// The line where the table begins.
     pub fn location(&self) -> Location {
         format!("{}:{}", self.source.file, self.source.line(&self.span)).into()
     }
 }
 
+fn as_str<'k>(key: &'k Spanned<std::borrow::Cow<'_, str>>) -> &'k str {
+    key.get_ref()
+}
+
 impl<'a, 's> Value<'a, 's> {
-    /// An error at the value's line. The message follows the key: "`path` message".
+    /// An error at the value that begins with its key: "`path` message".
     pub fn error(&self, message: impl std::fmt::Display) -> Error {
         self.source.at(&self.value.span(), format!("`{}` {message}", self.path))
     }
 
-    /// The value's line, from 1.
-    pub fn line(&self) -> usize {
-        self.source.line(&self.value.span())
-    }
-
-    /// Whether the value is a table, for keys that also take something shorter.
-    pub fn is_table(&self) -> bool {
-        matches!(self.value.get_ref(), DeValue::Table(_))
-    }
-
-    /// A date, a time or both: a string, or TOML's own date type.
-    ///
-    /// # Errors
-    /// If it is something else.
-    pub fn datetime(&self) -> Result<String, Error> {
-        match self.value.get_ref() {
-            DeValue::String(text) => Ok(text.clone().into_owned()),
-            DeValue::Datetime(datetime) => Ok(datetime.to_string()),
-            _ => Err(self.expected("a date or time such as \"2026-03-10T12:00:00\" or \"12:30\"")),
-        }
-    }
-
-    /// A boolean.
-    ///
-    /// # Errors
-    /// If it is something else.
-    pub fn boolean(&self) -> Result<bool, Error> {
-        match self.value.get_ref() {
-            DeValue::Boolean(boolean) => Ok(*boolean),
-            _ => Err(self.expected("true or false")),
-        }
-    }
-
-    /// The error for a value that has the wrong type or is out of range: `what` it must be.
-    pub fn expected(&self, what: &str) -> Error {
+    /// The error for a value of another type or out of range: the value, and what it must be.
+    pub fn expected(&self, expected: &str) -> Error {
         let found = match self.value.get_ref() {
-            DeValue::String(text) => format!("the text {text:?}"),
+            DeValue::String(text) => format!("the string {text:?}"),
             DeValue::Integer(number) => format!("the number {number}"),
             DeValue::Float(number) => format!("the number {number}"),
-            DeValue::Boolean(boolean) => boolean.to_string(),
+            DeValue::Boolean(value) => format!("{value}"),
             DeValue::Datetime(_) => "a date".to_owned(),
             DeValue::Array(_) => "a list".to_owned(),
             DeValue::Table(_) => "a table".to_owned(),
         };
-        self.error(format!("is {found}; it must be {what}"))
+        self.error(format!("is {found}; it must be {expected}"))
     }
 
-    /// A string.
-    ///
-    /// # Errors
-    /// If it is something else.
-    pub fn text(&self) -> Result<&'s str, Error> {
-        match self.value.get_ref() {
-            DeValue::String(text) => Ok(text),
-            _ => Err(self.expected("a text in quotes")),
-        }
+    /// The file and line of the value.
+    pub fn location(&self) -> Location {
+        format!("{}:{}", self.source.file, self.line()).into()
     }
 
-    /// The items of a list.
-    ///
-    /// # Errors
-    /// If it is something else.
-    pub fn list(&self) -> Result<Vec<Value<'a, 's>>, Error> {
-        match self.value.get_ref() {
-            DeValue::Array(items) => Ok(items
-                .iter()
-                .map(|value| Value { source: self.source, path: self.path.clone(), value })
-                .collect()),
-            _ => Err(self.expected("a list in square brackets")),
-        }
+    /// The line of the value, from 1.
+    pub fn line(&self) -> usize {
+        self.source.line(&self.value.span())
     }
 
-    /// A table.
+    /// Whether the value is a table.
+    pub fn is_table(&self) -> bool {
+        matches!(self.value.get_ref(), DeValue::Table(_))
+    }
+
+    /// Whether the value is this string.
+    pub fn is(&self, text: &str) -> bool {
+        matches!(self.value.get_ref(), DeValue::String(value) if value == text)
+    }
+
+    /// The value as a table.
     ///
     /// # Errors
     /// If it is something else.
@@ -260,22 +236,81 @@ impl<'a, 's> Value<'a, 's> {
         }
     }
 
-    /// A whole number in a range, both ends included.
+    /// The items of a list.
     ///
     /// # Errors
-    /// If it is something else or out of range.
+    /// If the value is something else.
+    pub fn list(&self) -> Result<Vec<Value<'a, 's>>, Error> {
+        match self.value.get_ref() {
+            DeValue::Array(items) => Ok(items
+                .iter()
+                .map(|value| Value { source: self.source, path: self.path.clone(), value })
+                .collect()),
+            _ => Err(self.expected("a list in square brackets")),
+        }
+    }
+
+    /// The value as a string.
+    ///
+    /// # Errors
+    /// If it is something else.
+    pub fn text(&self) -> Result<&'s str, Error> {
+        match self.value.get_ref() {
+            DeValue::String(text) => Ok(text),
+            _ => Err(self.expected("a string in quotes")),
+        }
+    }
+
+    /// The value as a path, which is not empty.
+    ///
+    /// # Errors
+    /// If it is something else.
+    pub fn path(&self) -> Result<std::path::PathBuf, Error> {
+        match self.text()? {
+            "" => Err(self.expected("the path of a file")),
+            text => Ok(text.into()),
+        }
+    }
+
+    /// The value as a Boolean.
+    ///
+    /// # Errors
+    /// If it is something else.
+    pub fn boolean(&self) -> Result<bool, Error> {
+        match self.value.get_ref() {
+            DeValue::Boolean(value) => Ok(*value),
+            _ => Err(self.expected("true or false")),
+        }
+    }
+
+    /// A whole number from `least` to `most`.
+    ///
+    /// # Errors
+    /// If the value is something else or out of range.
     pub fn count(&self, least: u64, most: u64) -> Result<u64, Error> {
-        let what = format!("a whole number from {least} to {most}");
+        let expected = match most {
+            u64::MAX => format!("a whole number of at least {least}"),
+            _ => format!("a whole number from {least} to {most}"),
+        };
         match self.value.get_ref() {
             DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix())
                 .ok()
                 .filter(|number| (least..=most).contains(number))
-                .ok_or_else(|| self.expected(&what)),
-            _ => Err(self.expected(&what)),
+                .ok_or_else(|| self.expected(&expected)),
+            _ => Err(self.expected(&expected)),
         }
     }
 
-    /// A number with or without a fraction; None if it is something else.
+    /// [`Value::count`] for the smaller type.
+    ///
+    /// # Errors
+    /// If the value is something else or out of range.
+    pub fn count_u32(&self, least: u32, most: u32) -> Result<u32, Error> {
+        let number = self.count(u64::from(least), u64::from(most))?;
+        Ok(u32::try_from(number).unwrap_or(most))
+    }
+
+    /// A number with or without a fraction; `None` if the value is something else.
     pub fn number(&self) -> Option<f64> {
         match self.value.get_ref() {
             DeValue::Integer(number) => number.as_str().parse().ok(),
@@ -287,107 +322,70 @@ impl<'a, 's> Value<'a, 's> {
     /// A duration, as [`crate::duration`] parses it.
     ///
     /// # Errors
-    /// If it is something else.
+    /// If the value is something else.
     pub fn duration(&self) -> Result<std::time::Duration, Error> {
-        let what = "a duration such as \"90s\", \"10m\" or \"1h\"";
-        crate::units::duration(self.text().map_err(|_| self.expected(what))?)
-            .ok_or_else(|| self.expected(what))
+        let expected = "a duration such as \"90s\", \"10m\" or \"1h\"";
+        crate::units::duration(self.text().map_err(|_| self.expected(expected))?)
+            .ok_or_else(|| self.expected(expected))
     }
 
-    /// A duration of more than zero.
+    /// A duration that is not zero.
     ///
     /// # Errors
-    /// If it is something else, or zero.
+    /// If the value is something else.
     pub fn positive_duration(&self) -> Result<std::time::Duration, Error> {
         let duration = self.duration()?;
-        if duration.is_zero() { Err(self.error("must be more than zero")) } else { Ok(duration) }
-    }
-
-    /// As [`count`](Self::count), for values that fit in 32 bits.
-    ///
-    /// # Errors
-    /// If it is something else or out of range.
-    pub fn count_u32(&self, least: u32, most: u32) -> Result<u32, Error> {
-        let number = self.count(u64::from(least), u64::from(most))?;
-        Ok(u32::try_from(number).unwrap_or(most))
-    }
-
-    /// The path of a file.
-    ///
-    /// # Errors
-    /// If it is something else, or empty.
-    pub fn path(&self) -> Result<std::path::PathBuf, Error> {
-        match self.text()? {
-            "" => Err(self.expected("the path of a file")),
-            text => Ok(text.into()),
-        }
-    }
-
-    /// The file and line of the value.
-    pub fn location(&self) -> Location {
-        format!("{}:{}", self.source.file, self.line()).into()
+        if duration.is_zero() { Err(self.error("must be longer than zero")) } else { Ok(duration) }
     }
 
     /// A size in bytes, as [`crate::size`] parses it.
     ///
     /// # Errors
-    /// If it is something else.
+    /// If the value is something else.
     pub fn size(&self) -> Result<u64, Error> {
-        let what = "a size such as \"64MiB\" or \"100KiB\"";
-        crate::units::size(self.text().map_err(|_| self.expected(what))?).ok_or_else(|| self.expected(what))
+        let expected = "a size such as \"64MiB\" or \"100KiB\"";
+        crate::units::size(self.text().map_err(|_| self.expected(expected))?)
+            .ok_or_else(|| self.expected(expected))
     }
 
-    /// One of several words, as the value that belongs to it.
+    /// One of several words, and its meaning.
     ///
     /// # Errors
-    /// If it is none of the words.
+    /// If the value is none of them.
     pub fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, Error> {
         let names: Vec<_> = choices.iter().map(|(name, _)| format!("{name:?}")).collect();
-        let what = names.join(" or ");
-        let text = self.text().map_err(|_| self.expected(&what))?;
+        let expected = names.join(" or ");
+        let text = self.text().map_err(|_| self.expected(&expected))?;
         choices
             .iter()
             .find(|(name, _)| *name == text)
-            .map(|(_, choice)| *choice)
-            .ok_or_else(|| self.expected(&what))
+            .map(|(_, meaning)| *meaning)
+            .ok_or_else(|| self.expected(&expected))
     }
 
-    /// A string, number or boolean, as the text that a policy gets.
+    /// A date and time or a time of day, in quotes or as TOML writes it without.
     ///
     /// # Errors
-    /// If it is something else.
+    /// If the value is something else.
+    pub fn datetime(&self) -> Result<String, Error> {
+        match self.value.get_ref() {
+            DeValue::String(text) => Ok(text.clone().into_owned()),
+            DeValue::Datetime(time) => Ok(time.to_string()),
+            _ => Err(self.expected("a time such as \"2026-03-10T12:00:00\" or \"12:30\"")),
+        }
+    }
+
+    /// The value as text, in the form in which a policy gets its settings.
+    ///
+    /// # Errors
+    /// If it is a list, a table or a date.
     pub fn setting(&self) -> Result<String, Error> {
         match self.value.get_ref() {
             DeValue::String(text) => Ok(text.clone().into_owned()),
             DeValue::Integer(number) => Ok(number.to_string()),
             DeValue::Float(number) => Ok(number.to_string()),
-            DeValue::Boolean(truth) => Ok(truth.to_string()),
-            _ => Err(self.expected("a text, a number, true or false")),
+            DeValue::Boolean(value) => Ok(value.to_string()),
+            _ => Err(self.expected("a string, a number, true or false")),
         }
-    }
-}
-
-/// Which keys were asked for, for the tests that hold the documentation against them.
-#[doc(hidden)]
-pub mod asked {
-    use std::cell::RefCell;
-    use std::collections::BTreeSet;
-
-    thread_local! {
-        static KEYS: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
-    }
-
-    pub fn note(path: String) {
-        KEYS.with_borrow_mut(|keys| keys.insert(path));
-    }
-
-    /// Forgets those of before.
-    pub fn forget() {
-        KEYS.take();
-    }
-
-    /// Their paths from the top.
-    pub fn keys() -> BTreeSet<String> {
-        KEYS.with_borrow(Clone::clone)
     }
 }

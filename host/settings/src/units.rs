@@ -1,40 +1,49 @@
-//! Durations and sizes: a whole number and a unit.
+//! Values with units.
 
 use std::time::Duration;
 
-/// Parses a duration: `500ms`, `90s`, `10m`, `1h`, `1d`. None if the unit is missing or unknown.
+/// Units of durations in milliseconds, the largest first.
+const DURATIONS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+/// Units of sizes in bytes, the largest first.
+const SIZES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
+/// Parses a duration: `500ms`, `90s`, `10m`, `1h`, `1d`.
 #[must_use]
 pub fn duration(text: &str) -> Option<Duration> {
-    let (number, unit) = split(text)?;
-    let factor_ms = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    number.checked_mul(factor_ms).map(Duration::from_millis)
+    parse(text, &DURATIONS).map(Duration::from_millis)
 }
 
-/// Parses a size in bytes: `512B`, `100KiB`, `64MiB`, `1GiB`. None if the unit is missing or unknown.
+/// Parses a size in bytes: `512B`, `100KiB`, `64MiB`, `1GiB`.
 #[must_use]
 pub fn size(text: &str) -> Option<u64> {
-    let (number, unit) = split(text)?;
-    let shift = match unit {
-        "B" => 0,
-        "KiB" => 10,
-        "MiB" => 20,
-        "GiB" => 30,
-        _ => return None,
-    };
-    number.checked_mul(1 << shift)
+    parse(text, &SIZES)
 }
 
-fn split(text: &str) -> Option<(u64, &str)> {
+/// Prints a duration with the largest unit that leaves no fraction. Parts of a millisecond are
+/// dropped.
+#[must_use]
+pub fn print_duration(duration: Duration) -> String {
+    let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    if milliseconds == 0 { "0s".to_owned() } else { print(milliseconds, &DURATIONS) }
+}
+
+/// Prints a size in bytes with the largest unit that leaves no fraction.
+#[must_use]
+pub fn print_size(bytes: u64) -> String {
+    if bytes == 0 { "0B".to_owned() } else { print(bytes, &SIZES) }
+}
+
+fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
-    Some((number.parse().ok()?, unit.trim_start()))
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim_start())?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+fn print(number: u64, units: &[(&str, u64)]) -> String {
+    let (name, factor) = units.iter().find(|(_, factor)| number.is_multiple_of(*factor)).unwrap_or(&("", 1));
+    format!("{}{name}", number / factor)
 }
 
 #[cfg(test)]
@@ -52,5 +61,16 @@ mod tests {
             assert_eq!(duration(wrong), None, "{wrong}");
         }
         assert_eq!(size("64MB"), None);
+    }
+
+    #[test]
+    fn durations_and_sizes_are_printed_with_the_largest_unit_that_fits() {
+        for text in ["0s", "250ms", "90s", "10m", "36h", "1d"] {
+            assert_eq!(print_duration(duration(text).unwrap()), text);
+        }
+        for text in ["0B", "1023B", "1KiB", "1025B", "64MiB", "3GiB"] {
+            assert_eq!(print_size(size(text).unwrap()), text);
+        }
+        assert_eq!(print_duration(Duration::from_secs(3600)), "1h");
     }
 }

@@ -279,7 +279,7 @@ nodes = ["10.0.0.5:110", "mail.example:110"]
         let text = WHOLE.replace("on-failure =", "on-failur =");
         assert_eq!(
             error_of(&text),
-            "reprieve.toml:20: `virtual-server.policy.on-failur` is not known; did you mean `on-failure`?"
+            "reprieve.toml:20: unknown key `virtual-server.policy.on-failur`; did you mean `on-failure`?"
         );
     }
 
