@@ -4,7 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use divan::Bencher;
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
 use reprieve_metrics::{Family, Histogram, Sharded};
 
 fn main() {
@@ -26,28 +27,35 @@ const BOUNDS: [u64; 12] = [
     100_000_000,
 ];
 
+/// Counts per iteration: many, so that the threads of a sample overlap.
+const COUNTS: u32 = 100_000;
+
+fn count(bencher: Bencher<'_, '_>, count: impl Fn() + Sync) {
+    bencher.counter(ItemsCount::new(COUNTS)).bench(|| (0..COUNTS).for_each(|_| count()));
+}
+
 #[divan::bench(threads = [1, 2])]
 fn one_shared_atomic(bencher: Bencher<'_, '_>) {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    bencher.bench(|| COUNTER.fetch_add(1, Ordering::Relaxed));
+    let counter = AtomicU64::new(0);
+    count(bencher, || drop(counter.fetch_add(1, Ordering::Relaxed)));
 }
 
 #[divan::bench(threads = [1, 2])]
 fn sharded_atomic(bencher: Bencher<'_, '_>) {
     let counter = Sharded::<AtomicU64>::default();
-    bencher.bench(|| counter.local().fetch_add(1, Ordering::Relaxed));
+    count(bencher, || drop(counter.local().fetch_add(1, Ordering::Relaxed)));
 }
 
 #[divan::bench(threads = [1, 2])]
 fn sharded_family(bencher: Bencher<'_, '_>) {
     let family = Sharded::<Family<8>>::default();
-    bencher.bench(|| family.local().count(divan::black_box(3)));
+    count(bencher, || family.local().count(black_box(3)));
 }
 
 #[divan::bench(threads = [1, 2])]
 fn histogram(bencher: Bencher<'_, '_>) {
     let histogram = Histogram::new(&BOUNDS);
-    bencher.bench(|| histogram.observe(divan::black_box(Duration::from_nanos(30_000))));
+    count(bencher, || histogram.observe(black_box(Duration::from_nanos(30_000))));
 }
 
 /// What a scrape costs for each counter.

@@ -1,22 +1,22 @@
-//! A secret in memory.
+//! Secrets in memory.
 
 use std::fmt;
 
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-/// A secret: wiped when dropped, never shown.
+/// A secret that is wiped when it is dropped, and does not appear in `Debug`.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<Box<[u8]>>);
 
 impl Secret {
-    /// Takes a copy; the caller wipes its own.
+    /// Copies the bytes. Wiping the original is up to the caller.
     #[must_use]
-    pub fn new(octets: &[u8]) -> Self {
-        Self(Zeroizing::new(octets.into()))
+    pub fn new(bytes: &[u8]) -> Self {
+        Self(Zeroizing::new(bytes.into()))
     }
 
-    /// The octets themselves: only for comparing and for logging in at a node.
+    /// The bytes, to compare them or to log in at a node.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.0
@@ -24,7 +24,7 @@ impl Secret {
 }
 
 impl PartialEq for Secret {
-    /// In constant time: whoever can watch learns nothing but the length.
+    /// In constant time: the time reveals only whether the lengths are equal.
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }

@@ -1,9 +1,9 @@
-//! Files that a configuration names and that are read while the process may still be root:
-//! certificates, private keys, passwords and tokens.
+//! Reads files that a configuration names while the process may still be root: certificates, private
+//! keys, passwords and tokens.
 //!
-//! Root reads only what root alone can put there. If another user can change any part of a path,
-//! that user could have root read a file for them; such a path counts only if the file at its end
-//! belongs to that same user. A secret that every user of the machine can read is refused.
+//! As root, a file is read only if root alone can replace it. A user who can change any part of the
+//! path could otherwise make root read another file for them, so such a path is accepted only if the
+//! file belongs to that same user. A secret that every user of the machine can read is refused.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -16,43 +16,43 @@ use nix::unistd::geteuid;
 
 use crate::Secret;
 
-/// Shorter secrets could be guessed.
-const LEAST_SECRET: usize = 16;
-/// Longest file that is read, in bytes: bundles of certificates stay far below it.
-const LONGEST: u64 = 16 << 20;
-/// Symbolic links on the way to a file, as many as the kernel follows.
-const MOST_LINKS: usize = 40;
-/// What others than a file's owner and its group may do.
+/// Minimum length of a key in bytes; shorter ones could be guessed.
+const MIN_KEY_BYTES: usize = 16;
+/// Size limit of a file; bundles of certificates are far smaller.
+const MAX_FILE_BYTES: u64 = 16 << 20;
+/// Symbolic links that are followed in one path, as many as by the kernel.
+const MAX_LINKS: usize = 40;
+/// The permission bits of users other than the owner and the group.
 const OTHERS: u32 = 0o007;
 
-/// Reads a file that is no secret, such as a certificate.
+/// Reads a file that is not secret, such as a certificate.
 ///
 /// # Errors
-/// Why it cannot be read, in words that name the file.
+/// Why it cannot be read, with its path.
 pub fn read(path: &Path) -> Result<Vec<u8>, String> {
     let (file, _) = open(path)?;
     contents(path, file).map(|bytes| bytes.to_vec())
 }
 
-/// Reads a secret that may have several lines, such as a private key.
+/// Reads a secret of any number of lines, such as a private key.
 ///
 /// # Errors
-/// Why it cannot be read, or that everybody can read it, in words that name the file.
+/// Why it cannot be read, or that every user can read it, with its path.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     let (file, mode) = open(path)?;
-    keeps_a_secret(path, mode)?;
+    check_mode(path, mode)?;
     contents(path, file)
 }
 
-/// The first line of a file.
+/// Reads a secret that is the first line of a file, without white space at its end.
 ///
 /// # Errors
-/// As [`read_secret`], or that there is none.
+/// As [`read_secret`], or that the line is empty.
 pub fn first_line(path: &Path) -> Result<Secret, String> {
     line(path, &read_secret(path)?)
 }
 
-/// The first line of a file or of a pipe, for a command that runs with its caller's own rights.
+/// As [`first_line`], but also from a pipe: for a command that runs with the rights of its caller.
 ///
 /// # Errors
 /// As [`first_line`].
@@ -60,20 +60,20 @@ pub fn first_line_or_pipe(path: &Path) -> Result<Secret, String> {
     let file = File::open(path).map_err(|error| cannot_read(path, &error))?;
     let metadata = file.metadata().map_err(|error| cannot_read(path, &error))?;
     if metadata.is_file() {
-        keeps_a_secret(path, metadata.mode())?;
+        check_mode(path, metadata.mode())?;
     }
     line(path, &contents(path, file)?)
 }
 
-/// The first line of a file, if it is long enough to be a key.
+/// As [`first_line`], for a key: it must have at least 16 bytes.
 ///
 /// # Errors
-/// As [`first_line`], or that it is too short.
+/// As [`first_line`], or that the line is too short.
 pub fn long_secret(path: &Path) -> Result<Secret, String> {
     let secret = first_line(path)?;
-    if secret.expose().len() < LEAST_SECRET {
+    if secret.expose().len() < MIN_KEY_BYTES {
         return Err(format!(
-            "the first line of {} has fewer than {LEAST_SECRET} characters; make it by: openssl rand -base64 32",
+            "the first line of {} has fewer than {MIN_KEY_BYTES} bytes; make a new one with: openssl rand -base64 32",
             path.display()
         ));
     }
@@ -92,24 +92,24 @@ fn cannot_read(path: &Path, error: &dyn std::fmt::Display) -> String {
     format!("cannot read {}: {error}", path.display())
 }
 
-/// Opens a file, and its mode. It waits for nobody, whatever stands there.
+/// Opens a regular file, and returns its mode. Never blocks, even if the path leads to a pipe.
 fn open(path: &Path) -> Result<(File, u32), String> {
     let failed = |error: io::Error| cannot_read(path, &error);
-    let others = if geteuid().is_root() { changeable_by(path).map_err(failed)? } else { None };
+    let changer = if geteuid().is_root() { changeable_by(path).map_err(failed)? } else { None };
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
-    // Of what is open, and not of the path, which may lead elsewhere by now.
+    // From the open file, not from the path, which may lead elsewhere by now.
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
         return Err(cannot_read(path, &"it is not a regular file"));
     }
-    match others {
+    match changer {
         Some(Changer::User(user)) if user != metadata.uid() => Err(format!(
-            "{} is not read as root: user {user} can put another file in its place; keep it in a folder that \
-             only root can change, or give it to that user: chown {user} {0}",
+            "{} is not read as root: user {user} can replace it; keep it in a folder that only root can change, \
+             or give it to that user: chown {user} {0}",
             path.display()
         )),
         Some(Changer::Several(folder)) => Err(format!(
-            "{} is not read as root: others can write to {}, and put another file in its place; run: chmod go-w {1}",
+            "{} is not read as root: other users can write to {} and replace the file; run: chmod go-w {1}",
             path.display(),
             folder.display()
         )),
@@ -117,7 +117,7 @@ fn open(path: &Path) -> Result<(File, u32), String> {
     }
 }
 
-fn keeps_a_secret(path: &Path, mode: u32) -> Result<(), String> {
+fn check_mode(path: &Path, mode: u32) -> Result<(), String> {
     if mode & OTHERS == 0 {
         return Ok(());
     }
@@ -129,36 +129,36 @@ fn keeps_a_secret(path: &Path, mode: u32) -> Result<(), String> {
 
 fn contents(path: &Path, file: File) -> Result<Zeroizing<Vec<u8>>, String> {
     let failed = |error: io::Error| cannot_read(path, &error);
-    let length = file.metadata().map_err(failed)?.len().min(LONGEST);
-    // All of it at once: a buffer that grows leaves copies behind.
+    let length = file.metadata().map_err(failed)?.len().min(MAX_FILE_BYTES);
+    // Allocated once: a buffer that grows leaves copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1024));
-    file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > LONGEST {
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(cannot_read(path, &"it is too large"));
     }
     Ok(bytes)
 }
 
-/// Somebody beside root who can decide what stands at a path.
+/// Users other than root who can decide which file is at a path.
 enum Changer {
     User(u32),
-    /// A folder of root's that others can write to.
+    /// Those who can write to this folder, which belongs to root.
     Several(PathBuf),
 }
 
-/// The first one beside root who can decide what stands at a path; None if only root can. What
-/// root alone can change does not change under this walk, and behind the first other user it
-/// ends.
+/// Who can decide which file is at a path, other than root. The walk along the path stops at the
+/// first part that another user can change; what it has passed until then only root can change, so
+/// the result stays true.
 fn changeable_by(path: &Path) -> io::Result<Option<Changer>> {
     let mut links = 0;
-    let mut at = PathBuf::from("/");
-    let mut left: Vec<_> = parts(&std::path::absolute(path)?);
-    while let Some(part) = left.pop() {
+    let mut folder = PathBuf::from("/");
+    let mut remaining: Vec<_> = reversed_parts(&std::path::absolute(path)?);
+    while let Some(part) = remaining.pop() {
         if part == Path::new("..") {
-            at.pop();
+            folder.pop();
             continue;
         }
-        let next = at.join(&part);
+        let next = folder.join(&part);
         let metadata = std::fs::symlink_metadata(&next)?;
         if metadata.uid() != 0 {
             return Ok(Some(Changer::User(metadata.uid())));
@@ -168,23 +168,23 @@ fn changeable_by(path: &Path) -> io::Result<Option<Changer>> {
         }
         if metadata.is_symlink() {
             links += 1;
-            if links > MOST_LINKS {
+            if links > MAX_LINKS {
                 return Err(io::Error::from_raw_os_error(libc::ELOOP));
             }
             let target = std::fs::read_link(&next)?;
             if target.is_absolute() {
-                at = PathBuf::from("/");
+                folder = PathBuf::from("/");
             }
-            left.extend(parts(&target));
+            remaining.extend(reversed_parts(&target));
         } else {
-            at = next;
+            folder = next;
         }
     }
     Ok(None)
 }
 
 /// The parts of a path, the last one first.
-fn parts(path: &Path) -> Vec<PathBuf> {
+fn reversed_parts(path: &Path) -> Vec<PathBuf> {
     let names = path.components().rev().filter_map(|part| match part {
         Component::Normal(name) => Some(name.into()),
         Component::ParentDir => Some("..".into()),
@@ -206,10 +206,10 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_everybody_can_read_is_refused_with_the_command_that_mends_it() {
+    fn a_secret_that_every_user_can_read_is_refused_with_the_command_that_fixes_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
-        for (mode, is_taken) in [
+        for (mode, is_accepted) in [
             (0o600, true),
             (0o400, true),
             (0o640, true),
@@ -219,24 +219,24 @@ mod tests {
             (0o602, false),
         ] {
             secret(&path, mode);
-            let ways = [
+            let results = [
                 first_line(&path).err(),
                 first_line_or_pipe(&path).err(),
                 long_secret(&path).err(),
                 read_secret(&path).err(),
             ];
-            for refused in ways {
-                assert_eq!(refused.is_none(), is_taken, "{mode:o}: {refused:?}");
+            for refused in results {
+                assert_eq!(refused.is_none(), is_accepted, "{mode:o}: {refused:?}");
                 if let Some(why) = refused {
                     assert!(why.ends_with(&format!("chmod o= {}", path.display())), "{why}");
                 }
             }
-            assert!(read(&path).is_ok(), "{mode:o}: a certificate is for everybody");
+            assert!(read(&path).is_ok(), "{mode:o}: a certificate may be readable by all");
         }
     }
 
     #[test]
-    fn what_is_no_regular_file_is_named_and_nobody_waits_for_it() {
+    fn a_pipe_folder_device_or_loop_of_links_is_an_error_and_does_not_block() {
         let folder = tempfile::tempdir().unwrap();
         let (fifo, link) = (folder.path().join("fifo"), folder.path().join("link"));
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
@@ -258,29 +258,29 @@ mod tests {
             return;
         }
         const USER: u32 = 65_534;
-        let (theirs, roots) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        chown(theirs.path(), Some(USER), None).unwrap();
+        let (users, roots) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        chown(users.path(), Some(USER), None).unwrap();
         let target = roots.path().join("secret");
         secret(&target, 0o600);
-        let at = |name: &str| theirs.path().join(name);
-        symlink(&target, at("link")).unwrap();
-        fs::hard_link(&target, at("hard")).unwrap();
-        symlink(roots.path(), at("folder")).unwrap();
-        secret(&at("of-root"), 0o600);
-        secret(&at("own"), 0o600);
-        chown(at("own"), Some(USER), None).unwrap();
-        // A link of root's to what they can change is no better.
-        symlink(at("link"), roots.path().join("there-and-back")).unwrap();
-        // Links between folders of root's are usual: certificates have them.
+        let in_users = |name: &str| users.path().join(name);
+        symlink(&target, in_users("link")).unwrap();
+        fs::hard_link(&target, in_users("hard")).unwrap();
+        symlink(roots.path(), in_users("folder")).unwrap();
+        secret(&in_users("of-root"), 0o600);
+        secret(&in_users("own"), 0o600);
+        chown(in_users("own"), Some(USER), None).unwrap();
+        // A link that belongs to root leads to something that the user can change.
+        symlink(in_users("link"), roots.path().join("there-and-back")).unwrap();
+        // Links between folders of root are usual: certificate tools make them.
         symlink(&target, roots.path().join("link")).unwrap();
         symlink("link", roots.path().join("relative")).unwrap();
         for (path, is_read) in [
-            (at("link"), false),
-            (at("hard"), false),
-            (at("folder").join("secret"), false),
-            (at("of-root"), false),
+            (in_users("link"), false),
+            (in_users("hard"), false),
+            (in_users("folder").join("secret"), false),
+            (in_users("of-root"), false),
             (roots.path().join("there-and-back"), false),
-            (at("own"), true),
+            (in_users("own"), true),
             (target.clone(), true),
             (roots.path().join("link"), true),
             (roots.path().join("relative"), true),

@@ -1,5 +1,5 @@
-//! Wipes memory that is freed by others while it may hold secrets: the TLS library's buffers of
-//! decrypted bytes, which it gives back as they are.
+//! Wipes memory that libraries free without wiping it, such as the TLS library's buffers of decrypted
+//! bytes.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
@@ -8,69 +8,69 @@ use std::mem::MaybeUninit;
 use zeroize::Zeroize as _;
 
 thread_local! {
-    static WIPES: Cell<bool> = const { Cell::new(false) };
+    static IS_WIPING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Restores what was so before, also if the work panics.
-struct Before(bool);
+/// Restores the previous state, even if the closure panics.
+struct Restore(bool);
 
-impl Drop for Before {
+impl Drop for Restore {
     fn drop(&mut self) {
-        WIPES.set(self.0);
+        IS_WIPING.set(self.0);
     }
 }
 
-/// Does something, and wipes all memory that this thread frees meanwhile, where the program's
-/// allocator is a [`WipingAllocator`].
-pub fn wiping<T>(work: impl FnOnce() -> T) -> T {
-    let _before = Before(WIPES.replace(true));
-    work()
+/// Calls `f`, and wipes all memory that this thread frees meanwhile. This needs a
+/// [`WipingAllocator`] as the program's global allocator; with another one it only calls `f`.
+pub fn wiping<T>(f: impl FnOnce() -> T) -> T {
+    let _restore = Restore(IS_WIPING.replace(true));
+    f()
 }
 
-/// An allocator that wipes what is freed while a thread wants that, and is `A` otherwise.
+/// Allocates with `A`, and wipes the memory that a thread frees during [`wiping`].
 #[derive(Debug)]
 pub struct WipingAllocator<A>(pub A);
 
-/// Wipes a block, in a way that the compiler does not take for useless.
+/// Overwrites a block with zeros, in a way that the compiler does not optimise away.
 ///
 /// # Safety
-/// The block must be allocated, of at least so many bytes, and nobody else's.
+/// The block must be allocated, at least `length` bytes long, and not referenced elsewhere.
 unsafe fn wipe(block: *mut u8, length: usize) {
-    // SAFETY: the caller owns the block, and bytes that may not be set yet ask nothing of it.
+    // SAFETY: the caller owns the block, and `MaybeUninit` allows for bytes that were never written.
     let bytes = unsafe { std::slice::from_raw_parts_mut(block.cast::<MaybeUninit<u8>>(), length) };
     bytes.zeroize();
 }
 
-// SAFETY: each call is A's own with the caller's arguments, so what A promises holds. A block is
-// written to only before it is freed, by the call that frees it.
+// SAFETY: each call passes the caller's arguments on to A, so A's guarantees hold. A block is written
+// to only by the call that frees it, before it is freed.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for WipingAllocator<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller upholds A's contract.
         unsafe { self.0.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller upholds A's contract.
         unsafe { self.0.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        if WIPES.get() {
-            // SAFETY: the caller gives back a block of this layout.
+        if IS_WIPING.get() {
+            // SAFETY: the caller frees a block of this layout, which is no longer referenced.
             unsafe { wipe(block, layout.size()) };
         }
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller upholds A's contract.
         unsafe { self.0.dealloc(block, layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if !WIPES.get() {
-            // SAFETY: the caller's promises are passed on.
+        if !IS_WIPING.get() {
+            // SAFETY: the caller upholds A's contract.
             return unsafe { self.0.realloc(block, layout, size) };
         }
-        // The old block would be freed as it is.
-        // SAFETY: the caller promises that `size`, rounded up, is no overflow and not zero; both
-        // blocks are as long as is copied, and the old one is given back once.
+        // A's own `realloc` could free the old block without wiping it.
+        // SAFETY: the caller guarantees that `size` is not zero and does not overflow when rounded
+        // up. Both blocks are at least as long as what is copied, and the old one is freed once.
         unsafe {
             let other = self.0.alloc(Layout::from_size_align_unchecked(size, layout.align()));
             if !other.is_null() {
@@ -87,17 +87,17 @@ mod tests {
     use super::*;
     use std::alloc::System;
 
-    /// Keeps what is freed readable: a block is never given back, and seen as it was freed.
-    struct Kept;
+    /// Never frees a block, so that a test can read what is left in it.
+    struct Leaking;
 
     thread_local! {
         static FREED: Cell<(*mut u8, usize)> = const { Cell::new((std::ptr::null_mut(), 0)) };
     }
 
-    // SAFETY: the system's own, but for blocks that are never given back.
-    unsafe impl GlobalAlloc for Kept {
+    // SAFETY: the system's allocator, except that blocks are never freed.
+    unsafe impl GlobalAlloc for Leaking {
         unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-            // SAFETY: the caller's promises are passed on.
+            // SAFETY: the caller upholds A's contract.
             unsafe { System.alloc_zeroed(layout) }
         }
 
@@ -108,13 +108,13 @@ mod tests {
 
     fn freed() -> Vec<u8> {
         let (block, length) = FREED.get();
-        // SAFETY: `Kept` has given the block back to nobody.
+        // SAFETY: `Leaking` has not freed the block.
         unsafe { std::slice::from_raw_parts(block, length) }.to_vec()
     }
 
     #[test]
-    fn only_what_is_freed_meanwhile_is_wiped() {
-        let allocator = WipingAllocator(Kept);
+    fn only_memory_that_is_freed_meanwhile_is_wiped() {
+        let allocator = WipingAllocator(Leaking);
         let layout = Layout::from_size_align(16, 8).unwrap();
         let secret = || {
             // SAFETY: the layout is not empty, and the block is as long as what is written.
@@ -124,7 +124,7 @@ mod tests {
                 block
             }
         };
-        // SAFETY: blocks of this allocator and layout, each given back once.
+        // SAFETY: blocks of this allocator and layout, each freed once.
         unsafe {
             allocator.dealloc(secret(), layout);
             assert_eq!(freed(), b"open sesame 1234");
@@ -136,7 +136,7 @@ mod tests {
             let panicked = std::panic::catch_unwind(|| wiping(|| panic!("in the middle")));
             assert!(panicked.is_err());
             allocator.dealloc(secret(), layout);
-            assert_eq!(freed(), b"open sesame 1234", "it is over, however it ended");
+            assert_eq!(freed(), b"open sesame 1234", "a panic ends the wiping");
         }
     }
 }
