@@ -8,7 +8,8 @@
 //! | [`expiry_queue`] | `BTreeSet<(u64, u32)>` | half of each element, and the spare capacity |
 //! | [`sharding`] | `hash % SHARDS` | the moment at which all hash tables double at once |
 //!
-//! Each module states its figures; `cargo bench --package reprieve-containers` measures them again.
+//! Each module states its figures, from one core of a small virtual machine; `cargo bench --package
+//! reprieve-containers` measures them again.
 //! `tests/models.rs` compares each container with the standard one that it replaces, over random
 //! operations.
 //!
