@@ -61,7 +61,7 @@ class Load:
         sessions = self.users
         report = self._run(self._command(suite, port, "poll", sessions, connections, "either"))
         if report["errors"]:
-            raise Failed(f"the warm-up had errors: {report['error_kinds']}")
+            raise Failed(f"the warm-up had errors: {report['error-kinds']}")
 
     def sessions(self, suite, port, expect, rate=None):
         """Sessions that come and go; the report of them."""

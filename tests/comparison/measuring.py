@@ -97,7 +97,7 @@ class Measurement:
         order = self.peers[turn:] + self.peers[:turn]
         if DIRECT in self.running:
             report = self.load.sessions(self.suite, self.running[DIRECT].port, "real")
-            figures[DIRECT] = {"p50_ms": report["session_us"]["p50"] / 1000}
+            figures[DIRECT] = {"p50_ms": report["session-us"]["p50"] / 1000}
         for peer in order:
             try:
                 figures[peer.name] = self._one(peer, stub, figures)
@@ -124,14 +124,14 @@ class Measurement:
         result = {
             "cpu_seconds": cpu,
             "sessions": report["sessions"],
-            "octets": report["octets"],
-            "sessions_per_second": report["sessions_per_second"],
-            "session_us": report["session_us"],
+            "bytes": report["bytes"],
+            "sessions_per_second": report["sessions-per-second"],
+            "session_us": report["session-us"],
         }
         if self.suite.figure == "added_ms":
-            result["value"] = report["session_us"]["p50"] / 1000 - figures[DIRECT]["p50_ms"]
+            result["value"] = report["session-us"]["p50"] / 1000 - figures[DIRECT]["p50_ms"]
         elif self.suite.figure == "cpu_s_per_gb":
-            result["value"] = cpu / (report["octets"] / 1e9)
+            result["value"] = cpu / (report["bytes"] / 1e9)
         else:
             result["value"] = cpu * 1e6 / report["sessions"]
         return result
@@ -141,7 +141,7 @@ class Measurement:
         report, seen = self.load.held(self.suite, server.port, expect, lambda held: (held, settled(server.pss_kib)))
         logins = stub.logins() - logins
         if seen is None:
-            raise Failed(f"no session could be held: {report['error_kinds']}")
+            raise Failed(f"no session could be held: {report['error-kinds']}")
         self._check(report, logins, report["sessions"] if self.suite.stage == "login" else 0)
         held, after = seen
         return {"held": held, "pss_kib": after, "pss_kib_before": before, "value": (after - before) / held}
@@ -149,7 +149,7 @@ class Measurement:
     def _check(self, report, logins, sessions):
         """A figure of sessions that went wrong is none."""
         if report["errors"]:
-            raise Failed(f"{report['errors']} errors: {report['error_kinds']}")
+            raise Failed(f"{report['errors']} errors: {report['error-kinds']}")
         due = 0 if self.suite.logins == "denied" else sessions
         if logins != due:
             raise Failed(f"the mail server had {logins} logins instead of {due}")

@@ -1,15 +1,15 @@
-//! Latencies counted in buckets: constant memory however many sessions, and no figure off by
-//! more than a hundredth.
+//! A histogram of latencies: constant memory for any number of sessions, and an error of at most
+//! one per cent.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// Buckets for each doubling. Values below are counted exactly.
+/// Buckets per doubling. Smaller values are counted exactly.
 const STEPS: u64 = 128;
 const STEPS_BITS: u32 = STEPS.trailing_zeros();
 
-/// Durations in microseconds, by frequency.
+/// Counts of durations, in microseconds.
 #[derive(Default)]
 pub(crate) struct Histogram {
     counts: Vec<u64>,
@@ -18,7 +18,6 @@ pub(crate) struct Histogram {
 }
 
 impl Histogram {
-    /// Counts one.
     pub(crate) fn record(&mut self, time: Duration) {
         let value = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let bucket = bucket_of(value);
@@ -30,10 +29,9 @@ impl Histogram {
         self.largest = self.largest.max(value);
     }
 
-    /// The smallest value, in microseconds, that `share` of all do not exceed; nothing where
-    /// nothing was counted.
+    /// The quantile `share`, from 0 to 1, in microseconds; `None` if nothing was recorded.
     pub(crate) fn quantile(&self, share: f64) -> Option<u64> {
-        // Rounded up: the 99th of 100 is the 99th, and there is always a first.
+        // Rounded up: the p99 of 100 values is the 99th. At least the first.
         let rank = ((self.total as f64 * share).ceil() as u64).max(1);
         let mut seen = 0;
         for (bucket, count) in self.counts.iter().enumerate() {
@@ -45,12 +43,12 @@ impl Histogram {
         None
     }
 
-    /// The largest value in microseconds.
+    /// In microseconds; `None` if nothing was recorded.
     pub(crate) fn largest(&self) -> Option<u64> {
         (self.total > 0).then_some(self.largest)
     }
 
-    /// The figures of the report, by name.
+    /// The figures of the report, in microseconds.
     pub(crate) fn figures(&self) -> [(&'static str, Option<u64>); 5] {
         [
             ("p50", self.quantile(0.5)),
@@ -61,7 +59,6 @@ impl Histogram {
         ]
     }
 
-    /// The same for a program.
     pub(crate) fn to_json(&self) -> Value {
         self.figures().into_iter().map(|(name, value)| (name.to_string(), json!(value))).collect()
     }
@@ -100,15 +97,15 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_ends_at_most_a_hundredth_above_what_is_in_it() {
+    fn a_bucket_ends_at_most_one_per_cent_above_its_values() {
         for value in (0..5_000).chain([65_535, 65_536, 1_000_003, 60_000_000, u64::MAX >> 8]) {
             let end = upper_end(bucket_of(value));
-            assert!(end >= value && end - value <= value / 100, "{value} is told as {end}");
+            assert!(end >= value && end - value <= value / 100, "{value} is reported as {end}");
         }
     }
 
     #[test]
-    fn the_tail_is_not_lost_among_many() {
+    fn a_few_slow_sessions_show_in_the_tail() {
         let histogram = of((0..9_990).map(|_| 200).chain((0..10).map(|_| 1_000_000)));
         assert_eq!(histogram.quantile(0.5), Some(200));
         assert_eq!(histogram.quantile(0.999), histogram.quantile(0.5));
@@ -116,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn of_nothing_there_is_no_figure() {
+    fn an_empty_histogram_has_no_figures() {
         assert_eq!(Histogram::default().quantile(0.5), None);
         assert_eq!(Histogram::default().largest(), None);
     }

@@ -1,32 +1,32 @@
-//! The mailbox that the stub server shows and the load program checks: generated, the same for
-//! every user, and known octet by octet at both ends without being sent or stored.
+//! The mailbox that the stub serves and the load generator checks: generated messages, the same for
+//! every user. Both sides can compute every byte without exchanging or storing the messages.
 //!
-//! It must not know who speaks to whom.
+//! Must not know about connections.
 
 use std::fmt::Write as _;
 
-/// Octets of a line of a body, its end included and dot-stuffing left out.
-const LINE: usize = 78;
-/// Every so many lines one begins with a dot, which is doubled on the wire.
+/// Length of a line of the body, with its end and without dot-stuffing.
+const LINE_BYTES: usize = 78;
+/// One in this many lines begins with a dot, which is doubled on the wire (RFC 1939, section 3).
 const DOT_EVERY: usize = 16;
-/// Bodies begin at different lines of the text that they share, so that a message that goes on
-/// as another one is noticed.
-const BEGINNINGS: usize = 64;
-/// Octets of what comes before a body.
-const HEADER: usize = 57;
-/// What ends a multi-line reply.
+/// Number of different first lines of bodies, so that a message that continues as another one is
+/// noticed.
+const FIRST_LINES: usize = 64;
+/// Length of the header, with the empty line.
+const HEADER_BYTES: usize = 57;
+/// The end of a multi-line reply.
 const END: &[u8] = b".\r\n";
 
 /// Messages of one size, numbered from one.
 pub(crate) struct Mailbox {
     messages: u32,
     size: usize,
-    /// The text that bodies are cut from, as it is on the wire: with leading dots doubled.
+    /// Bodies are slices of this text, which is dot-stuffed.
     text: Vec<u8>,
 }
 
-/// What RETR and TOP send after their status line, the final dot included: three slices to be
-/// written or compared one after the other.
+/// The reply to RETR or TOP after its status line, with the final dot, as three slices to write or
+/// compare in order.
 pub(crate) struct Wire<'a> {
     head: Vec<u8>,
     body: &'a [u8],
@@ -34,27 +34,26 @@ pub(crate) struct Wire<'a> {
 }
 
 impl Wire<'_> {
-    /// The octets, in order.
     pub(crate) fn parts(&self) -> [&[u8]; 3] {
         [&self.head, self.body, &self.tail]
     }
 }
 
 impl Mailbox {
-    /// The smallest message: a header and a line.
-    pub(crate) const SMALLEST: u32 = 64;
-    /// The largest message, which is held in memory.
-    pub(crate) const LARGEST: u32 = 256 << 20;
-    /// As many messages as their numbers have room for in a header.
-    pub(crate) const MOST: u32 = 99_999_999;
+    /// Minimum size of a message: a header and a line.
+    pub(crate) const MIN_SIZE: u32 = 64;
+    /// Maximum size of a message. One is held in memory.
+    pub(crate) const MAX_SIZE: u32 = 256 << 20;
+    /// Maximum number of messages: their numbers have eight digits in a header.
+    pub(crate) const MAX_MESSAGES: u32 = 99_999_999;
 
-    /// `size` is bounded by the command line to what can be made.
+    /// `size` is limited to the range from `MIN_SIZE` to `MAX_SIZE`.
     pub(crate) fn new(messages: u32, size: u32) -> Self {
-        let size = size.clamp(Self::SMALLEST, Self::LARGEST) as usize;
+        let size = size.clamp(Self::MIN_SIZE, Self::MAX_SIZE) as usize;
         let mut mailbox = Self { messages, size, text: Vec::new() };
         if messages > 0 {
-            let lines = mailbox.whole_lines() + BEGINNINGS;
-            mailbox.text.reserve(on_the_wire(lines));
+            let lines = mailbox.whole_lines() + FIRST_LINES;
+            mailbox.text.reserve(stuffed_bytes(lines));
             for number in 0..lines {
                 mailbox.text.extend_from_slice(line(number).as_bytes());
             }
@@ -62,28 +61,26 @@ impl Mailbox {
         mailbox
     }
 
-    /// How many messages there are.
     pub(crate) fn messages(&self) -> u32 {
         self.messages
     }
 
-    /// Octets of each message, as LIST tells them.
+    /// Size of each message in bytes, as in LIST.
     pub(crate) fn size(&self) -> u64 {
         self.size as u64
     }
 
-    /// Octets of all messages, as STAT tells them.
-    pub(crate) fn octets(&self) -> u64 {
+    /// Total size in bytes, as in STAT.
+    pub(crate) fn bytes(&self) -> u64 {
         u64::from(self.messages) * self.size()
     }
 
-    /// A message's unique-id. It tells the size, so that a client that meets stubs with different
-    /// mailboxes does not take one's messages for another's.
+    /// A message's unique-id. It contains the size, so that stubs with different mailboxes have
+    /// different unique-ids.
     pub(crate) fn unique_id(&self, number: u32) -> String {
         format!("load.{}.{number:08}", self.size)
     }
 
-    /// The whole message.
     pub(crate) fn message(&self, number: u32) -> Wire<'_> {
         let mut tail = self.last_line();
         tail.extend_from_slice(END);
@@ -99,19 +96,19 @@ impl Mailbox {
     }
 
     fn lines(&self, number: u32, lines: usize) -> &[u8] {
-        let first = number as usize * 7 % BEGINNINGS;
-        &self.text[on_the_wire(first)..on_the_wire(first + lines)]
+        let first = number as usize * 7 % FIRST_LINES;
+        &self.text[stuffed_bytes(first)..stuffed_bytes(first + lines)]
     }
 
-    /// Lines of full length; what is left of the size is the last line.
+    /// Number of full lines in the body; the last line has the rest of the size.
     fn whole_lines(&self) -> usize {
-        let body = self.size - HEADER;
-        // One octet is no line: it goes with the last full one.
-        if body % LINE == 1 { body / LINE - 1 } else { body / LINE }
+        let body = self.size - HEADER_BYTES;
+        // A rest of one byte is too short for a line; the last full line takes it.
+        if body % LINE_BYTES == 1 { body / LINE_BYTES - 1 } else { body / LINE_BYTES }
     }
 
     fn last_line(&self) -> Vec<u8> {
-        let rest = self.size - HEADER - self.whole_lines() * LINE;
+        let rest = self.size - HEADER_BYTES - self.whole_lines() * LINE_BYTES;
         let mut line = vec![b'-'; rest.saturating_sub(2)];
         if rest > 0 {
             line.extend_from_slice(b"\r\n");
@@ -124,20 +121,20 @@ fn header(number: u32) -> Vec<u8> {
     format!("From: load@example.invalid\r\nSubject: message {number:08}\r\n\r\n").into_bytes()
 }
 
-/// Octets of the first lines of the text on the wire.
-fn on_the_wire(lines: usize) -> usize {
-    lines * LINE + lines.div_ceil(DOT_EVERY)
+/// Length of the first `lines` lines of the text with dot-stuffing.
+fn stuffed_bytes(lines: usize) -> usize {
+    lines * LINE_BYTES + lines.div_ceil(DOT_EVERY)
 }
 
-/// A line of the text: its number, so that no place of the text looks like another, and letters
-/// that follow from it.
+/// A line of the text: its number, so that no two lines are equal, and hexadecimal digits that depend
+/// on it.
 fn line(number: usize) -> String {
     let dot = if number.is_multiple_of(DOT_EVERY) { ".." } else { "|" };
     let mut line = format!("{dot}{number:08x} ");
     let mut state = number as u64 ^ 0x9e37_79b9_7f4a_7c15;
-    let width = LINE - 2 + usize::from(dot.len() == 2);
+    let width = LINE_BYTES - 2 + usize::from(dot.len() == 2);
     while line.len() < width {
-        // Xorshift: quick, and long enough without a repetition.
+        // Xorshift, a fast pseudo-random generator.
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
@@ -156,7 +153,7 @@ mod tests {
         String::from_utf8(wire.parts().concat()).unwrap()
     }
 
-    /// As a client would: without the doubled dots and the end.
+    /// The message as a client gets it: without dot-stuffing and the final dot.
     fn received(wire: &Wire<'_>) -> String {
         let sent = sent(wire);
         let content = sent.strip_suffix(".\r\n").expect("the end of a multi-line reply");
@@ -170,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_have_exactly_the_size_that_is_asked_for() {
+    fn messages_have_exactly_the_requested_size() {
         for size in (64..400).chain([1_000, 20_000, 1_000_000]) {
             let mailbox = Mailbox::new(3, size);
             for number in 1..=3 {
@@ -180,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_begins_with_a_dot_is_doubled_and_none_looks_like_the_end() {
+    fn leading_dots_are_doubled_and_no_line_looks_like_the_end() {
         let mailbox = Mailbox::new(1, 20_000);
         let sent = sent(&mailbox.message(1));
         assert!(sent.contains("\r\n.."));
@@ -191,10 +188,10 @@ mod tests {
     }
 
     #[test]
-    fn no_message_is_like_another_in_header_or_body() {
+    fn no_two_messages_have_equal_headers_or_bodies() {
         let mailbox = Mailbox::new(40, 2_000);
         let mut messages: Vec<_> = (1..=40).map(|number| sent(&mailbox.message(number))).collect();
-        let mut bodies: Vec<_> = messages.iter().map(|message| message[HEADER..].to_string()).collect();
+        let mut bodies: Vec<_> = messages.iter().map(|message| message[HEADER_BYTES..].to_string()).collect();
         messages.sort();
         messages.dedup();
         bodies.sort();
@@ -203,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn no_line_of_a_large_message_comes_twice() {
+    fn no_two_lines_of_a_large_message_are_equal() {
         let message = sent(&Mailbox::new(1, 1_000_000).message(1));
         let mut lines: Vec<_> = message.lines().collect();
         let all = lines.len();
@@ -213,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn the_top_of_a_message_is_its_beginning() {
+    fn top_returns_the_beginning_of_the_message() {
         let mailbox = Mailbox::new(2, 5_000);
         let whole = received(&mailbox.message(2));
         for lines in [0, 1, 17] {

@@ -1,5 +1,5 @@
-//! A load program for POP3 servers that checks every answer, and the stub mail server whose
-//! messages it knows.
+//! A load generator for POP3 servers that checks every reply, and a stub mail server whose messages
+//! it knows.
 
 mod cli;
 mod client;

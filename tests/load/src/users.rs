@@ -1,61 +1,54 @@
-//! Who logs in: users made by a pattern, or those of a file.
+//! Users to log in with: generated from a pattern, or read from a file.
 
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
-/// What a session logs in with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Account {
-    /// As given in USER.
     pub(crate) user: String,
-    /// As given in PASS.
     pub(crate) password: String,
 }
 
-/// The users that sessions take turns with.
+/// The users of a run; sessions take turns with them.
 #[derive(Debug)]
 pub(crate) enum Users {
-    /// Made from numbers.
-    Made {
-        /// How their names look.
+    Generated {
         pattern: Pattern,
-        /// The number of the first.
+        /// Number of the first user.
         first: u64,
-        /// How many there are.
         count: u64,
-        /// Of all of them.
+        /// The same for all users.
         password: String,
     },
-    /// Read from a file; never empty.
-    Listed(Vec<Account>),
+    /// Never empty.
+    FromFile(Vec<Account>),
 }
 
 impl Users {
-    /// Those of a file of `user:password` lines; empty lines and `#` comments are left out.
+    /// Reads `user:password` lines; empty lines and `#` comments are ignored.
     pub(crate) fn from_file(path: &Path) -> anyhow::Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let accounts = parse(&text).with_context(|| path.display().to_string())?;
-        Ok(Self::Listed(accounts))
+        Ok(Self::FromFile(accounts))
     }
 
-    /// How many there are.
     pub(crate) fn count(&self) -> u64 {
         match self {
-            Self::Made { count, .. } => *count,
-            Self::Listed(accounts) => accounts.len() as u64,
+            Self::Generated { count, .. } => *count,
+            Self::FromFile(accounts) => accounts.len() as u64,
         }
     }
 
-    /// Whose turn it is in the session of this number.
-    pub(crate) fn of_session(&self, session: u64) -> Account {
+    /// The user of the session with this number.
+    pub(crate) fn for_session(&self, session: u64) -> Account {
         let turn = session % self.count();
         match self {
-            Self::Made { pattern, first, password, .. } => {
+            Self::Generated { pattern, first, password, .. } => {
                 Account { user: pattern.name(first + turn), password: password.clone() }
             }
-            Self::Listed(accounts) => accounts[turn as usize].clone(),
+            Self::FromFile(accounts) => accounts[turn as usize].clone(),
         }
     }
 }
@@ -66,19 +59,19 @@ fn parse(text: &str) -> anyhow::Result<Vec<Account>> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        // The password is not shown: the message may end in a log.
+        // Without the line itself: it may contain a password, and the error may end up in a log.
         let Some((user, password)) = line.split_once(':').filter(|(user, _)| !user.is_empty()) else {
             bail!("line {} is not user:password", index + 1);
         };
         accounts.push(Account { user: user.to_string(), password: password.to_string() });
     }
     if accounts.is_empty() {
-        bail!("there is no user in it");
+        bail!("no user in this file");
     }
     Ok(accounts)
 }
 
-/// A pattern such as `user%06d@example.org`: a place for a number, with its least width.
+/// A format such as `user%06d@example.org`: a placeholder for a number, with its minimum width.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pattern {
     before: String,
@@ -93,7 +86,6 @@ struct Width {
 }
 
 impl Pattern {
-    /// Whether users of different numbers have different names.
     pub(crate) fn has_number(&self) -> bool {
         self.number.is_some()
     }
@@ -113,14 +105,14 @@ impl std::str::FromStr for Pattern {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if text.is_empty() || text.contains(['\r', '\n']) {
-            return Err("a user name is one line, and not empty".to_string());
+            return Err("a user name must be one line and not empty".to_string());
         }
         let Some((before, rest)) = text.split_once('%') else {
             return Ok(Self { before: text.to_string(), number: None, after: String::new() });
         };
-        let wrong = || format!("`%{rest}` is not a place for a number; write %d, or %06d for six digits");
+        let wrong = || format!("`%{rest}` is not a placeholder for a number; use %d, or %06d for six digits");
         let (width, after) = rest.split_once('d').ok_or_else(wrong)?;
-        if !width.bytes().all(|octet| octet.is_ascii_digit()) || width.len() > 2 || after.contains('%') {
+        if !width.bytes().all(|byte| byte.is_ascii_digit()) || width.len() > 2 || after.contains('%') {
             return Err(wrong());
         }
         let number = Width { width: width.parse().unwrap_or(0), zeros: width.starts_with('0') };
@@ -146,18 +138,18 @@ mod tests {
 
     #[test]
     fn users_take_turns() {
-        let users = Users::Made {
+        let users = Users::Generated {
             pattern: "u%d".parse().unwrap(),
             first: 5,
             count: 3,
             password: "secret".to_string(),
         };
-        let names: Vec<_> = (0..4).map(|session| users.of_session(session).user).collect();
+        let names: Vec<_> = (0..4).map(|session| users.for_session(session).user).collect();
         assert_eq!(names, ["u5", "u6", "u7", "u5"]);
     }
 
     #[test]
-    fn a_password_may_have_colons_and_a_wrong_line_is_named_without_it() {
+    fn a_password_may_contain_colons_and_an_invalid_line_is_not_quoted() {
         let accounts = parse("# staff\nanna:a:b\n\nbert:\n").unwrap();
         let anna = Account { user: "anna".to_string(), password: "a:b".to_string() };
         assert_eq!(accounts[0], anna);

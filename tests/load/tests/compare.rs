@@ -1,5 +1,5 @@
-//! `tests/compare`, which uses this program: that it measures, and that it does not believe what is
-//! wrong. The figures are not judged.
+//! `tests/compare`, which uses this program: it measures, and rejects wrong results. The figures are
+//! not checked.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../compare");
 
-/// Exit code, output and errors.
+/// Returns exit code, output and errors.
 fn compare(args: &[&str]) -> (i32, String, String) {
     let output = Command::new(SCRIPT)
         .args(["--load", env!("CARGO_BIN_EXE_reprieve-load")])
@@ -15,11 +15,11 @@ fn compare(args: &[&str]) -> (i32, String, String) {
         .stdin(Stdio::null())
         .output()
         .expect("tests/compare");
-    let text = |octets| String::from_utf8(octets).expect("UTF-8");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
 }
 
-/// A program that listens as Reprieve would, and does something else.
+/// A program that listens like Reprieve but does something else.
 fn impostor(folder: &Path, body: &str) -> String {
     let path = folder.join("reprieve");
     let script = format!(
@@ -33,7 +33,7 @@ fn impostor(folder: &Path, body: &str) -> String {
     path.to_str().expect("UTF-8").to_string()
 }
 
-/// A proxy that copies what comes: right where logins pass, and wrong where they are to be denied.
+/// A proxy that only copies bytes: right if logins must pass, and wrong if they must be denied.
 const RELAY: &str = "
 import threading
 def copy(a, b):
@@ -46,7 +46,7 @@ while True:
     for pair in ((client, backend), (backend, client)): threading.Thread(target=copy, args=pair, daemon=True).start()
 ";
 
-/// Few and short: what is looked at is not the figures.
+/// Few and short rounds, because the figures are not checked.
 const SMALL: [&str; 8] = ["--rounds", "2", "--scale", "0.02", "--users", "20", "--max-steal", "100"];
 
 fn of(reprieve: &str, more: &[&str]) -> (i32, String, String) {
@@ -54,7 +54,7 @@ fn of(reprieve: &str, more: &[&str]) -> (i32, String, String) {
 }
 
 #[test]
-fn a_proxy_that_is_right_has_its_figures_in_the_table_and_in_the_file() {
+fn the_figures_of_a_correct_proxy_are_in_the_table_and_in_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let reprieve = impostor(folder.path(), RELAY);
     let file = folder.path().join("run.json");
@@ -81,16 +81,16 @@ fn a_denial_that_reaches_the_mail_server_has_no_figure() {
 }
 
 #[test]
-fn a_proxy_that_answers_wrongly_has_no_figure() {
+fn a_proxy_with_wrong_replies_has_no_figure() {
     let folder = tempfile::tempdir().unwrap();
     let relay = RELAY.replace("b.sendall(data)", "b.sendall(data.replace(b'+OK 20 ', b'+OK 21 '))");
     let (code, table, errors) = of(&impostor(folder.path(), &relay), &["--suites", "passed"]);
     assert_eq!(code, 1, "{table}{errors}");
-    assert!(table.contains("wrong answer at STAT"), "{table}");
+    assert!(table.contains("wrong reply at STAT"), "{table}");
 }
 
 #[test]
-fn a_proxy_that_does_not_start_is_told_with_its_own_words() {
+fn the_error_of_a_proxy_that_does_not_start_is_shown() {
     let folder = tempfile::tempdir().unwrap();
     let reprieve = impostor(folder.path(), "sys.exit('the moon is full')\n");
     let (code, table, errors) = of(&reprieve, &["--suites", "passed"]);
@@ -99,7 +99,7 @@ fn a_proxy_that_does_not_start_is_told_with_its_own_words() {
 }
 
 #[test]
-fn what_is_missing_or_unknown_is_named_with_what_helps() {
+fn errors_name_the_missing_program_and_the_known_values() {
     for (args, says) in [
         (&["--reprieve", "/nowhere/reprieve"][..], "cargo build --release"),
         (&["--load", "/nowhere/load", "--peers", "haproxy"], "cargo build --release -p reprieve-load"),
@@ -116,10 +116,10 @@ fn what_is_missing_or_unknown_is_named_with_what_helps() {
 }
 
 #[test]
-fn ratios_are_of_rounds_and_not_of_medians() {
+fn ratios_are_computed_per_round() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("run.json");
-    // Each round has the other at twice the first; a slow round does not change that.
+    // In each round the second is twice the first; a slow round does not change the ratio.
     let rounds: Vec<_> = [(10, 20), (12, 24), (100, 200)]
         .map(|(one, two)| {
             let peers = format!(r#"{{"reprieve": {{"value": {one}}}, "haproxy": {{"value": {two}}}}}"#);

@@ -1,11 +1,11 @@
-//! The program as it is used: `run` against `serve`, and against servers that are wrong.
+//! `run` against `serve`, and against servers that misbehave.
 
 mod support;
 
 use serde_json::Value;
-use support::{Act, Running, Stub, certificate, run, scripted, stub};
+use support::{Reaction, Running, Stub, certificate, run, scripted, stub};
 
-/// A mailbox whose messages need several reads.
+/// Messages that need several reads.
 const KNOWN: [&str; 4] = ["--messages", "5", "--size", "70000"];
 
 fn report(address: &str, more: &[&str]) -> (i32, Value) {
@@ -21,13 +21,13 @@ fn checked(stub: &Stub, more: &[&str]) -> Value {
 }
 
 #[test]
-fn every_scenario_goes_well_with_the_stub() {
+fn every_scenario_succeeds_with_the_stub() {
     let stub = stub(&KNOWN);
     for (scenario, sessions) in [("poll", "300"), ("poll-uidl", "100"), ("bulk", "10")] {
         let report = checked(&stub, &["--scenario", scenario, "--sessions", sessions, "--connections", "8"]);
         assert_eq!(report["real"].to_string(), sessions, "{report}");
         assert_eq!(report["errors"], 0);
-        assert!(report["session_us"]["p50"].as_u64() >= report["login_us"]["p50"].as_u64());
+        assert!(report["session-us"]["p50"].as_u64() >= report["login-us"]["p50"].as_u64());
     }
     assert_eq!(stub.counts(), "+OK connections=411 logins=410 retrieved=50");
 }
@@ -44,7 +44,7 @@ fn sessions_are_held_at_either_stage_and_from_many_addresses() {
 }
 
 #[test]
-fn a_rate_is_kept() {
+fn the_rate_is_not_exceeded() {
     let stub = stub(&KNOWN);
     let report = checked(&stub, &["--scenario", "poll", "--sessions", "50", "--rate", "100"]);
     let seconds = report["seconds"].as_f64().unwrap();
@@ -52,23 +52,23 @@ fn a_rate_is_kept() {
 }
 
 #[test]
-fn the_warm_up_meets_each_user_once_and_does_not_count() {
+fn the_warm_up_logs_in_each_user_once_and_is_not_counted() {
     let stub = stub(&KNOWN);
     let args = ["--scenario", "bulk", "--sessions", "2", "--users", "30", "--warm-up"];
     let report = checked(&stub, &args);
-    assert_eq!((&report["sessions"], &report["warm_up"]["real"]), (&2.into(), &30.into()), "{report}");
+    assert_eq!((&report["sessions"], &report["warm-up"]["real"]), (&2.into(), &30.into()), "{report}");
     assert_eq!(stub.counts(), "+OK connections=33 logins=32 retrieved=10");
 }
 
 #[test]
-fn users_come_from_a_file_as_well() {
+fn users_can_come_from_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("users");
     std::fs::write(&file, "# two\nanna:one\nbert:two:three\n").unwrap();
     let server = scripted(|line| match line {
-        "" | "USER anna" | "USER bert" | "PASS one" | "PASS two:three" | "QUIT" => Act::say("+OK"),
-        "STAT" => Act::say("+OK 3 900"),
-        _ => Act::say("-ERR"),
+        "" | "USER anna" | "USER bert" | "PASS one" | "PASS two:three" | "QUIT" => Reaction::say("+OK"),
+        "STAT" => Reaction::say("+OK 3 900"),
+        _ => Reaction::say("-ERR"),
     });
     let users = ["--users-file", file.to_str().unwrap()];
     let (code, report) = report(&server, &[&["--scenario", "poll", "--sessions", "4"][..], &users].concat());
@@ -76,7 +76,7 @@ fn users_come_from_a_file_as_well() {
 }
 
 #[test]
-fn tls_is_spoken_with_whom_the_certificate_makes_trusted() {
+fn tls_requires_a_trusted_certificate_unless_insecure() {
     let folder = tempfile::tempdir().unwrap();
     let (chain, key) = certificate(folder.path());
     let stub = stub(&[&KNOWN[..], &["--tls-cert", &chain, "--tls-key", &key]].concat());
@@ -88,7 +88,7 @@ fn tls_is_spoken_with_whom_the_certificate_makes_trusted() {
     let other = tempfile::tempdir().unwrap();
     let (stranger, _) = certificate(other.path());
     let (code, report) = report(&stub.address, &[&args[..], &["--ca", &stranger]].concat());
-    assert_eq!((code, &report["error_kinds"]["TLS failed at connect"]["count"]), (1, &3.into()), "{report}");
+    assert_eq!((code, &report["error-kinds"]["TLS failed at connect"]["count"]), (1, &3.into()), "{report}");
 }
 
 fn checked_at(address: &str, more: &[&str]) -> Value {
@@ -97,92 +97,92 @@ fn checked_at(address: &str, more: &[&str]) -> Value {
     report
 }
 
-/// A right dialogue with a maildrop of one message, in which one answer is replaced.
-fn wrong(at: &'static str, act: Act) -> String {
+/// A correct server with a maildrop of one message, in which one reply is replaced.
+fn server_with(at: &'static str, act: Reaction) -> String {
     scripted(move |line| match line {
         _ if line == at || (!line.is_empty() && line.split(' ').next() == Some(at)) => act.clone(),
-        "CAPA" => Act::say("+OK\r\nUSER\r\n."),
-        "STAT" => Act::say("+OK 1 5"),
-        "LIST" => Act::say("+OK\r\n1 5\r\n."),
-        "UIDL" => Act::say("+OK\r\n1 a\r\n."),
-        "RETR 1" => Act::say("+OK\r\nabc\r\n."),
-        _ => Act::say("+OK"),
+        "CAPA" => Reaction::say("+OK\r\nUSER\r\n."),
+        "STAT" => Reaction::say("+OK 1 5"),
+        "LIST" => Reaction::say("+OK\r\n1 5\r\n."),
+        "UIDL" => Reaction::say("+OK\r\n1 a\r\n."),
+        "RETR 1" => Reaction::say("+OK\r\nabc\r\n."),
+        _ => Reaction::say("+OK"),
     })
 }
 
 #[test]
-fn what_is_right_without_known_messages_is_no_error() {
+fn correct_replies_without_known_messages_are_no_error() {
     for scenario in ["poll", "poll-uidl", "bulk"] {
-        let server = wrong("nothing", Act::Close);
+        let server = server_with("nothing", Reaction::Close);
         let (code, report) = report(&server, &["--scenario", scenario, "--sessions", "3"]);
         assert_eq!((code, &report["real"]), (0, &3.into()), "{report}");
     }
 }
 
 #[test]
-fn every_wrong_answer_is_an_error() {
+fn every_wrong_reply_is_an_error() {
     for (scenario, at, act, class) in [
-        ("poll", "", Act::say("220 mail.example"), "malformed at greeting"),
-        ("poll", "", Act::Close, "closed at greeting"),
-        ("poll", "PASS", Act::say("-ERR no"), "refused at PASS"),
-        ("poll", "PASS", Act::Close, "closed at PASS"),
-        ("poll", "USER", Act::say("+OK\r\n+OK"), "unasked octets at USER"),
-        ("poll", "STAT", Act::say("+OK lots"), "malformed at STAT"),
-        ("poll", "STAT", Act::say("+OKAY"), "malformed at STAT"),
-        ("poll", "STAT", Act::Hang, "too late at STAT"),
-        ("poll", "QUIT", Act::say_and_stay("+OK"), "too late at close"),
-        ("poll", "QUIT", Act::Close, "closed at QUIT"),
-        ("poll-uidl", "CAPA", Act::say("-ERR"), "refused at CAPA"),
-        ("poll-uidl", "LIST", Act::say("+OK\r\n1 6\r\n."), "wrong answer at LIST"),
-        ("poll-uidl", "LIST", Act::say("+OK\r\n."), "wrong answer at LIST"),
-        ("poll-uidl", "UIDL", Act::say("+OK\r\n2 a\r\n."), "wrong answer at UIDL"),
-        ("poll-uidl", "UIDL", Act::say("+OK\r\n1 a"), "too late at UIDL"),
-        ("bulk", "RETR", Act::say("+OK\r\nabcd\r\n."), "wrong answer at RETR"),
-        ("bulk", "RETR", Act::say("-ERR"), "refused at RETR"),
+        ("poll", "", Reaction::say("220 mail.example"), "malformed at greeting"),
+        ("poll", "", Reaction::Close, "closed at greeting"),
+        ("poll", "PASS", Reaction::say("-ERR no"), "refused at PASS"),
+        ("poll", "PASS", Reaction::Close, "closed at PASS"),
+        ("poll", "USER", Reaction::say("+OK\r\n+OK"), "unsolicited bytes at USER"),
+        ("poll", "STAT", Reaction::say("+OK lots"), "malformed at STAT"),
+        ("poll", "STAT", Reaction::say("+OKAY"), "malformed at STAT"),
+        ("poll", "STAT", Reaction::Hang, "timeout at STAT"),
+        ("poll", "QUIT", Reaction::say_and_stay("+OK"), "timeout at close"),
+        ("poll", "QUIT", Reaction::Close, "closed at QUIT"),
+        ("poll-uidl", "CAPA", Reaction::say("-ERR"), "refused at CAPA"),
+        ("poll-uidl", "LIST", Reaction::say("+OK\r\n1 6\r\n."), "wrong reply at LIST"),
+        ("poll-uidl", "LIST", Reaction::say("+OK\r\n."), "wrong reply at LIST"),
+        ("poll-uidl", "UIDL", Reaction::say("+OK\r\n2 a\r\n."), "wrong reply at UIDL"),
+        ("poll-uidl", "UIDL", Reaction::say("+OK\r\n1 a"), "timeout at UIDL"),
+        ("bulk", "RETR", Reaction::say("+OK\r\nabcd\r\n."), "wrong reply at RETR"),
+        ("bulk", "RETR", Reaction::say("-ERR"), "refused at RETR"),
     ] {
-        let server = wrong(at, act);
+        let server = server_with(at, act);
         let args = ["--scenario", scenario, "--sessions", "2", "--timeout", "400ms"];
         let (code, report) = report(&server, &args);
         assert_eq!(code, 1, "{class}: {report}");
         assert_eq!(report["real"], 0, "{class}: {report}");
         assert_eq!(report["errors"], 2, "{class}: {report}");
-        let class_of = &report["error_kinds"][class];
+        let class_of = &report["error-kinds"][class];
         assert_eq!(class_of["count"], 2, "{class}: {report}");
         assert!(class_of["examples"][0].as_str().unwrap().starts_with(class), "{report}");
     }
 }
 
 #[test]
-fn one_octet_of_a_known_message_that_is_wrong_is_found() {
+fn one_wrong_byte_in_a_known_message_is_found() {
     let stub = stub(&KNOWN);
     let address = stub.address.clone();
-    // What goes between the two changes a letter late in the message.
-    let server = support::between(address, |octets| {
-        if let Some(at) = octets.windows(5).position(|window| window == b"00007") {
-            octets[at] = b'1';
+    // The proxy in between changes a character late in the message.
+    let server = support::between(address, |bytes| {
+        if let Some(at) = bytes.windows(5).position(|window| window == b"00007") {
+            bytes[at] = b'1';
         }
     });
     let args = ["--scenario", "bulk", "--sessions", "1", "--connections", "1"];
     let (code, report) = report(&server, &[&KNOWN[..], &args].concat());
     assert_eq!(code, 1, "{report}");
-    let example = report["error_kinds"]["wrong answer at RETR"]["examples"][0].as_str().unwrap();
+    let example = report["error-kinds"]["wrong reply at RETR"]["examples"][0].as_str().unwrap();
     assert!(example.contains("is wrong"), "{example}");
 }
 
 #[test]
 fn a_session_that_ends_while_it_is_held_is_an_error() {
-    let server = wrong("STAT", Act::say_and_close("+OK 1 5"));
+    let server = server_with("STAT", Reaction::say_and_close("+OK 1 5"));
     let args = ["--scenario", "hold", "--connections", "3", "--hold-for", "300ms"];
     let (code, report) = report(&server, &args);
     assert_eq!((code, &report["real"], &report["errors"]), (1, &0.into(), &3.into()), "{report}");
-    assert_eq!(report["error_kinds"]["closed at hold"]["count"], 3, "{report}");
+    assert_eq!(report["error-kinds"]["closed at hold"]["count"], 3, "{report}");
 }
 
 #[test]
-fn denials_are_right_only_where_they_are_expected() {
-    let empty = || wrong("STAT", Act::say("+OK 0 0"));
-    let refused = || wrong("PASS", Act::say("-ERR [LOGIN-DELAY] in 60 s"));
-    let busy = || wrong("STAT", Act::say("-ERR [SYS/TEMP] later"));
+fn denials_are_errors_unless_expected() {
+    let empty = || server_with("STAT", Reaction::say("+OK 0 0"));
+    let refused = || server_with("PASS", Reaction::say("-ERR [LOGIN-DELAY] in 60 s"));
+    let busy = || server_with("STAT", Reaction::say("-ERR [SYS/TEMP] later"));
     let known = ["--messages", "1", "--size", "64", "--scenario", "poll", "--sessions", "2"];
     for server in [empty, refused, busy] as [fn() -> String; 3] {
         let (code, told) = report(&server(), &[&known[..], &["--expect", "denied"]].concat());
@@ -194,24 +194,23 @@ fn denials_are_right_only_where_they_are_expected() {
     }
     let (code, told) =
         report(&stub(&KNOWN).address, &[&KNOWN[..], &known[4..], &["--expect", "denied"]].concat());
-    assert_eq!((code, &told["errors"]), (1, &2.into()), "the real maildrop is no denial: {told}");
+    assert_eq!((code, &told["errors"]), (1, &2.into()), "the real maildrop is not a denial: {told}");
 }
 
 #[test]
-fn where_nobody_listens_every_session_is_an_error() {
-    // Bound and never listened at: nobody else gets the port meanwhile.
+fn if_nothing_listens_every_session_is_an_error() {
     let socket = support::bound_only();
     let address = socket.address.to_string();
     let (code, report) = report(&address, &["--scenario", "poll", "--sessions", "3"]);
     assert_eq!(
-        (code, &report["error_kinds"]["no connection at connect"]["count"]),
+        (code, &report["error-kinds"]["no connection at connect"]["count"]),
         (1, &3.into()),
         "{report}"
     );
 }
 
 #[test]
-fn a_person_gets_a_table() {
+fn without_json_the_report_is_a_table() {
     let stub = stub(&KNOWN);
     let (code, table) = run(&["--connect", &stub.address, "--scenario", "poll", "--sessions", "20"]);
     assert_eq!(code, 0);
@@ -221,7 +220,7 @@ fn a_person_gets_a_table() {
 }
 
 #[test]
-fn what_cannot_be_done_is_said_and_is_no_finding() {
+fn a_run_that_cannot_start_names_the_reason_and_exits_with_2() {
     for (args, says) in [
         (&["--connect", "127.0.0.1", "--scenario", "poll"][..], "HOST:PORT"),
         (&["--connect", "127.0.0.1:1", "--scenario", "poll", "--users-file", "/nowhere"], "/nowhere"),
@@ -237,14 +236,14 @@ fn what_cannot_be_done_is_said_and_is_no_finding() {
 }
 
 #[test]
-fn the_stub_ends_in_good_order() {
+fn the_stub_ends_at_sigterm_with_its_counts() {
     let stub = stub(&KNOWN);
     checked(&stub, &["--scenario", "poll", "--sessions", "7"]);
     assert_eq!(stub.end(), (0, "connections=7 logins=7 retrieved=0\n".to_string()));
 }
 
 #[test]
-fn a_signal_ends_the_run_early_and_the_report_is_of_what_there_was() {
+fn a_signal_ends_the_run_early_with_a_report() {
     let stub = stub(&KNOWN);
     let args = ["--scenario", "hold", "--connections", "20", "--hold-for", "1h", "--json"];
     let mut running = Running::start(&[&["run", "--connect", &stub.address][..], &KNOWN, &args].concat());
@@ -254,7 +253,7 @@ fn a_signal_ends_the_run_early_and_the_report_is_of_what_there_was() {
     assert_eq!((code, &report["real"], &report["errors"]), (0, &20.into(), &0.into()), "{report}");
 }
 
-/// The commands of the page that begin with the program, continued lines joined.
+/// The README's commands that begin with the program, with continued lines joined.
 fn commands_of_the_readme() -> Vec<Vec<String>> {
     let page = include_str!("../README.md");
     let blocks = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
@@ -276,17 +275,17 @@ fn the_commands_of_the_readme_work() {
     for command in commands_of_the_readme() {
         let command: Vec<_> = command.iter().map(String::as_str).collect();
         match command[..] {
-            // The same on a port that is free.
+            // On a free port instead.
             ["serve", "--listen", "127.0.0.1:1100", ref more @ ..] => served = Some(stub(more)),
             ["run", ref more @ ..] => {
-                let stub = served.as_ref().expect("the page serves before it loads");
+                let stub = served.as_ref().expect("`serve` comes before `run` in the README");
                 let mut args: Vec<_> = more
                     .iter()
                     .map(|word| match *word {
                         "127.0.0.1:1100" => &stub.address,
                         "mail.example:995" => &secured.address,
                         "users.txt" => users.to_str().unwrap(),
-                        // A minute is for people.
+                        // Shorter, for the test.
                         "1m" => "500ms",
                         word => word,
                     })
@@ -298,7 +297,7 @@ fn the_commands_of_the_readme_work() {
                 assert_eq!(code, 0, "{command:?}: {output}");
                 run_for.push(command[2].to_string());
             }
-            _ => panic!("{command:?} is not tried here"),
+            _ => panic!("{command:?} has no test"),
         }
     }
     assert_eq!(run_for, ["127.0.0.1:1100", "mail.example:995"]);

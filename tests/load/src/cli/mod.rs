@@ -1,4 +1,4 @@
-//! The command line: what can be asked for, and in which words it is explained.
+//! The command line and its help.
 
 mod interrupt;
 mod run;
@@ -10,19 +10,18 @@ pub(crate) use interrupt::Interrupt;
 pub(crate) use run::{RunArgs, Scenario};
 pub(crate) use serve::ServeArgs;
 
-/// Loads a POP3 server and checks every answer; or is a POP3 server to be loaded.
+/// Put load on a POP3 server and check every reply, or serve as the mail server behind it.
 ///
-/// An answer that is late, malformed or wrong is an error, so that a server that is fast because
-/// it answers nonsense does not look good. In two terminals:
+/// A reply that is late, malformed or wrong counts as an error, so a server that is fast because it
+/// answers nonsense does not look good. In two terminals:
 ///
 ///   reprieve-load serve --listen 127.0.0.1:1100 --messages 20 --size 20000
 ///
 ///   reprieve-load run --connect 127.0.0.1:1100 --scenario poll-uidl --messages 20 --size 20000
 ///
-/// Put what you want to try between the two: a proxy that listens elsewhere and has
-/// 127.0.0.1:1100 for its mail server.
+/// Put the proxy that you want to measure between the two, with 127.0.0.1:1100 as its mail server.
 ///
-/// Exit codes: 0 all was right, 1 errors were found, 2 the command line or the machine is wrong.
+/// Exit codes: 0 no errors, 1 errors were found, 2 wrong usage, or a limit of the machine.
 #[derive(Debug, Parser)]
 #[command(name = "reprieve-load", version, verbatim_doc_comment)]
 pub(crate) struct Cli {
@@ -47,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_together_is_refused() {
+    fn options_that_contradict_each_other_are_refused() {
         let parse = |line: &str| Cli::try_parse_from(line.split(' '));
         assert!(parse("reprieve-load run --connect a:1 --scenario poll").is_ok());
         for wrong in [

@@ -7,37 +7,36 @@ use clap::Args;
 
 use crate::mailbox::Mailbox;
 
-/// Be a small, fast mail server: the same generated messages for every user.
+/// Serve as a small, fast mail server with the same generated messages for every user.
 ///
-/// It lets everybody in, with any password, and knows CAPA, USER, PASS, AUTH PLAIN, STAT, LIST,
-/// UIDL, RETR, TOP, DELE, NOOP, RSET and QUIT. Nothing is ever deleted: DELE is accepted and
-/// forgotten. One thread serves.
+/// It accepts any password and supports CAPA, USER, PASS, AUTH PLAIN, STAT, LIST, UIDL, RETR, TOP,
+/// DELE, NOOP, RSET and QUIT. DELE is accepted, but nothing is ever deleted. It uses one thread.
 ///
-/// XCOUNT, its own command, tells at any time how many connections and logins there were, so that
-/// a test can see what a proxy let through: `+OK connections=12 logins=10 retrieved=0`.
+/// Its own command XCOUNT counts connections, logins and retrieved messages so far, so that a test
+/// can see what a proxy let through: `+OK connections=12 logins=10 retrieved=0`.
 ///
-/// The first line that it prints is the address that it listens on; with port 0 the kernel
-/// chooses one. SIGTERM and Ctrl-C end it.
+/// The first line of output is the listen address; with port 0 the kernel chooses the port. SIGTERM
+/// and Ctrl-C end it.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct ServeArgs {
-    /// Address to listen on, with its port
+    /// Listen address, as ADDRESS:PORT
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: SocketAddr,
 
-    /// Messages of each maildrop
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=i64::from(Mailbox::MOST)))]
+    /// Messages per maildrop
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=i64::from(Mailbox::MAX_MESSAGES)))]
     pub(crate) messages: u32,
 
-    /// Octets of each message
-    #[arg(long, value_name = "OCTETS", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(i64::from(Mailbox::SMALLEST)..=i64::from(Mailbox::LARGEST)))]
+    /// Size of each message in bytes
+    #[arg(long, value_name = "OCTETS", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(i64::from(Mailbox::MIN_SIZE)..=i64::from(Mailbox::MAX_SIZE)))]
     pub(crate) size: u32,
 
-    /// Certificate chain (PEM): TLS from the start, as on port 995
+    /// Certificate chain in PEM; enables TLS from the first byte, as on port 995
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,
 
-    /// The certificate's private key (PEM)
+    /// Private key of the certificate, in PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
 }

@@ -1,55 +1,54 @@
-//! What a session found wrong, in words for the person who reads the report.
+//! Errors of a session, as the report shows them.
 
 use std::fmt;
 
-/// How an answer was wrong.
+/// What was wrong with a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
-    /// No connection came about, or none that could be written to.
+pub(crate) enum FaultKind {
+    /// Connecting or writing failed.
     Connection,
-    /// The TLS handshake failed.
     Tls,
-    /// The session took too long; at `close`, the connection stayed open after QUIT.
+    /// The session took too long; at the stage `close`, the connection stayed open after QUIT.
     Timeout,
-    /// The connection ended where an answer was due.
+    /// The server closed the connection instead of replying.
     Closed,
-    /// The server said -ERR.
+    /// The reply is -ERR.
     Refused,
-    /// What came is not POP3.
+    /// The reply is not POP3.
     Malformed,
-    /// The answer is well formed and not what it must be.
+    /// The reply is well-formed but not the expected one.
     Wrong,
-    /// Octets came that nobody had asked for.
-    Unasked,
+    /// The server sent bytes without a command.
+    Unsolicited,
 }
 
-impl Kind {
+impl FaultKind {
     fn name(self) -> &'static str {
         match self {
             Self::Connection => "no connection",
             Self::Tls => "TLS failed",
-            Self::Timeout => "too late",
+            Self::Timeout => "timeout",
             Self::Closed => "closed",
             Self::Refused => "refused",
             Self::Malformed => "malformed",
-            Self::Wrong => "wrong answer",
-            Self::Unasked => "unasked octets",
+            Self::Wrong => "wrong reply",
+            Self::Unsolicited => "unsolicited bytes",
         }
     }
 }
 
-/// Something that ended a session before its time.
+/// An error that ended a session.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
-    /// What was being done, such as `STAT`.
+    /// The step of the session, such as `STAT`.
     pub(crate) stage: &'static str,
-    pub(crate) kind: Kind,
-    /// What came, or why.
+    pub(crate) kind: FaultKind,
+    /// The reply or the reason.
     pub(crate) detail: String,
 }
 
 impl Fault {
-    /// By what faults are counted.
+    /// Faults are counted per class.
     pub(crate) fn class(&self) -> String {
         format!("{} at {}", self.kind.name(), self.stage)
     }
@@ -62,11 +61,11 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Octets as they may be shown on a terminal: escaped, and not too many.
-pub(crate) fn shown(octets: &[u8]) -> String {
-    const MOST: usize = 120;
-    let mut text = octets[..octets.len().min(MOST)].escape_ascii().to_string();
-    if octets.len() > MOST {
+/// Escapes bytes for a terminal, and truncates them.
+pub(crate) fn escaped(bytes: &[u8]) -> String {
+    const MAX_BYTES: usize = 120;
+    let mut text = bytes[..bytes.len().min(MAX_BYTES)].escape_ascii().to_string();
+    if bytes.len() > MAX_BYTES {
         text.push('…');
     }
     text

@@ -1,4 +1,4 @@
-//! TLS of the load program: whom it trusts.
+//! TLS configuration.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,32 +11,31 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-/// Whose certificates are taken for right.
+/// Which certificates to trust.
 pub(crate) enum Trust<'a> {
-    /// Those of whom the machine trusts.
-    Machine,
-    /// Those of the authorities in a file.
+    /// Those of the system trust store.
+    System,
+    /// Those signed by the authorities in a PEM file.
     File(&'a Path),
-    /// All.
-    Anybody,
+    AnyCertificate,
 }
 
-/// What connections are secured by. Each makes a whole handshake: a session that resumes another
-/// costs the server much less, and how many do is the clients' affair.
+/// Configures TLS without session resumption: a resumed session costs the server much less, and the
+/// share of resumed sessions depends on the clients.
 pub(crate) fn configure(trust: &Trust<'_>) -> anyhow::Result<Arc<ClientConfig>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder =
         ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let mut config = match trust {
-        Trust::Anybody => builder
+        Trust::AnyCertificate => builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
             .with_no_client_auth(),
-        Trust::Machine => {
+        Trust::System => {
             let mut roots = RootCertStore::empty();
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if roots.is_empty() {
-                bail!("this machine trusts no certificate authority; give --ca FILE, or --insecure");
+                bail!("the system trust store is empty; use --ca FILE or --insecure");
             }
             builder.with_root_certificates(roots).with_no_client_auth()
         }
@@ -47,7 +46,7 @@ pub(crate) fn configure(trust: &Trust<'_>) -> anyhow::Result<Arc<ClientConfig>> 
                 roots.add(certificate.with_context(name)?).with_context(name)?;
             }
             if roots.is_empty() {
-                bail!("{} has no certificate in it", path.display());
+                bail!("{} contains no certificate", path.display());
             }
             builder.with_root_certificates(roots).with_no_client_auth()
         }
@@ -56,7 +55,7 @@ pub(crate) fn configure(trust: &Trust<'_>) -> anyhow::Result<Arc<ClientConfig>> 
     Ok(Arc::new(config))
 }
 
-/// Takes any certificate, but holds its owner to the key: a handshake costs what it always does.
+/// Accepts any certificate, but verifies signatures, so that a handshake costs as much as usual.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

@@ -1,29 +1,28 @@
-//! When sessions begin: each as soon as another has ended, or at a rate.
+//! When sessions start: as soon as another one has ended, or at a rate.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-/// Hands out the numbers of sessions, in order, when they are due.
+/// Returns the numbers of sessions in order, each when it is due.
 pub(crate) struct Pace {
-    begun: Instant,
+    started: Instant,
     next: Cell<u64>,
-    /// How many there are to be.
+    /// Total number.
     sessions: u64,
-    /// After which none begins.
+    /// Time after which no session starts.
     duration: Option<Duration>,
-    /// Sessions a second; without it, as fast as they end.
+    /// Sessions per second; `None`: as fast as they end.
     rate: Option<f64>,
     stop: watch::Receiver<bool>,
 }
 
-/// A session that is due.
+/// A session to start now.
 pub(crate) struct Turn {
     pub(crate) session: u64,
-    /// From when its duration counts. Where all connections were busy that is when it should have
-    /// begun: else a server that stalls would have each stall counted once, however many clients it
-    /// would have kept waiting.
+    /// Start of its latency. If all connections were busy, this is when it was due: otherwise each
+    /// stall of the server would count only once, not for every client that it keeps waiting.
     pub(crate) since: Instant,
 }
 
@@ -34,10 +33,10 @@ impl Pace {
         rate: Option<f64>,
         stop: watch::Receiver<bool>,
     ) -> Self {
-        Self { begun: Instant::now(), next: Cell::new(0), sessions, duration, rate, stop }
+        Self { started: Instant::now(), next: Cell::new(0), sessions, duration, rate, stop }
     }
 
-    /// Waits for the next session; nothing when there is none any more.
+    /// Waits until the next session is due; `None` after the last one.
     pub(crate) async fn turn(&self) -> Option<Turn> {
         let session = self.next.get();
         let mut stop = self.stop.clone();
@@ -47,10 +46,10 @@ impl Pace {
         self.next.set(session + 1);
         let now = Instant::now();
         let due = match self.rate {
-            Some(rate) => self.begun + Duration::from_secs_f64(session as f64 / rate),
+            Some(rate) => self.started + Duration::from_secs_f64(session as f64 / rate),
             None => now,
         };
-        if self.duration.is_some_and(|duration| due.max(now) - self.begun >= duration) {
+        if self.duration.is_some_and(|duration| due.max(now) - self.started >= duration) {
             return None;
         }
         if due <= now {
@@ -60,7 +59,7 @@ impl Pace {
             () = tokio::time::sleep_until(due.into()) => {}
             _ = stop.changed() => return None,
         }
-        // Timers are late by up to a millisecond: that is not the server's doing.
+        // Timers are up to a millisecond late, which is not the server's fault.
         Some(Turn { session, since: Instant::now() })
     }
 }
@@ -74,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_sessions_begin_as_there_are_to_be() {
+    fn the_given_number_of_sessions_starts() {
         let (_keep, stop) = watch::channel(false);
         on_its_own(async {
             let pace = Pace::new(3, None, None, stop);
@@ -87,21 +86,21 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_had_to_wait_counts_from_when_it_was_due() {
+    fn the_latency_of_a_session_that_waited_starts_when_it_was_due() {
         let (_keep, stop) = watch::channel(false);
         on_its_own(async {
             let mut pace = Pace::new(2, None, Some(10.0), stop);
-            // As if all connections had been busy for a second.
-            pace.begun -= Duration::from_secs(1);
+            // As after a second in which all connections were busy.
+            pace.started -= Duration::from_secs(1);
             let first = pace.turn().await.unwrap();
             let second = pace.turn().await.unwrap();
-            assert_eq!(first.since, pace.begun);
-            assert_eq!(second.since, pace.begun + Duration::from_millis(100));
+            assert_eq!(first.since, pace.started);
+            assert_eq!(second.since, pace.started + Duration::from_millis(100));
         });
     }
 
     #[test]
-    fn none_begins_after_the_duration_nor_after_a_stop() {
+    fn no_session_starts_after_the_duration_or_after_a_stop() {
         let (stopper, stop) = watch::channel(false);
         on_its_own(async {
             let pace = Pace::new(9, Some(Duration::ZERO), None, stop.clone());
@@ -109,7 +108,7 @@ mod tests {
             let pace = Pace::new(9, None, Some(0.001), stop);
             assert!(pace.turn().await.is_some());
             let (turn, _) = tokio::join!(pace.turn(), async { stopper.send(true) });
-            assert!(turn.is_none(), "a session was due in a quarter of an hour");
+            assert!(turn.is_none(), "the next session was due in 17 minutes");
         });
     }
 }

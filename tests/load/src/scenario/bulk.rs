@@ -1,12 +1,12 @@
-//! Fetching all mail.
+//! The scenario `bulk`: fetching all messages.
 
 use super::expectation::{Expectation, Shown};
 use super::listing::Listing;
 use super::poll;
-use crate::client::{Client, Fault, Kind};
+use crate::client::{Client, Fault, FaultKind};
 
-/// STAT, LIST, and RETR of each message. Of a mailbox that is known every octet is checked, of
-/// others the size.
+/// STAT, LIST, and RETR of each message. In a known mailbox every byte is checked, otherwise the
+/// size.
 pub(super) async fn retrieve(client: &mut Client<'_>, expectation: &Expectation) -> Result<Shown, Fault> {
     let (shown, Some(stat)) = poll::stat(client, expectation).await? else {
         return Ok(Shown::Denied);
@@ -14,18 +14,18 @@ pub(super) async fn retrieve(client: &mut Client<'_>, expectation: &Expectation)
     let mailbox = expectation.mailbox.as_deref();
     let sizes = poll::sizes(client, &mut Listing::new(stat, mailbox)).await?;
     for (number, size) in (1..).zip(sizes) {
-        client.must("RETR", &format!("RETR {number}")).await?;
+        client.expect_ok("RETR", &format!("RETR {number}")).await?;
         if let Some(mailbox) = mailbox {
             let mut before = 0;
             for part in mailbox.message(number).parts() {
-                client.exactly(part, before).await?;
+                client.expect_bytes(part, before).await?;
                 before += part.len();
             }
         } else {
-            let octets = client.message().await?;
-            if octets != size {
-                let detail = format!("message {number} has {octets} octets, and by LIST {size}");
-                return Err(client.fault(Kind::Wrong, detail));
+            let bytes = client.message().await?;
+            if bytes != size {
+                let detail = format!("message {number} has {bytes} bytes, but LIST says {size}");
+                return Err(client.fault(FaultKind::Wrong, detail));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What a session does: one file for each scenario but the shortest.
+//! The commands of a session, per scenario.
 
 mod bulk;
 pub(crate) mod expectation;
@@ -9,23 +9,23 @@ use std::time::Instant;
 
 pub(crate) use expectation::{Expectation, Expected, Shown};
 
-use crate::client::{Client, Dial, Fault, Reply, Trace};
+use crate::client::{Client, Connector, Fault, Progress, Reply};
 use crate::users::Account;
 
-/// What sessions do that come and go.
+/// The commands between login and QUIT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Visit {
+pub(crate) enum Script {
     /// STAT only.
     Poll,
-    /// CAPA, STAT, LIST and UIDL.
+    /// CAPA (before the login), STAT, LIST and UIDL.
     PollUidl,
-    /// RETR of everything.
+    /// RETR of every message.
     Bulk,
 }
 
-impl Visit {
-    /// Room for what comes: bulk is read in large pieces, so that reading costs this program little.
-    fn room(self) -> usize {
+impl Script {
+    /// Size of the read buffer: large for `bulk`, so that reading costs this program little.
+    fn buffer_bytes(self) -> usize {
         match self {
             Self::Poll => 2 << 10,
             Self::PollUidl => 16 << 10,
@@ -34,80 +34,80 @@ impl Visit {
     }
 }
 
-/// One session, from the connection to the server's closing it.
-pub(crate) async fn visit(
-    what: Visit,
-    dial: &Dial,
+/// Runs one session, from connecting until the server closes.
+pub(crate) async fn run_session(
+    script: Script,
+    connector: &Connector,
     session: u64,
     account: &Account,
     expectation: &Expectation,
-    trace: &Trace,
+    progress: &Progress,
 ) -> Result<Shown, Fault> {
-    let mut client = Client::connect(dial, session, what.room(), trace).await?;
+    let mut client = Client::connect(connector, session, script.buffer_bytes(), progress).await?;
     client.greeting().await?;
-    if what == Visit::PollUidl {
+    if script == Script::PollUidl {
         poll::capabilities(&mut client).await?;
     }
-    if !log_in(&mut client, account, expectation, trace).await? {
+    if !log_in(&mut client, account, expectation, progress).await? {
         client.quit().await?;
         return Ok(Shown::Denied);
     }
-    let shown = match what {
-        Visit::Poll => poll::stat(&mut client, expectation).await?.0,
-        Visit::PollUidl => poll::listing(&mut client, expectation).await?,
-        Visit::Bulk => bulk::retrieve(&mut client, expectation).await?,
+    let shown = match script {
+        Script::Poll => poll::stat(&mut client, expectation).await?.0,
+        Script::PollUidl => poll::listing(&mut client, expectation).await?,
+        Script::Bulk => bulk::retrieve(&mut client, expectation).await?,
     };
     client.quit().await?;
     Ok(shown)
 }
 
-/// How far a held session goes before it rests.
+/// When a session of the scenario `hold` is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Rest {
+pub(crate) enum HoldStage {
     /// After the greeting
     Banner,
     /// After the login and a STAT
     Login,
 }
 
-/// Opens a session that is to be held.
+/// Opens a session of the scenario `hold`.
 pub(crate) async fn open<'a>(
-    until: Rest,
-    dial: &Dial,
+    until: HoldStage,
+    connector: &Connector,
     session: u64,
     account: &Account,
     expectation: &Expectation,
-    trace: &'a Trace,
+    progress: &'a Progress,
 ) -> Result<(Client<'a>, Shown), Fault> {
-    let mut client = Client::connect(dial, session, Visit::Poll.room(), trace).await?;
+    let mut client = Client::connect(connector, session, Script::Poll.buffer_bytes(), progress).await?;
     client.greeting().await?;
     let shown = match until {
-        Rest::Banner => Shown::Real,
-        Rest::Login if log_in(&mut client, account, expectation, trace).await? => {
+        HoldStage::Banner => Shown::Real,
+        HoldStage::Login if log_in(&mut client, account, expectation, progress).await? => {
             poll::stat(&mut client, expectation).await?.0
         }
-        Rest::Login => Shown::Denied,
+        HoldStage::Login => Shown::Denied,
     };
     Ok((client, shown))
 }
 
-/// USER and PASS. False is a login that was denied as expected.
+/// USER and PASS. Returns false if the login was denied as expected.
 async fn log_in(
     client: &mut Client<'_>,
     account: &Account,
     expectation: &Expectation,
-    trace: &Trace,
+    progress: &Progress,
 ) -> Result<bool, Fault> {
-    let begun = Instant::now();
+    let started = Instant::now();
     for (verb, argument) in [("USER", &account.user), ("PASS", &account.password)] {
-        match client.ask(verb, &format!("{verb} {argument}")).await? {
+        match client.command(verb, &format!("{verb} {argument}")).await? {
             Reply::Err(text) if expectation.is_denial(&text) => {
-                trace.login.set(Some(begun.elapsed()));
+                progress.login.set(Some(started.elapsed()));
                 return Ok(false);
             }
-            reply => client.accepted(reply)?,
+            reply => client.require_ok(reply)?,
         };
     }
-    trace.login.set(Some(begun.elapsed()));
+    progress.login.set(Some(started.elapsed()));
     Ok(true)
 }

@@ -1,37 +1,37 @@
-//! A connection to the stub: octets in, lines to the dialogue, answers out, each in one write.
+//! A connection to the stub: passes lines to the dialogue and writes the replies, each in one write.
 
 use std::io::{self, IoSlice};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use super::dialogue::{Dialogue, Shared, Then};
+use super::dialogue::{Action, Dialogue, Shared};
 use crate::mailbox::Wire;
 
-/// A line may be so long; whoever sends more is no client.
-const ROOM: usize = 2 << 10;
+/// Maximum length of a line.
+const BUFFER_BYTES: usize = 2 << 10;
 
-/// Serves one client to its end.
+/// Serves one client until it leaves.
 pub(super) async fn serve(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     shared: &Shared,
 ) -> io::Result<()> {
-    let mut input = [0; ROOM];
+    let mut input = [0; BUFFER_BYTES];
     let mut filled = 0;
     let mut output = Vec::with_capacity(64);
     let mut dialogue = Dialogue::begin(shared, &mut output);
     loop {
-        // What has come together is answered together: clients may send several commands at once.
+        // Commands that arrive together (PIPELINING) are answered together.
         let mut done = 0;
         while let Some(end) = memchr::memchr(b'\n', &input[done..filled]) {
             let line = &input[done..done + end];
             done += end + 1;
             match dialogue.answer(line.strip_suffix(b"\r").unwrap_or(line), &mut output) {
-                Then::GoOn => {}
-                Then::Send(wire) => {
+                Action::Continue => {}
+                Action::Send(wire) => {
                     write_message(&mut stream, &output, &wire).await?;
                     output.clear();
                 }
-                Then::Close => {
+                Action::Close => {
                     stream.write_all(&output).await?;
                     return stream.shutdown().await;
                 }
@@ -45,7 +45,7 @@ pub(super) async fn serve(
         input.copy_within(done..filled, 0);
         filled -= done;
         if filled == input.len() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a line that is too long"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the line is too long"));
         }
         match stream.read(&mut input[filled..]).await? {
             0 => return Ok(()),
@@ -62,7 +62,7 @@ async fn write_message(
     let [head, body, tail] = wire.parts();
     let mut slices = [before, head, body, tail].map(IoSlice::new);
     let mut slices = &mut slices[..];
-    // Also leaves out what is empty in front.
+    // Removes empty slices at the front.
     IoSlice::advance_slices(&mut slices, 0);
     while !slices.is_empty() {
         let written = stream.write_vectored(slices).await?;

@@ -1,9 +1,8 @@
-//! What the stub has seen.
+//! Counters of the stub.
 
 use std::cell::Cell;
 use std::fmt;
 
-/// Counted by one thread.
 #[derive(Default)]
 pub(super) struct Counts {
     connections: Cell<u64>,

@@ -1,4 +1,4 @@
-//! One session at the stub, without its connection: lines in, answers out.
+//! One session at the stub, without I/O: lines in, replies out.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ const GREETING: &[u8] = b"+OK reprieve-load ready\r\n";
 const CAPABILITIES: &[u8] = b"+OK\r\nTOP\r\nUIDL\r\nUSER\r\nRESP-CODES\r\nPIPELINING\r\nSASL PLAIN\r\n.\r\n";
 const OK: &[u8] = b"+OK\r\n";
 
-/// What is the same for all sessions.
+/// Shared by all sessions.
 pub(super) struct Shared {
     mailbox: Mailbox,
     pub(super) counts: Counts,
@@ -22,7 +22,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Makes the listings once: they are the same for everybody.
+    /// Renders the listings once, because they are the same for every user.
     pub(super) fn new(mailbox: Mailbox) -> Self {
         let mut list = "+OK\r\n".to_string();
         let mut uidl = list.clone();
@@ -32,29 +32,28 @@ impl Shared {
         }
         list.push_str(".\r\n");
         uidl.push_str(".\r\n");
-        let stat = format!("+OK {} {}\r\n", mailbox.messages(), mailbox.octets());
+        let stat = format!("+OK {} {}\r\n", mailbox.messages(), mailbox.bytes());
         Self { mailbox, counts: Counts::default(), stat: stat.into(), list: list.into(), uidl: uidl.into() }
     }
 }
 
-/// What is to be sent after what has been put into the output.
-pub(super) enum Then<'a> {
-    /// Nothing more: the next line may be read.
-    GoOn,
-    /// A message.
+/// What to do after sending the output.
+pub(super) enum Action<'a> {
+    /// Read the next line.
+    Continue,
+    /// Send a message.
     Send(Wire<'a>),
-    /// The connection ends.
+    /// Close the connection.
     Close,
 }
 
 enum State {
     Authorization,
-    /// After AUTH PLAIN without its response.
+    /// After AUTH PLAIN without an initial response.
     Response,
     Transaction,
 }
 
-/// A session.
 pub(super) struct Dialogue<'a> {
     shared: &'a Shared,
     state: State,
@@ -62,18 +61,18 @@ pub(super) struct Dialogue<'a> {
 }
 
 impl<'a> Dialogue<'a> {
-    /// Greets.
+    /// Starts a session with the greeting.
     pub(super) fn begin(shared: &'a Shared, output: &mut Vec<u8>) -> Self {
         shared.counts.connection();
         output.extend_from_slice(GREETING);
         Self { shared, state: State::Authorization, user_given: false }
     }
 
-    /// Answers a line, which comes without its end.
-    pub(super) fn answer(&mut self, line: &[u8], output: &mut Vec<u8>) -> Then<'a> {
+    /// Handles a line, given without its end.
+    pub(super) fn answer(&mut self, line: &[u8], output: &mut Vec<u8>) -> Action<'a> {
         if matches!(self.state, State::Response) {
             self.response(line, output);
-            return Then::GoOn;
+            return Action::Continue;
         }
         let (verb, argument) = match memchr::memchr(b' ', line) {
             Some(at) => (&line[..at], &line[at + 1..]),
@@ -88,30 +87,32 @@ impl<'a> Dialogue<'a> {
         match (&*name, &self.state) {
             (b"QUIT", _) => {
                 output.extend_from_slice(OK);
-                Then::Close
+                Action::Close
             }
-            (b"CAPA", _) => say(output, CAPABILITIES),
+            (b"CAPA", _) => reply(output, CAPABILITIES),
             (b"XCOUNT", _) => {
                 output.extend_from_slice(format!("+OK {}\r\n", self.shared.counts).as_bytes());
-                Then::GoOn
+                Action::Continue
             }
             (b"USER", State::Authorization) if !argument.is_empty() => {
                 self.user_given = true;
-                say(output, OK)
+                reply(output, OK)
             }
-            (b"PASS", State::Authorization) if self.user_given => self.let_in(output),
+            (b"PASS", State::Authorization) if self.user_given => self.log_in(output),
             (b"AUTH", State::Authorization) => self.auth(argument, output),
             (_, State::Authorization) => refuse(output, "log in first"),
-            (b"STAT", _) => say(output, &self.shared.stat),
-            (b"NOOP" | b"RSET", _) => say(output, OK),
-            (b"LIST", _) if argument.is_empty() => say(output, &self.shared.list),
-            (b"UIDL", _) if argument.is_empty() => say(output, &self.shared.uidl),
-            (b"LIST" | b"UIDL" | b"RETR" | b"DELE" | b"TOP", _) => self.about_one(name, argument, output),
+            (b"STAT", _) => reply(output, &self.shared.stat),
+            (b"NOOP" | b"RSET", _) => reply(output, OK),
+            (b"LIST", _) if argument.is_empty() => reply(output, &self.shared.list),
+            (b"UIDL", _) if argument.is_empty() => reply(output, &self.shared.uidl),
+            (b"LIST" | b"UIDL" | b"RETR" | b"DELE" | b"TOP", _) => {
+                self.message_command(name, argument, output)
+            }
             _ => refuse(output, "unknown command"),
         }
     }
 
-    fn about_one(&self, verb: &[u8], argument: &[u8], output: &mut Vec<u8>) -> Then<'a> {
+    fn message_command(&self, verb: &[u8], argument: &[u8], output: &mut Vec<u8>) -> Action<'a> {
         let mailbox = &self.shared.mailbox;
         let mut words = std::str::from_utf8(argument).unwrap_or_default().split(' ');
         let number = words.next().and_then(|word| word.parse::<u32>().ok());
@@ -121,32 +122,32 @@ impl<'a> Dialogue<'a> {
         match verb {
             b"LIST" => {
                 output.extend_from_slice(format!("+OK {number} {}\r\n", mailbox.size()).as_bytes());
-                Then::GoOn
+                Action::Continue
             }
             b"UIDL" => {
                 let line = format!("+OK {number} {}\r\n", mailbox.unique_id(number));
                 output.extend_from_slice(line.as_bytes());
-                Then::GoOn
+                Action::Continue
             }
             b"RETR" => {
                 self.shared.counts.retrieval();
-                output.extend_from_slice(format!("+OK {} octets\r\n", mailbox.size()).as_bytes());
-                Then::Send(mailbox.message(number))
+                output.extend_from_slice(format!("+OK {} bytes\r\n", mailbox.size()).as_bytes());
+                Action::Send(mailbox.message(number))
             }
             b"TOP" => match words.next().and_then(|word| word.parse().ok()) {
                 Some(lines) => {
                     output.extend_from_slice(OK);
-                    Then::Send(mailbox.top(number, lines))
+                    Action::Send(mailbox.top(number, lines))
                 }
-                None => refuse(output, "TOP wants a number of lines"),
+                None => refuse(output, "TOP needs a number of lines"),
             },
-            // DELE: accepted, and forgotten.
-            _ => say(output, OK),
+            // DELE is accepted but deletes nothing.
+            _ => reply(output, OK),
         }
     }
 
-    fn auth(&mut self, argument: &[u8], output: &mut Vec<u8>) -> Then<'a> {
-        let mut words = argument.splitn(2, |octet| *octet == b' ');
+    fn auth(&mut self, argument: &[u8], output: &mut Vec<u8>) -> Action<'a> {
+        let mut words = argument.splitn(2, |byte| *byte == b' ');
         let mechanism = words.next().unwrap_or_default();
         if !mechanism.eq_ignore_ascii_case(b"PLAIN") {
             return refuse(output, "only PLAIN is known");
@@ -158,44 +159,44 @@ impl<'a> Dialogue<'a> {
                 output.extend_from_slice(b"+ \r\n");
             }
         }
-        Then::GoOn
+        Action::Continue
     }
 
-    /// Three parts, of which only the form matters: everybody is let in.
+    /// Checks only that the response has three parts; any user and password are accepted.
     fn response(&mut self, response: &[u8], output: &mut Vec<u8>) {
         self.state = State::Authorization;
         let parts = BASE64_STANDARD.decode(response).unwrap_or_default();
-        if parts.iter().filter(|octet| **octet == 0).count() == 2 {
-            self.let_in(output);
+        if parts.iter().filter(|byte| **byte == 0).count() == 2 {
+            self.log_in(output);
         } else {
-            refuse(output, "that is no response of PLAIN");
+            refuse(output, "not a valid response for PLAIN");
         }
     }
 
-    fn let_in(&mut self, output: &mut Vec<u8>) -> Then<'a> {
+    fn log_in(&mut self, output: &mut Vec<u8>) -> Action<'a> {
         self.shared.counts.login();
         self.state = State::Transaction;
-        say(output, OK)
+        reply(output, OK)
     }
 }
 
-fn say<'a>(output: &mut Vec<u8>, answer: &[u8]) -> Then<'a> {
+fn reply<'a>(output: &mut Vec<u8>, answer: &[u8]) -> Action<'a> {
     output.extend_from_slice(answer);
-    Then::GoOn
+    Action::Continue
 }
 
-fn refuse<'a>(output: &mut Vec<u8>, why: &str) -> Then<'a> {
+fn refuse<'a>(output: &mut Vec<u8>, why: &str) -> Action<'a> {
     output.extend_from_slice(b"-ERR ");
     output.extend_from_slice(why.as_bytes());
     output.extend_from_slice(b"\r\n");
-    Then::GoOn
+    Action::Continue
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What the stub sends to these lines, and whether it closes then.
+    /// The stub's replies to these lines, and whether it closes the connection.
     fn talk(lines: &[&str]) -> (String, bool) {
         let shared = Shared::new(Mailbox::new(2, 100));
         let mut output = Vec::new();
@@ -204,16 +205,16 @@ mod tests {
         let mut closed = false;
         for line in lines {
             match dialogue.answer(line.as_bytes(), &mut output) {
-                Then::GoOn => {}
-                Then::Send(wire) => output.extend(wire.parts().concat()),
-                Then::Close => closed = true,
+                Action::Continue => {}
+                Action::Send(wire) => output.extend(wire.parts().concat()),
+                Action::Close => closed = true,
             }
         }
         (String::from_utf8(output).unwrap(), closed)
     }
 
     #[test]
-    fn a_session_goes_as_in_the_rfc() {
+    fn a_session_follows_rfc_1939() {
         let (said, closed) =
             talk(&["USER a", "PASS b", "STAT", "LIST", "list 2", "UIDL 1", "DELE 1", "STAT"]);
         let expected = "+OK\r\n+OK\r\n+OK 2 200\r\n+OK\r\n1 100\r\n2 100\r\n.\r\n+OK 2 100\r\n\
@@ -224,16 +225,16 @@ mod tests {
     }
 
     #[test]
-    fn a_message_comes_with_its_octets_and_its_end() {
+    fn a_message_has_its_size_and_its_end() {
         let (said, _) = talk(&["USER a", "PASS b", "RETR 2"]);
-        let message = said.strip_prefix("+OK\r\n+OK\r\n+OK 100 octets\r\n").unwrap();
+        let message = said.strip_prefix("+OK\r\n+OK\r\n+OK 100 bytes\r\n").unwrap();
         assert!(message.contains("Subject: message 00000002\r\n") && message.ends_with("\r\n.\r\n"));
         let (said, _) = talk(&["USER a", "PASS b", "TOP 1 0"]);
         assert!(said.ends_with("Subject: message 00000001\r\n\r\n.\r\n"));
     }
 
     #[test]
-    fn plain_lets_in_with_and_without_an_initial_response() {
+    fn auth_plain_works_with_and_without_an_initial_response() {
         assert_eq!(talk(&["AUTH PLAIN AGEAYg==", "NOOP"]).0, "+OK\r\n+OK\r\n");
         assert_eq!(talk(&["AUTH PLAIN", "AGEAYg==", "NOOP"]).0, "+ \r\n+OK\r\n+OK\r\n");
         assert!(talk(&["AUTH PLAIN", "*"]).0.contains("-ERR"));
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn invalid_commands_are_refused() {
         for wrong in ["STAT", "PASS b", "USER", "XYZZY", "A-LONG-COMMAND x", ""] {
             assert!(talk(&[wrong]).0.starts_with("-ERR"), "{wrong}");
         }
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn it_tells_what_came_through() {
+    fn xcount_counts_connections_logins_and_messages() {
         let (said, _) = talk(&["USER a", "PASS b", "RETR 1", "XCOUNT"]);
         assert!(said.ends_with("+OK connections=1 logins=1 retrieved=1\r\n"));
     }

@@ -1,4 +1,4 @@
-//! `reprieve-load serve`: the mail server behind what is measured.
+//! `reprieve-load serve`: the mail server behind the proxy that is measured.
 
 mod connection;
 mod counts;
@@ -24,16 +24,16 @@ use crate::mailbox::Mailbox;
 use crate::process;
 use dialogue::Shared;
 
-/// Connections that may wait to be accepted.
+/// Maximum number of connections that wait to be accepted.
 const BACKLOG: u32 = 4096;
-/// Where no descriptor is left, one is soon.
-const PATIENCE: Duration = Duration::from_millis(10);
+/// After a failed accept: if file descriptors have run out, one will be closed soon.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(10);
 
-/// Serves until a signal comes.
+/// Serves until SIGTERM or SIGINT.
 pub(crate) fn serve(arguments: &ServeArgs) -> anyhow::Result<()> {
     process::raise_open_files();
     let tls = match (&arguments.tls_cert, &arguments.tls_key) {
-        (Some(certificate), Some(key)) => Some(acceptor(certificate, key)?),
+        (Some(certificate), Some(key)) => Some(tls_acceptor(certificate, key)?),
         _ => None,
     };
     let shared = Rc::new(Shared::new(Mailbox::new(arguments.messages, arguments.size)));
@@ -69,19 +69,19 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Rc<Shar
             Ok((stream, _)) => {
                 let (tls, shared) = (tls.clone(), Rc::clone(&shared));
                 tokio::task::spawn_local(async move {
-                    // Who goes away has what he wanted: whether he was right, the load program says.
-                    let _ = welcome(stream, tls, &shared).await;
+                    // The other side of the connection reports errors.
+                    let _ = serve_client(stream, tls, &shared).await;
                 });
             }
             Err(error) => {
                 eprintln!("reprieve-load: cannot accept a connection: {error}");
-                tokio::time::sleep(PATIENCE).await;
+                tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
             }
         }
     }
 }
 
-async fn welcome(stream: TcpStream, tls: Option<TlsAcceptor>, shared: &Shared) -> std::io::Result<()> {
+async fn serve_client(stream: TcpStream, tls: Option<TlsAcceptor>, shared: &Shared) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     match tls {
         None => connection::serve(stream, shared).await,
@@ -89,7 +89,7 @@ async fn welcome(stream: TcpStream, tls: Option<TlsAcceptor>, shared: &Shared) -
     }
 }
 
-fn acceptor(certificate: &Path, key: &Path) -> anyhow::Result<TlsAcceptor> {
+fn tls_acceptor(certificate: &Path, key: &Path) -> anyhow::Result<TlsAcceptor> {
     let name = |path: &Path| format!("cannot read {}", path.display());
     let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)

@@ -1,4 +1,4 @@
-//! The programs under test, and servers that do not do what they should.
+//! The program under test, and servers that misbehave.
 
 mod scripted;
 
@@ -7,18 +7,18 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-pub use scripted::{Act, between, bound_only, scripted};
+pub use scripted::{Reaction, between, bound_only, scripted};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_reprieve-load");
 
-/// Runs `reprieve-load run`; what it prints, whether output or errors, and its exit code.
+/// Runs `reprieve-load run`. Returns its exit code and its output, errors included.
 pub fn run(args: &[&str]) -> (i32, String) {
     let output = Command::new(PROGRAM).arg("run").args(args).output().expect("the program");
     let text = [output.stdout, output.stderr].concat();
     (output.status.code().expect("an exit code"), String::from_utf8(text).expect("UTF-8"))
 }
 
-/// The program while it runs; it ends with this.
+/// A running program, killed when dropped.
 pub struct Running {
     child: Child,
     output: BufReader<ChildStdout>,
@@ -38,12 +38,12 @@ impl Running {
         line
     }
 
-    /// Ends it by a signal: its exit code, and what it prints then.
+    /// Ends it with a signal. Returns its exit code and the rest of its output.
     pub fn end(mut self, signal: &str) -> (i32, String) {
         let process = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", signal, &process]).status().expect("kill").success());
         let mut rest = String::new();
-        self.output.read_to_string(&mut rest).expect("its last words");
+        self.output.read_to_string(&mut rest).expect("the rest of its output");
         (self.child.wait().expect("its end").code().expect("an exit code"), rest)
     }
 }
@@ -61,7 +61,7 @@ pub struct Stub {
     pub address: String,
 }
 
-/// Starts one on a port that is free.
+/// Starts one on a free port.
 pub fn stub(args: &[&str]) -> Stub {
     let mut running = Running::start(&[&["serve", "--listen", "127.0.0.1:0"][..], args].concat());
     let line = running.line();
@@ -70,21 +70,21 @@ pub fn stub(args: &[&str]) -> Stub {
 }
 
 impl Stub {
-    /// What it has seen, this question included.
+    /// Its counts, including the connection that asks.
     pub fn counts(&self) -> String {
         let mut stream = TcpStream::connect(&self.address).expect("a connection");
-        stream.write_all(b"XCOUNT\r\nQUIT\r\n").expect("a question");
+        stream.write_all(b"XCOUNT\r\nQUIT\r\n").expect("a command");
         let answer = BufReader::new(stream).lines().nth(1);
-        answer.expect("an answer").expect("an answer")
+        answer.expect("a reply").expect("a reply")
     }
 
-    /// Ends it as a service manager would.
+    /// Ends it with SIGTERM.
     pub fn end(self) -> (i32, String) {
         self.running.end("TERM")
     }
 }
 
-/// A certificate for 127.0.0.1 that signs itself, and its key: their paths.
+/// Paths of a self-signed certificate for 127.0.0.1 and its key.
 pub fn certificate(folder: &Path) -> (String, String) {
     let rcgen::CertifiedKey { cert, signing_key } =
         rcgen::generate_simple_self_signed(["127.0.0.1".to_string()]).expect("a certificate");

@@ -1,26 +1,26 @@
-//! Servers that answer as a test wants. They end with the test's process.
+//! Servers that reply as a test wants. They end with the test's process.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
 
-/// What is done about a line.
+/// The reaction to a line.
 #[derive(Clone)]
-pub enum Act {
-    /// These octets; after QUIT the connection ends.
+pub enum Reaction {
+    /// Send this; after QUIT, close the connection.
     Say(String),
-    /// The same, and the connection stays.
+    /// Send this; never close the connection.
     SayAndStay(String),
-    /// The same, and the connection ends.
+    /// Send this and close the connection.
     SayAndClose(String),
-    /// The connection ends.
+    /// Close the connection.
     Close,
-    /// Nothing, for ever.
+    /// Do nothing.
     Hang,
 }
 
-impl Act {
+impl Reaction {
     pub fn say(line: &str) -> Self {
         Self::Say(format!("{line}\r\n"))
     }
@@ -34,25 +34,25 @@ impl Act {
     }
 }
 
-/// A server that answers each line as told; the empty line stands for the beginning.
-pub fn scripted(answer: impl Fn(&str) -> Act + Send + Sync + 'static) -> String {
+/// A server that reacts to each line; the empty line stands for the start of the connection.
+pub fn scripted(answer: impl Fn(&str) -> Reaction + Send + Sync + 'static) -> String {
     let answer = Arc::new(answer);
     listen(move |stream| talk(stream, &*answer))
 }
 
-fn talk(mut stream: TcpStream, answer: &dyn Fn(&str) -> Act) -> std::io::Result<()> {
+fn talk(mut stream: TcpStream, answer: &dyn Fn(&str) -> Reaction) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let mut line = String::new();
     loop {
         match answer(&line) {
-            Act::Say(octets) => stream.write_all(octets.as_bytes())?,
-            Act::SayAndStay(octets) => {
-                stream.write_all(octets.as_bytes())?;
+            Reaction::Say(bytes) => stream.write_all(bytes.as_bytes())?,
+            Reaction::SayAndStay(bytes) => {
+                stream.write_all(bytes.as_bytes())?;
                 line.clear();
             }
-            Act::SayAndClose(octets) => return stream.write_all(octets.as_bytes()),
-            Act::Close => return Ok(()),
-            Act::Hang => {}
+            Reaction::SayAndClose(bytes) => return stream.write_all(bytes.as_bytes()),
+            Reaction::Close => return Ok(()),
+            Reaction::Hang => {}
         }
         if line == "QUIT" {
             return Ok(());
@@ -64,7 +64,7 @@ fn talk(mut stream: TcpStream, answer: &dyn Fn(&str) -> Act) -> std::io::Result<
     }
 }
 
-/// A proxy that may change what the server at `target` sends.
+/// A proxy that may change the bytes that the server at `target` sends.
 pub fn between(target: String, change: impl Fn(&mut [u8]) + Send + Sync + 'static) -> String {
     let change = Arc::new(change);
     listen(move |client| {
@@ -95,20 +95,20 @@ fn listen(serve: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'stat
     thread::spawn(move || {
         for stream in listener.incoming() {
             let (stream, serve) = (stream.expect("a connection"), Arc::clone(&serve));
-            // A client that goes away is what some tests are about.
+            // Errors are expected: in some tests the client disconnects.
             thread::spawn(move || serve(stream));
         }
     });
     address
 }
 
-/// An address that nobody serves, nor gets while this lives.
+/// An address where nothing listens, and that nobody else can bind.
 pub struct Bound {
     _socket: tokio::net::TcpSocket,
     pub address: SocketAddr,
 }
 
-/// Takes a port that is free, and does not listen.
+/// Binds a free port without listening.
 pub fn bound_only() -> Bound {
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
     socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");

@@ -1,4 +1,4 @@
-//! How a connection to the server comes about: from which address, to which, with TLS or not.
+//! Connecting to a server: from which address, to which one, with or without TLS.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
@@ -11,24 +11,24 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpSocket;
 use tokio_rustls::TlsConnector;
 
-use super::fault::{Fault, Kind};
+use super::fault::{Fault, FaultKind};
 use super::stream::Stream;
 
-/// A server's address, and the name that its certificate is to have.
+/// A server's address, and the name that its certificate must have.
 struct Target {
     address: SocketAddr,
     name: ServerName<'static>,
 }
 
-/// Where connections go, and where they come from.
-pub(crate) struct Dial {
+/// Makes connections; sessions take turns with the servers and the source addresses.
+pub(crate) struct Connector {
     targets: Vec<Target>,
     sources: Vec<IpAddr>,
     tls: Option<TlsConnector>,
 }
 
-impl Dial {
-    /// Looks the names up, once. Without `sources` the kernel chooses.
+impl Connector {
+    /// Resolves the servers' names once. Without `sources` the kernel chooses the source address.
     pub(crate) fn new(
         servers: &[String],
         sources: Vec<IpAddr>,
@@ -37,7 +37,7 @@ impl Dial {
         let mut targets = Vec::new();
         for server in servers {
             let Some((host, _port)) = server.rsplit_once(':') else {
-                bail!("`{server}` has no port; write HOST:PORT, such as mail.example:110");
+                bail!("`{server}` has no port; use HOST:PORT, such as mail.example:110");
             };
             let address = server
                 .to_socket_addrs()
@@ -45,7 +45,7 @@ impl Dial {
                 .next()
                 .with_context(|| format!("{server} has no address"))?;
             let host = host.trim_start_matches('[').trim_end_matches(']').to_string();
-            let name = ServerName::try_from(host).with_context(|| format!("{server} has no valid name"))?;
+            let name = ServerName::try_from(host).with_context(|| format!("{server} is not a valid name"))?;
             if sources.iter().any(|source| source.is_ipv4() != address.is_ipv4()) {
                 bail!("{address} cannot be reached from --source: one is IPv4, the other IPv6");
             }
@@ -54,7 +54,7 @@ impl Dial {
         Ok(Self { targets, sources, tls: tls.map(TlsConnector::from) })
     }
 
-    /// Connects for the session of this number: sessions take turns with the addresses.
+    /// Connects the session with this number.
     pub(crate) async fn connect(&self, session: u64) -> Result<Stream, Fault> {
         let target = &self.targets[(session % self.targets.len() as u64) as usize];
         let fault = |kind, error: io::Error| Fault {
@@ -63,12 +63,12 @@ impl Dial {
             detail: format!("{}: {error}", target.address),
         };
         let stream =
-            self.tcp(session, target.address).await.map_err(|error| fault(Kind::Connection, error))?;
+            self.tcp(session, target.address).await.map_err(|error| fault(FaultKind::Connection, error))?;
         match &self.tls {
             None => Ok(Stream::Plain(stream)),
             Some(tls) => {
                 let secured = tls.connect(target.name.clone(), stream).await;
-                Ok(Stream::Tls(Box::new(secured.map_err(|error| fault(Kind::Tls, error))?)))
+                Ok(Stream::Tls(Box::new(secured.map_err(|error| fault(FaultKind::Tls, error))?)))
             }
         }
     }
@@ -85,12 +85,12 @@ impl Dial {
     }
 }
 
-/// Leaves the choice of the port to `connect`, which knows the other end: a port may then serve
-/// several connections, where `bind` would run out of ports.
+/// Lets `connect` choose the source port instead of `bind`: it can use a port for several
+/// destinations, so that ports do not run out.
 fn choose_port_on_connect(socket: &TcpSocket) -> io::Result<()> {
     let on: libc::c_int = 1;
-    // SAFETY: the descriptor is open as long as `socket` lives, and `on` is read during the call
-    // only, with its own length.
+    // SAFETY: the descriptor is open while `socket` lives, and `on` is only read during the call,
+    // with its own length.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),

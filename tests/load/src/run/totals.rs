@@ -1,4 +1,4 @@
-//! What came of all sessions.
+//! Totals of all sessions of a run.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,10 +7,9 @@ use crate::client::Fault;
 use crate::histogram::Histogram;
 use crate::scenario::Shown;
 
-/// Examples kept of each class of errors.
+/// Examples kept per class of errors.
 const EXAMPLES: usize = 3;
 
-/// What came of one session.
 pub(crate) struct Outcome {
     pub(crate) shown: Result<Shown, Fault>,
     pub(crate) duration: Duration,
@@ -18,33 +17,28 @@ pub(crate) struct Outcome {
     pub(crate) received: u64,
 }
 
-/// Errors of one class.
 #[derive(Default)]
 pub(crate) struct Errors {
     pub(crate) count: u64,
-    /// The first few.
     pub(crate) examples: Vec<String>,
 }
 
-/// Counts of many sessions.
 #[derive(Default)]
-pub(crate) struct Tally {
-    /// Sessions that were shown the mail server's maildrop.
+pub(crate) struct Totals {
+    /// Sessions that saw the mail server's maildrop.
     pub(crate) real: u64,
-    /// Sessions that were denied.
     pub(crate) denied: u64,
-    /// All others, by class.
+    /// All other sessions, by class.
     pub(crate) errors: BTreeMap<String, Errors>,
-    /// Octets that came, also in sessions that went wrong.
+    /// Bytes received, also in sessions with errors.
     pub(crate) received: u64,
-    /// Durations of the sessions that went well.
+    /// Durations of the sessions without errors.
     pub(crate) sessions: Histogram,
     /// Durations of their logins.
     pub(crate) logins: Histogram,
 }
 
-impl Tally {
-    /// Counts a session.
+impl Totals {
     pub(crate) fn add(&mut self, outcome: Outcome) {
         self.received += outcome.received;
         match outcome.shown {
@@ -58,8 +52,8 @@ impl Tally {
         }
     }
 
-    /// Takes back that a session went well: it was held, and went wrong in the end.
-    pub(crate) fn lose(&mut self, shown: Shown, fault: &Fault) {
+    /// Turns a session that was counted as good into an error: it failed while it was held.
+    pub(crate) fn retract(&mut self, shown: Shown, fault: &Fault) {
         match shown {
             Shown::Real => self.real -= 1,
             Shown::Denied => self.denied -= 1,
@@ -75,13 +69,13 @@ impl Tally {
         }
     }
 
-    /// Sessions that went well.
-    pub(crate) fn well(&self) -> u64 {
+    /// Number of sessions without errors.
+    pub(crate) fn ok_count(&self) -> u64 {
         self.real + self.denied
     }
 
-    /// Sessions that did not.
-    pub(crate) fn wrong(&self) -> u64 {
+    /// Number of sessions with errors.
+    pub(crate) fn error_count(&self) -> u64 {
         self.errors.values().map(|errors| errors.count).sum()
     }
 }
@@ -89,23 +83,23 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::Kind;
+    use crate::client::FaultKind;
 
     #[test]
-    fn what_goes_wrong_is_counted_by_class_and_not_timed() {
-        let mut tally = Tally::default();
+    fn errors_are_counted_by_class_and_not_timed() {
+        let mut totals = Totals::default();
         for number in 0..5 {
-            let fault = Fault { stage: "STAT", kind: Kind::Closed, detail: number.to_string() };
-            tally.add(Outcome {
+            let fault = Fault { stage: "STAT", kind: FaultKind::Closed, detail: number.to_string() };
+            totals.add(Outcome {
                 shown: Err(fault),
                 duration: Duration::from_secs(9),
                 login: Some(Duration::from_secs(1)),
                 received: 10,
             });
         }
-        assert_eq!((tally.well(), tally.wrong(), tally.received), (0, 5, 50));
-        let errors = &tally.errors["closed at STAT"];
+        assert_eq!((totals.ok_count(), totals.error_count(), totals.received), (0, 5, 50));
+        let errors = &totals.errors["closed at STAT"];
         assert_eq!(errors.examples, ["closed at STAT: 0", "closed at STAT: 1", "closed at STAT: 2"]);
-        assert_eq!(tally.sessions.largest(), None);
+        assert_eq!(totals.sessions.largest(), None);
     }
 }
