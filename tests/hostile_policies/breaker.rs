@@ -63,7 +63,7 @@ fn a_policy_that_always_fails_is_paused_longer_and_longer_and_heals_by_a_trial()
 async fn a_trial_that_succeeds_ends_the_pause() {
     let clock = ManualClock::new(NOON);
     let namespace = Namespace::in_memory(1 << 20, clock.clone());
-    let judge = judge::hostile("fail-until-told", &clock, &namespace, |options| {
+    let judge = judge::hostile("fail-until-allowed", &clock, &namespace, |options| {
         options.breaker = BreakerSettings { failures: 2, ..BreakerSettings::default() };
     })
     .await;
@@ -73,7 +73,7 @@ async fn a_trial_that_succeeds_ends_the_pause() {
     }
     assert!(judge.policy().is_paused());
     assert_eq!(judge.decide(&login).await.unwrap_err(), Failure::Paused);
-    namespace.set("told", b"", None).await.unwrap().unwrap();
+    namespace.set("allowed", b"", None).await.unwrap().unwrap();
     assert_eq!(judge.decide(&login).await.unwrap_err(), Failure::Paused, "not before its time");
     clock.advance(Duration::from_secs(1));
     assert!(matches!(judge.decide(&login).await, Ok(Verdict::Pass(_))));

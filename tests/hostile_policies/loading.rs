@@ -153,7 +153,7 @@ pub fn load_failures(rows: &mut Vec<Row>) {
     let pinned = format!("component = {:?}\nsha256 = \"{}\"", guests::hostile(), "0".repeat(64));
     refuse("not-pinned", "is not the one that `sha256` pins", &pinned, "its SHA-256 is");
     for (how, what, expected) in [
-        ("refuse-settings", "refuses its settings", "not to my liking"),
+        ("refuse-settings", "refuses its settings", "refused by the test"),
         ("trap", "panics", "could not be started"),
         ("spin", "loops for ever", "limits.start"),
         ("memory", "allocates for ever", "limits.memory"),

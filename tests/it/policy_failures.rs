@@ -81,7 +81,7 @@ fn a_policy_that_fills_the_store_or_floods_the_log_is_held_to_its_limits() {
 #[test]
 fn a_policy_that_refuses_its_settings_or_cannot_start_stops_the_start_with_its_name() {
     for (how, expected) in [
-        ("refuse-settings", "the setting `at` is not to my liking"),
+        ("refuse-settings", "the setting `at` is refused by the test"),
         ("trap", "it could not be started"),
         ("memory", "octets of memory"),
         ("spin", "computing time"),

@@ -77,13 +77,13 @@ fn a_policy_that_fails_is_explained_too() {
     assert_says(
         &decide(&["--set", "at=decide", "--set", "how=trap"]),
         1,
-        &["failure trap: it trapped", "on-failure = \"pass\"", "as I was told"],
+        &["failure trap: it trapped", "on-failure = \"pass\"", "as configured"],
     );
     assert_says(&decide(&["--set", "at=decide", "--set", "how=spin"]), 1, &["failure time", "limits.time"]);
     assert_says(
         &decide(&["--set", "at=configure", "--set", "how=refuse-settings"]),
         1,
-        &["not to my liking"],
+        &["refused by the test"],
     );
     assert_says(&run(&["decide", "interval", "--user", "a", "--set", "x"]), 2, &["KEY=VALUE"]);
     assert_says(&run(&["decide", "interval", "--user", "a", "--last", "soon"]), 2, &["--last soon", "10m"]);

@@ -113,7 +113,7 @@ fn what_cannot_judge_is_refused_with_its_reason_and_nothing_changes() {
         (&missing, &[], "cannot read the component"),
         ("interval", &[("intervall", "1h")], "refuses its settings"),
         ("no-such-policy", &[], "there is no built-in policy"),
-        (hostile, &[("at", "configure"), ("how", "refuse-settings")], "not to my liking"),
+        (hostile, &[("at", "configure"), ("how", "refuse-settings")], "refused by the test"),
         (hostile, &[("at", "configure"), ("how", "trap")], "could not be started"),
         (hostile, &[("at", "configure"), ("how", "spin")], "limits.start"),
         (hostile, &[("at", "configure"), ("how", "memory")], "limits.memory"),

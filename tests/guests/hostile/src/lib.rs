@@ -1,6 +1,5 @@
-//! Misbehaves at the call that the setting `at` names (`configure`, `decide` or `observe`), in
-//! the way that `how` names. Otherwise it passes everybody, or denies with the manner of the
-//! setting `deny`.
+//! Misbehaves in the call that the setting `at` names (`configure`, `decide` or `observe`), in the way
+//! that the setting `how` names. In all other calls every login passes.
 
 use std::cell::RefCell;
 use std::hint::black_box;
@@ -19,7 +18,7 @@ struct Settings {
 }
 
 thread_local! {
-    /// What is never given back.
+    /// Memory that is never freed.
     static GROWN: RefCell<Vec<Vec<u8>>> = RefCell::default();
     static SETTINGS: RefCell<Settings> = RefCell::default();
 }
@@ -51,8 +50,8 @@ fn misbehave(call: &str) -> Result<Option<Verdict>, String> {
     let how = SETTINGS.with_borrow(|settings| (settings.at == call).then(|| settings.how.clone()));
     Ok(Some(match how.as_deref() {
         None => return Ok(None),
-        Some("refuse-settings") => return Err("the setting `at` is not to my liking".to_owned()),
-        Some("trap") => panic!("as I was told"),
+        Some("refuse-settings") => return Err("the setting `at` is refused by the test".to_owned()),
+        Some("trap") => panic!("as configured"),
         Some("spin") => loop {
             black_box(0);
         },
@@ -71,9 +70,9 @@ fn misbehave(call: &str) -> Result<Option<Verdict>, String> {
         Some("unreachable") => core::arch::wasm32::unreachable(),
         Some("divide") => return Ok(Some(pass(None, Some((1 / black_box(0_u32)).to_string())))),
         Some("out-of-bounds") => {
-            // SAFETY: none; this is what is tested. No memory is as large as that.
-            let octet = unsafe { std::ptr::read_volatile(black_box(0xffff_fff0_usize as *const u8)) };
-            return Ok(Some(pass(None, Some(octet.to_string()))));
+            // SAFETY: none; the test is that it traps. No memory is as large as that.
+            let byte = unsafe { std::ptr::read_volatile(black_box(0xffff_fff0_usize as *const u8)) };
+            return Ok(Some(pass(None, Some(byte.to_string()))));
         }
         Some("exit") => std::process::exit(7),
         Some("sleep-often") => loop {
@@ -99,15 +98,15 @@ fn misbehave(call: &str) -> Result<Option<Verdict>, String> {
         Some("long-user") => as_user("x".repeat(249)),
         Some("blank-user") => as_user("  ".to_owned()),
         Some("nul-user") => as_user("alice\0root".to_owned()),
-        // SAFETY: none; a host must not trust a guest's strings.
+        // SAFETY: none; the host must validate the strings of a guest.
         Some("invalid-string") => as_user(unsafe { String::from_utf8_unchecked(vec![0xff, 0xfe]) }),
         Some("bad-pointer") => {
-            // SAFETY: none; the host reads it, and must look first.
+            // SAFETY: none; the host must check the bounds before it reads.
             let text = unsafe { String::from_raw_parts(black_box(0xffff_fff0_usize as *mut u8), 64, 64) };
             as_user(text)
         }
         Some("bad-discriminant") => {
-            // SAFETY: none; there is no such manner.
+            // SAFETY: none; the host must check the discriminant, which is invalid.
             deny("later", unsafe { std::mem::transmute::<u8, Manner>(black_box(77)) }, 0)
         }
         Some("long-reason") => deny(&"x".repeat(65), Manner::Refuse, 0),
@@ -115,11 +114,11 @@ fn misbehave(call: &str) -> Result<Option<Verdict>, String> {
         Some("absurd-delay") => deny("later", Manner::Refuse, u32::MAX),
         Some("store-too-long") => match store::set("key", &[0; 65_537], None) {
             Err(store::Refused::TooLong) => return Ok(None),
-            other => panic!("the store took it: {other:?}"),
+            other => panic!("the store accepted it: {other:?}"),
         },
         Some("giant-value") => match store::set("key", &vec![0; 8 << 20], None) {
             Err(store::Refused::TooLong) => return Ok(None),
-            other => panic!("the store took it: {other:?}"),
+            other => panic!("the store accepted it: {other:?}"),
         },
         Some("long-line") => {
             log::line(log::Level::Info, &"x".repeat(5000));
@@ -159,12 +158,12 @@ fn misbehave(call: &str) -> Result<Option<Verdict>, String> {
             Ok(number) if number % 3 == 0 => panic!("the third call"),
             _ => return Ok(None),
         },
-        Some("fail-until-told") => {
-            assert!(store::get("told").is_some(), "nobody has told me");
+        Some("fail-until-allowed") => {
+            assert!(store::get("allowed").is_some(), "not allowed yet");
             return Ok(None);
         }
         Some("random-note") => {
-            // The seed of a new hasher is the only randomness that the standard library shows.
+            // A new hasher's seed is the only randomness that the standard library exposes.
             let hasher = std::hash::BuildHasher::build_hasher(&std::hash::RandomState::new());
             pass(None, Some(std::hash::Hasher::finish(&hasher).to_string()))
         }
@@ -210,11 +209,11 @@ fn misbehave(call: &str) -> Result<Option<Verdict>, String> {
             }
             return Ok(None);
         }
-        Some(other) => return Err(format!("I do not know how to {other}")),
+        Some(other) => return Err(format!("unknown value of `how`: {other}")),
     }))
 }
 
-/// The functions of WASI that the standard library calls, without its care to give back.
+/// WASI functions as the standard library calls them, but without dropping the resources.
 mod wasi {
     #[link(wasm_import_module = "wasi:cli/stdout@0.2.6")]
     unsafe extern "C" {
@@ -224,15 +223,15 @@ mod wasi {
     #[link(wasm_import_module = "wasi:io/streams@0.2.6")]
     unsafe extern "C" {
         #[link_name = "[method]output-stream.blocking-write-and-flush"]
-        pub fn write(stream: u32, octets: *const u8, length: usize, result: *mut u32);
+        pub fn write(stream: u32, bytes: *const u8, length: usize, result: *mut u32);
     }
 }
 
-/// Opens standard output once more, and begins a line that never ends.
+/// Opens standard output once more, and starts a line that never ends.
 fn hoard_a_stream() {
     let line = [b'x'; 1000];
     let mut result = [0_u32; 3];
-    // SAFETY: both have the types of the WIT, and what they read and write outlives them.
+    // SAFETY: the signatures are those of the WIT, and both buffers outlive the call.
     unsafe { wasi::write(wasi::get_stdout(), line.as_ptr(), line.len(), result.as_mut_ptr()) };
     black_box(result);
 }

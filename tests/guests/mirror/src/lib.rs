@@ -1,6 +1,6 @@
-//! Tells the log all that it is given, and gives the verdict of its settings: `manner` denies,
-//! `digests = "denied"` denies where the host sees no secret, else it passes with `note`, to `pool`
-//! as `user`; all wait `delay-ms`.
+//! Logs all of its arguments and returns the verdict in its settings: a denial with `manner`; a denial
+//! of challenge-response logins if `digests = "denied"`; otherwise a pass with `note`, to `pool`, as
+//! `user`. Every verdict has `delay-ms`.
 
 use std::cell::RefCell;
 
@@ -36,7 +36,7 @@ impl bindings::Guest for Mirror {
                     "pool" => own.pool = Some(value),
                     "user" => own.user = Some(value),
                     "digests" => own.denies_digests = value == "denied",
-                    "delay-ms" => own.delay_ms = value.parse().map_err(|_| "`delay-ms` is no number")?,
+                    "delay-ms" => own.delay_ms = value.parse().map_err(|_| "`delay-ms` is not a number")?,
                     "manner" => {
                         own.manner = Some(match value.as_str() {
                             "unchanged" => Manner::Unchanged,
@@ -44,7 +44,7 @@ impl bindings::Guest for Mirror {
                             "busy" => Manner::Busy,
                             "refuse" => Manner::Refuse,
                             "disconnect" => Manner::Disconnect,
-                            _ => return Err("`manner` is none"),
+                            _ => return Err("`manner` is unknown"),
                         });
                     }
                     _ => return Err("known settings: manner, digests, note, pool, user, delay-ms"),
