@@ -1,5 +1,5 @@
-//! Time as verdicts see it: one clock for the login, the policies and their store, which a
-//! test can own. Time-outs of connections run on the machine's own clock.
+//! The clock that logins, policies and stores share. Tests replace it with one that they control.
+//! Timeouts of connections do not use it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,13 +8,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// Tells the time.
+/// A source of wall-clock time.
 pub trait Clock: Send + Sync + std::fmt::Debug {
     /// Milliseconds since 1970-01-01T00:00:00Z.
     fn now_ms(&self) -> u64;
 }
 
-/// The machine's clock.
+/// The clock of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -25,28 +25,28 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is moved.
+/// A clock for tests: it stands still until it is advanced.
 #[derive(Debug)]
 pub struct ManualClock(AtomicU64);
 
 impl ManualClock {
-    /// A clock that shows `unix_ms` milliseconds since 1970.
+    /// Starts at `unix_ms` milliseconds since 1970.
     #[must_use]
     pub fn new(unix_ms: u64) -> Arc<Self> {
         Arc::new(Self(AtomicU64::new(unix_ms)))
     }
 
-    /// Moves it on.
+    /// Advances the time.
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
     }
 
-    /// Sets it, to milliseconds since 1970.
+    /// Sets the time, in milliseconds since 1970.
     pub fn set(&self, unix_ms: u64) {
         self.0.store(unix_ms, Ordering::SeqCst);
     }
 
-    /// What it shows, in milliseconds since 1970.
+    /// The present time, in milliseconds since 1970.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         self.0.load(Ordering::SeqCst)
@@ -59,22 +59,22 @@ impl Clock for ManualClock {
     }
 }
 
-/// A moment as the clock on the wall shows it.
+/// Local date and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Civil {
-    /// Year of the Gregorian calendar.
+    /// Year in the Gregorian calendar.
     pub year: i16,
     /// 1 to 12.
     pub month: u8,
     /// 1 to 31.
     pub day: u8,
-    /// Monday is 0.
+    /// 0 (Monday) to 6 (Sunday).
     pub weekday: u8,
-    /// Seconds since midnight on that clock.
+    /// Seconds since midnight, as a clock on the wall shows them.
     pub second_of_day: u32,
 }
 
-/// The civil time of a moment in a time zone.
+/// Converts milliseconds since 1970 to local date and time in a time zone.
 #[must_use]
 pub fn civil(unix_ms: u64, zone: &TimeZone) -> Civil {
     let timestamp = i64::try_from(unix_ms)

@@ -1,15 +1,14 @@
-//! Counters as they are stored: a decimal number, written in the one way that `increment`
-//! itself writes it.
+//! The stored form of a counter: a signed 64-bit integer in canonical decimal digits.
 
-/// The number, where the octets are a counter.
-pub(super) fn parse(octets: &[u8]) -> Option<i64> {
-    let digits = octets.strip_prefix(b"-").unwrap_or(octets);
+/// Parses a counter. None if the bytes are not exactly what `increment` would have written.
+pub(super) fn parse(bytes: &[u8]) -> Option<i64> {
+    let digits = bytes.strip_prefix(b"-").unwrap_or(bytes);
     let canonical = match digits {
-        b"0" => octets.len() == 1,
+        b"0" => bytes.len() == 1,
         [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
         _ => false,
     };
-    canonical.then(|| std::str::from_utf8(octets).ok()?.parse().ok()).flatten()
+    canonical.then(|| std::str::from_utf8(bytes).ok()?.parse().ok()).flatten()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How a home does: whether it can be used, and what has been counted of it.
+//! Health and counters of a backend.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -8,38 +8,39 @@ use serde::{Deserialize, Serialize};
 
 use reprieve_metrics::Histogram;
 
-/// Whether a home can be used.
+/// Whether a store can be used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "state")]
 pub enum Health {
-    /// As usual.
-    Well,
-    /// Operations fail at once until it is back.
-    OutOfReach {
-        /// Why.
-        why: String,
+    /// Operations succeed.
+    Healthy,
+    /// The server cannot be used: operations fail at once.
+    Unreachable {
+        /// Last error.
+        reason: String,
     },
-    /// What is written stays in memory until the file can be written again.
-    InMemory {
-        /// Why.
-        why: String,
+    /// The file cannot be used: changes stay in memory until it can be written again.
+    MemoryOnly {
+        /// Last error.
+        reason: String,
     },
 }
 
-/// How long the log is left in peace after it was told of trouble.
-const QUIET: Duration = Duration::from_secs(30);
+/// Shortest time between two log lines about outages.
+const LOG_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What is wrong, and what was told of it.
 #[derive(Debug, Default)]
-struct Trouble {
+struct Outages {
+    /// Last error of the present outage, and when the outage began.
     present: Option<(String, Instant)>,
-    told: Option<Instant>,
-    /// Whether the end of the present one is worth telling.
-    tell_end: bool,
+    /// When the beginning of an outage was last logged.
+    logged: Option<Instant>,
+    /// Whether the present outage was logged, so that its end is logged too.
+    log_recovery: bool,
 }
 
-/// Upper bounds of what operations wait, in nanoseconds.
-const WAITS: [u64; 13] = [
+/// Upper bounds of the histogram of waits, in nanoseconds.
+const WAIT_BOUNDS_NS: [u64; 13] = [
     50_000,
     100_000,
     250_000,
@@ -55,70 +56,70 @@ const WAITS: [u64; 13] = [
     1_000_000_000,
 ];
 
-/// What is counted of a home, and its present trouble.
+/// Counts operations and keeps track of outages.
 #[derive(Debug)]
-pub(super) struct Record {
-    troubled: AtomicBool,
-    trouble: Mutex<Trouble>,
+pub(super) struct Monitor {
+    in_outage: AtomicBool,
+    outage: Mutex<Outages>,
     pub operations: AtomicU64,
     pub failures: AtomicU64,
     pub timeouts: AtomicU64,
-    /// How often it went from well to troubled.
+    /// How often an outage began.
     pub outages: AtomicU64,
-    /// What operations have waited, of those that did.
+    /// How long operations waited, of those that had to.
     pub waits: Histogram<13>,
 }
 
-impl Default for Record {
+impl Default for Monitor {
     fn default() -> Self {
         Self {
-            troubled: AtomicBool::default(),
-            trouble: Mutex::default(),
+            in_outage: AtomicBool::default(),
+            outage: Mutex::default(),
             operations: AtomicU64::default(),
             failures: AtomicU64::default(),
             timeouts: AtomicU64::default(),
             outages: AtomicU64::default(),
-            waits: Histogram::new(&WAITS),
+            waits: Histogram::new(&WAIT_BOUNDS_NS),
         }
     }
 }
 
-impl Record {
-    /// Trouble begins, or has another reason. True where it begins, and the log was not told
-    /// of the same a moment ago.
-    pub fn fail(&self, why: &str) -> bool {
-        let mut trouble = self.trouble.lock();
-        let begins = trouble.present.is_none();
-        let since = trouble.present.as_ref().map_or_else(Instant::now, |(_, since)| *since);
-        trouble.present = Some((why.to_owned(), since));
-        self.troubled.store(true, Ordering::Release);
+impl Monitor {
+    /// Begins an outage, or updates the error of the present one. Returns whether to log it: it
+    /// begins, and the last log line is not too recent.
+    pub fn fail(&self, error: &str) -> bool {
+        let mut outage = self.outage.lock();
+        let begins = outage.present.is_none();
+        let since = outage.present.as_ref().map_or_else(Instant::now, |(_, since)| *since);
+        outage.present = Some((error.to_owned(), since));
+        self.in_outage.store(true, Ordering::Release);
         if !begins {
             return false;
         }
         self.outages.fetch_add(1, Ordering::Relaxed);
-        let tell = trouble.told.is_none_or(|told| told.elapsed() >= QUIET);
-        if tell {
-            trouble.told = Some(Instant::now());
+        let log = outage.logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL);
+        if log {
+            outage.logged = Some(Instant::now());
         }
-        trouble.tell_end |= tell;
-        tell
+        outage.log_recovery |= log;
+        log
     }
 
-    /// All is well; how long it was not, where that is worth telling.
+    /// Ends the outage, if there is one. Returns how long it lasted if its end is to be logged.
     pub fn recover(&self) -> Option<Duration> {
-        let mut trouble = self.trouble.lock();
-        let ended = trouble.present.take();
-        self.troubled.store(false, Ordering::Release);
-        let tell = std::mem::take(&mut trouble.tell_end);
-        ended.filter(|_| tell).map(|(_, since)| since.elapsed())
+        let mut outage = self.outage.lock();
+        let ended = outage.present.take();
+        self.in_outage.store(false, Ordering::Release);
+        let log = std::mem::take(&mut outage.log_recovery);
+        ended.filter(|_| log).map(|(_, since)| since.elapsed())
     }
 
-    /// What the trouble is.
-    pub fn trouble(&self) -> Option<String> {
-        if !self.troubled.load(Ordering::Acquire) {
+    /// The last error, during an outage.
+    pub fn outage(&self) -> Option<String> {
+        if !self.in_outage.load(Ordering::Acquire) {
             return None;
         }
-        self.trouble.lock().present.as_ref().map(|(why, _)| why.clone())
+        self.outage.lock().present.as_ref().map(|(error, _)| error.clone())
     }
 
     pub fn count(counter: &AtomicU64) {
@@ -131,15 +132,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn trouble_that_comes_and_goes_is_told_once() {
-        let record = Record::default();
-        assert!(record.fail("one"));
-        assert!(!record.fail("another"));
-        assert_eq!(record.trouble().as_deref(), Some("another"));
-        assert!(record.recover().is_some());
-        assert_eq!(record.trouble(), None);
-        assert!(!record.fail("again"), "a moment later");
-        assert!(record.recover().is_none());
-        assert_eq!(record.outages.load(Ordering::Relaxed), 2);
+    fn an_outage_that_comes_and_goes_is_logged_once() {
+        let monitor = Monitor::default();
+        assert!(monitor.fail("one"));
+        assert!(!monitor.fail("another"));
+        assert_eq!(monitor.outage().as_deref(), Some("another"));
+        assert!(monitor.recover().is_some());
+        assert_eq!(monitor.outage(), None);
+        assert!(!monitor.fail("again"), "within the log interval");
+        assert!(monitor.recover().is_none());
+        assert_eq!(monitor.outages.load(Ordering::Relaxed), 2);
     }
 }

@@ -1,94 +1,99 @@
-//! The state that policies share, and that proxies share of users. It knows neither policies
-//! nor POP3: namespaces of keys and values, with times to live and a quota, in one of three
-//! homes.
+//! Key-value state that policies keep and proxies share, with times to live and a quota per
+//! namespace. It is kept in memory, in a file or in Redis; see [`StoreBackend`].
+//!
+//! The crate knows neither policies nor POP3.
 
-#![cfg_attr(not(all(feature = "file", feature = "redis")), allow(dead_code))] // what only they use
+#![cfg_attr(not(all(feature = "file", feature = "redis")), allow(dead_code))] // used by those backends only
 
+mod backend;
 pub mod clock;
 mod counter;
-#[cfg_attr(not(feature = "file"), path = "without/file.rs")]
+mod entry;
+#[cfg_attr(not(feature = "file"), path = "disabled/file.rs")]
 mod file;
 mod health;
-mod home;
+mod interceptor;
 mod memory;
 mod namespace;
 mod operation;
-#[cfg_attr(not(feature = "redis"), path = "without/redis.rs")]
+#[cfg_attr(not(feature = "redis"), path = "disabled/redis.rs")]
 mod redis;
 mod settings;
-mod witness;
+mod store;
 
+pub use backend::{OpenError, StoreSecrets};
+pub use entry::{Cursor, Entry};
 pub use health::Health;
-pub use home::{Cursor, Entry, Home, Keys, NamespaceState, OpenError, Overview, Status};
+pub use interceptor::{Access, AccessResult, Fault, Interceptor};
 pub use namespace::Namespace;
 #[cfg(feature = "redis")]
 pub use redis::check_url as check_redis_url;
-pub use settings::{FileHome, RedisHome, RedisKind, Share, StoreConfig, StoreHome};
-pub use witness::{Access, Answer, Interference, Witness};
+pub use settings::{FileSettings, RedisKind, RedisSettings, Share, StoreBackend, StoreConfig};
+pub use store::{NamespaceSize, NamespaceStatus, Store, StoreStatus};
 
 use std::time::Duration;
 
-/// The longest key, in octets.
+/// Length of the longest key, in bytes.
 pub const KEY_LIMIT: usize = 1024;
-/// The longest value that a policy may write, in octets.
+/// Length of the longest value that a policy may write, in bytes.
 pub const VALUE_LIMIT: usize = 65_536;
-/// What an entry counts beside key and value, in every home: no less than it takes in memory,
-/// which is its head, its places in index and queue, and what its cell is longer. What Redis and
-/// the file have counted was counted with this figure.
-const ENTRY_OCTETS: u64 = 72;
-/// Never, as a time to live ends.
+/// What an entry counts towards the quota in addition to its key and value, in every backend. It
+/// covers what an entry takes in memory: its head, its slots in the index and the expiry queue, and
+/// the unused end of its cell. Part of the layout of the file and of Redis, which store sums made
+/// with it.
+const ENTRY_OVERHEAD_BYTES: u64 = 72;
+/// Expiry time of an entry that never expires.
 const NEVER: u64 = u64::MAX;
 
-/// Octets that an entry counts towards its namespace's quota.
+/// Bytes that an entry counts towards its namespace's quota; the arguments are lengths.
 fn footprint(key: usize, value: usize) -> u64 {
-    ENTRY_OCTETS + (key + value) as u64
+    ENTRY_OVERHEAD_BYTES + (key + value) as u64
 }
 
-/// When a time to live that begins now ends, in milliseconds since 1970.
+/// When a time to live that starts now ends, in milliseconds since 1970.
 fn expiry(now_ms: u64, ttl: Option<Duration>) -> u64 {
     ttl.map_or(NEVER, |ttl| {
         now_ms.saturating_add(u64::try_from(ttl.as_millis()).unwrap_or(NEVER)).min(NEVER - 1)
     })
 }
 
-/// What a namespace is called, and what it may hold.
+/// Name and limits of a namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Space {
-    /// Its name: letters, digits, dots, hyphens and underscores, or two of those with a colon
-    /// between them.
+pub struct NamespaceConfig {
+    /// Letters, digits, dots, hyphens and underscores, or two such words joined by a colon.
     pub name: String,
-    /// Octets that it may hold.
+    /// Most bytes that the namespace may hold.
     pub quota: u64,
-    /// The longest value, in octets.
+    /// Length of the longest value, in bytes.
     pub value_limit: usize,
 }
 
-impl Space {
-    /// A namespace for policies.
+impl NamespaceConfig {
+    /// A namespace whose values may be as long as a policy may write them.
     #[must_use]
     pub fn for_policies(name: &str, quota: u64) -> Self {
         Self { name: name.to_owned(), quota, value_limit: VALUE_LIMIT }
     }
 }
 
-/// Why nothing was written.
+/// Why the store refused a write. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The namespace would hold more than it may.
+    /// The namespace would exceed its quota.
     #[error("the store's quota is reached")]
     Quota,
     /// The key or the value is too long.
     #[error("the key or the value is too long")]
     TooLong,
-    /// The value is no counter.
+    /// `increment` was called on a value that is not a counter.
     #[error("the value is not a number")]
     NotANumber,
 }
 
-/// The store could not be reached, or answered nonsense: nothing is known of what it holds.
+/// The store could not be reached or answered nonsense: its contents are unknown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the store cannot be reached: {0}")]
 pub struct Unavailable(pub String);
 
-/// What a write comes to: done, refused, or not known.
-pub type Written<T> = Result<Result<T, Refused>, Unavailable>;
+/// Result of a write: done, refused by the store, or unknown because the store was unavailable.
+pub type WriteResult<T> = Result<Result<T, Refused>, Unavailable>;

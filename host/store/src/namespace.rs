@@ -1,230 +1,245 @@
-//! One namespace of the store, wherever it is kept.
+//! A namespace of a store, in any backend.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::interceptor::{Access, AccessResult, Interceptor};
 use super::memory::Memory;
 use super::operation::{Changed, Operation};
-use super::witness::{Access, Answer, Witness};
-use super::{Unavailable, Written, file, redis};
+use super::{Unavailable, WriteResult, file, redis};
 use crate::clock::Clock;
 
-/// One virtual server's part of the store, or one that several share. Each operation is atomic,
-/// across all threads, processes and machines that use the same home.
+/// Keys and values of one virtual server, or of several that share them. Each operation is atomic
+/// across all threads, processes and machines that use the same store.
 #[derive(Clone, Debug)]
-pub struct Namespace(Kept);
+pub struct Namespace(NamespaceBackend);
 
 #[derive(Clone, Debug)]
-pub(super) enum Kept {
+pub(super) enum NamespaceBackend {
     Memory(Arc<Memory>),
-    /// Somebody sees what is done.
-    Watched(Arc<Memory>, Arc<dyn Witness>),
-    File(file::Part),
-    Redis(redis::Part),
+    /// In memory, with every operation reported to an interceptor.
+    Intercepted(Arc<Memory>, Arc<dyn Interceptor>),
+    File(file::FileNamespace),
+    Redis(redis::RedisNamespace),
 }
 
-impl From<Kept> for Namespace {
-    fn from(kept: Kept) -> Self {
-        Self(kept)
+impl From<NamespaceBackend> for Namespace {
+    fn from(backend: NamespaceBackend) -> Self {
+        Self(backend)
     }
 }
 
 impl Namespace {
-    /// A namespace in this process's memory, of at most `quota` octets.
+    /// A namespace of its own in memory, of at most `quota` bytes.
     #[must_use]
     pub fn in_memory(quota: u64, clock: Arc<dyn Clock>) -> Self {
-        Self(Kept::Memory(Arc::new(Memory::new(quota, clock, false))))
+        Self(NamespaceBackend::Memory(Arc::new(Memory::new(quota, clock, false))))
     }
 
-    /// The same, but slower and without chance: what has expired never counts. For trials,
-    /// which are to come out the same each time.
+    /// As [`Namespace::in_memory`], but removes expired entries before each operation. Slower, and
+    /// deterministic: for test harnesses, whose `usage` must not depend on when entries are swept.
     #[must_use]
     pub fn exact_in_memory(quota: u64, clock: Arc<dyn Clock>) -> Self {
-        Self(Kept::Memory(Arc::new(Memory::new(quota, clock, true))))
+        Self(NamespaceBackend::Memory(Arc::new(Memory::new(quota, clock, true))))
     }
 
-    /// The same namespace, with somebody who sees what is done through it. What is done
-    /// through the original he does not see. Only what is in memory can be watched: another
-    /// namespace comes back as it is.
+    /// The same entries, with every operation through the returned namespace reported to the
+    /// interceptor. Only namespaces in memory can be intercepted; others are returned unchanged.
     #[must_use]
-    pub fn watched(&self, witness: Arc<dyn Witness>) -> Self {
+    pub fn intercepted_by(&self, interceptor: Arc<dyn Interceptor>) -> Self {
         match &self.0 {
-            Kept::Memory(memory) | Kept::Watched(memory, _) => Self(Kept::Watched(memory.clone(), witness)),
-            Kept::File(_) | Kept::Redis(_) => self.clone(),
+            NamespaceBackend::Memory(memory) | NamespaceBackend::Intercepted(memory, _) => {
+                Self(NamespaceBackend::Intercepted(memory.clone(), interceptor))
+            }
+            NamespaceBackend::File(_) | NamespaceBackend::Redis(_) => self.clone(),
         }
     }
 
-    /// Whether each operation is done when it is first polled.
+    /// Whether the future of each operation is ready when it is first polled.
     #[must_use]
-    pub fn answers_at_once(&self) -> bool {
-        matches!(self.0, Kept::Memory(_) | Kept::Watched(..))
+    pub fn completes_immediately(&self) -> bool {
+        self.memory().is_some()
     }
 
-    pub(super) fn kept(&self) -> &Kept {
+    pub(super) fn backend(&self) -> &NamespaceBackend {
         &self.0
     }
 
-    /// Whether there is any use in asking: while its home is known to be out of reach, each
-    /// operation fails at once.
+    pub(super) fn memory(&self) -> Option<&Memory> {
+        match &self.0 {
+            NamespaceBackend::Memory(memory) | NamespaceBackend::Intercepted(memory, _) => Some(memory),
+            NamespaceBackend::File(_) | NamespaceBackend::Redis(_) => None,
+        }
+    }
+
+    /// Checks whether the backend is believed to be reachable; while it is not, each operation
+    /// fails at once.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why it is unreachable.
     pub fn ready(&self) -> Result<(), Unavailable> {
         match &self.0 {
-            Kept::Redis(part) => part.ready(),
-            // A file that cannot be used leaves its memory.
-            Kept::Memory(_) | Kept::Watched(..) | Kept::File(_) => Ok(()),
+            NamespaceBackend::Redis(namespace) => namespace.ready(),
+            // Without its file, a namespace goes on in memory.
+            NamespaceBackend::Memory(_) | NamespaceBackend::Intercepted(..) | NamespaceBackend::File(_) => {
+                Ok(())
+            }
         }
     }
 
-    /// The value under a key.
+    /// Reads the value of a key.
     ///
     /// # Errors
-    /// Where the store cannot be reached.
+    /// If the store cannot be reached.
     pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Unavailable> {
         match &self.0 {
-            Kept::Memory(memory) => Ok(memory.get(key)),
-            Kept::Watched(memory, witness) => {
-                witness.read(Access::Get { key }, || memory.get(key), |value| Answer::Value(value.clone()))
+            NamespaceBackend::Memory(memory) => Ok(memory.get(key)),
+            NamespaceBackend::Intercepted(memory, interceptor) => {
+                let result = |value: &Option<Vec<u8>>| AccessResult::Value(value.clone());
+                interceptor.read(Access::Get { key }, || memory.get(key), result)
             }
-            // What takes its time has a place of its own, so that memory's futures stay small.
-            Kept::File(part) => Box::pin(part.get(key)).await,
-            Kept::Redis(part) => Box::pin(part.get(key)).await,
+            // Boxed, so that the futures of namespaces in memory stay small.
+            NamespaceBackend::File(namespace) => Box::pin(namespace.get(key)).await,
+            NamespaceBackend::Redis(namespace) => Box::pin(namespace.get(key)).await,
         }
     }
 
-    /// Writes a value, whatever was there.
+    /// Writes a value, replacing an existing one.
     ///
     /// # Errors
-    /// Where the store cannot be reached; within that, where key or value are too long or the
-    /// quota is reached.
-    pub async fn set(&self, key: &str, value: &[u8], ttl: Option<Duration>) -> Written<()> {
+    /// If the store cannot be reached; inside, if the key or the value is too long or the quota is
+    /// reached.
+    pub async fn set(&self, key: &str, value: &[u8], ttl: Option<Duration>) -> WriteResult<()> {
         let access = Access::Set { key, value, ttl };
-        let written = self.change(key, Operation::Set(value), ttl, access, |_| Answer::Done(true)).await?;
+        let result = |_: &Changed| AccessResult::Done(true);
+        let written = self.change(key, Operation::Set(value), ttl, access, result).await?;
         Ok(written.map(drop))
     }
 
-    /// Writes a value if there is none; tells whether it did.
+    /// Writes a value if the key has none, and returns whether it did.
     ///
     /// # Errors
-    /// As those of [`Namespace::set`].
-    pub async fn add(&self, key: &str, value: &[u8], ttl: Option<Duration>) -> Written<bool> {
+    /// As [`Namespace::set`].
+    pub async fn add(&self, key: &str, value: &[u8], ttl: Option<Duration>) -> WriteResult<bool> {
         let access = Access::Add { key, value, ttl };
-        self.done(key, Operation::Add(value), ttl, access).await
+        self.change_if(key, Operation::Add(value), ttl, access).await
     }
 
-    /// Writes a value if the present one is `expected`; tells whether it did.
+    /// Writes a value if the present one is `expected`, and returns whether it did.
     ///
     /// # Errors
-    /// As those of [`Namespace::set`].
+    /// As [`Namespace::set`].
     pub async fn compare_and_set(
         &self,
         key: &str,
         expected: &[u8],
         value: &[u8],
         ttl: Option<Duration>,
-    ) -> Written<bool> {
+    ) -> WriteResult<bool> {
         let access = Access::CompareAndSet { key, expected, value, ttl };
-        self.done(key, Operation::CompareAndSet { expected, value }, ttl, access).await
+        self.change_if(key, Operation::CompareAndSet { expected, value }, ttl, access).await
     }
 
-    /// Adds to a counter, which begins at 0, and returns its new value. Only a counter that
-    /// begins gets the time to live. At the ends of 64 bits it stays.
+    /// Adds to a counter and returns its new value. A missing counter counts as 0; only then does
+    /// `ttl` apply. The result saturates at the limits of a signed 64-bit integer.
     ///
     /// # Errors
-    /// As those of [`Namespace::set`], and where the value is no counter.
-    pub async fn increment(&self, key: &str, by: i64, ttl: Option<Duration>) -> Written<i64> {
+    /// As [`Namespace::set`]; also, inside, if the value is not a counter.
+    pub async fn increment(&self, key: &str, by: i64, ttl: Option<Duration>) -> WriteResult<i64> {
         let access = Access::Increment { key, by, ttl };
-        let answer = |changed: &Changed| Answer::Number(changed.number);
-        let written = self.change(key, Operation::Increment(by), ttl, access, answer).await?;
+        let result = |changed: &Changed| AccessResult::Number(changed.number);
+        let written = self.change(key, Operation::Increment(by), ttl, access, result).await?;
         Ok(written.map(|changed| changed.number))
     }
 
-    /// Forgets a key; tells whether it was there.
+    /// Deletes a key and returns whether it existed.
     ///
     /// # Errors
-    /// Where the store cannot be reached.
+    /// If the store cannot be reached.
     pub async fn delete(&self, key: &str) -> Result<bool, Unavailable> {
         match &self.0 {
-            Kept::Memory(memory) => Ok(memory.delete(key)),
-            Kept::Watched(memory, witness) => {
-                witness.read(Access::Delete { key }, || memory.delete(key), |done| Answer::Done(*done))
+            NamespaceBackend::Memory(memory) => Ok(memory.delete(key)),
+            NamespaceBackend::Intercepted(memory, interceptor) => {
+                let result = |existed: &bool| AccessResult::Done(*existed);
+                interceptor.read(Access::Delete { key }, || memory.delete(key), result)
             }
-            Kept::File(part) => Box::pin(part.delete(key)).await,
-            Kept::Redis(part) => Box::pin(part.delete(key)).await,
+            NamespaceBackend::File(namespace) => Box::pin(namespace.delete(key)).await,
+            NamespaceBackend::Redis(namespace) => Box::pin(namespace.delete(key)).await,
         }
     }
 
-    /// Octets that it takes, as they count towards the quota. What has expired may count for a
-    /// while; what lives always does. In Redis the figure may be a second old.
+    /// Bytes in use, as they count towards the quota. Expired entries may still be counted for a
+    /// while; live ones always are. In Redis the figure may be a second old.
     ///
     /// # Errors
-    /// Where the store cannot be reached.
+    /// If the store cannot be reached.
     pub async fn usage(&self) -> Result<u64, Unavailable> {
         match &self.0 {
-            Kept::Memory(memory) => Ok(memory.usage()),
-            Kept::Watched(memory, witness) => {
-                let number = |octets: &u64| Answer::Number(i64::try_from(*octets).unwrap_or(i64::MAX));
-                witness.read(Access::Usage, || memory.usage(), number)
+            NamespaceBackend::Memory(memory) => Ok(memory.usage()),
+            NamespaceBackend::Intercepted(memory, interceptor) => {
+                let result = |bytes: &u64| AccessResult::Number(i64::try_from(*bytes).unwrap_or(i64::MAX));
+                interceptor.read(Access::Usage, || memory.usage(), result)
             }
-            Kept::File(part) => Ok(part.usage()),
-            Kept::Redis(part) => Box::pin(part.usage()).await,
+            NamespaceBackend::File(namespace) => Ok(namespace.usage()),
+            NamespaceBackend::Redis(namespace) => Box::pin(namespace.usage()).await,
         }
     }
 
-    /// Forgets everything.
+    /// Deletes all entries.
     ///
     /// # Errors
-    /// Where the store cannot be reached.
+    /// If the store cannot be reached.
     pub async fn clear(&self) -> Result<(), Unavailable> {
         match &self.0 {
-            Kept::Memory(memory) => {
+            NamespaceBackend::Memory(memory) => {
                 memory.clear();
                 Ok(())
             }
-            Kept::Watched(memory, witness) => {
-                witness.read(Access::Clear, || memory.clear(), |()| Answer::Done(true))
+            NamespaceBackend::Intercepted(memory, interceptor) => {
+                interceptor.read(Access::Clear, || memory.clear(), |()| AccessResult::Done(true))
             }
-            Kept::File(part) => {
-                part.clear();
+            NamespaceBackend::File(namespace) => {
+                namespace.clear();
                 Ok(())
             }
-            Kept::Redis(part) => Box::pin(part.clear()).await,
+            NamespaceBackend::Redis(namespace) => Box::pin(namespace.clear()).await,
         }
     }
 
-    /// Forgets everything, and leaves nothing of the namespace itself behind. For tools, whose
-    /// namespaces are their own: it takes as long as it takes.
+    /// Deletes all entries and the namespace's own bookkeeping, and waits until Redis has removed
+    /// them. For tools whose namespaces are temporary.
     ///
     /// # Errors
-    /// Where the store cannot be reached.
+    /// If the store cannot be reached.
     pub async fn purge(&self) -> Result<(), Unavailable> {
         self.clear().await?;
         match &self.0 {
-            Kept::Redis(part) => Box::pin(part.purge()).await,
-            Kept::Memory(_) | Kept::Watched(..) | Kept::File(_) => Ok(()),
+            NamespaceBackend::Redis(namespace) => Box::pin(namespace.purge()).await,
+            NamespaceBackend::Memory(_) | NamespaceBackend::Intercepted(..) | NamespaceBackend::File(_) => {
+                Ok(())
+            }
         }
     }
 
-    /// All that a namespace in memory holds now, in no order: key, value, and when it expires,
-    /// in milliseconds since 1970. For trials, which read everything; nothing elsewhere.
+    /// All entries of a namespace in memory, in no order: key, value, and when it expires, in
+    /// milliseconds since 1970. Empty for other backends, which [`Store::entries`] walks.
+    ///
+    /// [`Store::entries`]: crate::Store::entries
     #[must_use]
     pub fn entries(&self) -> Vec<(String, Vec<u8>, Option<u64>)> {
-        match &self.0 {
-            Kept::Memory(memory) | Kept::Watched(memory, _) => memory.entries(),
-            Kept::File(_) | Kept::Redis(_) => Vec::new(),
-        }
+        let entries = self.memory().map(Memory::entries).unwrap_or_default();
+        entries.into_iter().map(|entry| (entry.key, entry.value, entry.expires)).collect()
     }
 
-    async fn done(
+    async fn change_if(
         &self,
         key: &str,
         operation: Operation<'_>,
         ttl: Option<Duration>,
         access: Access<'_>,
-    ) -> Written<bool> {
-        let answer = |changed: &Changed| Answer::Done(changed.done);
-        let written = self.change(key, operation, ttl, access, answer).await?;
+    ) -> WriteResult<bool> {
+        let result = |changed: &Changed| AccessResult::Done(changed.done);
+        let written = self.change(key, operation, ttl, access, result).await?;
         Ok(written.map(|changed| changed.done))
     }
 
@@ -234,15 +249,15 @@ impl Namespace {
         operation: Operation<'_>,
         ttl: Option<Duration>,
         access: Access<'_>,
-        answer: impl FnOnce(&Changed) -> Answer,
-    ) -> Written<Changed> {
+        result: impl FnOnce(&Changed) -> AccessResult,
+    ) -> WriteResult<Changed> {
         match &self.0 {
-            Kept::Memory(memory) => Ok(memory.change(key, operation, ttl)),
-            Kept::Watched(memory, witness) => {
-                witness.write(access, || memory.change(key, operation, ttl), answer)
+            NamespaceBackend::Memory(memory) => Ok(memory.change(key, operation, ttl)),
+            NamespaceBackend::Intercepted(memory, interceptor) => {
+                interceptor.write(access, || memory.change(key, operation, ttl), result)
             }
-            Kept::File(part) => Box::pin(part.change(key, operation, ttl)).await,
-            Kept::Redis(part) => Box::pin(part.change(key, operation, ttl)).await,
+            NamespaceBackend::File(namespace) => Box::pin(namespace.change(key, operation, ttl)).await,
+            NamespaceBackend::Redis(namespace) => Box::pin(namespace.change(key, operation, ttl)).await,
         }
     }
 }

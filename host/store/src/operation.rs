@@ -1,46 +1,41 @@
-//! What each operation on a key means, whatever the home: a function of the value that is
-//! there. Homes that do it elsewhere (see `redis/`) are held to this by the same tests.
+//! The meaning of each write, in every backend: a function of the present value. Redis carries
+//! them out in its own scripts (see `redis/change.lua`); the same tests hold both.
 
 use std::borrow::Cow;
 
 use super::{Refused, counter};
 
-/// An operation that may write.
+/// An operation that may write a value.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Operation<'a> {
-    /// Writes a value, whatever is there.
+    /// Writes a value.
     Set(&'a [u8]),
     /// Writes a value if there is none.
     Add(&'a [u8]),
-    /// Writes a value if the present one is as expected.
-    CompareAndSet {
-        /// What must be there.
-        expected: &'a [u8],
-        /// What is written then.
-        value: &'a [u8],
-    },
+    /// Writes a value if the present one is `expected`.
+    CompareAndSet { expected: &'a [u8], value: &'a [u8] },
     /// Adds to a counter.
     Increment(i64),
 }
 
-/// What an operation has come to.
+/// Result of an operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Changed {
     /// Whether it wrote.
     pub done: bool,
-    /// The counter's value.
+    /// New value of the counter; 0 for other operations.
     pub number: i64,
 }
 
-/// What is to be written.
+/// A value to write.
 pub(super) struct Write<'a> {
     pub value: Cow<'a, [u8]>,
-    /// Whether the time to live that the present value has goes on.
+    /// Whether the entry keeps its present expiry time.
     pub keeps_lifetime: bool,
 }
 
 impl<'a> Operation<'a> {
-    /// What to write where `present` is there, and what that comes to.
+    /// The value to write if `present` is there, and the result of the operation.
     pub fn apply(self, present: Option<&[u8]>) -> Result<(Option<Write<'a>>, Changed), Refused> {
         let write = |value: &'a [u8]| Some(Write { value: Cow::Borrowed(value), keeps_lifetime: false });
         let done = Changed { done: true, number: 0 };
@@ -51,7 +46,7 @@ impl<'a> Operation<'a> {
             Self::Add(_) | Self::CompareAndSet { .. } => (None, Changed::default()),
             Self::Increment(by) => {
                 let before = match present {
-                    Some(octets) => counter::parse(octets).ok_or(Refused::NotANumber)?,
+                    Some(bytes) => counter::parse(bytes).ok_or(Refused::NotANumber)?,
                     None => 0,
                 };
                 let number = before.saturating_add(by);

@@ -1,4 +1,4 @@
-//! Where a store is kept, and what proxies share through it.
+//! Settings of a store: where it is kept, and what proxies share through it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,27 +6,27 @@ use std::time::Duration;
 use reprieve_secrets::Secret;
 use reprieve_settings::{CertificateFiles, Location};
 
-/// What proxies that use one store share of users, beside what policies keep there.
+/// What proxies share about users through a store, besides the state of policies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
-    /// Nothing: each learns on its own.
+    /// Nothing: each proxy learns on its own.
     Off,
-    /// Whose secrets were accepted, and which proxy has seen a maildrop last.
+    /// Which secrets the mail server has accepted, and which proxy saw a maildrop last.
     Tags,
-    /// These, and what clients observe of their maildrops.
+    /// As `Tags`, and what clients last saw of their maildrops.
     TagsAndSnapshots,
 }
 
-/// The store of a virtual server, or of all that have none of their own.
+/// The store of one virtual server, or of all virtual servers that have none of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
-    /// Where it is kept.
+    /// Where the store is kept.
     pub backend: StoreBackend,
-    /// What else is shared through it.
+    /// What proxies share about users through it.
     pub share: Share,
-    /// The file whose first line keys what is shared.
+    /// File whose first line is the secret from which the keys of shared records are derived.
     pub secret_file: Option<PathBuf>,
-    /// Where it is configured.
+    /// Location in the configuration, for errors.
     pub location: Location,
 }
 
@@ -39,70 +39,70 @@ impl Default for StoreConfig {
 /// Where a store is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreBackend {
-    /// In this process, as long as it lives.
+    /// In the memory of this process.
     Memory,
     /// In a file of this machine.
     File(FileSettings),
-    /// In Redis or Valkey, for many machines.
+    /// In Redis or Valkey, for several proxies.
     Redis(Box<RedisSettings>),
 }
 
-/// A store in a file.
+/// Settings of a store in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSettings {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// The longest time for which something is in memory only.
+    /// Longest time for which a change is in memory only.
     pub save_every: Duration,
-    /// Octets of what was used lately that stay in memory.
+    /// Bytes of recently used entries to keep in memory.
     pub cache: u64,
 }
 
-/// What is at the addresses of a store in Redis.
+/// What answers at the addresses of a store in Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RedisKind {
-    /// A server; more than one address are tried in their order.
+    /// A server. Several addresses are tried in order.
     One,
-    /// Sentinels, which know the master of a service.
+    /// Sentinels, which name the master of a service.
     Sentinel {
-        /// The service's name.
+        /// Name of the service.
         service: String,
     },
-    /// Nodes of a cluster, which know the others.
+    /// Nodes of a cluster.
     Cluster,
 }
 
-/// A store in Redis or Valkey.
+/// Settings of a store in Redis or Valkey.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisSettings {
-    /// What is there.
+    /// What answers at the addresses.
     pub kind: RedisKind,
-    /// Addresses. They may hold passwords.
+    /// Addresses. They may contain passwords.
     pub urls: Vec<Secret>,
-    /// The ACL user, where the URL has none.
+    /// ACL user, for URLs without one.
     pub user: Option<String>,
-    /// The file whose first line is the password.
+    /// File whose first line is the password.
     pub password_file: Option<PathBuf>,
-    /// The ACL user at sentinels.
+    /// ACL user at the sentinels.
     pub sentinel_user: Option<String>,
-    /// The file whose first line is the password at sentinels.
+    /// File whose first line is the password at the sentinels.
     pub sentinel_password_file: Option<PathBuf>,
-    /// The number of the database, where the URL has none.
+    /// Number of the database, for URLs without one.
     pub database: Option<u32>,
-    /// What every key begins with.
+    /// Prefix of every key.
     pub prefix: String,
-    /// How long an operation may take.
+    /// Longest time that an operation may take.
     pub timeout: Duration,
-    /// Connections.
+    /// Number of connections.
     pub connections: usize,
-    /// Who signs the servers' certificates, where not whom the machine trusts.
+    /// Certificate authorities of the servers; None for the system trust store.
     pub ca: Option<PathBuf>,
-    /// What is shown to servers that ask for a certificate.
+    /// Client certificate, for servers that ask for one.
     pub certificate: Option<CertificateFiles>,
 }
 
 impl StoreBackend {
-    /// Its word in the configuration.
+    /// Its value in the configuration.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -114,31 +114,28 @@ impl StoreBackend {
 }
 
 impl StoreConfig {
-    /// A store by one word, as command lines name it: `memory`, `file:PATH`, or an address of
-    /// Redis.
+    /// Parses the argument of `--store`: `memory`, `file:PATH`, or a URL of Redis.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub fn by_word(word: &str) -> Result<Self, String> {
-        let backend = if word == "memory" {
+    /// If it is none of these.
+    pub fn from_argument(argument: &str) -> Result<Self, String> {
+        let backend = if argument == "memory" {
             StoreBackend::Memory
-        } else if let Some(path) = word.strip_prefix("file:") {
+        } else if let Some(path) = argument.strip_prefix("file:") {
             StoreBackend::File(FileSettings::at(path.into()))
-        } else if is_redis_url(word) {
-            StoreBackend::Redis(Box::new(RedisSettings::at(word)))
+        } else if is_redis_url(argument) {
+            StoreBackend::Redis(Box::new(RedisSettings::at(argument)))
         } else {
-            return Err(
-                "a store is \"memory\", \"file:PATH\", or an address such as \"redis://127.0.0.1:6379\""
-                    .to_owned(),
-            );
+            return Err("a store is \"memory\", \"file:PATH\", or a URL such as \"redis://127.0.0.1:6379\""
+                .to_owned());
         };
         Ok(Self { backend, location: "--store".into(), ..Self::default() })
     }
 }
 
 #[cfg(feature = "redis")]
-fn is_redis_url(word: &str) -> bool {
-    crate::check_redis_url(word).is_ok()
+fn is_redis_url(text: &str) -> bool {
+    crate::check_redis_url(text).is_ok()
 }
 
 #[cfg(not(feature = "redis"))]
@@ -147,7 +144,7 @@ fn is_redis_url(_: &str) -> bool {
 }
 
 impl FileSettings {
-    /// The defaults for a store in this file.
+    /// Default settings for a store in this file.
     #[must_use]
     pub fn at(path: PathBuf) -> Self {
         Self { path, save_every: Duration::from_secs(1), cache: 64 << 20 }
@@ -155,7 +152,7 @@ impl FileSettings {
 }
 
 impl RedisSettings {
-    /// The defaults for a server at this URL.
+    /// Default settings for a server at this URL.
     #[must_use]
     pub fn at(url: &str) -> Self {
         Self {

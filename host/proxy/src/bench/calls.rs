@@ -10,12 +10,12 @@ use super::histogram::{Percentiles, Times};
 use reprieve_metrics::cpu_time;
 use reprieve_policy_host::harness::Who;
 use reprieve_policy_host::{
-    BreakerSettings, Cache, Ending, Engine, EngineSize, Judge, Limits, Outcome, Policy, PolicyOptions,
+    BreakerSettings, Cache, Ending, Engine, EngineSize, Evaluator, Limits, Outcome, Policy, PolicyOptions,
     Verdict, load_source, moment,
 };
 use reprieve_store::StoreConfig;
 use reprieve_store::clock::ManualClock;
-use reprieve_store::{Home, Keys, Space};
+use reprieve_store::{Store, StoreSecrets, NamespaceConfig};
 
 /// What is to be measured.
 #[derive(Clone, Debug)]
@@ -77,9 +77,9 @@ pub fn measure(plan: &Plan, mut progress: impl FnMut(u32, u32)) -> anyhow::Resul
     let size = EngineSize { memory: limits.memory, stack: limits.stack, instances: 4 };
     let engine = Engine::new(size, cache.as_ref())?;
     let clock = ManualClock::new(START_MS);
-    let home = Home::open(Keys::read(&plan.store)?, clock.clone())?;
+    let store = Store::open(StoreSecrets::read(&plan.store)?, clock.clone())?;
     // Of this measurement alone: what others keep in the same store stays.
-    let namespace = home.namespace(Space::for_policies(&format!("bench-{}", std::process::id()), 1 << 30));
+    let namespace = store.namespace(NamespaceConfig::for_policies(&format!("bench-{}", std::process::id()), 1 << 30));
     let options = PolicyOptions {
         settings: plan.settings.clone(),
         breaker: BreakerSettings { failures: 0, ..BreakerSettings::default() },
@@ -92,7 +92,7 @@ pub fn measure(plan: &Plan, mut progress: impl FnMut(u32, u32)) -> anyhow::Resul
     let policy = runtime.block_on(Policy::load(engine, &octets, options))?;
     let was_cached = cache.is_some_and(|cache| cache.hits_and_misses().0 > 0);
     let compiling = (!was_cached).then(|| began.elapsed());
-    let judge = Judge::new(policy);
+    let judge = Evaluator::new(policy);
     runtime.block_on(judge.warm_up())?;
     let mut bench = Bench { judge, clock, users: plan.users.max(1), polls: 0, passed: 0, failed: 0 };
     let memory_at_start = bench.judge.idle_memory();
@@ -144,7 +144,7 @@ pub fn measure(plan: &Plan, mut progress: impl FnMut(u32, u32)) -> anyhow::Resul
 }
 
 struct Bench {
-    judge: Judge,
+    judge: Evaluator,
     clock: Arc<ManualClock>,
     users: u32,
     polls: u64,

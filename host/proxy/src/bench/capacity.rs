@@ -10,8 +10,8 @@ use reprieve_metrics::cpu_time;
 use reprieve_pop3::credential::{Credentials, Mechanism, Secret};
 use reprieve_pop3::snapshot::{Row, Snapshot};
 use reprieve_store::clock::SystemClock;
-use reprieve_store::{Home, Keys, Namespace, Space};
-use reprieve_store::{Share, StoreConfig, StoreHome};
+use reprieve_store::{Store, StoreSecrets, Namespace, NamespaceConfig};
+use reprieve_store::{Share, StoreConfig, StoreBackend};
 
 /// What all keys of a simulation begin with.
 const PREFIX: &str = "reprieve-capacity:";
@@ -67,7 +67,7 @@ pub struct Capacity {
 
 /// A proxy's part of the work.
 struct Proxy {
-    home: Home,
+    store: Store,
     namespace: Namespace,
     registry: Registry,
     tagger: Tagger,
@@ -75,15 +75,15 @@ struct Proxy {
 
 impl Proxy {
     fn open(site: &Site) -> anyhow::Result<Self> {
-        let home = Home::open(Keys::read(&site.store)?, Arc::new(SystemClock))?;
-        let namespace = home.namespace(Space::for_policies("policy:capacity", u64::MAX >> 16));
+        let store = Store::open(StoreSecrets::read(&site.store)?, Arc::new(SystemClock))?;
+        let namespace = store.namespace(NamespaceConfig::for_policies("policy:capacity", u64::MAX >> 16));
         let tagger = Tagger::keyed(b"what a simulation shares with itself");
         let trust = Duration::from_secs(86_400);
         let registry = match site.share {
             Share::Off => Registry::new(u64::MAX >> 16, trust),
-            share => Registry::shared(u64::MAX >> 16, trust, &home, &tagger, share)?,
+            share => Registry::shared(u64::MAX >> 16, trust, &store, &tagger, share)?,
         };
-        Ok(Self { home, namespace, registry, tagger })
+        Ok(Self { store, namespace, registry, tagger })
     }
 
     /// What the default policy and the host do with a login that passes.
@@ -135,11 +135,11 @@ fn now_ms() -> u64 {
 pub fn measure(site: &Site, progress: impl Fn(u64, u64) + Sync) -> anyhow::Result<Capacity> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut own = site.clone();
-    match &mut own.store.home {
-        StoreHome::Memory => {}
+    match &mut own.store.backend {
+        StoreBackend::Memory => {}
         // What others keep there is not touched.
-        StoreHome::Redis(redis) => PREFIX.clone_into(&mut redis.prefix),
-        StoreHome::File(file) => {
+        StoreBackend::Redis(redis) => PREFIX.clone_into(&mut redis.prefix),
+        StoreBackend::File(file) => {
             let path = file.path.display();
             anyhow::ensure!(
                 !file.path.exists(),
@@ -153,7 +153,7 @@ pub fn measure(site: &Site, progress: impl Fn(u64, u64) + Sync) -> anyhow::Resul
     // Only what a simulation before has left: its namespaces are its own.
     runtime.block_on(proxies[0].clear())?;
     let before = resident();
-    let redis_before = runtime.block_on(proxies[0].home.memory_of_redis());
+    let redis_before = runtime.block_on(proxies[0].store.redis_memory_bytes());
     let ids: Vec<_> = (0..site.messages).map(|number| format!("{number:08x}5f3a2b1c")).collect();
     let rows = ids.iter().map(|id| Row { size: 20_000, unique_id: id.as_bytes() });
     let snapshot = Snapshot::pack(rows).unwrap_or_default();
@@ -165,7 +165,7 @@ pub fn measure(site: &Site, progress: impl Fn(u64, u64) + Sync) -> anyhow::Resul
         async |proxy, user| proxy.pass(user, &snapshot).await,
         |done| progress(done, all),
     );
-    runtime.block_on(proxies[0].home.save());
+    runtime.block_on(proxies[0].store.save());
     let denials = work(
         site,
         &proxies,
@@ -178,14 +178,14 @@ pub fn measure(site: &Site, progress: impl Fn(u64, u64) + Sync) -> anyhow::Resul
     );
     let counted = runtime.block_on(proxies[0].namespace.usage())?;
     let memory = resident().saturating_sub(before);
-    let redis = runtime.block_on(proxies[0].home.memory_of_redis());
-    let file = match &site.store.home {
-        StoreHome::File(file) => std::fs::metadata(&file.path).ok().map(|data| data.len()),
+    let redis = runtime.block_on(proxies[0].store.redis_memory_bytes());
+    let file = match &site.store.backend {
+        StoreBackend::File(file) => std::fs::metadata(&file.path).ok().map(|data| data.len()),
         _ => None,
     };
     runtime.block_on(proxies[0].clear())?;
     drop(proxies);
-    if let StoreHome::File(file) = &site.store.home {
+    if let StoreBackend::File(file) = &site.store.backend {
         std::fs::remove_file(&file.path)?;
     }
     progress(all, all);
@@ -196,7 +196,7 @@ pub fn measure(site: &Site, progress: impl Fn(u64, u64) + Sync) -> anyhow::Resul
 impl Proxy {
     async fn clear(&self) -> anyhow::Result<()> {
         self.namespace.purge().await?;
-        let records = self.home.namespace(Space::for_policies("maildrop", u64::MAX >> 16));
+        let records = self.store.namespace(NamespaceConfig::for_policies("maildrop", u64::MAX >> 16));
         records.purge().await?;
         Ok(())
     }

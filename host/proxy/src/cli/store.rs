@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
-use crate::output::{Output, say, tell};
+use crate::output::{Output, outln, errln};
 use crate::server::{Page, PageRequest, is_about};
 use access::Access;
 use reprieve_store::Entry;
@@ -96,7 +96,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Subcommands::Stats { json } => {
                 let stats = access.stats().await?;
                 if *json {
-                    say!("{}", serde_json::to_string(&stats)?);
+                    outln!("{}", serde_json::to_string(&stats)?);
                 } else {
                     Output.write_all(shown::stats(&stats).as_bytes())?;
                 }
@@ -134,7 +134,7 @@ async fn get(access: &Access, user: &str, json: bool) -> anyhow::Result<ExitCode
             "virtual_servers": registered,
             "entries": entries.collect::<Vec<_>>(),
         });
-        say!("{found}");
+        outln!("{found}");
     } else {
         Output.write_all(shown::user(user, &registered, &pages).as_bytes())?;
     }
@@ -153,9 +153,9 @@ async fn forget(access: &Access, user: &str) -> anyhow::Result<ExitCode> {
     })
     .await?;
     if forgotten == 0 && gone == 0 {
-        say!("nothing was known of {user}");
+        outln!("nothing was known of {user}");
     } else {
-        say!(
+        outln!(
             "{user} is forgotten at {forgotten} virtual servers, with {gone} entries of policies: the next login passes"
         );
     }
@@ -195,7 +195,7 @@ async fn export(access: &Access, file: &Path) -> anyhow::Result<ExitCode> {
     if shown != "-" && is_plain {
         std::fs::rename(&unfinished, file).with_context(|| format!("cannot write {shown}"))?;
     }
-    tell!("{count} entries written");
+    errln!("{count} entries written");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -241,7 +241,7 @@ async fn import(access: &Access, file: &Path) -> anyhow::Result<ExitCode> {
     }
     anyhow::ensure!(access.save().await, "the store could not be saved; its log says why");
     bar.finish_and_clear();
-    tell!("{written} entries written of {lines}; the others had expired");
+    errln!("{written} entries written of {lines}; the others had expired");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -258,7 +258,7 @@ async fn walk(
             anyhow::bail!("{of} cannot be read, so nothing is known of what it has: {why}");
         }
     }
-    let octets = stats.iter().flat_map(|store| &store.namespaces).map(|namespace| namespace.octets).sum();
+    let octets = stats.iter().flat_map(|store| &store.namespaces).map(|namespace| namespace.bytes).sum();
     let bar = bar(octets, what);
     for store in stats {
         for namespace in store.namespaces {

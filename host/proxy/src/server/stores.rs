@@ -107,7 +107,7 @@ impl Stores {
                 Store::open(keys, clock.clone()).with_context(location)?
             };
             let opened = Arc::new(opened);
-            let (memory, trust) = (config.maildrop_memory, config.maildrop_trust);
+            let (memory, trust) = (config.maildrop_memory, config.credential_ttl);
             let (registry, tagger) = match (&secret, store.share) {
                 (Some(secret), Share::Tags | Share::TagsAndSnapshots) => {
                     let tagger = Tagger::keyed(secret.expose());

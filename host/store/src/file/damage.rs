@@ -1,6 +1,6 @@
-//! A file whose pages are damaged. The engine trusts what it reads: at some damaged pages it
-//! returns an error, at others it panics, and never is more lost than the file. Here its panics
-//! become errors, and a damaged file is renamed, for a new one to take its place.
+//! Surviving a damaged file. The storage engine trusts the pages that it reads: at some damaged
+//! pages it returns an error, at others it panics. This module turns its panics into errors and
+//! renames damaged files, so that damage costs the file and nothing else.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read as _};
@@ -10,96 +10,97 @@ use std::sync::Once;
 
 use jiff::Timestamp;
 
-/// Why the engine did not do what it was to do.
+/// Why the engine failed.
 #[derive(Debug)]
-pub(super) enum Failed {
-    /// The disk does not read or write: it may become better by itself.
+pub(super) enum EngineError {
+    /// The disk does not read or write; that may pass.
     Disk(String),
-    /// What the file holds makes no sense.
+    /// The content of the file makes no sense.
     Damaged(String),
 }
 
-impl From<redb::Error> for Failed {
+impl From<redb::Error> for EngineError {
     fn from(error: redb::Error) -> Self {
         let text = error.to_string();
         match error {
-            redb::Error::Io(error) if is_of_content(&error) => Self::Damaged(text),
+            redb::Error::Io(error) if is_about_content(&error) => Self::Damaged(text),
             redb::Error::Io(_) | redb::Error::PreviousIo | redb::Error::ValueTooLarge(_) => Self::Disk(text),
             _ => Self::Damaged(text),
         }
     }
 }
 
-/// A page that is not there, or is no page.
-fn is_of_content(error: &io::Error) -> bool {
+/// Whether a page is missing or is not a page, as opposed to a disk that fails.
+fn is_about_content(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::InvalidInput)
 }
 
 thread_local! {
-    /// Whether the thread is within the engine: its panics are errors here, and nobody else's.
-    static WITHIN: Cell<bool> = const { Cell::new(false) };
-    /// What the last of them said.
-    static SAID: RefCell<String> = const { RefCell::new(String::new()) };
+    /// Whether this thread is inside the engine, so that a panic belongs to it.
+    static IN_ENGINE: Cell<bool> = const { Cell::new(false) };
+    /// Message of the engine's last panic.
+    static PANIC_MESSAGE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Calls the engine. A panic of it is an error, which is not written to the log by itself.
-pub(super) fn contained<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Failed> {
+/// Calls the engine and returns its panics as errors, without writing them to the log.
+pub(super) fn catch_panics<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, EngineError> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
-        let before = std::panic::take_hook();
+        let default_hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if WITHIN.get() {
-                let said = info.payload_as_str().unwrap_or("the engine panicked");
-                let place = info.location().map(ToString::to_string).unwrap_or_default();
-                SAID.set(format!("{said} ({place})"));
+            if IN_ENGINE.get() {
+                let message = info.payload_as_str().unwrap_or("the engine panicked");
+                let location = info.location().map(ToString::to_string).unwrap_or_default();
+                PANIC_MESSAGE.set(format!("{message} ({location})"));
             } else {
-                before(info);
+                default_hook(info);
             }
         }));
     });
-    let outside = WITHIN.replace(true);
+    let was_in_engine = IN_ENGINE.replace(true);
     let outcome = catch_unwind(AssertUnwindSafe(work));
-    WITHIN.set(outside);
+    IN_ENGINE.set(was_in_engine);
     match outcome {
-        Ok(done) => done.map_err(Failed::from),
-        Err(_) => Err(Failed::Damaged(first_line(&SAID.take()))),
+        Ok(done) => done.map_err(EngineError::from),
+        Err(_) => Err(EngineError::Damaged(first_line(&PANIC_MESSAGE.take()))),
     }
 }
 
-/// An assertion's other lines are values that help nobody here.
+/// The first line of a panic message and its location. The other lines of a failed assertion are
+/// values, of no use to an administrator.
 fn first_line(text: &str) -> String {
-    let end = text.rfind(" (").map_or("", |at| &text[at..]);
+    let location = text.rfind(" (").map_or("", |at| &text[at..]);
     match text.split_once('\n') {
-        Some((first, _)) => format!("{first}{end}"),
+        Some((first, _)) => format!("{first}{location}"),
         None => text.to_owned(),
     }
 }
 
-/// Whether a file that the engine does not know as its own was its own once: its first bytes are
-/// lost, or are nearly what they should be. Anything else may be somebody's other file.
-pub(super) fn was_a_store(path: &Path) -> bool {
-    const BEGINS: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
+/// Whether a file that the engine does not recognise was probably a store once: its signature is
+/// all zeros, or mostly right. Any other file may be somebody's data and must not be renamed.
+pub(super) fn looks_like_a_store(path: &Path) -> bool {
+    const SIGNATURE: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
     let mut first = Vec::new();
     let read =
-        std::fs::File::open(path).and_then(|file| file.take(BEGINS.len() as u64).read_to_end(&mut first));
-    let right = first.iter().zip(BEGINS).filter(|(one, other)| one == other).count();
-    read.is_ok() && (first.iter().all(|&byte| byte == 0) || right * 2 > first.len())
+        std::fs::File::open(path).and_then(|file| file.take(SIGNATURE.len() as u64).read_to_end(&mut first));
+    let matching = first.iter().zip(SIGNATURE).filter(|(one, other)| one == other).count();
+    read.is_ok() && (first.iter().all(|&byte| byte == 0) || matching * 2 > first.len())
 }
 
-/// Renames a damaged file; its new path.
-pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
-    let moment = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+/// Renames a damaged file by appending `.damaged-` and the time; returns its new path.
+pub(super) fn rename_damaged(path: &Path) -> io::Result<PathBuf> {
+    let time = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
     for number in 1.. {
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(if number == 1 {
-            format!(".damaged-{moment}")
+        let mut renamed = path.as_os_str().to_owned();
+        renamed.push(if number == 1 {
+            format!(".damaged-{time}")
         } else {
-            format!(".damaged-{moment}-{number}")
+            format!(".damaged-{time}-{number}")
         });
-        let aside = PathBuf::from(aside);
-        if std::fs::symlink_metadata(&aside).is_err() {
-            std::fs::rename(path, &aside)?;
-            return Ok(aside);
+        let renamed = PathBuf::from(renamed);
+        if std::fs::symlink_metadata(&renamed).is_err() {
+            std::fs::rename(path, &renamed)?;
+            return Ok(renamed);
         }
     }
     Err(ErrorKind::AlreadyExists.into())
@@ -111,44 +112,45 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use super::super::{File, Part};
+    use super::super::{File, FileNamespace};
     use super::*;
-    use crate::FileHome;
+    use crate::FileSettings;
     use crate::clock::SystemClock;
     use crate::operation::Operation;
-    use crate::{Space, Unavailable};
+    use crate::{NamespaceConfig, Unavailable};
 
     const PAGE: usize = 4096;
     const ENTRIES: usize = 4000;
 
-    fn open(path: &Path) -> (File, Part) {
-        let home = FileHome { path: path.to_owned(), save_every: Duration::from_secs(3600), cache: 1 << 20 };
-        let file = File::open(&home, Arc::new(SystemClock)).expect("a damaged file is no error");
-        let part = file.part(Space::for_policies("tested", 1 << 30));
-        (file, part)
+    fn open(path: &Path) -> (File, FileNamespace) {
+        let settings =
+            FileSettings { path: path.to_owned(), save_every: Duration::from_secs(3600), cache: 1 << 20 };
+        let file = File::open(&settings, Arc::new(SystemClock)).expect("damage must not be an error");
+        let namespace = file.namespace(NamespaceConfig::for_policies("tested", 1 << 30));
+        (file, namespace)
     }
 
-    async fn set(part: &Part, key: &str, value: &[u8]) {
-        part.change(key, Operation::Set(value), None).await.unwrap().unwrap();
+    async fn set(namespace: &FileNamespace, key: &str, value: &[u8]) {
+        namespace.change(key, Operation::Set(value), None).await.unwrap().unwrap();
     }
 
-    /// A file with some thousand entries, which has grown and shrunk: one that was closed, and one
-    /// as a crash leaves it.
+    /// The bytes of a file with some thousand entries, which has grown and shrunk: after it was
+    /// closed, and after a crash.
     async fn filled(folder: &Path) -> [Vec<u8>; 2] {
         let path = folder.join("filled");
-        let (file, part) = open(&path);
+        let (file, namespace) = open(&path);
         for number in 0..ENTRIES {
-            set(&part, &number.to_string(), &[7; 150]).await;
+            set(&namespace, &number.to_string(), &[7; 150]).await;
             if number % 1000 == 999 {
                 assert!(file.save().await);
             }
         }
         for number in (0..ENTRIES).step_by(3) {
-            part.delete(&number.to_string()).await.unwrap();
+            namespace.delete(&number.to_string()).await.unwrap();
         }
         assert!(file.save().await);
         let crashed = std::fs::read(&path).unwrap();
-        drop((file, part));
+        drop((file, namespace));
         [std::fs::read(&path).unwrap(), crashed]
     }
 
@@ -161,8 +163,7 @@ mod tests {
     }
 
     impl Damage {
-        /// What it makes of a file, from the beginning of a page on: where, and what stands there
-        /// then; None for nothing more.
+        /// The bytes to write and where; None to truncate the file there.
         fn of(self, bytes: &[u8], page: usize) -> (usize, Option<Vec<u8>>) {
             let from = page * PAGE;
             let mut there = bytes[from..(from + PAGE).min(bytes.len())].to_vec();
@@ -187,39 +188,41 @@ mod tests {
         }
     }
 
-    /// What a server does with its store, on and on.
-    async fn used(file: &File, part: &Part, what: &str) {
+    /// Reads, writes, walks and saves, as a server does.
+    async fn use_it(file: &File, namespace: &FileNamespace, what: &str) {
         for number in (0..ENTRIES).step_by(61) {
             let got = loop {
-                match part.get(&number.to_string()).await {
-                    // The machine may be busy: that is no damage.
+                match namespace.get(&number.to_string()).await {
+                    // The machine may be busy.
                     Err(Unavailable(why)) if why.contains("in time") => {}
                     got => break got,
                 }
             };
             assert!(got.is_ok(), "{what}: {got:?}");
         }
-        set(part, "new", what.as_bytes()).await;
-        // A step over all entries may fail, and is the one that finds the damage.
+        set(namespace, "new", what.as_bytes()).await;
+        // This walk may fail: it may be what finds the damage.
         let mut from = Vec::new();
-        while let Ok((_, Some(next))) = part.entries(from).await {
+        while let Ok((_, Some(next))) = namespace.entries(from).await {
             from = next;
         }
-        // The first may be the one that finds it.
+        // So may the first save.
         file.save().await;
         assert!(file.save().await, "{what}: {:?}", file.health());
-        assert_eq!(part.get("new").await.unwrap().as_deref(), Some(what.as_bytes()), "{what}");
+        assert_eq!(namespace.get("new").await.unwrap().as_deref(), Some(what.as_bytes()), "{what}");
         let mut from = Vec::new();
-        while let (_, Some(next)) = part.entries(from).await.unwrap_or_else(|why| panic!("{what}: {why:?}")) {
+        while let (_, Some(next)) =
+            namespace.entries(from).await.unwrap_or_else(|why| panic!("{what}: {why:?}"))
+        {
             from = next;
         }
     }
 
     #[tokio::test]
-    async fn no_damage_ends_the_process_or_a_login() {
+    async fn no_damage_ends_the_process_or_fails_a_login() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store");
-        let mut aside = 0;
+        let mut set_aside = 0;
         for (kind, bytes) in ["closed", "crashed"].iter().zip(filled(folder.path()).await) {
             let pages = bytes.len() / PAGE;
             let damages = [
@@ -229,12 +232,12 @@ mod tests {
                 Damage::OtherPage,
                 Damage::Truncated,
             ];
-            // All pages of the beginning, where there is most to go wrong, and some of the others.
-            let some = (0..6).chain((6..pages).step_by(STEP));
+            // All of the first pages, which hold the header and the roots, and some of the others.
+            let some = (0..6).chain((6..pages).step_by(PAGE_STEP));
             for (page, how) in some.flat_map(|page| damages.map(|how| (page, how))) {
                 for serving in [false, true] {
                     if (page, serving) == (0, false) && matches!(how, Damage::OtherPage) {
-                        // That is another file, as far as anybody can tell: it is the administrator's.
+                        // Not recognisable as a store: this is a configuration error.
                         continue;
                     }
                     let what = format!(
@@ -245,29 +248,29 @@ mod tests {
                     if !serving {
                         damage(&path, how.of(&bytes, page));
                     }
-                    let (file, part) = open(&path);
+                    let (file, namespace) = open(&path);
                     if serving {
                         damage(&path, how.of(&bytes, page));
                     }
-                    used(&file, &part, &what).await;
-                    drop((file, part));
-                    let (file, part) = open(&path);
-                    let found = part.get("new").await.unwrap();
-                    // Damage that hit what nobody has read meanwhile is only found now.
+                    use_it(&file, &namespace, &what).await;
+                    drop((file, namespace));
+                    let (file, namespace) = open(&path);
+                    let found = namespace.get("new").await.unwrap();
+                    // Damage to pages that were not read before is found only now.
                     assert!(serving || found.as_deref() == Some(what.as_bytes()), "{what}: {found:?}");
-                    drop((file, part));
+                    drop((file, namespace));
                     for entry in std::fs::read_dir(folder.path()).unwrap().flatten() {
                         if entry.file_name().to_string_lossy().starts_with("store.damaged-") {
-                            aside += 1;
+                            set_aside += 1;
                             std::fs::remove_file(entry.path()).unwrap();
                         }
                     }
                 }
             }
         }
-        assert!(aside > 10, "there were damages: {aside}");
+        assert!(set_aside > 10, "{set_aside}");
     }
 
     /// Pages between two that are damaged.
-    const STEP: usize = 131;
+    const PAGE_STEP: usize = 131;
 }

@@ -1,41 +1,41 @@
-//! Entries as they lie in memory, packed: there may be millions, of some twenty octets each.
+//! The entries of a shard, packed. An entry is a head of 16 bytes and its key and value, which lie
+//! one behind the other in a cell of the next multiple of 8 bytes, or in a block of their own if
+//! they are longer than the largest cell.
 
 use crate::{NEVER, footprint};
 use reprieve_containers::byte_slab::ByteSlab;
 use reprieve_containers::slab::Slab;
 
-/// What sizes of cells are multiples of, in octets.
-const STEP: usize = 8;
-/// So many sizes; what is longer than the largest is a block of its own.
-const SIZES: usize = 16;
+/// Cell sizes are multiples of this, in bytes.
+const CELL_STEP: usize = 8;
+/// Number of cell sizes.
+const CELL_SIZES: usize = 16;
 
-/// What is known of an entry beside its octets.
+/// An entry without its key and value.
 #[derive(Debug)]
 pub(super) struct Head {
-    /// When it expires, in milliseconds since 1970, and whether it is queued.
+    /// When it expires, in milliseconds since 1970; the highest bit says whether it is queued.
     lifetime: u64,
-    /// The cell, or the block.
+    /// Number of the cell or the block.
     at: u32,
     key_length: u16,
-    /// Octets of key and value in a cell.
+    /// Bytes of key and value in a cell; 0 for a block.
     length: u8,
-    place: Place,
+    storage: Storage,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// Key and value are in a cell.
+enum Storage {
     Cell,
-    /// They are a block.
     Block,
-    /// They are gone: the head waits for its turn in the queue.
-    Nowhere,
+    /// Key and value were released; the head waits for the queue to reach it.
+    Released,
 }
 
 impl Head {
-    /// Set in `lifetime` where the queue knows the entry.
+    /// The bit of `lifetime` that says that the entry is queued.
     const QUEUED: u64 = 1 << 63;
-    /// The latest that fits beside it; the next one stands for never.
+    /// The latest time that fits beside the bit; the value after it means never.
     const LATEST: u64 = Self::QUEUED - 2;
 
     /// Milliseconds since 1970, or [`NEVER`].
@@ -51,8 +51,7 @@ impl Head {
         self.lifetime = self.lifetime & Self::QUEUED | expires;
     }
 
-    /// Whether the queue knows this entry. It stands there once; where the time to live has
-    /// become longer meanwhile, it is queued again when its turn comes.
+    /// Whether the expiry queue has this entry, at its expiry time or earlier.
     pub fn is_queued(&self) -> bool {
         self.lifetime & Self::QUEUED != 0
     }
@@ -61,33 +60,34 @@ impl Head {
         self.lifetime = self.lifetime & !Self::QUEUED | if queued { Self::QUEUED } else { 0 };
     }
 
-    /// Whether key and value are gone, and only the place in the queue is left.
-    pub fn is_gone(&self) -> bool {
-        self.place == Place::Nowhere
+    /// Whether key and value were released, and only the head is left.
+    pub fn is_released(&self) -> bool {
+        self.storage == Storage::Released
     }
 }
 
-/// An entry that is there.
+/// A view of an entry.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry<'a> {
+pub(super) struct EntryRef<'a> {
     pub key: &'a [u8],
     pub value: &'a [u8],
     /// Milliseconds since 1970, or [`NEVER`].
     pub expires: u64,
 }
 
-impl Entry<'_> {
-    /// Octets that it counts.
+impl EntryRef<'_> {
+    /// Bytes that it counts towards the quota.
     pub fn footprint(&self) -> u64 {
         footprint(self.key.len(), self.value.len())
     }
 }
 
-/// All entries of a shard.
+/// All entries of a shard, by slot number.
 #[derive(Debug)]
 pub(super) struct Entries {
     heads: Slab<Head>,
-    cells: [ByteSlab; SIZES],
+    /// By size.
+    cells: [ByteSlab; CELL_SIZES],
     blocks: Slab<Box<[u8]>>,
 }
 
@@ -95,120 +95,120 @@ impl Default for Entries {
     fn default() -> Self {
         Self {
             heads: Slab::default(),
-            cells: std::array::from_fn(|index| ByteSlab::new((index + 1) * STEP)),
+            cells: std::array::from_fn(|index| ByteSlab::new((index + 1) * CELL_STEP)),
             blocks: Slab::default(),
         }
     }
 }
 
 impl Entries {
-    /// Puts an entry somewhere that never expires and is not queued. `key`: at most
-    /// [`KEY_LIMIT`](crate::KEY_LIMIT) octets. None where there are 4,294,967,295.
+    /// Inserts an entry that never expires and is not queued, and returns its slot. The key may
+    /// have at most [`KEY_LIMIT`](crate::KEY_LIMIT) bytes. None if all slot numbers are taken.
     pub fn insert(&mut self, key: &[u8], value: &[u8]) -> Option<u32> {
         let key_length = u16::try_from(key.len()).ok()?;
-        let (place, at, length) = self.put(key, value)?;
-        self.heads.insert(Head { lifetime: Head::LATEST + 1, at, key_length, length, place })
+        let (storage, at, length) = self.store(key, value)?;
+        self.heads.insert(Head { lifetime: Head::LATEST + 1, at, key_length, length, storage })
     }
 
-    /// An entry, if it is there.
-    pub fn get(&self, at: u32) -> Option<Entry<'_>> {
-        self.whole(self.heads.get(at)?)
+    /// The entry in a slot; None if it was released or removed.
+    pub fn get(&self, slot: u32) -> Option<EntryRef<'_>> {
+        self.view(self.heads.get(slot)?)
     }
 
-    /// What is known of it, to change that.
-    pub fn head_mut(&mut self, at: u32) -> Option<&mut Head> {
-        self.heads.get_mut(at)
+    pub fn head_mut(&mut self, slot: u32) -> Option<&mut Head> {
+        self.heads.get_mut(slot)
     }
 
-    /// Puts another value in the place of an entry's. False, and nothing is changed, where
-    /// there is no room or no entry.
-    pub fn set_value(&mut self, at: u32, value: &[u8]) -> bool {
-        let Some(entry) = self.get(at) else { return false };
+    /// Replaces the value of an entry. Returns false, and changes nothing, if there is no entry or
+    /// no cell left.
+    pub fn set_value(&mut self, slot: u32, value: &[u8]) -> bool {
+        let Some(entry) = self.get(slot) else { return false };
         if entry.value.len() == value.len() {
-            if let Some(octets) = self.value_mut(at) {
-                octets.copy_from_slice(value);
+            if let Some(bytes) = self.value_mut(slot) {
+                bytes.copy_from_slice(value);
             }
             return true;
         }
         let key = entry.key.to_vec();
-        let Some(put) = self.put(&key, value) else { return false };
-        self.release(at);
-        if let Some(head) = self.heads.get_mut(at) {
-            (head.place, head.at, head.length) = put;
+        let Some(stored) = self.store(&key, value) else { return false };
+        self.release(slot);
+        if let Some(head) = self.heads.get_mut(slot) {
+            (head.storage, head.at, head.length) = stored;
         }
         true
     }
 
-    /// Gives up key and value; the head stays.
-    pub fn release(&mut self, at: u32) {
-        let Some(head) = self.heads.get_mut(at) else { return };
-        match std::mem::replace(&mut head.place, Place::Nowhere) {
-            Place::Cell => self.cells[size(usize::from(head.length))].free(head.at),
-            Place::Block => drop(self.blocks.remove(head.at)),
-            Place::Nowhere => {}
+    /// Frees key and value, and keeps the head.
+    pub fn release(&mut self, slot: u32) {
+        let Some(head) = self.heads.get_mut(slot) else { return };
+        match std::mem::replace(&mut head.storage, Storage::Released) {
+            Storage::Cell => self.cells[cell_size(usize::from(head.length))].free(head.at),
+            Storage::Block => drop(self.blocks.remove(head.at)),
+            Storage::Released => {}
         }
     }
 
-    /// Takes an entry out, with its head.
-    pub fn remove(&mut self, at: u32) {
-        self.release(at);
-        self.heads.remove(at);
+    /// Removes an entry and its head.
+    pub fn remove(&mut self, slot: u32) {
+        self.release(slot);
+        self.heads.remove(slot);
     }
 
-    /// All that are there, and their places.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, Entry<'_>)> {
-        self.heads.iter().filter_map(|(at, head)| Some((at, self.whole(head)?)))
+    /// All entries that were not released, with their slots.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, EntryRef<'_>)> {
+        self.heads.iter().filter_map(|(slot, head)| Some((slot, self.view(head)?)))
     }
 
-    /// What is known of all, of those too that are gone.
+    /// The heads of all entries, including released ones.
     pub fn heads(&self) -> impl Iterator<Item = (u32, &Head)> {
         self.heads.iter()
     }
 
-    fn whole(&self, head: &Head) -> Option<Entry<'_>> {
-        let octets = match head.place {
-            Place::Cell => {
+    fn view(&self, head: &Head) -> Option<EntryRef<'_>> {
+        let bytes = match head.storage {
+            Storage::Cell => {
                 let length = usize::from(head.length);
-                self.cells[size(length)].get(head.at, length)
+                self.cells[cell_size(length)].get(head.at, length)
             }
-            Place::Block => self.blocks.get(head.at)?,
-            Place::Nowhere => return None,
+            Storage::Block => self.blocks.get(head.at)?,
+            Storage::Released => return None,
         };
-        let (key, value) = octets.split_at_checked(usize::from(head.key_length))?;
-        Some(Entry { key, value, expires: head.expires() })
+        let (key, value) = bytes.split_at_checked(usize::from(head.key_length))?;
+        Some(EntryRef { key, value, expires: head.expires() })
     }
 
-    fn value_mut(&mut self, at: u32) -> Option<&mut [u8]> {
-        let head = self.heads.get(at)?;
-        let octets = match head.place {
-            Place::Cell => {
+    fn value_mut(&mut self, slot: u32) -> Option<&mut [u8]> {
+        let head = self.heads.get(slot)?;
+        let bytes = match head.storage {
+            Storage::Cell => {
                 let length = usize::from(head.length);
-                self.cells[size(length)].get_mut(head.at, length)
+                self.cells[cell_size(length)].get_mut(head.at, length)
             }
-            Place::Block => self.blocks.get_mut(head.at)?,
-            Place::Nowhere => return None,
+            Storage::Block => self.blocks.get_mut(head.at)?,
+            Storage::Released => return None,
         };
-        octets.get_mut(usize::from(head.key_length)..)
+        bytes.get_mut(usize::from(head.key_length)..)
     }
 
-    fn put(&mut self, key: &[u8], value: &[u8]) -> Option<(Place, u32, u8)> {
+    /// Copies key and value into a cell or a block: which, its number, and the length for a cell.
+    fn store(&mut self, key: &[u8], value: &[u8]) -> Option<(Storage, u32, u8)> {
         let length = key.len() + value.len();
-        if length > SIZES * STEP {
+        if length > CELL_SIZES * CELL_STEP {
             let block = [key, value].concat().into_boxed_slice();
-            return Some((Place::Block, self.blocks.insert(block)?, 0));
+            return Some((Storage::Block, self.blocks.insert(block)?, 0));
         }
-        let cells = &mut self.cells[size(length)];
+        let cells = &mut self.cells[cell_size(length)];
         let at = cells.allocate()?;
         let (first, rest) = cells.get_mut(at, length).split_at_mut(key.len());
         first.copy_from_slice(key);
         rest.copy_from_slice(value);
-        Some((Place::Cell, at, u8::try_from(length).ok()?))
+        Some((Storage::Cell, at, u8::try_from(length).ok()?))
     }
 }
 
-/// Which cells take so many octets.
-fn size(length: usize) -> usize {
-    length.saturating_sub(1) / STEP
+/// Index of the smallest cell size that holds this many bytes.
+fn cell_size(length: usize) -> usize {
+    length.saturating_sub(1) / CELL_STEP
 }
 
 #[cfg(test)]
@@ -216,12 +216,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_of_every_length_come_back_as_they_were_put() {
+    fn entries_of_every_length_are_read_back_unchanged() {
         assert_eq!(size_of::<Option<Head>>(), 16);
         let mut entries = Entries::default();
-        let octets: Vec<u8> = (0..=255).cycle().take(300).collect();
+        let bytes: Vec<u8> = (0..=255).cycle().take(300).collect();
         let pairs: Vec<_> =
-            (0..300).map(|length| (&octets[..length / 3], &octets[length / 3..length])).collect();
+            (0..300).map(|length| (&bytes[..length / 3], &bytes[length / 3..length])).collect();
         let at: Vec<_> = pairs.iter().map(|(key, value)| entries.insert(key, value).unwrap()).collect();
         let is = |entries: &Entries, at, pair| {
             let entry = entries.get(at).unwrap();
@@ -230,7 +230,7 @@ mod tests {
         for (&at, &pair) in at.iter().zip(&pairs) {
             is(&entries, at, pair);
         }
-        // Each gets the value of another, and then is like that one.
+        // Each gets the value of another, which often needs a cell of another size.
         for (&at, (_, value)) in at.iter().zip(pairs.iter().rev()) {
             assert!(entries.set_value(at, value));
         }
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_keeps_when_and_whether() {
+    fn a_head_stores_its_expiry_time_and_whether_it_is_queued() {
         let mut entries = Entries::default();
         let at = entries.insert(b"alice", b"1").unwrap();
         let head = entries.head_mut(at).unwrap();
@@ -262,9 +262,9 @@ mod tests {
                 assert_eq!((head.expires(), head.is_queued()), (kept, queued));
             }
         }
-        assert!(!head.is_gone());
+        assert!(!head.is_released());
         entries.release(at);
-        assert!(entries.head_mut(at).unwrap().is_gone() && entries.get(at).is_none());
+        assert!(entries.head_mut(at).unwrap().is_released() && entries.get(at).is_none());
         assert!(!entries.set_value(at, b"2"));
         entries.remove(at);
         assert_eq!(entries.heads().count(), 0);

@@ -119,12 +119,12 @@ impl Memory {
     }
 
     fn count(&self) {
-        self.operations.here().fetch_add(1, Ordering::Relaxed);
+        self.operations.local().fetch_add(1, Ordering::Relaxed);
     }
 
     /// Operations on single keys so far.
     pub(super) fn operations(&self) -> u64 {
-        self.operations.parts().map(|part| part.load(Ordering::Relaxed)).sum()
+        self.operations.shards().map(|shard| shard.load(Ordering::Relaxed)).sum()
     }
 
     /// Number of entries, including expired ones that were not removed yet.

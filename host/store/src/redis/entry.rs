@@ -1,30 +1,29 @@
-//! How an entry is stored in Redis: the generation that it was written in and the time at
-//! which it expires (milliseconds since 1970, 0 for never), six octets each, most significant
-//! first; then the value.
+//! The stored form of an entry in Redis: the generation in which it was written and its expiry
+//! time (milliseconds since 1970, 0 for never), six bytes each, big-endian; then the value.
 
 use super::super::NEVER;
 
-const HEAD: usize = 12;
+const HEADER_BYTES: usize = 12;
 
 /// An entry as it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stored<'a> {
+pub(super) struct StoredEntry<'a> {
     pub generation: u64,
-    /// Milliseconds since 1970; [`NEVER`].
+    /// Milliseconds since 1970, or [`NEVER`].
     pub expires: u64,
     pub value: &'a [u8],
 }
 
-impl<'a> Stored<'a> {
-    /// None where the octets are something else.
-    pub fn parse(octets: &'a [u8]) -> Option<Self> {
-        let (head, value) = octets.split_at_checked(HEAD)?;
-        let number = |octets: &[u8]| octets.iter().fold(0, |sum, &octet| sum << 8 | u64::from(octet));
-        let expires = match number(&head[6..]) {
+impl<'a> StoredEntry<'a> {
+    /// None if the bytes are too short for an entry.
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let (header, value) = bytes.split_at_checked(HEADER_BYTES)?;
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte));
+        let expires = match number(&header[6..]) {
             0 => NEVER,
             expires => expires,
         };
-        Some(Self { generation: number(&head[..6]), expires, value })
+        Some(Self { generation: number(&header[..6]), expires, value })
     }
 }
 
@@ -33,11 +32,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_is_a_head_of_twelve_octets_and_the_value() {
-        let octets = b"\x00\x00\x00\x00\x01\x02\x01\x99\x00\x00\x00\x00value";
-        let stored = Stored::parse(octets).unwrap();
+    fn an_entry_is_a_header_of_twelve_bytes_and_the_value() {
+        let bytes = b"\x00\x00\x00\x00\x01\x02\x01\x99\x00\x00\x00\x00value";
+        let stored = StoredEntry::parse(bytes).unwrap();
         assert_eq!((stored.generation, stored.expires, stored.value), (258, 0x0199_0000_0000, &b"value"[..]));
-        assert_eq!(Stored::parse(&[0; 12]).unwrap().expires, NEVER);
-        assert_eq!(Stored::parse(&[0; 11]), None);
+        assert_eq!(StoredEntry::parse(&[0; 12]).unwrap().expires, NEVER);
+        assert_eq!(StoredEntry::parse(&[0; 11]), None);
     }
 }

@@ -1,11 +1,11 @@
-//! The store in Redis or Valkey: one for many proxies. Each operation is one round trip, done
-//! there as a whole; what expires is taken away there. While the server is out of reach each
-//! operation fails at once, and a keeper tries to come back.
+//! A store in Redis or Valkey, which several proxies can share. Each operation is one round trip
+//! and atomic on the server; the server removes expired entries. While it is unreachable, each
+//! operation fails at once, and a thread of its own reconnects.
 
+mod connection;
 mod entry;
-mod keeper;
-mod link;
-mod part;
+mod namespace;
+mod reconnect;
 mod scripts;
 
 use std::sync::Arc;
@@ -16,56 +16,60 @@ use arc_swap::ArcSwapOption;
 use redis::{Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo as _, RedisError, RedisResult, Value};
 use tokio::sync::Notify;
 
-use super::health::Record;
-use super::{Health, Space, Unavailable};
-use crate::{RedisHome, RedisKind};
-use keeper::Keeper;
-use link::{Link, Target};
-pub(super) use part::Part;
+use super::health::Monitor;
+use super::{Health, NamespaceConfig, Unavailable};
+use crate::{RedisKind, RedisSettings};
+use connection::{Connection, Target};
+pub(super) use namespace::RedisNamespace;
+use reconnect::Reconnect;
 use scripts::{Script, Scripts};
 
-/// In a cluster a namespace is spread over so many slots.
-const CLUSTER_PARTS: usize = 16;
-/// How long an administrator's own work on the whole store may wait for one answer.
-const LONG_WAIT: Duration = Duration::from_secs(10);
+/// Number of hash slots over which a namespace is spread in a cluster.
+const CLUSTER_SLOTS: usize = 16;
+/// Longest time that administrative work on the whole store may wait for one reply.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Keys that a step of SCAN looks at.
+const SCAN_COUNT: u32 = 1000;
 
-/// Whether a text is an address of Redis.
+/// Checks that a text is a URL of Redis.
 ///
 /// # Errors
-/// Why it is none, without repeating it: it may hold a password.
+/// What is wrong, without the URL itself: it may contain a password.
 pub fn check_url(url: &str) -> Result<(), &'static str> {
     match url.into_connection_info() {
         Ok(_) => Ok(()),
         Err(_) if !url.contains("://") => Err("it has no scheme"),
-        Err(_) => Err("it cannot be read"),
+        Err(_) => Err("it cannot be parsed"),
     }
 }
 
-/// Connections that are in use.
-struct Links {
-    links: Vec<Link>,
+/// The connections in use.
+struct Connections {
+    all: Vec<Connection>,
     next: AtomicUsize,
 }
 
-/// What namespaces and the keeper share.
+/// State that namespaces share with the reconnect thread.
 struct Shared {
-    links: ArcSwapOption<Links>,
-    trouble: Notify,
-    record: Record,
+    /// None while the server is unreachable.
+    connections: ArcSwapOption<Connections>,
+    /// Wakes the reconnect thread.
+    failed: Notify,
+    monitor: Monitor,
     scripts: Scripts,
     timeout: Duration,
-    /// The server as it may be told.
+    /// The addresses without passwords.
     address: String,
-    /// What has to be cleaned away after a `clear`.
-    cleared: tokio::sync::mpsc::UnboundedSender<Space>,
+    /// Namespaces whose old entries the reconnect thread has to remove after a `clear`.
+    cleared: tokio::sync::mpsc::UnboundedSender<NamespaceConfig>,
 }
 
 /// A store in Redis.
 pub(super) struct Redis {
     shared: Arc<Shared>,
     prefix: String,
-    parts: usize,
-    _keeper: Keeper,
+    slots: usize,
+    _reconnect: Reconnect,
 }
 
 impl std::fmt::Debug for Redis {
@@ -74,81 +78,82 @@ impl std::fmt::Debug for Redis {
     }
 }
 
-/// What is read before a process becomes somebody who may read less.
-pub(super) struct Keys(Target);
+/// Passwords and certificates, read before privileges are dropped.
+pub(super) struct RedisSecrets(Target);
 
-impl Keys {
-    /// Reads passwords and certificates.
+impl RedisSecrets {
+    /// Reads the files that the settings name.
     ///
     /// # Errors
-    /// Which file is not what it should be.
-    pub fn read(home: &RedisHome) -> Result<Self, String> {
-        Target::new(home).map(Self)
+    /// If a file cannot be read or does not contain what it should.
+    pub fn read(settings: &RedisSettings) -> Result<Self, String> {
+        Target::new(settings).map(Self)
     }
 }
 
 impl Redis {
-    /// Connects, and waits for it a moment; a server that is out of reach now may come later.
+    /// Connects, and waits a moment for it. A server that is unreachable now may come back.
     ///
     /// # Errors
-    /// Where the system has no thread to give.
-    pub fn open(home: &RedisHome, keys: Keys) -> std::io::Result<Self> {
+    /// If the system has no thread to give.
+    pub fn open(settings: &RedisSettings, secrets: RedisSecrets) -> std::io::Result<Self> {
         let (cleared, to_sweep) = tokio::sync::mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
-            links: ArcSwapOption::empty(),
-            trouble: Notify::new(),
-            record: Record::default(),
+            connections: ArcSwapOption::empty(),
+            failed: Notify::new(),
+            monitor: Monitor::default(),
             scripts: Scripts::new(),
-            timeout: home.timeout,
-            address: keys.0.address(),
+            timeout: settings.timeout,
+            address: secrets.0.address(),
             cleared,
         });
-        let parts = if home.kind == RedisKind::Cluster { CLUSTER_PARTS } else { 1 };
-        let keeper = Keeper::start(&shared, keys.0, home, parts, to_sweep)?;
-        Ok(Self { shared, prefix: home.prefix.clone(), parts, _keeper: keeper })
+        let slots = if settings.kind == RedisKind::Cluster { CLUSTER_SLOTS } else { 1 };
+        let reconnect = Reconnect::start(&shared, secrets.0, settings, slots, to_sweep)?;
+        Ok(Self { shared, prefix: settings.prefix.clone(), slots, _reconnect: reconnect })
     }
 
-    pub fn part(&self, space: Space) -> Part {
-        Part::new(self.shared.clone(), &self.prefix, space, self.parts)
+    pub fn namespace(&self, config: NamespaceConfig) -> RedisNamespace {
+        RedisNamespace::new(self.shared.clone(), &self.prefix, config, self.slots)
     }
 
     pub fn health(&self) -> Health {
-        match self.shared.record.trouble() {
-            Some(why) => Health::OutOfReach { why },
-            None => Health::Well,
+        match self.shared.monitor.outage() {
+            Some(reason) => Health::Unreachable { reason },
+            None => Health::Healthy,
         }
     }
 
-    pub fn record(&self) -> &Record {
-        &self.shared.record
+    pub fn monitor(&self) -> &Monitor {
+        &self.shared.monitor
     }
 
     pub fn address(&self) -> &str {
         &self.shared.address
     }
 
-    /// Octets of memory that the server uses.
-    pub async fn memory(&self) -> Option<u64> {
+    /// Bytes of memory that the server uses.
+    pub async fn memory_bytes(&self) -> Option<u64> {
         let mut command = redis::cmd("INFO");
         command.arg("memory");
-        let told: String = self.shared.within(LONG_WAIT, async |link| link.run(&command).await).await.ok()?;
-        told.lines().find_map(|line| line.strip_prefix("used_memory:")?.trim().parse().ok())
+        let info: String =
+            self.shared.run(ADMIN_TIMEOUT, async |connection| connection.run(&command).await).await.ok()?;
+        info.lines().find_map(|line| line.strip_prefix("used_memory:")?.trim().parse().ok())
     }
 
-    /// Names of the namespaces that are there.
+    /// Names of all namespaces.
     ///
     /// # Errors
-    /// Where the store cannot be reached.
+    /// If the store cannot be reached.
     pub async fn names(&self) -> Result<Vec<String>, Unavailable> {
         let mut names: Vec<String> = Vec::new();
-        // Each namespace has one of these.
+        // Each namespace has one key of this name per slot.
         let pattern = format!("{}{{*}}#usage", self.prefix);
-        for routed_by in (0..self.parts).map(|part| part::tag(&self.prefix, "", part, self.parts)) {
+        for routing_key in (0..self.slots).map(|slot| namespace::tag(&self.prefix, "", slot, self.slots)) {
             let mut cursor = 0_u64;
             loop {
-                let (next, keys) = self.shared.scan(cursor, &pattern, &routed_by).await?;
+                let (next, keys) = self.shared.scan(cursor, &pattern, &routing_key).await?;
                 for key in keys {
-                    let name = part::name_of(&key, &self.prefix, self.parts);
+                    let name = namespace::name_of(&key, &self.prefix, self.slots);
                     names.extend(name.map(str::to_owned));
                 }
                 cursor = next;
@@ -165,109 +170,106 @@ impl Redis {
 
 impl Shared {
     fn ready(&self) -> Result<(), Unavailable> {
-        match self.record.trouble() {
-            Some(why) => Err(Unavailable(why)),
+        match self.monitor.outage() {
+            Some(error) => Err(Unavailable(error)),
             None => Ok(()),
         }
     }
 
-    /// The connections that there are now, if there are any.
-    fn links(&self) -> Result<Arc<Links>, Unavailable> {
-        self.links.load_full().ok_or_else(|| {
-            let why = self.record.trouble();
-            Unavailable(why.unwrap_or_else(|| "not connected yet".to_owned()))
+    fn connections(&self) -> Result<Arc<Connections>, Unavailable> {
+        self.connections.load_full().ok_or_else(|| {
+            let error = self.monitor.outage();
+            Unavailable(error.unwrap_or_else(|| "not connected yet".to_owned()))
         })
     }
 
-    /// Does something within the time-out, and judges the server by what comes of it.
-    async fn within<T: FromRedisValue>(
+    /// Runs something on a connection, with a time limit. Unless the error concerns one key only,
+    /// a failure makes the server unreachable.
+    async fn run<T: FromRedisValue>(
         &self,
         limit: Duration,
-        work: impl AsyncFnOnce(&mut Link) -> RedisResult<Value>,
+        work: impl AsyncFnOnce(&mut Connection) -> RedisResult<Value>,
     ) -> Result<T, Unavailable> {
-        Record::count(&self.record.operations);
+        Monitor::count(&self.monitor.operations);
         let began = Instant::now();
-        let links = self.links().inspect_err(|_| Record::count(&self.record.failures))?;
-        let mut link = links.take();
-        let result = tokio::time::timeout(limit, work(&mut link)).await;
-        self.record.waits.observe(began.elapsed());
-        let (why, of_this_key_only) = match result {
+        let connections = self.connections().inspect_err(|_| Monitor::count(&self.monitor.failures))?;
+        let mut connection = connections.pick();
+        let result = tokio::time::timeout(limit, work(&mut connection)).await;
+        self.monitor.waits.observe(began.elapsed());
+        let (error, concerns_key_only) = match result {
             Ok(Ok(value)) => match T::from_redis_value(value) {
                 Ok(parsed) => return Ok(parsed),
-                Err(_) => ("it answers what it was not asked".to_owned(), false),
+                Err(_) => ("its reply is of an unexpected type".to_owned(), false),
             },
-            Ok(Err(error)) => (link::words(&error), is_of_one_key(&error)),
+            Ok(Err(error)) => (connection::describe(&error), concerns_key_only(&error)),
             Err(_) => {
-                Record::count(&self.record.timeouts);
+                Monitor::count(&self.monitor.timeouts);
                 (format!("no answer within {} ms (store.timeout)", limit.as_millis()), false)
             }
         };
-        Record::count(&self.record.failures);
-        if !of_this_key_only {
-            self.fail(&links, &why);
+        Monitor::count(&self.monitor.failures);
+        if !concerns_key_only {
+            self.fail(&connections, &error);
         }
-        Err(Unavailable(why))
+        Err(Unavailable(error))
     }
 
-    /// Runs one command.
     async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Unavailable> {
-        self.within(self.timeout, async |link| link.run(command).await).await
+        self.run(self.timeout, async |connection| connection.run(command).await).await
     }
 
-    /// Runs a script.
     async fn script<T: FromRedisValue>(
         &self,
         script: &Script,
         arguments: impl Fn(&mut Cmd),
     ) -> Result<T, Unavailable> {
-        self.within(self.timeout, async |link| script.run(link, &arguments).await).await
+        self.run(self.timeout, async |connection| script.run(connection, &arguments).await).await
     }
 
-    /// One step over all keys of the server that has `routed_by`.
+    /// One step of SCAN at the server that holds `routing_key`: the next cursor, and the keys.
     async fn scan(
         &self,
         cursor: u64,
         pattern: &str,
-        routed_by: &str,
+        routing_key: &str,
     ) -> Result<(u64, Vec<Vec<u8>>), Unavailable> {
         let mut command = redis::cmd("SCAN");
-        command.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(1000);
-        self.within(LONG_WAIT, async |link| link.run_where(routed_by, command).await).await
+        command.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN_COUNT);
+        self.run(ADMIN_TIMEOUT, async |connection| connection.run_at(routing_key, command).await).await
     }
 
-    /// The server is in trouble: nothing is asked of it until the keeper finds it well. `over`:
-    /// the connections by which that came out; where the keeper has newer ones, it tells nothing
-    /// about those.
-    fn fail(&self, over: &Arc<Links>, why: &str) {
-        let present = self.links.compare_and_swap(&Some(over.clone()), None);
-        if present.as_ref().is_some_and(|present| Arc::ptr_eq(present, over)) {
-            self.out_of_reach(why);
-            self.trouble.notify_one();
+    /// Makes the server unreachable until the reconnect thread has connected again. `connections`
+    /// are those that failed; if they were replaced meanwhile, nothing happens.
+    fn fail(&self, connections: &Arc<Connections>, error: &str) {
+        let present = self.connections.compare_and_swap(&Some(connections.clone()), None);
+        if present.as_ref().is_some_and(|present| Arc::ptr_eq(present, connections)) {
+            self.report_unreachable(error);
+            self.failed.notify_one();
         }
     }
 
-    /// Has it on record, and tells it once.
-    fn out_of_reach(&self, why: &str) {
-        if self.record.fail(why) {
+    /// Begins an outage, or goes on with the present one, and logs its beginning.
+    fn report_unreachable(&self, error: &str) {
+        if self.monitor.fail(error) {
             tracing::error!(
                 server = self.address,
-                why,
-                "the store in Redis is out of reach; logins go by on-failure until it is back"
+                error,
+                "the store in Redis is unreachable; until it is back, logins follow on-failure"
             );
         }
     }
 }
 
-impl Links {
-    /// One of them, in turn.
-    fn take(&self) -> Link {
-        let index = self.next.fetch_add(1, Ordering::Relaxed) % self.links.len();
-        self.links[index].clone()
+impl Connections {
+    /// The next connection, round-robin.
+    fn pick(&self) -> Connection {
+        let index = self.next.fetch_add(1, Ordering::Relaxed) % self.all.len();
+        self.all[index].clone()
     }
 }
 
-/// Whether an error tells of one entry, not of the server.
-fn is_of_one_key(error: &RedisError) -> bool {
+/// Whether an error concerns the entry of one key, and not the server.
+fn concerns_key_only(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(redis::ServerErrorKind::ResponseError)
         && error.detail().is_some_and(|detail| detail.contains("not written by Reprieve"))
         || error.code() == Some("WRONGTYPE")

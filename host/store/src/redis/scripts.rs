@@ -1,16 +1,15 @@
-//! The scripts that run at Redis, each one round trip.
+//! The Lua scripts that run on the server, each in one round trip.
 
-use super::link::Link;
+use super::connection::Connection;
 use redis::{Cmd, ErrorKind, RedisResult, ServerErrorKind, Value};
 
-/// A script, known to the server by its digest once it has run there.
+/// A script and its SHA-1, by which a server knows it once it has run there.
 #[derive(Debug)]
 pub(super) struct Script {
     code: &'static str,
     digest: String,
 }
 
-/// All scripts.
 #[derive(Debug)]
 pub(super) struct Scripts {
     pub change: Script,
@@ -35,18 +34,18 @@ impl Script {
         Self { code, digest: redis::Script::new(code).get_hash().to_owned() }
     }
 
-    /// Runs it. `arguments` adds the number of keys, the keys, and the rest.
-    pub async fn run(&self, link: &mut Link, arguments: impl Fn(&mut Cmd)) -> RedisResult<Value> {
+    /// Runs the script. `arguments` appends the number of keys, the keys, and the other arguments.
+    pub async fn run(&self, connection: &mut Connection, arguments: impl Fn(&mut Cmd)) -> RedisResult<Value> {
         let mut command = redis::cmd("EVALSHA");
         command.arg(&self.digest);
         arguments(&mut command);
-        match link.run(&command).await {
+        match connection.run(&command).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                // A server that has restarted knows it no more; running it makes it known.
+                // The server does not know it, for example after a restart. EVAL sends it.
                 let mut command = redis::cmd("EVAL");
                 command.arg(self.code);
                 arguments(&mut command);
-                link.run(&command).await
+                connection.run(&command).await
             }
             result => result,
         }

@@ -1,69 +1,69 @@
-//! Stores, and what is remembered of users.
+//! Metrics of the stores, and of the users that are remembered.
 
 use super::exposition::Exposition;
-use crate::server::Store;
+use crate::server::OpenedStore;
 use reprieve_store::Health;
 
-/// What the store of all virtual servers is called that have none for themselves.
-const OF_ALL: &str = "shared";
+/// Label of the store that is shared by all virtual servers without a store of their own.
+const SHARED: &str = "shared";
 
-pub(super) fn write(stores: &[Store], out: &mut Exposition) {
+pub(super) fn write(stores: &[OpenedStore], out: &mut Exposition) {
     let stores: Vec<_> = stores
         .iter()
-        .map(|store| (store, store.of.as_deref().unwrap_or(OF_ALL), store.home.status()))
+        .map(|store| (store, store.of.as_deref().unwrap_or(SHARED), store.store.status()))
         .collect();
     let mut up = out.gauge(
         "reprieve_store_up",
-        "Whether the store can be used; 0 too while a file cannot be written and memory has to do.",
+        "Whether the store can be used; 0 also while a file cannot be written and memory is used instead.",
     );
     for (_, name, status) in &stores {
-        up.add(&[("store", name), ("home", &status.home)], (status.health == Health::Well).into());
+        up.add(&[("store", name), ("backend", &status.backend)], (status.health == Health::Healthy).into());
     }
     let mut operations = out.counter("reprieve_store_operations", "Reads and writes of the store.");
     for (store, name, _) in &stores {
-        operations.add(&[("store", name)], store.home.operations());
+        operations.add(&[("store", name)], store.store.operations());
     }
-    // What follows cannot happen in memory.
-    let outside = || stores.iter().filter(|(store, ..)| store.home.waits().is_some());
+    // A store in memory cannot fail.
+    let outside = || stores.iter().filter(|(store, ..)| store.store.waits().is_some());
     let mut failures =
         out.counter("reprieve_store_failures", "Operations that failed because the store did not answer.");
     for (_, name, status) in outside() {
         failures.add(&[("store", name)], status.failures);
     }
-    let mut timeouts = out.counter("reprieve_store_timeouts", "Those of them that took too long.");
+    let mut timeouts = out.counter("reprieve_store_timeouts", "Failures by timeout.");
     for (_, name, status) in outside() {
         timeouts.add(&[("store", name)], status.timeouts);
     }
-    let mut outages = out.counter("reprieve_store_outages", "Times that the store went out of reach.");
+    let mut outages = out.counter("reprieve_store_outages", "Times that the store became unreachable.");
     for (_, name, status) in outside() {
         outages.add(&[("store", name)], status.outages);
     }
     let mut waits = out.histogram(
         "reprieve_store_wait_seconds",
-        "What operations have waited: in Redis all of them, in a file those that had to read it.",
+        "Time per operation: with Redis all of them, with a file those that had to read it.",
     );
     for (store, name, _) in &stores {
-        if let Some(histogram) = store.home.waits() {
+        if let Some(histogram) = store.store.waits() {
             waits.add_histogram(&[("store", name)], &histogram);
         }
     }
     let namespaces: Vec<_> = stores
         .iter()
-        .flat_map(|(store, name, _)| store.home.namespaces().into_iter().map(move |space| (*name, space)))
+        .flat_map(|(store, name, _)| store.store.namespaces().into_iter().map(move |space| (*name, space)))
         .collect();
-    let mut used = out.gauge("reprieve_store_used_bytes", "Octets that a namespace holds.");
+    let mut used = out.gauge("reprieve_store_used_bytes", "Size of a namespace.");
     for (name, space) in &namespaces {
-        if let Some(octets) = space.octets {
+        if let Some(octets) = space.used_bytes {
             used.add(&[("store", name), ("namespace", &space.name)], octets);
         }
     }
-    let mut quota = out.gauge("reprieve_store_quota_bytes", "Octets that a namespace may hold.");
+    let mut quota = out.gauge("reprieve_store_quota_bytes", "Limit of a namespace's size.");
     for (name, space) in &namespaces {
         quota.add(&[("store", name), ("namespace", &space.name)], space.quota);
     }
     let mut entries = out.gauge(
         "reprieve_store_entries",
-        "Entries of a namespace in memory, with those that have expired and are still there.",
+        "Entries of a namespace in memory, including expired ones that are not yet removed.",
     );
     for (name, space) in &namespaces {
         if let Some(count) = space.entries {
@@ -76,13 +76,13 @@ pub(super) fn write(stores: &[Store], out: &mut Exposition) {
         let mut samples = out.gauge(name, help);
         remembered.iter().for_each(|(store, all)| samples.add(&[("store", store)], value(all)));
     };
-    gauge("reprieve_maildrop_users", "Users who are remembered in this process.", |all| all.users as u64);
-    gauge("reprieve_maildrop_snapshots", "Users whose maildrop is known.", |all| all.snapshots as u64);
-    gauge("reprieve_maildrop_used_bytes", "Octets that what is remembered of users takes.", |all| all.octets);
-    gauge("reprieve_maildrop_limit_bytes", "Octets that it may take (maildrop.memory).", |all| all.limit);
+    gauge("reprieve_maildrop_users", "Users that this process remembers.", |all| all.users as u64);
+    gauge("reprieve_maildrop_snapshots", "Users with a snapshot of their maildrop.", |all| all.snapshots as u64);
+    gauge("reprieve_maildrop_used_bytes", "Memory used for what is remembered of users.", |all| all.octets);
+    gauge("reprieve_maildrop_limit_bytes", "Limit of that memory (maildrop.memory).", |all| all.limit);
     let mut forgotten = out.counter(
         "reprieve_maildrop_forgotten_users",
-        "Users who were forgotten because there was no room: each passes once more.",
+        "Users that were forgotten because maildrop.memory was used up; the next login of each passes.",
     );
     for (store, all) in &remembered {
         forgotten.add(&[("store", store)], all.forgotten);

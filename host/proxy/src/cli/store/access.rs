@@ -1,12 +1,12 @@
 //! A way to the stores: by the server that has them open, or directly.
 
-use crate::admin::{Client, CtlError};
+use crate::admin::{Client, ClientError};
 use crate::config::Config;
-use crate::server::{Page, PageRequest, Registered, StoreStats, StoreTool};
-use reprieve_store::StoreHome;
+use crate::server::{Page, PageRequest, KnownUser, StoreStats, StoreAdmin};
+use reprieve_store::StoreBackend;
 
 pub(super) enum Access {
-    Here(StoreTool),
+    Here(StoreAdmin),
     There(Client),
 }
 
@@ -17,13 +17,13 @@ impl Access {
             match client.status().await {
                 Ok(_) => return Ok(Self::There(client)),
                 // Nobody runs.
-                Err(CtlError::Unreachable { .. }) => {}
+                Err(ClientError::Unreachable { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         let servers = config.virtual_servers.iter();
         let stores = servers.map(|server| server.store.as_ref().unwrap_or(&config.store));
-        if stores.into_iter().all(|store| matches!(store.home, StoreHome::Memory)) {
+        if stores.into_iter().all(|store| matches!(store.backend, StoreBackend::Memory)) {
             let why = if config.admin.socket.is_some() {
                 "no reprieve answers at its admin socket"
             } else {
@@ -31,7 +31,7 @@ impl Access {
             };
             anyhow::bail!("the store is in the memory of a running reprieve, and {why}");
         }
-        Ok(Self::Here(StoreTool::open(config)?))
+        Ok(Self::Here(StoreAdmin::open(config)?))
     }
 
     pub async fn stats(&self) -> anyhow::Result<Vec<StoreStats>> {
@@ -62,7 +62,7 @@ impl Access {
         })
     }
 
-    pub async fn user(&self, user: &str) -> anyhow::Result<Vec<Registered>> {
+    pub async fn user(&self, user: &str) -> anyhow::Result<Vec<KnownUser>> {
         Ok(match self {
             Self::Here(tool) => tool.user(user).await,
             Self::There(client) => client.store_user(user).await?,

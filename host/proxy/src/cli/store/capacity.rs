@@ -8,9 +8,9 @@ use serde_json::json;
 
 use crate::bench::{Capacity, Site, Work, measure_capacity};
 use crate::cli::FAILED;
-use crate::output::{Output, say};
+use crate::output::{Output, outln};
 use reprieve_settings::duration;
-use reprieve_store::{Share, StoreConfig, StoreHome};
+use reprieve_store::{Share, StoreConfig, StoreBackend};
 
 /// Find out what a store needs for so many users, by a simulation
 ///
@@ -27,7 +27,7 @@ use reprieve_store::{Share, StoreConfig, StoreHome};
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
     /// Which: memory, file:PATH, or an address such as redis://127.0.0.1:6379
-    #[arg(long, value_name = "STORE", default_value = "memory", value_parser = StoreConfig::by_word)]
+    #[arg(long, value_name = "STORE", default_value = "memory", value_parser = StoreConfig::from_argument)]
     store: StoreConfig,
     /// Users
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1000..=100_000_000))]
@@ -61,13 +61,13 @@ fn time(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let is_redis = matches!(arguments.store.home, StoreHome::Redis(_));
+    let is_redis = matches!(arguments.store.backend, StoreBackend::Redis(_));
     anyhow::ensure!(
         is_redis || arguments.proxies == 1,
         "--proxies {}: only a store in Redis is shared",
         arguments.proxies
     );
-    let in_memory = matches!(arguments.store.home, StoreHome::Memory);
+    let in_memory = matches!(arguments.store.backend, StoreBackend::Memory);
     let site = Site {
         store: arguments.store.clone(),
         share: if arguments.share == "off" || in_memory { Share::Off } else { Share::TagsAndSnapshots },
@@ -95,7 +95,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             json!({ "users": needs.users, "logins-a-second": needs.logins, "octets": needs.octets, "share-of-this": needs.share })
         });
         let told = json!({
-            "store": arguments.store.home.name(),
+            "store": arguments.store.backend.name(),
             "users": arguments.users,
             "messages": arguments.messages,
             "proxies": arguments.proxies,
@@ -105,7 +105,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 "file": measured.file.map(|octets| octets / u64::from(arguments.users)), "redis": measured.redis.map(|octets| octets / u64::from(arguments.users)) },
             "calculated": needs.collect::<Vec<_>>(),
         });
-        say!("{told}");
+        outln!("{told}");
     } else {
         Output.write_all(shown(arguments, &measured, &larger).as_bytes())?;
     }
@@ -157,7 +157,7 @@ fn shown(arguments: &Arguments, measured: &Capacity, larger: &[Needs]) -> String
         "{} users with {} messages each, store in {}, {} proxies with {} logins at once each",
         arguments.users,
         arguments.messages,
-        arguments.store.home.name(),
+        arguments.store.backend.name(),
         arguments.proxies,
         arguments.at_once
     );

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use crate::server::{Page, Registered, StoreStats};
+use crate::server::{Page, KnownUser, StoreStats};
 use reprieve_store::Health;
 
 pub(super) fn stats(stats: &[StoreStats]) -> String {
@@ -12,13 +12,13 @@ pub(super) fn stats(stats: &[StoreStats]) -> String {
     for store in stats {
         let status = &store.status;
         let of = store.of.as_ref().map_or_else(|| "store".to_owned(), |of| format!("store of {of}"));
-        let place = status.place.as_ref().map(|place| format!(" at {place}")).unwrap_or_default();
+        let place = status.location.as_ref().map(|place| format!(" at {place}")).unwrap_or_default();
         let health = match &status.health {
-            Health::Well => "well".to_owned(),
-            Health::OutOfReach { why } => format!("OUT OF REACH: {why}"),
-            Health::InMemory { why } => format!("IN MEMORY ONLY: {why}"),
+            Health::Healthy => "healthy".to_owned(),
+            Health::Unreachable { reason } => format!("UNREACHABLE: {reason}"),
+            Health::MemoryOnly { reason } => format!("IN MEMORY ONLY: {reason}"),
         };
-        let _ = writeln!(text, "{of}: {}{place}, {health}", status.home);
+        let _ = writeln!(text, "{of}: {}{place}, {health}", status.backend);
         if status.operations > 0 {
             let _ = writeln!(
                 text,
@@ -42,15 +42,15 @@ pub(super) fn stats(stats: &[StoreStats]) -> String {
         }
         let width = store.namespaces.iter().map(|namespace| namespace.name.len()).max().unwrap_or_default();
         for namespace in &store.namespaces {
-            let _ = writeln!(text, "  {:width$}  {:>12} octets", namespace.name, namespace.octets);
+            let _ = writeln!(text, "  {:width$}  {:>12} octets", namespace.name, namespace.bytes);
         }
     }
     text
 }
 
-pub(super) fn user(user: &str, registered: &[Registered], pages: &[Page]) -> String {
+pub(super) fn user(user: &str, registered: &[KnownUser], pages: &[Page]) -> String {
     let mut text = String::new();
-    for Registered { virtual_server, known } in registered {
+    for KnownUser { virtual_server, known } in registered {
         let accepted = known.accepted_at_s.map(|at| format!(", the latest accepted {}", time(at * 1000)));
         let _ = writeln!(
             text,

@@ -1,16 +1,16 @@
-//! Stands in for the store in Redis if the crate is built without it: types that have no values.
+//! Replaces the `redis` module if its feature is off: types without values.
 
 use std::io;
 use std::time::Duration;
 
-use crate::health::Record;
+use crate::health::Monitor;
 use crate::operation::{Changed, Operation};
-use crate::{Entry, Health, RedisHome, Space, Unavailable, Written};
+use crate::{Entry, Health, NamespaceConfig, RedisSettings, Unavailable, WriteResult};
 
-pub(crate) struct Keys;
+pub(crate) struct RedisSecrets;
 
-impl Keys {
-    pub fn read(_: &RedisHome) -> Result<Self, String> {
+impl RedisSecrets {
+    pub fn read(_: &RedisSettings) -> Result<Self, String> {
         Err("this program is built without stores in Redis".to_owned())
     }
 }
@@ -19,14 +19,14 @@ impl Keys {
 pub(crate) enum Redis {}
 
 #[derive(Clone, Debug)]
-pub(crate) enum Part {}
+pub(crate) enum RedisNamespace {}
 
 impl Redis {
-    pub fn open(_: &RedisHome, _: Keys) -> io::Result<Self> {
+    pub fn open(_: &RedisSettings, _: RedisSecrets) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    pub fn part(&self, _: Space) -> Part {
+    pub fn namespace(&self, _: NamespaceConfig) -> RedisNamespace {
         match *self {}
     }
 
@@ -34,7 +34,7 @@ impl Redis {
         match *self {}
     }
 
-    pub fn record(&self) -> &Record {
+    pub fn monitor(&self) -> &Monitor {
         match *self {}
     }
 
@@ -42,7 +42,7 @@ impl Redis {
         match *self {}
     }
 
-    pub async fn memory(&self) -> Option<u64> {
+    pub async fn memory_bytes(&self) -> Option<u64> {
         match *self {}
     }
 
@@ -51,7 +51,7 @@ impl Redis {
     }
 }
 
-impl Part {
+impl RedisNamespace {
     pub fn ready(&self) -> Result<(), Unavailable> {
         match *self {}
     }
@@ -60,7 +60,7 @@ impl Part {
         match *self {}
     }
 
-    pub async fn change(&self, _: &str, _: Operation<'_>, _: Option<Duration>) -> Written<Changed> {
+    pub async fn change(&self, _: &str, _: Operation<'_>, _: Option<Duration>) -> WriteResult<Changed> {
         match *self {}
     }
 
@@ -72,7 +72,7 @@ impl Part {
         match *self {}
     }
 
-    pub fn usage_told(&self) -> Option<u64> {
+    pub fn known_usage(&self) -> Option<u64> {
         match *self {}
     }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::View;
-use super::stores::{Store, StoreKeys, Stores};
+use super::stores::{OpenedStore, ConfiguredStores, Stores};
 use crate::config::{Config, VirtualServerConfig};
 use crate::maildrop::{Description, UserKey};
 use reprieve_pop3::credential::{Credentials, Mechanism, Secret};
 use reprieve_pop3::user_name::{NameCase, from_readable};
 use reprieve_store::clock::{Clock, SystemClock};
-use reprieve_store::{Cursor, Entry, Overview, Refused, Space, Status, Unavailable};
+use reprieve_store::{Cursor, Entry, NamespaceSize, Refused, NamespaceConfig, StoreStatus, Unavailable};
 
 /// A virtual server as a tool sees it.
 #[derive(Clone, Debug)]
@@ -21,11 +21,11 @@ struct Server {
     pool: String,
     name_case: NameCase,
     master_separator: Option<u8>,
-    store: Store,
+    store: OpenedStore,
 }
 
 impl Server {
-    fn new(config: &VirtualServerConfig, store: Store) -> Self {
+    fn new(config: &VirtualServerConfig, store: OpenedStore) -> Self {
         Self {
             name: config.name.clone(),
             pool: config.pool.clone(),
@@ -38,9 +38,9 @@ impl Server {
 
 /// Works on the stores of a configuration.
 #[derive(Clone, Debug)]
-pub struct StoreTool {
+pub struct StoreAdmin {
     servers: Vec<Server>,
-    stores: Vec<Store>,
+    stores: Vec<OpenedStore>,
     clock: Arc<dyn Clock>,
 }
 
@@ -50,13 +50,13 @@ pub struct StoreStats {
     /// The virtual server that has it for itself; None for the one of all others.
     pub of: Option<String>,
     /// How it does.
-    pub status: Status,
+    pub status: StoreStatus,
     /// Users that are remembered in the process, tags and snapshots.
     pub users_in_memory: usize,
     /// What they take there, in octets.
     pub octets_in_memory: u64,
     /// Its namespaces, as far as they could be seen.
-    pub namespaces: Vec<Overview>,
+    pub namespaces: Vec<NamespaceSize>,
     /// Why not all of them could be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unseen: Option<String>,
@@ -88,14 +88,14 @@ pub struct Page {
 
 /// What the host remembers of a user at a virtual server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Registered {
+pub struct KnownUser {
     /// The virtual server.
     pub virtual_server: String,
     /// What is known.
     pub known: Description,
 }
 
-impl StoreTool {
+impl StoreAdmin {
     /// For a server that runs.
     #[must_use]
     pub fn of(view: &View) -> Self {
@@ -110,7 +110,7 @@ impl StoreTool {
     /// Which cannot be opened.
     pub fn open(config: &Config) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let mut stores = Stores::open(StoreKeys::read(config)?, config, &clock, false)?;
+        let mut stores = Stores::open(ConfiguredStores::read(config)?, config, &clock, false)?;
         let servers = config.virtual_servers.iter().map(|server| {
             // Its namespace is opened here with the quota that it has.
             let (store, _) = stores.of(server)?;
@@ -125,13 +125,13 @@ impl StoreTool {
         let mut all = Vec::new();
         for store in &self.stores {
             let (mut namespaces, mut unseen) = (Vec::new(), None);
-            match store.home.names().await {
+            match store.store.names().await {
                 Err(Unavailable(why)) => unseen = Some(why),
                 Ok(names) => {
                     for name in names {
-                        let namespace = store.home.namespace(Space::for_policies(&name, u64::MAX));
+                        let namespace = store.store.namespace(NamespaceConfig::for_policies(&name, u64::MAX));
                         match namespace.usage().await {
-                            Ok(octets) => namespaces.push(Overview { name, octets }),
+                            Ok(octets) => namespaces.push(NamespaceSize { name, bytes: octets }),
                             Err(Unavailable(why)) => unseen = Some(why),
                         }
                     }
@@ -139,7 +139,7 @@ impl StoreTool {
             }
             all.push(StoreStats {
                 of: store.of.clone(),
-                status: store.home.status(),
+                status: store.store.status(),
                 users_in_memory: store.registry.users(),
                 octets_in_memory: store.registry.octets(),
                 namespaces,
@@ -155,7 +155,7 @@ impl StoreTool {
     /// Where the store cannot be reached.
     pub async fn page(&self, request: PageRequest) -> Result<Page, Unavailable> {
         let PageRequest { of, namespace, from } = request;
-        let (entries, next) = self.store(of.as_deref())?.home.entries(&namespace, from).await?;
+        let (entries, next) = self.store(of.as_deref())?.store.entries(&namespace, from).await?;
         Ok(Page { of, namespace, entries, next })
     }
 
@@ -165,8 +165,8 @@ impl StoreTool {
     /// # Errors
     /// Where the store cannot be reached, or has no room for one.
     pub async fn put(&self, page: Page) -> Result<usize, Unavailable> {
-        let home = &self.store(page.of.as_deref())?.home;
-        let namespace = home.namespace(Space::for_policies(&page.namespace, u64::MAX));
+        let store = &self.store(page.of.as_deref())?.store;
+        let namespace = store.namespace(NamespaceConfig::for_policies(&page.namespace, u64::MAX));
         let now_ms = self.clock.now_ms();
         let mut written = 0;
         for entry in page.entries {
@@ -190,8 +190,8 @@ impl StoreTool {
     /// # Errors
     /// Where the store cannot be reached.
     pub async fn delete(&self, page: Page) -> Result<usize, Unavailable> {
-        let home = &self.store(page.of.as_deref())?.home;
-        let namespace = home.namespace(Space::for_policies(&page.namespace, u64::MAX));
+        let store = &self.store(page.of.as_deref())?.store;
+        let namespace = store.namespace(NamespaceConfig::for_policies(&page.namespace, u64::MAX));
         let mut gone = 0;
         for entry in page.entries {
             gone += usize::from(namespace.delete(&entry.key).await?);
@@ -200,12 +200,12 @@ impl StoreTool {
     }
 
     /// What the host remembers of a user.
-    pub async fn user(&self, user: &str) -> Vec<Registered> {
+    pub async fn user(&self, user: &str) -> Vec<KnownUser> {
         let mut found = Vec::new();
         for server in &self.servers {
             let registry = &server.store.registry;
             if let Some(known) = registry.describe(server.key(user), self.clock.now_ms()).await {
-                found.push(Registered { virtual_server: server.name.clone(), known });
+                found.push(KnownUser { virtual_server: server.name.clone(), known });
             }
         }
         found
@@ -227,12 +227,12 @@ impl StoreTool {
     pub async fn save(&self) -> bool {
         let mut saved = true;
         for store in &self.stores {
-            saved &= store.home.save().await;
+            saved &= store.store.save().await;
         }
         saved
     }
 
-    fn store(&self, of: Option<&str>) -> Result<&Store, Unavailable> {
+    fn store(&self, of: Option<&str>) -> Result<&OpenedStore, Unavailable> {
         let found = self.stores.iter().find(|store| store.of.as_deref() == of);
         found.ok_or_else(|| {
             let of = of.map_or_else(|| "all virtual servers".to_owned(), |of| format!("virtual server {of}"));

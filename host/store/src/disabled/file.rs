@@ -1,27 +1,27 @@
-//! Stands in for the store in a file if the crate is built without it: types that have no values.
+//! Replaces the `file` module if its feature is off: types without values.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::health::Record;
+use crate::health::Monitor;
 use crate::operation::{Changed, Operation};
-use crate::{Entry, FileHome, Health, OpenError, Space, Unavailable, Written};
+use crate::{Entry, FileSettings, Health, NamespaceConfig, OpenError, Unavailable, WriteResult};
 
 #[derive(Debug)]
 pub(crate) enum File {}
 
 #[derive(Clone, Debug)]
-pub(crate) enum Part {}
+pub(crate) enum FileNamespace {}
 
 impl File {
-    pub fn open(home: &FileHome, _: Arc<dyn Clock>) -> Result<Self, OpenError> {
-        let path = home.path.display();
+    pub fn open(settings: &FileSettings, _: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let path = settings.path.display();
         Err(OpenError(format!("{path}: this program is built without stores in files")))
     }
 
-    pub fn part(&self, _: Space) -> Part {
+    pub fn namespace(&self, _: NamespaceConfig) -> FileNamespace {
         match *self {}
     }
 
@@ -33,7 +33,7 @@ impl File {
         match *self {}
     }
 
-    pub fn record(&self) -> &Record {
+    pub fn monitor(&self) -> &Monitor {
         match *self {}
     }
 
@@ -53,7 +53,7 @@ impl File {
         match *self {}
     }
 
-    pub fn retake(&self) {
+    pub fn reacquire(&self) {
         match *self {}
     }
 
@@ -62,12 +62,12 @@ impl File {
     }
 }
 
-impl Part {
+impl FileNamespace {
     pub async fn get(&self, _: &str) -> Result<Option<Vec<u8>>, Unavailable> {
         match *self {}
     }
 
-    pub async fn change(&self, _: &str, _: Operation<'_>, _: Option<Duration>) -> Written<Changed> {
+    pub async fn change(&self, _: &str, _: Operation<'_>, _: Option<Duration>) -> WriteResult<Changed> {
         match *self {}
     }
 

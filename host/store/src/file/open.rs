@@ -1,0 +1,249 @@
+//! Opening the file: creating it, replacing a damaged one, and reading which namespaces it has.
+
+use std::collections::HashMap;
+use std::os::unix::fs::OpenOptionsExt as _;
+
+use parking_lot::Mutex;
+use redb::{Database, DatabaseError, ReadableTable as _, StorageError};
+
+use super::damage::{self, EngineError, catch_panics};
+use super::{Shared, format};
+
+/// Most damaged files that a process sets aside. If a disk damages one after the other, the store
+/// stays in memory.
+const MAX_SET_ASIDE: u32 = 3;
+/// Files larger than this are compacted if they are mostly empty, in bytes.
+const COMPACT_FROM_BYTES: u64 = 64 << 20;
+/// Memory that the engine may use for its own cache of pages, in bytes.
+const ENGINE_CACHE_BYTES: usize = 16 << 20;
+
+/// Why a file cannot be used.
+pub(super) enum OpenFailure {
+    /// The configuration names something that is not a usable file.
+    Misconfigured(String),
+    /// The disk does not read or write; that may pass.
+    Disk(String),
+    /// The content of the file is not what was written.
+    Damaged(String),
+}
+
+impl Shared {
+    /// Opens the file. A damaged file is set aside, and a new one created.
+    pub(super) fn open_or_replace(&self) -> Result<(), OpenFailure> {
+        match self.open() {
+            Err(OpenFailure::Damaged(error)) => {
+                self.set_aside(&error)?;
+                self.open()
+            }
+            other => other,
+        }
+    }
+
+    fn open(&self) -> Result<(), OpenFailure> {
+        self.create_file()?;
+        let database = self.open_database()?;
+        match catch_panics(|| self.load_namespaces(&database)) {
+            Ok(()) => {
+                *self.database.write() = Some(database);
+                Ok(())
+            }
+            Err(error) => {
+                drop_database(database);
+                Err(self.open_failure(error))
+            }
+        }
+    }
+
+    /// Creates the file if it does not exist, readable by its user only.
+    fn create_file(&self) -> Result<(), OpenFailure> {
+        let name = self.path.display();
+        let created = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&self.path);
+        match created {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(OpenFailure::Misconfigured(format!(
+                    "cannot create {name}: its folder does not exist; create it, owned by the user that Reprieve runs as"
+                )))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => {
+                Err(OpenFailure::Misconfigured(format!("{name} is a folder; `path` must name a file")))
+            }
+            Err(error) => Err(OpenFailure::Disk(format!("cannot use {name}: {error}"))),
+        }
+    }
+
+    fn open_database(&self) -> Result<Database, OpenFailure> {
+        let name = self.path.display();
+        let opened = catch_panics(|| {
+            Ok(match redb::Builder::new().set_cache_size(ENGINE_CACHE_BYTES).create(&self.path) {
+                Ok(database) => Ok(database),
+                Err(DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch) => {
+                    Err(OpenFailure::Misconfigured(format!(
+                        "{name} is in use by another process; each Reprieve needs a file of its own (to share a store between several, use Redis or Valkey)"
+                    )))
+                }
+                Err(DatabaseError::Storage(StorageError::Io(error)))
+                    if error.kind() == std::io::ErrorKind::InvalidData
+                        && !damage::looks_like_a_store(&self.path) =>
+                {
+                    Err(OpenFailure::Misconfigured(format!(
+                        "{name} is not a store of Reprieve; move it away, or set `path` to another file"
+                    )))
+                }
+                Err(error) => return Err(error.into()),
+            })
+        });
+        let mut database = opened.map_err(|error| self.open_failure(error))??;
+        match catch_panics(|| self.compact_if_sparse(&mut database)) {
+            Ok(()) => Ok(database),
+            Err(error) => {
+                drop_database(database);
+                Err(self.open_failure(error))
+            }
+        }
+    }
+
+    fn open_failure(&self, error: EngineError) -> OpenFailure {
+        match error {
+            EngineError::Disk(error) => {
+                OpenFailure::Disk(format!("cannot use {}: {error}", self.path.display()))
+            }
+            EngineError::Damaged(error) => OpenFailure::Damaged(error),
+        }
+    }
+
+    /// Shrinks the file if it is large and mostly empty.
+    pub(super) fn compact_if_sparse(&self, database: &mut Database) -> Result<(), redb::Error> {
+        let size = std::fs::metadata(&self.path).map_or(0, |data| data.len());
+        if size <= COMPACT_FROM_BYTES {
+            return Ok(());
+        }
+        let write = database.begin_write()?;
+        let stored = write.stats()?.stored_bytes();
+        write.abort()?;
+        if stored < size / 4 {
+            database.compact()?;
+        }
+        Ok(())
+    }
+
+    /// Reads which namespaces the file has, and marks it as open.
+    fn load_namespaces(&self, database: &Database) -> Result<(), redb::Error> {
+        let mut namespaces = self.namespaces.lock();
+        let mut unopened = HashMap::new();
+        let write = database.begin_write()?;
+        {
+            let mut about = write.open_table(format::ABOUT)?;
+            let is_new = about.get("format")?.is_none();
+            let was_closed = about.get("closed")?.is_some_and(|closed| closed.value() == 1);
+            let before = about.get("crashes")?.map_or(0, |crashes| crashes.value());
+            // Reopening in the same process is no crash.
+            let is_reopened = !namespaces.open.is_empty();
+            let crashes = before + u64::from(!is_new && !was_closed && !is_reopened);
+            namespaces.crashes = namespaces.crashes.max(crashes);
+            about.insert("format", format::VERSION)?;
+            about.insert("closed", 0)?;
+            about.insert("crashes", crashes)?;
+            for row in write.open_table(format::NAMESPACES)?.iter()? {
+                let (name, value) = row?;
+                if !namespaces.open.contains_key(name.value()) {
+                    unopened.insert(name.value().to_owned(), value.value());
+                }
+            }
+            write.open_table(format::ENTRIES)?;
+        }
+        write.commit()?;
+        namespaces.unopened = unopened;
+        Ok(())
+    }
+
+    /// Records that the open file is damaged, so that it is no longer used.
+    pub(super) fn mark_damaged(&self, error: String) {
+        self.monitor.fail(&error);
+        self.damage.lock().error.get_or_insert(error);
+    }
+
+    /// The error of [`Shared::mark_damaged`], once.
+    pub(super) fn take_damage(&self) -> Option<String> {
+        self.damage.lock().error.take()
+    }
+
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damage.lock().error.is_some()
+    }
+
+    /// Renames a damaged file. Cached entries are written to the file that replaces it.
+    pub(super) fn set_aside(&self, error: &str) -> Result<(), OpenFailure> {
+        let database = self.database.write().take();
+        drop_database(database);
+        let name = self.path.display();
+        let mut damage = self.damage.lock();
+        let renamed = if damage.set_aside < MAX_SET_ASIDE {
+            damage::rename_damaged(&self.path).map_err(|error| format!("it cannot be renamed: {error}"))
+        } else {
+            Err(format!("{MAX_SET_ASIDE} damaged files were renamed before it, so the disk may be failing"))
+        };
+        match renamed {
+            Ok(renamed_to) => {
+                damage.set_aside += 1;
+                damage.logged = false;
+                drop(damage);
+                self.forget_file();
+                tracing::error!(
+                    file = %self.path.display(),
+                    renamed_to = %renamed_to.display(),
+                    error,
+                    "the store's file is damaged and was renamed; a new one starts with the entries in memory, so the \
+                     next login of other users passes. Check the disk, and delete the damaged file when you no longer \
+                     need it"
+                );
+                Ok(())
+            }
+            Err(obstacle) => {
+                let text = format!("{name} is damaged ({error}), and {obstacle}; move it away");
+                if !std::mem::replace(&mut damage.logged, true) {
+                    tracing::error!(
+                        "{text}: until then the store is kept in memory only, and lost if the process ends"
+                    );
+                }
+                self.monitor.fail(&text);
+                Err(OpenFailure::Disk(text))
+            }
+        }
+    }
+
+    /// After the file was lost: only the cached entries are left, and none of them is saved.
+    fn forget_file(&self) {
+        let mut namespaces = self.namespaces.lock();
+        namespaces.unopened.clear();
+        // All shards at once, so that no change is counted in between.
+        let mut shards: Vec<_> = self.shards.iter().map(Mutex::lock).collect();
+        let mut used: HashMap<u64, u64> = HashMap::new();
+        for shard in &mut shards {
+            shard.forget_saved();
+            for (key, cached) in shard.iter() {
+                if let Some((number, name)) = format::split(key) {
+                    *used.entry(number).or_default() += cached.footprint(name.len());
+                }
+            }
+        }
+        for namespace in namespaces.open.values() {
+            let generation = namespace.current.load();
+            generation.set_used(used.get(&generation.number).copied().unwrap_or_default());
+        }
+    }
+}
+
+/// Drops a database that may panic because its file is damaged.
+fn drop_database<T>(database: T) {
+    let _ = catch_panics(|| {
+        drop(database);
+        Ok(())
+    });
+}

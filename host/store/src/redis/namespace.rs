@@ -1,0 +1,320 @@
+//! A namespace in Redis. Its entries have the keys `PREFIX{NAME}:KEY`; its own bookkeeping is in
+//! `PREFIX{NAME}#generation`, `#usage`, `#expiring`, `#minutes` and `#scratch`. The braces put all
+//! of them into one hash slot of a cluster. There a namespace is spread over several slots, and the
+//! slot's number follows the name: `{NAME.07}`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use redis::Cmd;
+
+use super::Shared;
+use super::entry::StoredEntry;
+use crate::operation::{Changed, Operation};
+use crate::{
+    ENTRY_OVERHEAD_BYTES, Entry, KEY_LIMIT, NEVER, NamespaceConfig, Refused, Unavailable, WriteResult,
+};
+
+/// Longest time for which a usage that Redis has reported is used again.
+const MAX_USAGE_AGE: Duration = Duration::from_secs(1);
+/// Longest time to live that is sent to Redis, which takes no more: about 4,000 years.
+const MAX_TTL_MS: i64 = 1 << 47;
+/// `Slot::reported_ms` before the first report.
+const NOT_REPORTED: u64 = u64::MAX;
+
+/// A handle of a namespace in Redis.
+#[derive(Clone)]
+pub struct RedisNamespace(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    config: NamespaceConfig,
+    slots: Vec<Slot>,
+    /// Zero of [`Slot::reported_ms`].
+    opened: Instant,
+}
+
+/// The part of a namespace in one hash slot: all of it, except in a cluster.
+struct Slot {
+    /// Keys of the bookkeeping: generation; usage; bytes by the minute in which they expire; these
+    /// minutes in order; scratch space for counting in 64 bits.
+    bookkeeping: [String; 5],
+    /// Prefix of the keys of entries.
+    entry_prefix: String,
+    quota: u64,
+    /// Bytes in use, as last reported.
+    usage: AtomicU64,
+    /// When that was, or [`NOT_REPORTED`].
+    reported_ms: AtomicU64,
+}
+
+impl std::fmt::Debug for RedisNamespace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("RedisNamespace").field(&self.0.config.name).finish()
+    }
+}
+
+/// The beginning of all keys of a namespace in one slot.
+pub(super) fn tag(prefix: &str, name: &str, slot: usize, slots: usize) -> String {
+    if slots == 1 { format!("{prefix}{{{name}}}") } else { format!("{prefix}{{{name}.{slot:02}}}") }
+}
+
+/// Name of the namespace to which a key belongs.
+pub(super) fn name_of<'k>(key: &'k [u8], prefix: &str, slots: usize) -> Option<&'k str> {
+    let inner = key.strip_prefix(prefix.as_bytes())?.strip_prefix(b"{")?;
+    let end = inner.iter().position(|&byte| byte == b'}')?;
+    let name = std::str::from_utf8(&inner[..end]).ok()?;
+    if slots == 1 { Some(name) } else { name.rsplit_once('.').map(|(name, _)| name) }
+}
+
+impl RedisNamespace {
+    pub(super) fn new(shared: Arc<Shared>, prefix: &str, config: NamespaceConfig, slots: usize) -> Self {
+        let slots = (0..slots).map(|slot| {
+            let tag = tag(prefix, &config.name, slot, slots);
+            let bookkeeping = ["generation", "usage", "expiring", "minutes", "scratch"];
+            Slot {
+                bookkeeping: bookkeeping.map(|name| format!("{tag}#{name}")),
+                entry_prefix: format!("{tag}:"),
+                quota: config.quota / slots as u64,
+                usage: AtomicU64::new(0),
+                reported_ms: AtomicU64::new(NOT_REPORTED),
+            }
+        });
+        let slots = slots.collect();
+        Self(Arc::new(Inner { shared, config, slots, opened: Instant::now() }))
+    }
+
+    pub fn ready(&self) -> Result<(), Unavailable> {
+        self.0.shared.ready()
+    }
+
+    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Unavailable> {
+        if key.len() > KEY_LIMIT {
+            return Ok(None);
+        }
+        let slot = self.slot(key);
+        let [generation, usage, ..] = &slot.bookkeeping;
+        let mut command = redis::cmd("MGET");
+        command.arg(generation).arg(usage).arg(slot.entry(key));
+        let (generation, usage, stored): (Option<u64>, Option<i64>, Option<Vec<u8>>) =
+            self.0.shared.command(&command).await?;
+        self.report_usage(slot, usage.unwrap_or(0));
+        let Some(mut stored) = stored else { return Ok(None) };
+        let Some(entry) = StoredEntry::parse(&stored) else {
+            return Err(Unavailable("it holds an entry that was not written by Reprieve".to_owned()));
+        };
+        if entry.generation < generation.unwrap_or(0) {
+            return Ok(None);
+        }
+        let header = stored.len() - entry.value.len();
+        stored.drain(..header);
+        Ok(Some(stored))
+    }
+
+    pub async fn change(
+        &self,
+        key: &str,
+        operation: Operation<'_>,
+        ttl: Option<Duration>,
+    ) -> WriteResult<Changed> {
+        if key.len() > KEY_LIMIT {
+            return Ok(Err(Refused::TooLong));
+        }
+        let digits;
+        let (name, value, expected): (_, &[u8], &[u8]) = match operation {
+            Operation::Set(value) => ("set", value, b""),
+            Operation::Add(value) => ("add", value, b""),
+            Operation::CompareAndSet { expected, value } => ("compare", value, expected),
+            Operation::Increment(by) => {
+                digits = by.to_string();
+                ("increment", digits.as_bytes(), b"")
+            }
+        };
+        let ttl = ttl.map_or(-1, |ttl| i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX));
+        let (code, number) = self.run(key, name, value, expected, ttl.min(MAX_TTL_MS)).await?;
+        Ok(match code {
+            -1 => Err(Refused::Quota),
+            -2 => Err(Refused::TooLong),
+            -3 => Err(Refused::NotANumber),
+            done => Ok(Changed { done: done != 0, number }),
+        })
+    }
+
+    pub async fn delete(&self, key: &str) -> Result<bool, Unavailable> {
+        if key.len() > KEY_LIMIT {
+            return Ok(false);
+        }
+        Ok(self.run(key, "delete", b"", b"", -1).await?.0 == 1)
+    }
+
+    /// Runs `change.lua`: returns its code and the value of the counter.
+    async fn run(
+        &self,
+        key: &str,
+        operation: &str,
+        value: &[u8],
+        expected: &[u8],
+        ttl_ms: i64,
+    ) -> Result<(i64, i64), Unavailable> {
+        let slot = self.slot(key);
+        let (entry, [generation, usage, expiring, minutes, scratch]) = (slot.entry(key), &slot.bookkeeping);
+        let overhead = ENTRY_OVERHEAD_BYTES + key.len() as u64;
+        let arguments = |command: &mut Cmd| {
+            command.arg(6).arg(generation).arg(usage).arg(expiring).arg(minutes).arg(&entry).arg(scratch);
+            command.arg(operation).arg(value).arg(expected).arg(ttl_ms).arg(slot.quota).arg(overhead);
+            command.arg(self.0.config.value_limit);
+        };
+        let shared = &self.0.shared;
+        let (code, number, used): (i64, i64, i64) = shared.script(&shared.scripts.change, arguments).await?;
+        self.report_usage(slot, used);
+        Ok((code, number))
+    }
+
+    pub async fn usage(&self) -> Result<u64, Unavailable> {
+        let mut sum = 0_u64;
+        for slot in &self.0.slots {
+            let reported = slot.reported_ms.load(Ordering::Relaxed);
+            let is_fresh = reported != NOT_REPORTED
+                && self.now_ms().saturating_sub(reported) <= MAX_USAGE_AGE.as_millis() as u64;
+            if !is_fresh {
+                let shared = &self.0.shared;
+                let used: i64 =
+                    shared.script(&shared.scripts.usage, |command| slot.add_keys(command)).await?;
+                self.report_usage(slot, used);
+            }
+            sum += slot.usage.load(Ordering::Relaxed);
+        }
+        Ok(sum)
+    }
+
+    /// Bytes in use as last reported, without asking Redis; None if nothing was reported yet.
+    pub fn known_usage(&self) -> Option<u64> {
+        let reported = |slot: &Slot| {
+            let is_known = slot.reported_ms.load(Ordering::Relaxed) != NOT_REPORTED;
+            is_known.then(|| slot.usage.load(Ordering::Relaxed))
+        };
+        let reported: Vec<_> = self.0.slots.iter().filter_map(reported).collect();
+        (!reported.is_empty()).then(|| reported.into_iter().sum())
+    }
+
+    pub fn quota(&self) -> u64 {
+        self.0.config.quota
+    }
+
+    /// Begins a new generation. The reconnect thread removes the entries of the old one.
+    pub async fn clear(&self) -> Result<(), Unavailable> {
+        for slot in &self.0.slots {
+            let shared = &self.0.shared;
+            let _: i64 = shared.script(&shared.scripts.clear, |command| slot.add_keys(command)).await?;
+            self.report_usage(slot, 0);
+        }
+        let _ = self.0.shared.cleared.send(self.0.config.clone());
+        Ok(())
+    }
+
+    /// Removes entries of older generations.
+    pub(super) async fn sweep(&self) -> Result<(), Unavailable> {
+        for slot in &self.0.slots {
+            let mut cursor = 0;
+            loop {
+                let (next, keys) = self.0.shared.scan(cursor, &slot.pattern(), &slot.entry_prefix).await?;
+                if !keys.is_empty() {
+                    let arguments = |command: &mut Cmd| {
+                        command.arg(keys.len() + 1).arg(&slot.bookkeeping[0]).arg(&keys);
+                    };
+                    let shared = &self.0.shared;
+                    let _: i64 = shared.script(&shared.scripts.sweep, arguments).await?;
+                }
+                cursor = next;
+                if cursor == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// After a `clear`: removes its entries, and then the bookkeeping.
+    pub async fn purge(&self) -> Result<(), Unavailable> {
+        self.sweep().await?;
+        for slot in &self.0.slots {
+            let mut command = redis::cmd("UNLINK");
+            command.arg(&slot.bookkeeping);
+            let _: i64 = self.0.shared.command(&command).await?;
+        }
+        Ok(())
+    }
+
+    /// One step of a walk over the entries: those found, and where the next step starts. The
+    /// position is a slot, and a cursor of SCAN there.
+    pub async fn entries(
+        &self,
+        (index, cursor): (usize, u64),
+    ) -> Result<(Vec<Entry>, Option<(usize, u64)>), Unavailable> {
+        let Some(slot) = self.0.slots.get(index) else { return Ok((Vec::new(), None)) };
+        let (next, keys) = self.0.shared.scan(cursor, &slot.pattern(), &slot.entry_prefix).await?;
+        let next = match next {
+            0 => (index + 1 < self.0.slots.len()).then_some((index + 1, 0)),
+            next => Some((index, next)),
+        };
+        if keys.is_empty() {
+            return Ok((Vec::new(), next));
+        }
+        let mut command = redis::cmd("MGET");
+        command.arg(&slot.bookkeeping[0]).arg(&keys);
+        let run = self.0.shared.run(super::ADMIN_TIMEOUT, async |connection| connection.run(&command).await);
+        let values: Vec<Option<Vec<u8>>> = run.await?;
+        let mut values = values.into_iter();
+        let generation = values.next().flatten().and_then(|digits| String::from_utf8(digits).ok());
+        let generation = generation.and_then(|digits| digits.parse().ok()).unwrap_or(0);
+        let entries = keys.into_iter().zip(values).filter_map(|(key, stored)| {
+            let stored = stored?;
+            let entry = StoredEntry::parse(&stored).filter(|entry| entry.generation >= generation)?;
+            let key = String::from_utf8(key.strip_prefix(slot.entry_prefix.as_bytes())?.to_vec()).ok()?;
+            let expires = (entry.expires != NEVER).then_some(entry.expires);
+            Some(Entry { key, value: entry.value.to_vec(), expires })
+        });
+        Ok((entries.collect(), next))
+    }
+
+    fn slot(&self, key: &str) -> &Slot {
+        let slots = &self.0.slots;
+        let index = match slots.len() {
+            1 => 0,
+            // Part of the layout: every version of Reprieve must choose the same slot.
+            count => {
+                let hash = blake3::hash(key.as_bytes());
+                usize::from(hash.as_bytes()[0]) % count
+            }
+        };
+        &slots[index]
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(0)
+    }
+
+    /// Remembers the usage that Redis has reported. It can be negative if Redis has evicted the
+    /// bookkeeping.
+    fn report_usage(&self, slot: &Slot, usage: i64) {
+        slot.usage.store(u64::try_from(usage).unwrap_or(0), Ordering::Relaxed);
+        slot.reported_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+}
+
+impl Slot {
+    fn entry(&self, key: &str) -> String {
+        format!("{}{key}", self.entry_prefix)
+    }
+
+    /// A glob pattern that matches the keys of all entries.
+    fn pattern(&self) -> String {
+        format!("{}*", self.entry_prefix)
+    }
+
+    /// The keys of `usage.lua` and `clear.lua`, after their number.
+    fn add_keys(&self, command: &mut Cmd) {
+        command.arg(4).arg(&self.bookkeeping[..4]);
+    }
+}

@@ -1,0 +1,178 @@
+//! The reconnect thread: connects, checks that the server can be used, pings it, and reconnects
+//! after failures. It also removes the entries that a `clear` has left.
+
+use std::sync::{Arc, Weak, mpsc};
+use std::time::Duration;
+
+use redis::{ErrorKind, FromRedisValue as _, RedisError, RedisResult};
+use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
+
+use super::connection::{self, Connection, Target};
+use super::{Connections, RedisNamespace, Shared};
+use crate::{NamespaceConfig, RedisSettings};
+
+/// First pause after a failed attempt; it doubles with each further one.
+const MIN_PAUSE: Duration = Duration::from_millis(50);
+/// Longest pause between attempts.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
+/// How often the server is pinged.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest time that opening a store waits for the first attempt.
+const START_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time to live of the key that checks whether the server keeps what is written.
+const PROBE_TTL_MS: u32 = 10_000;
+
+/// Handle of the reconnect thread. Dropping it stops the thread.
+pub(super) struct Reconnect {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for Reconnect {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The state of the thread.
+struct Worker {
+    shared: Weak<Shared>,
+    target: Target,
+    connections: usize,
+    prefix: String,
+    slots: usize,
+}
+
+impl Reconnect {
+    /// Starts the thread, and waits a moment for the first attempt to connect.
+    pub fn start(
+        shared: &Arc<Shared>,
+        target: Target,
+        settings: &RedisSettings,
+        slots: usize,
+        cleared: UnboundedReceiver<NamespaceConfig>,
+    ) -> std::io::Result<Self> {
+        let worker = Worker {
+            shared: Arc::downgrade(shared),
+            target,
+            connections: settings.connections,
+            prefix: settings.prefix.clone(),
+            slots,
+        };
+        let (stop, stopped) = oneshot::channel();
+        let (attempted, first_attempt) = mpsc::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = stopped => {}
+                    () = worker.stay_connected(&attempted) => {}
+                    () = worker.sweep(cleared) => {}
+                }
+            });
+            runtime.shutdown_timeout(Duration::from_millis(100));
+        })?;
+        let _ = first_attempt.recv_timeout(START_TIMEOUT);
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Worker {
+    /// Connects again and again. `attempted` receives a message after each attempt.
+    async fn stay_connected(&self, attempted: &mpsc::Sender<()>) {
+        let mut pause = MIN_PAUSE;
+        loop {
+            let connected = self.connect().await;
+            let Some(shared) = self.shared.upgrade() else { return };
+            match connected {
+                Ok(all) => {
+                    // The outage ends before the new connections are used: their failures begin
+                    // a new one.
+                    if let Some(outage) = shared.monitor.recover() {
+                        tracing::info!(
+                            server = shared.address,
+                            after_s = outage.as_secs_f64(),
+                            "the store in Redis is reachable again"
+                        );
+                    }
+                    shared.connections.store(Some(Arc::new(Connections { all, next: 0.into() })));
+                    pause = MIN_PAUSE;
+                    let _ = attempted.send(());
+                    drop(shared);
+                    self.watch().await;
+                }
+                Err(error) => {
+                    shared.report_unreachable(&connection::describe(&error));
+                    drop(shared);
+                    let _ = attempted.send(());
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(MAX_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Pings the server until the connections fail.
+    async fn watch(&self) {
+        loop {
+            let Some(shared) = self.shared.upgrade() else { return };
+            let ping = async {
+                tokio::time::sleep(PING_INTERVAL).await;
+                shared.command::<redis::Value>(&redis::cmd("PING")).await
+            };
+            tokio::select! {
+                _ = ping => {}
+                () = shared.failed.notified() => {}
+            }
+            if shared.connections.load().is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn connect(&self) -> RedisResult<Vec<Connection>> {
+        let late = |_| {
+            let error = std::io::Error::new(std::io::ErrorKind::TimedOut, "connecting took too long");
+            RedisError::from(error)
+        };
+        let limit = self.target.connect_timeout(self.connections);
+        let connecting = self.target.connect(self.connections);
+        let mut connections = tokio::time::timeout(limit, connecting).await.map_err(late)??;
+        let probing = self.probe(&mut connections[0]);
+        tokio::time::timeout(self.target.timeout() * 2, probing).await.map_err(late)??;
+        Ok(connections)
+    }
+
+    /// Writes a key and reads it back: fails if the server is loading, full, a replica, or not
+    /// Redis at all.
+    async fn probe(&self, connection: &mut Connection) -> RedisResult<()> {
+        let mut nonce = [0; 8];
+        let _ = getrandom::fill(&mut nonce);
+        let nonce = u64::from_le_bytes(nonce).to_string();
+        let key = format!("{}probe:{nonce}", self.prefix);
+        let mut write = redis::cmd("SET");
+        write.arg(&key).arg(&nonce).arg("PX").arg(PROBE_TTL_MS);
+        connection.run(&write).await?;
+        let mut read = redis::cmd("GETDEL");
+        read.arg(&key);
+        let read_back = connection.run(&read).await?;
+        if String::from_redis_value(read_back).ok().as_deref() == Some(&*nonce) {
+            return Ok(());
+        }
+        Err(RedisError::from((ErrorKind::Client, "it does not keep what is written to it")))
+    }
+
+    /// Removes the old entries of namespaces that were cleared.
+    async fn sweep(&self, mut cleared: UnboundedReceiver<NamespaceConfig>) {
+        while let Some(config) = cleared.recv().await {
+            let Some(shared) = self.shared.upgrade() else { return };
+            let namespace = RedisNamespace::new(shared, &self.prefix, config, self.slots);
+            if let Err(error) = namespace.sweep().await {
+                tracing::warn!(%error, "cleared entries stay in Redis until they expire");
+            }
+        }
+    }
+}
