@@ -15,12 +15,12 @@ pub struct BreakerSettings {
     /// The first pause. Each trial that fails doubles it.
     pub pause: Duration,
     /// The longest pause.
-    pub longest_pause: Duration,
+    pub max_pause: Duration,
 }
 
 impl Default for BreakerSettings {
     fn default() -> Self {
-        Self { failures: 10, pause: Duration::from_secs(1), longest_pause: Duration::from_secs(300) }
+        Self { failures: 10, pause: Duration::from_secs(1), max_pause: Duration::from_secs(300) }
     }
 }
 
@@ -101,7 +101,7 @@ impl Breaker {
         let run = self.run.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let mut pause = self.pause.lock();
         let (length, again) = match (&*pause, admitted) {
-            (Some(pause), Admitted::OnTrial) => ((pause.length * 2).min(self.settings.longest_pause), true),
+            (Some(pause), Admitted::OnTrial) => ((pause.length * 2).min(self.settings.max_pause), true),
             (None, Admitted::AsUsual) if run >= self.settings.failures => (self.settings.pause, false),
             // A call that began before the pause or the recovery tells nothing new.
             _ => return Change::None,
@@ -129,7 +129,7 @@ mod tests {
         Breaker::new(BreakerSettings {
             failures: 3,
             pause: Duration::from_secs(1),
-            longest_pause: Duration::from_secs(3),
+            max_pause: Duration::from_secs(3),
         })
     }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use wasmtime::component::Component;
 
 use super::engine::{Engine, EngineSize, config};
-use super::{digest, misfit};
+use super::{digest, diagnostics};
 use reprieve_metrics::cpu_time;
 
 /// The first argument of the process that compiles.
@@ -75,7 +75,7 @@ fn compile_standard_input(size: EngineSize, budget: Budget) -> Result<(), String
 }
 
 fn compile_here(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Vec<u8>, String> {
-    engine.precompile_component(bytes).map_err(|error| misfit::not_compiled(&format!("{error:#}")))
+    engine.precompile_component(bytes).map_err(|error| diagnostics::not_compiled(&format!("{error:#}")))
 }
 
 /// What compiling a component may take.

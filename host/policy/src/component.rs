@@ -5,23 +5,15 @@ use std::sync::Arc;
 use super::bindings;
 use super::breaker::{Admitted, Breaker, BreakerSettings, Change};
 use super::digest;
+use super::disposition::OnFailure;
 use super::engine::Engine;
 use super::failure::Failure;
-use super::guestlog::{GuestLog, Lines};
+use super::guest_log::{GuestLog, Lines};
 use super::instance::State;
 use super::limits::Limits;
 use super::metrics::{Metrics, MetricsSnapshot};
 use reprieve_store::Namespace;
 use reprieve_store::clock::Clock;
-
-/// What happens to a login that a failed policy has not judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFailure {
-    /// It passes: mail must flow.
-    Pass,
-    /// It is refused for now.
-    Deny,
-}
 
 /// How long an instance lives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -243,7 +235,7 @@ impl Policy {
                         "policy failed: {failure}"
                     );
                 }
-                if !failure.is_the_policys() {
+                if !failure.counts_for_breaker() {
                     return;
                 }
                 breaker.failed(admitted, self.now_ms())

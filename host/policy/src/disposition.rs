@@ -1,10 +1,322 @@
-//! What becomes of a verdict.
+//! The disposition of a login: what actually happens to it, which is the policy's verdict after the
+//! host's own rules. This is the only place where these rules stand; the proxy's sessions, the
+//! shadow, the test harness, the decision log and the replay all call [`dispose`].
 
-/// Whether posing needs a proven user.
+use reprieve_metrics::labels;
+
+use super::{Failure, Manner, Standing, Verdict};
+
+/// Whether posing needs proof that the client is the user (`verify`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
-    /// A client is let in without the mail server only where its secret is known.
+    /// A client is posed to only if the mail server has accepted its secret before.
     On,
     /// Anybody who knows a user's name is shown the posed maildrop.
     Off,
+}
+
+/// What happens to a login if the policy fails (`on-failure`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It passes: mail must flow.
+    Pass,
+    /// It is refused for now.
+    Deny,
+}
+
+/// What happens to a denied login whose secret Reprieve never sees: APOP, CRAM-MD5, SCRAM
+/// (`unverifiable`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unverifiable {
+    /// It passes.
+    Pass,
+    /// It is answered with `-ERR [LOGIN-DELAY]`.
+    Refuse,
+}
+
+/// What a user in good standing is shown if no node can be reached (`on-unreachable`). All others
+/// get `-ERR [SYS/TEMP]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnUnreachable {
+    /// The maildrop unchanged; `busy` if there is no snapshot of it.
+    Pose,
+    /// A busy mail server.
+    Busy,
+    /// Connections are closed before the greeting while no node is healthy.
+    Close,
+    /// `-ERR [SYS/TEMP]`.
+    Error,
+}
+
+/// The settings of a virtual server that the rules look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Whether posing needs proof.
+    pub verify: Verify,
+    /// What happens if the policy fails.
+    pub on_failure: OnFailure,
+    /// What happens to a denied login whose secret Reprieve never sees.
+    pub unverifiable: Unverifiable,
+}
+
+impl Default for Rules {
+    /// The defaults of the configuration.
+    fn default() -> Self {
+        Self { verify: Verify::On, on_failure: OnFailure::Pass, unverifiable: Unverifiable::Pass }
+    }
+}
+
+/// What the policy decided, as far as the rules look at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decided {
+    /// The verdict `pass`.
+    Pass,
+    /// The verdict `deny`, in this manner.
+    Deny(Manner),
+    /// Nothing: the call failed.
+    Failed,
+    /// Nothing: the circuit breaker is open.
+    Paused,
+}
+
+impl Decided {
+    /// The word for logs: `pass`, `deny`, or nothing if the policy decided nothing.
+    #[must_use]
+    pub const fn verdict(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Deny(_) => "deny",
+            Self::Failed | Self::Paused => "",
+        }
+    }
+}
+
+impl From<&Result<Verdict, Failure>> for Decided {
+    fn from(result: &Result<Verdict, Failure>) -> Self {
+        match result {
+            Ok(Verdict::Pass(_)) => Self::Pass,
+            Ok(Verdict::Deny(deny)) => Self::Deny(deny.manner),
+            Err(Failure::Paused) => Self::Paused,
+            Err(_) => Self::Failed,
+        }
+    }
+}
+
+/// What the host knows about a login when its verdict is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// What is known about the presented secret.
+    pub standing: Standing,
+    /// Whether Reprieve sees the secret at all: not with APOP, CRAM-MD5 and SCRAM.
+    pub sees_secret: bool,
+    /// Whether there is a snapshot that can be shown. Only the manner `unchanged` needs it.
+    pub has_snapshot: bool,
+}
+
+labels! {
+    /// What happens to a login.
+    pub enum Action {
+        /// It goes to a mail server.
+        Passed = "passed",
+        /// The client is logged in, and Reprieve answers in the mail server's place.
+        Posed = "posed",
+        /// It is answered with `-ERR`.
+        Refused = "refused",
+        /// The connection is closed.
+        Disconnected = "disconnected",
+    }
+}
+
+labels! {
+    /// Why something else happens than the policy has decided.
+    pub enum Because {
+        /// The policy failed: `on-failure` decides.
+        PolicyFailure = "policy-failure",
+        /// The policy is paused: `on-failure` decides.
+        PolicyPaused = "policy-paused",
+        /// Only the mail server can tell whether the secret is right.
+        Unverified = "unverified",
+        /// Reprieve never sees the secret: `unverifiable` decides.
+        Unverifiable = "unverifiable",
+        /// There is nothing to show.
+        NoSnapshot = "no-snapshot",
+        /// No node could be reached: `on-unreachable` decides.
+        Unreachable = "unreachable",
+        /// The policy sent a login elsewhere whose response is made for this server only.
+        NotRoutable = "not-routable",
+    }
+}
+
+/// What happens to a login, and why if the policy has decided otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disposition {
+    /// What happens.
+    pub action: Action,
+    /// Why, if that is not what the policy has decided.
+    pub because: Option<Because>,
+}
+
+impl Disposition {
+    /// What the policy has decided happens.
+    #[must_use]
+    pub const fn as_decided(action: Action) -> Self {
+        Self { action, because: None }
+    }
+
+    /// Something else happens than the policy has decided.
+    #[must_use]
+    pub const fn instead(action: Action, because: Because) -> Self {
+        Self { action, because: Some(because) }
+    }
+}
+
+/// Applies the host's rules to a verdict.
+#[must_use]
+pub fn dispose(decided: Decided, facts: Facts, rules: Rules) -> Disposition {
+    use Disposition as D;
+    let failed = |because| match rules.on_failure {
+        OnFailure::Pass => D::instead(Action::Passed, because),
+        OnFailure::Deny => D::instead(Action::Refused, because),
+    };
+    match decided {
+        Decided::Pass => D::as_decided(Action::Passed),
+        Decided::Failed => failed(Because::PolicyFailure),
+        Decided::Paused => failed(Because::PolicyPaused),
+        // These let nobody in, so they need no proof.
+        Decided::Deny(Manner::Refuse) => D::as_decided(Action::Refused),
+        Decided::Deny(Manner::Disconnect) => D::as_decided(Action::Disconnected),
+        Decided::Deny(_) if !facts.sees_secret => match rules.unverifiable {
+            Unverifiable::Pass => D::instead(Action::Passed, Because::Unverifiable),
+            Unverifiable::Refuse => D::instead(Action::Refused, Because::Unverifiable),
+        },
+        Decided::Deny(_) if facts.standing != Standing::Known && rules.verify == Verify::On => {
+            D::instead(Action::Passed, Because::Unverified)
+        }
+        Decided::Deny(Manner::Unchanged) if !facts.has_snapshot => {
+            D::instead(Action::Passed, Because::NoSnapshot)
+        }
+        Decided::Deny(_) => D::as_decided(Action::Posed),
+    }
+}
+
+/// How a login is posed that no node has answered: only to a user in good standing. `None`: it is
+/// answered with `-ERR [SYS/TEMP]`, and nobody is told that their password is wrong.
+#[must_use]
+pub fn dispose_unreachable(facts: Facts, on_unreachable: OnUnreachable) -> Option<Manner> {
+    if facts.standing != Standing::Known || !facts.sees_secret {
+        return None;
+    }
+    match on_unreachable {
+        OnUnreachable::Pose if facts.has_snapshot => Some(Manner::Unchanged),
+        OnUnreachable::Pose | OnUnreachable::Busy => Some(Manner::Busy),
+        OnUnreachable::Close | OnUnreachable::Error => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{MANNERS, STANDINGS};
+
+    const PROVEN: Facts = Facts { standing: Standing::Known, sees_secret: true, has_snapshot: true };
+
+    fn all_facts() -> impl Iterator<Item = Facts> {
+        STANDINGS.into_iter().flat_map(|(_, standing)| {
+            [(true, true), (true, false), (false, true), (false, false)]
+                .map(|(sees_secret, has_snapshot)| Facts { standing, sees_secret, has_snapshot })
+        })
+    }
+
+    fn all_rules() -> impl Iterator<Item = Rules> {
+        [Verify::On, Verify::Off].into_iter().flat_map(|verify| {
+            [OnFailure::Pass, OnFailure::Deny].into_iter().flat_map(move |on_failure| {
+                [Unverifiable::Pass, Unverifiable::Refuse]
+                    .map(|unverifiable| Rules { verify, on_failure, unverifiable })
+            })
+        })
+    }
+
+    #[test]
+    fn nobody_is_posed_to_without_proof_unless_verify_is_off() {
+        for (facts, rules) in all_facts().flat_map(|facts| all_rules().map(move |rules| (facts, rules))) {
+            for (_, manner) in MANNERS {
+                let disposition = dispose(Decided::Deny(manner), facts, rules);
+                if disposition.action == Action::Posed {
+                    let proven = facts.standing == Standing::Known || rules.verify == Verify::Off;
+                    assert!(facts.sees_secret && proven, "{manner:?} {facts:?} {rules:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn unchanged_needs_a_snapshot_and_the_other_manners_do_not() {
+        for (facts, rules) in all_facts().flat_map(|facts| all_rules().map(move |rules| (facts, rules))) {
+            for (_, manner) in MANNERS {
+                let disposition = dispose(Decided::Deny(manner), facts, rules);
+                let because = (disposition.because == Some(Because::NoSnapshot), disposition.action);
+                match manner {
+                    Manner::Unchanged => {
+                        let shown = (false, Action::Posed);
+                        assert!(because != shown || facts.has_snapshot, "{facts:?} {rules:?}");
+                    }
+                    _ => assert!(!because.0, "{manner:?} {facts:?} {rules:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_verdict_of_pass_and_those_that_let_nobody_in_are_carried_out_as_decided() {
+        for (facts, rules) in all_facts().flat_map(|facts| all_rules().map(move |rules| (facts, rules))) {
+            for (decided, action) in [
+                (Decided::Pass, Action::Passed),
+                (Decided::Deny(Manner::Refuse), Action::Refused),
+                (Decided::Deny(Manner::Disconnect), Action::Disconnected),
+            ] {
+                assert_eq!(dispose(decided, facts, rules), Disposition::as_decided(action));
+            }
+        }
+    }
+
+    #[test]
+    fn each_rule_gives_its_reason() {
+        let unknown = Facts { standing: Standing::Unknown, ..PROVEN };
+        let unseen = Facts { sees_secret: false, ..PROVEN };
+        let blank = Facts { has_snapshot: false, ..PROVEN };
+        let deny = Decided::Deny(Manner::Unchanged);
+        let rules = Rules::default();
+        let strict = Rules { on_failure: OnFailure::Deny, unverifiable: Unverifiable::Refuse, ..rules };
+        for (decided, facts, rules, action, because) in [
+            (deny, PROVEN, rules, Action::Posed, None),
+            (deny, unknown, rules, Action::Passed, Some(Because::Unverified)),
+            (deny, unseen, rules, Action::Passed, Some(Because::Unverifiable)),
+            (deny, unseen, strict, Action::Refused, Some(Because::Unverifiable)),
+            (deny, blank, rules, Action::Passed, Some(Because::NoSnapshot)),
+            (deny, unknown, Rules { verify: Verify::Off, ..rules }, Action::Posed, None),
+            (Decided::Failed, PROVEN, rules, Action::Passed, Some(Because::PolicyFailure)),
+            (Decided::Failed, PROVEN, strict, Action::Refused, Some(Because::PolicyFailure)),
+            (Decided::Paused, PROVEN, strict, Action::Refused, Some(Because::PolicyPaused)),
+        ] {
+            assert_eq!(dispose(decided, facts, rules), Disposition { action, because }, "{decided:?} {facts:?}");
+        }
+    }
+
+    #[test]
+    fn an_outage_is_hidden_from_users_in_good_standing_only() {
+        let blank = Facts { has_snapshot: false, ..PROVEN };
+        let changed = Facts { standing: Standing::Changed, ..PROVEN };
+        let unseen = Facts { sees_secret: false, ..PROVEN };
+        for (facts, on_unreachable, expected) in [
+            (PROVEN, OnUnreachable::Pose, Some(Manner::Unchanged)),
+            (blank, OnUnreachable::Pose, Some(Manner::Busy)),
+            (PROVEN, OnUnreachable::Busy, Some(Manner::Busy)),
+            (PROVEN, OnUnreachable::Close, None),
+            (PROVEN, OnUnreachable::Error, None),
+            (changed, OnUnreachable::Pose, None),
+            (unseen, OnUnreachable::Pose, None),
+        ] {
+            assert_eq!(dispose_unreachable(facts, on_unreachable), expected, "{facts:?} {on_unreachable:?}");
+        }
+    }
 }

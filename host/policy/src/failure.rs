@@ -1,95 +1,78 @@
-//! How a policy's call can fail, in words for the administrator that name the limit.
+//! How a call of a policy can fail. The messages name the limit for the administrator.
 
-/// A call that gave no verdict. The virtual server's `on-failure` decides instead.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// It computed for longer than it may.
-    #[error("it took longer than its {0} ms of computing time (limits.time)")]
-    Time(u128),
-    /// Its start or its `configure` computed for longer than they may.
-    #[error("its start took longer than its {0} ms of computing time (limits.start)")]
-    StartTime(u128),
-    /// It waited for longer than it may: for the store, or asleep.
-    #[error("it waited longer than its {0} ms (limits.wait)")]
-    Wait(u128),
+use reprieve_metrics::labels;
+
+/// Declares [`Failure`] once: each kind with its word for metrics and its message.
+macro_rules! failures {
+    ($($(#[doc = $doc:literal])+ $variant:ident $(($detail:ty))? = $word:literal: $message:literal),+ $(,)?) => {
+        /// A call that gave no verdict. The virtual server's `on-failure` decides instead.
+        #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+        pub enum Failure {
+            $($(#[doc = $doc])+ #[error($message)] $variant $(($detail))?),+
+        }
+
+        labels! {
+            /// A failure without its details.
+            enum Kind { $($variant = $word),+ }
+        }
+
+        impl Failure {
+            /// The words of all kinds, for metrics.
+            pub const KINDS: [&str; Kind::COUNT] = [$($word),+];
+
+            const fn of_kind(&self) -> Kind {
+                match self {
+                    $(Self::$variant { .. } => Kind::$variant),+
+                }
+            }
+        }
+    };
+}
+
+failures! {
+    /// It used more CPU time than a call may.
+    Time(u128) = "time": "it took longer than its {0} ms of computing time (limits.time)",
+    /// Its start or its `configure` used more CPU time than they may.
+    StartTime(u128) = "start-time": "its start took longer than its {0} ms of computing time (limits.start)",
+    /// It waited longer than a call may: for the store, or asleep.
+    Wait(u128) = "wait": "it waited longer than its {0} ms (limits.wait)",
     /// It asked for more memory than it may have.
-    #[error("it asked for more than its {0} octets of memory (limits.memory)")]
-    Memory(u64),
-    /// It called itself too deeply.
-    #[error("its stack overflowed {0} octets (limits.stack)")]
-    Stack(u64),
-    /// It passed more octets between guest and host than it may.
-    #[error("it passed strings or lists of more than {0} octets (limits.strings)")]
-    Strings(u64),
+    Memory(u64) = "memory": "it asked for more than its {0} bytes of memory (limits.memory)",
+    /// Its calls were nested too deeply.
+    Stack(u64) = "stack": "its stack overflowed {0} bytes (limits.stack)",
+    /// It passed more bytes between guest and host than it may.
+    Strings(u64) = "strings": "it passed strings or lists of more than {0} bytes (limits.strings)",
     /// It ended itself, for instance by a panic.
-    #[error("it trapped: {0}")]
-    Trap(String),
-    /// Its verdict makes no sense.
-    #[error("its verdict cannot be carried out: {0}")]
-    Verdict(String),
-    /// A new instance of it could not be made.
-    #[error("it could not be started: {0}")]
-    Start(String),
-    /// It refused settings that it took at the start.
-    #[error("it refused its settings: {0}")]
-    Settings(String),
-    /// As many calls as may be are under way.
-    #[error("all of its {0} instances are busy (limits.instances)")]
-    Busy(usize),
+    Trap(String) = "trap": "it trapped: {0}",
+    /// Its verdict is not valid.
+    Verdict(String) = "verdict": "its verdict cannot be carried out: {0}",
+    /// A new instance could not be made.
+    Start(String) = "start": "it could not be started: {0}",
+    /// It refused settings that it accepted at the start.
+    Settings(String) = "settings": "it refused its settings: {0}",
+    /// All instances that it may have are busy.
+    Busy(usize) = "busy": "all of its {0} instances are busy (limits.instances)",
     /// It needed the store, which did not answer.
-    #[error("{0}")]
-    Store(String),
-    /// It was not called, because it has failed too often of late.
-    #[error("it is not called for a while, because it failed again and again")]
-    Paused,
+    Store(String) = "store": "{0}",
+    /// It was not called, because the circuit breaker is open.
+    Paused = "paused": "it is paused because it failed repeatedly",
 }
 
 impl Failure {
-    /// The word for metrics of each kind.
-    pub const KINDS: [&str; 13] = [
-        "time",
-        "start-time",
-        "wait",
-        "memory",
-        "stack",
-        "strings",
-        "trap",
-        "verdict",
-        "start",
-        "settings",
-        "busy",
-        "store",
-        "paused",
-    ];
-
-    /// A word for metrics.
+    /// The word for metrics.
     #[must_use]
     pub fn kind(&self) -> &'static str {
-        Self::KINDS[self.index()]
+        self.of_kind().name()
     }
 
-    /// Its place in [`Failure::KINDS`].
+    /// The place of the kind in [`Failure::KINDS`].
     pub(super) fn index(&self) -> usize {
-        match self {
-            Self::Time(_) => 0,
-            Self::StartTime(_) => 1,
-            Self::Wait(_) => 2,
-            Self::Memory(_) => 3,
-            Self::Stack(_) => 4,
-            Self::Strings(_) => 5,
-            Self::Trap(_) => 6,
-            Self::Verdict(_) => 7,
-            Self::Start(_) => 8,
-            Self::Settings(_) => 9,
-            Self::Busy(_) => 10,
-            Self::Store(_) => 11,
-            Self::Paused => 12,
-        }
+        self.of_kind().index()
     }
 
-    /// Whether it tells against the policy: that all instances are busy tells of the load, and
-    /// the store has a breaker of its own.
-    pub(super) fn is_the_policys(&self) -> bool {
+    /// Whether it counts for the circuit breaker. Busy instances are a matter of load, and the store
+    /// has a circuit breaker of its own.
+    pub(super) fn counts_for_breaker(&self) -> bool {
         !matches!(self, Self::Busy(_) | Self::Paused | Self::Store(_))
     }
 }

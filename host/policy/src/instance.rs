@@ -15,7 +15,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::component::Policy;
 use super::failure::Failure;
-use super::guestlog::{GuestLog, harmless};
+use super::guest_log::{GuestLog, harmless};
 use super::limits::{self, Limits};
 use super::wasi::{self, GuestClock};
 use super::{Login, Outcome, Verdict, bindings};

@@ -1,8 +1,8 @@
 //! Policies: WebAssembly components that decide. Loading and compiling them, running their
 //! calls within limits, and the host's side of the WIT. Nothing here knows POP3 or sockets.
 
-mod anatomy;
-mod at_once;
+mod component_info;
+mod sync_store;
 mod breaker;
 mod builtin;
 mod cache;
@@ -14,21 +14,21 @@ mod endpoint;
 mod engine;
 mod extent;
 mod failure;
-mod guestlog;
+mod guest_log;
 pub mod harness;
 mod imports;
 mod instance;
-mod judge;
+mod evaluator;
 mod limits;
 mod load;
 mod metrics;
-mod misfit;
+mod diagnostics;
 mod moment;
 pub mod scenario;
 mod shadow;
-mod tally;
+mod shadow_metrics;
 mod wasi;
-mod words;
+mod names;
 
 /// The types of the WIT, `reprieve:policy@0.1.0`.
 #[allow(missing_docs)]
@@ -42,7 +42,7 @@ mod bindings {
     });
 }
 
-pub use anatomy::{Anatomy, Kind, Module, Producer};
+pub use component_info::{ComponentInfo, Kind, Module, Producer};
 pub use bindings::reprieve::policy::types::{
     Backend, Claim, Client, Date, Deny, Ending, Endpoint, Login, Manner, Mechanism, Moment, Outcome, Pass,
     ResponseCode, Session, Standing, TlsSession, Verdict, Weekday,
@@ -51,17 +51,20 @@ pub use breaker::BreakerSettings;
 pub use builtin::{names as builtin_names, source as load_source};
 pub use cache::{Cache, CacheError};
 pub use compile::compile_if_asked;
-pub use component::{Identity, Isolation, OnFailure, Policy, PolicyOptions};
-pub use disposition::Verify;
+pub use component::{Identity, Isolation, Policy, PolicyOptions};
+pub use disposition::{
+    Action, Because, Decided, Disposition, Facts, OnFailure, OnUnreachable, Rules, Unverifiable, Verify, dispose,
+    dispose_unreachable,
+};
 pub use endpoint::endpoint;
 pub use engine::{Engine, EngineSize};
 pub use failure::Failure;
-pub use guestlog::Lines;
-pub use judge::Judge;
-pub use limits::{Limits, limits};
+pub use guest_log::Lines;
+pub use evaluator::Evaluator;
+pub use limits::Limits;
 pub use load::{LoadError, Prepared};
 pub use metrics::MetricsSnapshot;
 pub use moment::moment;
 pub use shadow::{Opinion, Shadow, Told};
-pub use tally::{Difference, TallySnapshot};
-pub use words::{ENDINGS, MANNERS, MECHANISMS, RESPONSE_CODES, STANDINGS, Worded};
+pub use shadow_metrics::{Difference, ShadowMetricsSnapshot};
+pub use names::{ENDINGS, MANNERS, MECHANISMS, RESPONSE_CODES, STANDINGS, Worded};

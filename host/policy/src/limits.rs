@@ -1,37 +1,37 @@
-//! What a policy may use.
+//! Limits of the resources that a policy may use.
 
 use std::time::Duration;
 
-use reprieve_settings::{Error, Value};
+use reprieve_settings::format::{count, duration, positive_duration, size};
+use reprieve_settings::{Error, Key, Section, Table};
 
-/// Limits of one virtual server's policy.
+/// Limits of the resources that the policy of one virtual server may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Octets that a component may have: compiling takes time and memory with its size.
+    /// Bytes of a component. Compiling takes time and memory in proportion to it.
     pub component: u64,
-    /// Time that one call may compute. Waiting does not count.
+    /// CPU time of one call. Waiting does not count.
     pub time: Duration,
     /// Time that one call may wait: for the store, or asleep.
     pub wait: Duration,
-    /// Time that a component's start and `configure` may compute: language runtimes take
-    /// longer to begin than to decide.
+    /// CPU time for the start of an instance, with `configure`: language runtimes take longer to
+    /// start than to decide.
     pub start: Duration,
-    /// Octets of memory that one instance may have.
+    /// Bytes of memory of one instance.
     pub memory: u64,
-    /// Octets of an instance's stack of WebAssembly frames.
+    /// Bytes of one instance's stack of WebAssembly frames.
     pub stack: u64,
-    /// Octets that strings and lists may take when they cross between guest and host in one
-    /// call.
+    /// Bytes of the strings and lists that cross between guest and host in one call.
     pub strings: u64,
-    /// Instances on one thread: as many calls may be under way there.
+    /// Instances on one thread, which is the number of calls that can run there at once.
     pub instances: usize,
     /// Calls after which an instance is replaced by a new one.
     pub calls: u64,
-    /// Log lines of one call; the others are dropped and counted.
+    /// Log lines of one call. Further lines are dropped and counted.
     pub log_lines: u32,
-    /// Log lines a second of all calls together; the others are dropped and counted.
+    /// Log lines per second of all calls together. Further lines are dropped and counted.
     pub log_rate: u32,
-    /// Octets of a log line; more is cut off.
+    /// Bytes of a log line. Longer lines are cut.
     pub log_line: u32,
     /// Longest delay that a verdict can ask for.
     pub delay: Duration,
@@ -64,54 +64,120 @@ pub(super) const TABLE_ELEMENTS: usize = 1 << 20;
 pub(super) const RESOURCES: usize = 1_000;
 /// Handles that an instance may hold, those of its own resources included.
 pub(super) const HANDLES: usize = 10_000;
-/// Longest `note` of a verdict, in octets, as the WIT promises.
+/// Longest `note` of a verdict, in bytes, as the WIT promises.
 pub(super) const NOTE: usize = 4096;
-/// Longest `reason` of a verdict, in octets, as the WIT promises.
+/// Longest `reason` of a verdict, in bytes, as the WIT promises.
 pub(super) const REASON: usize = 64;
 
-/// Reads the table of a policy's limits.
-pub fn limits(value: &Value<'_, '_>, limits: &mut Limits) -> Result<(), Error> {
-    let mut section = value.section()?;
-    for (key, limit) in [("time", &mut limits.time), ("start", &mut limits.start)] {
-        if let Some(value) = section.get(key) {
-            *limit = value.positive_duration()?;
-        }
+/// `[virtual-server.policy.limits]`
+impl Table for Limits {
+    type Output = Self;
+
+    fn defaults() -> Self {
+        Self::default()
     }
-    for (key, limit) in [("wait", &mut limits.wait), ("delay", &mut limits.delay)] {
-        if let Some(value) = section.get(key) {
-            *limit = value.duration()?;
-        }
+
+    fn keys() -> Vec<Key<Self>> {
+        let mut keys = time_keys();
+        keys.extend(memory_keys());
+        keys.extend(log_keys());
+        keys
     }
-    for (key, limit, range, words) in [
-        ("component", &mut limits.component, 1 << 10..=1 << 30, "from \"1KiB\" to \"1GiB\""),
-        ("memory", &mut limits.memory, 1 << 20..=1 << 30, "from \"1MiB\" to \"1GiB\""),
-        ("stack", &mut limits.stack, 64 << 10..=16 << 20, "from \"64KiB\" to \"16MiB\""),
-        ("strings", &mut limits.strings, 64 << 10..=64 << 20, "from \"64KiB\" to \"64MiB\""),
-    ] {
-        if let Some(value) = section.get(key) {
-            *limit = value.size()?;
-            if !range.contains(limit) {
-                return Err(value.error(format!("must be {words}")));
-            }
-        }
+
+    fn build(self, _: &Section<'_, '_>) -> Result<Self, Error> {
+        Ok(self)
     }
-    if let Some(value) = section.get("instances") {
-        limits.instances = usize::try_from(value.count(1, 1000)?).unwrap_or(1);
-    }
-    if let Some(value) = section.get("calls") {
-        limits.calls = value.count(1, u64::MAX)?;
-    }
-    if let Some(value) = section.get("log-lines") {
-        limits.log_lines = value.count_u32(0, 10_000)?;
-    }
-    if let Some(value) = section.get("log-rate") {
-        limits.log_rate = value.count_u32(0, 1_000_000)?;
-    }
-    if let Some(value) = section.get("log-line") {
-        limits.log_line = u32::try_from(value.size()?).unwrap_or(u32::MAX);
-        if !(80..=64 << 10).contains(&limits.log_line) {
-            return Err(value.error("must be from \"80B\" to \"64KiB\""));
-        }
-    }
-    section.finish()
+}
+
+fn time_keys() -> Vec<Key<Limits>> {
+    vec![
+        Key::new(
+            "time",
+            |limits: &mut Limits| &mut limits.time,
+            positive_duration(),
+            "CPU time of one call.",
+        ),
+        Key::new(
+            "wait",
+            |limits: &mut Limits| &mut limits.wait,
+            duration(),
+            "Time that one call may wait: for the store, or asleep.",
+        ),
+        Key::new(
+            "start",
+            |limits: &mut Limits| &mut limits.start,
+            positive_duration(),
+            "CPU time for the start of an instance, with `configure`.",
+        ),
+        Key::new(
+            "delay",
+            |limits: &mut Limits| &mut limits.delay,
+            duration(),
+            "The longest delay that a verdict can ask for.",
+        ),
+    ]
+}
+
+fn memory_keys() -> Vec<Key<Limits>> {
+    vec![
+        Key::new(
+            "memory",
+            |limits: &mut Limits| &mut limits.memory,
+            size(1 << 20..=1 << 30),
+            "Memory of one instance.",
+        ),
+        Key::new(
+            "stack",
+            |limits: &mut Limits| &mut limits.stack,
+            size(64 << 10..=16 << 20),
+            "WebAssembly stack of one instance.",
+        ),
+        Key::new(
+            "strings",
+            |limits: &mut Limits| &mut limits.strings,
+            size(64 << 10..=64 << 20),
+            "Size of the strings and lists that one call passes between policy and host.",
+        ),
+        Key::new(
+            "component",
+            |limits: &mut Limits| &mut limits.component,
+            size(1 << 10..=1 << 30),
+            "Size of the component. Compiling takes time in proportion to it.",
+        ),
+        Key::new(
+            "instances",
+            |limits: &mut Limits| &mut limits.instances,
+            count(1..=1000),
+            "Instances on each thread, which is the number of calls that can run there at once.",
+        ),
+        Key::new(
+            "calls",
+            |limits: &mut Limits| &mut limits.calls,
+            count(1..=u64::MAX),
+            "Calls after which an instance is replaced by a new one.",
+        ),
+    ]
+}
+
+fn log_keys() -> Vec<Key<Limits>> {
+    vec![
+        Key::new(
+            "log-lines",
+            |limits: &mut Limits| &mut limits.log_lines,
+            count(0..=10_000),
+            "Log lines of one call. Further lines are dropped and counted.",
+        ),
+        Key::new(
+            "log-rate",
+            |limits: &mut Limits| &mut limits.log_rate,
+            count(0..=1_000_000),
+            "Log lines per second of all calls together. Further lines are dropped and counted.",
+        ),
+        Key::new(
+            "log-line",
+            |limits: &mut Limits| &mut limits.log_line,
+            size(80..=64 << 10),
+            "Length of a log line. Longer lines are cut.",
+        ),
+    ]
 }

@@ -9,7 +9,7 @@ use super::digest;
 use super::engine::Engine;
 use super::failure::Failure;
 use super::instance::{Instance, State};
-use super::{Anatomy, at_once, bindings, compile, extent, misfit};
+use super::{ComponentInfo, sync_store, bindings, compile, extent, diagnostics};
 
 /// Why a policy could not be loaded: one sentence for the administrator.
 #[derive(Debug, thiserror::Error)]
@@ -81,16 +81,16 @@ impl Prepared {
                 options.limits.component
             )));
         }
-        misfit::not_a_component(octets).map_err(&refuse)?;
+        diagnostics::not_a_component(octets).map_err(&refuse)?;
         let check = || {
-            misfit::not_a_policy(&Anatomy::of(octets))?;
+            diagnostics::not_a_policy(&ComponentInfo::of(octets))?;
             extent::check(octets)
         };
         let component = compile::component(&engine, octets, &sha256, check).await.map_err(&refuse)?;
         let imports = component.component_type();
         let needs_store =
             imports.imports(engine.wasmtime()).any(|(name, _)| name.starts_with("reprieve:policy/store"));
-        let component = linker(engine.wasmtime(), options.namespace.answers_at_once())
+        let component = linker(engine.wasmtime(), options.namespace.completes_immediately())
             .and_then(|linker| linker.instantiate_pre(&component))
             .and_then(bindings::PolicyPre::new)
             .map_err(|error| refuse(format!("it is no policy for this host: {error:#}")))?;
@@ -117,13 +117,13 @@ impl Prepared {
     }
 }
 
-/// `at_once`: the store never keeps anybody waiting.
-fn linker(engine: &wasmtime::Engine, at_once: bool) -> wasmtime::Result<Linker<State>> {
+/// `is_sync`: every operation of the store is ready at once.
+fn linker(engine: &wasmtime::Engine, is_sync: bool) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     bindings::Policy::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |state| state)?;
-    if at_once {
-        at_once::link(&mut linker)?;
+    if is_sync {
+        sync_store::link(&mut linker)?;
     }
     Ok(linker)
 }

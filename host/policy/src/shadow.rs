@@ -10,9 +10,10 @@ use tokio::sync::mpsc;
 
 use super::component::Policy;
 use super::failure::Failure;
-use super::judge::Judge;
-use super::tally::{Difference, Tally, TallySnapshot};
+use super::evaluator::Evaluator;
+use super::shadow_metrics::{Difference, ShadowMetrics, ShadowMetricsSnapshot};
 use super::{Ending, Login, Manner, Moment, Outcome, Standing, Verdict, Worded as _};
+use super::disposition::{Action, Decided, Facts, Rules, dispose};
 use reprieve_metrics::cpu_time;
 
 /// Logins and outcomes that wait for the shadow. What comes beyond them is left out.
@@ -73,7 +74,7 @@ pub type Told = Arc<OnceLock<Opinion>>;
 /// Something that the shadow is to hear of.
 enum Event {
     /// A login was judged.
-    Judged { login: Box<Login>, actual: Opinion, told: Told },
+    Judged { login: Box<Login>, has_snapshot: bool, actual: Opinion, told: Told },
     /// A mail server was asked.
     Outcome(Box<Outcome>),
     /// None was: the login was posed or refused.
@@ -84,7 +85,7 @@ enum Event {
 #[derive(Debug)]
 pub struct Shadow {
     policy: Arc<Policy>,
-    tally: Arc<Tally>,
+    tally: Arc<ShadowMetrics>,
     /// Its end is the end of the thread.
     events: mpsc::Sender<Event>,
 }
@@ -94,15 +95,16 @@ impl Shadow {
     ///
     /// # Errors
     /// Where the system has no more threads.
-    pub fn start(policy: Arc<Policy>, server: &str) -> std::io::Result<Arc<Self>> {
+    pub fn start(policy: Arc<Policy>, server: &str, rules: Rules) -> std::io::Result<Arc<Self>> {
         let (events, coming) = mpsc::channel(WAITING);
-        let tally = Arc::<Tally>::default();
+        let tally = Arc::<ShadowMetrics>::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let worker = Worker {
-            judge: Judge::new(policy.clone()),
+            judge: Evaluator::new(policy.clone()),
             tally: tally.clone(),
             pending: LruCache::new(NonZeroUsize::new(PENDING).unwrap_or(NonZeroUsize::MIN)),
             server: server.to_owned(),
+            rules,
             lines: Lines::default(),
         };
         std::thread::Builder::new().name("shadow".to_owned()).spawn(move || {
@@ -120,19 +122,23 @@ impl Shadow {
 
     /// What has been counted.
     #[must_use]
-    pub fn tally(&self) -> TallySnapshot {
+    pub fn tally(&self) -> ShadowMetricsSnapshot {
         self.tally.snapshot()
     }
 
     /// A login was judged by the policy that counts. What the shadow says of it stands in the
     /// answer, some time; never where it does not keep up.
     #[must_use]
-    pub fn judged(&self, login: &Login, actual: &Result<Verdict, Failure>) -> Told {
+    pub fn judged(&self, login: &Login, actual: &Result<Verdict, Failure>, has_snapshot: bool) -> Told {
         let told = Told::default();
-        let event =
-            Event::Judged { login: Box::new(login.clone()), actual: Opinion::of(actual), told: told.clone() };
+        let event = Event::Judged {
+            login: Box::new(login.clone()),
+            has_snapshot,
+            actual: Opinion::of(actual),
+            told: told.clone(),
+        };
         if self.events.try_send(event).is_err() {
-            self.tally.left_out();
+            self.tally.skipped();
         }
         told
     }
@@ -157,10 +163,11 @@ struct Pending {
 }
 
 struct Worker {
-    judge: Judge,
-    tally: Arc<Tally>,
+    judge: Evaluator,
+    tally: Arc<ShadowMetrics>,
     pending: LruCache<String, Pending>,
     server: String,
+    rules: Rules,
     lines: Lines,
 }
 
@@ -168,7 +175,9 @@ impl Worker {
     async fn run(mut self, mut coming: mpsc::Receiver<Event>) {
         while let Some(event) = coming.recv().await {
             match event {
-                Event::Judged { login, actual, told } => self.judge(login, &actual, &told).await,
+                Event::Judged { login, has_snapshot, actual, told } => {
+                    self.judge(login, has_snapshot, &actual, &told).await
+                },
                 Event::Outcome(outcome) => self.outcome(*outcome).await,
                 Event::NotAsked { session, time } => self.not_asked(&session, time).await,
             }
@@ -176,7 +185,7 @@ impl Worker {
         }
     }
 
-    async fn judge(&mut self, login: Box<Login>, actual: &Opinion, told: &Told) {
+    async fn judge(&mut self, login: Box<Login>, has_snapshot: bool, actual: &Opinion, told: &Told) {
         let result = self.judge.decide(&login).await;
         let own = Opinion::of(&result);
         let difference = Difference::between(actual, &own);
@@ -196,14 +205,15 @@ impl Worker {
                 in_words(&own),
             );
         }
-        let known = login.claim.standing == Standing::Known;
-        // As the host carries verdicts out: who is not known is let in only by a mail server.
-        let (goes, note) = match result {
-            Ok(Verdict::Pass(pass)) => (true, pass.note),
-            Ok(Verdict::Deny(deny)) => {
-                (!known && !matches!(deny.manner, Manner::Refuse | Manner::Disconnect), None)
-            }
-            Err(_) => (true, None),
+        let facts = Facts {
+            standing: login.claim.standing,
+            sees_secret: !login.claim.mechanism.hides_secret(),
+            has_snapshot,
+        };
+        let goes = dispose(Decided::from(&result), facts, self.rules).action == Action::Passed;
+        let note = match result {
+            Ok(Verdict::Pass(pass)) => pass.note,
+            _ => None,
         };
         let _ = told.set(own);
         self.pending.put(login.session.id.clone(), Pending { login, note, goes });

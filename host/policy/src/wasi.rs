@@ -16,7 +16,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx};
 
-use super::guestlog::GuestLog;
+use super::guest_log::GuestLog;
 
 /// Octets that a guest may write to its output at once.
 const WRITE_AT_ONCE: usize = 4096;

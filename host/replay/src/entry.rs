@@ -1,70 +1,70 @@
-//! A login that a log tells of, whoever wrote the log.
+//! A login in a log, in the same form for all formats.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::said::Said;
-use reprieve_policy_host::harness::Becomes;
+use super::recorded_verdict::RecordedVerdict;
+use reprieve_policy_host::Action;
 use reprieve_policy_host::{Backend, Ending, Mechanism, Standing, TlsSession};
 
-/// Stands for an address that a log does not tell.
+/// The address of an entry if the log has none.
 pub(crate) const NO_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
-/// A login that a log tells of.
+/// A login in a log.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// When, in milliseconds since 1970.
+    /// Time of the login in milliseconds since 1970.
     pub at_ms: u64,
-    /// User name as the log has it.
+    /// User name as in the log.
     pub user: String,
-    /// Identity that the client asked to act as, if the log tells of one.
+    /// Identity that the client asked to act as, if the log has one.
     pub authorization_id: Option<String>,
-    /// How the secret was presented.
+    /// Mechanism of the login; USER and PASS if the log does not have it.
     pub mechanism: Mechanism,
-    /// The client's address; unspecified where the log does not tell. So is its port.
+    /// The client's address; address or port are unspecified if the log does not have them.
     pub peer: SocketAddr,
     /// The address that it connected to.
     pub local: SocketAddr,
-    /// The TLS session, if the log tells of one.
+    /// The TLS session, if the log has one.
     pub tls: Option<TlsSession>,
-    /// How it ended at the mail server; none where no mail server was asked.
+    /// Outcome at the mail server; none if the login did not reach one.
     pub outcome: Option<Ending>,
-    /// Milliseconds that the mail server took, where the log tells.
+    /// Latency of the mail server, if the log has it.
     pub latency_ms: Option<u32>,
-    /// Logins that one line stands for: failed ones are told together.
+    /// Number of identical logins that the line stands for: some logs count failed logins.
     pub times: u32,
-    /// What only Reprieve's own logs tell.
+    /// What only Reprieve's own logs contain.
     pub recorded: Option<Box<Recorded>>,
 }
 
-/// What Reprieve's own logs tell beside.
+/// What only Reprieve's own logs contain.
 #[derive(Clone, Debug, Default)]
 pub struct Recorded {
-    /// The session.
+    /// Session id.
     pub id: String,
-    /// The virtual server.
+    /// Name of the virtual server.
     pub virtual_server: String,
-    /// Order of decisions in the process, where the log tells.
+    /// Number of the decision in its process, if the log has it.
     pub seq: Option<u64>,
-    /// What the host knew of the secret.
+    /// What the host knew about the presented secret.
     pub standing: Option<Standing>,
-    /// The pool's state.
+    /// State of the pool.
     pub backend: Option<Backend>,
-    /// When the outcome was there, in milliseconds since 1970.
+    /// Time of the outcome in milliseconds since 1970.
     pub outcome_at_ms: Option<u64>,
-    /// The node that judged the login.
+    /// The node that checked the credentials.
     pub node: Option<String>,
-    /// What the policy said then; none where it was not asked.
-    pub said: Option<Said>,
-    /// What the host made of it.
-    pub became: Option<Becomes>,
-    /// There was no snapshot that could have been shown.
+    /// Verdict of the policy; none if it was not asked.
+    pub verdict: Option<RecordedVerdict>,
+    /// What happened to the login, after the host's rules.
+    pub action: Option<Action>,
+    /// There was no snapshot to show.
     pub no_snapshot: bool,
-    /// It was posed, and went on at a mail server for what only that has.
+    /// The login was posed, and the session continued at a mail server.
     pub upgraded: bool,
 }
 
 impl Entry {
-    /// A login of which nothing is known but who, when and how it ended.
+    /// A login of which only user, time and outcome are known.
     #[must_use]
     pub fn new(at_ms: u64, user: &str, outcome: Ending) -> Self {
         Self {
@@ -82,12 +82,13 @@ impl Entry {
         }
     }
 
-    /// Whether it went on at a mail server after it had been posed. Other logs do not tell.
+    /// Whether the session was posed and then continued at a mail server. False for other software's
+    /// logs.
     pub(super) fn is_upgraded(&self) -> bool {
         self.recorded.as_ref().is_some_and(|recorded| recorded.upgraded)
     }
 
-    /// Its place in the order of decisions.
+    /// Number of the decision in its process.
     pub(super) fn seq(&self) -> Option<u64> {
         self.recorded.as_ref().and_then(|recorded| recorded.seq)
     }

@@ -1,36 +1,36 @@
-//! Replay: what a policy would have done with the logins that a log tells of, in the log's own
-//! time. Formats turn lines into logins, the player puts them to the policy as the host would,
-//! the report adds up. It knows no sockets, and writes nothing but what it is asked for.
+//! Replays logs with a policy: what would the policy have done with the logins in a log? Formats turn
+//! lines into logins, the player asks the policy about them in the log's own time, and the report
+//! adds up the results. Nothing is sent anywhere, and only what the caller asks for is written.
 
 mod calendar;
-mod difference;
+mod contents;
+mod differences;
 mod entry;
 pub mod format;
 mod lines;
 mod merge;
-mod order;
 mod periods;
 mod player;
 mod problems;
+mod recorded_verdict;
+mod reorder;
 pub mod report;
 mod run;
-mod said;
-mod saw;
 mod source;
 mod stream;
-mod tally;
+mod totals;
 mod users;
 
 pub use calendar::{Calendar, FirstYear};
-pub use difference::{Difference, Example, Kind};
+pub use differences::{DifferenceKind, Differences, Example};
 pub use entry::{Entry, Recorded};
-pub use format::{Format, Reader, Told};
+pub use format::{Format, ParsedLine, Reader};
 pub use periods::Period;
-pub use player::{Decision, OwnLines, PlayedPolicy, Player};
-pub use problems::{Problem, Problems, Unread, WithoutLogins, WrongYear};
+pub use player::{Decision, Player, PolicyLog, PolicySource};
+pub use problems::{LogWithoutLogins, MostlyUnread, Problem, Problems, WrongYear};
+pub use recorded_verdict::{RecordedVerdict, VerdictKind};
 pub use report::Report;
 pub use run::{Plan, Progress, run};
-pub use said::{Said, Word};
-pub use source::LogFile;
-pub use tally::Counts;
+pub use source::LogSource;
+pub use totals::Totals;
 pub use users::UserRow;

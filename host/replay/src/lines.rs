@@ -1,22 +1,22 @@
-//! Lines of whatever octets somebody calls a log. None takes more memory than its limit.
+//! Lines of arbitrary bytes, with a limit of their length and so of memory.
 
 use std::io::{self, Read};
 
 use memchr::memchr;
 
-/// The longest line that is read; of longer ones only their end is looked for.
+/// Maximum length of a line in bytes; longer ones are skipped.
 pub(super) const LINE_LIMIT: usize = 64 << 10;
-const BUFFER: usize = 256 << 10;
+const BUFFER_BYTES: usize = 256 << 10;
 
-/// A line, without its line end.
+/// A line without its line end.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line<'a> {
     Whole(&'a [u8]),
-    /// Longer than the limit: it was skipped.
+    /// Longer than [`LINE_LIMIT`]: skipped.
     TooLong,
 }
 
-/// Reads lines.
+/// Splits a source into lines.
 pub(super) struct Lines<R> {
     source: R,
     buffer: Box<[u8]>,
@@ -27,32 +27,32 @@ pub(super) struct Lines<R> {
 
 impl<R: Read> Lines<R> {
     pub(super) fn new(source: R) -> Self {
-        Self { source, buffer: vec![0; BUFFER].into(), start: 0, end: 0, ended: false }
+        Self { source, buffer: vec![0; BUFFER_BYTES].into(), start: 0, end: 0, ended: false }
     }
 
-    /// The next line; none at the end. After an error there are no more.
+    /// The next line; none at the end and after an error.
     pub(super) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
-        let mut looked_at = 0;
+        let mut searched = 0;
         let mut too_long = false;
         loop {
             let unread = &self.buffer[self.start..self.end];
-            if let Some(at) = memchr(b'\n', &unread[looked_at..]) {
-                let length = looked_at + at;
+            if let Some(at) = memchr(b'\n', &unread[searched..]) {
+                let length = searched + at;
                 let line = self.start..self.start + length;
                 self.start += length + 1;
                 return Ok(Some(self.line(line, too_long)));
             }
-            looked_at = unread.len();
+            searched = unread.len();
             if self.ended {
                 let line = self.start..self.end;
                 self.start = self.end;
                 let is_line = too_long || !line.is_empty();
                 return Ok(is_line.then(|| self.line(line, too_long)));
             }
-            if looked_at > LINE_LIMIT {
+            if searched > LINE_LIMIT {
                 too_long = true;
                 self.start = self.end;
-                looked_at = 0;
+                searched = 0;
             }
             self.fill()?;
         }
@@ -73,7 +73,7 @@ impl<R: Read> Lines<R> {
         loop {
             match self.source.read(&mut self.buffer[self.end..]) {
                 Ok(0) => self.ended = true,
-                Ok(octets) => self.end += octets,
+                Ok(bytes) => self.end += bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
                     (self.ended, self.start, self.end) = (true, 0, 0);
@@ -91,10 +91,10 @@ mod tests {
 
     use super::*;
 
-    /// Gives a few octets at a time.
-    struct Dripping<'a>(&'a [u8], usize);
+    /// Returns a few bytes per read.
+    struct SlowSource<'a>(&'a [u8], usize);
 
-    impl Read for Dripping<'_> {
+    impl Read for SlowSource<'_> {
         fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
             let length = self.1.min(self.0.len()).min(into.len());
             into[..length].copy_from_slice(&self.0[..length]);
@@ -103,12 +103,12 @@ mod tests {
         }
     }
 
-    fn all(octets: &[u8], drip: usize) -> Vec<Option<Vec<u8>>> {
-        let mut lines = Lines::new(Dripping(octets, drip));
+    fn all(bytes: &[u8], per_read: usize) -> Vec<Option<Vec<u8>>> {
+        let mut lines = Lines::new(SlowSource(bytes, per_read));
         let mut all = Vec::new();
         while let Some(line) = lines.next().unwrap() {
             all.push(match line {
-                Line::Whole(octets) => Some(octets.to_vec()),
+                Line::Whole(line) => Some(line.to_vec()),
                 Line::TooLong => None,
             });
         }
@@ -116,15 +116,15 @@ mod tests {
     }
 
     #[test]
-    fn lines_end_in_any_way_and_may_be_too_long() {
+    fn lines_end_with_lf_or_crlf_and_may_be_too_long() {
         let mut log = b"one\r\n\ntwo\n".to_vec();
         log.resize(log.len() + 1_000_000, b'x');
         log.extend_from_slice(b"\nthree\n");
         log.resize(log.len() + LINE_LIMIT, b'y');
         log.extend_from_slice(b"\nlast");
-        for drip in [7, 4096, 100_000, usize::MAX] {
-            let lines = all(&log, drip);
-            assert_eq!(lines.len(), 7, "{drip}");
+        for per_read in [7, 4096, 100_000, usize::MAX] {
+            let lines = all(&log, per_read);
+            assert_eq!(lines.len(), 7, "{per_read}");
             assert_eq!(lines[0].as_deref(), Some(&b"one"[..]));
             assert_eq!(lines[1].as_deref(), Some(&b""[..]));
             assert_eq!(lines[3], None, "a megabyte");
@@ -140,9 +140,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_lost_between_reads(octets in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..2000), drip in 1_usize..50) {
-            let lines: Vec<_> = all(&octets, drip).into_iter().map(Option::unwrap).collect();
-            let mut expected: Vec<&[u8]> = octets.split(|octet| *octet == b'\n').collect();
+        fn nothing_is_lost_between_reads(bytes in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 0..2000), per_read in 1_usize..50) {
+            let lines: Vec<_> = all(&bytes, per_read).into_iter().map(Option::unwrap).collect();
+            let mut expected: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
             if expected.last().is_some_and(|last| last.is_empty()) {
                 expected.pop();
             }

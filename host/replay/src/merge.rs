@@ -1,5 +1,5 @@
-//! Several logs as one: rotated ones in whatever order they were named, and those of several
-//! servers side by side.
+//! Merges several logs by time: rotated logs, which may be named in any order, and logs of several
+//! servers.
 
 use anyhow::Context as _;
 
@@ -7,55 +7,55 @@ use super::entry::Entry;
 use super::format::Format;
 use super::problems::Problems;
 use super::run::Progress;
-use super::source::LogFile;
-use super::stream::{Foreseen, HowToRead, Stream};
+use super::source::LogSource;
+use super::stream::{Preview, ReadOptions, Stream};
 
-/// Logs whose logins come in the order of their times. A log is open only while it is needed.
+/// Returns the logins of all logs in order of time. A log is open only while it is needed.
 pub(super) struct Merge {
-    how: HowToRead,
-    /// Those that are not open yet, with what is known of them; the first one last.
-    closed: Vec<(Foreseen, LogFile)>,
-    /// Those that are, with their next logins.
+    options: ReadOptions,
+    /// Logs that are not open yet; the one that begins first is the last element.
+    closed: Vec<(Preview, LogSource)>,
+    /// Open logs with their next logins.
     open: Vec<(Entry, Stream)>,
     progress: Progress,
     formats: Vec<Format>,
 }
 
 impl Merge {
-    /// Looks at each log's first login.
+    /// Finds the first login of each log.
     ///
     /// # Errors
-    /// Where one cannot be opened.
-    pub(super) fn new(logs: &[LogFile], how: HowToRead, progress: &Progress) -> anyhow::Result<Self> {
+    /// If one cannot be opened.
+    pub(super) fn new(logs: &[LogSource], options: ReadOptions, progress: &Progress) -> anyhow::Result<Self> {
         let mut closed = Vec::with_capacity(logs.len());
         for log in logs {
-            let foreseen = match log {
+            let preview = match log {
                 // It can be read only once.
-                LogFile::Stdin => Foreseen { first_ms: Some(0), is_leap: false },
-                LogFile::Path(_) => Stream::look(log, &how).with_context(|| cannot_read(log))?,
+                LogSource::Stdin => Preview { first_ms: Some(0), has_leap_day: false },
+                LogSource::Path(_) => Stream::preview(log, &options).with_context(|| cannot_read(log))?,
             };
-            closed.push((foreseen, log.clone()));
+            closed.push((preview, log.clone()));
         }
-        // Those of one time stay in the order in which they were named.
-        closed.sort_by_key(|(foreseen, _)| foreseen.first_ms.unwrap_or(u64::MAX));
+        // A stable sort: logs that begin at the same time stay in the order of the command line.
+        closed.sort_by_key(|(preview, _)| preview.first_ms.unwrap_or(u64::MAX));
         closed.reverse();
-        Ok(Self { how, closed, open: Vec::new(), progress: progress.clone(), formats: Vec::new() })
+        Ok(Self { options, closed, open: Vec::new(), progress: progress.clone(), formats: Vec::new() })
     }
 
     /// The next login of all logs; none at the end.
     ///
     /// # Errors
-    /// Where a log can no longer be opened.
+    /// If a log can no longer be opened.
     pub(super) fn next(&mut self, problems: &mut Problems) -> anyhow::Result<Option<Entry>> {
         let earliest = |open: &[(Entry, Stream)]| (0..open.len()).min_by_key(|&at| (open[at].0.at_ms, at));
-        while let Some((foreseen, _)) = self.closed.last() {
-            let first_ms = foreseen.first_ms.unwrap_or(u64::MAX);
+        while let Some((preview, _)) = self.closed.last() {
+            let first_ms = preview.first_ms.unwrap_or(u64::MAX);
             if earliest(&self.open).is_some_and(|at| self.open[at].0.at_ms < first_ms) {
                 break;
             }
-            let Some((Foreseen { is_leap, .. }, log)) = self.closed.pop() else { break };
+            let Some((Preview { has_leap_day, .. }, log)) = self.closed.pop() else { break };
             let mut stream =
-                Stream::open(&log, &self.how, is_leap, &self.progress).with_context(|| cannot_read(&log))?;
+                Stream::open(&log, &self.options, has_leap_day, &self.progress).with_context(|| cannot_read(&log))?;
             if let Some(entry) = stream.next(problems) {
                 self.open.push((entry, stream));
             }
@@ -73,13 +73,13 @@ impl Merge {
         }))
     }
 
-    /// The formats that were found, in the order in which they were.
+    /// The formats of the logs, in the order in which they were first used.
     pub(super) fn formats(&self) -> &[Format] {
         &self.formats
     }
 }
 
-fn cannot_read(log: &LogFile) -> String {
+fn cannot_read(log: &LogSource) -> String {
     format!("cannot read the log {}", log.name())
 }
 
@@ -92,10 +92,10 @@ mod tests {
 
     use super::*;
 
-    fn merge(logs: &[LogFile]) -> (Vec<String>, Problems, u64) {
-        let how = HowToRead { format: None, zone: TimeZone::UTC, year: Some(2026) };
+    fn merge(logs: &[LogSource]) -> (Vec<String>, Problems, u64) {
+        let options = ReadOptions { format: None, zone: TimeZone::UTC, year: Some(2026) };
         let progress = Progress::default();
-        let mut merge = Merge::new(logs, how, &progress).unwrap();
+        let mut merge = Merge::new(logs, options, &progress).unwrap();
         let (mut users, mut problems) = (Vec::new(), Problems::default());
         while let Some(entry) = merge.next(&mut problems).unwrap() {
             users.push(entry.user);
@@ -107,14 +107,14 @@ mod tests {
         format!("Nov {time} mx pop3d: LOGIN, user={user}, ip=[::ffff:192.0.2.7]\n")
     }
 
-    fn file(folder: &Path, name: &str, octets: &[u8]) -> LogFile {
+    fn file(folder: &Path, name: &str, bytes: &[u8]) -> LogSource {
         let path = folder.join(name);
-        std::fs::write(&path, octets).unwrap();
-        LogFile::Path(path)
+        std::fs::write(&path, bytes).unwrap();
+        LogSource::Path(path)
     }
 
     #[test]
-    fn logs_are_played_in_the_order_of_their_times_however_they_are_named_and_packed() {
+    fn logs_are_merged_by_time_in_any_order_and_compression() {
         let folder = tempfile::tempdir().unwrap();
         let today = file(folder.path(), "mail.log", line("27 00:00:01", "c").as_bytes());
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -129,35 +129,35 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_log_ends_nothing_and_the_next_is_read() {
+    fn a_hostile_log_is_read_and_the_next_one_too() {
         let folder = tempfile::tempdir().unwrap();
-        let mut octets = line("26 00:00:00", "a").into_bytes();
-        octets.extend_from_slice(&[0; 300_000]);
-        octets.extend_from_slice(b"\nNov 99 99:99:99 mx pop3d: LOGIN, user=\xff\xfe, ip=[x]\n");
-        octets.extend_from_slice(b"\xff\xff\0\x1b[31m\n");
-        octets.extend_from_slice(b"Nov 31 00:00:00 mx pop3d: LOGIN, user=b, ip=[::1]\n");
-        let hostile = file(folder.path(), "hostile.log", &octets);
-        let mut cut = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
-        cut.write_all((line("26 00:00:01", "b").repeat(5_000)).as_bytes()).unwrap();
-        let mut cut = cut.finish().unwrap();
-        cut.truncate(cut.len() / 2);
-        let cut = file(folder.path(), "cut.gz", &cut);
+        let mut bytes = line("26 00:00:00", "a").into_bytes();
+        bytes.extend_from_slice(&[0; 300_000]);
+        bytes.extend_from_slice(b"\nNov 99 99:99:99 mx pop3d: LOGIN, user=\xff\xfe, ip=[x]\n");
+        bytes.extend_from_slice(b"\xff\xff\0\x1b[31m\n");
+        bytes.extend_from_slice(b"Nov 31 00:00:00 mx pop3d: LOGIN, user=b, ip=[::1]\n");
+        let hostile = file(folder.path(), "hostile.log", &bytes);
+        let mut truncated = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+        truncated.write_all((line("26 00:00:01", "b").repeat(5_000)).as_bytes()).unwrap();
+        let mut truncated = truncated.finish().unwrap();
+        truncated.truncate(truncated.len() / 2);
+        let truncated = file(folder.path(), "truncated.gz", &truncated);
         let none = file(folder.path(), "none.log", b"Nov 26 00:00:00 mx postfix/smtpd[1]: connect\n");
         let last = file(folder.path(), "last.log", line("27 00:00:00", "c").as_bytes());
-        let (users, problems, _) = merge(&[hostile, cut, none, last]);
+        let (users, problems, _) = merge(&[hostile, truncated, none, last]);
         assert_eq!((users.first().unwrap().as_str(), users.last().unwrap().as_str()), ("a", "c"));
         assert_eq!(problems.malformed_lines, 2, "{:?}", problems.examples);
-        assert!(problems.examples[0].why.contains("64 KiB") && problems.examples[0].line == 2);
+        assert!(problems.examples[0].reason.contains("64 KiB") && problems.examples[0].line == 2);
         assert!(problems.examples[1].log.ends_with("hostile.log") && problems.examples[1].line == 5);
-        assert!(problems.cut_off[0].log.ends_with("cut.gz"));
+        assert!(problems.truncated_logs[0].log.ends_with("truncated.gz"));
         assert!(problems.without_logins[0].log.ends_with("none.log"));
-        assert!(problems.without_logins[0].saw.starts_with("1 line: 1 of postfix/smtpd; the first: Nov 26"));
+        assert!(problems.without_logins[0].contents.starts_with("1 line: 1 of postfix/smtpd; the first: Nov 26"));
     }
 
     #[test]
-    fn a_log_that_is_not_there_is_named() {
-        let how = HowToRead { format: None, zone: TimeZone::UTC, year: None };
-        let error = Merge::new(&["/nowhere/mail.log".into()], how, &Progress::default()).err().unwrap();
+    fn the_error_names_a_missing_log() {
+        let options = ReadOptions { format: None, zone: TimeZone::UTC, year: None };
+        let error = Merge::new(&["/nowhere/mail.log".into()], options, &Progress::default()).err().unwrap();
         assert!(format!("{error:#}").starts_with("cannot read the log /nowhere/mail.log: No such file"));
     }
 }

@@ -1,4 +1,4 @@
-//! Puts logins to a policy as the host would, at the times at which they happened.
+//! Asks a policy about the logins of a log, as the proxy would at the time of each login.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -12,109 +12,109 @@ use serde::Serialize;
 use tokio::runtime::Runtime;
 use tracing::Level;
 
-use super::entry::Entry;
-use super::said::Said;
-use reprieve_policy_host::Verify;
-use reprieve_policy_host::harness::Becomes;
+use super::entry::{Entry, Recorded};
+use super::recorded_verdict::RecordedVerdict;
 use reprieve_policy_host::{
-    Backend, BreakerSettings, Cache, Claim, Client, Ending, Engine, EngineSize, Judge, Limits, Lines, Login,
-    Mechanism, OnFailure, Outcome, Policy, PolicyOptions, Session, Standing, Verdict, digest, endpoint,
-    load_source, moment,
+    Action, Backend, BreakerSettings, Cache, Claim, Client, Decided, Disposition, Ending, Engine, EngineSize,
+    Facts, Evaluator, Limits, Lines, Login, Outcome, Policy, PolicyOptions, Rules, Session, Standing, Verdict,
+    digest, dispose, endpoint, load_source, moment,
 };
 use reprieve_store::Namespace;
 use reprieve_store::clock::ManualClock;
 
-/// How long a secret is known after the mail server has accepted it: `maildrop.trust`.
+/// How long a secret stays known after the mail server has accepted it: the default of
+/// `maildrop.trust`.
 const TRUST_MS: u64 = 24 * 3600 * 1000;
-/// Octets that the users may take whose secrets are known: some four million. A log that names
-/// more is hostile, or of a larger site than one process serves; the others' are unknown.
-const MOST_OCTETS: usize = 512 << 20;
-/// Octets of a user beside the name.
-const USER_OCTETS: usize = 96;
-/// Octets that the policy may keep: `store-quota`.
+/// Memory limit in bytes for users with a known secret, enough for about four million. A log with
+/// more is hostile, or from a site that is too large for one process; the secrets of further users
+/// stay unknown.
+const MAX_USER_BYTES: usize = 512 << 20;
+/// Memory of a user in bytes, without the name.
+const USER_BYTES: usize = 96;
+/// Bytes that the policy may keep: the default of `store-quota`.
 const STORE_QUOTA: u64 = 64 << 20;
-/// Lines of the policy's own that are kept.
-const LINES_KEPT: usize = 5;
+/// How many log lines of the policy are kept.
+const MAX_LOG_LINES: usize = 5;
 
-/// The policy that is to be played.
+/// A policy to replay logs with.
 #[derive(Clone, Debug)]
-pub struct PlayedPolicy {
-    /// A built-in policy's name or a file's path.
+pub struct PolicySource {
+    /// Name of a built-in policy, or path of a component.
     pub component: String,
-    /// Settings in their order.
+    /// Settings in the order of the command line.
     pub settings: Vec<(String, String)>,
 }
 
-/// What became of a login.
+/// What would have happened to a login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// What the host knew of the secret.
+    /// What the host would have known about the secret.
     pub standing: Standing,
-    /// What the policy said.
-    pub said: Said,
-    /// What the host made of it.
-    pub becomes: Becomes,
-    /// Why, where that is not what the policy said.
-    pub why: Option<&'static str>,
+    /// Verdict of the policy.
+    pub verdict: RecordedVerdict,
+    /// What would have happened after the host's rules.
+    pub disposition: Disposition,
 }
 
 impl Decision {
-    /// Whether the login does not reach a mail server. One that is posed and was posed then goes
-    /// on as it went on.
+    /// Whether the login does not reach a mail server. If the log says that a posed session
+    /// continued at the mail server, it is assumed to do so again.
     #[must_use]
-    pub fn relieves(&self, entry: &Entry) -> bool {
-        match self.becomes {
-            Becomes::Passed => false,
-            Becomes::Posed => !entry.is_upgraded(),
-            Becomes::Refused | Becomes::Disconnected => true,
+    pub fn is_relieved(&self, entry: &Entry) -> bool {
+        match self.disposition.action {
+            Action::Passed => false,
+            Action::Posed => !entry.is_upgraded(),
+            Action::Refused | Action::Disconnected => true,
         }
     }
 }
 
-/// The policy's own lines, the first of them.
+/// What the policy has logged.
 #[derive(Clone, Debug, Default, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct OwnLines {
-    /// How many.
+#[serde(rename_all = "snake_case")]
+pub struct PolicyLog {
+    /// Number of lines.
     pub count: u64,
-    /// The first.
+    /// The first lines.
     pub first: Vec<String>,
 }
 
 #[derive(Debug, Default)]
-struct KeptLines(Mutex<OwnLines>);
+struct LogRecorder(Mutex<PolicyLog>);
 
-impl Lines for KeptLines {
+impl Lines for LogRecorder {
     fn line(&self, level: Level, text: &str) {
-        let mut kept = self.0.lock();
-        kept.count += 1;
-        if kept.first.len() < LINES_KEPT {
-            kept.first.push(format!("{}: {text}", level.as_str().to_lowercase()));
+        let mut log = self.0.lock();
+        log.count += 1;
+        if log.first.len() < MAX_LOG_LINES {
+            log.first.push(format!("{}: {text}", level.as_str().to_lowercase()));
         }
     }
 }
 
-/// Plays one policy. Its store is in memory, and its own.
+/// Replays logins with one policy, which has a store of its own in memory.
 pub struct Player {
     runtime: Runtime,
-    judge: Judge,
+    rules: Rules,
+    judge: Evaluator,
     clock: Arc<ManualClock>,
     zone: TimeZone,
-    pool: String,
-    policy: PlayedPolicy,
-    lines: Arc<KeptLines>,
-    /// When each user's secret was accepted last, in milliseconds since 1970.
+    default_pool: String,
+    policy: PolicySource,
+    log: Arc<LogRecorder>,
+    /// Time of each user's last accepted login, in milliseconds since 1970.
     accepted: HashMap<String, u64>,
-    accepted_octets: usize,
-    /// Outcomes that are not there yet, by their time.
-    coming: BTreeMap<(u64, u64), Coming>,
+    accepted_bytes: usize,
+    /// Outcomes that are later than the current login, by time and number of the login.
+    pending: BTreeMap<(u64, u64), PendingOutcome>,
     logins: u64,
     failed_outcomes: u64,
 }
 
-struct Coming {
+struct PendingOutcome {
     outcome: Outcome,
-    learns: bool,
+    /// Whether the user's standing is derived from outcomes.
+    sets_standing: bool,
 }
 
 impl std::fmt::Debug for Player {
@@ -124,26 +124,31 @@ impl std::fmt::Debug for Player {
 }
 
 impl Player {
-    /// Loads a policy. `pools`: names that it may choose, the virtual server's own first.
-    /// `zone`: where its days change.
+    /// Loads a policy. `pools` are the pools that it may choose, the default pool first; its days
+    /// begin at midnight in `zone`.
     ///
     /// # Errors
-    /// Where it cannot be loaded or refuses its settings, in one sentence.
-    pub fn load(policy: PlayedPolicy, zone: TimeZone, pools: &[String]) -> anyhow::Result<Self> {
-        let octets = load_source(&policy.component).map_err(anyhow::Error::msg)?;
+    /// If it cannot be loaded or rejects its settings.
+    pub fn load(
+        policy: PolicySource,
+        rules: Rules,
+        zone: TimeZone,
+        pools: &[String],
+    ) -> anyhow::Result<Self> {
+        let component = load_source(&policy.component).map_err(anyhow::Error::msg)?;
         let limits = Limits::default();
         let cache = Cache::usual_folder().and_then(|folder| Cache::open(&folder).ok());
         let size = EngineSize { memory: limits.memory, stack: limits.stack, instances: 2 };
         let engine = Engine::new(size, cache.as_ref())?;
         let clock = ManualClock::new(0);
-        let lines = Arc::<KeptLines>::default();
+        let log = Arc::<LogRecorder>::default();
         let options = PolicyOptions {
             settings: policy.settings.clone(),
-            // A replay wants each call made.
+            // Never open the circuit breaker: each login needs a decision.
             breaker: BreakerSettings { failures: 0, ..BreakerSettings::default() },
             pools: pools.to_vec(),
             seed: Some(0),
-            lines: Some(lines.clone()),
+            lines: Some(log.clone()),
             ..PolicyOptions::new(
                 "replay",
                 &policy.component,
@@ -152,147 +157,141 @@ impl Player {
             )
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let judge = Judge::new(runtime.block_on(Policy::load(engine, &octets, options))?);
+        let judge = Evaluator::new(runtime.block_on(Policy::load(engine, &component, options))?);
         runtime.block_on(judge.warm_up())?;
-        *lines.0.lock() = OwnLines::default();
-        let pool = pools.first().cloned().unwrap_or_else(|| "mail".to_owned());
+        *log.0.lock() = PolicyLog::default();
         Ok(Self {
             runtime,
+            rules,
             judge,
             clock,
             zone,
-            pool,
+            default_pool: pools.first().cloned().unwrap_or_else(|| "mail".to_owned()),
             policy,
-            lines,
+            log,
             accepted: HashMap::new(),
-            accepted_octets: 0,
-            coming: BTreeMap::new(),
+            accepted_bytes: 0,
+            pending: BTreeMap::new(),
             logins: 0,
             failed_outcomes: 0,
         })
     }
 
-    /// Has somebody log in as the log tells.
+    /// Asks the policy about a login and, if the login passes, reports its outcome to the policy.
+    /// Logins must be in order of time.
     pub fn play(&mut self, entry: &Entry) -> Decision {
-        self.let_outcomes_come(entry.at_ms);
+        self.observe_until(entry.at_ms);
         self.clock.set(entry.at_ms);
         self.logins += 1;
         let recorded = entry.recorded.as_deref();
         let recorded_standing = recorded.and_then(|recorded| recorded.standing);
         let standing = recorded_standing.unwrap_or_else(|| self.standing(entry));
         let login = self.login(entry, standing);
-        let verdict = at_once(&self.runtime, self.judge.decide(&login));
-        let mut becomes = Becomes::of(&verdict, standing, Verify::On, OnFailure::Pass);
-        let mut why = match (&verdict, becomes) {
-            (Ok(Verdict::Deny(_)), Becomes::Passed) if is_digest(entry.mechanism) => Some("unverifiable"),
-            (Ok(Verdict::Deny(_)), Becomes::Passed) => Some("unverified"),
-            (Err(_), _) => Some("policy-failure"),
-            _ => None,
+        let result = run_ready(&self.runtime, self.judge.decide(&login));
+        let facts = Facts {
+            standing,
+            sees_secret: !entry.mechanism.hides_secret(),
+            // A secret is known or has changed only after a session, which leaves a snapshot.
+            has_snapshot: !recorded.is_some_and(|recorded| recorded.no_snapshot)
+                && standing != Standing::Unknown,
         };
-        if recorded.is_some_and(|recorded| recorded.no_snapshot)
-            && becomes == Becomes::Posed
-            && matches!(&verdict, Ok(Verdict::Deny(deny)) if deny.manner == reprieve_policy_host::Manner::Unchanged)
-        {
-            (becomes, why) = (Becomes::Passed, Some("no-snapshot"));
-        }
-        let said = Said::of(&verdict);
-        if becomes == Becomes::Passed
+        let disposition = dispose(Decided::from(&result), facts, self.rules);
+        let verdict = RecordedVerdict::of(&result);
+        if disposition.action == Action::Passed
             && let Some(ending) = ending(entry, standing)
         {
-            let note = match verdict {
-                Ok(Verdict::Pass(pass)) => pass.note,
-                _ => None,
-            };
-            let at_ms = recorded.and_then(|recorded| recorded.outcome_at_ms).unwrap_or(entry.at_ms);
-            let outcome = Outcome {
-                session: login.session,
-                client: login.client,
-                claim: login.claim,
-                time: if at_ms == entry.at_ms { login.time } else { moment(at_ms, &self.zone) },
-                node: recorded.and_then(|recorded| recorded.node.clone()),
-                latency_ms: entry.latency_ms.unwrap_or(0),
-                ending,
-                note,
-            };
-            let learns = recorded_standing.is_none() && !is_digest(entry.mechanism);
-            let coming = Coming { outcome, learns };
-            if at_ms > entry.at_ms {
-                self.coming.insert((at_ms, self.logins), coming);
-            } else {
-                self.observe(coming);
-            }
+            let note = result.ok().and_then(|verdict| match verdict {
+                Verdict::Pass(pass) => pass.note,
+                Verdict::Deny(_) => None,
+            });
+            let sets_standing = recorded_standing.is_none() && !entry.mechanism.hides_secret();
+            let outcome = self.outcome(entry, login, ending, note);
+            self.add_outcome(entry.at_ms, PendingOutcome { outcome, sets_standing });
         }
-        Decision { standing, said, becomes, why }
+        Decision { standing, verdict, disposition }
     }
 
-    /// Tells the policy the outcomes that are still to come. At the end of the logs.
+    /// Reports the remaining outcomes to the policy. Call it at the end of the logs.
     pub fn finish(&mut self) {
-        self.let_outcomes_come(u64::MAX);
+        self.observe_until(u64::MAX);
     }
 
-    /// Calls of `observe` that failed.
+    /// Number of outcomes at which the policy failed.
     #[must_use]
     pub fn failed_outcomes(&self) -> u64 {
         self.failed_outcomes
     }
 
-    /// The policy.
+    /// The policy as it was given.
     #[must_use]
-    pub fn policy(&self) -> &PlayedPolicy {
+    pub fn policy(&self) -> &PolicySource {
         &self.policy
     }
 
-    /// SHA-256 of its octets, in hex digits.
+    /// SHA-256 of the component in hexadecimal.
     #[must_use]
     pub fn sha256(&self) -> String {
         digest::hex(&self.judge.policy().sha256())
     }
 
-    /// The lines that it wrote.
+    /// What the policy has logged.
     #[must_use]
-    pub fn own_lines(&self) -> OwnLines {
-        self.lines.0.lock().clone()
+    pub fn policy_log(&self) -> PolicyLog {
+        self.log.0.lock().clone()
     }
 
-    /// A client that has seen +OK and comes back is judged with that recorded.
-    fn let_outcomes_come(&mut self, until_ms: u64) {
-        while let Some(first) = self.coming.first_entry() {
-            if first.key().0 > until_ms {
-                return;
-            }
-            let coming = first.remove();
-            self.observe(coming);
+    /// Reports an outcome now, or later if it is after the login at `login_ms`: the policy decides
+    /// about logins in between without knowing it.
+    fn add_outcome(&mut self, login_ms: u64, pending: PendingOutcome) {
+        let at_ms = pending.outcome.time.unix_ms;
+        if at_ms > login_ms {
+            self.pending.insert((at_ms, self.logins), pending);
+        } else {
+            self.observe(pending);
         }
     }
 
-    fn observe(&mut self, Coming { outcome, learns }: Coming) {
+    /// Reports all outcomes up to this time, so that the policy knows them when it decides next.
+    fn observe_until(&mut self, until_ms: u64) {
+        while let Some(first) = self.pending.first_entry() {
+            if first.key().0 > until_ms {
+                return;
+            }
+            let pending = first.remove();
+            self.observe(pending);
+        }
+    }
+
+    fn observe(&mut self, PendingOutcome { outcome, sets_standing }: PendingOutcome) {
         let at_ms = outcome.time.unix_ms;
         self.clock.set(at_ms);
-        if learns && outcome.ending == Ending::Authenticated {
+        if sets_standing && outcome.ending == Ending::Authenticated {
             let user = &outcome.claim.user;
-            let has_room = self.accepted_octets < MOST_OCTETS;
+            let has_room = self.accepted_bytes < MAX_USER_BYTES;
             match self.accepted.get_mut(user) {
-                Some(at) => *at = at_ms,
+                Some(accepted_ms) => *accepted_ms = at_ms,
                 None if has_room => {
-                    self.accepted_octets += user.len() + USER_OCTETS;
+                    self.accepted_bytes += user.len() + USER_BYTES;
                     self.accepted.insert(user.clone(), at_ms);
                 }
                 None => {}
             }
         }
-        self.failed_outcomes += u64::from(at_once(&self.runtime, self.judge.observe(&outcome)).is_err());
+        let result = run_ready(&self.runtime, self.judge.observe(&outcome));
+        self.failed_outcomes += u64::from(result.is_err());
     }
 
-    /// What the host would know of the secret, where the log does not tell. Whoever is let in
-    /// has presented the user's secret, and whoever is refused has not.
+    /// What the host would know about the secret, if the log does not have it. Accepted logins are
+    /// assumed to have the user's secret, rejected ones another.
     fn standing(&self, entry: &Entry) -> Standing {
-        if is_digest(entry.mechanism) {
+        if entry.mechanism.hides_secret() {
             return Standing::Unknown;
         }
         match self.accepted.get(&entry.user) {
             None => Standing::Unknown,
-            Some(at)
-                if entry.outcome != Some(Ending::Rejected) && entry.at_ms <= at.saturating_add(TRUST_MS) =>
+            Some(accepted_ms)
+                if entry.outcome != Some(Ending::Rejected)
+                    && entry.at_ms <= accepted_ms.saturating_add(TRUST_MS) =>
             {
                 Standing::Known
             }
@@ -322,7 +321,7 @@ impl Player {
             },
             time: moment(entry.at_ms, &self.zone),
             backend: backend.unwrap_or_else(|| Backend {
-                pool: self.pool.clone(),
+                pool: self.default_pool.clone(),
                 nodes: 1,
                 healthy_nodes: 1,
                 sessions: 0,
@@ -331,10 +330,27 @@ impl Player {
             }),
         }
     }
+
+    fn outcome(&self, entry: &Entry, login: Login, ending: Ending, note: Option<String>) -> Outcome {
+        let recorded: Option<&Recorded> = entry.recorded.as_deref();
+        let at_ms = recorded.and_then(|recorded| recorded.outcome_at_ms).unwrap_or(entry.at_ms);
+        let time = if at_ms == entry.at_ms { login.time } else { moment(at_ms, &self.zone) };
+        Outcome {
+            session: login.session,
+            client: login.client,
+            claim: login.claim,
+            time,
+            node: recorded.and_then(|recorded| recorded.node.clone()),
+            latency_ms: entry.latency_ms.unwrap_or(0),
+            ending,
+            note,
+        }
+    }
 }
 
-/// Most calls are over before they wait for anything, and a runtime takes its time to begin.
-fn at_once<T>(runtime: &Runtime, call: impl Future<Output = T>) -> T {
+/// Runs a call of the policy. Most calls are ready at the first poll, which avoids the cost of
+/// `block_on`.
+fn run_ready<T>(runtime: &Runtime, call: impl Future<Output = T>) -> T {
     let mut call = pin!(call);
     let entered = runtime.enter();
     match call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
@@ -346,13 +362,8 @@ fn at_once<T>(runtime: &Runtime, call: impl Future<Output = T>) -> T {
     }
 }
 
-/// How a login that passes ends. Of one that did not reach a mail server then, it is known
-/// where the secret was.
+/// The outcome of a login that passes. If the login did not reach a mail server, the outcome can be
+/// predicted only for a known secret.
 fn ending(entry: &Entry, standing: Standing) -> Option<Ending> {
     entry.outcome.or_else(|| (standing == Standing::Known).then_some(Ending::Authenticated))
-}
-
-/// Whether the host never sees the secret.
-fn is_digest(mechanism: Mechanism) -> bool {
-    matches!(mechanism, Mechanism::Apop | Mechanism::CramMd5 | Mechanism::ScramSha256)
 }

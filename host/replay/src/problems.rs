@@ -1,4 +1,5 @@
-//! What could not be read: counted, with the first examples. It ends nothing.
+//! Lines and logs that could not be read: counted, with the first examples. A replay continues
+//! after them.
 
 use std::fmt;
 
@@ -6,81 +7,81 @@ use serde::Serialize;
 
 use reprieve_text::escape;
 
-/// Examples that are kept.
-const EXAMPLES: usize = 5;
-/// Characters of a line that are shown.
-const SHOWN: usize = 100;
+/// How many examples are kept.
+const MAX_EXAMPLES: usize = 5;
+/// How many characters of a line are shown.
+const EXCERPT_CHARS: usize = 100;
 
-/// A line that could not be read, or a log that could not be read further.
+/// A line that could not be read, or after which the log could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Problem {
-    /// The log.
+    /// Name of the log.
     pub log: String,
-    /// The line, from 1.
+    /// Number of the line, from 1.
     pub line: u64,
     /// What is wrong.
-    pub why: String,
-    /// How the line begins, control characters escaped.
+    pub reason: String,
+    /// The beginning of the line, with control characters escaped.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub text: String,
 }
 
 impl Problem {
-    pub(super) fn new(log: &str, line: u64, why: &str, text: &[u8]) -> Self {
-        Self { log: log.to_owned(), line, why: why.to_owned(), text: shown(text) }
+    pub(super) fn new(log: &str, line: u64, reason: &str, text: &[u8]) -> Self {
+        Self { log: log.to_owned(), line, reason: reason.to_owned(), text: excerpt(text) }
     }
 }
 
-/// Counts what could not be read.
+/// What could not be read.
 #[derive(Clone, Debug, Default, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Problems {
-    /// Lines that tell of a login, or claim to, and cannot be read.
+    /// Number of lines that seem to describe a login but cannot be parsed.
     pub malformed_lines: u64,
     /// The first of them.
     pub examples: Vec<Problem>,
-    /// Logs that ended before their end.
-    pub cut_off: Vec<Problem>,
-    /// Logs of which most could not be read: a report from the rest would mislead.
-    pub mostly_unread: Vec<Unread>,
+    /// Logs that could not be read to their end.
+    pub truncated_logs: Vec<Problem>,
+    /// Logs of which most could not be read: a report from the rest would be misleading.
+    pub mostly_unread: Vec<MostlyUnread>,
     /// Logs in which no login was found.
-    pub without_logins: Vec<WithoutLogins>,
+    pub without_logins: Vec<LogWithoutLogins>,
     /// Logs with a 29 February in a year that has none.
     pub wrong_years: Vec<WrongYear>,
-    /// Logins that came later than others that had happened after them.
+    /// Number of logins that are so far out of order that they were not replayed in their order.
     pub out_of_order: u64,
 }
 
 /// A log of which most could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Unread {
-    /// Lines that could not be read.
+#[serde(rename_all = "snake_case")]
+pub struct MostlyUnread {
+    /// Number of lines that could not be read.
     pub unread: u64,
-    /// Of so many: those about logins, or all.
+    /// Number of lines that they are compared with: all lines or those about logins.
     pub of: u64,
-    /// Whether all lines were counted, not only those about logins.
+    /// Whether `of` is the number of all lines.
     pub all_lines: bool,
-    /// The first that could not be read.
+    /// The first line that could not be read.
     pub first: Problem,
 }
 
 /// A log in which no login was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct WithoutLogins {
-    /// The log.
+#[serde(rename_all = "snake_case")]
+pub struct LogWithoutLogins {
+    /// Name of the log.
     pub log: String,
-    /// What it has instead.
-    pub saw: String,
+    /// What it contains, as text.
+    pub contents: String,
 }
 
 /// A log with a 29 February in a year that has none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct WrongYear {
-    /// The log.
+    /// Name of the log.
     pub log: String,
     /// The year that was given or guessed.
     pub year: i16,
@@ -88,12 +89,12 @@ pub struct WrongYear {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.log, self.line, self.why)?;
+        write!(f, "{}:{}: {}", self.log, self.line, self.reason)?;
         if self.text.is_empty() { Ok(()) } else { write!(f, ": {}", self.text) }
     }
 }
 
-impl fmt::Display for Unread {
+impl fmt::Display for MostlyUnread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { unread, of, first, .. } = self;
         let which = if self.all_lines { "lines" } else { "lines about logins" };
@@ -106,41 +107,41 @@ impl fmt::Display for WrongYear {
         let Self { log, year } = self;
         write!(
             f,
-            "{log} has a 29 February, and {year} has none: it and the days after it are shown one day late; name the right year by --year"
+            "{log} has a 29 February, but {year} is not a leap year: that day and later ones are shown one day late; set the right year with --year"
         )
     }
 }
 
 impl Problems {
-    pub(super) fn malformed(&mut self, log: &str, line: u64, why: &str, text: &[u8]) {
+    pub(super) fn add_malformed(&mut self, log: &str, line: u64, reason: &str, text: &[u8]) {
         self.malformed_lines += 1;
-        if self.examples.len() < EXAMPLES {
-            self.examples.push(Problem::new(log, line, why, text));
+        if self.examples.len() < MAX_EXAMPLES {
+            self.examples.push(Problem::new(log, line, reason, text));
         }
     }
 
-    /// Takes over lines that could not be read before others were.
-    pub(super) fn add_malformed(&mut self, before: &Self) {
-        self.malformed_lines += before.malformed_lines;
-        let room = EXAMPLES - self.examples.len();
-        self.examples.extend(before.examples.iter().take(room).cloned());
+    /// Adds the malformed lines of `other`.
+    pub(super) fn merge_malformed(&mut self, other: &Self) {
+        self.malformed_lines += other.malformed_lines;
+        let room = MAX_EXAMPLES - self.examples.len();
+        self.examples.extend(other.examples.iter().take(room).cloned());
     }
 
-    pub(super) fn cut_off(&mut self, log: &str, line: u64, why: &std::io::Error) {
+    pub(super) fn add_truncated_log(&mut self, log: &str, line: u64, error: &std::io::Error) {
         let text = String::new();
-        self.cut_off.push(Problem { log: log.to_owned(), line, why: why.to_string(), text });
+        self.truncated_logs.push(Problem { log: log.to_owned(), line, reason: error.to_string(), text });
     }
 }
 
-/// The beginning of a line as it can be shown anywhere.
-pub(super) fn shown(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&text[..text.len().min(SHOWN * 4)]).into_owned();
-    let mut shown = String::new();
-    escape::push(&mut shown, &text.chars().take(SHOWN).collect::<String>());
-    if text.chars().nth(SHOWN).is_some() {
-        shown.push('…');
+/// The beginning of a text, with control characters escaped.
+pub(super) fn excerpt(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&text[..text.len().min(EXCERPT_CHARS * 4)]).into_owned();
+    let mut excerpt = String::new();
+    escape::push(&mut excerpt, &text.chars().take(EXCERPT_CHARS).collect::<String>());
+    if text.chars().nth(EXCERPT_CHARS).is_some() {
+        excerpt.push('…');
     }
-    shown
+    excerpt
 }
 
 #[cfg(test)]
@@ -148,18 +149,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_shown_is_harmless_and_short() {
-        assert_eq!(shown(b"a\x1b[2J\0\xff\n"), "a\\u{1b}[2J\\u{0}\u{fffd}\\n");
-        assert_eq!(shown("\u{202e}x".as_bytes()), "\\u{202e}x");
-        assert_eq!(shown(&[b'x'; 1000]).chars().count(), SHOWN + 1);
+    fn an_excerpt_is_escaped_and_short() {
+        assert_eq!(excerpt(b"a\x1b[2J\0\xff\n"), "a\\u{1b}[2J\\u{0}\u{fffd}\\n");
+        assert_eq!(excerpt("\u{202e}x".as_bytes()), "\\u{202e}x");
+        assert_eq!(excerpt(&[b'x'; 1000]).chars().count(), EXCERPT_CHARS + 1);
     }
 
     #[test]
     fn only_the_first_examples_are_kept() {
         let mut problems = Problems::default();
         for line in 1..1000 {
-            problems.malformed("mail.log", line, "no such date", b"x");
+            problems.add_malformed("mail.log", line, "no such date", b"x");
         }
-        assert_eq!((problems.malformed_lines, problems.examples.len()), (999, EXAMPLES));
+        assert_eq!((problems.malformed_lines, problems.examples.len()), (999, MAX_EXAMPLES));
     }
 }

@@ -9,65 +9,111 @@ use anyhow::Context as _;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::difference::Difference;
+use super::differences::Differences;
 use super::entry::Entry;
 use super::format::Format;
 use super::merge::Merge;
 use super::periods::Hours;
-use super::player::{Decision, PlayedPolicy, Player};
+use super::player::{Decision, Player, PolicySource};
 use super::problems::Problems;
-use super::report::{Against, CostFrom, Happened, Logs, PolicyRow, Report, Saved, Span};
-use super::said::Word;
-use super::source::LogFile;
-use super::stream::HowToRead;
-use super::tally::Counts;
+use super::recorded_verdict::VerdictKind;
+use super::report::{Comparison, CostSource, Logs, PolicyRow, RecordedRelief, Report, SavedTime, Span};
+use super::source::LogSource;
+use super::stream::ReadOptions;
+use super::totals::Totals;
 use super::users::Users;
-use reprieve_policy_host::Worded;
-use reprieve_policy_host::harness::Becomes;
+use reprieve_policy_host::{Action, Because, Ending, Rules, Worded};
 
-/// What is to be replayed.
+/// What to replay.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The logs.
-    pub logs: Vec<LogFile>,
-    /// Their format; none to find out.
+    /// The logs, in any order.
+    pub logs: Vec<LogSource>,
+    /// Format of all logs. None to detect each one's.
     pub format: Option<Format>,
-    /// The zone of times that name none, and where the virtual server's days change.
+    /// Time zone of timestamps that have none, and of the policy's days.
     pub zone: TimeZone,
-    /// The year of each log's first line, where lines have none; none to find out.
+    /// Year of each log's first line, if lines have no year. None to guess it.
     pub year: Option<i16>,
-    /// The policy.
-    pub policy: PlayedPolicy,
-    /// Another one to compare it with.
-    pub against: Option<PlayedPolicy>,
-    /// Pools that policies may choose, the virtual server's own first.
+    /// The policy to replay the logs with.
+    pub policy: PolicySource,
+    /// A second policy to compare it with.
+    pub baseline: Option<PolicySource>,
+    /// The virtual server's settings for verdicts.
+    pub rules: Rules,
+    /// Names of the pools that policies may choose, the default pool first.
     pub pools: Vec<String>,
-    /// The mail server's time for one login; none for what was measured, if it was.
+    /// Time that a login costs the mail server. None to use the latencies in the logs.
     pub login_cost: Option<Duration>,
-    /// Worst pollers that are told.
-    pub top: usize,
+    /// Number of top pollers in the report.
+    pub top_pollers: usize,
 }
 
-/// How far a replay is: read by whoever shows it, while it goes on.
+/// How far a replay is. It can be read while the replay runs.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
-    /// Octets that were read of the logs, as they are kept.
-    pub octets: Arc<AtomicU64>,
-    /// Lines.
+    /// Bytes of the logs that were read, before decompression.
+    pub bytes: Arc<AtomicU64>,
+    /// Lines that were read.
     pub lines: Arc<AtomicU64>,
 }
 
-/// A decision as a line of JSON.
+/// Replays logs. Each decision is written to `decisions` as a line of JSON.
+///
+/// # Errors
+/// If a policy cannot be loaded, a log cannot be opened, or a decision cannot be written.
+pub fn run(
+    plan: &Plan,
+    mut decisions: Option<&mut dyn Write>,
+    progress: &Progress,
+) -> anyhow::Result<Report> {
+    let began = Instant::now();
+    let load = |policy: &PolicySource| {
+        Player::load(policy.clone(), plan.rules, plan.zone.clone(), &plan.pools)
+    };
+    let mut player = load(&plan.policy)?;
+    let mut baseline = plan.baseline.as_ref().map(load).transpose()?;
+    let options = ReadOptions { format: plan.format, zone: plan.zone.clone(), year: plan.year };
+    let mut merge = Merge::new(&plan.logs, options, progress)?;
+    let mut problems = Problems::default();
+    let mut results = Results::default();
+    while let Some(entry) = merge.next(&mut problems)? {
+        for _ in 0..entry.times {
+            let decision = player.play(&entry);
+            let other = baseline.as_mut().map(|baseline| baseline.play(&entry));
+            results.add(&entry, &decision, other.as_ref(), &plan.zone);
+            if let Some(out) = &mut decisions {
+                write_decision(out, &entry, &decision).context("cannot write the decisions")?;
+            }
+        }
+    }
+    player.finish();
+    if let Some(baseline) = &mut baseline {
+        baseline.finish();
+    }
+    if let Some(out) = decisions {
+        out.flush().context("cannot write the decisions")?;
+    }
+    let logs = Logs {
+        names: plan.logs.iter().map(LogSource::name).collect(),
+        formats: merge.formats().to_vec(),
+        lines: progress.lines.load(Ordering::Relaxed),
+        problems,
+    };
+    Ok(results.into_report(plan, logs, &player, baseline.as_ref(), began.elapsed()))
+}
+
+/// A decision as a line of JSON, with the keys of the decision log.
 #[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct Line<'a> {
-    at: u64,
+#[serde(rename_all = "snake_case")]
+struct DecisionLine<'a> {
+    at_ms: u64,
     time: String,
     #[serde(skip_serializing_if = "str::is_empty")]
     id: &'a str,
     user: &'a str,
     standing: &'static str,
-    verdict: Word,
+    verdict: VerdictKind,
     #[serde(skip_serializing_if = "Option::is_none")]
     manner: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,159 +121,121 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    retry_after: Option<u32>,
-    became: &'static str,
+    retry_after_s: Option<u32>,
+    disposition: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<&'static str>,
+    because: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'static str>,
 }
 
-/// Replays logs. `decisions` takes each decision as a line of JSON.
-///
-/// # Errors
-/// Where a policy cannot be loaded, a log cannot be opened, or decisions cannot be written.
-pub fn run(
-    plan: &Plan,
-    mut decisions: Option<&mut dyn Write>,
-    progress: &Progress,
-) -> anyhow::Result<Report> {
-    let began = Instant::now();
-    let load = |policy: &PlayedPolicy| Player::load(policy.clone(), plan.zone.clone(), &plan.pools);
-    let mut player = load(&plan.policy)?;
-    let mut other = plan.against.as_ref().map(load).transpose()?;
-    let how = HowToRead { format: plan.format, zone: plan.zone.clone(), year: plan.year };
-    let mut merge = Merge::new(&plan.logs, how, progress)?;
-    let mut problems = Problems::default();
-    let mut adding = Adding::default();
-    while let Some(entry) = merge.next(&mut problems)? {
-        for _ in 0..entry.times {
-            let decision = player.play(&entry);
-            let others = other.as_mut().map(|other| other.play(&entry));
-            adding.add(&entry, &decision, others.as_ref(), &plan.zone);
-            if let Some(out) = &mut decisions {
-                write_line(out, &entry, &decision).context("cannot write the decisions")?;
-            }
-        }
-    }
-    player.finish();
-    if let Some(other) = &mut other {
-        other.finish();
-    }
-    if let Some(out) = decisions {
-        out.flush().context("cannot write the decisions")?;
-    }
-    let logs = Logs {
-        names: plan.logs.iter().map(LogFile::name).collect(),
-        formats: merge.formats().to_vec(),
-        lines: progress.lines.load(Ordering::Relaxed),
-        problems,
-    };
-    Ok(adding.report(plan, logs, &player, other.as_ref(), began.elapsed()))
-}
-
-fn write_line(out: &mut dyn Write, entry: &Entry, decision: &Decision) -> std::io::Result<()> {
+fn write_decision(out: &mut dyn Write, entry: &Entry, decision: &Decision) -> std::io::Result<()> {
     let timestamp = i64::try_from(entry.at_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    let line = Line {
-        at: entry.at_ms,
+    let line = DecisionLine {
+        at_ms: entry.at_ms,
         time: timestamp.map(|at| at.to_string()).unwrap_or_default(),
         id: entry.recorded.as_ref().map_or("", |recorded| &recorded.id),
         user: &entry.user,
         standing: decision.standing.word(),
-        verdict: decision.said.word,
-        manner: decision.said.manner.map(Worded::word),
-        code: decision.said.code.map(Worded::word),
-        reason: decision.said.reason.as_deref(),
-        retry_after: decision.said.retry_after,
-        became: decision.becomes.word(),
-        why: decision.why,
+        verdict: decision.verdict.kind,
+        manner: decision.verdict.manner.map(Worded::word),
+        code: decision.verdict.code.map(Worded::word),
+        reason: decision.verdict.reason.as_deref(),
+        retry_after_s: decision.verdict.retry_after,
+        disposition: decision.disposition.action.name(),
+        because: decision.disposition.because.map(Because::name),
         outcome: entry.outcome.map(Worded::word),
     };
     serde_json::to_writer(&mut *out, &line)?;
     out.write_all(b"\n")
 }
 
-/// Everything that is being added up.
+/// The results of the logins so far.
 #[derive(Default)]
-struct Adding {
-    counts: Counts,
+struct Results {
+    totals: Totals,
     hours: Hours,
     users: Users,
-    first_ms: Option<u64>,
-    last_ms: u64,
-    latency_ms: u64,
-    latencies: u64,
-    happened: Happened,
-    difference: Difference,
-    others: Option<Counts>,
+    span: Option<Span>,
+    latency: Latency,
+    recorded: RecordedRelief,
+    baseline: Option<Totals>,
+    differences: Differences,
 }
 
-impl Adding {
-    fn add(&mut self, entry: &Entry, decision: &Decision, others: Option<&Decision>, zone: &TimeZone) {
-        self.first_ms = Some(self.first_ms.map_or(entry.at_ms, |first| first.min(entry.at_ms)));
-        self.last_ms = self.last_ms.max(entry.at_ms);
-        self.counts.add(entry, decision);
+/// Latencies of the mail server in the logs.
+#[derive(Default)]
+struct Latency {
+    total_ms: u64,
+    logins: u64,
+}
+
+impl Latency {
+    /// None if no log has latencies.
+    #[allow(clippy::cast_precision_loss)]
+    fn mean(&self) -> Option<Duration> {
+        (self.logins > 0)
+            .then(|| Duration::from_secs_f64(self.total_ms as f64 / self.logins as f64 / 1000.0))
+    }
+}
+
+impl Results {
+    /// Adds a login with the decision, and that of the baseline if there is one.
+    fn add(&mut self, entry: &Entry, decision: &Decision, baseline: Option<&Decision>, zone: &TimeZone) {
+        let span = self.span.get_or_insert(Span { from_ms: entry.at_ms, to_ms: entry.at_ms });
+        span.from_ms = span.from_ms.min(entry.at_ms);
+        span.to_ms = span.to_ms.max(entry.at_ms);
+        self.totals.add(entry, decision);
         self.hours.add(entry, decision, zone);
         self.users.add(entry, decision);
-        if let (Some(latency), Some(reprieve_policy_host::Ending::Authenticated)) =
-            (entry.latency_ms, entry.outcome)
-        {
-            self.latency_ms = self.latency_ms.saturating_add(latency.into());
-            self.latencies += 1;
+        if let (Some(latency_ms), Some(Ending::Authenticated)) = (entry.latency_ms, entry.outcome) {
+            self.latency.total_ms = self.latency.total_ms.saturating_add(latency_ms.into());
+            self.latency.logins += 1;
         }
         let recorded = entry.recorded.as_deref();
-        if let Some(became) = recorded.and_then(|recorded| recorded.became) {
-            self.happened.logins += 1;
-            self.happened.relieved += u64::from(became != Becomes::Passed && !entry.is_upgraded());
+        let recorded_action = recorded.and_then(|recorded| recorded.action);
+        if let Some(action) = recorded_action {
+            self.recorded.logins += 1;
+            self.recorded.relieved += u64::from(action != Action::Passed && !entry.is_upgraded());
         }
-        match others {
-            Some(other) => {
-                self.others.get_or_insert_default().add(entry, other);
-                self.difference.add(entry, decision, Some(&other.said), Some(other.becomes));
-            }
-            None => {
-                let said = recorded.and_then(|recorded| recorded.said.as_ref());
-                let became = recorded.and_then(|recorded| recorded.became);
-                self.difference.add(entry, decision, said, said.and(became));
-            }
+        if let Some(baseline) = baseline {
+            self.baseline.get_or_insert_default().add(entry, baseline);
+            self.differences.add(entry, decision, &baseline.verdict, Some(baseline.disposition.action));
+        } else if let Some(verdict) = recorded.and_then(|recorded| recorded.verdict.as_ref()) {
+            self.differences.add(entry, decision, verdict, recorded_action);
         }
     }
 
-    fn report(
+    fn into_report(
         self,
         plan: &Plan,
         logs: Logs,
         player: &Player,
-        other: Option<&Player>,
-        took: Duration,
+        baseline: Option<&Player>,
+        duration: Duration,
     ) -> Report {
-        let measured = (self.latencies > 0).then(|| {
-            #[allow(clippy::cast_precision_loss)]
-            Duration::from_secs_f64(self.latency_ms as f64 / self.latencies as f64 / 1000.0)
-        });
-        let cost = plan.login_cost.map(|cost| (cost, CostFrom::Given));
-        let cost = cost.or_else(|| measured.map(|cost| (cost, CostFrom::Measured)));
-        let saved = cost.map(|(cost, from)| Saved::new(self.counts.relieved, cost, from));
-        let compares = plan.against.is_some() || self.difference.compared > 0;
+        let measured = || self.latency.mean().map(|cost| (cost, CostSource::Measured));
+        let cost = plan.login_cost.map(|cost| (cost, CostSource::Given)).or_else(measured);
+        let is_compared = plan.baseline.is_some() || self.differences.compared > 0;
         Report {
             policy: PolicyRow::of(player),
             zone: plan.zone.clone(),
-            span: self.first_ms.map(|from_ms| Span { from_ms, to_ms: self.last_ms }),
-            saved,
-            hours_beyond: self.hours.beyond(),
+            span: self.span,
+            saved_time: cost.map(|(cost, source)| SavedTime::new(self.totals.relieved, cost, source)),
+            logins_beyond_hour_limit: self.hours.logins_beyond_limit(),
             hours: self.hours.into_periods(),
             users: self.users.count(),
-            users_beyond: self.users.beyond(),
-            worst: self.users.worst(plan.top),
-            happened: (self.happened.logins > 0).then_some(self.happened),
-            against: compares.then(|| Against {
-                policy: other.map(PolicyRow::of),
-                counts: self.others,
-                difference: self.difference.finish(),
+            logins_beyond_user_limit: self.users.logins_beyond_limit(),
+            top_pollers: self.users.top(plan.top_pollers),
+            recorded: (self.recorded.logins > 0).then_some(self.recorded),
+            comparison: is_compared.then(|| Comparison {
+                policy: baseline.map(PolicyRow::of),
+                totals: self.baseline,
+                differences: self.differences.finish(),
             }),
-            counts: self.counts,
+            totals: self.totals,
             logs,
-            took,
+            duration,
         }
     }
 }

@@ -1,5 +1,4 @@
-//! Where a log is: a file or standard input, plain or compressed. Its first octets tell, not its
-//! name.
+//! A log to read: a file or standard input. Compression is recognised by the first bytes.
 
 use std::fs::File;
 use std::io::{self, Cursor, Read};
@@ -12,29 +11,29 @@ use flate2::read::MultiGzDecoder;
 
 use reprieve_store::clock::{Clock as _, SystemClock};
 
-/// Of a window of which zstd speaks, the most that is believed, as a power of two: 128 MiB.
-const ZSTD_WINDOW: u32 = 27;
-const GZIP: [u8; 2] = [0x1f, 0x8b];
-const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// The largest zstd window that is accepted, as a power of two: 128 MiB.
+const MAX_ZSTD_WINDOW_LOG: u32 = 27;
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// A log.
+/// A log to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogFile {
-    /// A file.
+pub enum LogSource {
+    /// A file, which may be compressed.
     Path(PathBuf),
     /// Standard input.
     Stdin,
 }
 
-impl From<&str> for LogFile {
-    /// `-` is standard input.
+impl From<&str> for LogSource {
+    /// A path, or `-` for standard input.
     fn from(name: &str) -> Self {
         if name == "-" { Self::Stdin } else { Self::Path(PathBuf::from(name)) }
     }
 }
 
-impl LogFile {
-    /// Its name for people.
+impl LogSource {
+    /// Name in reports and messages.
     #[must_use]
     pub fn name(&self) -> String {
         match self {
@@ -43,9 +42,9 @@ impl LogFile {
         }
     }
 
-    /// Octets that it has, as it is kept; none where that is not known.
+    /// Size in bytes, before decompression. None if it is unknown.
     #[must_use]
-    pub fn octets(&self) -> Option<u64> {
+    pub fn bytes(&self) -> Option<u64> {
         match self {
             Self::Path(path) => {
                 path.metadata().ok().filter(std::fs::Metadata::is_file).map(|file| file.len())
@@ -54,9 +53,9 @@ impl LogFile {
         }
     }
 
-    /// When it was written last, in milliseconds since 1970; now, where that is not known.
+    /// Modification time in milliseconds since 1970; the current time if it is unknown.
     #[must_use]
-    pub fn written_ms(&self) -> u64 {
+    pub fn modified_ms(&self) -> u64 {
         let modified = match self {
             Self::Path(path) => path.metadata().and_then(|file| file.modified()).ok(),
             Self::Stdin => None,
@@ -65,57 +64,57 @@ impl LogFile {
         since.and_then(|since| u64::try_from(since.as_millis()).ok()).unwrap_or_else(|| SystemClock.now_ms())
     }
 
-    /// Opens it. `read` counts the octets that were taken from it, as it is kept.
+    /// Opens the log. `bytes_read` counts the bytes that are read, before decompression.
     ///
     /// # Errors
-    /// Where it cannot be read.
-    pub(super) fn open(&self, read: &Arc<AtomicU64>) -> io::Result<Box<dyn Read>> {
+    /// If it cannot be read.
+    pub(super) fn open(&self, bytes_read: &Arc<AtomicU64>) -> io::Result<Box<dyn Read>> {
         match self {
             Self::Path(path) => {
-                refuse_folder(path)?;
-                unpacked(Counting { source: File::open(path)?, read: read.clone() })
+                reject_directory(path)?;
+                decompress(CountingReader { source: File::open(path)?, bytes_read: bytes_read.clone() })
             }
-            Self::Stdin => unpacked(Counting { source: io::stdin(), read: read.clone() }),
+            Self::Stdin => decompress(CountingReader { source: io::stdin(), bytes_read: bytes_read.clone() }),
         }
     }
 }
 
-fn refuse_folder(path: &Path) -> io::Result<()> {
+fn reject_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
-        return Err(io::Error::other("it is a folder; name the logs in it"));
+        return Err(io::Error::other("it is a directory; name the log files in it"));
     }
     Ok(())
 }
 
-/// Looks at the first octets.
-fn unpacked(mut source: impl Read + 'static) -> io::Result<Box<dyn Read>> {
+/// Decompresses the source if its first bytes are those of a compressed file.
+fn decompress(mut source: impl Read + 'static) -> io::Result<Box<dyn Read>> {
     let mut first = Vec::with_capacity(4);
     source.by_ref().take(4).read_to_end(&mut first)?;
-    let is_gzip = first.starts_with(&GZIP);
-    let is_zstd = first == ZSTD;
+    let is_gzip = first.starts_with(&GZIP_MAGIC);
+    let is_zstd = first == ZSTD_MAGIC;
     let whole = Cursor::new(first).chain(source);
     if is_gzip {
-        // Logs that were appended to have more than one member.
+        // A file that was appended to has more than one member.
         return Ok(Box::new(MultiGzDecoder::new(whole)));
     }
     if is_zstd {
         let mut decoder = zstd::Decoder::new(whole)?;
-        decoder.window_log_max(ZSTD_WINDOW)?;
+        decoder.window_log_max(MAX_ZSTD_WINDOW_LOG)?;
         return Ok(Box::new(decoder));
     }
     Ok(Box::new(whole))
 }
 
-struct Counting<R> {
+struct CountingReader<R> {
     source: R,
-    read: Arc<AtomicU64>,
+    bytes_read: Arc<AtomicU64>,
 }
 
-impl<R: Read> Read for Counting<R> {
+impl<R: Read> Read for CountingReader<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let octets = self.source.read(into)?;
-        self.read.fetch_add(octets as u64, Ordering::Relaxed);
-        Ok(octets)
+        let bytes = self.source.read(into)?;
+        self.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(bytes)
     }
 }
 
@@ -125,9 +124,9 @@ mod tests {
 
     use super::*;
 
-    fn read(octets: &[u8]) -> io::Result<String> {
+    fn read(bytes: &[u8]) -> io::Result<String> {
         let mut text = String::new();
-        unpacked(Cursor::new(octets.to_vec()))?.read_to_string(&mut text)?;
+        decompress(Cursor::new(bytes.to_vec()))?.read_to_string(&mut text)?;
         Ok(text)
     }
 
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn compressed_logs_are_known_by_their_first_octets() {
+    fn compressed_logs_are_recognised_by_their_first_bytes() {
         assert_eq!(read(b"plain\n").unwrap(), "plain\n");
         assert_eq!(read(b"").unwrap(), "");
         assert_eq!(read(&[gzip("one\n"), gzip("two\n")].concat()).unwrap(), "one\ntwo\n");
@@ -147,17 +146,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_or_damaged_is_an_error_and_no_panic() {
-        let whole = gzip("a log that is long enough to be cut off\n");
+    fn a_truncated_or_damaged_file_is_an_error_not_a_panic() {
+        let whole = gzip("a log that is long enough to be truncated\n");
         assert!(read(&whole[..whole.len() - 9]).is_err());
-        assert!(read(&[&ZSTD[..], &[0xff; 40]].concat()).is_err());
-        assert!(read(&[&GZIP[..], &[0xff; 40]].concat()).is_err());
+        assert!(read(&[&ZSTD_MAGIC[..], &[0xff; 40]].concat()).is_err());
+        assert!(read(&[&GZIP_MAGIC[..], &[0xff; 40]].concat()).is_err());
     }
 
     #[test]
-    fn a_folder_is_no_log() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = LogFile::Path(folder.path().to_owned()).open(&Arc::default()).err().unwrap();
-        assert!(error.to_string().contains("name the logs in it"));
+    fn a_directory_is_rejected() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = LogSource::Path(directory.path().to_owned()).open(&Arc::default()).err().unwrap();
+        assert!(error.to_string().contains("name the log files in it"));
     }
 }

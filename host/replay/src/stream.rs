@@ -1,4 +1,4 @@
-//! One log as a stream of logins in their order.
+//! One log as a stream of logins, in order of time.
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -8,32 +8,42 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::tz::TimeZone;
 
 use super::calendar::{Calendar, FirstYear};
+use super::contents::Contents;
 use super::entry::Entry;
-use super::format::{Format, Reader, Told};
+use super::format::{Detected, Detector, Format, ParsedLine, Reader};
 use super::lines::{Line, Lines};
-use super::order::Order;
-use super::problems::{Problem, Problems, Unread, WithoutLogins, WrongYear};
+use super::problems::{LogWithoutLogins, MostlyUnread, Problem, Problems, WrongYear};
+use super::reorder::ReorderBuffer;
 use super::run::Progress;
-use super::saw::Saw;
-use super::source::LogFile;
-use crate::format::{Detected, Detector};
+use super::source::LogSource;
 
-/// How far servers' logs are out of order: what waits in a syslog daemon's queue.
-const LOGGED_WITHIN_MS: u64 = 5_000;
-/// How long after its login a session of our own may end and still be put in its place.
-const SESSION_ENDS_WITHIN_MS: u64 = 4 * 3_600_000;
-/// Lines through which the first login of a log is looked for beforehand.
-const LOOKED_THROUGH: u64 = 500_000;
+/// How far the lines of mail servers are out of order: the time that they may wait in a syslog
+/// daemon's queue.
+const SYSLOG_WINDOW_MS: u64 = 5_000;
+/// How long a session in Reprieve's own logs may last without its login losing its place.
+const SESSION_WINDOW_MS: u64 = 4 * 3_600_000;
+/// How many lines of a log are searched for its first login.
+const PREVIEW_LINES: u64 = 500_000;
 
-/// How logs are to be read.
+/// How to read logs.
 #[derive(Clone, Debug)]
-pub(super) struct HowToRead {
-    /// None to find out.
+pub(super) struct ReadOptions {
+    /// None to detect it.
     pub(super) format: Option<Format>,
-    /// Of times that name none.
+    /// Time zone of timestamps that have none.
     pub(super) zone: TimeZone,
-    /// Of each log's first line, where lines have no year; none to find out.
+    /// Year of each log's first line, if lines have no year. None to guess it.
     pub(super) year: Option<i16>,
+}
+
+/// What is known about a log before it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Preview {
+    /// Time of the first login in milliseconds since 1970. None if there is none near the
+    /// beginning.
+    pub(super) first_ms: Option<u64>,
+    /// Whether the log has a 29 February in the year of its first line.
+    pub(super) has_leap_day: bool,
 }
 
 /// A log that is being read.
@@ -42,44 +52,14 @@ pub(super) struct Stream {
     lines: Lines<Box<dyn Read>>,
     calendar: Calendar,
     mode: Mode,
-    order: Order,
+    waiting: ReorderBuffer,
+    /// Number of the current line, from 1.
     number: u64,
-    ended: bool,
-    finished: bool,
-    tally: Tally,
-    saw: Saw,
+    is_at_end: bool,
+    is_finished: bool,
+    counts: LineCounts,
+    contents: Contents,
     total_lines: Arc<AtomicU64>,
-}
-
-/// Lines, by how they were understood.
-#[derive(Default)]
-struct Tally {
-    /// They tell of logins.
-    logins: u64,
-    /// They do, or claim to, and could not be read.
-    malformed: u64,
-    /// They are not of such a log.
-    foreign: u64,
-    /// The first that could not be read.
-    first: Option<Problem>,
-}
-
-impl Tally {
-    /// Keeps a line that could not be read, if it is the first.
-    fn note(&mut self, log: &str, line: u64, why: &str, text: &str) {
-        self.first.get_or_insert_with(|| Problem::new(log, line, why, text.as_bytes()));
-    }
-
-    /// Whether most lines about logins, or most of all, could not be read.
-    fn mostly_unread(&self, lines: u64) -> Option<Unread> {
-        let first = self.first.clone()?;
-        let unread = self.malformed + self.foreign;
-        if self.malformed > self.logins {
-            let of = self.malformed + self.logins;
-            return Some(Unread { unread: self.malformed, of, all_lines: false, first });
-        }
-        (unread > lines / 2).then_some(Unread { unread, of: lines, all_lines: true, first })
-    }
 }
 
 enum Mode {
@@ -87,54 +67,87 @@ enum Mode {
     Reading(Box<Reader>),
 }
 
+/// Number of lines by what the format's parser made of them.
+#[derive(Default)]
+struct LineCounts {
+    logins: u64,
+    malformed: u64,
+    /// Lines that the software that writes this format cannot have written.
+    foreign: u64,
+    /// The first line that is malformed or foreign.
+    first_unread: Option<Problem>,
+}
+
+impl LineCounts {
+    /// Remembers an unread line if it is the first.
+    fn note_unread(&mut self, log: &str, line: u64, reason: &str, text: &str) {
+        self.first_unread.get_or_insert_with(|| Problem::new(log, line, reason, text.as_bytes()));
+    }
+
+    /// Whether most of the lines about logins, or most of all `lines`, could not be read.
+    fn mostly_unread(&self, lines: u64) -> Option<MostlyUnread> {
+        let first = self.first_unread.clone()?;
+        let unread = self.malformed + self.foreign;
+        if self.malformed > self.logins {
+            let of = self.malformed + self.logins;
+            return Some(MostlyUnread { unread: self.malformed, of, all_lines: false, first });
+        }
+        (unread > lines / 2).then_some(MostlyUnread { unread, of: lines, all_lines: true, first })
+    }
+}
+
 impl Stream {
-    /// Opens a log. `progress` counts what is read; `is_leap`: the log has a 29 February.
+    /// Opens a log. `has_leap_day` is that of its preview.
     pub(super) fn open(
-        log: &LogFile,
-        how: &HowToRead,
-        is_leap: bool,
+        log: &LogSource,
+        options: &ReadOptions,
+        has_leap_day: bool,
         progress: &Progress,
     ) -> std::io::Result<Self> {
-        let first_year = match how.year {
+        let first_year = match options.year {
             Some(year) => FirstYear::Is(year),
-            None if is_leap => FirstYear::LeapNotAfter(log.written_ms()),
-            None => FirstYear::NotAfter(log.written_ms()),
+            None if has_leap_day => FirstYear::LeapNotAfter(log.modified_ms()),
+            None => FirstYear::NotAfter(log.modified_ms()),
         };
-        let mode = match how.format {
+        let mode = match options.format {
             Some(format) => Mode::Reading(Box::new(Reader::new(format))),
             None => Mode::Detecting(Detector::new()),
         };
         Ok(Self {
             name: log.name(),
-            lines: Lines::new(log.open(&progress.octets)?),
-            calendar: Calendar::new(how.zone.clone(), first_year),
-            order: Order::new(window(how.format)),
+            lines: Lines::new(log.open(&progress.bytes)?),
+            calendar: Calendar::new(options.zone.clone(), first_year),
+            waiting: ReorderBuffer::new(options.format.map_or(SYSLOG_WINDOW_MS, window_ms)),
             mode,
             number: 0,
-            ended: false,
-            finished: false,
-            tally: Tally::default(),
-            saw: Saw::default(),
+            is_at_end: false,
+            is_finished: false,
+            counts: LineCounts::default(),
+            contents: Contents::default(),
             total_lines: progress.lines.clone(),
         })
     }
 
-    /// What is known of a log before it is read.
-    pub(super) fn look(log: &LogFile, how: &HowToRead) -> std::io::Result<Foreseen> {
-        let (first_ms, may_miss_leap_day) = Self::first_login(log, how, false)?;
+    /// Reads the beginning of a log, to find its first login and its year.
+    pub(super) fn preview(log: &LogSource, options: &ReadOptions) -> std::io::Result<Preview> {
+        let (first_ms, may_miss_leap_day) = Self::first_login(log, options, false)?;
         if may_miss_leap_day && has_leap_day(log)? {
-            let (first_ms, _) = Self::first_login(log, how, true)?;
-            return Ok(Foreseen { first_ms, is_leap: true });
+            let (first_ms, _) = Self::first_login(log, options, true)?;
+            return Ok(Preview { first_ms, has_leap_day: true });
         }
-        Ok(Foreseen { first_ms, is_leap: false })
+        Ok(Preview { first_ms, has_leap_day: false })
     }
 
-    /// The time of a log's first login, none if there is none near its beginning, and whether the
-    /// year supposed of it may lack a day that it has.
-    fn first_login(log: &LogFile, how: &HowToRead, is_leap: bool) -> std::io::Result<(Option<u64>, bool)> {
-        let mut stream = Self::open(log, how, is_leap, &Progress::default())?;
+    /// The time of a log's first login, and whether the guessed year may lack a 29 February that
+    /// the log has.
+    fn first_login(
+        log: &LogSource,
+        options: &ReadOptions,
+        has_leap_day: bool,
+    ) -> std::io::Result<(Option<u64>, bool)> {
+        let mut stream = Self::open(log, options, has_leap_day, &Progress::default())?;
         let mut problems = Problems::default();
-        while stream.number < LOOKED_THROUGH && !stream.ended {
+        while stream.number < PREVIEW_LINES && !stream.is_at_end {
             if let Some(logins) = stream.next_line(&mut problems) {
                 let first = logins.iter().map(|login| login.at_ms).min();
                 return Ok((first, stream.calendar.may_miss_leap_day()));
@@ -146,11 +159,11 @@ impl Stream {
     /// The next login; none at the end.
     pub(super) fn next(&mut self, problems: &mut Problems) -> Option<Entry> {
         loop {
-            if let Some(entry) = self.order.pop_ready() {
+            if let Some(entry) = self.waiting.pop_ready() {
                 return Some(entry);
             }
-            if self.ended {
-                let entry = self.order.pop();
+            if self.is_at_end {
+                let entry = self.waiting.pop();
                 if entry.is_none() {
                     self.finish(problems);
                 }
@@ -158,13 +171,13 @@ impl Stream {
             }
             if let Some(logins) = self.next_line(problems) {
                 for login in logins {
-                    self.order.push(login);
+                    self.waiting.push(login);
                 }
             }
         }
     }
 
-    /// The format, once it is known.
+    /// None until it is detected.
     pub(super) fn format(&self) -> Option<Format> {
         match &self.mode {
             Mode::Reading(reader) => Some(reader.format()),
@@ -172,121 +185,103 @@ impl Stream {
         }
     }
 
+    /// Adds the problems of the log as a whole.
     fn finish(&mut self, problems: &mut Problems) {
-        problems.out_of_order += self.order.late();
-        self.order = Order::new(0);
-        if std::mem::replace(&mut self.finished, true) {
+        if std::mem::replace(&mut self.is_finished, true) {
             return;
         }
+        problems.out_of_order += self.waiting.late();
         if let Some(year) = self.calendar.without_leap_day() {
             problems.wrong_years.push(WrongYear { log: self.name.clone(), year });
         }
         let mode = std::mem::replace(&mut self.mode, Mode::Detecting(Detector::new()));
         if let Mode::Detecting(detector) = mode {
-            self.missed(&detector.into_missed(), problems);
+            self.add_earlier_malformed(&detector.into_malformed(), problems);
         }
-        if self.tally.logins == 0 {
-            let saw = self.saw.describe();
-            problems.without_logins.push(WithoutLogins { log: self.name.clone(), saw });
+        if self.counts.logins == 0 {
+            let contents = self.contents.describe();
+            problems.without_logins.push(LogWithoutLogins { log: self.name.clone(), contents });
         }
-        if let Some(unread) = self.tally.mostly_unread(self.number) {
+        if let Some(unread) = self.counts.mostly_unread(self.number) {
             problems.mostly_unread.push(unread);
         }
     }
 
-    /// Counts what could not be read before the format was known.
-    fn missed(&mut self, missed: &Problems, problems: &mut Problems) {
-        self.tally.malformed += missed.malformed_lines;
-        self.tally.first = missed.examples.first().cloned().or_else(|| self.tally.first.take());
-        problems.add_malformed(missed);
+    /// Counts the malformed lines from before the format was detected.
+    fn add_earlier_malformed(&mut self, earlier: &Problems, problems: &mut Problems) {
+        self.counts.malformed += earlier.malformed_lines;
+        self.counts.first_unread =
+            earlier.examples.first().cloned().or_else(|| self.counts.first_unread.take());
+        problems.merge_malformed(earlier);
     }
 
-    /// What the next line tells, if it tells of logins.
+    /// Reads the next line. None if it has no logins, and at the end of the log.
     fn next_line(&mut self, problems: &mut Problems) -> Option<Vec<Entry>> {
-        let octets = match self.lines.next() {
-            Ok(Some(Line::Whole(octets))) => octets,
-            Ok(Some(Line::TooLong)) => {
-                self.count_line();
-                problems.malformed(&self.name, self.number, "a line of more than 64 KiB", b"");
-                return None;
-            }
+        let line = match self.lines.next() {
+            Ok(Some(line)) => line,
             Ok(None) => {
-                self.ended = true;
+                self.is_at_end = true;
                 return None;
             }
             Err(error) => {
-                self.ended = true;
-                problems.cut_off(&self.name, self.number, &error);
+                self.is_at_end = true;
+                problems.add_truncated_log(&self.name, self.number, &error);
                 return None;
             }
         };
         self.number += 1;
         self.total_lines.fetch_add(1, Ordering::Relaxed);
-        let text = match str::from_utf8(octets) {
-            Ok(text) => Cow::Borrowed(text),
-            Err(_) => String::from_utf8_lossy(octets),
+        let Line::Whole(bytes) = line else {
+            problems.add_malformed(&self.name, self.number, "a line of more than 64 KiB", b"");
+            return None;
         };
-        if self.tally.logins == 0 {
-            self.saw.add(&text);
+        // The check of valid text is faster than the conversion, which checks it in pieces.
+        let text = str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed);
+        if self.counts.logins == 0 {
+            self.contents.add(&text);
         }
-        let (told, missed) = match &mut self.mode {
-            Mode::Reading(reader) => (reader.read(&text, &mut self.calendar), None),
+        let (parsed, earlier) = match &mut self.mode {
+            Mode::Reading(reader) => (reader.parse(&text, &mut self.calendar), None),
             Mode::Detecting(detector) => {
-                let found = detector.read(&self.name, self.number, &text, &mut self.calendar)?;
-                let Detected { reader, told, missed } = found;
-                self.order = Order::new(window(Some(reader.format())));
+                let detected = detector.parse(&self.name, self.number, &text, &mut self.calendar)?;
+                let Detected { reader, parsed, malformed } = detected;
+                self.waiting = ReorderBuffer::new(window_ms(reader.format()));
                 self.mode = Mode::Reading(Box::new(reader));
-                (told, Some(missed))
+                (parsed, Some(malformed))
             }
         };
-        let why = match told {
-            Told::Logins(logins) => {
-                self.tally.logins += 1;
-                if let Some(missed) = missed {
-                    self.missed(&missed, problems);
+        match parsed {
+            ParsedLine::Logins(logins) => {
+                self.counts.logins += 1;
+                if let Some(earlier) = earlier {
+                    self.add_earlier_malformed(&earlier, problems);
                 }
                 return Some(logins);
             }
-            Told::Nothing => {
-                let is_foreign = matches!(&self.mode, Mode::Reading(reader) if !reader.format().knows(&text));
+            ParsedLine::NoLogin => {
+                let is_foreign = matches!(&self.mode, Mode::Reading(reader) if !reader.format().could_have_written(&text));
                 if is_foreign && !text.is_empty() {
-                    self.tally.foreign += 1;
-                    self.tally.note(&self.name, self.number, "no time at its beginning", &text);
+                    self.counts.foreign += 1;
+                    self.counts.note_unread(&self.name, self.number, "no timestamp at the beginning", &text);
                 }
-                return None;
             }
-            Told::BadName => {
-                problems.malformed(&self.name, self.number, "no user name can be like that", octets);
-                return None;
+            ParsedLine::InvalidUserName => {
+                problems.add_malformed(&self.name, self.number, "an invalid user name", text.as_bytes());
             }
-            Told::Malformed(why) => why,
-        };
-        self.tally.malformed += 1;
-        self.tally.note(&self.name, self.number, why, &text);
-        problems.malformed(&self.name, self.number, why, octets);
+            ParsedLine::Malformed(reason) => {
+                self.counts.malformed += 1;
+                self.counts.note_unread(&self.name, self.number, reason, &text);
+                problems.add_malformed(&self.name, self.number, reason, text.as_bytes());
+            }
+        }
         None
     }
-
-    fn count_line(&mut self) {
-        self.number += 1;
-        self.total_lines.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
-/// What is known of a log before it is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Foreseen {
-    /// The time of its first login, in milliseconds since 1970; none if there is none near its
-    /// beginning.
-    pub(super) first_ms: Option<u64>,
-    /// Whether it has a 29 February in the year of its first line.
-    pub(super) is_leap: bool,
-}
-
-/// Whether lines that have no year go on to a 29 February, before any of March.
-fn has_leap_day(log: &LogFile) -> std::io::Result<bool> {
+/// Whether lines without a year reach a 29 February before a day in March.
+fn has_leap_day(log: &LogSource) -> std::io::Result<bool> {
     let mut lines = Lines::new(log.open(&Arc::default())?);
-    // What is wrong with the log is told when it is read.
+    // An error is reported when the log is read.
     while let Ok(Some(line)) = lines.next() {
         let Line::Whole(line) = line else { continue };
         let line = line.strip_prefix(b"dovecot: ").unwrap_or(line);
@@ -303,6 +298,6 @@ fn has_leap_day(log: &LogFile) -> std::io::Result<bool> {
     Ok(false)
 }
 
-fn window(format: Option<Format>) -> u64 {
-    if format.is_some_and(Format::is_own) { SESSION_ENDS_WITHIN_MS } else { LOGGED_WITHIN_MS }
+fn window_ms(format: Format) -> u64 {
+    if format.is_own() { SESSION_WINDOW_MS } else { SYSLOG_WINDOW_MS }
 }

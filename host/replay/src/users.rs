@@ -1,4 +1,4 @@
-//! What became of each user's logins, and who polls the most.
+//! Logins by user, and the users who poll most.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -9,14 +9,14 @@ use super::entry::Entry;
 use super::player::Decision;
 use reprieve_policy_host::Ending;
 
-/// Octets that users may take: some four million. A log that names more is hostile, or of a
-/// larger site than one process serves; the others are not told apart.
-const MOST_OCTETS: usize = 512 << 20;
-/// Octets of a user beside the name.
-const USER_OCTETS: usize = 96;
+/// Memory limit in bytes, enough for about four million users. A log with more is hostile, or from
+/// a site that is too large for one process; further users are not counted separately.
+const MAX_BYTES: usize = 512 << 20;
+/// Memory of a user in bytes, without the name.
+const USER_BYTES: usize = 96;
 
 #[derive(Clone, Copy, Debug, Default)]
-struct User {
+struct UserTotals {
     logins: u32,
     passed: u32,
     rejected: u32,
@@ -24,50 +24,50 @@ struct User {
     last_ms: u64,
 }
 
-/// A user who polls a lot.
+/// A user who polls often.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct UserRow {
-    /// The name as the log has it.
+    /// User name as in the log.
     pub user: String,
-    /// All logins.
+    /// All logins of the user.
     pub logins: u64,
-    /// Those that reach a mail server.
+    /// Logins that reach a mail server.
     pub passed: u64,
-    /// Those that do not.
+    /// Logins that do not reach a mail server.
     pub relieved: u64,
-    /// Those that the mail server had refused.
+    /// Logins that the mail server rejected, according to the log.
     pub rejected: u64,
-    /// Seconds from one login to the next, on average.
+    /// Average time between logins in seconds; none if there is only one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub every_s: Option<f64>,
+    pub average_interval_s: Option<f64>,
 }
 
-/// All users.
+/// The totals of all users.
 #[derive(Debug, Default)]
 pub(super) struct Users {
-    users: HashMap<String, User>,
-    octets: usize,
-    beyond: u64,
+    users: HashMap<String, UserTotals>,
+    bytes: usize,
+    logins_beyond_limit: u64,
 }
 
 impl Users {
     pub(super) fn add(&mut self, entry: &Entry, decision: &Decision) {
-        let has_room = self.octets < MOST_OCTETS;
+        let has_room = self.bytes < MAX_BYTES;
         let user = match self.users.get_mut(&entry.user) {
             Some(user) => user,
             None if has_room => {
-                self.octets += entry.user.len() + USER_OCTETS;
-                let new = User { first_ms: entry.at_ms, ..User::default() };
+                self.bytes += entry.user.len() + USER_BYTES;
+                let new = UserTotals { first_ms: entry.at_ms, ..UserTotals::default() };
                 self.users.entry(entry.user.clone()).or_insert(new)
             }
             None => {
-                self.beyond += 1;
+                self.logins_beyond_limit += 1;
                 return;
             }
         };
         user.logins = user.logins.saturating_add(1);
-        user.passed = user.passed.saturating_add(u32::from(!decision.relieves(entry)));
+        user.passed = user.passed.saturating_add(u32::from(!decision.is_relieved(entry)));
         user.rejected = user.rejected.saturating_add(u32::from(entry.outcome == Some(Ending::Rejected)));
         user.last_ms = user.last_ms.max(entry.at_ms);
     }
@@ -76,18 +76,18 @@ impl Users {
         self.users.len() as u64
     }
 
-    /// Logins of users that are not told apart.
-    pub(super) fn beyond(&self) -> u64 {
-        self.beyond
+    /// Number of logins of users beyond the memory limit.
+    pub(super) fn logins_beyond_limit(&self) -> u64 {
+        self.logins_beyond_limit
     }
 
-    /// Those with the most logins, the most first; of as many, by name.
-    pub(super) fn worst(&self, count: usize) -> Vec<UserRow> {
+    /// The `count` users with the most logins, in descending order, then by name.
+    pub(super) fn top(&self, count: usize) -> Vec<UserRow> {
         if count == 0 {
             return Vec::new();
         }
-        let mut all: Vec<(&String, &User)> = self.users.iter().collect();
-        let key = |row: &(&String, &User)| (Reverse(row.1.logins), row.0.clone());
+        let mut all: Vec<(&String, &UserTotals)> = self.users.iter().collect();
+        let key = |row: &(&String, &UserTotals)| (Reverse(row.1.logins), row.0.clone());
         if all.len() > count {
             all.select_nth_unstable_by_key(count, key);
             all.truncate(count);
@@ -97,7 +97,7 @@ impl Users {
     }
 }
 
-impl User {
+impl UserTotals {
     #[allow(clippy::cast_precision_loss)]
     fn row(self, name: &str) -> UserRow {
         let span_s = self.last_ms.saturating_sub(self.first_ms) as f64 / 1000.0;
@@ -107,7 +107,7 @@ impl User {
             passed: self.passed.into(),
             relieved: (self.logins - self.passed).into(),
             rejected: self.rejected.into(),
-            every_s: (self.logins > 1).then(|| span_s / f64::from(self.logins - 1)),
+            average_interval_s: (self.logins > 1).then(|| span_s / f64::from(self.logins - 1)),
         }
     }
 }
@@ -115,27 +115,27 @@ impl User {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::said::{Said, Word};
+    use crate::recorded_verdict::{RecordedVerdict, VerdictKind};
     use reprieve_policy_host::Standing;
-    use reprieve_policy_host::harness::Becomes;
+    use reprieve_policy_host::{Action, Disposition};
 
     #[test]
-    fn the_worst_poll_the_most_and_come_first() {
+    fn the_top_pollers_have_the_most_logins() {
         let mut users = Users::default();
         for (user, logins) in [("often", 5_u64), ("seldom", 2), ("also", 2), ("once", 1)] {
             for login in 0..logins {
-                let becomes = if login == 0 { Becomes::Passed } else { Becomes::Posed };
+                let action = if login == 0 { Action::Passed } else { Action::Posed };
                 let decision =
-                    Decision { standing: Standing::Known, said: Said::only(Word::Pass), becomes, why: None };
+                    Decision { standing: Standing::Known, verdict: RecordedVerdict::new(VerdictKind::Pass), disposition: Disposition::as_decided(action) };
                 users.add(&Entry::new(login * 60_000, user, Ending::Authenticated), &decision);
             }
         }
-        let worst = users.worst(3);
-        let names: Vec<_> = worst.iter().map(|row| row.user.as_str()).collect();
+        let top = users.top(3);
+        let names: Vec<_> = top.iter().map(|row| row.user.as_str()).collect();
         assert_eq!(names, ["often", "also", "seldom"]);
-        assert_eq!((worst[0].logins, worst[0].passed, worst[0].relieved), (5, 1, 4));
-        assert_eq!(worst[0].every_s, Some(60.0));
-        assert_eq!(users.worst(10)[3].every_s, None);
-        assert!(users.worst(0).is_empty());
+        assert_eq!((top[0].logins, top[0].passed, top[0].relieved), (5, 1, 4));
+        assert_eq!(top[0].average_interval_s, Some(60.0));
+        assert_eq!(users.top(10)[3].average_interval_s, None);
+        assert!(users.top(0).is_empty());
     }
 }

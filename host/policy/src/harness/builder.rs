@@ -1,15 +1,15 @@
 //! What a trial begins with.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
 use super::recorder::{Lines, Recorder};
 use super::{Happens, LogLine, Trial, time};
-use crate::Verify;
 use crate::{
-    BreakerSettings, Cache, Ending, Engine, EngineSize, Judge, Limits, LoadError, OnFailure, Policy,
-    PolicyOptions, load_source,
+    BreakerSettings, Cache, Ending, Engine, EngineSize, Evaluator, Limits, LoadError, OnFailure, Policy,
+    PolicyOptions, Rules, Unverifiable, Verify, load_source,
 };
 use reprieve_store::Namespace;
 use reprieve_store::clock::ManualClock;
@@ -24,8 +24,7 @@ pub struct Builder {
     start: String,
     virtual_server: String,
     pools: Vec<String>,
-    on_failure: OnFailure,
-    verify: Verify,
+    rules: Rules,
     outcome: Happens,
     limits: Limits,
     store_quota: u64,
@@ -43,8 +42,7 @@ impl Builder {
             start: "2026-03-10T12:00:00".to_owned(),
             virtual_server: "pop3".to_owned(),
             pools: vec!["mail".to_owned()],
-            on_failure: OnFailure::Pass,
-            verify: Verify::On,
+            rules: Rules::default(),
             outcome: Ending::Authenticated.into(),
             limits: Limits::default(),
             store_quota: 64 << 20,
@@ -101,14 +99,21 @@ impl Builder {
     /// What happens to logins that a failed policy has not judged; else they pass.
     #[must_use]
     pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
-        self.on_failure = on_failure;
+        self.rules.on_failure = on_failure;
         self
     }
 
     /// Whether posing needs a proven user; else it does.
     #[must_use]
     pub fn verify(mut self, verify: Verify) -> Self {
-        self.verify = verify;
+        self.rules.verify = verify;
+        self
+    }
+
+    /// What happens to denied logins whose secret Reprieve never sees; else they pass.
+    #[must_use]
+    pub fn unverifiable(mut self, unverifiable: Unverifiable) -> Self {
+        self.rules.unverifiable = unverifiable;
         self
     }
 
@@ -187,13 +192,13 @@ impl Builder {
             runtime.block_on(namespace.set(key, value, None))??;
         }
         let (recorder, lines) = (Arc::<Recorder>::default(), Arc::<Lines>::default());
-        let watched = namespace.watched(recorder.clone());
+        let watched = namespace.intercepted_by(recorder.clone());
         let options = PolicyOptions {
             settings: self.settings,
             limits: self.limits,
             // A trial wants each call made.
             breaker: BreakerSettings { failures: 0, ..BreakerSettings::default() },
-            on_failure: self.on_failure,
+            on_failure: self.rules.on_failure,
             pools: self.pools.clone(),
             seed: Some(self.seed),
             lines: Some(lines.clone()),
@@ -201,7 +206,7 @@ impl Builder {
         };
         let policy = runtime.block_on(Policy::load(engine, &octets, options));
         told.extend(lines.take());
-        let judge = Judge::new(policy?);
+        let judge = Evaluator::new(policy?);
         // A second instance, which does the same.
         runtime.block_on(judge.warm_up())?;
         recorder.take();
@@ -216,10 +221,10 @@ impl Builder {
             zone: self.zone,
             virtual_server: self.virtual_server,
             pool: self.pools.into_iter().next().unwrap_or_else(|| "mail".to_owned()),
-            verify: self.verify,
-            on_failure: self.on_failure,
+            rules: self.rules,
             outcome: self.outcome,
-            known: std::collections::HashSet::new(),
+            known: HashSet::new(),
+            seen: HashSet::new(),
             logins: 0,
         })
     }

@@ -7,58 +7,7 @@ use jiff::tz::TimeZone;
 use tracing::Level;
 
 use super::time::in_words;
-use crate::Verify;
-use crate::{Deny, Ending, Failure, Manner, OnFailure, Pass, Standing, Verdict, Worded as _};
-
-/// What the host makes of a verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Becomes {
-    /// The login goes on to a mail server.
-    Passed,
-    /// The client is let in and answered by the host.
-    Posed,
-    /// The login is answered with `-ERR`.
-    Refused,
-    /// The connection is closed.
-    Disconnected,
-}
-
-impl Becomes {
-    /// The words for them, as scenarios write them.
-    pub const WORDS: [(&'static str, Self); 4] = [
-        ("passed", Self::Passed),
-        ("posed", Self::Posed),
-        ("refused", Self::Refused),
-        ("disconnected", Self::Disconnected),
-    ];
-
-    /// Its word.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        Self::WORDS[self as usize].0
-    }
-
-    /// What the host makes of a verdict, where there is a snapshot that can be shown.
-    pub fn of(
-        verdict: &Result<Verdict, Failure>,
-        standing: Standing,
-        verify: Verify,
-        on_failure: OnFailure,
-    ) -> Self {
-        match verdict {
-            Ok(Verdict::Pass(_)) => Self::Passed,
-            Ok(Verdict::Deny(deny)) => match deny.manner {
-                Manner::Refuse => Self::Refused,
-                Manner::Disconnect => Self::Disconnected,
-                // Only the mail server can tell right from wrong for a secret it has not judged.
-                _ if standing != Standing::Known && verify == Verify::On => Self::Passed,
-                _ => Self::Posed,
-            },
-            Err(_) if on_failure == OnFailure::Deny => Self::Refused,
-            Err(_) => Self::Passed,
-        }
-    }
-}
+use crate::{Action, Deny, Disposition, Ending, Failure, Pass, Standing, Verdict, Worded as _};
 
 /// A line that the policy wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,8 +35,8 @@ pub struct Decision {
     pub standing: Standing,
     /// What the policy said.
     pub verdict: Result<Verdict, Failure>,
-    /// What the host makes of it.
-    pub becomes: Becomes,
+    /// What happens to the login, after the host's rules.
+    pub disposition: Disposition,
     /// The outcome that the policy was told, and how it failed at that.
     pub observed: Option<(Ending, Option<Failure>)>,
     /// Lines that the policy wrote, at the outcome too.
@@ -103,6 +52,12 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// What happens to the login.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        self.disposition.action
+    }
+
     /// The verdict `pass`, if it is one.
     #[must_use]
     pub fn pass(&self) -> Option<&Pass> {
@@ -191,7 +146,7 @@ impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = in_words(self.at_ms, &TimeZone::UTC);
         writeln!(f, "{:?}, secret {}, at {at} UTC", self.user, self.standing.word())?;
-        write!(f, "decision: {} → {}", self.verdict_in_words(), self.becomes.word())?;
+        write!(f, "decision: {} → {}", self.verdict_in_words(), self.disposition.action.name())?;
         if let Some((ended, failure)) = &self.observed {
             write!(f, "\noutcome: {}", ended.word())?;
             if let Some(failure) = failure {

@@ -9,7 +9,7 @@ use super::Injection;
 use crate::{
     Backend, Claim, Client, Ending, Login, Mechanism, Session, Standing, TlsSession, endpoint, moment,
 };
-use reprieve_store::Interference;
+use reprieve_store::Fault;
 
 /// Who logs in, and how the pool is at that time.
 #[derive(Clone, Debug)]
@@ -113,7 +113,7 @@ pub struct Attempt {
     /// Without it what the trial's logins come to.
     pub(super) happens: Option<Happens>,
     pub(super) pool: Option<String>,
-    pub(super) interference: Option<Interference>,
+    pub(super) interference: Option<Fault>,
     pub(super) out_of_time: bool,
 }
 

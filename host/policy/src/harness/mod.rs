@@ -2,7 +2,8 @@
 //! the proxy plays it. For those who write policies, and for `reprieve policy test`.
 //!
 //! ```
-//! use reprieve_policy_host::harness::{Becomes, Trial};
+//! use reprieve_policy_host::Action;
+//! use reprieve_policy_host::harness::Trial;
 //!
 //! # fn main() -> anyhow::Result<()> {
 //! let mut trial = Trial::of("interval")
@@ -14,7 +15,7 @@
 //! trial.advance("9m")?;
 //! let again = trial.login("alice");
 //! assert_eq!(again.expect_deny().retry_after, Some(60));
-//! assert_eq!(again.becomes, Becomes::Posed);
+//! assert_eq!(again.action(), Action::Posed);
 //! # Ok(())
 //! # }
 //! ```
@@ -32,29 +33,30 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 pub use builder::{Builder, refusal};
-pub use decision::{Becomes, Decision, LogLine};
+pub use decision::{Decision, LogLine};
 pub use login::{Attempt, Happens, Who};
 
-use crate::Verify;
-use crate::{Ending, Failure, Judge, OnFailure, Outcome, Policy, Standing, Verdict, moment};
+use crate::{
+    Action, Decided, Ending, Facts, Failure, Evaluator, Outcome, Policy, Rules, Standing, Verdict, dispose, moment,
+};
 use recorder::{Lines, Recorder};
 pub(crate) use recorder::{octets, text as text_in_words};
 use reprieve_metrics::cpu_time;
 use reprieve_store::clock::ManualClock;
-use reprieve_store::{Interference, Namespace};
+use reprieve_store::{Fault, Namespace};
 pub(crate) use time::Moment;
 pub use time::in_words;
 
 /// The reference's example in Rust is compiled and run with the others.
 #[cfg(doctest)]
-#[doc = include_str!("../../../../policies/SCENARIOS.md")]
+#[doc = include_str!("../../../../docs/scenarios.md")]
 struct Reference;
 
 /// A policy that is being tried. Time stands still but where it is moved.
 #[derive(Debug)]
 pub struct Trial {
     runtime: tokio::runtime::Runtime,
-    judge: Judge,
+    judge: Evaluator,
     namespace: Namespace,
     clock: Arc<ManualClock>,
     recorder: Arc<Recorder>,
@@ -62,11 +64,12 @@ pub struct Trial {
     zone: TimeZone,
     virtual_server: String,
     pool: String,
-    verify: Verify,
-    on_failure: OnFailure,
+    rules: Rules,
     outcome: Happens,
     /// Pairs of user and authorization id whose secret a mail server has accepted.
     known: HashSet<(String, Option<String>)>,
+    /// Those who have had a session at a mail server, which leaves a snapshot.
+    seen: HashSet<(String, Option<String>)>,
     logins: u64,
 }
 
@@ -98,11 +101,17 @@ impl Trial {
         let verdict = self.runtime.block_on(self.judge.decide(&login));
         let computing = cpu_time::of_this_thread().saturating_sub(began);
         self.advance_by(delay(&verdict));
-        let becomes = Becomes::of(&verdict, who.standing, self.verify, self.on_failure);
+        let facts = Facts {
+            standing: who.standing,
+            sees_secret: !who.mechanism.hides_secret(),
+            // A secret is known or has changed only after a session at a mail server.
+            has_snapshot: who.standing != Standing::Unknown || self.seen.contains(&identity),
+        };
+        let disposition = dispose(Decided::from(&verdict), facts, self.rules);
         let happens = happens.unwrap_or_else(|| self.outcome.clone());
         let mut observed = None;
         let mut observing = Duration::ZERO;
-        if becomes == Becomes::Passed
+        if disposition.action == Action::Passed
             && let Happens::Ends { ending, node, latency, after } = &happens
         {
             self.advance_by(*after);
@@ -121,6 +130,7 @@ impl Trial {
             };
             match ending {
                 Ending::Authenticated => {
+                    self.seen.insert(identity.clone());
                     self.known.insert(identity);
                 }
                 // That another secret is wrong says nothing about the one that is known.
@@ -140,7 +150,7 @@ impl Trial {
             user: who.user,
             standing: who.standing,
             verdict,
-            becomes,
+            disposition,
             observed,
             log: self.lines.take(),
             store: self.recorder.take(),
@@ -263,10 +273,10 @@ pub enum Injection {
 }
 
 impl Injection {
-    fn interference(self) -> Option<Interference> {
+    fn interference(self) -> Option<Fault> {
         match self {
-            Self::StoreUnavailable => Some(Interference::Unavailable),
-            Self::StoreFull => Some(Interference::Full),
+            Self::StoreUnavailable => Some(Fault::Unavailable),
+            Self::StoreFull => Some(Fault::Full),
             Self::Time => None,
         }
     }

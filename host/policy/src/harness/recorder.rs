@@ -7,16 +7,16 @@ use parking_lot::Mutex;
 use tracing::Level;
 
 use super::decision::LogLine;
-use reprieve_store::{Access, Answer, Interference, Witness};
+use reprieve_store::{Access, AccessResult, Fault, Interceptor};
 
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
-    interference: Mutex<Option<Interference>>,
+    interference: Mutex<Option<Fault>>,
     seen: Mutex<Vec<String>>,
 }
 
 impl Recorder {
-    pub(super) fn interfere_with(&self, interference: Option<Interference>) {
+    pub(super) fn interfere_with(&self, interference: Option<Fault>) {
         *self.interference.lock() = interference;
     }
 
@@ -25,12 +25,12 @@ impl Recorder {
     }
 }
 
-impl Witness for Recorder {
-    fn interfere(&self, _: &Access<'_>) -> Option<Interference> {
+impl Interceptor for Recorder {
+    fn inject_fault(&self, _: &Access<'_>) -> Option<Fault> {
         *self.interference.lock()
     }
 
-    fn saw(&self, access: &Access<'_>, answer: &Answer) {
+    fn observe(&self, access: &Access<'_>, answer: &AccessResult) {
         self.seen.lock().push(format!("{} → {}", access_in_words(access), answer_in_words(answer)));
     }
 }
@@ -54,15 +54,15 @@ fn access_in_words(access: &Access<'_>) -> String {
     }
 }
 
-fn answer_in_words(answer: &Answer) -> String {
+fn answer_in_words(answer: &AccessResult) -> String {
     match answer {
-        Answer::Value(Some(value)) => octets(value),
-        Answer::Value(None) => "nothing".to_owned(),
-        Answer::Done(true) => "done".to_owned(),
-        Answer::Done(false) => "not done".to_owned(),
-        Answer::Number(number) => number.to_string(),
-        Answer::Refused(refused) => format!("refused: {refused}"),
-        Answer::Unavailable => "the store cannot be reached".to_owned(),
+        AccessResult::Value(Some(value)) => octets(value),
+        AccessResult::Value(None) => "nothing".to_owned(),
+        AccessResult::Done(true) => "done".to_owned(),
+        AccessResult::Done(false) => "not done".to_owned(),
+        AccessResult::Number(number) => number.to_string(),
+        AccessResult::Refused(refused) => format!("refused: {refused}"),
+        AccessResult::Unavailable => "the store cannot be reached".to_owned(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is expected, and how what came differs from it.
 
-use crate::harness::{Becomes, Decision, Trial, octets};
-use crate::{MANNERS, Manner, ResponseCode, Verdict, Worded as _};
+use crate::harness::{Decision, Trial, octets};
+use crate::{Action, MANNERS, Manner, ResponseCode, Verdict, Worded as _};
 
 /// One thing that is not as expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,12 +144,12 @@ impl Counts {
     pub(super) fn words() -> Vec<&'static str> {
         let kinds = Kind::WORDS.iter().map(|(word, _)| *word);
         let manners = MANNERS.iter().map(|(word, _)| *word);
-        kinds.chain(manners).chain(Becomes::WORDS.iter().map(|(word, _)| *word)).collect()
+        kinds.chain(manners).chain(Action::ALL.into_iter().map(Action::name)).collect()
     }
 
     pub(super) fn add(&mut self, decision: &Decision) {
         let manner = decision.deny().map(|deny| deny.manner.word());
-        for word in [Some(Kind::of(decision)), manner, Some(decision.becomes.word())].into_iter().flatten() {
+        for word in [Some(Kind::of(decision)), manner, Some(decision.action().name())].into_iter().flatten() {
             match self.0.iter_mut().find(|(other, _)| other == word) {
                 Some((_, count)) => *count += 1,
                 None => self.0.push((word.to_owned(), 1)),

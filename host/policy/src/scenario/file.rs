@@ -6,9 +6,9 @@ mod step;
 
 use super::expectation::value;
 use super::step::Step;
-use reprieve_settings::{Error, Section, Source, Value};
+use reprieve_settings::{Error, Section, Source, Table as _, Value};
 
-use crate::Verify;
+use crate::{Unverifiable, Verify};
 use crate::harness::{Builder, Trial};
 use crate::{Limits, OnFailure};
 
@@ -108,7 +108,7 @@ impl Scenario {
 /// What a trial begins with.
 fn circumstances(section: &mut Section<'_, '_>, mut builder: Builder) -> Result<Builder, Error> {
     if let Some(value) = section.get("settings") {
-        for (key, value) in value.section()?.named() {
+        for (key, value) in value.section()?.entries() {
             builder = builder.setting(key, &value.setting()?);
         }
     }
@@ -117,7 +117,7 @@ fn circumstances(section: &mut Section<'_, '_>, mut builder: Builder) -> Result<
     }
     if let Some(value) = section.get("start") {
         builder =
-            builder.start(&value.moment()?).map_err(|error| value.error(format!("is wrong: {error}")))?;
+            builder.start(&value.datetime()?).map_err(|error| value.error(format!("is wrong: {error}")))?;
     }
     if let Some(value) = section.get("virtual-server") {
         builder = builder.virtual_server(value.text()?);
@@ -132,6 +132,10 @@ fn circumstances(section: &mut Section<'_, '_>, mut builder: Builder) -> Result<
     if let Some(value) = section.get("on-failure") {
         builder = builder.on_failure(value.choice(&[("pass", OnFailure::Pass), ("deny", OnFailure::Deny)])?);
     }
+    if let Some(value) = section.get("unverifiable") {
+        let choices = [("pass", Unverifiable::Pass), ("refuse", Unverifiable::Refuse)];
+        builder = builder.unverifiable(value.choice(&choices)?);
+    }
     if let Some(value) = section.get("verify") {
         builder = builder.verify(value.choice(&[("on", Verify::On), ("off", Verify::Off)])?);
     }
@@ -140,7 +144,7 @@ fn circumstances(section: &mut Section<'_, '_>, mut builder: Builder) -> Result<
     }
     if let Some(value) = section.get("store") {
         builder = builder.nothing_stored();
-        for (key, value) in value.section()?.named() {
+        for (key, value) in value.section()?.entries() {
             builder = builder.stored(key, &stored(&value)?);
         }
     }
@@ -148,9 +152,7 @@ fn circumstances(section: &mut Section<'_, '_>, mut builder: Builder) -> Result<
         builder = builder.store_quota(value.size()?);
     }
     if let Some(value) = section.get("limits") {
-        let mut limits = Limits::default();
-        crate::limits(&value, &mut limits)?;
-        builder = builder.limits(limits);
+        builder = builder.limits(Limits::read(&value.section()?)?);
     }
     if let Some(value) = section.get("seed") {
         builder = builder.seed(value.count(0, i64::MAX.unsigned_abs())?);
@@ -184,7 +186,7 @@ fn texts(value: &Value<'_, '_>) -> Result<Vec<String>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::step::{Action, When};
+    use crate::scenario::step::{StepAction, When};
 
     fn read(text: &str) -> Result<Vec<Scenario>, String> {
         Scenario::parse(text, "folder/polls.toml", "interval").map_err(|error| error.to_string())
@@ -203,7 +205,7 @@ mod tests {
     fn steps_know_their_lines_in_groups_too() {
         let text = "[[step]]\nrepeat = 2\nsteps = [\n  { login = \"a\" },\n  { after = \"1m\", forget = [\"a\"] },\n]\n";
         let scenarios = read(text).unwrap();
-        let Action::Group(group) = &scenarios[0].steps[0].action else { panic!("no group") };
+        let StepAction::Group(group) = &scenarios[0].steps[0].action else { panic!("no group") };
         assert_eq!(group.iter().map(|step| step.line).collect::<Vec<_>>(), [4, 5]);
         assert_eq!(group[1].when, When::After(std::time::Duration::from_secs(60)));
     }
@@ -212,11 +214,11 @@ mod tests {
     fn a_scenario_that_tests_nothing_is_an_error() {
         assert!(read("[[scenario]]\nname = \"a\"\n").unwrap_err().contains("tests nothing"));
         for (text, expected) in [
-            ("[[scenarios]]\nname = \"a\"\n", "`scenarios` is not known; did you mean `scenario`?"),
-            ("[[steps]]\nlogin = \"a\"\n", "`steps` is not known; did you mean `step`?"),
+            ("[[scenarios]]\nname = \"a\"\n", "unknown key `scenarios`; did you mean `scenario`?"),
+            ("[[steps]]\nlogin = \"a\"\n", "unknown key `steps`; did you mean `step`?"),
             (
                 "[[scenario]]\n[[scenario.steps]]\nlogin = \"a\"\n",
-                "`scenario.steps` is not known; did you mean `step`?",
+                "unknown key `scenario.steps`; did you mean `step`?",
             ),
             ("[[scenario]]\nrefuse = \"x\"\n", "did you mean `refuses`?"),
         ] {

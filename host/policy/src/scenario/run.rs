@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::expectation::{Counts, Difference};
 use super::file::Scenario;
-use super::step::{Action, Login, Step, When};
-use crate::harness::{Attempt, Becomes, Decision, Trial, in_words, octets, refusal, text_in_words};
+use super::step::{StepAction, Login, Step, When};
+use crate::Action;
+use crate::harness::{Attempt, Decision, Trial, in_words, octets, refusal, text_in_words};
 
 /// Failures that are told in full; what comes after is counted.
 const TOLD: usize = 10;
@@ -141,7 +142,7 @@ struct Judged {
 }
 
 /// What only all logins of a step together show.
-struct Tally<'a> {
+struct ShadowMetrics<'a> {
     counts: Counts,
     /// What no log line had yet.
     unlogged: Vec<&'a str>,
@@ -161,8 +162,8 @@ impl Player<'_> {
             return self.fail(step.line, vec![Difference::new("time", "a later moment", why)], None);
         }
         let mut next_ms = self.trial.now_ms();
-        let mut tally = Tally { counts: Counts::default(), unlogged: Vec::new(), many: false };
-        if let Action::Login(login) = &step.action {
+        let mut tally = ShadowMetrics { counts: Counts::default(), unlogged: Vec::new(), many: false };
+        if let StepAction::Login(login) = &step.action {
             tally.unlogged = login.log.iter().map(String::as_str).collect();
             tally.many = step.repeat.times > 1 || !login.is_one();
         }
@@ -173,8 +174,8 @@ impl Player<'_> {
             next_ms = self.trial.now_ms().saturating_add(millis(step.repeat.every));
             let mut last = None;
             match &step.action {
-                Action::Group(steps) => self.play_all(steps),
-                Action::Login(login) => {
+                StepAction::Group(steps) => self.play_all(steps),
+                StepAction::Login(login) => {
                     for user in login.users.names(&login.who.user) {
                         let judged = self.log_in(login, user, &mut tally);
                         if let Some(before) = last.replace(judged) {
@@ -182,7 +183,7 @@ impl Player<'_> {
                         }
                     }
                 }
-                Action::Store { write, forget } => self.change_store(step, write, forget),
+                StepAction::Store { write, forget } => self.change_store(step, write, forget),
             }
             self.check_store(step, last);
         }
@@ -205,8 +206,8 @@ impl Player<'_> {
         }
     }
 
-    fn check_tally(&mut self, step: &Step, tally: &Tally<'_>) {
-        let Action::Login(login) = &step.action else { return };
+    fn check_tally(&mut self, step: &Step, tally: &ShadowMetrics<'_>) {
+        let StepAction::Login(login) = &step.action else { return };
         let mut differences = Vec::new();
         if let Some(expected) = &login.count {
             differences.extend(tally.counts.differences(expected));
@@ -240,7 +241,7 @@ impl Player<'_> {
         Ok(())
     }
 
-    fn log_in(&mut self, login: &Login, user: String, tally: &mut Tally<'_>) -> Judged {
+    fn log_in(&mut self, login: &Login, user: String, tally: &mut ShadowMetrics<'_>) -> Judged {
         let mut who = login.who.clone();
         who.user = user;
         let standing = who.standing;
@@ -259,7 +260,7 @@ impl Player<'_> {
         }
         let decision = self.trial.login(attempt);
         self.played.logins += 1;
-        self.played.passed += u64::from(decision.becomes == Becomes::Passed);
+        self.played.passed += u64::from(decision.action() == Action::Passed);
         tally.counts.add(&decision);
         let mut differences = match &login.expect {
             Some(expected) => expected.differences(&decision),
@@ -277,10 +278,10 @@ impl Player<'_> {
             let what = if decision.verdict.is_err() { "decide" } else { "observe" };
             differences.push(Difference::new(what, "no failure", format!("{}: {failure}", failure.kind())));
         }
-        if let Some(becomes) = login.becomes
-            && becomes != decision.becomes
+        if let Some(expected) = login.disposition
+            && expected != decision.action()
         {
-            differences.push(Difference::new("becomes", becomes.word(), decision.becomes.word()));
+            differences.push(Difference::new("disposition", expected.name(), decision.action().name()));
         }
         tally.unlogged.retain(|text| !decision.log.iter().any(|line| line.text.contains(text)));
         if !tally.many {
@@ -322,7 +323,7 @@ impl Player<'_> {
             user: decision.map(|decision| decision.user.clone()),
             differences: differences.into_iter().map(|one| (one.what, one.expected, one.got)).collect(),
             decision: decision
-                .map(|decision| format!("{} → {}", decision.verdict_in_words(), decision.becomes.word())),
+                .map(|decision| format!("{} → {}", decision.verdict_in_words(), decision.action().name())),
             log: decision.map(|one| one.log.iter().map(ToString::to_string).collect()).unwrap_or_default(),
             store: decision.map(|decision| decision.store.clone()).unwrap_or_default(),
             held: None,

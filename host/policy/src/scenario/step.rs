@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::expectation::{Counts, Expectation, StoreExpectation};
-use crate::harness::{Becomes, Happens, Injection, Moment, Who};
+use crate::Action;
+use crate::harness::{Happens, Injection, Moment, Who};
 
 /// When a step happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +30,12 @@ pub(super) struct Step {
     pub(super) line: usize,
     pub(super) when: When,
     pub(super) repeat: Repeat,
-    pub(super) action: Action,
+    pub(super) action: StepAction,
     pub(super) store: Option<StoreExpectation>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Action {
+pub(super) enum StepAction {
     Login(Box<Login>),
     Group(Vec<Step>),
     /// What another proxy writes and forgets.
@@ -54,7 +55,7 @@ pub(super) struct Login {
     pub(super) happens: Option<Happens>,
     pub(super) injection: Option<Injection>,
     pub(super) expect: Option<Expectation>,
-    pub(super) becomes: Option<Becomes>,
+    pub(super) disposition: Option<Action>,
     pub(super) log: Vec<String>,
     pub(super) count: Option<Counts>,
 }

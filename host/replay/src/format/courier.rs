@@ -1,5 +1,5 @@
-//! Courier's login lines, as `courierpop3login` and `courierpop3d` 1.0 write them (formats taken
-//! from the programs), and as versions before wrote them:
+//! Courier's login lines, as `courierpop3login` and `courierpop3d` 1.0 (format strings in the
+//! programs) and earlier versions write them:
 //!
 //! ```text
 //! Nov 27 22:11:26 mx courierpop3d: LOGIN, user=alice, ip=[::ffff:192.0.2.7], port=[50312]
@@ -12,24 +12,24 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::words::{address, some_tls};
-use super::{Told, syslog, user_name};
+use super::fields::{address, unknown_tls};
+use super::{ParsedLine, syslog, user_name};
 use crate::calendar::Calendar;
 use crate::entry::Entry;
 use reprieve_policy_host::Ending;
 
 static LOGIN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("LOGIN"));
 
-/// What the line tells; IMAP's are nothing.
-pub(super) fn read(line: &str, calendar: &mut Calendar) -> Told {
+/// Parses a line. Logins over IMAP are not logins.
+pub(super) fn parse(line: &str, calendar: &mut Calendar) -> ParsedLine {
     if LOGIN.find(line.as_bytes()).is_none() {
-        return Told::Nothing;
+        return ParsedLine::NoLogin;
     }
-    let Some(split) = syslog::split(line) else { return Told::Nothing };
+    let Some(split) = syslog::split(line) else { return ParsedLine::NoLogin };
     let is_pop3 =
         matches!(split.tag, "pop3d" | "pop3d-ssl" | "courierpop3d" | "courierpop3login" | "pop3login");
     if !is_pop3 {
-        return Told::Nothing;
+        return ParsedLine::NoLogin;
     }
     let message = split.message.strip_prefix("INFO: ").unwrap_or(split.message);
     let (ending, rest) = if let Some(rest) = message.strip_prefix("LOGIN, ") {
@@ -37,25 +37,25 @@ pub(super) fn read(line: &str, calendar: &mut Calendar) -> Told {
     } else if let Some(rest) = message.strip_prefix("LOGIN FAILED, ") {
         (Ending::Rejected, rest)
     } else {
-        return Told::Nothing;
+        return ParsedLine::NoLogin;
     };
-    // By SASL it tells only the mechanism of a login that failed.
+    // A failed SASL login is logged without the user name.
     if rest.starts_with("method=") {
-        return Told::Nothing;
+        return ParsedLine::NoLogin;
     }
     let Some((user, rest)) = rest.strip_prefix("user=").and_then(|rest| rest.rsplit_once(", ip=[")) else {
-        return Told::Malformed("a login without user=…, ip=[…]");
+        return ParsedLine::Malformed("a login without user=…, ip=[…]");
     };
-    let Some(user) = user_name(user) else { return Told::BadName };
-    let Some(at_ms) = split.stamp.resolve(calendar) else { return Told::Malformed("no such date") };
+    let Some(user) = user_name(user) else { return ParsedLine::InvalidUserName };
+    let Some(at_ms) = split.timestamp.resolve(calendar) else { return ParsedLine::Malformed("no such date") };
     let (ip, rest) = rest.split_once(']').unwrap_or((rest, ""));
     let mut peer = address(ip);
     if let Some(port) = rest.strip_prefix(", port=[").and_then(|rest| rest.split_once(']')?.0.parse().ok()) {
         peer.set_port(port);
     }
-    Told::login(Entry {
+    ParsedLine::login(Entry {
         peer,
-        tls: (split.tag == "pop3d-ssl").then(some_tls),
+        tls: (split.tag == "pop3d-ssl").then(unknown_tls),
         ..Entry::new(at_ms, user, ending)
     })
 }
@@ -65,12 +65,12 @@ mod tests {
     use super::super::tests::{calendar, one, utc_ms};
     use super::*;
 
-    fn told(line: &str) -> Told {
-        read(line, &mut calendar())
+    fn parse_line(line: &str) -> ParsedLine {
+        parse(line, &mut calendar())
     }
 
     #[test]
-    fn logins_of_old_and_new_versions_are_read() {
+    fn logins_of_old_and_new_versions_are_parsed() {
         for (rest, peer, tls) in [
             (
                 "courierpop3d: LOGIN, user=alice, ip=[::ffff:192.0.2.7], port=[50312]",
@@ -81,18 +81,18 @@ mod tests {
             ("pop3d-ssl: LOGIN, user=alice, ip=[::1]", "[::1]:0", true),
             ("pop3d: INFO: LOGIN, user=alice, ip=[192.0.2.7], port=[1], protocol=POP3", "192.0.2.7:1", false),
         ] {
-            let login = one(told(&format!("Nov 27 22:11:26 mx {rest}")));
+            let login = one(parse_line(&format!("Nov 27 22:11:26 mx {rest}")));
             assert_eq!((login.at_ms, &*login.user), (utc_ms("2026-11-27T22:11:26Z"), "alice"), "{rest}");
             assert_eq!((login.peer.to_string(), login.tls.is_some()), (peer.to_owned(), tls));
             assert_eq!(login.outcome, Some(Ending::Authenticated));
         }
         let failed =
-            one(told("Nov 27 22:11:26 mx pop3d: LOGIN FAILED, user=a, ip=[x], b, ip=[::ffff:192.0.2.7]"));
+            one(parse_line("Nov 27 22:11:26 mx pop3d: LOGIN FAILED, user=a, ip=[x], b, ip=[::ffff:192.0.2.7]"));
         assert_eq!((&*failed.user, failed.outcome), ("a, ip=[x], b", Some(Ending::Rejected)));
     }
 
     #[test]
-    fn what_is_no_login_is_nothing() {
+    fn other_lines_are_ignored() {
         for rest in [
             "imapd: LOGIN, user=alice, ip=[::ffff:192.0.2.7], protocol=IMAP",
             "pop3d: Connection, ip=[::ffff:192.0.2.7]",
@@ -100,8 +100,8 @@ mod tests {
             "pop3d: LOGIN FAILED, method=PLAIN, ip=[::ffff:192.0.2.7]",
             "postfix/smtpd[7]: LOGIN authentication failed",
         ] {
-            assert!(matches!(told(&format!("Nov 27 22:11:26 mx {rest}")), Told::Nothing), "{rest}");
+            assert!(matches!(parse_line(&format!("Nov 27 22:11:26 mx {rest}")), ParsedLine::NoLogin), "{rest}");
         }
-        assert!(matches!(told("Nov 27 22:11:26 mx pop3d: LOGIN, user=alice"), Told::Malformed(_)));
+        assert!(matches!(parse_line("Nov 27 22:11:26 mx pop3d: LOGIN, user=alice"), ParsedLine::Malformed(_)));
     }
 }

@@ -1,5 +1,5 @@
-//! Cyrus' login lines, as `imap/pop3d.c` writes them to syslog (checked against a running 3.6;
-//! 2.x as others have kept them):
+//! Cyrus' login lines, as `imap/pop3d.c` writes them to syslog (checked against Cyrus 3.6; those of
+//! 2.x are from published logs):
 //!
 //! ```text
 //! Nov 27 22:33:05 mx cyrus/pop3[15353]: login: localhost [127.0.0.1] alice plaintext User logged in SESSIONID=<…>
@@ -13,68 +13,68 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::words::{address, mechanism, some_tls};
-use super::{Told, syslog, user_name};
+use super::fields::{address, mechanism, unknown_tls};
+use super::{ParsedLine, syslog, user_name};
 use crate::calendar::Calendar;
 use crate::entry::Entry;
 use reprieve_policy_host::Ending;
 
 static LOGIN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("login: "));
 
-/// What the line tells; IMAP's are nothing.
-pub(super) fn read(line: &str, calendar: &mut Calendar) -> Told {
+/// Parses a line. Logins over IMAP are not logins.
+pub(super) fn parse(line: &str, calendar: &mut Calendar) -> ParsedLine {
     if LOGIN.find(line.as_bytes()).is_none() {
-        return Told::Nothing;
+        return ParsedLine::NoLogin;
     }
-    let Some(split) = syslog::split(line) else { return Told::Nothing };
+    let Some(split) = syslog::split(line) else { return ParsedLine::NoLogin };
     let service = split.tag.rsplit('/').next().unwrap_or(split.tag);
     if !matches!(service, "pop3" | "pop3s" | "pop3d" | "pop3proxyd") {
-        return Told::Nothing;
+        return ParsedLine::NoLogin;
     }
-    let read = if let Some(rest) = split.message.strip_prefix("login: ") {
-        logged_in(rest)
+    let login = if let Some(rest) = split.message.strip_prefix("login: ") {
+        accepted(rest)
     } else if let Some(rest) = split.message.strip_prefix("badlogin: ") {
-        refused(rest)
+        rejected(rest)
     } else {
-        return Told::Nothing;
+        return ParsedLine::NoLogin;
     };
-    let Some(Login { peer, user, mechanism: word, ending }) = read else {
-        return Told::Malformed("a login without [address], user and mechanism");
+    let Some(Login { peer, user, mechanism: name, ending }) = login else {
+        return ParsedLine::Malformed("a login without [address], user name and mechanism");
     };
-    let Some(user) = user else { return Told::Nothing };
-    let Some(user) = user_name(user) else { return Told::BadName };
-    let Some(at_ms) = split.stamp.resolve(calendar) else { return Told::Malformed("no such date") };
-    let (word, has_tls) = match word.split_once("+TLS") {
-        Some((word, _)) => (word, true),
-        None => (word, service == "pop3s"),
+    let Some(user) = user else { return ParsedLine::NoLogin };
+    let Some(user) = user_name(user) else { return ParsedLine::InvalidUserName };
+    let Some(at_ms) = split.timestamp.resolve(calendar) else { return ParsedLine::Malformed("no such date") };
+    let (name, has_tls) = match name.split_once("+TLS") {
+        Some((name, _)) => (name, true),
+        None => (name, service == "pop3s"),
     };
-    Told::login(Entry {
+    ParsedLine::login(Entry {
         peer: address(peer),
-        mechanism: mechanism(word),
-        tls: has_tls.then(some_tls),
+        mechanism: mechanism(name),
+        tls: has_tls.then(unknown_tls),
         ..Entry::new(at_ms, user, ending)
     })
 }
 
 struct Login<'a> {
     peer: &'a str,
-    /// None where it was not told.
+    /// None if the line does not name the user.
     user: Option<&'a str>,
     mechanism: &'a str,
     ending: Ending,
 }
 
-/// The client's address, behind its name where it has one, and what follows.
-fn client(text: &str) -> Option<(&str, &str)> {
+/// Splits `mail.example [192.0.2.7] rest` into address and rest. The host name may be missing.
+fn split_client(text: &str) -> Option<(&str, &str)> {
     let (_, rest) = text.split_once('[')?;
     rest.split_once("] ")
 }
 
-fn logged_in(text: &str) -> Option<Login<'_>> {
-    let (peer, rest) = client(text)?;
+fn accepted(text: &str) -> Option<Login<'_>> {
+    let (peer, rest) = split_client(text)?;
     let before = match rest.rfind(" User logged in") {
         Some(end) => &rest[..end],
-        // Others that are let in are not POP3 users.
+        // An anonymous login is not a user's.
         None if rest.starts_with("anonymous ") => {
             return Some(Login { peer, user: None, mechanism: "", ending: Ending::Authenticated });
         }
@@ -84,12 +84,12 @@ fn logged_in(text: &str) -> Option<Login<'_>> {
     Some(Login { peer, user: Some(user), mechanism, ending: Ending::Authenticated })
 }
 
-fn refused(text: &str) -> Option<Login<'_>> {
-    let (peer, rest) = client(text)?;
+fn rejected(text: &str) -> Option<Login<'_>> {
+    let (peer, rest) = split_client(text)?;
     let (mechanism, rest) = rest.split_once(' ')?;
     let user = match rest.strip_prefix('(') {
         Some(rest) => rest.rfind(") [").or_else(|| rest.rfind(") ")).map(|end| &rest[..end])?,
-        // Version 2.x: the name stands alone, and by SASL there is none.
+        // Version 2.x: the name has no parentheses, and is missing if the mechanism is SASL.
         None if mechanism.starts_with("plaintext") => rest.split(' ').next()?,
         None => return Some(Login { peer, user: None, mechanism, ending: Ending::Rejected }),
     };
@@ -102,12 +102,12 @@ mod tests {
     use super::*;
     use reprieve_policy_host::Mechanism;
 
-    fn told(rest: &str) -> Told {
-        read(&format!("Nov 27 22:11:26 mx {rest}"), &mut calendar())
+    fn parse_message(rest: &str) -> ParsedLine {
+        parse(&format!("Nov 27 22:11:26 mx {rest}"), &mut calendar())
     }
 
     #[test]
-    fn logins_and_refusals_are_read() {
+    fn accepted_and_rejected_logins_are_parsed() {
         use Ending::{Authenticated, Rejected};
         use Mechanism::{CramMd5, Plain, UserPass};
         for (rest, user, mechanism, tls, ending) in [
@@ -168,9 +168,9 @@ mod tests {
                 Rejected,
             ),
         ] {
-            let login = one(told(rest));
-            let read = (&*login.user, login.mechanism, login.tls.is_some(), login.outcome);
-            assert_eq!(read, (user, mechanism, tls, Some(ending)), "{rest}");
+            let login = one(parse_message(rest));
+            let parsed = (&*login.user, login.mechanism, login.tls.is_some(), login.outcome);
+            assert_eq!(parsed, (user, mechanism, tls, Some(ending)), "{rest}");
             assert_eq!(
                 (login.at_ms, login.peer.ip().to_string()),
                 (utc_ms("2026-11-27T22:11:26Z"), "192.0.2.7".to_owned())
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_login_is_nothing() {
+    fn other_lines_are_ignored() {
         for rest in [
             "cyrus/imap[812]: login: [192.0.2.7] alice plaintext User logged in SESSIONID=<x>",
             "cyrus/pop3[812]: accepted connection",
@@ -187,8 +187,8 @@ mod tests {
             "cyrus/pop3[812]: badlogin: [192.0.2.7] PLAIN () [SASL(-1): generic failure]",
             "cyrus/master[812]: process type:SERVICE name:pop3 exited",
         ] {
-            assert!(matches!(told(rest), Told::Nothing), "{rest}");
+            assert!(matches!(parse_message(rest), ParsedLine::NoLogin), "{rest}");
         }
-        assert!(matches!(told("cyrus/pop3[812]: login: alice"), Told::Malformed(_)));
+        assert!(matches!(parse_message("cyrus/pop3[812]: login: alice"), ParsedLine::Malformed(_)));
     }
 }

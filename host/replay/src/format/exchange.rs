@@ -1,6 +1,6 @@
-//! Exchange's POP3 protocol log: CSV whose `#Fields:` line names the columns, one line a command
-//! (the columns are those of Exchange 2013 to 2019; what stands in them is as parsers of other
-//! people and their samples have it, for want of an Exchange):
+//! Exchange's POP3 protocol log: CSV with a line per command and a `#Fields:` line that names the
+//! columns. The columns are those of Exchange 2013 to 2019; their contents are from published
+//! samples and parsers, not checked against an Exchange server:
 //!
 //! ```text
 //! #Log-type: POP3 Log
@@ -12,27 +12,27 @@
 
 use std::collections::HashMap;
 
-use super::words::{address, mechanism, some_tls};
-use super::{Told, stamp, user_name};
+use super::fields::{address, mechanism, unknown_tls};
+use super::{ParsedLine, Parser, timestamp, user_name};
 use crate::calendar::Calendar;
 use crate::entry::Entry;
 use reprieve_policy_host::{Ending, Mechanism};
 
-/// Sessions that have said USER and not yet PASS; those of a hostile log are forgotten.
-const MOST_SESSIONS: usize = 10_000;
-/// Columns of a line; Exchange has a dozen.
-const MOST_COLUMNS: usize = 64;
-/// The port on which a server takes what the front end passes on: it has logged that already.
+/// The most sessions between USER and PASS. If a hostile log has more, all are forgotten.
+const MAX_SESSIONS: usize = 10_000;
+/// The most columns that are parsed; Exchange has twelve.
+const MAX_COLUMNS: usize = 64;
+/// The port of the back-end service. The front end has logged its logins already.
 const BACK_END_PORT: u16 = 1995;
 
-/// Reads the lines of one log, the first of which say what the columns are.
+/// Parses the lines of one log.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
     columns: Option<Columns>,
-    /// It has the same columns.
+    /// The IMAP log has the same columns.
     is_imap: bool,
-    /// Who has been named in a session, by its id.
-    named: HashMap<String, String>,
+    /// User names from USER commands, by session id.
+    users: HashMap<String, String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,8 +49,8 @@ struct Columns {
 }
 
 impl Columns {
-    fn read(header: &str) -> Option<Self> {
-        let names: Vec<&str> = header.split(',').map(str::trim).take(MOST_COLUMNS).collect();
+    fn parse(header: &str) -> Option<Self> {
+        let names: Vec<&str> = header.split(',').map(str::trim).take(MAX_COLUMNS).collect();
         let find = |name: &str| names.iter().position(|other| other.eq_ignore_ascii_case(name));
         Some(Self {
             time: find("dateTime")?,
@@ -66,80 +66,80 @@ impl Columns {
     }
 }
 
-impl Exchange {
-    pub(super) fn read(&mut self, line: &str, calendar: &mut Calendar) -> Told {
+impl Parser for Exchange {
+    fn parse(&mut self, line: &str, calendar: &mut Calendar) -> ParsedLine {
         let line = line.strip_prefix('\u{feff}').unwrap_or(line);
-        if let Some(kind) = line.strip_prefix("#Log-type:") {
-            self.is_imap = kind.contains("IMAP");
+        if let Some(log_type) = line.strip_prefix("#Log-type:") {
+            self.is_imap = log_type.contains("IMAP");
         }
-        // Some have it without the word.
+        // Some logs have the header without `#Fields:`.
         let header = line.strip_prefix("#Fields:").or_else(|| line.starts_with("dateTime,").then_some(line));
         if let Some(header) = header {
-            self.columns = Columns::read(header);
+            self.columns = Columns::parse(header);
             if self.columns.is_none() {
-                return Told::Malformed("a #Fields line without the columns of a POP3 log");
+                return ParsedLine::Malformed("a #Fields line without the columns of a POP3 log");
             }
-            return Told::Nothing;
+            return ParsedLine::NoLogin;
         }
-        if line.starts_with('#') || self.is_imap {
-            return Told::Nothing;
+        if line.is_empty() || line.starts_with('#') || self.is_imap {
+            return ParsedLine::NoLogin;
         }
-        let Some(columns) = self.columns else { return Told::Nothing };
-        if line.is_empty() {
-            return Told::Nothing;
+        let Some(columns) = self.columns else { return ParsedLine::NoLogin };
+        match csv_fields(line) {
+            Some(fields) => self.command(&fields, columns, calendar),
+            None => ParsedLine::Malformed("a quotation mark that is not closed"),
         }
-        let Some(fields) = fields(line) else {
-            return Told::Malformed("a quotation mark that is not closed");
-        };
+    }
+}
+
+impl Exchange {
+    /// Parses the fields of a line: one command of a client.
+    fn command(&mut self, fields: &[String], columns: Columns, calendar: &mut Calendar) -> ParsedLine {
         let field = |column: usize| fields.get(column).map(String::as_str);
         let (Some(command), Some(session)) = (field(columns.command), field(columns.session)) else {
-            return Told::Malformed("fewer columns than #Fields names");
+            return ParsedLine::Malformed("fewer columns than in #Fields");
         };
         let parameters = field(columns.parameters).unwrap_or("");
-        match command.to_ascii_lowercase().as_str() {
+        let mechanism = match command.to_ascii_lowercase().as_str() {
             "user" => {
-                if self.named.len() >= MOST_SESSIONS {
-                    self.named.clear();
+                if self.users.len() >= MAX_SESSIONS {
+                    self.users.clear();
                 }
                 if let Some(name) = user_name(parameters.trim()) {
-                    self.named.insert(session.chars().take(64).collect(), name.to_owned());
+                    self.users.insert(session.chars().take(64).collect(), name.to_owned());
                 }
-                Told::Nothing
+                return ParsedLine::NoLogin;
             }
-            word @ ("pass" | "auth" | "authenticate" | "apop") => {
-                let mechanism = match word {
-                    "pass" => Mechanism::UserPass,
-                    "apop" => Mechanism::Apop,
-                    _ => mechanism(parameters.split_whitespace().next().unwrap_or("")),
-                };
-                let named = self.named.remove(session);
-                login(&fields, columns, named, mechanism, calendar)
-            }
-            _ => Told::Nothing,
-        }
+            "pass" => Mechanism::UserPass,
+            "apop" => Mechanism::Apop,
+            "auth" | "authenticate" => mechanism(parameters.split_whitespace().next().unwrap_or("")),
+            _ => return ParsedLine::NoLogin,
+        };
+        let user = self.users.remove(session);
+        login(fields, columns, user, mechanism, calendar)
     }
 }
 
 fn login(
     fields: &[String],
     columns: Columns,
-    named: Option<String>,
+    user: Option<String>,
     mechanism: Mechanism,
     calendar: &mut Calendar,
-) -> Told {
+) -> ParsedLine {
     let field = |column: usize| fields.get(column).map_or("", String::as_str);
-    let Some((when, _)) = stamp::take(field(columns.time)) else {
-        return Told::Malformed("no time at its beginning");
+    let Some((timestamp, _)) = timestamp::parse_prefix(field(columns.time)) else {
+        return ParsedLine::Malformed("no timestamp at the beginning");
     };
     let local = address(field(columns.server));
-    // What the client named is what the proxy would see; the column has Exchange's own name.
-    let user = named.or_else(|| Some(field(columns.user).to_owned()).filter(|user| !user.is_empty()));
-    let Some(user) = user else { return Told::Nothing };
-    // Exchange looks after itself by logins that no proxy sees.
+    // A proxy sees the name that the client sends; the column has the name of the account.
+    let user = user.or_else(|| Some(field(columns.user).to_owned()).filter(|user| !user.is_empty()));
+    let Some(user) = user else { return ParsedLine::NoLogin };
+    // Exchange logs in to itself as a health check.
     if local.port() == BACK_END_PORT || user.starts_with("HealthMailbox") {
-        return Told::Nothing;
+        return ParsedLine::NoLogin;
     }
-    let Some(user) = user_name(&user) else { return Told::BadName };
+    let Some(user) = user_name(&user) else { return ParsedLine::InvalidUserName };
     let result = field(columns.context);
     let result = result.get(..2).filter(|prefix| prefix.eq_ignore_ascii_case("R=")).map(|_| &result[2..]);
     let ending = match result {
@@ -147,26 +147,26 @@ fn login(
             Ending::Authenticated
         }
         Some(result) if result.contains("-ERR") => Ending::Rejected,
-        // A continuation, or a client that went.
-        _ => return Told::Nothing,
+        // A continuation, or a client that disconnected.
+        _ => return ParsedLine::NoLogin,
     };
-    let Some(at_ms) = when.resolve(calendar) else { return Told::Malformed("no such date") };
-    Told::login(Entry {
+    let Some(at_ms) = timestamp.resolve(calendar) else { return ParsedLine::Malformed("no such date") };
+    ParsedLine::login(Entry {
         mechanism,
         peer: address(field(columns.client)),
         local,
-        tls: (local.port() == 995).then(some_tls),
+        tls: (local.port() == 995).then(unknown_tls),
         latency_ms: columns.duration.and_then(|column| field(column).parse().ok()),
         ..Entry::new(at_ms, user, ending)
     })
 }
 
-/// The fields of a line of CSV (RFC 4180). None where a quotation mark is not closed.
-fn fields(line: &str) -> Option<Vec<String>> {
+/// The fields of a line of CSV (RFC 4180). None if a quotation mark is not closed.
+fn csv_fields(line: &str) -> Option<Vec<String>> {
     let mut fields = Vec::with_capacity(13);
     let mut rest = line;
     loop {
-        if fields.len() >= MOST_COLUMNS {
+        if fields.len() >= MAX_COLUMNS {
             return Some(fields);
         }
         if let Some(mut quoted) = rest.strip_prefix('"') {
@@ -183,7 +183,7 @@ fn fields(line: &str) -> Option<Vec<String>> {
                     None => break,
                 }
             }
-            // What follows the closing mark up to the comma belongs to nothing.
+            // Text between the closing mark and the comma is ignored.
             fields.push(field);
             match quoted.split_once(',') {
                 Some((_, after)) => rest = after,
@@ -211,18 +211,19 @@ mod tests {
 
     const FIELDS: &str = "#Fields: dateTime,sessionId,seqNumber,sIp,cIp,user,duration,rqsize,rpsize,command,parameters,context";
 
-    fn last(lines: &[&str]) -> Told {
+    /// Parses all lines; the result of the last one.
+    fn parse_last(lines: &[&str]) -> ParsedLine {
         let (mut exchange, mut calendar) = (Exchange::default(), calendar());
-        let mut told = Told::Nothing;
+        let mut parsed = ParsedLine::NoLogin;
         for line in lines {
-            told = exchange.read(line, &mut calendar);
+            parsed = exchange.parse(line, &mut calendar);
         }
-        told
+        parsed
     }
 
     #[test]
-    fn a_login_has_the_clients_name_and_how_long_it_took() {
-        let login = one(last(&[
+    fn a_login_has_the_name_that_the_client_sent_and_its_latency() {
+        let login = one(parse_last(&[
             "\u{feff}#Software: Microsoft Exchange Server",
             FIELDS,
             "2026-11-27T22:11:26.001Z,00A1,0,10.0.0.1:995,192.0.2.7:50312,,3,0,53,OpenSession,,",
@@ -236,8 +237,8 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_login_is_one_too() {
-        let login = one(last(&[
+    fn a_rejected_login_is_parsed() {
+        let login = one(parse_last(&[
             FIELDS,
             "2026-11-27T22:11:26.123Z,00A1,1,10.0.0.1:110,192.0.2.7:50312,,1,10,5,user,alice,R=OK",
             "2026-11-27T22:11:26.250Z,00A1,2,10.0.0.1:110,192.0.2.7:50312,,102,10,66,pass,*****,\"R=\"\"-ERR Logon failure: unknown user name or bad password.\"\"\"",
@@ -246,8 +247,8 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_where_the_log_says() {
-        let login = one(last(&[
+    fn columns_are_found_by_the_header() {
+        let login = one(parse_last(&[
             "#Fields: user,command,context,parameters,cIp,sIp,sessionId,dateTime",
             "alice,auth,R=ok,PLAIN,[2001:db8::7]:1,10.0.0.1:110,1,2026-11-27T22:11:26.250Z",
         ]));
@@ -255,20 +256,20 @@ mod tests {
     }
 
     #[test]
-    fn what_no_proxy_would_see_is_nothing() {
+    fn lines_that_are_not_client_logins_are_ignored() {
         for line in [
             "2026-11-27T22:11:26.250Z,1,2,10.0.0.1:1995,10.0.0.1:50312,alice,102,10,66,pass,*****,R=OK",
             "2026-11-27T22:11:26.250Z,1,2,127.0.0.1:995,127.0.0.1:50312,HealthMailboxb4dbf9b,102,10,66,pass,*****,R=OK",
             "2026-11-27T22:11:26.250Z,1,2,10.0.0.1:995,192.0.2.7:50312,alice,102,10,66,stat,,R=OK",
         ] {
-            assert!(matches!(last(&[FIELDS, line]), Told::Nothing), "{line}");
+            assert!(matches!(parse_last(&[FIELDS, line]), ParsedLine::NoLogin), "{line}");
         }
         for line in ["garbage", "a,\"b", "x,1,2,10.0.0.1:995,192.0.2.7:50312,alice,102,10,66,pass,*****,R=OK"]
         {
-            assert!(matches!(last(&[FIELDS, line]), Told::Malformed(_)), "{line}");
+            assert!(matches!(parse_last(&[FIELDS, line]), ParsedLine::Malformed(_)), "{line}");
         }
-        assert!(matches!(last(&["#Fields: dateTime,user"]), Told::Malformed(_)));
+        assert!(matches!(parse_last(&["#Fields: dateTime,user"]), ParsedLine::Malformed(_)));
         let imap = "2026-11-27T22:11:26.250Z,1,2,10.0.0.1:993,192.0.2.7:50312,alice,102,10,66,authenticate,PLAIN,R=OK";
-        assert!(matches!(last(&["#Log-type: IMAP4 Protocol Log", FIELDS, imap]), Told::Nothing));
+        assert!(matches!(parse_last(&["#Log-type: IMAP4 Protocol Log", FIELDS, imap]), ParsedLine::NoLogin));
     }
 }

@@ -1,43 +1,50 @@
-//! Log formats: each turns a line into a login, or finds none in it. Nothing here reads files.
+//! Log formats. Each has a parser that turns lines into logins; nothing here opens files.
+//!
+//! To add a format, write its parser in a file here, and add a variant to [`Format`] and its row
+//! to [`FORMATS`].
 
 mod courier;
 mod cyrus;
 mod decision_log;
+mod detector;
 mod dovecot;
 mod exchange;
+mod fields;
 mod nginx;
 mod reader;
 mod repeated;
 mod session_log;
-mod stamp;
 mod syslog;
-mod words;
+mod timestamp;
 
+use std::fmt::Debug;
+
+use super::calendar::Calendar;
 use super::entry::Entry;
 
+pub(super) use detector::{Detected, Detector};
 pub use reader::Reader;
-pub(super) use reader::{Detected, Detector};
 
-/// What a line tells.
+/// What a parser found in a line.
 #[derive(Clone, Debug)]
-pub enum Told {
-    /// These logins, most often one.
+pub enum ParsedLine {
+    /// POP3 logins: usually one.
     Logins(Vec<Entry>),
-    /// Nothing about POP3 logins.
-    Nothing,
-    /// It is about a login by a name that no user can have.
-    BadName,
-    /// It is about one, or claims to be, and cannot be read: why not.
+    /// Nothing about a POP3 login.
+    NoLogin,
+    /// A login with a user name that no mail server accepts.
+    InvalidUserName,
+    /// A line that should describe a login but cannot be parsed, and why.
     Malformed(&'static str),
 }
 
-impl Told {
+impl ParsedLine {
     fn login(entry: Entry) -> Self {
         Self::Logins(vec![entry])
     }
 }
 
-/// Who wrote a log.
+/// The software that wrote a log.
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -52,71 +59,150 @@ pub enum Format {
     Courier,
     /// Cyrus: syslog
     Cyrus,
-    /// Exchange's POP3 protocol log, of the servers that clients connect to
+    /// Exchange's POP3 protocol log, from the servers that clients connect to
     Exchange,
     /// nginx as a mail proxy: its error log, at level info or lower
     Nginx,
 }
 
-impl Format {
-    /// All of them, in the order in which they are tried.
-    pub const ALL: [Self; 7] = [
-        Self::DecisionLog,
-        Self::SessionLog,
-        Self::Dovecot,
-        Self::Courier,
-        Self::Cyrus,
-        Self::Exchange,
-        Self::Nginx,
-    ];
+/// Parses the lines of one log, one after the other.
+trait Parser: Debug {
+    fn parse(&mut self, line: &str, calendar: &mut Calendar) -> ParsedLine;
+}
 
-    /// Its name for people.
+/// A parser that needs no other line than the one that it parses.
+type ParseLine = fn(&str, &mut Calendar) -> ParsedLine;
+
+impl Parser for ParseLine {
+    fn parse(&mut self, line: &str, calendar: &mut Calendar) -> ParsedLine {
+        self(line, calendar)
+    }
+}
+
+/// How the lines of a format begin, so that other lines can be told from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LineStart {
+    /// A syslog header. The syslog daemon may have replaced repeated lines by a count.
+    Syslog,
+    /// A date and a time.
+    Time,
+    /// Something else: the parser reports each line that is not of its format.
+    Other,
+}
+
+/// Everything about a format except its documentation, which is in [`Format`] for `--help`.
+#[derive(Debug)]
+struct FormatInfo {
+    format: Format,
+    /// Name in reports.
+    name: &'static str,
+    line_start: LineStart,
+    /// Whether Reprieve wrote the log: a line per session, written when the session ends.
+    is_own: bool,
+    parser: fn() -> Box<dyn Parser>,
+}
+
+/// All formats, in the order in which they are tried on a log. It is the order of the variants.
+static FORMATS: [FormatInfo; 7] = [
+    FormatInfo {
+        format: Format::DecisionLog,
+        name: "Reprieve's decision log",
+        line_start: LineStart::Other,
+        is_own: true,
+        parser: || Box::new(decision_log::parse as ParseLine),
+    },
+    FormatInfo {
+        format: Format::SessionLog,
+        name: "Reprieve's log",
+        line_start: LineStart::Other,
+        is_own: true,
+        parser: || Box::new(session_log::parse as ParseLine),
+    },
+    FormatInfo {
+        format: Format::Dovecot,
+        name: "Dovecot",
+        line_start: LineStart::Syslog,
+        is_own: false,
+        parser: || Box::new(dovecot::Dovecot::default()),
+    },
+    FormatInfo {
+        format: Format::Courier,
+        name: "Courier",
+        line_start: LineStart::Syslog,
+        is_own: false,
+        parser: || Box::new(courier::parse as ParseLine),
+    },
+    FormatInfo {
+        format: Format::Cyrus,
+        name: "Cyrus",
+        line_start: LineStart::Syslog,
+        is_own: false,
+        parser: || Box::new(cyrus::parse as ParseLine),
+    },
+    FormatInfo {
+        format: Format::Exchange,
+        name: "Exchange",
+        line_start: LineStart::Other,
+        is_own: false,
+        parser: || Box::new(exchange::Exchange::default()),
+    },
+    FormatInfo {
+        format: Format::Nginx,
+        name: "nginx",
+        line_start: LineStart::Time,
+        is_own: false,
+        parser: || Box::new(nginx::parse as ParseLine),
+    },
+];
+
+impl Format {
+    /// All formats, in the order in which they are tried on a log.
+    fn all() -> impl Iterator<Item = Self> {
+        FORMATS.iter().map(|info| info.format)
+    }
+
+    fn info(self) -> &'static FormatInfo {
+        &FORMATS[self as usize]
+    }
+
+    /// Name in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::DecisionLog => "Reprieve's decision log",
-            Self::SessionLog => "Reprieve's session lines",
-            Self::Dovecot => "Dovecot",
-            Self::Courier => "Courier",
-            Self::Cyrus => "Cyrus",
-            Self::Exchange => "Exchange",
-            Self::Nginx => "nginx",
-        }
+        self.info().name
     }
 
-    /// Whether it is Reprieve's own: lines of JSON, written when sessions end, so that logins are
-    /// out of order.
+    /// Whether Reprieve wrote the log: lines of JSON, written when sessions end, so that logins
+    /// are out of order.
     pub(super) fn is_own(self) -> bool {
-        matches!(self, Self::DecisionLog | Self::SessionLog)
+        self.info().is_own
     }
 
-    /// Whether a line that tells nothing could be one of such a log: it begins with a time.
-    pub(super) fn knows(self, line: &str) -> bool {
-        match self {
-            Self::Dovecot | Self::Courier | Self::Cyrus => program(line).is_some(),
-            Self::Nginx => stamp::take(line).is_some(),
-            // Their readers say of each line whether it is one.
-            Self::DecisionLog | Self::SessionLog | Self::Exchange => true,
+    /// Whether a line without a login could be from a log of this format.
+    pub(super) fn could_have_written(self, line: &str) -> bool {
+        match self.info().line_start {
+            LineStart::Syslog => program(line).is_some(),
+            LineStart::Time => timestamp::parse_prefix(line).is_some(),
+            LineStart::Other => true,
         }
     }
 }
 
-/// The program that wrote a line of syslog, empty if it names none. None if the line does not
-/// begin with a time. Dovecot's processes follow its name.
+/// The program that wrote a syslog line; empty if the line names none. None if the line does not
+/// begin with a time. For Dovecot, the name of the process: `imap-login` instead of `dovecot`.
 pub(super) fn program(line: &str) -> Option<&str> {
     let line = line.strip_prefix("dovecot: ").unwrap_or(line);
-    let split = syslog::split(line)?;
-    if split.tag != "dovecot" {
-        return Some(split.tag);
+    let line = syslog::split(line)?;
+    if line.tag != "dovecot" {
+        return Some(line.tag);
     }
-    Some(split.message.split([':', '(', ' ']).next().filter(|name| !name.is_empty()).unwrap_or(split.tag))
+    Some(line.message.split([':', '(', ' ']).next().filter(|name| !name.is_empty()).unwrap_or(line.tag))
 }
 
-/// The longest user name that is believed, in octets: more than any mail server takes.
+/// The longest accepted user name in bytes: more than any mail server accepts.
 const USER_LIMIT: usize = 512;
 
-/// A text that is kept of a login, at most so long: logs are not to fill the memory.
-fn kept(mut text: String) -> String {
+/// Cuts a text at the limit of user names, so that a hostile log cannot fill the memory.
+fn truncated(mut text: String) -> String {
     if text.len() > USER_LIMIT {
         text.truncate(text.floor_char_boundary(USER_LIMIT));
         text.shrink_to_fit();
@@ -124,7 +210,7 @@ fn kept(mut text: String) -> String {
     text
 }
 
-/// A user name as a log has it; none where it is empty or no name.
+/// The user name if it is valid: not empty, not too long, without a null character.
 fn user_name(text: &str) -> Option<&str> {
     (!text.is_empty() && text.len() <= USER_LIMIT && !text.contains('\0')).then_some(text)
 }
@@ -134,17 +220,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::calendar::{Calendar, FirstYear};
+    use crate::calendar::FirstYear;
+
+    #[test]
+    fn the_table_has_the_order_of_the_variants() {
+        for (index, format) in Format::all().enumerate() {
+            assert_eq!(format as usize, index, "{format:?}");
+        }
+    }
 
     pub(super) fn calendar() -> Calendar {
         Calendar::new(jiff::tz::TimeZone::UTC, FirstYear::Is(2026))
     }
 
-    /// The one login of a line.
+    /// The login of a line that has exactly one.
     #[track_caller]
-    pub(super) fn one(told: Told) -> Entry {
-        match told {
-            Told::Logins(mut logins) if logins.len() == 1 => logins.remove(0),
+    pub(super) fn one(parsed: ParsedLine) -> Entry {
+        match parsed {
+            ParsedLine::Logins(mut logins) if logins.len() == 1 => logins.remove(0),
             other => panic!("{other:?} is not one login"),
         }
     }
@@ -153,8 +246,8 @@ mod tests {
         u64::try_from(text.parse::<jiff::Timestamp>().unwrap().as_millisecond()).unwrap()
     }
 
-    /// Pieces of real lines, in any order and with anything between them, are what gets
-    /// deepest into the readers.
+    /// Pieces of real lines, in any order and with anything between them: they get further into
+    /// the parsers than random text.
     fn pieces() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             proptest::sample::select(vec![
@@ -244,12 +337,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_line_is_too_much(lines in proptest::collection::vec(pieces(), 1..4)) {
-            for format in Format::ALL {
+        fn every_line_is_parsed_without_a_panic(lines in proptest::collection::vec(pieces(), 1..4)) {
+            for format in Format::all() {
                 let mut reader = Reader::new(format);
                 let mut calendar = calendar();
                 for line in &lines {
-                    if let Told::Logins(logins) = reader.read(line, &mut calendar) {
+                    if let ParsedLine::Logins(logins) = reader.parse(line, &mut calendar) {
                         prop_assert!(logins.iter().all(|login| user_name(&login.user).is_some() && login.times > 0));
                     }
                 }

@@ -1,4 +1,4 @@
-//! Lines in which a syslog daemon says that a message came several times:
+//! Lines in which a syslog daemon counts repetitions of a message:
 //!
 //! ```text
 //! Nov 27 22:11:26 mx dovecot: message repeated 3 times: [ pop3-login: Login: user=<alice>, …]   (rsyslog)
@@ -13,50 +13,50 @@ use memchr::memmem::Finder;
 use super::syslog;
 
 static REPEATED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(" repeated "));
-/// Repetitions that are believed: a line of a few bytes is not to keep a replay busy for hours.
-const MOST: u32 = 10_000;
+/// The most repetitions that are accepted: a short line must not keep a replay busy for hours.
+const MAX_REPETITIONS: u32 = 10_000;
 
-/// What a line says of other lines.
+/// The repetitions that a line counts.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Repeated {
-    /// This line came so many times.
-    Line(String, u32),
-    /// The line before came so many times more; syslog-ng quotes only its beginning.
-    Before(u32),
-    /// More often than is believed.
+    /// This line was written so many times.
+    Quoted(String, u32),
+    /// The previous line was written so many more times. syslog-ng quotes only its beginning.
+    Previous(u32),
+    /// More than [`MAX_REPETITIONS`].
     TooOften,
 }
 
-/// What the line says of others, if it does.
-pub(super) fn read(line: &str) -> Option<Repeated> {
+/// Parses a line that counts repetitions. None for any other line.
+pub(super) fn parse(line: &str) -> Option<Repeated> {
     REPEATED.find(line.as_bytes())?;
     let message = syslog::split(line)?.message;
     let message = message.trim_start_matches(['-', ' ']);
     if let Some(rest) = message.strip_prefix("message repeated ") {
         let (times, rest) = times(rest)?;
         let inner = rest.strip_prefix(": [")?.strip_suffix(']')?;
-        // What stood before the message stands before the note.
-        let before = &line[..line.len() - message.len()];
+        // The header of this line is the header of the repeated one.
+        let header = &line[..line.len() - message.len()];
         return Some(bounded(times, |times| {
-            Repeated::Line(format!("{}{}", before, inner.strip_prefix(' ').unwrap_or(inner)), times)
+            Repeated::Quoted(format!("{}{}", header, inner.strip_prefix(' ').unwrap_or(inner)), times)
         }));
     }
-    // After "syslogd: ", or without a program.
+    // After "syslogd: ", or without the name of a program.
     let rest = message.strip_prefix("last message ").or_else(|| message.strip_prefix("Last message "))?;
     let (before, after) = rest.rsplit_once("repeated ")?;
-    let is_note = before.is_empty() || (before.starts_with('\'') && before.ends_with("' "));
-    let (times, _) = is_note.then(|| times(after))??;
-    Some(bounded(times, Repeated::Before))
+    let is_count = before.is_empty() || (before.starts_with('\'') && before.ends_with("' "));
+    let (times, _) = is_count.then(|| times(after))??;
+    Some(bounded(times, Repeated::Previous))
 }
 
 fn bounded(times: Option<u32>, repeated: impl FnOnce(u32) -> Repeated) -> Repeated {
     match times {
-        Some(times) if times <= MOST => repeated(times),
+        Some(times) if times <= MAX_REPETITIONS => repeated(times),
         _ => Repeated::TooOften,
     }
 }
 
-/// `3 times`, and what follows; the inner none is a number that does not fit.
+/// Splits `3 times` from the rest. The inner option is none if the number is too large.
 fn times(text: &str) -> Option<(Option<u32>, &str)> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, rest) = text.split_at(digits);
@@ -69,9 +69,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_daemons_say_of_repetitions_is_read() {
-        let line = |line: &str, times| Some(Repeated::Line(line.to_owned(), times));
-        for (note, expected) in [
+    fn counted_repetitions_are_parsed() {
+        let line = |line: &str, times| Some(Repeated::Quoted(line.to_owned(), times));
+        for (text, expected) in [
             (
                 "Nov 27 22:11:26 mx dovecot: message repeated 3 times: [ pop3-login: Login: user=<a>, x]",
                 line("Nov 27 22:11:26 mx dovecot: pop3-login: Login: user=<a>, x", 3),
@@ -84,12 +84,12 @@ mod tests {
                 "2026-11-27T22:11:26.123456+01:00 mx cyrus/pop3[812]: message repeated 1 times: [ login: [192.0.2.7] a]",
                 line("2026-11-27T22:11:26.123456+01:00 mx cyrus/pop3[812]: login: [192.0.2.7] a", 1),
             ),
-            ("Nov 27 22:11:26 mx last message repeated 3 times", Some(Repeated::Before(3))),
-            ("Nov 27 22:11:26 mx syslogd: last message repeated 1 time", Some(Repeated::Before(1))),
-            ("Nov 27 22:11:26 mx --- last message repeated 4 times ---", Some(Repeated::Before(4))),
+            ("Nov 27 22:11:26 mx last message repeated 3 times", Some(Repeated::Previous(3))),
+            ("Nov 27 22:11:26 mx syslogd: last message repeated 1 time", Some(Repeated::Previous(1))),
+            ("Nov 27 22:11:26 mx --- last message repeated 4 times ---", Some(Repeated::Previous(4))),
             (
                 "Nov 27 22:11:26 mx dovecot: Last message 'pop3-login: Login: u' repeated 5 times, suppressed by syslog-ng on mx",
-                Some(Repeated::Before(5)),
+                Some(Repeated::Previous(5)),
             ),
             ("Nov 27 22:11:26 mx last message repeated 99999999999 times", Some(Repeated::TooOften)),
             ("Nov 27 22:11:26 mx last message repeated 10001 times", Some(Repeated::TooOften)),
@@ -98,7 +98,7 @@ mod tests {
             ("Nov 27 22:11:26 mx dovecot: Login: user=<last message repeated 3 times>", None),
             ("last message repeated 3 times", None),
         ] {
-            assert_eq!(read(note), expected, "{note}");
+            assert_eq!(parse(text), expected, "{text}");
         }
     }
 }

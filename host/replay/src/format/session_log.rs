@@ -1,16 +1,16 @@
-//! The line that Reprieve logs of each session (`run --log-format json`). It tells only the last
-//! login, and of its time only when the session began.
+//! The line per session in Reprieve's own log (`run --log-format json`). It has only the last login of
+//! a session, and the beginning of the session instead of the time of the login.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::words::{address, mechanism};
-use super::{Told, kept, user_name};
+use super::fields::{address, mechanism};
+use super::{ParsedLine, truncated, user_name};
+use crate::calendar::Calendar;
 use crate::entry::{Entry, Recorded};
-use crate::said::{Said, Word};
-use reprieve_policy_host::harness::Becomes;
-use reprieve_policy_host::{Ending, Manner, TlsSession, Worded as _};
+use crate::recorded_verdict::{RecordedVerdict, VerdictKind};
+use reprieve_policy_host::{Action, Because, Ending, Manner, Standing, TlsSession, Worded as _};
 
 #[derive(Deserialize)]
 struct Line<'a> {
@@ -28,6 +28,8 @@ struct Line<'a> {
     mechanism: Option<&'a str>,
     verdict: Option<&'a str>,
     manner: Option<&'a str>,
+    disposition: Option<&'a str>,
+    because: Option<&'a str>,
     #[serde(borrow)]
     reason: Option<Cow<'a, str>>,
     outcome: Option<&'a str>,
@@ -37,76 +39,69 @@ struct Line<'a> {
     duration_ms: Option<u64>,
 }
 
-/// What the line tells; other lines of the log are nothing.
-pub(super) fn read(line: &str) -> Told {
+/// Parses a line. Only lines about sessions have logins.
+pub(super) fn parse(line: &str, _calendar: &mut Calendar) -> ParsedLine {
     if line.trim().is_empty() {
-        return Told::Nothing;
+        return ParsedLine::NoLogin;
     }
     if !line.starts_with('{') {
-        return Told::Malformed("no JSON");
+        return ParsedLine::Malformed("not JSON");
     }
     let line: Line<'_> = match serde_json::from_str(line) {
         Ok(line) => line,
-        Err(error) if error.is_data() => return Told::Nothing,
-        Err(_) => return Told::Malformed("no JSON"),
+        Err(error) if error.is_data() => return ParsedLine::NoLogin,
+        Err(_) => return ParsedLine::Malformed("not JSON"),
     };
     if line.target != Some("session") {
-        return Told::Nothing;
+        return ParsedLine::NoLogin;
     }
     let Some(user) = line.user.as_deref() else {
-        return Told::Malformed("a session without `user`");
+        return ParsedLine::Malformed("a session without `user`");
     };
     if user.is_empty() {
-        // It never logged in.
-        return Told::Nothing;
+        // A session without a login.
+        return ParsedLine::NoLogin;
     }
-    let Some(user) = user_name(user) else { return Told::BadName };
+    let Some(user) = user_name(user) else { return ParsedLine::InvalidUserName };
     let ended = line.timestamp.and_then(|text| text.parse::<jiff::Timestamp>().ok());
     let Some(ended) = ended.and_then(|at| u64::try_from(at.as_millisecond()).ok()) else {
-        return Told::Malformed("a session without `timestamp`");
+        return ParsedLine::Malformed("a session without `timestamp`");
     };
     let at_ms = ended.saturating_sub(line.duration_ms.unwrap_or(0));
-    // Why the host did otherwise stands in the place of the policy's reason.
-    let reason = line.reason.as_deref().unwrap_or("");
-    let overruled = matches!(reason, "unverified" | "no-snapshot" | "unverifiable" | "unreachable");
     let outcome = line.outcome.and_then(Ending::of);
-    let (said, became) = match line.verdict {
-        _ if reason == "policy-failure" || reason == "policy-paused" => (
-            Some(Said::only(Word::Failure)),
-            if line.verdict == Some("deny") { Becomes::Refused } else { Becomes::Passed },
-        ),
-        Some("pass") => (Some(Said::only(Word::Pass)), Becomes::Passed),
-        Some("deny") => {
-            let manner = line.manner.and_then(Manner::of);
-            let became = match line.manner {
-                _ if overruled => Becomes::Passed,
-                Some("refuse") => Becomes::Refused,
-                Some("disconnect") => Becomes::Disconnected,
-                _ => Becomes::Posed,
-            };
-            let reason = (!overruled && !reason.is_empty()).then(|| kept(reason.to_owned()));
-            (Some(Said { manner, reason, ..Said::only(Word::Deny) }), became)
-        }
-        _ => (None, Becomes::Passed),
+    let reason = line.reason.as_deref().filter(|reason| !reason.is_empty());
+    let because = line.because.and_then(Because::named);
+    let failed = matches!(because, Some(Because::PolicyFailure | Because::PolicyPaused));
+    let verdict = match line.verdict {
+        _ if failed => Some(RecordedVerdict::new(VerdictKind::Failure)),
+        Some("pass") => Some(RecordedVerdict::new(VerdictKind::Pass)),
+        Some("deny") => Some(RecordedVerdict {
+            manner: line.manner.and_then(Manner::of),
+            reason: reason.map(|reason| truncated(reason.to_owned())),
+            ..RecordedVerdict::new(VerdictKind::Deny)
+        }),
+        _ => None,
     };
-    // An upgrade's outcome is not the login's: that was posed.
-    let outcome = if line.upgraded && became == Becomes::Posed { None } else { outcome };
+    // A login without a verdict was passed on.
+    let action = line.disposition.and_then(Action::named).unwrap_or(Action::Passed);
+    // The outcome of an upgrade is not the outcome of the login, which was posed.
+    let outcome = if line.upgraded && action == Action::Posed { None } else { outcome };
     let recorded = Recorded {
-        id: kept(line.id),
-        virtual_server: kept(line.server),
-        said,
-        became: Some(became),
-        no_snapshot: reason == "no-snapshot",
-        upgraded: line.upgraded && became == Becomes::Posed,
-        node: line.node.filter(|node| !node.is_empty()).map(kept),
-        standing: (became == Becomes::Posed).then_some(reprieve_policy_host::Standing::Known),
+        id: truncated(line.id),
+        virtual_server: truncated(line.server),
+        verdict,
+        action: Some(action),
+        no_snapshot: because == Some(Because::NoSnapshot),
+        upgraded: line.upgraded && action == Action::Posed,
+        node: line.node.filter(|node| !node.is_empty()).map(truncated),
+        standing: (action == Action::Posed).then_some(Standing::Known),
         ..Recorded::default()
     };
-    Told::login(Entry {
+    ParsedLine::login(Entry {
         mechanism: mechanism(line.mechanism.unwrap_or("")),
         peer: address(line.peer.unwrap_or("")),
         tls: (!line.tls.is_empty()).then_some(TlsSession {
-            version: kept(line.tls),
+            version: truncated(line.tls),
             server_name: None,
             client_subject: None,
         }),
@@ -118,60 +113,64 @@ pub(super) fn read(line: &str) -> Told {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{one, utc_ms};
+    use super::super::tests::{calendar, one, utc_ms};
     use super::*;
     use reprieve_policy_host::Manner;
 
+    fn parse_line(line: &str) -> ParsedLine {
+        parse(line, &mut calendar())
+    }
+
     fn line(rest: &str) -> String {
         format!(
-            r#"{{"timestamp":"2026-11-27T22:11:26.500000Z","level":"INFO","message":"session","id":"a1","server":"pop3","peer":"192.0.2.7:50312","tls":"","user":"alice","mechanism":"USER",{rest},"octets_in":80,"octets_out":230,"duration_ms":400,"end":"quit","target":"session"}}"#
+            r#"{{"timestamp":"2026-11-27T22:11:26.500000Z","level":"INFO","message":"session","id":"a1","server":"pop3","peer":"192.0.2.7:50312","tls":"","user":"alice","mechanism":"USER",{rest},"bytes_in":80,"bytes_out":230,"duration_ms":400,"end":"quit","target":"session"}}"#
         )
     }
 
     #[test]
-    fn the_login_is_dated_by_the_sessions_begin() {
-        let posed = one(read(&line(
-            r#""verdict":"deny","manner":"unchanged","reason":"too-soon","outcome":"","node":"","upgraded":false,"relief":true,"logins":1"#,
+    fn the_login_has_the_time_at_which_the_session_began() {
+        let posed = one(parse_line(&line(
+            r#""verdict":"deny","manner":"unchanged","reason":"too-soon","disposition":"posed","outcome":"","node":"","upgraded":false,"relief":true,"logins":1"#,
         )));
         assert_eq!((posed.at_ms, posed.outcome), (utc_ms("2026-11-27T22:11:26.100Z"), None));
         let recorded = posed.recorded.unwrap();
-        assert_eq!(recorded.became, Some(Becomes::Posed));
-        assert_eq!(recorded.said.unwrap().reason.as_deref(), Some("too-soon"));
+        assert_eq!(recorded.action, Some(Action::Posed));
+        assert_eq!(recorded.verdict.unwrap().reason.as_deref(), Some("too-soon"));
     }
 
     #[test]
-    fn what_the_host_made_of_it_is_told_apart_from_the_verdict() {
-        let passed = one(read(&line(
-            r#""verdict":"deny","manner":"unchanged","reason":"no-snapshot","outcome":"authenticated","node":"10.0.0.5:110","upgraded":false,"relief":false,"logins":1"#,
+    fn the_disposition_may_differ_from_the_verdict() {
+        let passed = one(parse_line(&line(
+            r#""verdict":"deny","manner":"unchanged","reason":"too-soon","disposition":"passed","because":"no-snapshot","outcome":"authenticated","node":"10.0.0.5:110","upgraded":false,"relief":false,"logins":1"#,
         )));
         let recorded = passed.recorded.unwrap();
-        assert_eq!((recorded.became, recorded.no_snapshot), (Some(Becomes::Passed), true));
-        let said = recorded.said.unwrap();
-        assert_eq!((said.manner, said.reason), (Some(Manner::Unchanged), None));
+        assert_eq!((recorded.action, recorded.no_snapshot), (Some(Action::Passed), true));
+        let verdict = recorded.verdict.unwrap();
+        assert_eq!((verdict.manner, verdict.reason.as_deref()), (Some(Manner::Unchanged), Some("too-soon")));
         assert_eq!(passed.outcome, Some(Ending::Authenticated));
-        let upgraded = one(read(&line(
-            r#""verdict":"deny","manner":"unchanged","reason":"too-soon","outcome":"authenticated","node":"10.0.0.5:110","upgraded":true,"relief":false,"logins":1"#,
+        let upgraded = one(parse_line(&line(
+            r#""verdict":"deny","manner":"unchanged","reason":"too-soon","disposition":"posed","outcome":"authenticated","node":"10.0.0.5:110","upgraded":true,"relief":false,"logins":1"#,
         )));
         let recorded = upgraded.recorded.unwrap();
         assert_eq!(
-            (upgraded.outcome, recorded.became, recorded.upgraded),
-            (None, Some(Becomes::Posed), true)
+            (upgraded.outcome, recorded.action, recorded.upgraded),
+            (None, Some(Action::Posed), true)
         );
     }
 
     #[test]
-    fn other_lines_are_nothing_and_broken_ones_are_malformed() {
+    fn other_lines_are_ignored_and_broken_ones_are_malformed() {
         for text in [
             r#"{"timestamp":"2026-11-27T22:11:26.500000Z","level":"INFO","message":"listening","target":"reprieve::server"}"#,
             r#"{"timestamp":1,"target":"session"}"#,
             "",
         ] {
-            assert!(matches!(read(text), Told::Nothing), "{text}");
+            assert!(matches!(parse_line(text), ParsedLine::NoLogin), "{text}");
         }
         for text in
             ["{", "2026-11-27 plain", r#"{"target":"session","user":"alice"}"#, r#"{"target":"session"}"#]
         {
-            assert!(matches!(read(text), Told::Malformed(_)), "{text}");
+            assert!(matches!(parse_line(text), ParsedLine::Malformed(_)), "{text}");
         }
     }
 }

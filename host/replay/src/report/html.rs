@@ -1,18 +1,24 @@
-//! The report as one page that needs nothing else: no script, no font, no picture from anywhere.
-//! What comes from a log is escaped; and the page allows nothing to be loaded or run.
+//! The report as one self-contained page without scripts. Text from logs is escaped, and the page's
+//! content security policy allows nothing to be loaded or run.
 
 use std::fmt::{self, Display, Write as _};
 
 use super::chart::Chart;
-use super::words::{about, counted, day, formats, moment, number, percent, policy, seconds, span, why, zone};
-use super::{Against, CostFrom, Report};
-use crate::problems::{WithoutLogins, shown};
-use crate::tally::share;
+use super::display::{
+    average_duration, counted, date, duration, explanation, format_names, local_time, number, percent,
+    policy, span, zone_name,
+};
+use super::{Comparison, CostSource, Report};
+use crate::differences::DifferenceKind;
+use crate::problems::{LogWithoutLogins, excerpt};
+use crate::totals::share;
 
-/// Hours that the chart shows; of more, it shows days.
-const MOST_HOURS: usize = 24 * 8;
-/// Kinds of differences that are shown.
-const MOST_KINDS: usize = 30;
+/// If there are more hours, the chart has days.
+const MAX_HOURS: usize = 24 * 8;
+/// How many kinds of differences are shown.
+const MAX_KINDS: usize = 30;
+/// How many logs are named.
+const MAX_LOGS: usize = 4;
 const STYLE: &str = include_str!("page.css");
 
 /// Text as HTML.
@@ -43,7 +49,33 @@ pub fn page(report: &Report) -> String {
 }
 
 fn write_page(report: &Report, out: &mut String) -> fmt::Result {
-    let title = format!("What {} would have done", report.policy.component);
+    header(report, out)?;
+    if report.span.is_some() {
+        summary(report, out)?;
+        logins_over_time(report, out)?;
+        top_pollers(report, out)?;
+        verdicts(report, out)?;
+        if let Some(comparison) = &report.comparison {
+            write_comparison(report, comparison, out)?;
+        }
+    } else {
+        writeln!(out, "<section><h2>No logins</h2><p>The logs have no POP3 logins.</p></section>")?;
+    }
+    input(report, out)?;
+    writeln!(
+        out,
+        "<footer><p>Made by reprieve {} in {}. Policy <code>{}</code>, SHA-256 <code>{}</code>; time zone {}.</p></footer>\n\
+         </main>\n</body>\n</html>",
+        env!("CARGO_PKG_VERSION"),
+        duration(report.duration.as_secs_f64()),
+        Escaped(&policy(&report.policy)),
+        report.policy.sha256,
+        Escaped(&zone_name(&report.zone))
+    )
+}
+
+fn header(report: &Report, out: &mut String) -> fmt::Result {
+    let title = format!("Replay with policy {}", report.policy.component);
     writeln!(
         out,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -59,81 +91,48 @@ fn write_page(report: &Report, out: &mut String) -> fmt::Result {
         let settings: Vec<_> = settings.iter().map(|(key, value)| format!("{key} = {value}")).collect();
         writeln!(out, "<p>{}</p>", Escaped(&settings.join(", ")))?;
     }
-    let names =
-        report.logs.names.iter().take(4).map(|name| shown(name.as_bytes())).collect::<Vec<_>>().join(", ");
-    let more = report.logs.names.len().saturating_sub(4);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let of = if report.logs.formats.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", formats(&report.logs.formats))
+    let names = report.logs.names.iter().take(MAX_LOGS).map(|name| excerpt(name.as_bytes()));
+    let names = names.collect::<Vec<_>>().join(", ");
+    let more = match report.logs.names.len().saturating_sub(MAX_LOGS) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
     };
-    writeln!(out, "<p class=\"quiet\">{}{more}{of}</p>", Escaped(&names))?;
-    if let Some(when) = report.span {
-        writeln!(out, "<p class=\"quiet\">{}</p>", Escaped(&span(when, report)))?;
+    let formats = match &report.logs.formats[..] {
+        [] => String::new(),
+        formats => format!(" ({})", format_names(formats)),
+    };
+    writeln!(out, "<p class=\"quiet\">{}{more}{formats}</p>", Escaped(&names))?;
+    if let Some(first_to_last) = report.span {
+        writeln!(out, "<p class=\"quiet\">{}</p>", Escaped(&span(first_to_last, report)))?;
     }
-    writeln!(out, "</header>")?;
-    if report.span.is_some() {
-        in_short(report, out)?;
-        over_time(report, out)?;
-        worst(report, out)?;
-        verdicts(report, out)?;
-        if let Some(against) = &report.against {
-            difference(report, against, out)?;
-        }
-    } else {
-        writeln!(out, "<section><h2>No login</h2><p>The logs tell of no POP3 login.</p></section>")?;
-    }
-    what_was_read(report, out)?;
-    writeln!(
-        out,
-        "<footer><p>Made by reprieve {} in {}. Policy <code>{}</code>, SHA-256 <code>{}</code>; its days change in {}.</p></footer>\n\
-         </main>\n</body>\n</html>",
-        env!("CARGO_PKG_VERSION"),
-        seconds(report.took.as_secs_f64()),
-        Escaped(&policy(&report.policy)),
-        report.policy.sha256,
-        Escaped(&zone(&report.zone))
-    )
+    writeln!(out, "</header>")
 }
 
-fn in_short(report: &Report, out: &mut String) -> fmt::Result {
-    let counts = &report.counts;
-    let (saved, cost) = match report.saved {
-        Some(saved) => (
-            seconds(saved.seconds),
-            format!(
-                "at {:.1} ms a login, {}",
-                saved.login_cost_ms,
-                match saved.cost_from {
-                    CostFrom::Given => "as given",
-                    CostFrom::Measured => "measured in the log",
-                }
-            ),
-        ),
-        None => ("?".to_owned(), "tell a login's cost by --login-cost".to_owned()),
+fn summary(report: &Report, out: &mut String) -> fmt::Result {
+    let totals = &report.totals;
+    let (saved, cost) = match report.saved_time {
+        Some(saved) => {
+            let source = match saved.cost_source {
+                CostSource::Given => "set with --login-cost",
+                CostSource::Measured => "measured in the log",
+            };
+            (duration(saved.total_s), format!("at {:.1} ms per login, {source}", saved.login_cost_ms))
+        }
+        None => ("?".to_owned(), "set the cost of a login with --login-cost".to_owned()),
     };
-    let then = report
-        .happened
-        .map(|happened| format!("{} then, by the log", percent(share(happened.relieved, happened.logins))));
+    let relief_note = report.recorded.map_or_else(
+        || "of logins do not reach the mail server".to_owned(),
+        |recorded| format!("{} according to the log", percent(share(recorded.relieved, recorded.logins))),
+    );
     writeln!(
         out,
-        "<section aria-labelledby=\"short\">\n<h2 id=\"short\">In short</h2>\n<dl class=\"figures\">"
+        "<section aria-labelledby=\"summary\">\n<h2 id=\"summary\">Summary</h2>\n<dl class=\"figures\">"
     )?;
+    let of_logins = format!("of {}", counted(totals.logins, "login", "logins"));
     for (class, name, value, note) in [
-        (
-            " class=\"first\"",
-            "Relief",
-            percent(counts.relief()),
-            then.unwrap_or_else(|| "of logins do not reach it".to_owned()),
-        ),
-        (
-            "",
-            "Reach the mail server",
-            number(counts.passed),
-            format!("of {}", counted(counts.logins, "login", "logins")),
-        ),
-        ("", "Relieved", number(counts.relieved), counted(report.users, "user", "users")),
+        (" class=\"first\"", "Relief", percent(totals.relief()), relief_note),
+        ("", "Reach the mail server", number(totals.passed), of_logins),
+        ("", "Relieved", number(totals.relieved), counted(report.users, "user", "users")),
         ("", "Server time saved", saved, cost),
     ] {
         writeln!(
@@ -142,7 +141,7 @@ fn in_short(report: &Report, out: &mut String) -> fmt::Result {
             Escaped(&note)
         )?;
     }
-    let passed = share(counts.passed, counts.logins) * 100.0;
+    let passed = share(totals.passed, totals.logins) * 100.0;
     writeln!(
         out,
         "</dl>\n<svg class=\"share\" viewBox=\"0 0 100 1\" preserveAspectRatio=\"none\" role=\"img\" aria-labelledby=\"share-title\">\
@@ -151,9 +150,9 @@ fn in_short(report: &Report, out: &mut String) -> fmt::Result {
     )
 }
 
-fn over_time(report: &Report, out: &mut String) -> fmt::Result {
-    let (periods, are_days) = report.periods(MOST_HOURS);
-    let unit = if are_days { "Day by day" } else { "Hour by hour" };
+fn logins_over_time(report: &Report, out: &mut String) -> fmt::Result {
+    let (periods, are_days) = report.periods(MAX_HOURS);
+    let unit = if are_days { "day" } else { "hour" };
     let square = |class| {
         format!(
             "<svg viewBox=\"0 0 1 1\" aria-hidden=\"true\"><rect class=\"{class}\" width=\"1\" height=\"1\"/></svg>"
@@ -161,7 +160,7 @@ fn over_time(report: &Report, out: &mut String) -> fmt::Result {
     };
     writeln!(
         out,
-        "<section aria-labelledby=\"time\">\n<h2 id=\"time\">{unit}</h2>\n<figure>\n\
+        "<section aria-labelledby=\"time\">\n<h2 id=\"time\">Logins per {unit}</h2>\n<figure>\n\
          <ul class=\"legend\"><li>{}reach the mail server</li><li>{}relieved</li></ul>",
         square("passed"),
         square("relieved")
@@ -174,19 +173,18 @@ fn over_time(report: &Report, out: &mut String) -> fmt::Result {
     writeln!(
         out,
         "</figure>\n<details><summary>All figures</summary>\n<div class=\"long\" role=\"region\" aria-label=\"All figures\" tabindex=\"0\">\n\
-         <table><caption>Logins by the {}</caption>\n\
-         <thead><tr><th scope=\"col\">{heading}</th><th scope=\"col\">Logins</th><th scope=\"col\">Reach the server</th><th scope=\"col\">Relieved</th><th scope=\"col\">Relief</th></tr></thead>\n<tbody>",
-        heading.to_lowercase()
+         <table><caption>Logins per {unit}</caption>\n\
+         <thead><tr><th scope=\"col\">{heading}</th><th scope=\"col\">Logins</th><th scope=\"col\">Reach the server</th><th scope=\"col\">Relieved</th><th scope=\"col\">Relief</th></tr></thead>\n<tbody>"
     )?;
     for period in &periods {
-        let when = if are_days {
-            day(period.start_ms, &report.zone)
+        let start = if are_days {
+            date(period.start_ms, &report.zone)
         } else {
-            moment(period.start_ms, &report.zone, false)
+            local_time(period.start_ms, &report.zone, false)
         };
         writeln!(
             out,
-            "<tr><th scope=\"row\">{when}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            "<tr><th scope=\"row\">{start}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             number(period.logins),
             number(period.passed),
             number(period.relieved),
@@ -196,24 +194,24 @@ fn over_time(report: &Report, out: &mut String) -> fmt::Result {
     writeln!(out, "</tbody></table>\n</div></details>\n</section>")
 }
 
-fn worst(report: &Report, out: &mut String) -> fmt::Result {
-    if report.worst.is_empty() {
+fn top_pollers(report: &Report, out: &mut String) -> fmt::Result {
+    if report.top_pollers.is_empty() {
         return Ok(());
     }
     writeln!(
         out,
-        "<section aria-labelledby=\"worst\">\n<h2 id=\"worst\">Worst pollers</h2>\n<table>\n\
+        "<section aria-labelledby=\"pollers\">\n<h2 id=\"pollers\">Top pollers</h2>\n<table>\n\
          <thead><tr><th scope=\"col\">User</th><th scope=\"col\">Logins</th><th scope=\"col\">One every</th><th scope=\"col\" class=\"less\">Reach the server</th><th scope=\"col\" class=\"relief\">Relief</th></tr></thead>\n<tbody>"
     )?;
-    for row in &report.worst {
+    for row in &report.top_pollers {
         let relief = share(row.relieved, row.logins);
         writeln!(
             out,
             "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td class=\"less\">{}</td><td>{}\
              <svg class=\"mini\" viewBox=\"0 0 100 1\" preserveAspectRatio=\"none\" aria-hidden=\"true\"><rect class=\"track\" width=\"100\" height=\"1\"/><rect class=\"relieved\" width=\"{:.2}\" height=\"1\"/></svg></td></tr>",
-            Escaped(&shown(row.user.as_bytes())),
+            Escaped(&excerpt(row.user.as_bytes())),
             number(row.logins),
-            row.every_s.map_or_else(|| "–".to_owned(), about),
+            row.average_interval_s.map_or_else(|| "–".to_owned(), average_duration),
             number(row.passed),
             percent(relief),
             relief * 100.0
@@ -222,91 +220,94 @@ fn worst(report: &Report, out: &mut String) -> fmt::Result {
     writeln!(out, "</tbody></table>\n</section>")
 }
 
-/// What the policy said, and what was made of it.
+/// The verdicts of the policy and what would have happened after them.
 fn verdicts(report: &Report, out: &mut String) -> fmt::Result {
-    let counts = &report.counts;
+    let totals = &report.totals;
     writeln!(
         out,
         "<section aria-labelledby=\"verdicts\">\n<h2 id=\"verdicts\">Verdicts</h2>\n<table>\n\
-         <thead><tr><th scope=\"col\">What</th><th scope=\"col\">Logins</th><th scope=\"col\">Share</th></tr></thead>\n<tbody>"
+         <thead><tr><th scope=\"col\">Result</th><th scope=\"col\">Logins</th><th scope=\"col\">Share</th></tr></thead>\n<tbody>"
     )?;
-    let mut row = |what: &str, count: u64| {
+    let mut rows = vec![("Reach the mail server".to_owned(), totals.passed)];
+    for (because, count) in &totals.denied_but_passed {
+        rows.push((format!("… although denied: {}", explanation(because)), *count));
+    }
+    let optional = [
+        ("Posed: accepted and answered by Reprieve", totals.posed),
+        ("… then passed, for something that only the mail server has", totals.upgraded),
+        ("Refused with -ERR", totals.refused),
+        ("Disconnected", totals.disconnected),
+    ];
+    rows.extend(optional.into_iter().filter(|(_, count)| *count > 0).map(|(text, count)| (text.into(), count)));
+    rows.extend(totals.manners.iter().map(|(manner, count)| (format!("Denials: {manner}"), *count)));
+    rows.extend(totals.reasons.iter().map(|(reason, count)| (format!("Denials because of {reason}"), *count)));
+    rows.extend(totals.failures.iter().map(|(kind, count)| (format!("Policy failures: {kind}"), *count)));
+    if totals.rejected > 0 {
+        let text = "Rejected by the mail server, for example because of a wrong password";
+        rows.push((text.to_owned(), totals.rejected));
+    }
+    for (text, count) in rows {
         writeln!(
             out,
             "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td></tr>",
-            Escaped(what),
+            Escaped(&text),
             number(count),
-            percent(share(count, counts.logins))
-        )
-    };
-    row("Reach the mail server", counts.passed)?;
-    for (why_not, count) in &counts.passed_though_denied {
-        row(&format!("… though denied: {}", why(why_not)), *count)?;
-    }
-    for (count, what) in [
-        (counts.posed, "Let in and answered by Reprieve"),
-        (counts.upgraded, "… and went on at the mail server for what only that has"),
-        (counts.refused, "Answered with -ERR"),
-        (counts.disconnected, "Connection closed"),
-    ] {
-        if count > 0 {
-            row(what, count)?;
-        }
-    }
-    for (manner, count) in &counts.manners {
-        row(&format!("Denials: {manner}"), *count)?;
-    }
-    for (reason, count) in &counts.reasons {
-        row(&format!("Denials by reason: {reason}"), *count)?;
-    }
-    for (kind, count) in &counts.failures {
-        row(&format!("The policy failed: {kind}"), *count)?;
-    }
-    if counts.rejected > 0 {
-        row("Refused by the mail server (wrong passwords and the like)", counts.rejected)?;
+            percent(share(count, totals.logins))
+        )?;
     }
     writeln!(out, "</tbody></table>\n</section>")
 }
 
-fn difference(report: &Report, against: &Against, out: &mut String) -> fmt::Result {
-    let difference = &against.difference;
-    let to = against.policy.as_ref().map_or_else(|| "what happened".to_owned(), policy);
+fn write_comparison(report: &Report, comparison: &Comparison, out: &mut String) -> fmt::Result {
+    let differences = &comparison.differences;
+    let other =
+        comparison.policy.as_ref().map_or_else(|| "what happened according to the log".to_owned(), policy);
     writeln!(
         out,
-        "<section aria-labelledby=\"difference\">\n<h2 id=\"difference\">Difference to {}</h2>",
-        Escaped(&to)
+        "<section aria-labelledby=\"comparison\">\n<h2 id=\"comparison\">Compared with {}</h2>",
+        Escaped(&other)
     )?;
-    if let Some(counts) = &against.counts {
+    if let Some(other) = &comparison.totals {
         writeln!(
             out,
-            "<p>Relief {} here and {} there: {} logins relieved here, {} there.</p>",
-            percent(report.counts.relief()),
-            percent(counts.relief()),
-            number(report.counts.relieved),
-            number(counts.relieved)
+            "<p>Relief is {} instead of {}: {} logins relieved instead of {}.</p>",
+            percent(report.totals.relief()),
+            percent(other.relief()),
+            number(report.totals.relieved),
+            number(other.relieved)
         )?;
     }
+    let retry_after = match differences.different_retry_after {
+        0 => String::new(),
+        count => format!(" ({} of them with a different retry-after)", number(count)),
+    };
     writeln!(
         out,
-        "<p>Of {} that can be compared, {} came out the same{} and {} did not.</p>",
-        counted(difference.compared, "login", "logins"),
-        number(difference.same),
-        match difference.other_retry_after {
-            0 => String::new(),
-            count => format!(" ({} of them with another retry-after)", number(count)),
-        },
-        number(difference.different())
+        "<p>Of {} that can be compared, {} have equal verdicts{retry_after} and {} different ones.</p>",
+        counted(differences.compared, "login", "logins"),
+        number(differences.same),
+        number(differences.different())
     )?;
-    if difference.kinds.is_empty() {
-        return writeln!(out, "</section>");
+    if !differences.kinds.is_empty() {
+        let other = if comparison.policy.is_some() { "Other policy" } else { "Log" };
+        difference_table(report, &differences.kinds, other, out)?;
     }
+    writeln!(out, "</section>")
+}
+
+fn difference_table(
+    report: &Report,
+    kinds: &[DifferenceKind],
+    other: &str,
+    out: &mut String,
+) -> fmt::Result {
     writeln!(
         out,
-        "<table><thead><tr><th scope=\"col\" class=\"kind\">Here</th><th scope=\"col\" class=\"words kind\">There</th><th scope=\"col\">Logins</th><th scope=\"col\" class=\"words\">The first</th></tr></thead>\n<tbody>"
+        "<table><thead><tr><th scope=\"col\" class=\"kind\">This policy</th><th scope=\"col\" class=\"words kind\">{other}</th><th scope=\"col\">Logins</th><th scope=\"col\" class=\"words\">First</th></tr></thead>\n<tbody>"
     )?;
-    for kind in difference.kinds.iter().take(MOST_KINDS) {
+    for kind in kinds.iter().take(MAX_KINDS) {
         let first = kind.examples.first().map_or_else(String::new, |example| {
-            format!("{} {}", moment(example.at_ms, &report.zone, true), shown(example.user.as_bytes()))
+            format!("{} {}", local_time(example.at_ms, &report.zone, true), excerpt(example.user.as_bytes()))
         });
         writeln!(
             out,
@@ -318,76 +319,76 @@ fn difference(report: &Report, against: &Against, out: &mut String) -> fmt::Resu
         )?;
     }
     writeln!(out, "</tbody></table>")?;
-    let more = difference.kinds.len().saturating_sub(MOST_KINDS);
+    let more = kinds.len().saturating_sub(MAX_KINDS);
     if more > 0 {
-        writeln!(out, "<p class=\"quiet\">… and {more} kinds more.</p>")?;
+        writeln!(out, "<p class=\"quiet\">{more} more kinds are not shown.</p>")?;
     }
-    writeln!(out, "</section>")
+    Ok(())
 }
 
-fn what_was_read(report: &Report, out: &mut String) -> fmt::Result {
-    let problems = &report.logs.problems;
+fn input(report: &Report, out: &mut String) -> fmt::Result {
     writeln!(
         out,
-        "<section aria-labelledby=\"read\">\n<h2 id=\"read\">What was read</h2>\n<p>{} of {}; {} could not be read.</p>",
+        "<section aria-labelledby=\"input\">\n<h2 id=\"input\">Input</h2>\n<p>{} of {}; {} could not be read.</p>",
         counted(report.logs.lines, "line", "lines"),
         counted(report.logs.names.len() as u64, "log", "logs"),
-        counted(problems.malformed_lines, "line", "lines")
+        counted(report.logs.problems.malformed_lines, "line", "lines")
     )?;
-    let mut list = Vec::new();
-    for problem in &problems.examples {
-        list.push(format!(
-            "{}:{}: {}: <code>{}</code>",
-            Escaped(&shown(problem.log.as_bytes())),
-            problem.line,
-            Escaped(&problem.why),
-            Escaped(&problem.text)
-        ));
-    }
-    for problem in &problems.cut_off {
-        list.push(format!(
-            "{} could not be read beyond line {}: {}",
-            Escaped(&shown(problem.log.as_bytes())),
-            problem.line,
-            Escaped(&problem.why)
-        ));
-    }
-    for WithoutLogins { log, saw } in &problems.without_logins {
-        let log = shown(log.as_bytes());
-        list.push(format!("{} tells of no POP3 login; it has {}", Escaped(&log), Escaped(saw)));
-    }
-    for wrong in &problems.wrong_years {
-        list.push(Escaped(&wrong.to_string()).to_string());
-    }
-    if problems.out_of_order > 0 {
-        list.push(format!(
-            "{} later in the log than they happened, by more than could be mended",
-            counted(problems.out_of_order, "login stands", "logins stand")
-        ));
-    }
-    if report.hours_beyond > 0 {
-        list.push(format!(
-            "{} at so many different hours that they are not told apart",
-            counted(report.hours_beyond, "login is", "logins are")
-        ));
-    }
-    if report.users_beyond > 0 {
-        list.push(format!(
-            "{} of users beyond those that fit in memory are not told apart",
-            counted(report.users_beyond, "login", "logins")
-        ));
-    }
-    for line in &report.policy.log.first {
-        list.push(format!("the policy wrote: <code>{}</code>", Escaped(line)));
-    }
-    if !list.is_empty() {
+    let notes = notes(report);
+    if !notes.is_empty() {
         writeln!(out, "<ul class=\"plain\">")?;
-        for item in list {
-            writeln!(out, "<li>{item}</li>")?;
+        for note in notes {
+            writeln!(out, "<li>{note}</li>")?;
         }
         writeln!(out, "</ul>")?;
     }
     writeln!(out, "</section>")
+}
+
+/// Notes about problems with the logs and what the policy has logged, as HTML.
+fn notes(report: &Report) -> Vec<String> {
+    let problems = &report.logs.problems;
+    let escaped_excerpt = |text: &str| Escaped(&excerpt(text.as_bytes())).to_string();
+    let mut notes = Vec::new();
+    for problem in &problems.examples {
+        notes.push(format!(
+            "{}:{}: {}: <code>{}</code>",
+            escaped_excerpt(&problem.log),
+            problem.line,
+            Escaped(&problem.reason),
+            Escaped(&problem.text)
+        ));
+    }
+    for log in &problems.truncated_logs {
+        notes.push(format!(
+            "{} could not be read after line {}: {}",
+            escaped_excerpt(&log.log),
+            log.line,
+            Escaped(&log.reason)
+        ));
+    }
+    for LogWithoutLogins { log, contents } in &problems.without_logins {
+        notes.push(format!("{} has no POP3 logins; it has {}", escaped_excerpt(log), Escaped(contents)));
+    }
+    notes.extend(problems.wrong_years.iter().map(|wrong| Escaped(&wrong.to_string()).to_string()));
+    if problems.out_of_order > 0 {
+        let logins = counted(problems.out_of_order, "login", "logins");
+        notes.push(format!("{logins} replayed too late: too far out of order in the log"));
+    }
+    if report.logins_beyond_hour_limit > 0 {
+        let logins = counted(report.logins_beyond_hour_limit, "login", "logins");
+        notes.push(format!("{logins} in further hours are missing in the chart; are the timestamps right?"));
+    }
+    if report.logins_beyond_user_limit > 0 {
+        let logins = counted(report.logins_beyond_user_limit, "login", "logins");
+        notes.push(format!(
+            "{logins} of further users, who do not fit in memory, are missing in the top pollers"
+        ));
+    }
+    for line in &report.policy.log.first {
+        notes.push(format!("the policy logged: <code>{}</code>", Escaped(line)));
+    }
+    notes
 }
 
 #[cfg(test)]
@@ -395,7 +396,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_from_a_log_is_text_and_nothing_else() {
+    fn text_from_a_log_is_escaped() {
         assert_eq!(
             Escaped("<script>'x' & \"y\"</script>").to_string(),
             "&lt;script&gt;&#39;x&#39; &amp; &quot;y&quot;&lt;/script&gt;"

@@ -1,77 +1,77 @@
-//! What a replay has found, and how it is shown: a table, JSON, a page with charts.
+//! The report of a replay, and its forms: a table, JSON, a page with charts.
 
 mod chart;
+mod display;
 mod html;
 mod human;
-mod words;
 
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer};
 
-use super::difference::Difference;
+use super::differences::Differences;
 use super::format::Format;
 use super::periods::{self, Period};
-use super::player::{OwnLines, Player};
+use super::player::{Player, PolicyLog};
 use super::problems::Problems;
-use super::tally::Counts;
+use super::totals::Totals;
 use super::users::UserRow;
 
 pub use html::page;
 pub use human::table;
 
-/// What a replay has found.
+/// The report of a replay.
 #[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Report {
-    /// The policy that was played.
+    /// The policy that was replayed.
     pub policy: PolicyRow,
-    /// Where its days change.
-    #[serde(serialize_with = "zone_name")]
+    /// Time zone of the policy's days.
+    #[serde(rename = "time_zone", serialize_with = "serialize_zone")]
     pub zone: TimeZone,
-    /// From the first login to the last; none where there was no login.
+    /// Times of the first and the last login; none if there was no login.
     pub span: Option<Span>,
-    /// What would have become of the logins.
-    pub counts: Counts,
-    /// The mail server's time that would have been saved, where the cost of a login is known.
-    pub saved: Option<Saved>,
-    /// Hour by hour.
+    /// Numbers of logins by what would have happened to them.
+    pub totals: Totals,
+    /// The mail server's time that would have been saved; none if the cost of a login is unknown.
+    pub saved_time: Option<SavedTime>,
+    /// Logins per hour.
     pub hours: Vec<Period>,
-    /// Logins at hours beyond those that are told apart.
+    /// Number of logins in hours beyond the limit, which are missing in `hours`.
     #[serde(skip_serializing_if = "is_zero")]
-    pub hours_beyond: u64,
-    /// Different users.
+    pub logins_beyond_hour_limit: u64,
+    /// Number of users.
     pub users: u64,
-    /// Logins of users beyond those that are told apart.
+    /// Number of logins of users beyond the memory limit, who are missing in `users`.
     #[serde(skip_serializing_if = "is_zero")]
-    pub users_beyond: u64,
-    /// Those who poll the most.
-    pub worst: Vec<UserRow>,
-    /// What has happened then, as far as the logs tell: Reprieve's own do.
-    pub happened: Option<Happened>,
-    /// How the policy differs from another, or from what happened.
-    pub against: Option<Against>,
+    pub logins_beyond_user_limit: u64,
+    /// The users who poll most.
+    pub top_pollers: Vec<UserRow>,
+    /// The relief at the time of the logs; none if the logs are not Reprieve's own.
+    pub recorded: Option<RecordedRelief>,
+    /// Comparison with a second policy or with the log.
+    pub comparison: Option<Comparison>,
     /// What was read.
     pub logs: Logs,
-    /// How long it took.
-    #[serde(rename = "took-s", serialize_with = "seconds")]
-    pub took: Duration,
+    /// Duration of the replay.
+    #[serde(rename = "duration_s", serialize_with = "serialize_seconds")]
+    pub duration: Duration,
 }
 
-/// A policy that was played.
+/// A policy that was replayed.
 #[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct PolicyRow {
-    /// A built-in policy's name or a file's path.
+    /// Name of a built-in policy, or path of a component.
     pub component: String,
-    /// SHA-256 of its octets, in hex digits.
+    /// SHA-256 of the component in hexadecimal.
     pub sha256: String,
-    /// Settings in their order.
+    /// Settings in the order of the command line.
     pub settings: Vec<(String, String)>,
-    /// Its own lines.
-    pub log: OwnLines,
-    /// Outcomes that it failed to take.
+    /// What the policy has logged.
+    pub log: PolicyLog,
+    /// Number of outcomes at which the policy failed.
     pub failed_outcomes: u64,
 }
 
@@ -82,105 +82,105 @@ impl PolicyRow {
             component: policy.component.clone(),
             sha256: player.sha256(),
             settings: policy.settings.clone(),
-            log: player.own_lines(),
+            log: player.policy_log(),
             failed_outcomes: player.failed_outcomes(),
         }
     }
 }
 
-/// From the first login to the last, in milliseconds since 1970.
+/// Times of the first and the last login in milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Span {
-    /// The first.
+    /// Time of the first login.
     pub from_ms: u64,
-    /// The last.
+    /// Time of the last login.
     pub to_ms: u64,
 }
 
 /// Where the cost of a login is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum CostFrom {
-    /// Somebody has said so.
+pub enum CostSource {
+    /// `--login-cost`.
     Given,
-    /// From the logs: the mean of how long accepted logins took.
+    /// The mean latency of accepted logins in the logs.
     Measured,
 }
 
 /// The mail server's time that would have been saved.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Saved {
-    /// Seconds.
-    pub seconds: f64,
-    /// Milliseconds that one login costs.
+#[serde(rename_all = "snake_case")]
+pub struct SavedTime {
+    /// Time of all relieved logins in seconds.
+    pub total_s: f64,
+    /// Time of one login in milliseconds.
     pub login_cost_ms: f64,
-    /// Where that is from.
-    pub cost_from: CostFrom,
+    /// Where `login_cost_ms` is from.
+    pub cost_source: CostSource,
 }
 
-impl Saved {
+impl SavedTime {
     #[allow(clippy::cast_precision_loss)]
-    pub(super) fn new(relieved: u64, cost: Duration, cost_from: CostFrom) -> Self {
+    pub(super) fn new(relieved: u64, cost: Duration, cost_source: CostSource) -> Self {
         Self {
-            seconds: cost.as_secs_f64() * relieved as f64,
+            total_s: cost.as_secs_f64() * relieved as f64,
             login_cost_ms: cost.as_secs_f64() * 1000.0,
-            cost_from,
+            cost_source,
         }
     }
 }
 
-/// What has happened, by Reprieve's own logs.
+/// The relief at the time of the logs, according to Reprieve's own logs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Happened {
-    /// Logins of which it is known.
+#[serde(rename_all = "snake_case")]
+pub struct RecordedRelief {
+    /// Number of logins for which it is known.
     pub logins: u64,
-    /// Those that did not reach a mail server.
+    /// Number of these logins that did not reach a mail server.
     pub relieved: u64,
 }
 
-/// A comparison.
+/// Comparison with a second policy or with the log.
 #[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Against {
-    /// The other policy; none where it is compared with what happened.
+#[serde(rename_all = "snake_case")]
+pub struct Comparison {
+    /// The second policy; none for a comparison with the log.
     pub policy: Option<PolicyRow>,
-    /// What would have become of the logins by the other policy.
-    pub counts: Option<Counts>,
+    /// Totals of the second policy.
+    pub totals: Option<Totals>,
     /// The differences.
-    pub difference: Difference,
+    pub differences: Differences,
 }
 
 /// What was read.
 #[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Logs {
-    /// Names.
+    /// Names in the order of the command line.
     pub names: Vec<String>,
-    /// Formats that were found.
+    /// Formats of the logs, each once.
     pub formats: Vec<Format>,
-    /// Lines of all logs.
+    /// Number of lines in all logs.
     pub lines: u64,
     /// What could not be read.
     pub problems: Problems,
 }
 
 impl Report {
-    /// The report as one JSON object.
+    /// Writes the report as one JSON object.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// If it cannot be written.
     pub fn write_json(&self, mut out: impl std::io::Write) -> anyhow::Result<()> {
         serde_json::to_writer_pretty(&mut out, self)?;
         writeln!(out)?;
         Ok(())
     }
 
-    /// Hours, or days where those are too many, and whether they are days.
-    pub(super) fn periods(&self, most_hours: usize) -> (Vec<Period>, bool) {
-        if self.hours.len() <= most_hours {
+    /// Hours, or days if there are more than `max_hours`, and whether they are days.
+    pub(super) fn periods(&self, max_hours: usize) -> (Vec<Period>, bool) {
+        if self.hours.len() <= max_hours {
             return (self.hours.clone(), false);
         }
         (periods::days(&self.hours, &self.zone), true)
@@ -192,10 +192,10 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(time.as_secs_f64())
+fn serialize_seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
 }
 
-fn zone_name<S: Serializer>(zone: &TimeZone, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&words::zone(zone))
+fn serialize_zone<S: Serializer>(zone: &TimeZone, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&display::zone_name(zone))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{expectation, login, stored, texts};
 use crate::Action;
 use crate::harness::{Injection, Moment, Who};
-use crate::scenario::step::{Action, Login, Repeat, Step, Users, When};
+use crate::scenario::step::{StepAction, Login, Repeat, Step, Users, When};
 use reprieve_settings::{Error, Section, Value};
 
 pub(super) fn step(value: &Value<'_, '_>) -> Result<Step, Error> {
@@ -30,9 +30,9 @@ pub(super) fn step(value: &Value<'_, '_>) -> Result<Step, Error> {
             .error("does several things; a step is a login, a group of `steps`, or `write` and `forget`"));
     }
     let action = if let Some(group) = group {
-        Action::Group(group.list()?.iter().map(step).collect::<Result<_, _>>()?)
+        StepAction::Group(group.list()?.iter().map(step).collect::<Result<_, _>>()?)
     } else if who.is_some() || users.is_some() {
-        Action::Login(Box::new(attempt(&mut section, who.as_ref(), users.as_ref())?))
+        StepAction::Login(Box::new(attempt(&mut section, who.as_ref(), users.as_ref())?))
     } else if write.is_some() || forget.is_some() || store.is_some() {
         let mut written = Vec::new();
         if let Some(write) = write {
@@ -41,7 +41,7 @@ pub(super) fn step(value: &Value<'_, '_>) -> Result<Step, Error> {
             }
         }
         let forget = forget.map(|value| texts(&value)).transpose()?.unwrap_or_default();
-        Action::Store { write: written, forget }
+        StepAction::Store { write: written, forget }
     } else {
         // A misspelt key is likelier than a step that does nothing.
         section.finish()?;

@@ -3,36 +3,36 @@ use super::*;
 use reprieve_policy_host::Mechanism;
 
 const SYSLOG: &str = "Nov 27 22:11:26 mx dovecot: pop3-login: ";
-/// What `login_log_format_elements` comes to; the user's name is put before it.
+/// The default `login_log_format_elements` without the user name.
 const ELEMENTS: &str = "method=PLAIN, rip=192.0.2.7, lip=198.51.100.1, mpid=812, TLS, session=<Kx7f/2p9q>";
 
-fn told(line: &str) -> Told {
-    Dovecot::default().read(line, &mut calendar())
+fn parse(line: &str) -> ParsedLine {
+    Dovecot::default().parse(line, &mut calendar())
 }
 
 /// How the logins of a line ended: `authenticated 1`, `rejected 2, abandoned 1`, empty for none.
-fn endings(told: &Told) -> String {
+fn endings(parsed: &ParsedLine) -> String {
     use reprieve_policy_host::Worded as _;
-    match told {
-        Told::Logins(logins) => {
+    match parsed {
+        ParsedLine::Logins(logins) => {
             let ended =
                 logins.iter().map(|login| (login.outcome.map_or("none", |ending| ending.word()), login));
-            let words: Vec<_> = ended.map(|(word, login)| format!("{word} {}", login.times)).collect();
-            words.join(", ")
+            let endings: Vec<_> = ended.map(|(ending, login)| format!("{ending} {}", login.times)).collect();
+            endings.join(", ")
         }
-        Told::Nothing => String::new(),
+        ParsedLine::NoLogin => String::new(),
         other => format!("{other:?}"),
     }
 }
 
 #[test]
-fn every_form_of_a_login_line_is_read() {
+fn every_kind_of_login_line_is_parsed() {
     for (words, expected) in [
-        // Let in.
+        // Accepted.
         ("Login", "authenticated 1"),     // 2.2, 2.3
         ("Logged in", "authenticated 1"), // 2.4
-        // Let in by the destination of a proxy.
-        ("proxy(alice): started proxying to 10.0.0.5:110", "authenticated 1"), // to 2.3.9
+        // Accepted by the destination of a proxy.
+        ("proxy(alice): started proxying to 10.0.0.5:110", "authenticated 1"), // up to 2.3.9
         ("proxy(alice): started proxying to 10.0.0.5:110/al (master adm)", "authenticated 1"),
         (
             "proxy(alice,10.0.0.5:110): Started proxying to 10.0.0.5 from 10.0.0.1 (0.012 secs)",
@@ -43,17 +43,17 @@ fn every_form_of_a_login_line_is_read() {
             "authenticated 1",
         ),
         ("proxy(alice,be:110): Started proxying to remote host (0.004 secs)", "authenticated 1"), // 2.4
-        // Refused by the destination of a proxy, as auth_verbose tells of each.
-        ("proxy(alice): Login failed to 10.0.0.5:110: [AUTH] Authentication failed.", "rejected 1"), // to 2.3.9
+        // Rejected by the destination of a proxy: a line for each, with auth_verbose.
+        ("proxy(alice): Login failed to 10.0.0.5:110: [AUTH] Authentication failed.", "rejected 1"), // up to 2.3.9
         ("proxy(alice): Login failed to 10.0.0.5:110/al (master adm): no", "rejected 1"),
         ("proxy(alice,10.0.0.5:110): Login failed: [AUTH] Authentication failed.", "rejected 1"), // 2.3.11
         ("proxy(alice,10.0.0.5:110): Login failed from 10.0.0.1 as user al (master adm): no", "rejected 1"),
         ("proxy(alice,10.0.0.5:110): Login failed: [SYS/TEMP] later", "unreachable 1"),
-        // Not allowed to try at all.
+        // Not allowed to log in without TLS.
         ("Login failed: SSL required for authentication", "rejected 1"),
-        ("Login failed: Plaintext authentication disabled", "rejected 1"), // to 2.3
+        ("Login failed: Plaintext authentication disabled", "rejected 1"), // up to 2.3
         ("Login failed: Cleartext authentication disabled", "rejected 1"), // 2.4
-        // Refused, and told when the connection ended: to 2.3.
+        // Rejected, logged at the end of the connection: up to 2.3.
         ("Disconnected (auth failed, 1 attempts in 2 secs)", "rejected 1"),
         ("Disconnected (auth failed, 3 attempts)", "rejected 3"),
         ("Aborted login (auth failed, 2 attempts in 9 secs)", "rejected 2"),
@@ -85,20 +85,20 @@ fn every_form_of_a_login_line_is_read() {
             "Disconnected: Maximum number of connections from user+IP exceeded (mail_max_userip_connections=3)",
             "rejected 1",
         ),
-        // An account that may not log in (`nologin`), too: to 2.3.
+        // Also an account that may not log in (`nologin`): up to 2.3.
         ("Disconnected: Aborted login by logging out (internal failure, 1 successful auths)", "rejected 1"),
-        // Not judged: to 2.3.
+        // No server checked the credentials: up to 2.3.
         ("Disconnected (auth service reported temporary failure)", "unreachable 1"),
         ("Disconnected: Auth process broken (auth process communication failure)", "unreachable 1"),
         ("Internal login failure (pid=812 id=3) (internal failure, 1 successful auths)", "unreachable 1"), // 2.2
         ("Disconnected: Internal login failure (pid=812 id=3)", "unreachable 1"), // 2.3
-        // Left before that: to 2.3.
+        // The client disconnected before the answer: up to 2.3.
         ("Disconnected (disconnected while authenticating, waited 7 secs)", "abandoned 1"),
         (
             "Timeout while finishing login (waited 30 secs) (disconnected while finishing login, waited 30 secs)",
             "abandoned 1",
         ),
-        // No login, although a user may be named: to 2.3.
+        // No login, although the line may name a user: up to 2.3.
         (
             "Disconnected: Inactivity during authentication (client didn't finish SASL auth, waited 60 secs)",
             "",
@@ -238,7 +238,7 @@ fn every_form_of_a_login_line_is_read() {
         ),
         // A reason that a later version may have.
         ("Login aborted: Logged out (moon too full, 2 attempts in 9 secs) (moon_phase)", "rejected 2"),
-        // What else these processes write.
+        // Other lines of these processes.
         (
             "proxy(alice,10.0.0.5:110): Disconnected by client (Connection closed) (3s idle, in=12, out=80)",
             "",
@@ -258,9 +258,9 @@ fn every_form_of_a_login_line_is_read() {
     ] {
         for level in ["", "Info: "] {
             let line = format!("{SYSLOG}{level}{words}: user=<alice>, {ELEMENTS}");
-            let read = told(&line);
-            assert_eq!(endings(&read), expected, "{line}");
-            if let Told::Logins(logins) = read {
+            let parsed = parse(&line);
+            assert_eq!(endings(&parsed), expected, "{line}");
+            if let ParsedLine::Logins(logins) = parsed {
                 let login = &logins[0];
                 assert_eq!((&*login.user, login.at_ms), ("alice", utc_ms("2026-11-27T22:11:26Z")), "{line}");
                 assert_eq!((login.mechanism, login.tls.is_some()), (Mechanism::Plain, true), "{line}");
@@ -269,16 +269,16 @@ fn every_form_of_a_login_line_is_read() {
                     (address("192.0.2.7").ip(), address("198.51.100.1").ip())
                 );
             }
-            // Nobody's login was judged.
-            let nobody =
-                told(&format!("{SYSLOG}{level}{}: user=<>, {ELEMENTS}", words.replace("(alice", "(")));
-            assert_eq!(endings(&nobody), "", "{line}");
+            // The connection ended before a login.
+            let no_user =
+                parse(&format!("{SYSLOG}{level}{}: user=<>, {ELEMENTS}", words.replace("(alice", "(")));
+            assert_eq!(endings(&no_user), "", "{line}");
         }
     }
 }
 
 #[test]
-fn a_login_is_read_from_syslog_and_from_a_file_of_its_own() {
+fn a_login_is_parsed_from_syslog_and_from_dovecots_own_log_file() {
     for prefix in [
         "Nov 27 22:11:26 mx dovecot: pop3-login: ",
         "<22>Nov 27 22:11:26 mx dovecot[812]: pop3-login: ",
@@ -292,9 +292,8 @@ fn a_login_is_read_from_syslog_and_from_a_file_of_its_own() {
             let line = format!(
                 "{prefix}{words}: user=<alice@example.org>, method=PLAIN, rip=2001:db8::7, lip=198.51.100.1, mpid=812, TLS, session=<Kx7f/2p9q>"
             );
-            let login = one(told(&line));
-            let read = (login.at_ms, &*login.user);
-            assert_eq!(read, (utc_ms("2026-11-27T22:11:26Z"), "alice@example.org"), "{line}");
+            let login = one(parse(&line));
+            assert_eq!((login.at_ms, &*login.user), (utc_ms("2026-11-27T22:11:26Z"), "alice@example.org"), "{line}");
             assert_eq!(login.mechanism, Mechanism::Plain);
             assert_eq!(login.peer.to_string(), "[2001:db8::7]:0");
             assert_eq!(login.local.to_string(), "198.51.100.1:0");
@@ -310,18 +309,18 @@ fn old_proxies_name_the_user_only_at_the_beginning() {
         ("proxy(alice): started proxying to 10.0.0.5:110", Ending::Authenticated),
         ("proxy(alice): Login failed to 10.0.0.5:110: [AUTH] no", Ending::Rejected),
     ] {
-        let login = one(told(&format!("{SYSLOG}{words}")));
+        let login = one(parse(&format!("{SYSLOG}{words}")));
         assert_eq!((&*login.user, login.outcome), ("alice", Some(ending)), "{words}");
     }
 }
 
 #[test]
-fn a_refused_login_with_a_line_of_its_own_is_not_counted_again() {
+fn a_rejected_login_with_its_own_line_is_not_counted_again_at_the_end() {
     let refused = "proxy(alice,be:110): Login failed: [AUTH] no";
     for (ends, counted) in [
-        // The end does not say how many there were.
+        // The line about the end has no number.
         ("Disconnected (proxy dest auth failed)", "rejected 1 rejected 1 "),
-        // One more was refused without such a line.
+        // One more was rejected without its own line.
         ("Disconnected (auth failed, 3 attempts in 9 secs)", "rejected 1 rejected 1 rejected 1"),
         (
             "Login aborted: Logged out (proxy dest authentication failure, 2/2 successful auths in 3 secs) (proxy_dest_auth_failed)",
@@ -332,18 +331,18 @@ fn a_refused_login_with_a_line_of_its_own_is_not_counted_again() {
         let mut read = |words: &str, session: &str| {
             let line =
                 format!("{SYSLOG}{words}: user=<alice>, method=PLAIN, rip=192.0.2.7, session=<{session}>");
-            endings(&dovecot.read(&line, &mut calendar()))
+            endings(&dovecot.parse(&line, &mut calendar()))
         };
         let all = [read(refused, "one"), read(refused, "one"), read(ends, "one")].join(" ");
         assert_eq!(all, counted, "{ends}");
-        // Another connection has nothing to do with it.
+        // Another connection is counted separately.
         assert_ne!(read(ends, "two"), "", "{ends}");
     }
 }
 
 #[test]
-fn a_login_that_an_error_kept_from_being_judged_is_not_a_refused_one() {
-    // As a running 2.3 wrote them, but for names and addresses.
+fn a_login_that_an_error_prevented_is_unreachable_not_rejected() {
+    // Written by Dovecot 2.3, with other names and addresses.
     for (error, ends, expected) in [
         (
             "Error: proxy(alice,10.0.0.5:110): connect(10.0.0.5, 110) failed: Connection refused (after 3 secs, 3 reconnects, local=10.0.0.1:35912)",
@@ -364,14 +363,14 @@ fn a_login_that_an_error_kept_from_being_judged_is_not_a_refused_one() {
         let mut dovecot = Dovecot::default();
         let mut read = |words: &str| {
             let line = format!("{SYSLOG}{words}: user=<alice>, method=PLAIN, rip=192.0.2.7, session=<one>");
-            endings(&dovecot.read(&line, &mut calendar()))
+            endings(&dovecot.parse(&line, &mut calendar()))
         };
         assert_eq!((read(error), read(ends)), (String::new(), expected.to_owned()), "{error}");
     }
 }
 
 #[test]
-fn what_is_no_login_is_nothing() {
+fn other_lines_are_ignored() {
     for line in [
         "Nov 27 22:11:26 mx dovecot: imap-login: Login: user=<alice>, method=PLAIN, rip=192.0.2.7, lip=198.51.100.1",
         "Nov 27 22:11:26 mx dovecot: imap-login: Logged in: user=<alice>, method=PLAIN, rip=192.0.2.7, session=<pop3-login>",
@@ -379,15 +378,15 @@ fn what_is_no_login_is_nothing() {
         "Nov 27 22:11:26 mx postfix/smtpd[7]: warning: pop3-login: Login: user=<mallory>, method=PLAIN",
         "Nov 27 22:11:26 mx dovecot: pop3-login: Warning: Auth process not responding, delayed sending initial response: user=<alice>",
     ] {
-        assert!(matches!(told(line), Told::Nothing), "{line}");
+        assert!(matches!(parse(line), ParsedLine::NoLogin), "{line}");
     }
 }
 
 #[test]
-fn a_name_cannot_pretend_to_be_more_than_a_name() {
-    // As a 2.3 writes it for a client that says USER with all of that.
+fn a_user_name_cannot_forge_other_fields() {
+    // Written by Dovecot 2.3 for a client that sends this as its user name.
     let name = "a (auth failed, 50 attempts): user=<b>, method=APOP, rip=203.0.113.9, TLS";
-    let login = one(told(&format!(
+    let login = one(parse(&format!(
         "2026-11-27 22:33:36.981634 pop3-login: Info: Disconnected: Connection closed (auth failed, 1 attempts in 4 secs): user=<{name}>, method=PLAIN, rip=127.0.0.1, lip=127.0.0.1, secured, session=<XgZmpklhnIx/AAAB>"
     )));
     assert_eq!((login.times, &*login.user, login.mechanism), (1, name, Mechanism::Plain));
@@ -396,7 +395,7 @@ fn a_name_cannot_pretend_to_be_more_than_a_name() {
 }
 
 #[test]
-fn a_login_line_that_cannot_be_read_is_malformed() {
+fn a_login_line_that_cannot_be_parsed_is_malformed() {
     for line in [
         "pop3-login: Login: user=<alice>, method=PLAIN",
         "Nov 27 22:11:26 mx dovecot: pop3-login: Login: method=PLAIN, rip=192.0.2.7",
@@ -406,8 +405,8 @@ fn a_login_line_that_cannot_be_read_is_malformed() {
         "Nov 27 22:11:26 mx dovecot: pop3-login: Login aborted: Connection closed (moon too full) (moon_phase): user=<alice>, method=PLAIN",
         "Nov 27 22:11:26 mx dovecot: pop3-login: Disconnected: Sunk: user=<alice>, method=PLAIN, rip=192.0.2.7",
     ] {
-        assert!(matches!(told(line), Told::Malformed(_)), "{line}");
+        assert!(matches!(parse(line), ParsedLine::Malformed(_)), "{line}");
     }
     let name = "Nov 27 22:11:26 mx dovecot: pop3-login: Login: user=<alice\0>, method=PLAIN, rip=192.0.2.7";
-    assert!(matches!(told(name), Told::BadName));
+    assert!(matches!(parse(name), ParsedLine::InvalidUserName));
 }

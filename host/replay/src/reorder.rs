@@ -1,23 +1,24 @@
-//! Puts logins into the order in which they happened. Reprieve's own logs tell of a session when
-//! it ends, others are a little out of order; a window of bounded time and size mends that.
+//! Sorts the logins of a log by time, within a window that is limited in time and size. Reprieve's
+//! own logs have a session at its end, other logs are slightly out of order.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use super::entry::Entry;
 
-/// Logins that may wait for others that happened before them.
-const MOST_WAITING: usize = 200_000;
+/// The most logins that wait for earlier ones.
+const MAX_WAITING: usize = 200_000;
 
 #[derive(Debug)]
 struct Waiting {
-    /// Apart: a heap moves what it holds.
+    /// Boxed, because the heap moves its elements.
     entry: Box<Entry>,
     arrival: u64,
 }
 
 impl Waiting {
-    /// Of the same time the order of decisions counts, or else that of lines.
+    /// Logins of the same millisecond are in the order of decisions if that is known, otherwise of
+    /// lines.
     fn key(&self) -> (u64, u64, u64) {
         (self.entry.at_ms, self.entry.seq().unwrap_or(0), self.arrival)
     }
@@ -38,27 +39,27 @@ impl PartialOrd for Waiting {
 }
 
 impl Ord for Waiting {
-    /// The heap has its greatest at the top: that is the earliest.
+    /// Reversed: the top of the heap is the earliest login.
     fn cmp(&self, other: &Self) -> Ordering {
         other.key().cmp(&self.key())
     }
 }
 
-/// Logins on their way into their order.
+/// Logins that wait for earlier ones.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct ReorderBuffer {
     waiting: BinaryHeap<Waiting>,
     window_ms: u64,
     latest_ms: u64,
     arrivals: u64,
-    /// The order's number of the last one that went.
+    /// Sequence number of the last login that was returned.
     last_seq: Option<u64>,
     last_ms: u64,
     late: u64,
 }
 
-impl Order {
-    /// Logins wait until the log has gone on by `window_ms`.
+impl ReorderBuffer {
+    /// A login waits until the log has one that is later by more than `window_ms`.
     pub(super) fn new(window_ms: u64) -> Self {
         Self {
             waiting: BinaryHeap::new(),
@@ -78,16 +79,16 @@ impl Order {
         self.waiting.push(Waiting { entry: Box::new(entry), arrival: self.arrivals });
     }
 
-    /// The next login, if nothing that happened before it can still come.
+    /// The earliest login if no earlier one can follow.
     pub(super) fn pop_ready(&mut self) -> Option<Entry> {
         let next = &self.waiting.peek()?.entry;
-        // Numbers of decisions have no gaps: the next one is the next one.
+        // Sequence numbers have no gaps.
         let follows = next.seq().is_some() && next.seq() == self.last_seq.and_then(|seq| seq.checked_add(1));
         let is_old = next.at_ms.saturating_add(self.window_ms) < self.latest_ms;
-        (follows || is_old || self.waiting.len() > MOST_WAITING).then(|| self.pop()).flatten()
+        (follows || is_old || self.waiting.len() > MAX_WAITING).then(|| self.pop()).flatten()
     }
 
-    /// The next login, whatever may still come.
+    /// The earliest login, even if an earlier one may follow.
     pub(super) fn pop(&mut self) -> Option<Entry> {
         let Waiting { entry, .. } = self.waiting.pop()?;
         self.last_seq = entry.seq();
@@ -95,7 +96,7 @@ impl Order {
         Some(*entry)
     }
 
-    /// Logins that came after others that had happened later and had gone already.
+    /// Number of logins that were added after a later one had been returned.
     pub(super) fn late(&self) -> u64 {
         self.late
     }
@@ -112,45 +113,45 @@ mod tests {
         Entry { recorded, ..Entry::new(at_ms, "alice", Ending::Authenticated) }
     }
 
-    fn drained(order: &mut Order) -> Vec<u64> {
-        std::iter::from_fn(|| order.pop_ready()).map(|entry| entry.at_ms).collect()
+    fn drained(buffer: &mut ReorderBuffer) -> Vec<u64> {
+        std::iter::from_fn(|| buffer.pop_ready()).map(|entry| entry.at_ms).collect()
     }
 
     #[test]
-    fn a_long_session_does_not_lose_its_place() {
-        let mut order = Order::new(60_000);
+    fn a_login_within_the_window_is_put_into_order() {
+        let mut buffer = ReorderBuffer::new(60_000);
         for at in [5000, 6000, 1000, 7000] {
-            order.push(entry(at, None));
+            buffer.push(entry(at, None));
         }
-        assert!(drained(&mut order).is_empty(), "more may come");
-        order.push(entry(66_500, None));
-        assert_eq!(drained(&mut order), [1000, 5000, 6000]);
-        order.push(entry(3000, None));
-        assert_eq!(order.late(), 1);
-        assert_eq!(drained(&mut order), [3000]);
-        let rest: Vec<_> = std::iter::from_fn(|| order.pop()).map(|entry| entry.at_ms).collect();
+        assert!(drained(&mut buffer).is_empty(), "earlier ones may follow");
+        buffer.push(entry(66_500, None));
+        assert_eq!(drained(&mut buffer), [1000, 5000, 6000]);
+        buffer.push(entry(3000, None));
+        assert_eq!(buffer.late(), 1);
+        assert_eq!(drained(&mut buffer), [3000]);
+        let rest: Vec<_> = std::iter::from_fn(|| buffer.pop()).map(|entry| entry.at_ms).collect();
         assert_eq!(rest, [7000, 66_500]);
     }
 
     #[test]
-    fn numbers_without_a_gap_need_not_wait() {
-        let mut order = Order::new(60_000);
-        order.push(entry(1000, Some(7)));
-        assert!(drained(&mut order).is_empty(), "nobody knows what the first number is");
-        order.pop();
-        order.push(entry(1000, Some(9)));
-        assert!(drained(&mut order).is_empty(), "8 is missing");
-        order.push(entry(1000, Some(8)));
-        let seqs: Vec<_> = std::iter::from_fn(|| order.pop_ready()).map(|entry| entry.seq()).collect();
+    fn consecutive_sequence_numbers_do_not_wait() {
+        let mut buffer = ReorderBuffer::new(60_000);
+        buffer.push(entry(1000, Some(7)));
+        assert!(drained(&mut buffer).is_empty(), "the first number is unknown");
+        buffer.pop();
+        buffer.push(entry(1000, Some(9)));
+        assert!(drained(&mut buffer).is_empty(), "8 is missing");
+        buffer.push(entry(1000, Some(8)));
+        let seqs: Vec<_> = std::iter::from_fn(|| buffer.pop_ready()).map(|entry| entry.seq()).collect();
         assert_eq!(seqs, [Some(8), Some(9)]);
     }
 
     #[test]
-    fn only_so_many_wait() {
-        let mut order = Order::new(u64::MAX);
-        for at in 0..=MOST_WAITING as u64 {
-            order.push(entry(at, None));
+    fn the_number_of_waiting_logins_is_limited() {
+        let mut buffer = ReorderBuffer::new(u64::MAX);
+        for at in 0..=MAX_WAITING as u64 {
+            buffer.push(entry(at, None));
         }
-        assert_eq!(drained(&mut order), [0]);
+        assert_eq!(drained(&mut buffer), [0]);
     }
 }

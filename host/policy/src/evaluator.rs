@@ -15,7 +15,7 @@ use super::metrics::Overrun;
 use super::{Login, Outcome, Verdict};
 
 /// Asks a policy, on one thread. Instances are made when they are needed, and kept.
-pub struct Judge {
+pub struct Evaluator {
     policy: Arc<Policy>,
     idle: Mutex<Vec<Instance>>,
     places: Semaphore,
@@ -23,13 +23,13 @@ pub struct Judge {
     retired: AtomicBool,
 }
 
-impl std::fmt::Debug for Judge {
+impl std::fmt::Debug for Evaluator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Judge").field("policy", &self.policy).finish_non_exhaustive()
+        f.debug_struct("Evaluator").field("policy", &self.policy).finish_non_exhaustive()
     }
 }
 
-impl Judge {
+impl Evaluator {
     /// A judge for one thread.
     #[must_use]
     pub fn new(policy: Arc<Policy>) -> Self {

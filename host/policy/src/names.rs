@@ -81,6 +81,15 @@ worded! {
     Mechanism: MECHANISMS,
 }
 
+impl Mechanism {
+    /// Whether the client proves the secret without sending it, so that Reprieve never sees it:
+    /// APOP, CRAM-MD5 and SCRAM.
+    #[must_use]
+    pub fn hides_secret(self) -> bool {
+        matches!(self, Self::Apop | Self::CramMd5 | Self::ScramSha256)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -34,7 +34,7 @@ pub struct Producer {
 
 /// What a file is made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Anatomy {
+pub struct ComponentInfo {
     /// Component or core module, if its head says so.
     pub kind: Option<Kind>,
     /// Names of what it imports, as they stand.
@@ -72,7 +72,7 @@ const TOOLS: [(&str, &str); 4] = [
 /// The most tools that are kept: a component has a handful.
 const PRODUCERS: usize = 64;
 
-impl Anatomy {
+impl ComponentInfo {
     /// Reads a file as far as it can be read.
     #[must_use]
     pub fn of(octets: &[u8]) -> Self {
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn the_default_policy_is_told_from_other_files() {
         let octets = load_source("interval").unwrap();
-        let interval = Anatomy::of(&octets);
+        let interval = ComponentInfo::of(&octets);
         assert_eq!(interval.kind, Some(Kind::Component));
         assert_eq!(interval.wit_version(), Some("0.1.0"));
         for export in ["configure", "decide", "observe"] {
@@ -215,10 +215,10 @@ mod tests {
         );
         assert_eq!(interval.language.as_deref(), Some("Rust"));
         assert_eq!(interval.damage, None);
-        let cut = Anatomy::of(&octets[..octets.len() / 2]);
+        let cut = ComponentInfo::of(&octets[..octets.len() / 2]);
         assert_eq!(cut.kind, Some(Kind::Component));
         assert!(cut.damage.is_some());
-        assert_eq!(Anatomy::of(b"\0asm\x01\0\0\0").kind, Some(Kind::Module));
-        assert!(Anatomy::of(b"hello").damage.is_some());
+        assert_eq!(ComponentInfo::of(b"\0asm\x01\0\0\0").kind, Some(Kind::Module));
+        assert!(ComponentInfo::of(b"hello").damage.is_some());
     }
 }

@@ -65,16 +65,16 @@ impl Difference {
 
 /// Counts of a policy in the shadow.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct ShadowMetrics {
     would_pass: AtomicU64,
     would_deny: AtomicU64,
     failed: AtomicU64,
-    left_out: AtomicU64,
+    skipped: AtomicU64,
     cpu_us: AtomicU64,
     differences: [AtomicU64; Difference::ALL.len()],
 }
 
-impl Tally {
+impl ShadowMetrics {
     pub(super) fn judged(&self, own: &Opinion, difference: Option<Difference>) {
         let counter = match own {
             Opinion::Pass { .. } => &self.would_pass,
@@ -87,21 +87,21 @@ impl Tally {
         }
     }
 
-    pub(super) fn left_out(&self) {
-        self.left_out.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn skipped(&self) {
+        self.skipped.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn computed(&self, cpu: Duration) {
         self.cpu_us.store(u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    pub(super) fn snapshot(&self) -> TallySnapshot {
+    pub(super) fn snapshot(&self) -> ShadowMetricsSnapshot {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        TallySnapshot {
+        ShadowMetricsSnapshot {
             would_pass: count(&self.would_pass),
             would_deny: count(&self.would_deny),
             failed: count(&self.failed),
-            left_out: count(&self.left_out),
+            skipped: count(&self.skipped),
             cpu: Duration::from_micros(count(&self.cpu_us)),
             differences: Difference::ALL.map(|kind| (kind, count(&self.differences[kind as usize]))),
         }
@@ -110,7 +110,7 @@ impl Tally {
 
 /// The counts at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TallySnapshot {
+pub struct ShadowMetricsSnapshot {
     /// Logins that it would have passed.
     pub would_pass: u64,
     /// Logins that it would have denied.
@@ -118,14 +118,14 @@ pub struct TallySnapshot {
     /// Calls that failed.
     pub failed: u64,
     /// Logins that it was not asked about, because it did not keep up.
-    pub left_out: u64,
+    pub skipped: u64,
     /// CPU time that it has taken.
     pub cpu: Duration,
     /// Logins that it judges otherwise than the policy in force, by kind.
     pub differences: [(Difference, u64); Difference::ALL.len()],
 }
 
-impl TallySnapshot {
+impl ShadowMetricsSnapshot {
     /// How many logins it judges otherwise, in a way.
     #[must_use]
     pub fn differed(&self, kind: Difference) -> u64 {

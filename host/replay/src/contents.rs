@@ -1,21 +1,21 @@
-//! What a log without logins has instead: it tells its owner why there are none.
+//! What a log without logins contains: it shows the administrator why there are none.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::format;
-use super::problems::shown;
+use super::problems::excerpt;
 
-/// Programs that are counted apart.
-const MOST_PROGRAMS: usize = 200;
-/// Programs that are named.
-const NAMED: usize = 4;
-/// A longer word is no program's name.
+/// The most programs that are counted separately.
+const MAX_PROGRAMS: usize = 200;
+/// How many programs are named.
+const NAMED_PROGRAMS: usize = 4;
+/// Maximum length of a program's name in bytes.
 const NAME_LIMIT: usize = 32;
 
-/// Lines, by what wrote them.
+/// Number of lines by the program that wrote them.
 #[derive(Debug, Default)]
-pub(super) struct Saw {
+pub(super) struct Contents {
     lines: u64,
     json: u64,
     without_time: u64,
@@ -23,11 +23,11 @@ pub(super) struct Saw {
     first: String,
 }
 
-impl Saw {
+impl Contents {
     pub(super) fn add(&mut self, line: &str) {
         self.lines += 1;
         if self.first.is_empty() {
-            self.first = shown(line.as_bytes());
+            self.first = excerpt(line.as_bytes());
         }
         if line.starts_with('{') {
             self.json += 1;
@@ -41,19 +41,19 @@ impl Saw {
         let Some(program) = Some(program).filter(is_name) else { return };
         if let Some(count) = self.programs.get_mut(program) {
             *count += 1;
-        } else if self.programs.len() < MOST_PROGRAMS {
+        } else if self.programs.len() < MAX_PROGRAMS {
             self.programs.insert(program.to_owned(), 1);
         }
     }
 
-    /// The lines in words.
+    /// The counts as text: `5 lines: 2 of imap-login, …; the first: …`.
     pub(super) fn describe(&self) -> String {
         if self.lines == 0 {
             return "no lines".to_owned();
         }
         let mut programs: Vec<_> = self.programs.iter().collect();
         programs.sort_by(|a, b| b.1.cmp(a.1));
-        let named = programs.iter().take(NAMED).map(|(name, count)| (**count, shown(name.as_bytes())));
+        let named = programs.iter().take(NAMED_PROGRAMS).map(|(name, count)| (**count, excerpt(name.as_bytes())));
         let mut parts: Vec<_> = named.collect();
         let rest =
             self.lines - self.json - self.without_time - parts.iter().map(|(count, _)| count).sum::<u64>();
@@ -62,16 +62,16 @@ impl Saw {
             1 => "1 line".to_owned(),
             lines => format!("{lines} lines"),
         };
-        let mut before = ": ";
+        let mut separator = ": ";
         for (count, name) in parts.iter().filter(|(count, _)| *count > 0) {
-            let _ = write!(text, "{before}{count} of {name}");
-            before = ", ";
+            let _ = write!(text, "{separator}{count} of {name}");
+            separator = ", ";
         }
-        for (count, what) in [(self.json, "of JSON"), (self.without_time, "without a time at the beginning")]
+        for (count, what) in [(self.json, "of JSON"), (self.without_time, "without a timestamp at the beginning")]
         {
             if count > 0 {
-                let _ = write!(text, "{before}{count} {what}");
-                before = ", ";
+                let _ = write!(text, "{separator}{count} {what}");
+                separator = ", ";
             }
         }
         let _ = write!(text, "; the first: {}", self.first);
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_is_described_by_who_wrote_it() {
+    fn a_log_is_described_by_its_programs() {
         for (lines, expected) in [
             (&[][..], "no lines"),
             (
@@ -100,23 +100,23 @@ mod tests {
             (&["{\"a\":1}"], "1 line: 1 of JSON; the first: {\"a\":1}"),
             (
                 &["\u{1b}[2J", "26.11.2026 00:00:00 x"],
-                "2 lines: 2 without a time at the beginning; the first: \\u{1b}[2J",
+                "2 lines: 2 without a timestamp at the beginning; the first: \\u{1b}[2J",
             ),
         ] {
-            let mut saw = Saw::default();
-            lines.iter().for_each(|line| saw.add(line));
-            assert_eq!(saw.describe(), expected);
+            let mut contents = Contents::default();
+            lines.iter().for_each(|line| contents.add(line));
+            assert_eq!(contents.describe(), expected);
         }
     }
 
     #[test]
-    fn a_hostile_log_fills_no_memory() {
-        let mut saw = Saw::default();
+    fn a_hostile_log_cannot_fill_the_memory() {
+        let mut contents = Contents::default();
         for number in 0..10_000 {
-            saw.add(&format!("Nov 26 00:00:00 mx p{number}: x"));
+            contents.add(&format!("Nov 26 00:00:00 mx p{number}: x"));
         }
-        assert_eq!(saw.programs.len(), MOST_PROGRAMS);
-        assert!(saw.describe().starts_with("10000 lines: 1 of p0, "), "{}", saw.describe());
-        assert!(saw.describe().contains("9996 of other programs"), "{}", saw.describe());
+        assert_eq!(contents.programs.len(), MAX_PROGRAMS);
+        assert!(contents.describe().starts_with("10000 lines: 1 of p0, "), "{}", contents.describe());
+        assert!(contents.describe().contains("9996 of other programs"), "{}", contents.describe());
     }
 }

@@ -1,7 +1,7 @@
 //! Why octets are no policy for this host, in words that say what to do. What wasmtime says is
 //! meant for those who build it.
 
-use super::anatomy::Anatomy;
+use super::component_info::ComponentInfo;
 
 /// Functions that the world `policy` exports.
 const EXPORTS: [&str; 3] = ["configure", "decide", "observe"];
@@ -65,7 +65,7 @@ pub(super) fn not_compiled(text: &str) -> String {
 }
 
 /// Refuses a component that imports what is not offered, or lacks what a policy exports.
-pub(super) fn not_a_policy(anatomy: &Anatomy) -> Result<(), String> {
+pub(super) fn not_a_policy(anatomy: &ComponentInfo) -> Result<(), String> {
     if let Some(damage) = &anatomy.damage {
         return Err(not_compiled(&format!("failed to parse it: {damage}")));
     }

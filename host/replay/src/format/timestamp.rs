@@ -1,4 +1,4 @@
-//! Times at the beginning of a line, in the ways in which logs write them.
+//! Timestamps at the beginning of a line, in all notations that logs use.
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::Offset;
@@ -8,9 +8,9 @@ use crate::calendar::Calendar;
 const MONTHS: [&[u8; 3]; 12] =
     [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
 
-/// A time as it is written.
+/// A timestamp as written in a log, which may lack the year or the time zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stamp {
+pub(super) enum LogTimestamp {
     /// `Nov 27 22:11:26`: no year, no zone.
     Yearless { month: i8, day: i8, time: Time },
     /// `2026-11-27 22:11:26`, `2026/11/27 22:11:26`: no zone.
@@ -19,8 +19,8 @@ pub(super) enum Stamp {
     Absolute(DateTime, Offset),
 }
 
-impl Stamp {
-    /// The moment, in milliseconds since 1970.
+impl LogTimestamp {
+    /// Milliseconds since 1970. None if there is no such time.
     pub(super) fn resolve(self, calendar: &mut Calendar) -> Option<u64> {
         match self {
             Self::Yearless { month, day, time } => calendar.yearless(month, day, time),
@@ -30,25 +30,26 @@ impl Stamp {
     }
 }
 
-/// Reads the time at the beginning of a text; what follows it comes back without the space.
-pub(super) fn take(text: &str) -> Option<(Stamp, &str)> {
+/// Splits a line into the timestamp at its beginning and the rest, without the white space between
+/// them.
+pub(super) fn parse_prefix(text: &str) -> Option<(LogTimestamp, &str)> {
     let mut cursor = Cursor(text.as_bytes());
-    let stamp = match cursor.0.first()? {
+    let timestamp = match cursor.0.first()? {
         b'0'..=b'9' => numeric(&mut cursor)?,
         b'A'..=b'Z' => syslog(&mut cursor)?,
         _ => return None,
     };
     let rest = text.get(text.len() - cursor.0.len()..)?;
     match rest.as_bytes().first() {
-        None | Some(b' ' | b'\t') => Some((stamp, rest.trim_start_matches([' ', '\t']))),
-        // As other programs than the logger write it: `Nov 27 22:11:26: text`, `…Z,field`.
-        Some(b':' | b',') => Some((stamp, rest)),
+        None | Some(b' ' | b'\t') => Some((timestamp, rest.trim_start_matches([' ', '\t']))),
+        // From programs that do not log to syslog: `Nov 27 22:11:26: text`, `…Z,field`.
+        Some(b':' | b',') => Some((timestamp, rest)),
         Some(_) => None,
     }
 }
 
 /// `Nov 27 22:11:26`, `Nov  7 22:11:26.123456`, `Nov 27 2026 22:11:26`.
-fn syslog(cursor: &mut Cursor<'_>) -> Option<Stamp> {
+fn syslog(cursor: &mut Cursor<'_>) -> Option<LogTimestamp> {
     let name = cursor.0.get(..3)?;
     let month = MONTHS.iter().position(|month| *month == name)?;
     let month = i8::try_from(month + 1).ok()?;
@@ -56,19 +57,19 @@ fn syslog(cursor: &mut Cursor<'_>) -> Option<Stamp> {
     cursor.spaces()?;
     let day = i8::try_from(cursor.number(1, 2)?).ok()?;
     cursor.spaces()?;
-    let digits = cursor.0.iter().take_while(|octet| octet.is_ascii_digit()).count();
+    let digits = cursor.0.iter().take_while(|byte| byte.is_ascii_digit()).count();
     if digits == 4 {
         let year = i16::try_from(cursor.number(4, 4)?).ok()?;
         cursor.spaces()?;
         let date = Date::new(year, month, day).ok()?;
-        return Some(Stamp::Local(DateTime::from_parts(date, cursor.time()?)));
+        return Some(LogTimestamp::Local(DateTime::from_parts(date, cursor.time()?)));
     }
     (1..=31).contains(&day).then_some(())?;
-    Some(Stamp::Yearless { month, day, time: cursor.time()? })
+    Some(LogTimestamp::Yearless { month, day, time: cursor.time()? })
 }
 
 /// `2026-11-27T22:11:26.123456+01:00`, `2026-11-27 22:11:26`, `2026/11/27 22:11:26`.
-fn numeric(cursor: &mut Cursor<'_>) -> Option<Stamp> {
+fn numeric(cursor: &mut Cursor<'_>) -> Option<LogTimestamp> {
     let year = i16::try_from(cursor.number(4, 4)?).ok()?;
     let separator = cursor.one_of(b"-/")?;
     let month = i8::try_from(cursor.number(2, 2)?).ok()?;
@@ -79,11 +80,11 @@ fn numeric(cursor: &mut Cursor<'_>) -> Option<Stamp> {
     let sign = match cursor.0.first() {
         Some(b'Z') => {
             cursor.skip(1);
-            return Some(Stamp::Absolute(at, Offset::UTC));
+            return Some(LogTimestamp::Absolute(at, Offset::UTC));
         }
         Some(b'+') => 1,
         Some(b'-') => -1,
-        _ => return Some(Stamp::Local(at)),
+        _ => return Some(LogTimestamp::Local(at)),
     };
     cursor.skip(1);
     let hours = i32::try_from(cursor.number(2, 2)?).ok()?;
@@ -92,39 +93,39 @@ fn numeric(cursor: &mut Cursor<'_>) -> Option<Stamp> {
     }
     let minutes = i32::try_from(cursor.number(2, 2)?).ok()?;
     let offset = Offset::from_seconds(sign * (hours * 3600 + minutes * 60)).ok()?;
-    Some(Stamp::Absolute(at, offset))
+    Some(LogTimestamp::Absolute(at, offset))
 }
 
 struct Cursor<'a>(&'a [u8]);
 
 impl Cursor<'_> {
-    fn skip(&mut self, octets: usize) {
-        self.0 = self.0.get(octets..).unwrap_or_default();
+    fn skip(&mut self, bytes: usize) {
+        self.0 = self.0.get(bytes..).unwrap_or_default();
     }
 
     fn spaces(&mut self) -> Option<()> {
-        let spaces = self.0.iter().take_while(|octet| **octet == b' ').count();
+        let spaces = self.0.iter().take_while(|byte| **byte == b' ').count();
         (1..=2).contains(&spaces).then(|| self.skip(spaces))
     }
 
-    fn one_of(&mut self, octets: &[u8]) -> Option<u8> {
+    fn one_of(&mut self, bytes: &[u8]) -> Option<u8> {
         let first = *self.0.first()?;
-        octets.contains(&first).then(|| {
+        bytes.contains(&first).then(|| {
             self.skip(1);
             first
         })
     }
 
-    /// A number of so many digits.
+    /// A number of `least` to `most` digits.
     fn number(&mut self, least: usize, most: usize) -> Option<u32> {
-        let digits = self.0.iter().take(most).take_while(|octet| octet.is_ascii_digit()).count();
+        let digits = self.0.iter().take(most).take_while(|byte| byte.is_ascii_digit()).count();
         (digits >= least).then_some(())?;
         let number = self.0[..digits].iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0'));
         self.skip(digits);
         Some(number)
     }
 
-    /// `22:11:26`, with a fraction of up to nine digits. A leap second is the one before.
+    /// `22:11:26`, with a fraction of up to nine digits. A leap second (60) is read as 59.
     fn time(&mut self) -> Option<Time> {
         let part = |number: u32| i8::try_from(number).ok();
         let hour = part(self.number(2, 2)?)?;
@@ -136,7 +137,7 @@ impl Cursor<'_> {
         let mut nanosecond = 0;
         if matches!(self.0.first(), Some(b'.' | b',')) && self.0.get(1).is_some_and(u8::is_ascii_digit) {
             self.skip(1);
-            let digits = self.0.iter().take(9).take_while(|octet| octet.is_ascii_digit()).count();
+            let digits = self.0.iter().take(9).take_while(|byte| byte.is_ascii_digit()).count();
             let scale = 10_i32.checked_pow(u32::try_from(9 - digits).ok()?)?;
             nanosecond = i32::try_from(self.number(1, 9)?).ok()? * scale;
         }
@@ -150,13 +151,13 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Option<(u64, &str)> {
-        let (stamp, rest) = take(text)?;
-        Some((stamp.resolve(&mut calendar())?, rest))
+        let (timestamp, rest) = parse_prefix(text)?;
+        Some((timestamp.resolve(&mut calendar())?, rest))
     }
 
     #[test]
-    fn every_way_to_write_a_time_is_read() {
-        let moment = utc_ms("2026-11-27T22:11:26Z");
+    fn every_notation_is_parsed() {
+        let expected = utc_ms("2026-11-27T22:11:26Z");
         for text in [
             "Nov 27 22:11:26 rest",
             "Nov 27 2026 22:11:26 rest",
@@ -167,17 +168,17 @@ mod tests {
             "2026-11-27 22:11:26 rest",
             "2026/11/27 22:11:26 rest",
         ] {
-            assert_eq!(read(text), Some((moment, "rest")), "{text}");
+            assert_eq!(read(text), Some((expected, "rest")), "{text}");
         }
         for text in ["2026-11-27T22:11:26.123456789Z", "Nov 27 22:11:26.123", "2026-11-27 22:11:26,123999"] {
-            assert_eq!(read(text), Some((moment + 123, "")), "{text}");
+            assert_eq!(read(text), Some((expected + 123, "")), "{text}");
         }
         assert_eq!(read("Nov  7 22:11:26 x"), Some((utc_ms("2026-11-07T22:11:26Z"), "x")));
         assert_eq!(read("2026-06-30T23:59:60Z x"), Some((utc_ms("2026-06-30T23:59:59Z"), "x")));
     }
 
     #[test]
-    fn what_is_no_time_is_none() {
+    fn other_text_is_not_a_timestamp() {
         for text in [
             "",
             "Nov",
