@@ -185,16 +185,16 @@ fn denials_are_errors_unless_expected() {
     let busy = || server_with("STAT", Reaction::say("-ERR [SYS/TEMP] later"));
     let known = ["--messages", "1", "--size", "64", "--scenario", "poll", "--sessions", "2"];
     for server in [empty, refused, busy] as [fn() -> String; 3] {
-        let (code, told) = report(&server(), &[&known[..], &["--expect", "denied"]].concat());
-        assert_eq!((code, &told["denied"]), (0, &2.into()), "{told}");
-        let (code, told) = report(&server(), &[&known[..], &["--expect", "either"]].concat());
-        assert_eq!((code, &told["denied"]), (0, &2.into()), "{told}");
-        let (code, told) = report(&server(), &known);
-        assert_eq!((code, &told["errors"]), (1, &2.into()), "{told}");
+        let (code, json) = report(&server(), &[&known[..], &["--expect", "denied"]].concat());
+        assert_eq!((code, &json["denied"]), (0, &2.into()), "{json}");
+        let (code, json) = report(&server(), &[&known[..], &["--expect", "either"]].concat());
+        assert_eq!((code, &json["denied"]), (0, &2.into()), "{json}");
+        let (code, json) = report(&server(), &known);
+        assert_eq!((code, &json["errors"]), (1, &2.into()), "{json}");
     }
-    let (code, told) =
+    let (code, json) =
         report(&stub(&KNOWN).address, &[&KNOWN[..], &known[4..], &["--expect", "denied"]].concat());
-    assert_eq!((code, &told["errors"]), (1, &2.into()), "the real maildrop is not a denial: {told}");
+    assert_eq!((code, &json["errors"]), (1, &2.into()), "the real maildrop is not a denial: {json}");
 }
 
 #[test]

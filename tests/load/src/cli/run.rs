@@ -111,7 +111,7 @@ pub(crate) struct RunArgs {
     pub(crate) messages: Option<u32>,
 
     /// Size of each message in bytes
-    #[arg(long, value_name = "OCTETS", requires = "messages", value_parser = clap::value_parser!(u32).range(i64::from(Mailbox::MIN_SIZE)..=i64::from(Mailbox::MAX_SIZE)))]
+    #[arg(long, value_name = "BYTES", requires = "messages", value_parser = clap::value_parser!(u32).range(i64::from(Mailbox::MIN_SIZE)..=i64::from(Mailbox::MAX_SIZE)))]
     pub(crate) size: Option<u32>,
 
     /// When to hold a session in the scenario `hold`

@@ -29,7 +29,7 @@ pub(crate) struct ServeArgs {
     pub(crate) messages: u32,
 
     /// Size of each message in bytes
-    #[arg(long, value_name = "OCTETS", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(i64::from(Mailbox::MIN_SIZE)..=i64::from(Mailbox::MAX_SIZE)))]
+    #[arg(long, value_name = "BYTES", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(i64::from(Mailbox::MIN_SIZE)..=i64::from(Mailbox::MAX_SIZE)))]
     pub(crate) size: u32,
 
     /// Certificate chain in PEM; enables TLS from the first byte, as on port 995
