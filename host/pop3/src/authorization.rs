@@ -1,6 +1,5 @@
-//! The AUTHORIZATION state (RFC 1939, section 4): from the banner to a complete login. The
-//! host holds it alone; no mail server is asked before somebody has named himself and shown
-//! a secret, except by mechanisms whose challenge only the mail server can give.
+//! The AUTHORIZATION state (RFC 1939, section 4): from the banner to a complete login. Reprieve
+//! conducts it without a mail server, except for mechanisms whose challenge must come from one.
 
 use zeroize::Zeroizing;
 
@@ -10,76 +9,78 @@ use super::credential::{Credentials, Mechanism, NAME_LIMIT, Secret, Unusable};
 use super::line::{COMMAND_LIMIT, LOGIN_LIMIT};
 use super::{reply, sasl};
 
-/// What a line led to. Replies have been written. What is large is in a box: a session waits for
-/// many lines and gets one login.
+/// The effect of a line. The reply has been written unless the variant says otherwise. Large
+/// contents are boxed, because most lines have none.
 #[derive(Debug)]
-pub enum Event {
-    /// The exchange goes on.
+pub enum AuthorizationEvent {
+    /// The client goes on.
     Continue,
-    /// The line was no command at all.
+    /// The line was not a command.
     Bad,
-    /// A command that is known, and not possible here or not so.
+    /// The command exists, but not here or not with these arguments.
     Refused,
-    /// The client speaks HTTP, and was told that this is something else.
+    /// The client speaks HTTP.
     Http,
-    /// A login that no mail server can be asked about. The client was told why.
+    /// The credentials cannot be sent to a mail server.
     Unusable(Box<UnusableLogin>),
-    /// The login is complete and waits for an answer.
+    /// The login is complete. It has not been answered.
     Login(Box<Credentials>),
-    /// The client wants to be known by its certificate; whom it asks to act as, if anybody.
+    /// The client logs in with its certificate; the user that it asks to act as, if any. It has not
+    /// been answered.
     External(Option<Box<[u8]>>),
-    /// The client logs in by a mechanism whose secret only the mail server can verify.
-    Digest(Box<Digest>),
-    /// The handshake begins.
+    /// The client logs in with a mechanism that only the mail server can verify. It has not been
+    /// answered.
+    ChallengeResponse(Box<ChallengeResponse>),
+    /// STLS was answered: the handshake comes next.
     StartTls,
-    /// The client has said QUIT and was answered.
+    /// QUIT was answered.
     Quit,
 }
 
-/// A login that no mail server can be asked about.
+/// A login whose credentials cannot be sent to a mail server.
 #[derive(Debug)]
 pub struct UnusableLogin {
-    /// Name of the user, as far as it is known; cut where it is too long.
+    /// The user name, empty if it is not known, and truncated to [`NAME_LIMIT`].
     pub user: Box<[u8]>,
-    /// How the secret came.
+    /// The mechanism of the login.
     pub mechanism: Mechanism,
-    /// What is wrong.
+    /// Why they cannot be sent.
     pub why: Unusable,
 }
 
 impl UnusableLogin {
-    /// Cuts a name that is too long.
+    /// Truncates the user name.
     #[must_use]
     pub fn new(user: &[u8], mechanism: Mechanism, why: Unusable) -> Self {
         Self { user: user[..user.len().min(NAME_LIMIT)].into(), mechanism, why }
     }
 
-    /// What the client is told.
+    /// The reply to the client.
     #[must_use]
     pub fn reply(&self) -> Vec<u8> {
         format!("-ERR [AUTH] {}\r\n", self.why).into_bytes()
     }
 }
 
-/// A login of which the host never sees the secret.
+/// A login with a mechanism that does not reveal the secret to Reprieve.
 #[derive(Debug)]
-pub enum Digest {
-    /// Complete: an answer to the challenge in the banner.
+pub enum ChallengeResponse {
+    /// APOP: the response to the challenge in the banner. The login is complete.
     Apop {
-        /// Name of the user.
+        /// The user name.
         user: Box<[u8]>,
-        /// The client's digest: it proves the secret, so it is kept as one.
+        /// The client's digest. It can be replayed while the challenge is valid, so it is a secret.
         digest: Secret,
     },
-    /// The client waits for a challenge.
+    /// CRAM-MD5: the client waits for a challenge.
     CramMd5,
-    /// The client's first message is there.
+    /// SCRAM: the client has sent its first message.
     Scram {
-        /// Name of the user.
+        /// The user name.
         user: Box<[u8]>,
-        /// Whom he asks to act as.
+        /// The user that they ask to act as.
         authorization_id: Option<Box<[u8]>>,
-        /// The message, in base64, as it came.
+        /// The message, in base64.
         first: Zeroizing<Vec<u8>>,
     },
 }
@@ -89,13 +90,13 @@ enum State {
     #[default]
     Start,
     UserGiven(Box<[u8]>),
-    /// The only message of a mechanism that has one.
+    /// The client sends the message of a mechanism with a single one.
     MessageAwaited(Mechanism),
     LoginUserAwaited,
     LoginSecretAwaited(Box<[u8]>),
 }
 
-/// Where a connection stands on its way to a login.
+/// The progress of a connection towards a login.
 #[derive(Debug, Default)]
 pub struct Authorization {
     state: State,
@@ -103,32 +104,34 @@ pub struct Authorization {
 }
 
 impl Authorization {
-    /// `master_separator`: what stands between a user's name and a master user's.
+    /// `master_separator`: the character between the names of a user and of a master user.
     #[must_use]
     pub fn new(master_separator: Option<u8>) -> Self {
         Self { state: State::Start, master_separator }
     }
 
-    /// The longest line that may come next, its end included. `begun`: what is there of it.
+    /// The limit in bytes of the next line, including its line end. `beginning`: the part of it that
+    /// has arrived.
     #[must_use]
-    pub fn line_limit(&self, begun: &[u8]) -> usize {
+    pub fn line_limit(&self, beginning: &[u8]) -> usize {
         match self.state {
-            // Nearly all lines are so short that nobody needs to know what they begin with.
-            State::Start | State::UserGiven(_) if begun.len() < COMMAND_LIMIT || !carries_login(begun) => {
+            // The command matters only if the line is longer than most.
+            State::Start | State::UserGiven(_)
+                if beginning.len() < COMMAND_LIMIT || !carries_login(beginning) =>
+            {
                 COMMAND_LIMIT
             }
             _ => LOGIN_LIMIT,
         }
     }
 
-    /// Takes a line that was too long; `begun`: what was there of it. A SASL exchange ends with
-    /// it.
-    pub fn too_long(&mut self, begun: &[u8], out: &mut Vec<u8>) -> Event {
+    /// Handles a line that was too long, of which `beginning` had arrived. It ends a SASL exchange.
+    pub fn too_long(&mut self, beginning: &[u8], out: &mut Vec<u8>) -> AuthorizationEvent {
         let (user, mechanism) = match std::mem::take(&mut self.state) {
-            State::Start | State::UserGiven(_) if is_http(begun) => return not_http(out),
-            State::UserGiven(user) if begins(begun, b"PASS ") => (user, Mechanism::UserPass),
-            State::Start | State::UserGiven(_) if begins(begun, b"AUTH ") => {
-                let name = begun[5..].split(|&octet| octet == b' ').find(|word| !word.is_empty());
+            State::Start | State::UserGiven(_) if is_http(beginning) => return not_http(out),
+            State::UserGiven(user) if begins_with(beginning, b"PASS ") => (user, Mechanism::UserPass),
+            State::Start | State::UserGiven(_) if begins_with(beginning, b"AUTH ") => {
+                let name = beginning[5..].split(|&byte| byte == b' ').find(|word| !word.is_empty());
                 match name.and_then(Mechanism::from_sasl) {
                     Some(mechanism) => (Box::default(), mechanism),
                     None => return refused(reply::NOT_OFFERED, out),
@@ -136,7 +139,11 @@ impl Authorization {
             }
             State::Start | State::UserGiven(_) => {
                 out.extend_from_slice(reply::TOO_LONG);
-                return if carries_login(begun) { Event::Refused } else { Event::Bad };
+                return if carries_login(beginning) {
+                    AuthorizationEvent::Refused
+                } else {
+                    AuthorizationEvent::Bad
+                };
             }
             State::MessageAwaited(mechanism) => (Box::default(), mechanism),
             State::LoginUserAwaited => (Box::default(), Mechanism::Login),
@@ -145,9 +152,13 @@ impl Authorization {
         unusable(&user, mechanism, Unusable::TooLong, out)
     }
 
-    /// Takes one line of the client, without its end, and writes the reply, except that a
-    /// complete login is answered by whoever judges it.
-    pub fn line(&mut self, line: &[u8], capabilities: &Capabilities, out: &mut Vec<u8>) -> Event {
+    /// Handles a line of the client, without its line end.
+    pub fn line(
+        &mut self,
+        line: &[u8],
+        capabilities: &Capabilities,
+        out: &mut Vec<u8>,
+    ) -> AuthorizationEvent {
         match std::mem::take(&mut self.state) {
             State::Start => self.command(line, None, capabilities, out),
             State::UserGiven(user) => self.command(line, Some(user), capabilities, out),
@@ -161,54 +172,58 @@ impl Authorization {
         user: Option<Box<[u8]>>,
         capabilities: &Capabilities,
         out: &mut Vec<u8>,
-    ) -> Event {
-        let by_password = capabilities.offers(Mechanism::UserPass);
-        let (event, answer): (Event, &[u8]) = match Command::parse(line) {
-            Command::User(_) | Command::Pass(_) if !by_password => (Event::Refused, reply::TLS_FIRST),
+    ) -> AuthorizationEvent {
+        let offers_password = capabilities.offers(Mechanism::UserPass);
+        let (event, reply): (AuthorizationEvent, &[u8]) = match Command::parse(line) {
+            Command::User(_) | Command::Pass(_) if !offers_password => {
+                (AuthorizationEvent::Refused, reply::TLS_FIRST)
+            }
             Command::User(name) => {
                 self.state = State::UserGiven(name.into());
                 out.extend_from_slice(reply::OK);
-                return Event::Continue;
+                return AuthorizationEvent::Continue;
             }
             Command::Pass(secret) => match user {
                 Some(user) => {
                     let credentials = Credentials::new(&user, Secret::new(secret), Mechanism::UserPass);
                     return self.login(credentials, out);
                 }
-                None => (Event::Refused, b"-ERR USER comes first\r\n"),
+                None => (AuthorizationEvent::Refused, b"-ERR USER comes first\r\n"),
             },
             Command::Apop(name, digest) if capabilities.offers(Mechanism::Apop) => {
                 let login = Credentials::new(name, Secret::new(digest), Mechanism::Apop);
                 return match login.check() {
                     Ok(()) => {
-                        let digest = Digest::Apop { user: login.user, digest: login.secret };
-                        Event::Digest(Box::new(digest))
+                        let login = ChallengeResponse::Apop { user: login.user, digest: login.secret };
+                        AuthorizationEvent::ChallengeResponse(Box::new(login))
                     }
                     Err(why) => unusable(name, Mechanism::Apop, why, out),
                 };
             }
-            Command::Apop(..) => (Event::Refused, reply::NOT_OFFERED),
-            Command::Auth { mechanism: None, .. } => (Event::Continue, capabilities.mechanisms()),
+            Command::Apop(..) => (AuthorizationEvent::Refused, reply::NOT_OFFERED),
+            Command::Auth { mechanism: None, .. } => {
+                (AuthorizationEvent::Continue, capabilities.mechanisms())
+            }
             Command::Auth { mechanism: Some(mechanism), initial } => {
                 return self.auth(mechanism, initial, capabilities, out);
             }
-            Command::Stls if capabilities.has_stls() => (Event::StartTls, reply::BEGIN_TLS),
-            // Some programs try it wherever they are.
-            Command::Stls => (Event::Continue, reply::NO_STLS),
+            Command::Stls if capabilities.has_stls() => (AuthorizationEvent::StartTls, reply::BEGIN_TLS),
+            // Not counted as a bad command: some mail programs always try STLS.
+            Command::Stls => (AuthorizationEvent::Continue, reply::NO_STLS),
             Command::Capa => {
-                // It may stand between USER and PASS.
+                // CAPA is allowed between USER and PASS.
                 self.state = user.map_or(State::Start, State::UserGiven);
-                (Event::Continue, capabilities.before_login())
+                (AuthorizationEvent::Continue, capabilities.before_login())
             }
             Command::Noop => {
                 self.state = user.map_or(State::Start, State::UserGiven);
-                (Event::Continue, reply::OK)
+                (AuthorizationEvent::Continue, reply::OK)
             }
-            Command::Quit => (Event::Quit, reply::BYE),
-            Command::Malformed => (Event::Refused, reply::MALFORMED),
-            Command::Unsupported => (Event::Refused, reply::UNKNOWN),
+            Command::Quit => (AuthorizationEvent::Quit, reply::BYE),
+            Command::Malformed => (AuthorizationEvent::Refused, reply::MALFORMED),
+            Command::Unsupported => (AuthorizationEvent::Refused, reply::UNKNOWN),
             Command::Unknown if is_http(line) => return not_http(out),
-            Command::Unknown => (Event::Bad, reply::UNKNOWN),
+            Command::Unknown => (AuthorizationEvent::Bad, reply::UNKNOWN),
             Command::Stat
             | Command::List(_)
             | Command::Uidl(_)
@@ -216,9 +231,9 @@ impl Authorization {
             | Command::Top(..)
             | Command::Dele(_)
             | Command::Rset
-            | Command::Last => (Event::Refused, reply::LOG_IN_FIRST),
+            | Command::Last => (AuthorizationEvent::Refused, reply::LOG_IN_FIRST),
         };
-        out.extend_from_slice(answer);
+        out.extend_from_slice(reply);
         event
     }
 
@@ -228,18 +243,20 @@ impl Authorization {
         initial: Option<&[u8]>,
         capabilities: &Capabilities,
         out: &mut Vec<u8>,
-    ) -> Event {
+    ) -> AuthorizationEvent {
         let mechanism = match Mechanism::from_sasl(name) {
             Some(mechanism) if capabilities.offers(mechanism) => mechanism,
-            // On a connection that can be encrypted, that may be all that is missing.
-            Some(mechanism) if mechanism.shows_secret() && capabilities.has_stls() => {
+            // The mechanism may be offered after STLS.
+            Some(mechanism) if mechanism.reveals_secret() && capabilities.has_stls() => {
                 return refused(reply::TLS_FIRST, out);
             }
             _ => return refused(reply::NOT_OFFERED, out),
         };
         let (state, challenge): (_, &[u8]) = match mechanism {
-            Mechanism::CramMd5 if initial.is_none() => return Event::Digest(Box::new(Digest::CramMd5)),
-            // The server speaks first in it.
+            Mechanism::CramMd5 if initial.is_none() => {
+                return AuthorizationEvent::ChallengeResponse(Box::new(ChallengeResponse::CramMd5));
+            }
+            // CRAM-MD5 has no initial response: the server speaks first.
             Mechanism::CramMd5 => return refused(reply::NOT_A_MESSAGE, out),
             Mechanism::Login => (State::LoginUserAwaited, b"+ VXNlcm5hbWU6\r\n"),
             mechanism => (State::MessageAwaited(mechanism), b"+ \r\n"),
@@ -249,24 +266,26 @@ impl Authorization {
             None => {
                 self.state = state;
                 out.extend_from_slice(challenge);
-                Event::Continue
+                AuthorizationEvent::Continue
             }
         }
     }
 
-    fn continuation(&mut self, line: &[u8], state: State, out: &mut Vec<u8>) -> Event {
+    fn continuation(&mut self, line: &[u8], state: State, out: &mut Vec<u8>) -> AuthorizationEvent {
         if line == b"*" {
             out.extend_from_slice(reply::CANCELLED);
-            return Event::Continue;
+            return AuthorizationEvent::Continue;
         }
         let Some(message) = sasl::decode(line) else { return refused(reply::NOT_BASE64, out) };
         let credentials = match state {
             State::MessageAwaited(Mechanism::External) => {
-                return Event::External((!message.is_empty()).then(|| message.as_slice().into()));
+                return AuthorizationEvent::External(
+                    (!message.is_empty()).then(|| message.as_slice().into()),
+                );
             }
             State::MessageAwaited(Mechanism::ScramSha256) => {
                 if let Some((user, acting)) = sasl::scram_user(&message) {
-                    return Event::Digest(Box::new(Digest::Scram {
+                    return AuthorizationEvent::ChallengeResponse(Box::new(ChallengeResponse::Scram {
                         user: user.into(),
                         authorization_id: acting.map(Into::into),
                         first: Zeroizing::new(line.to_vec()),
@@ -274,13 +293,13 @@ impl Authorization {
                 }
                 None
             }
-            State::MessageAwaited(Mechanism::Xoauth2) => sasl::read_xoauth2(&message),
-            State::MessageAwaited(Mechanism::OauthBearer) => sasl::read_oauthbearer(&message),
-            State::MessageAwaited(_) => sasl::read_plain(&message),
+            State::MessageAwaited(Mechanism::Xoauth2) => sasl::parse_xoauth2(&message),
+            State::MessageAwaited(Mechanism::OauthBearer) => sasl::parse_oauthbearer(&message),
+            State::MessageAwaited(_) => sasl::parse_plain(&message),
             State::LoginUserAwaited => {
                 self.state = State::LoginSecretAwaited(message.as_slice().into());
                 out.extend_from_slice(b"+ UGFzc3dvcmQ6\r\n");
-                return Event::Continue;
+                return AuthorizationEvent::Continue;
             }
             State::LoginSecretAwaited(user) => {
                 Some(Credentials::new(&user, Secret::new(&message), Mechanism::Login))
@@ -293,38 +312,38 @@ impl Authorization {
         }
     }
 
-    fn login(&self, credentials: Credentials, out: &mut Vec<u8>) -> Event {
-        let credentials = credentials.separated_by(self.master_separator);
+    fn login(&self, credentials: Credentials, out: &mut Vec<u8>) -> AuthorizationEvent {
+        let credentials = credentials.split_master_user(self.master_separator);
         match credentials.check() {
-            Ok(()) => Event::Login(Box::new(credentials)),
+            Ok(()) => AuthorizationEvent::Login(Box::new(credentials)),
             Err(why) => unusable(&credentials.user, credentials.mechanism, why, out),
         }
     }
 }
 
-fn begins(line: &[u8], verb: &[u8]) -> bool {
+fn begins_with(line: &[u8], verb: &[u8]) -> bool {
     line.get(..verb.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(verb))
 }
 
-/// Whether a line may be longer than other commands.
-fn carries_login(begun: &[u8]) -> bool {
-    [&b"USER "[..], b"PASS ", b"AUTH ", b"APOP "].into_iter().any(|verb| begins(begun, verb))
+/// Whether a line carries a user name or secret, and may be longer than other commands.
+fn carries_login(beginning: &[u8]) -> bool {
+    [&b"USER "[..], b"PASS ", b"AUTH ", b"APOP "].into_iter().any(|verb| begins_with(beginning, verb))
 }
 
-fn refused(word: &[u8], out: &mut Vec<u8>) -> Event {
-    out.extend_from_slice(word);
-    Event::Refused
+fn refused(reply: &[u8], out: &mut Vec<u8>) -> AuthorizationEvent {
+    out.extend_from_slice(reply);
+    AuthorizationEvent::Refused
 }
 
-fn not_http(out: &mut Vec<u8>) -> Event {
+fn not_http(out: &mut Vec<u8>) -> AuthorizationEvent {
     out.extend_from_slice(reply::NOT_HTTP);
-    Event::Http
+    AuthorizationEvent::Http
 }
 
-fn unusable(user: &[u8], mechanism: Mechanism, why: Unusable, out: &mut Vec<u8>) -> Event {
+fn unusable(user: &[u8], mechanism: Mechanism, why: Unusable, out: &mut Vec<u8>) -> AuthorizationEvent {
     let login = UnusableLogin::new(user, mechanism, why);
     out.extend_from_slice(&login.reply());
-    Event::Unusable(Box::new(login))
+    AuthorizationEvent::Unusable(Box::new(login))
 }
 
 #[cfg(test)]
@@ -333,13 +352,16 @@ mod tests {
     use crate::capability::Offer;
     use crate::credential::Mechanisms;
 
-    fn events(lines: &[&str], capabilities: &Capabilities) -> (String, Event) {
+    fn events(lines: &[&str], capabilities: &Capabilities) -> (String, AuthorizationEvent) {
         let mut authorization = Authorization::new(Some(b'*'));
         let mut out = Vec::new();
-        let mut last = Event::Continue;
+        let mut last = AuthorizationEvent::Continue;
         for line in lines {
             last = authorization.line(line.as_bytes(), capabilities, &mut out);
-            if !matches!(last, Event::Continue | Event::Bad | Event::Refused) {
+            if !matches!(
+                last,
+                AuthorizationEvent::Continue | AuthorizationEvent::Bad | AuthorizationEvent::Refused
+            ) {
                 break;
             }
         }
@@ -348,7 +370,7 @@ mod tests {
 
     fn talk(lines: &[&str]) -> (String, Option<Credentials>) {
         match events(lines, &Capabilities::default()) {
-            (out, Event::Login(credentials)) => (out, Some(*credentials)),
+            (out, AuthorizationEvent::Login(credentials)) => (out, Some(*credentials)),
             (out, _) => (out, None),
         }
     }
@@ -359,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn user_and_pass_make_a_login() {
+    fn user_and_pass_complete_a_login() {
         let (out, credentials) = talk(&["user alice", "pass  a STAT QUIT b "]);
         let credentials = credentials.unwrap();
         assert_eq!(out, "+OK\r\n");
@@ -378,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn login_asks_for_both() {
+    fn login_asks_for_user_name_and_password() {
         let (out, credentials) = talk(&["AUTH LOGIN", "YQ==", "Yg=="]);
         assert_eq!(out, "+ VXNlcm5hbWU6\r\n+ UGFzc3dvcmQ6\r\n");
         assert_eq!(credentials.unwrap().secret.expose(), b"b");
@@ -386,28 +408,28 @@ mod tests {
     }
 
     #[test]
-    fn a_star_cancels_and_commands_go_on() {
+    fn a_star_cancels_a_sasl_exchange_and_commands_go_on() {
         let (out, credentials) = talk(&["AUTH PLAIN", "*", "NOOP"]);
         assert_eq!(out, "+ \r\n-ERR authentication cancelled\r\n+OK\r\n");
         assert!(credentials.is_none());
     }
 
     #[test]
-    fn without_a_login_nothing_about_mail_is_said() {
+    fn commands_about_messages_need_a_login() {
         for command in ["STAT", "LIST", "UIDL", "RETR 1", "DELE 1", "RSET", "TOP 1 1", "LAST"] {
             assert_eq!(talk(&[command]).0, "-ERR log in first\r\n", "{command}");
         }
     }
 
     #[test]
-    fn pass_needs_user_directly_before_it() {
+    fn pass_needs_user_before_it() {
         assert_eq!(talk(&["PASS x"]).0, "-ERR USER comes first\r\n");
         assert!(talk(&["USER a", "STAT", "PASS x"]).1.is_none());
         assert!(talk(&["USER a", "CAPA", "PASS x"]).1.is_some());
     }
 
     #[test]
-    fn a_bare_auth_lists_the_mechanisms() {
+    fn auth_without_arguments_lists_the_mechanisms() {
         assert_eq!(talk(&["AUTH"]).0, "+OK\r\nPLAIN\r\nLOGIN\r\n.\r\n");
         assert_eq!(talk(&["AUTH CRAM-MD5"]).0, "-ERR mechanism is not offered\r\n");
         assert_eq!(talk(&["APOP a 0123"]).0, "-ERR mechanism is not offered\r\n");
@@ -416,28 +438,28 @@ mod tests {
     #[test]
     fn quit_is_answered_before_login() {
         let (out, event) = events(&["quit"], &Capabilities::default());
-        assert!(matches!(event, Event::Quit));
+        assert!(matches!(event, AuthorizationEvent::Quit));
         assert_eq!(out, "+OK bye\r\n");
     }
 
     #[test]
-    fn a_cleartext_connection_that_may_carry_no_secret_takes_none() {
+    fn mechanisms_that_reveal_the_secret_are_refused_on_cleartext_connections() {
         let mechanisms = Mechanisms::of(&[Mechanism::CramMd5]);
-        let guarded = Capabilities::new(&Offer { mechanisms, stls: true, ..Offer::default() });
+        let cleartext = Capabilities::new(&Offer { mechanisms, stls: true, ..Offer::default() });
         for line in ["USER a", "PASS b", "AUTH PLAIN AGEAYg==", "AUTH LOGIN", "AUTH XOAUTH2"] {
-            let (out, event) = events(&[line], &guarded);
+            let (out, event) = events(&[line], &cleartext);
             assert_eq!(out, "-ERR cleartext login is not possible here, use TLS\r\n", "{line}");
-            assert!(matches!(event, Event::Refused));
+            assert!(matches!(event, AuthorizationEvent::Refused));
         }
         assert!(
-            matches!(events(&["AUTH CRAM-MD5"], &guarded).1, Event::Digest(digest) if matches!(*digest, Digest::CramMd5))
+            matches!(events(&["AUTH CRAM-MD5"], &cleartext).1, AuthorizationEvent::ChallengeResponse(login) if matches!(*login, ChallengeResponse::CramMd5))
         );
-        assert!(matches!(events(&["STLS"], &guarded).1, Event::StartTls));
+        assert!(matches!(events(&["STLS"], &cleartext).1, AuthorizationEvent::StartTls));
         assert_eq!(talk(&["STLS"]).0, "-ERR STLS is not possible here\r\n");
     }
 
     #[test]
-    fn master_users_are_kept_apart_however_they_are_written() {
+    fn master_users_are_recognised_by_separator_and_by_authorization_identity() {
         let by_name = talk(&["USER alice*root", "PASS x"]).1.unwrap();
         assert_eq!(
             (&*by_name.user, by_name.authorization_id.as_deref()),
@@ -452,29 +474,31 @@ mod tests {
     }
 
     #[test]
-    fn tokens_certificates_and_digests_tell_who_it_is() {
+    fn every_other_mechanism_leads_to_its_own_event() {
         let all = everything();
         let encoded = |message: &[u8]| String::from_utf8(sasl::encode(message).to_vec()).unwrap();
         let token = encoded(b"user=a\x01auth=Bearer t\x01\x01");
-        let Event::Login(login) = events(&[&format!("AUTH XOAUTH2 {token}")], &all).1 else { panic!() };
+        let AuthorizationEvent::Login(login) = events(&[&format!("AUTH XOAUTH2 {token}")], &all).1 else {
+            panic!()
+        };
         assert_eq!((&*login.user, login.mechanism), (&b"a"[..], Mechanism::Xoauth2));
-        assert!(matches!(events(&["AUTH EXTERNAL ="], &all).1, Event::External(None)));
-        assert!(matches!(events(&["AUTH EXTERNAL", "YQ=="], &all).1, Event::External(Some(_))));
+        assert!(matches!(events(&["AUTH EXTERNAL ="], &all).1, AuthorizationEvent::External(None)));
+        assert!(matches!(events(&["AUTH EXTERNAL", "YQ=="], &all).1, AuthorizationEvent::External(Some(_))));
         let first = encoded(b"n,,n=a,r=nonce");
         let (out, event) = events(&["AUTH SCRAM-SHA-256", &first], &all);
         assert_eq!(out, "+ \r\n");
-        let Event::Digest(digest) = event else { panic!() };
-        assert!(matches!(&*digest, Digest::Scram { user, .. } if &**user == b"a"));
+        let AuthorizationEvent::ChallengeResponse(login) = event else { panic!() };
+        assert!(matches!(&*login, ChallengeResponse::Scram { user, .. } if &**user == b"a"));
         let event = events(&["APOP a 0123456789abcdef"], &all).1;
-        let Event::Digest(digest) = event else { panic!() };
-        assert!(matches!(&*digest, Digest::Apop { user, .. } if &**user == b"a"));
+        let AuthorizationEvent::ChallengeResponse(login) = event else { panic!() };
+        assert!(matches!(&*login, ChallengeResponse::Apop { user, .. } if &**user == b"a"));
         assert_eq!(events(&["AUTH CRAM-MD5 YQ=="], &all).0, "-ERR not a message of this mechanism\r\n");
     }
 
     #[test]
-    fn only_lines_that_carry_a_login_may_be_long() {
+    fn only_lines_that_carry_a_login_may_be_longer_than_commands() {
         let mut authorization = Authorization::default();
-        for (begun, limit) in [
+        for (beginning, limit) in [
             ("STAT x", COMMAND_LIMIT),
             ("", COMMAND_LIMIT),
             ("PASS", COMMAND_LIMIT),
@@ -483,9 +507,13 @@ mod tests {
             ("pass x", LOGIN_LIMIT),
             ("APOP x", LOGIN_LIMIT),
         ] {
-            assert_eq!(authorization.line_limit(begun.as_bytes()), COMMAND_LIMIT, "{begun}: it is short");
-            let long = begun.to_owned() + &"x".repeat(COMMAND_LIMIT);
-            assert_eq!(authorization.line_limit(long.as_bytes()), limit, "{begun}");
+            assert_eq!(
+                authorization.line_limit(beginning.as_bytes()),
+                COMMAND_LIMIT,
+                "{beginning}: a short line needs no other limit"
+            );
+            let long = beginning.to_owned() + &"x".repeat(COMMAND_LIMIT);
+            assert_eq!(authorization.line_limit(long.as_bytes()), limit, "{beginning}");
         }
         authorization.line(b"AUTH PLAIN", &Capabilities::default(), &mut Vec::new());
         assert_eq!(authorization.line_limit(b""), LOGIN_LIMIT);

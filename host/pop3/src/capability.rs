@@ -1,25 +1,25 @@
-//! Capabilities: always the host's own, the same in posed and relayed sessions, because mail
-//! programs remember what a server could last time.
+//! Capabilities: Reprieve announces its own, the same in posed and relayed sessions, because mail
+//! programs remember what a server offered last time.
 
 use super::credential::{Mechanism, Mechanisms};
 
-/// What a virtual server can promise a connection.
+/// What a virtual server offers on a connection.
 #[derive(Clone, Debug)]
 pub struct Offer {
-    /// Seconds to announce between logins (RFC 2449, section 6.5), if any.
+    /// Seconds between logins to announce (RFC 2449, section 6.5), if any.
     pub login_delay: Option<u64>,
-    /// `TOP` works at every mail server of the pool.
+    /// Every node of the pool supports TOP.
     pub top: bool,
-    /// `UIDL` works at every mail server of the pool.
+    /// Every node of the pool supports UIDL.
     pub uidl: bool,
-    /// TLS can be begun (RFC 2595).
+    /// The client can start TLS (RFC 2595).
     pub stls: bool,
-    /// Ways to log in that are possible on this connection.
+    /// Mechanisms that the client can log in with.
     pub mechanisms: Mechanisms,
 }
 
 impl Default for Offer {
-    /// What every connection is promised where nothing is set and nothing known.
+    /// The offer without any setting and before anything is known about the nodes.
     fn default() -> Self {
         Self {
             login_delay: None,
@@ -31,80 +31,80 @@ impl Default for Offer {
     }
 }
 
-/// What a virtual server promises in answer to CAPA and to a bare AUTH (RFC 2449, 5034).
+/// The replies to CAPA and to AUTH without arguments (RFC 2449, 5034), built once for an offer.
 #[derive(Clone, Debug)]
 pub struct Capabilities {
     before_login: Box<[u8]>,
     after_login: Box<[u8]>,
-    listed: Box<[u8]>,
+    mechanism_list: Box<[u8]>,
     mechanisms: Mechanisms,
     stls: bool,
 }
 
 impl Capabilities {
-    /// Puts the answers into words.
+    /// Builds the replies.
     #[must_use]
     pub fn new(offer: &Offer) -> Self {
         let mut common = String::new();
-        for (name, there) in [("TOP", offer.top), ("UIDL", offer.uidl)] {
-            if there {
+        for (name, is_offered) in [("TOP", offer.top), ("UIDL", offer.uidl)] {
+            if is_offered {
                 common.push_str(name);
                 common.push_str("\r\n");
             }
         }
-        // The host's own doing, whatever the mail servers can: commands of a client that
-        // sends many at once are answered in order, and response codes are passed on.
+        // These do not depend on the nodes: Reprieve itself answers pipelined commands in order,
+        // and passes response codes on.
         common.push_str("RESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\n");
         if let Some(seconds) = offer.login_delay {
             common.push_str(&format!("LOGIN-DELAY {seconds}\r\n"));
         }
         let sasl: Vec<_> = offer.mechanisms.sasl().map(Mechanism::name).collect();
-        let mut before = common.clone();
+        let mut before_login = common.clone();
         if offer.stls {
-            before.push_str("STLS\r\n");
+            before_login.push_str("STLS\r\n");
         }
         if offer.mechanisms.contains(Mechanism::UserPass) {
-            before.push_str("USER\r\n");
+            before_login.push_str("USER\r\n");
         }
         if !sasl.is_empty() {
-            before.push_str(&format!("SASL {}\r\n", sasl.join(" ")));
+            before_login.push_str(&format!("SASL {}\r\n", sasl.join(" ")));
         }
-        let listed: String = sasl.iter().map(|name| format!("{name}\r\n")).collect();
+        let names: String = sasl.iter().map(|name| format!("{name}\r\n")).collect();
         let reply = |lines: &str| format!("+OK\r\n{lines}.\r\n").into_bytes().into_boxed_slice();
         Self {
-            before_login: reply(&before),
+            before_login: reply(&before_login),
             after_login: reply(&common),
-            listed: reply(&listed),
+            mechanism_list: reply(&names),
             mechanisms: offer.mechanisms,
             stls: offer.stls,
         }
     }
 
-    /// The answer to CAPA in the AUTHORIZATION state.
+    /// The reply to CAPA in the AUTHORIZATION state.
     #[must_use]
     pub fn before_login(&self) -> &[u8] {
         &self.before_login
     }
 
-    /// The answer to CAPA in the TRANSACTION state, where ways to log in are of no use.
+    /// The reply to CAPA in the TRANSACTION state, without STLS and mechanisms.
     #[must_use]
     pub fn after_login(&self) -> &[u8] {
         &self.after_login
     }
 
-    /// The answer to a bare AUTH.
+    /// The reply to AUTH without arguments.
     #[must_use]
     pub fn mechanisms(&self) -> &[u8] {
-        &self.listed
+        &self.mechanism_list
     }
 
-    /// Whether a connection can log in that way.
+    /// Whether the client can log in with this mechanism.
     #[must_use]
     pub fn offers(&self, mechanism: Mechanism) -> bool {
         self.mechanisms.contains(mechanism)
     }
 
-    /// Whether TLS can be begun.
+    /// Whether the client can start TLS.
     #[must_use]
     pub fn has_stls(&self) -> bool {
         self.stls
@@ -117,25 +117,25 @@ impl Default for Capabilities {
     }
 }
 
-/// What a mail server has said that it can do, in answer to CAPA.
+/// The capabilities that a mail server has announced in its reply to CAPA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Learned {
-    /// `TOP` (RFC 1939 leaves it open).
+pub struct BackendCapabilities {
+    /// `TOP`, which is optional in RFC 1939.
     pub top: bool,
-    /// `UIDL`.
+    /// `UIDL`, which is optional in RFC 1939.
     pub uidl: bool,
-    /// It takes commands that are sent before the reply to the one before (RFC 2449).
+    /// Commands may be sent before the previous one is answered (RFC 2449).
     pub pipelining: bool,
     /// `STLS` (RFC 2595).
     pub stls: bool,
-    /// SASL mechanisms, and `USER`.
+    /// `USER` and the SASL mechanisms.
     pub mechanisms: Mechanisms,
 }
 
-impl Learned {
-    /// What is taken for true of a mail server that does not know CAPA: that it knows what
-    /// nearly all do, and nothing newer.
-    pub const OLD: Self = Self {
+impl BackendCapabilities {
+    /// The capabilities assumed of a mail server without CAPA: what nearly all of them support, and
+    /// nothing newer.
+    pub const WITHOUT_CAPA: Self = Self {
         top: true,
         uidl: true,
         pipelining: false,
@@ -143,35 +143,36 @@ impl Learned {
         mechanisms: Mechanisms::of(&[Mechanism::UserPass]),
     };
 
-    /// Reads the lines of the answer to CAPA, without the first and the dot.
+    /// Parses the lines of a reply to CAPA, without the status line and the final dot.
     #[must_use]
-    pub fn from_lines<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
+    pub fn parse<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let none = Mechanisms::default();
-        let mut learned = Self { top: false, uidl: false, pipelining: false, stls: false, mechanisms: none };
+        let mut capabilities =
+            Self { top: false, uidl: false, pipelining: false, stls: false, mechanisms: none };
         for line in lines {
             let mut words = line
                 .split(u8::is_ascii_whitespace)
                 .filter(|word| !word.is_empty())
                 .map(<[u8]>::to_ascii_uppercase);
             match words.next().unwrap_or_default().as_slice() {
-                b"TOP" => learned.top = true,
-                b"UIDL" => learned.uidl = true,
-                b"PIPELINING" => learned.pipelining = true,
-                b"STLS" => learned.stls = true,
-                b"USER" => learned.mechanisms.insert(Mechanism::UserPass),
+                b"TOP" => capabilities.top = true,
+                b"UIDL" => capabilities.uidl = true,
+                b"PIPELINING" => capabilities.pipelining = true,
+                b"STLS" => capabilities.stls = true,
+                b"USER" => capabilities.mechanisms.insert(Mechanism::UserPass),
                 b"SASL" => words
                     .filter_map(|word| Mechanism::from_sasl(&word))
-                    .for_each(|mechanism| learned.mechanisms.insert(mechanism)),
+                    .for_each(|mechanism| capabilities.mechanisms.insert(mechanism)),
                 _ => {}
             }
         }
-        learned
+        capabilities
     }
 
-    /// What a node can do that has said this before a login and that after one: RFC 2449,
-    /// section 5, lets it list then only what is of use then.
+    /// These capabilities, announced before a login, together with those announced `after` it: a
+    /// server may announce some only then (RFC 2449, section 5).
     #[must_use]
-    pub fn with_more(self, after: Self) -> Self {
+    pub fn and_after_login(self, after: Self) -> Self {
         Self {
             top: self.top || after.top,
             uidl: self.uidl || after.uidl,
@@ -180,21 +181,22 @@ impl Learned {
         }
     }
 
-    /// Whether a login could tell more than is known of what clients are promised.
+    /// Whether one of those that clients are offered is missing, so that it is worth asking again
+    /// after a login.
     #[must_use]
-    pub fn lacks_any(self) -> bool {
+    pub fn lacks_offered(self) -> bool {
         !(self.top && self.uidl)
     }
 
-    /// What both can do.
+    /// The capabilities that both servers have.
     #[must_use]
-    pub fn both(self, other: Self) -> Self {
+    pub fn intersection(self, other: Self) -> Self {
         Self {
             top: self.top && other.top,
             uidl: self.uidl && other.uidl,
             pipelining: self.pipelining && other.pipelining,
             stls: self.stls && other.stls,
-            mechanisms: self.mechanisms.both(other.mechanisms),
+            mechanisms: self.mechanisms.intersection(other.mechanisms),
         }
     }
 }
@@ -203,15 +205,15 @@ impl Learned {
 mod tests {
     use super::*;
 
-    fn text(octets: &[u8]) -> &str {
-        std::str::from_utf8(octets).unwrap()
+    fn text(bytes: &[u8]) -> &str {
+        std::str::from_utf8(bytes).unwrap()
     }
 
     #[test]
-    fn only_what_is_possible_is_promised() {
-        let usual = Capabilities::default();
+    fn only_what_is_possible_is_offered() {
+        let default = Capabilities::default();
         assert_eq!(
-            text(usual.before_login()),
+            text(default.before_login()),
             "+OK\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nUSER\r\nSASL PLAIN LOGIN\r\n.\r\n"
         );
         let bare = Capabilities::new(&Offer {
@@ -228,11 +230,13 @@ mod tests {
     }
 
     #[test]
-    fn what_mail_servers_say_is_learned_and_only_what_all_can_is_kept() {
-        let one = Learned::from_lines([&b"top"[..], b"UIDL", b"SASL plain CRAM-MD5 X-OWN", b"EXPIRE 60"]);
-        let other = Learned::from_lines([&b"UIDL"[..], b"USER", b"PIPELINING", b"SASL CRAM-MD5", b"STLS"]);
+    fn a_pool_has_the_capabilities_that_all_its_nodes_announce() {
+        let one =
+            BackendCapabilities::parse([&b"top"[..], b"UIDL", b"SASL plain CRAM-MD5 X-OWN", b"EXPIRE 60"]);
+        let other =
+            BackendCapabilities::parse([&b"UIDL"[..], b"USER", b"PIPELINING", b"SASL CRAM-MD5", b"STLS"]);
         assert!(one.top && one.uidl && !one.pipelining);
-        let both = one.both(other);
+        let both = one.intersection(other);
         assert!(both.uidl && !both.top && !both.pipelining && !both.stls);
         assert_eq!(both.mechanisms, Mechanisms::of(&[Mechanism::CramMd5]));
     }

@@ -1,23 +1,23 @@
-//! Commands of a client, parsed strictly: what is ambiguous is refused and never forwarded,
-//! so that a mail server cannot read a line otherwise than Reprieve did.
+//! Commands of a client, parsed strictly: an ambiguous line is refused and never forwarded, so that
+//! a mail server cannot understand it differently from Reprieve.
 
 use super::reply::push_number;
 
-/// The number of a message in a maildrop: from 1 (RFC 1939, section 5).
-pub type Number = u32;
+/// The number of a message in a session, from 1 (RFC 1939, section 5).
+pub type MessageNumber = u32;
 
 /// A command line of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command<'a> {
     /// `USER name`
     User(&'a [u8]),
-    /// `PASS secret`: all that follows the first space, spaces included.
+    /// `PASS secret`: everything after the first space, including further spaces.
     Pass(&'a [u8]),
     /// `AUTH [mechanism [initial-response]]` (RFC 5034)
     Auth {
-        /// None asks for the list of mechanisms.
+        /// None if the client asks for the list of mechanisms.
         mechanism: Option<&'a [u8]>,
-        /// Initial response, still in base64.
+        /// The initial response, in base64.
         initial: Option<&'a [u8]>,
     },
     /// `APOP name digest` (RFC 1939, section 7)
@@ -33,32 +33,32 @@ pub enum Command<'a> {
     /// `STAT`
     Stat,
     /// `LIST [n]`
-    List(Option<Number>),
+    List(Option<MessageNumber>),
     /// `UIDL [n]`
-    Uidl(Option<Number>),
+    Uidl(Option<MessageNumber>),
     /// `RETR n`
-    Retr(Number),
+    Retr(MessageNumber),
     /// `TOP n lines`
-    Top(Number, u32),
+    Top(MessageNumber, u32),
     /// `DELE n`
-    Dele(Number),
+    Dele(MessageNumber),
     /// `RSET`
     Rset,
-    /// `LAST`, of RFC 1460 and no later one.
+    /// `LAST`, which RFC 1725 removed from POP3.
     Last,
-    /// A known command with arguments that it cannot have.
+    /// A known command with wrong arguments.
     Malformed,
-    /// A command of an RFC or of a mail server that is known and never offered.
+    /// A command that some RFC or mail server defines, and that Reprieve never offers.
     Unsupported,
-    /// Anything else.
+    /// Any other line.
     Unknown,
 }
 
 impl<'a> Command<'a> {
-    /// Parses a line, without its end.
+    /// Parses a line without its line end.
     #[must_use]
     pub fn parse(line: &'a [u8]) -> Self {
-        // A CR or NUL inside a line ends it for some servers and not for others.
+        // Some servers take a CR or NUL inside a line for its end, others do not.
         if memchr::memchr2(b'\r', 0, line).is_some() {
             return Self::Unknown;
         }
@@ -85,14 +85,14 @@ impl<'a> Command<'a> {
                 }
             }
             b"APOP" => match memchr::memrchr(b' ', arguments.trim_ascii()) {
-                // The name may have spaces in it; the digest has none.
+                // The name may contain spaces, the digest cannot.
                 Some(at) => {
                     let arguments = arguments.trim_ascii();
                     Self::Apop(arguments[..at].trim_ascii_end(), &arguments[at + 1..])
                 }
                 None => Self::Malformed,
             },
-            // These have no arguments; what follows them is dropped, as by Dovecot.
+            // These take no arguments. Any are ignored, as by Dovecot.
             b"STLS" => Self::Stls,
             b"CAPA" => Self::Capa,
             b"NOOP" => Self::Noop,
@@ -111,7 +111,7 @@ impl<'a> Command<'a> {
                     _ => Self::Malformed,
                 }
             }
-            // RFC 6856 and RFC 1081's; XTND is qpopper's.
+            // UTF8 and LANG: RFC 6856. RPOP: RFC 1081. XTND: qpopper.
             b"UTF8" | b"LANG" | b"RPOP" | b"XTND" => Self::Unsupported,
             _ => Self::Unknown,
         }
@@ -121,8 +121,7 @@ impl<'a> Command<'a> {
         if verb.eq_ignore_ascii_case(b"XCLIENT") { Self::Unsupported } else { Self::Unknown }
     }
 
-    /// Writes a command of those that are sent to mail servers after the login; any other is
-    /// written as NOOP.
+    /// Writes a command that is sent to mail servers after the login. Any other one becomes NOOP.
     pub(super) fn write(self, out: &mut Vec<u8>) {
         let (verb, first, second): (&[u8], Option<u32>, Option<u32>) = match self {
             Self::Stat => (b"STAT", None, None),
@@ -145,22 +144,22 @@ impl<'a> Command<'a> {
 }
 
 fn words(arguments: &[u8]) -> impl Iterator<Item = &[u8]> {
-    arguments.split(|&octet| octet == b' ').filter(|word| !word.is_empty())
+    arguments.split(|&byte| byte == b' ').filter(|word| !word.is_empty())
 }
 
-fn optional_number(arguments: &[u8]) -> Option<Option<Number>> {
+fn optional_number(arguments: &[u8]) -> Option<Option<MessageNumber>> {
     match arguments.trim_ascii() {
         b"" => Some(None),
         word => number(word).map(Some),
     }
 }
 
-/// A decimal number, as commands and listings carry it, with leading zeros or without.
+/// A decimal number of a command or a listing, with or without leading zeros.
 pub(crate) fn number(word: &[u8]) -> Option<u32> {
     decimal(word).and_then(|value| u32::try_from(value).ok())
 }
 
-/// A number of lines: more than fit are more than any message has.
+/// The number of lines of TOP. One that is too large for 32 bits is larger than any message.
 fn lines(word: &[u8]) -> Option<u32> {
     decimal(word).map(|value| u32::try_from(value).unwrap_or(u32::MAX))
 }
@@ -169,17 +168,17 @@ fn decimal(word: &[u8]) -> Option<u64> {
     if word.is_empty() {
         return None;
     }
-    word.iter().try_fold(0_u64, |value, &octet| {
-        let digit = octet.is_ascii_digit().then(|| u64::from(octet - b'0'))?;
+    word.iter().try_fold(0_u64, |value, &byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
         value.checked_mul(10)?.checked_add(digit)
     })
 }
 
-/// HTTP's methods (RFC 9110, RFC 5789) and HTTP/2's preface.
+/// The methods of HTTP (RFC 9110, RFC 5789), and PRI, with which HTTP/2 begins.
 const HTTP_METHODS: [&[u8]; 10] =
     [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH", b"PRI"];
 
-/// Whether a line, or the beginning of one, is the first one of an HTTP request.
+/// Whether a line, or the beginning of one, looks like the first line of an HTTP request.
 pub(super) fn is_http(line: &[u8]) -> bool {
     let Some(space) = memchr::memchr(b' ', line) else { return false };
     let is_method = HTTP_METHODS.iter().any(|method| line[..space].eq_ignore_ascii_case(method));
@@ -192,21 +191,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn verbs_are_read_in_any_case() {
+    fn verbs_may_be_in_upper_or_lower_case() {
         assert_eq!(Command::parse(b"stat"), Command::Stat);
         assert_eq!(Command::parse(b"uIdL 3"), Command::Uidl(Some(3)));
         assert_eq!(Command::parse(b"top 2 10"), Command::Top(2, 10));
     }
 
     #[test]
-    fn a_password_keeps_every_space_and_word_in_it() {
+    fn a_password_may_contain_spaces_and_commands() {
         assert_eq!(Command::parse(b"PASS  STAT QUIT "), Command::Pass(b" STAT QUIT "));
         assert_eq!(Command::parse(b"PASS "), Command::Pass(b""));
         assert_eq!(Command::parse(b"PASS"), Command::Malformed);
     }
 
     #[test]
-    fn auth_comes_bare_with_a_mechanism_and_with_an_initial_response() {
+    fn auth_takes_an_optional_mechanism_and_initial_response() {
         assert_eq!(Command::parse(b"AUTH"), Command::Auth { mechanism: None, initial: None });
         assert_eq!(Command::parse(b"AUTH PLAIN"), Command::Auth { mechanism: Some(b"PLAIN"), initial: None });
         assert_eq!(
@@ -217,13 +216,13 @@ mod tests {
     }
 
     #[test]
-    fn apop_names_who_and_how() {
+    fn apop_has_a_name_and_a_digest() {
         assert_eq!(Command::parse(b"APOP al ice 0123"), Command::Apop(b"al ice", b"0123"));
         assert_eq!(Command::parse(b"APOP alice"), Command::Malformed);
     }
 
     #[test]
-    fn arguments_that_are_no_message_numbers_are_malformed() {
+    fn arguments_that_are_not_numbers_in_range_are_malformed() {
         for line in [
             &b"RETR"[..],
             b"RETR x",
@@ -247,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_without_arguments_drop_them_and_numbers_may_begin_with_zeros() {
+    fn unexpected_arguments_are_ignored_and_numbers_may_have_leading_zeros() {
         for (line, command) in [
             (&b"QUIT now"[..], Command::Quit),
             (b"STAT 1", Command::Stat),
@@ -261,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_of_browsers_are_known_by_their_first_line() {
+    fn http_requests_are_recognised_by_their_first_line() {
         for line in
             [&b"POST / HTTP/1.1"[..], b"get /", b"PROPFIND / http/2", b"PRI * HTTP/2.0", b"PUT /xxxxxxx"]
         {
@@ -275,7 +274,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_line_makes_the_parser_panic(line in proptest::collection::vec(0u8..=255, 0..300)) {
+        fn the_parser_panics_on_no_line(line in proptest::collection::vec(0u8..=255, 0..300)) {
             let _ = Command::parse(&line);
         }
     }

@@ -1,13 +1,12 @@
-//! What a client logs in with. A secret lives as long as its login needs it, is wiped when it
-//! goes, and shows in no `Debug`.
+//! Mechanisms, and the credentials of a login. A secret is kept only while its login needs it, and is
+//! wiped after that.
 
 pub use reprieve_secrets::Secret;
 
 use super::line::LOGIN_LIMIT;
-
 use super::user_name::NameCase;
 
-/// How the secret was presented.
+/// How a client logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Mechanism {
@@ -32,7 +31,7 @@ pub enum Mechanism {
 }
 
 impl Mechanism {
-    /// All of them.
+    /// All mechanisms.
     pub const ALL: [Self; 9] = [
         Self::UserPass,
         Self::Plain,
@@ -45,7 +44,7 @@ impl Mechanism {
         Self::ScramSha256,
     ];
 
-    /// The name for logs; of SASL mechanisms the registered one.
+    /// The name of the SASL mechanism, or of the command.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -61,19 +60,19 @@ impl Mechanism {
         }
     }
 
-    /// Mechanisms of one family present the same secret: a password accepted by way of PLAIN
-    /// is known by way of USER too.
+    /// The family, whose mechanisms present the same secret: a password that was accepted with PLAIN
+    /// is also known with USER.
     #[must_use]
-    pub fn family(self) -> &'static str {
+    pub const fn family(self) -> MechanismFamily {
         match self {
-            Self::UserPass | Self::Plain | Self::Login => "password",
-            Self::Xoauth2 | Self::OauthBearer => "token",
-            Self::External => "certificate",
-            Self::Apop | Self::CramMd5 | Self::ScramSha256 => "digest",
+            Self::UserPass | Self::Plain | Self::Login => MechanismFamily::Password,
+            Self::Xoauth2 | Self::OauthBearer => MechanismFamily::Token,
+            Self::External => MechanismFamily::Certificate,
+            Self::Apop | Self::CramMd5 | Self::ScramSha256 => MechanismFamily::ChallengeResponse,
         }
     }
 
-    /// The mechanism that `AUTH` names so, in whatever case.
+    /// The SASL mechanism of this name, in upper or lower case.
     #[must_use]
     pub fn from_sasl(name: &[u8]) -> Option<Self> {
         Self::ALL
@@ -86,10 +85,36 @@ impl Mechanism {
         !matches!(self, Self::UserPass | Self::Apop)
     }
 
-    /// Whether who listens on the line learns the secret from it.
+    /// Whether a login without TLS would reveal the secret to anyone who can read the connection.
     #[must_use]
-    pub fn shows_secret(self) -> bool {
-        !matches!(self.family(), "digest" | "certificate")
+    pub fn reveals_secret(self) -> bool {
+        matches!(self.family(), MechanismFamily::Password | MechanismFamily::Token)
+    }
+}
+
+/// What a mechanism proves a login with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MechanismFamily {
+    /// The password itself.
+    Password,
+    /// An access token.
+    Token,
+    /// A client certificate.
+    Certificate,
+    /// The response to a challenge, which does not reveal the password.
+    ChallengeResponse,
+}
+
+impl MechanismFamily {
+    /// A name that does not change, because hashes of secrets are kept under it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Token => "token",
+            Self::Certificate => "certificate",
+            Self::ChallengeResponse => "challenge-response",
+        }
     }
 }
 
@@ -98,7 +123,7 @@ impl Mechanism {
 pub struct Mechanisms(u16);
 
 impl Mechanisms {
-    /// These.
+    /// The set of these mechanisms.
     #[must_use]
     pub const fn of(mechanisms: &[Mechanism]) -> Self {
         let mut set = 0;
@@ -110,12 +135,12 @@ impl Mechanisms {
         Self(set)
     }
 
-    /// Adds one.
+    /// Adds a mechanism.
     pub fn insert(&mut self, mechanism: Mechanism) {
         self.0 |= 1 << mechanism as u16;
     }
 
-    /// Takes those out of which it is true.
+    /// The set without the mechanisms for which `unwanted` is true.
     #[must_use]
     pub fn without(self, unwanted: impl Fn(Mechanism) -> bool) -> Self {
         let mut rest = Self::default();
@@ -123,63 +148,63 @@ impl Mechanisms {
         rest
     }
 
-    /// Whether it is there.
+    /// Whether the set has this mechanism.
     #[must_use]
     pub const fn contains(self, mechanism: Mechanism) -> bool {
         self.0 & 1 << mechanism as u16 != 0
     }
 
-    /// Those that are in both.
+    /// The mechanisms that are in both sets.
     #[must_use]
-    pub const fn both(self, other: Self) -> Self {
+    pub const fn intersection(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// Each of them.
+    /// The mechanisms, in the order of [`Mechanism::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Mechanism> {
         Mechanism::ALL.into_iter().filter(move |&mechanism| self.contains(mechanism))
     }
 
-    /// Those that AUTH can name.
+    /// The SASL mechanisms, which AUTH can name.
     pub fn sasl(self) -> impl Iterator<Item = Mechanism> {
         self.iter().filter(|mechanism| mechanism.is_sasl())
     }
 }
 
-/// A complete login as the client presented it.
+/// A complete login as the client has presented it.
 #[derive(Clone, Debug)]
 pub struct Credentials {
-    /// Name of the user that the secret belongs to, byte for byte.
+    /// The name of the user to whom the secret belongs.
     pub user: Box<[u8]>,
-    /// Whom he asks to act as, where that is somebody else.
+    /// The user that they ask to act as, if it is another one: a login of a master user.
     pub authorization_id: Option<Box<[u8]>>,
-    /// Where that stood before the user's name, joined by this octet, rather than beside it.
+    /// The separator, if the client has sent both names joined by one.
     pub separator: Option<u8>,
     /// The secret.
     pub secret: Secret,
-    /// How it came.
+    /// The mechanism with which it was presented.
     pub mechanism: Mechanism,
 }
 
-/// Why credentials cannot be presented to a mail server at all.
+/// Why credentials cannot be sent to a mail server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    /// The octet would end or cut a command line.
+    /// A NUL, CR or LF would end the command line.
     #[error("user name or password contains a control character")]
     ControlCharacter,
-    /// The name is longer than [`NAME_LIMIT`], together with the one that the user asks to act as.
+    /// The user name, with that of the user to act as, is longer than [`NAME_LIMIT`].
     #[error("user name is longer than {NAME_LIMIT} bytes")]
     NameTooLong,
-    /// The line that carries it is longer than [`LOGIN_LIMIT`].
+    /// A line of the login is longer than [`LOGIN_LIMIT`].
     #[error("login is longer than {LOGIN_LIMIT} bytes")]
     TooLong,
-    /// There is no name.
+    /// The user name is empty.
     #[error("user name is empty")]
     NoUser,
 }
 
 impl Unusable {
-    /// The reason, as the session's log line has it.
+    /// The reason in log lines.
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
@@ -191,21 +216,20 @@ impl Unusable {
     }
 }
 
-/// The longest user name in bytes: as long as an address of RFC 5321, with the longest local
-/// part, `@` and the longest domain.
+/// The longest user name in bytes: that of a mail address with the longest local part, `@`, and the
+/// longest domain (RFC 5321, section 4.5.3.1).
 pub const NAME_LIMIT: usize = 64 + 1 + 255;
 
 impl Credentials {
-    /// A login of somebody who acts as nobody else.
+    /// Credentials of a user who does not ask to act as another one.
     #[must_use]
     pub fn new(user: &[u8], secret: Secret, mechanism: Mechanism) -> Self {
         Self { user: user.into(), authorization_id: None, separator: None, secret, mechanism }
     }
 
-    /// Takes a master user's name apart, where it is `somebody`, the separator, `master`: as
-    /// Dovecot reads it, at the first separator.
+    /// Splits a user name of the form `user*master` at the first separator, as Dovecot does.
     #[must_use]
-    pub fn separated_by(mut self, separator: Option<u8>) -> Self {
+    pub fn split_master_user(mut self, separator: Option<u8>) -> Self {
         if let Some(separator) = separator
             && self.authorization_id.is_none()
             && let Some(at) = memchr::memchr(separator, &self.user)
@@ -219,47 +243,47 @@ impl Credentials {
         self
     }
 
-    /// What USER carries to a mail server, with the user's name replaced by `user`.
+    /// The argument of USER for a mail server, with the user name replaced by `user`.
     #[must_use]
-    pub fn joined_name(&self, user: &[u8]) -> Vec<u8> {
+    pub fn user_argument(&self, user: &[u8]) -> Vec<u8> {
         match (&self.authorization_id, self.separator) {
             (Some(acting), Some(separator)) => [acting, &[separator][..], user].concat(),
             _ => user.to_vec(),
         }
     }
 
-    /// Who it is, for telling users apart: a master user is another one for each of those whom
-    /// they act as.
+    /// What identifies the user: a master user has a different identity for each user that they act
+    /// as.
     #[must_use]
     pub fn identity(&self, case: NameCase) -> Vec<u8> {
         match &self.authorization_id {
-            // No name has a NUL in it.
+            // NUL cannot be part of a user name: see `check`.
             Some(acting) => case.apply(&[&self.user, &[0][..], acting].concat()),
             None => case.apply(&self.user),
         }
     }
 
-    /// Checks that a command can carry the name, where no secret is presented.
+    /// Checks that the user name can be sent in a command, for a login without a secret.
     ///
     /// # Errors
-    /// Why it cannot.
+    /// Why it cannot be sent.
     pub fn check_user(&self) -> Result<(), Unusable> {
         if self.user.trim_ascii().is_empty() {
             return Err(Unusable::NoUser);
         }
-        if self.user.iter().any(|octet| octet.is_ascii_control()) {
+        if self.user.iter().any(|byte| byte.is_ascii_control()) {
             return Err(Unusable::ControlCharacter);
         }
         if self.user.len() > NAME_LIMIT { Err(Unusable::NameTooLong) } else { Ok(()) }
     }
 
-    /// Checks that commands can carry them, byte for byte. The secret may be as long as the line
-    /// that it came in: how much a mail server takes, that server says itself.
+    /// Checks that user name and secret can be sent in commands unchanged. The length of the secret is
+    /// limited only by the line that it arrived in; mail servers have limits of their own.
     ///
     /// # Errors
-    /// Why they cannot; then no mail server could have accepted them by these commands.
+    /// Why they cannot be sent; no mail server would have received them from the client either.
     pub fn check(&self) -> Result<(), Unusable> {
-        let ends_line = |octets: &[u8]| octets.iter().any(|octet| matches!(octet, 0 | b'\r' | b'\n'));
+        let ends_line = |bytes: &[u8]| bytes.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n'));
         let acting = self.authorization_id.as_deref().unwrap_or_default();
         if self.user.trim_ascii().is_empty() {
             return Err(Unusable::NoUser);
@@ -280,14 +304,14 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_shows_in_no_debug_output() {
+    fn debug_output_does_not_contain_the_secret() {
         let shown = format!("{:?}", credentials(b"alice", b"hunter2"));
         assert!(!shown.contains("hunter2"), "{shown}");
         assert!(!shown.contains(&format!("{:?}", b"hunter2")), "{shown}");
     }
 
     #[test]
-    fn credentials_that_would_smuggle_a_command_are_unusable() {
+    fn credentials_that_would_inject_a_command_are_unusable() {
         assert_eq!(credentials(b"a\r\nDELE 1", b"x").check().unwrap_err(), Unusable::ControlCharacter);
         assert_eq!(credentials(b"a", b"x\ny").check().unwrap_err(), Unusable::ControlCharacter);
         assert_eq!(credentials(b"a", b"x\0").check().unwrap_err(), Unusable::ControlCharacter);
@@ -297,16 +321,16 @@ mod tests {
     }
 
     #[test]
-    fn a_master_users_name_is_taken_apart_and_put_together_again() {
+    fn the_name_of_a_master_user_is_split_and_joined_again() {
         let login = |name: &[u8]| {
-            Credentials::new(name, Secret::new(b"x"), Mechanism::UserPass).separated_by(Some(b'*'))
+            Credentials::new(name, Secret::new(b"x"), Mechanism::UserPass).split_master_user(Some(b'*'))
         };
         let master = login(b"alice*root*2");
         assert_eq!(
             (&*master.user, master.authorization_id.as_deref()),
             (&b"root*2"[..], Some(&b"alice"[..]))
         );
-        assert_eq!(master.joined_name(&master.user), b"alice*root*2");
+        assert_eq!(master.user_argument(&master.user), b"alice*root*2");
         for name in [&b"alice"[..], b"*root", b"alice*"] {
             let plain = login(name);
             assert_eq!((&*plain.user, plain.authorization_id.as_deref()), (name, None));
@@ -314,11 +338,11 @@ mod tests {
     }
 
     #[test]
-    fn sets_of_mechanisms_hold_what_was_put_in() {
+    fn a_set_contains_the_mechanisms_that_it_was_made_of() {
         let set = Mechanisms::of(&[Mechanism::UserPass, Mechanism::Apop, Mechanism::ScramSha256]);
         assert!(set.contains(Mechanism::Apop) && !set.contains(Mechanism::Plain));
         assert_eq!(set.sasl().collect::<Vec<_>>(), [Mechanism::ScramSha256]);
-        assert_eq!(set.without(Mechanism::shows_secret).iter().count(), 2);
+        assert_eq!(set.without(Mechanism::reveals_secret).iter().count(), 2);
         assert_eq!(Mechanism::from_sasl(b"xoauth2"), Some(Mechanism::Xoauth2));
         assert_eq!(Mechanism::from_sasl(b"USER"), None);
     }

@@ -1,30 +1,30 @@
-//! What a relayed session shows of the maildrop, gathered from the replies that pass by.
+//! Builds a snapshot from the replies that pass through a relayed session.
 
 use std::collections::BTreeSet;
 
-use super::command::{Number, number};
+use super::command::{MessageNumber, number};
 use super::snapshot::{Row, Snapshot, is_unique_id};
 
-/// More messages than this are not remembered: a listing of them takes longer to show than a
-/// login takes, and a hostile mail server must not fill the memory.
-const MOST_MESSAGES: usize = 200_000;
+/// Messages of a snapshot at most. Showing a longer listing would cost more than relief saves, and a
+/// hostile mail server must not exhaust the memory.
+const MAX_MESSAGES: usize = 200_000;
 
-/// Why a session's maildrop cannot be known.
+/// Why a session leaves no snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unknowable {
-    /// The session has not been told all of it.
+pub enum SnapshotError {
+    /// The mail server has not sent all listings.
     Incomplete,
-    /// The mail server refuses to list.
+    /// The mail server has refused a listing, RSET or QUIT.
     Refused,
-    /// A reply is not what RFC 1939 allows.
+    /// A reply is not exactly as in RFC 1939.
     Malformed,
-    /// Its listings contradict each other.
+    /// The listings contradict each other.
     Contradictory,
-    /// There are more messages than may be remembered.
+    /// There are more than 200,000 messages.
     TooLarge,
 }
 
-/// A listing that the host lacks for a snapshot.
+/// A listing that is still needed for a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
     /// UIDL without arguments.
@@ -35,48 +35,49 @@ pub enum Missing {
 
 #[derive(Debug)]
 struct Column<T> {
-    rows: Vec<(Number, T)>,
-    /// Messages that were marked as deleted, and so left out, when it was listed.
+    rows: Vec<(MessageNumber, T)>,
+    /// MessageNumber of messages that were deleted, and so left out, when this was listed.
     left_out: usize,
 }
 
-/// What STAT said.
+/// The reply to STAT.
 #[derive(Clone, Copy, Debug)]
 struct Totals {
     messages: usize,
-    /// None if messages were marked as deleted: then it is not the sum of all.
+    /// None if messages were deleted: then STAT does not count all of them.
     bytes: Option<u64>,
 }
 
-/// The maildrop of one session: its listing at login and the deletions since.
+/// The maildrop in one session: its listing at login, and the deletions since then.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// Messages at login, by STAT.
     totals: Option<Totals>,
     sizes: Option<Column<u64>>,
     unique_ids: Option<Column<Box<[u8]>>>,
-    coming_sizes: Vec<(Number, u64)>,
-    coming_unique_ids: Vec<(Number, Box<[u8]>)>,
-    deleted: BTreeSet<Number>,
-    unknowable: Option<Unknowable>,
+    /// Rows of a LIST that has not ended.
+    partial_sizes: Vec<(MessageNumber, u64)>,
+    /// Rows of a UIDL that has not ended.
+    partial_unique_ids: Vec<(MessageNumber, Box<[u8]>)>,
+    deleted: BTreeSet<MessageNumber>,
+    error: Option<SnapshotError>,
 }
 
-/// Takes a row apart: a number, one space and the rest. Anything else would be shown by a
-/// posed session other than the mail server shows it: `01 a`, or `1  a`.
-fn split_row(row: &[u8]) -> Option<(Number, &[u8])> {
+/// Splits a row into its number and the rest after one space. Rows such as `01 a` or `1  a` are
+/// refused: a posed session would show them differently from the mail server.
+fn split_row(row: &[u8]) -> Option<(MessageNumber, &[u8])> {
     let space = memchr::memchr(b' ', row)?;
     let (digits, rest) = (&row[..space], &row[space + 1..]);
     Some((number(digits).filter(|_| !digits.starts_with(b"0"))?, rest))
 }
 
-/// A row of LIST: `number size` (RFC 1939, section 5, calls it a scan listing). That standard
-/// lets more follow the size; nothing that a snapshot holds, and no server is known that does.
-fn size_row(row: &[u8]) -> Option<(Number, u64)> {
+/// Parses a row of LIST: `number size`. RFC 1939, section 5, allows more after the size, which a
+/// snapshot could not keep; no server is known to send it.
+fn parse_size(row: &[u8]) -> Option<(MessageNumber, u64)> {
     let (message, size) = split_row(row)?;
     Some((message, plain_number(size)?))
 }
 
-/// A number as a posed session writes it: digits, without zeros in front.
+/// Parses a number without leading zeros, as a posed session writes it.
 fn plain_number(digits: &[u8]) -> Option<u64> {
     if digits.len() > 1 && digits.starts_with(b"0") || !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -84,14 +85,14 @@ fn plain_number(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// A row of UIDL: `number unique-id` (RFC 1939, section 7).
-fn unique_id_row(row: &[u8]) -> Option<(Number, &[u8])> {
+/// Parses a row of UIDL: `number unique-id` (RFC 1939, section 7).
+fn parse_unique_id(row: &[u8]) -> Option<(MessageNumber, &[u8])> {
     split_row(row).filter(|(_, id)| is_unique_id(id))
 }
 
 impl Listing {
-    /// The positive status line of STAT: `+OK count size`. RFC 1939 lets more follow, which a
-    /// posed session would not show.
+    /// Adds the reply to STAT, `+OK count size`. RFC 1939 allows more after the size; then there is no
+    /// snapshot, because a posed session would not show it.
     pub fn stat(&mut self, status: &[u8]) {
         let totals = status.strip_prefix(b"+OK ").and_then(|text| {
             let space = memchr::memchr(b' ', text)?;
@@ -105,73 +106,72 @@ impl Listing {
                     bytes: self.deleted.is_empty().then_some(bytes),
                 });
             }
-            None => self.cannot_be_known(Unknowable::Malformed),
+            None => self.fail(SnapshotError::Malformed),
         }
     }
 
-    /// A row of LIST.
-    pub fn size_row(&mut self, row: &[u8]) {
-        match size_row(row) {
-            Some(_) if self.coming_sizes.len() >= MOST_MESSAGES => {
-                self.cannot_be_known(Unknowable::TooLarge);
+    /// Adds a row of LIST.
+    pub fn add_size(&mut self, row: &[u8]) {
+        match parse_size(row) {
+            Some(_) if self.partial_sizes.len() >= MAX_MESSAGES => {
+                self.fail(SnapshotError::TooLarge);
             }
-            Some(row) => self.coming_sizes.push(row),
-            None => self.cannot_be_known(Unknowable::Malformed),
+            Some(row) => self.partial_sizes.push(row),
+            None => self.fail(SnapshotError::Malformed),
         }
     }
 
-    /// A row of UIDL.
-    pub fn unique_id_row(&mut self, row: &[u8]) {
-        match unique_id_row(row) {
-            Some(_) if self.coming_unique_ids.len() >= MOST_MESSAGES => {
-                self.cannot_be_known(Unknowable::TooLarge);
+    /// Adds a row of UIDL.
+    pub fn add_unique_id(&mut self, row: &[u8]) {
+        match parse_unique_id(row) {
+            Some(_) if self.partial_unique_ids.len() >= MAX_MESSAGES => {
+                self.fail(SnapshotError::TooLarge);
             }
-            Some((message, id)) => self.coming_unique_ids.push((message, id.into())),
-            None => self.cannot_be_known(Unknowable::Malformed),
+            Some((message, id)) => self.partial_unique_ids.push((message, id.into())),
+            None => self.fail(SnapshotError::Malformed),
         }
     }
 
-    /// The end of a LIST.
-    pub fn sizes_end(&mut self) {
-        let rows = std::mem::take(&mut self.coming_sizes);
+    /// Ends a LIST.
+    pub fn end_sizes(&mut self) {
+        let rows = std::mem::take(&mut self.partial_sizes);
         self.sizes = Some(Column { rows, left_out: self.deleted.len() });
     }
 
-    /// The end of a UIDL.
-    pub fn unique_ids_end(&mut self) {
-        let rows = std::mem::take(&mut self.coming_unique_ids);
+    /// Ends a UIDL.
+    pub fn end_unique_ids(&mut self) {
+        let rows = std::mem::take(&mut self.partial_unique_ids);
         self.unique_ids = Some(Column { rows, left_out: self.deleted.len() });
     }
 
-    /// The mail server has acknowledged a DELE.
-    pub fn deleted(&mut self, message: Number) {
+    /// Notes that the mail server has acknowledged a DELE.
+    pub fn deleted(&mut self, message: MessageNumber) {
         self.deleted.insert(message);
     }
 
-    /// The mail server has acknowledged a RSET: what was left out is there again.
+    /// Notes that the mail server has acknowledged a RSET. Listings that lack messages are dropped.
     pub fn reset(&mut self) {
         self.deleted.clear();
         self.sizes.take_if(|column| column.left_out > 0);
         self.unique_ids.take_if(|column| column.left_out > 0);
     }
 
-    /// There is no snapshot to be had. The first reason counts: later ones may follow from it.
-    pub fn cannot_be_known(&mut self, why: Unknowable) {
-        self.unknowable.get_or_insert(why);
-        // What came until now is of no use any more.
-        (self.coming_sizes, self.coming_unique_ids) = (Vec::new(), Vec::new());
+    /// Gives up the snapshot. The first reason is kept: later ones may follow from it.
+    pub fn fail(&mut self, why: SnapshotError) {
+        self.error.get_or_insert(why);
+        (self.partial_sizes, self.partial_unique_ids) = (Vec::new(), Vec::new());
     }
 
-    /// Whether any message is marked as deleted.
+    /// Whether any message is deleted.
     #[must_use]
     pub fn has_deletions(&self) -> bool {
         !self.deleted.is_empty()
     }
 
-    /// What must still be asked for before a snapshot can be taken.
+    /// The next listing that is needed for a snapshot.
     #[must_use]
     pub fn missing(&self) -> Option<Missing> {
-        if self.unknowable.is_some() || self.is_emptied() {
+        if self.error.is_some() || self.is_empty() {
             None
         } else if self.unique_ids.is_none() {
             Some(Missing::UniqueIds)
@@ -182,12 +182,12 @@ impl Listing {
         }
     }
 
-    /// The maildrop as the session leaves it.
+    /// The maildrop as the session leaves it: the messages at login without the deleted ones.
     ///
     /// # Errors
-    /// Why it is not known beyond doubt.
-    pub fn snapshot(&self) -> Result<Snapshot, Unknowable> {
-        if let Some(why) = self.unknowable {
+    /// If there is the slightest doubt about it.
+    pub fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
+        if let Some(why) = self.error {
             return Err(why);
         }
         let counts = [
@@ -196,45 +196,45 @@ impl Listing {
             self.unique_ids.as_ref().map(|column| column.rows.len() + column.left_out),
         ];
         let mut counts = counts.into_iter().flatten();
-        let count = counts.next().ok_or(Unknowable::Incomplete)?;
+        let count = counts.next().ok_or(SnapshotError::Incomplete)?;
         if counts.any(|other| other != count) {
-            return Err(Unknowable::Contradictory);
+            return Err(SnapshotError::Contradictory);
         }
-        if self.is_emptied() {
+        if self.is_empty() {
             return match self.totals {
-                Some(Totals { messages: 0, bytes: Some(1..) }) => Err(Unknowable::Contradictory),
+                Some(Totals { messages: 0, bytes: Some(1..) }) => Err(SnapshotError::Contradictory),
                 _ => Ok(Snapshot::default()),
             };
         }
         let (Some(sizes), Some(unique_ids)) = (&self.sizes, &self.unique_ids) else {
-            return Err(Unknowable::Incomplete);
+            return Err(SnapshotError::Incomplete);
         };
         if let Some(Totals { bytes: Some(bytes), .. }) = self.totals
             && sizes.left_out == 0
             && sizes.rows.iter().try_fold(0_u64, |sum, row| sum.checked_add(row.1)) != Some(bytes)
         {
-            // A posed STAT says what the sizes come to.
-            return Err(Unknowable::Contradictory);
+            // A posed session would answer STAT with the sum of the sizes.
+            return Err(SnapshotError::Contradictory);
         }
-        let kept = |number: &Number| !self.deleted.contains(number);
-        let left_sizes: Vec<_> = sizes.rows.iter().filter(|(number, _)| kept(number)).collect();
-        let left_ids: Vec<_> = unique_ids.rows.iter().filter(|(number, _)| kept(number)).collect();
-        let mut distinct: Vec<&[u8]> = left_ids.iter().map(|row| &*row.1).collect();
+        let is_kept = |number: &MessageNumber| !self.deleted.contains(number);
+        let kept_sizes: Vec<_> = sizes.rows.iter().filter(|(number, _)| is_kept(number)).collect();
+        let kept_ids: Vec<_> = unique_ids.rows.iter().filter(|(number, _)| is_kept(number)).collect();
+        let mut distinct: Vec<&[u8]> = kept_ids.iter().map(|row| &*row.1).collect();
         distinct.sort_unstable();
         let last = sizes.rows.last().map(|row| row.0).max(self.deleted.last().copied());
         if last.is_some_and(|last| last as usize > count)
-            || !left_sizes.iter().map(|row| row.0).eq(left_ids.iter().map(|row| row.0))
-            || !left_sizes.is_sorted_by(|a, b| a.0 < b.0)
+            || !kept_sizes.iter().map(|row| row.0).eq(kept_ids.iter().map(|row| row.0))
+            || !kept_sizes.is_sorted_by(|a, b| a.0 < b.0)
             || distinct.windows(2).any(|pair| pair[0] == pair[1])
         {
-            return Err(Unknowable::Contradictory);
+            return Err(SnapshotError::Contradictory);
         }
-        let rows = left_sizes.iter().zip(&left_ids).map(|(size, id)| Row { size: size.1, unique_id: &id.1 });
-        Snapshot::pack(rows).ok_or(Unknowable::Malformed)
+        let rows = kept_sizes.iter().zip(&kept_ids).map(|(size, id)| Row { size: size.1, unique_id: &id.1 });
+        Snapshot::pack(rows).ok_or(SnapshotError::Malformed)
     }
 
-    /// Whether every message that there was is deleted, so that there is nothing to ask.
-    fn is_emptied(&self) -> bool {
+    /// Whether all messages are deleted, or there were none, so that no listing is needed.
+    fn is_empty(&self) -> bool {
         let all_of = |numbers: Option<usize>| numbers == Some(self.deleted.len());
         all_of(self.totals.map(|totals| totals.messages))
             || all_of(self.sizes.as_ref().map(|column| column.rows.len() + column.left_out))
@@ -242,18 +242,18 @@ impl Listing {
     }
 }
 
-/// The rows of a whole UIDL reply, for [`super::relay::Relay::translated`].
+/// The rows of a complete UIDL reply, for [`Relay::translated`](super::relay::Relay::translated).
 #[derive(Debug, Default)]
 pub struct UniqueIds {
-    rows: Vec<(Number, Box<[u8]>)>,
+    rows: Vec<(MessageNumber, Box<[u8]>)>,
 }
 
 impl UniqueIds {
-    /// Takes a row; false where it is none, or one too many.
+    /// Adds a row. Returns false if it is malformed or exceeds the limit of messages.
     #[must_use]
-    pub fn row(&mut self, row: &[u8]) -> bool {
-        match unique_id_row(row) {
-            Some((number, id)) if self.rows.len() < MOST_MESSAGES => {
+    pub fn add(&mut self, row: &[u8]) -> bool {
+        match parse_unique_id(row) {
+            Some((number, id)) if self.rows.len() < MAX_MESSAGES => {
                 self.rows.push((number, id.into()));
                 true
             }
@@ -263,7 +263,7 @@ impl UniqueIds {
 
     /// The rows.
     #[must_use]
-    pub fn rows(&self) -> &[(Number, Box<[u8]>)] {
+    pub fn rows(&self) -> &[(MessageNumber, Box<[u8]>)] {
         &self.rows
     }
 }
@@ -272,17 +272,17 @@ impl UniqueIds {
 mod tests {
     use super::*;
 
-    fn whole() -> Listing {
+    fn complete() -> Listing {
         let mut listing = Listing::default();
         listing.stat(b"+OK 3 123");
         for row in [&b"1 100"[..], b"2 20", b"3 3"] {
-            listing.size_row(row);
+            listing.add_size(row);
         }
-        listing.sizes_end();
+        listing.end_sizes();
         for row in [&b"1 aa"[..], b"2 bb", b"3 cc"] {
-            listing.unique_id_row(row);
+            listing.add_unique_id(row);
         }
-        listing.unique_ids_end();
+        listing.end_unique_ids();
         listing
     }
 
@@ -291,15 +291,15 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_listing_makes_a_snapshot() {
-        let listing = whole();
+    fn complete_listings_make_a_snapshot() {
+        let listing = complete();
         assert_eq!(listing.missing(), None);
         assert_eq!(ids(&listing.snapshot().unwrap()), ["aa", "bb", "cc"]);
     }
 
     #[test]
-    fn confirmed_deletions_leave_the_snapshot() {
-        let mut listing = whole();
+    fn deleted_messages_are_not_in_the_snapshot() {
+        let mut listing = complete();
         listing.deleted(2);
         assert_eq!(ids(&listing.snapshot().unwrap()), ["aa", "cc"]);
         listing.reset();
@@ -307,23 +307,23 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_did_not_ask_for_is_missing() {
+    fn listings_that_the_client_did_not_ask_for_are_missing() {
         let mut listing = Listing::default();
         assert_eq!(listing.missing(), Some(Missing::UniqueIds));
         listing.stat(b"+OK 1 5");
         assert_eq!(listing.missing(), Some(Missing::UniqueIds));
-        listing.unique_id_row(b"1 aa");
-        listing.unique_ids_end();
+        listing.add_unique_id(b"1 aa");
+        listing.end_unique_ids();
         assert_eq!(listing.missing(), Some(Missing::Sizes));
-        assert_eq!(listing.snapshot(), Err(Unknowable::Incomplete));
-        listing.size_row(b"1 5");
-        listing.sizes_end();
+        assert_eq!(listing.snapshot(), Err(SnapshotError::Incomplete));
+        listing.add_size(b"1 5");
+        listing.end_sizes();
         assert_eq!(listing.missing(), None);
         assert_eq!(ids(&listing.snapshot().unwrap()), ["aa"]);
     }
 
     #[test]
-    fn an_emptied_maildrop_needs_no_questions() {
+    fn an_empty_maildrop_needs_no_listings() {
         let mut listing = Listing::default();
         listing.stat(b"+OK 0 0");
         assert_eq!(listing.missing(), None);
@@ -338,45 +338,44 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_taken_after_a_deletion_is_not_trusted_after_a_reset() {
+    fn rset_drops_a_listing_that_was_taken_after_a_deletion() {
         let mut listing = Listing::default();
         listing.deleted(1);
-        listing.unique_id_row(b"2 bb");
-        listing.unique_ids_end();
-        listing.size_row(b"2 20");
-        listing.sizes_end();
+        listing.add_unique_id(b"2 bb");
+        listing.end_unique_ids();
+        listing.add_size(b"2 20");
+        listing.end_sizes();
         assert_eq!(ids(&listing.snapshot().unwrap()), ["bb"]);
         listing.reset();
         assert_eq!(listing.missing(), Some(Missing::UniqueIds));
-        assert_eq!(listing.snapshot(), Err(Unknowable::Incomplete));
+        assert_eq!(listing.snapshot(), Err(SnapshotError::Incomplete));
     }
 
     #[test]
     fn listings_that_contradict_each_other_make_no_snapshot() {
-        let mut listing = whole();
+        let mut listing = complete();
         listing.stat(b"+OK 4 123");
-        assert_eq!(listing.snapshot(), Err(Unknowable::Contradictory));
+        assert_eq!(listing.snapshot(), Err(SnapshotError::Contradictory));
 
-        let mut listing = whole();
-        listing.size_row(b"1 1");
-        listing.size_row(b"2 1");
-        listing.size_row(b"4 1");
-        listing.sizes_end();
-        assert_eq!(listing.snapshot(), Err(Unknowable::Contradictory));
+        let mut listing = complete();
+        listing.add_size(b"1 1");
+        listing.add_size(b"2 1");
+        listing.add_size(b"4 1");
+        listing.end_sizes();
+        assert_eq!(listing.snapshot(), Err(SnapshotError::Contradictory));
     }
 
     #[test]
-    fn unique_ids_that_are_not_unique_make_no_snapshot() {
-        let mut listing = whole();
+    fn duplicate_unique_ids_make_no_snapshot() {
+        let mut listing = complete();
         for row in [&b"1 aa"[..], b"2 aa", b"3 cc"] {
-            listing.unique_id_row(row);
+            listing.add_unique_id(row);
         }
-        listing.unique_ids_end();
-        assert_eq!(listing.snapshot(), Err(Unknowable::Contradictory));
+        listing.end_unique_ids();
+        assert_eq!(listing.snapshot(), Err(SnapshotError::Contradictory));
     }
 
-    /// A posed session writes rows anew: what it would write otherwise than the mail server did
-    /// makes no snapshot.
+    /// A posed session writes rows in one form, so rows of any other form make no snapshot.
     #[test]
     fn rows_that_are_not_exactly_as_in_the_rfc_make_no_snapshot() {
         let long = [b"1 ", &[b'x'; 71][..]].concat();
@@ -385,9 +384,9 @@ mod tests {
             b"1 a\ta", b"0 aa", &long,
         ];
         for row in unique_ids {
-            let mut listing = whole();
-            listing.unique_id_row(row);
-            assert_eq!(listing.snapshot(), Err(Unknowable::Malformed), "{}", row.escape_ascii());
+            let mut listing = complete();
+            listing.add_unique_id(row);
+            assert_eq!(listing.snapshot(), Err(SnapshotError::Malformed), "{}", row.escape_ascii());
         }
         let sizes: [&[u8]; 11] = [
             b"x 1",
@@ -403,13 +402,13 @@ mod tests {
             b"1 99999999999999999999",
         ];
         for row in sizes {
-            let mut listing = whole();
-            listing.size_row(row);
-            assert_eq!(listing.snapshot(), Err(Unknowable::Malformed), "{}", row.escape_ascii());
+            let mut listing = complete();
+            listing.add_size(row);
+            assert_eq!(listing.snapshot(), Err(SnapshotError::Malformed), "{}", row.escape_ascii());
         }
-        for (status, is_known) in [
+        for (status, is_accepted) in [
             ("+OK 3 123", true),
-            ("+OK 3 123 octets", false),
+            ("+OK 3 123 bytes", false),
             ("+OK 3 123 ", false),
             ("+OK  3 123", false),
             ("+OK 03 123", false),
@@ -417,46 +416,46 @@ mod tests {
             ("+OK 3", false),
             ("+OK x 1", false),
         ] {
-            let mut listing = whole();
+            let mut listing = complete();
             listing.stat(status.as_bytes());
-            assert_eq!(listing.snapshot().is_ok(), is_known, "{status}");
+            assert_eq!(listing.snapshot().is_ok(), is_accepted, "{status}");
         }
     }
 
     #[test]
-    fn totals_and_numbers_that_a_posed_session_would_show_otherwise_make_no_snapshot() {
-        let mut listing = whole();
+    fn totals_and_numbers_that_a_posed_session_would_change_make_no_snapshot() {
+        let mut listing = complete();
         listing.stat(b"+OK 3 124");
-        assert_eq!(listing.snapshot(), Err(Unknowable::Contradictory));
+        assert_eq!(listing.snapshot(), Err(SnapshotError::Contradictory));
         let mut empty = Listing::default();
         empty.stat(b"+OK 0 100");
-        assert_eq!(empty.snapshot(), Err(Unknowable::Contradictory));
-        // After a deletion STAT tells of the rest.
-        let mut listing = whole();
+        assert_eq!(empty.snapshot(), Err(SnapshotError::Contradictory));
+        // After a deletion, STAT counts the other messages.
+        let mut listing = complete();
         listing.deleted(1);
         listing.stat(b"+OK 2 23");
         assert_eq!(ids(&listing.snapshot().unwrap()), ["bb", "cc"]);
-        // Numbers with a gap: the next session would be shown others.
+        // Numbers with a gap: a posed session would close it.
         let mut listing = Listing::default();
         for row in [&b"1 10"[..], b"3 10"] {
-            listing.size_row(row);
+            listing.add_size(row);
         }
-        listing.sizes_end();
+        listing.end_sizes();
         for row in [&b"1 aa"[..], b"3 cc"] {
-            listing.unique_id_row(row);
+            listing.add_unique_id(row);
         }
-        listing.unique_ids_end();
-        assert_eq!(listing.snapshot(), Err(Unknowable::Contradictory));
+        listing.end_unique_ids();
+        assert_eq!(listing.snapshot(), Err(SnapshotError::Contradictory));
     }
 
     #[test]
-    fn more_messages_than_may_be_remembered_are_named_as_the_reason() {
+    fn too_many_messages_make_no_snapshot() {
         let mut listing = Listing::default();
-        for number in 1..=MOST_MESSAGES + 1 {
-            listing.size_row(format!("{number} 1").as_bytes());
+        for number in 1..=MAX_MESSAGES + 1 {
+            listing.add_size(format!("{number} 1").as_bytes());
         }
-        listing.sizes_end();
-        assert_eq!(listing.missing(), None, "nothing more is asked for");
-        assert_eq!(listing.snapshot(), Err(Unknowable::TooLarge));
+        listing.end_sizes();
+        assert_eq!(listing.missing(), None, "no other listing is asked for");
+        assert_eq!(listing.snapshot(), Err(SnapshotError::TooLarge));
     }
 }

@@ -1,101 +1,100 @@
-//! The relayed TRANSACTION state: which commands go to the mail server, in which numbers, and
-//! where each of its replies ends. Every command is parsed and written anew, so both sides
-//! always agree on what was asked; replies pass as they are.
+//! The relayed TRANSACTION state: which commands are sent to the mail server, with which message
+//! numbers, and where each reply ends.
 //!
-//! The session feeds it octets and carries out what it says; it holds no reply's octets but
-//! the line that is not whole yet.
+//! Commands are parsed and written anew, so that client and mail server always agree on what was
+//! asked. Replies pass unchanged. A [`Relay`] keeps no bytes of replies except an incomplete line.
 
 use std::collections::VecDeque;
 
 use super::capability::Capabilities;
-use super::command::{Command, Number};
-use super::listing::{Listing, Missing, Unknowable};
+use super::command::{Command, MessageNumber};
+use super::listing::{Listing, Missing, SnapshotError};
 use super::message_end;
-use super::posed::{self, Maildrop};
+use super::posed::{self, PosedEvent, PosedMaildrop};
 use super::reply::{self, push_number};
 use super::snapshot::Snapshot;
 
-/// The longest status line or row of a listing that is looked at, in octets. RFC 2449 allows
-/// 512.
+/// The longest status line, or row of a listing, in bytes. RFC 2449 allows 512.
 const LINE_LIMIT: usize = 2048;
-/// Commands that may be under way at once: more wait, so that neither side can make the other
-/// hold much.
+/// Commands that may be unanswered at once. Others wait, so that neither side can make Reprieve
+/// buffer much for the other.
 const PIPELINE_LIMIT: usize = 64;
 
-/// What a command led to.
+/// What [`Relay::command`] did with a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
-    /// Sent on or answered.
+pub enum CommandStatus {
+    /// Sent to the mail server, or answered.
     Done,
-    /// Answered with an error: no such command.
+    /// Answered with an error: it does not exist.
     Bad,
-    /// Not taken: replies that are under way come first. Try again after the next one.
+    /// Nothing: unanswered commands come first. Try again after the next reply.
     Wait,
 }
 
-/// What became of the session with a reply.
+/// An event that a reply of the mail server causes.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The first reply that shows the maildrop has begun to arrive. None of it was read.
+pub enum RelayEvent {
+    /// The first reply that depends on the maildrop has begun to arrive. No byte of it was consumed.
     Opened,
-    /// The mail server has answered QUIT: the session is over.
+    /// QUIT was answered, and the session is over.
     Quit {
-        /// The maildrop as the session leaves it, or why that is not known.
-        leaves: Result<Snapshot, Unknowable>,
-        /// Whether deletions were confirmed, or may have been.
-        deleted: bool,
+        /// The maildrop as the session leaves it, or why that is unknown.
+        snapshot: Result<Snapshot, SnapshotError>,
+        /// Whether messages were deleted, or may have been.
+        has_deletions: bool,
     },
 }
 
-/// How far [`Relay::reply`] has come.
+/// The result of [`Relay::reply`].
 #[derive(Debug, PartialEq, Eq)]
-pub struct Fed {
-    /// Octets that were read.
-    pub used: usize,
-    /// Whether they are for the client.
+pub struct ReplyProgress {
+    /// MessageNumber of bytes that were consumed.
+    pub consumed: usize,
+    /// Whether these bytes are sent to the client.
     pub forward: bool,
-    /// What the client is told instead.
-    pub instead: Option<Vec<u8>>,
-    /// What it led to. It must be carried out before the client sees the octets.
-    pub event: Option<Event>,
+    /// What is sent to the client in their place.
+    pub replacement: Option<Vec<u8>>,
+    /// To be handled before anything is sent to the client.
+    pub event: Option<RelayEvent>,
 }
 
-/// The mail server said something that is no POP3.
+/// The mail server has violated the protocol. The session cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    /// A reply begins neither with +OK nor with -ERR.
+pub enum ProtocolError {
+    /// A reply begins with neither `+OK` nor `-ERR`.
     #[error("the mail server's reply is neither +OK nor -ERR")]
     NoStatus,
-    /// A status line without an end.
+    /// A status line has no end within 2,048 bytes.
     #[error("the mail server's status line is too long")]
     TooLong,
 }
 
+/// The kind of reply that an unanswered command will get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
+enum PendingReply {
     Stat,
     Sizes,
     UniqueIds,
-    /// The same, for the host's own snapshot.
+    /// A listing that Reprieve itself has asked for.
     Missing(Missing),
-    /// LIST n, UIDL n.
-    Line,
+    /// LIST and UIDL with a number.
+    SingleRow,
     Noop,
-    /// RETR, TOP.
+    /// RETR and TOP.
     Message,
-    /// The number as the client knows it.
-    Dele(Number),
+    /// With the number as the client has sent it.
+    Dele(MessageNumber),
     Rset,
     Quit,
 }
 
-impl Asked {
+impl PendingReply {
     fn is_multi_line(self) -> bool {
         matches!(self, Self::Sizes | Self::UniqueIds | Self::Missing(_) | Self::Message)
     }
 
-    /// Whether the reply depends on what is in the maildrop.
-    fn shows_maildrop(self) -> bool {
+    /// Whether the reply depends on the contents of the maildrop.
+    fn depends_on_maildrop(self) -> bool {
         !matches!(self, Self::Noop | Self::Quit)
     }
 
@@ -104,16 +103,16 @@ impl Asked {
     }
 }
 
-/// What the client sees of the maildrop.
+/// How the client sees the maildrop.
 #[derive(Debug)]
 enum View {
-    /// The mail server's own numbers.
+    /// With the mail server's message numbers.
     Direct(Listing),
-    /// The numbers of the posed maildrop that the session began with.
+    /// With the message numbers of the posed maildrop with which the session began.
     Translated {
-        maildrop: Maildrop,
-        /// The mail server's number of each posed message; 0 where it is gone.
-        numbers: Vec<Number>,
+        maildrop: PosedMaildrop,
+        /// The mail server's number of each posed message, or 0 if the message is gone.
+        numbers: Vec<MessageNumber>,
     },
 }
 
@@ -121,44 +120,45 @@ enum View {
 enum Phase {
     #[default]
     Status,
-    /// In a message: octets of CR LF . CR LF that were just seen.
+    /// In a message; how many bytes of its end, CR LF . CR LF, were matched last.
     Message(usize),
     Rows,
 }
 
-/// A relayed session between the login and the end.
+/// A relayed session after the login.
 #[derive(Debug)]
 pub struct Relay {
     view: View,
-    pending: VecDeque<Asked>,
+    /// The unanswered commands, in order.
+    pending: VecDeque<PendingReply>,
+    /// The part of the first pending reply that comes next.
     phase: Phase,
-    /// A line of the mail server's that is not whole yet.
+    /// The incomplete line at the end of what has arrived.
     partial: Vec<u8>,
-    /// The row that is coming is longer than it may be.
+    /// Whether the incomplete line is a row over the limit, whose bytes were dropped.
     overlong: bool,
     quitting: bool,
-    /// Whether a reply that shows the maildrop was announced by [`Event::Opened`].
+    /// Whether [`RelayEvent::Opened`] was reported.
     opened: bool,
-    /// Whether the host has taken the marks of deletion back itself.
-    taking_back: bool,
-    /// Commands that may be under way at once.
-    most_pending: usize,
+    /// Whether Reprieve itself has sent RSET, because the client is gone.
+    resetting: bool,
+    max_pending: usize,
 }
 
 impl Relay {
-    /// A session that shows the mail server's own maildrop.
+    /// A session that was relayed from the start.
     #[must_use]
     pub fn direct() -> Self {
         Self::new(View::Direct(Listing::default()))
     }
 
-    /// A session that began posed and goes on at the mail server. `unique_ids`: the mail
-    /// server's listing now, by its numbers.
+    /// An upgraded session, which was posed with `maildrop`. `unique_ids`: the mail server's listing
+    /// now.
     #[must_use]
-    pub fn translated(maildrop: Maildrop, unique_ids: &[(Number, Box<[u8]>)]) -> Self {
+    pub fn translated(maildrop: PosedMaildrop, unique_ids: &[(MessageNumber, Box<[u8]>)]) -> Self {
         let mut by_id = std::collections::HashMap::with_capacity(unique_ids.len());
         for (number, id) in unique_ids {
-            // An id that stands there twice tells no message.
+            // An id that occurs twice identifies no message.
             by_id.entry(&**id).and_modify(|known| *known = 0).or_insert(*number);
         }
         let numbers = maildrop
@@ -178,257 +178,280 @@ impl Relay {
             overlong: false,
             quitting: false,
             opened: false,
-            taking_back: false,
-            most_pending: PIPELINE_LIMIT,
+            resetting: false,
+            max_pending: PIPELINE_LIMIT,
         }
     }
 
-    /// Sends one command at a time: the mail server does not promise to read more.
+    /// Sets whether the mail server supports PIPELINING. Without it, one command is sent at a time.
     #[must_use]
-    pub fn one_by_one(mut self, one_by_one: bool) -> Self {
-        if one_by_one {
-            self.most_pending = 1;
+    pub fn with_pipelining(mut self, is_supported: bool) -> Self {
+        if !is_supported {
+            self.max_pending = 1;
         }
         self
     }
 
-    /// Whether a reply is under way.
+    /// Whether a command is unanswered.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         !self.pending.is_empty()
     }
 
-    /// Whether a message is under way.
+    /// Whether the reply that is arriving is in the middle of a message.
     #[must_use]
     pub fn is_in_message(&self) -> bool {
         matches!(self.phase, Phase::Message(_))
     }
 
-    /// Whether QUIT was taken: nothing that the client sends after it counts.
+    /// Whether the client has sent QUIT. Anything that it sends after that is ignored.
     #[must_use]
     pub fn is_quitting(&self) -> bool {
         self.quitting
     }
 
-    /// Octets that the end of the reply under way needs, where the octets before them may pass
-    /// unseen: in a message after which nothing was asked for, so that the last ones that have
-    /// arrived tell whether it is over.
+    /// How many bytes at the end of what has arrived must be given to [`reply`](Self::reply), if the
+    /// bytes before them can be spliced. None if they cannot: they must belong to a message that is
+    /// the last pending reply, so that its end can only be at the end of what has arrived.
     #[must_use]
-    pub fn unseen_but(&self) -> Option<usize> {
-        let alone = self.pending.len() == 1 && self.pending[0] == Asked::Message;
-        (alone && matches!(self.phase, Phase::Message(_))).then_some(message_end::END.len())
+    pub fn unspliced_end(&self) -> Option<usize> {
+        let is_last = self.pending.len() == 1 && self.pending[0] == PendingReply::Message;
+        (is_last && matches!(self.phase, Phase::Message(_))).then_some(message_end::END.len())
     }
 
-    /// Octets before the last ones have passed unseen.
-    pub fn passed_unseen(&mut self) {
+    /// Notes that bytes of the message were spliced: the next ones do not follow those seen last.
+    pub fn spliced(&mut self) {
         if let Phase::Message(matched) = &mut self.phase {
             *matched = 0;
         }
     }
 
-    /// Takes a command of the client's: writes to the mail server, or answers.
+    /// Handles a command of the client: sends it to the mail server or answers it.
     pub fn command(
         &mut self,
         line: &[u8],
         capabilities: &Capabilities,
         to_server: &mut Vec<u8>,
         to_client: &mut Vec<u8>,
-    ) -> Taken {
-        if self.pending.len() >= self.most_pending {
-            return Taken::Wait;
+    ) -> CommandStatus {
+        if self.pending.len() >= self.max_pending {
+            return CommandStatus::Wait;
         }
         let command = Command::parse(line);
         if let Command::Quit = command {
-            // Deletions that are under way decide what the snapshot lacks.
+            // Which listings are missing depends on the replies to pending deletions.
             if self.is_waiting() {
-                return Taken::Wait;
+                return CommandStatus::Wait;
             }
             self.quitting = true;
             self.ask_missing_or_quit(to_server);
-            return Taken::Done;
+            return CommandStatus::Done;
         }
         if let (Command::Dele(_), Some(_)) = (command, self.missing()) {
-            // The host's questions come before the first deletion: should the mail server not
-            // survive them, nothing is undone that the client was told is done.
+            // Reprieve asks for the listings that it lacks before the first deletion: if the mail
+            // server fails on them, no confirmed deletion is lost.
             if !self.is_waiting() {
                 self.ask_missing_or_quit(to_server);
             }
-            return Taken::Wait;
+            return CommandStatus::Wait;
         }
         match &mut self.view {
             View::Direct(_) => {
                 let asked = match command {
-                    Command::Stat => Asked::Stat,
-                    Command::List(None) => Asked::Sizes,
-                    Command::Uidl(None) => Asked::UniqueIds,
-                    Command::List(Some(_)) | Command::Uidl(Some(_)) => Asked::Line,
-                    Command::Noop => Asked::Noop,
-                    Command::Retr(_) | Command::Top(..) => Asked::Message,
-                    Command::Dele(number) => Asked::Dele(number),
-                    Command::Rset => Asked::Rset,
-                    _ => return self.answer(command, capabilities, to_client),
+                    Command::Stat => PendingReply::Stat,
+                    Command::List(None) => PendingReply::Sizes,
+                    Command::Uidl(None) => PendingReply::UniqueIds,
+                    Command::List(Some(_)) | Command::Uidl(Some(_)) => PendingReply::SingleRow,
+                    Command::Noop => PendingReply::Noop,
+                    Command::Retr(_) | Command::Top(..) => PendingReply::Message,
+                    Command::Dele(number) => PendingReply::Dele(number),
+                    Command::Rset => PendingReply::Rset,
+                    _ => return self.answer_locally(command, capabilities, to_client),
                 };
-                self.ask(asked, command, to_server);
-                Taken::Done
+                self.send(asked, command, to_server);
+                CommandStatus::Done
             }
             View::Translated { maildrop, numbers } => {
                 let (asked, wanted) = match command {
-                    Command::Noop => (Asked::Noop, None),
-                    Command::Rset => (Asked::Rset, None),
-                    Command::Retr(number) | Command::Top(number, _) => (Asked::Message, Some(number)),
-                    Command::Dele(number) => (Asked::Dele(number), Some(number)),
-                    _ => return self.answer(command, capabilities, to_client),
+                    Command::Noop => (PendingReply::Noop, None),
+                    Command::Rset => (PendingReply::Rset, None),
+                    Command::Retr(number) | Command::Top(number, _) => (PendingReply::Message, Some(number)),
+                    Command::Dele(number) => (PendingReply::Dele(number), Some(number)),
+                    _ => return self.answer_locally(command, capabilities, to_client),
                 };
                 let Some(wanted) = wanted else {
-                    self.ask(asked, command, to_server);
-                    return Taken::Done;
+                    self.send(asked, command, to_server);
+                    return CommandStatus::Done;
                 };
-                // Whether the message is marked is known once the DELEs before are answered.
-                if self.pending.iter().any(|asked| matches!(asked, Asked::Dele(_) | Asked::Rset)) {
-                    return Taken::Wait;
+                // Whether the message is deleted is known when previous DELEs and RSETs are answered.
+                if self
+                    .pending
+                    .iter()
+                    .any(|asked| matches!(asked, PendingReply::Dele(_) | PendingReply::Rset))
+                {
+                    return CommandStatus::Wait;
                 }
-                let there = wanted
+                let backend_number = wanted
                     .checked_sub(1)
                     .and_then(|index| numbers.get(index as usize))
                     .copied()
-                    .filter(|&number| number != 0 && maildrop.has(wanted));
-                match there {
+                    .filter(|&number| number != 0 && maildrop.contains(wanted));
+                match backend_number {
                     Some(number) => {
                         let command = match command {
                             Command::Top(_, lines) => Command::Top(number, lines),
                             Command::Dele(_) => Command::Dele(number),
                             _ => Command::Retr(number),
                         };
-                        self.ask(asked, command, to_server);
-                        Taken::Done
+                        self.send(asked, command, to_server);
+                        CommandStatus::Done
                     }
-                    None if self.is_waiting() => Taken::Wait,
+                    None if self.is_waiting() => CommandStatus::Wait,
                     None => {
                         to_client.extend_from_slice(reply::NO_SUCH_MESSAGE);
-                        Taken::Done
+                        CommandStatus::Done
                     }
                 }
             }
         }
     }
 
-    /// A line of the client's was too long to be a command.
-    pub fn too_long(&self, to_client: &mut Vec<u8>) -> Taken {
+    /// Handles a line of the client that was too long for a command.
+    pub fn too_long(&self, to_client: &mut Vec<u8>) -> CommandStatus {
         if self.is_waiting() {
-            return Taken::Wait;
+            return CommandStatus::Wait;
         }
         to_client.extend_from_slice(reply::TOO_LONG);
-        Taken::Bad
+        CommandStatus::Bad
     }
 
-    /// Reads what the mail server says, up to the end of one reply or of the octets.
+    /// Consumes `bytes` of the mail server up to the end of one reply, or all of them.
     ///
     /// # Errors
-    /// Where it is no POP3: the session cannot go on.
-    pub fn reply(&mut self, octets: &[u8], to_server: &mut Vec<u8>) -> Result<Fed, Fault> {
+    /// If they are not POP3.
+    pub fn reply(&mut self, bytes: &[u8], to_server: &mut Vec<u8>) -> Result<ReplyProgress, ProtocolError> {
         let Some(&asked) = self.pending.front() else {
-            // Some servers say why before they close an idle session.
-            return Ok(Fed { used: octets.len(), forward: true, instead: None, event: None });
+            // Some servers announce why they close an idle session.
+            return Ok(ReplyProgress {
+                consumed: bytes.len(),
+                forward: true,
+                replacement: None,
+                event: None,
+            });
         };
-        if !self.opened && asked.shows_maildrop() && !octets.is_empty() {
+        if !self.opened && asked.depends_on_maildrop() && !bytes.is_empty() {
             self.opened = true;
-            return Ok(Fed { used: 0, forward: false, instead: None, event: Some(Event::Opened) });
+            return Ok(ReplyProgress {
+                consumed: 0,
+                forward: false,
+                replacement: None,
+                event: Some(RelayEvent::Opened),
+            });
         }
-        let forward = !matches!(asked, Asked::Missing(_));
+        let forward = !matches!(asked, PendingReply::Missing(_));
         match self.phase {
-            Phase::Status => self.status(asked, octets, to_server),
+            Phase::Status => self.status(asked, bytes, to_server),
             Phase::Message(matched) => {
-                let (used, matched) = message_end::find(octets, matched);
+                let (consumed, matched) = message_end::find(bytes, matched);
                 self.phase = Phase::Message(matched);
                 if matched == message_end::END.len() {
-                    self.end();
+                    self.end_reply();
                 }
-                Ok(Fed { used, forward, instead: None, event: None })
+                Ok(ReplyProgress { consumed, forward, replacement: None, event: None })
             }
             Phase::Rows => {
-                let used = self.take_rows(asked, octets, to_server);
-                Ok(Fed { used, forward, instead: None, event: None })
+                let consumed = self.take_rows(asked, bytes, to_server);
+                Ok(ReplyProgress { consumed, forward, replacement: None, event: None })
             }
         }
     }
 
-    fn status(&mut self, asked: Asked, octets: &[u8], to_server: &mut Vec<u8>) -> Result<Fed, Fault> {
-        let end = memchr::memchr(b'\n', octets);
-        let used = end.map_or(octets.len(), |end| end + 1);
-        // A DELE by a translated number is answered in the client's numbers.
-        let replaced = matches!((&self.view, asked), (View::Translated { .. }, Asked::Dele(_)));
-        let forward = !matches!(asked, Asked::Missing(_)) && !replaced;
-        if self.partial.len() + used > LINE_LIMIT {
-            return Err(Fault::TooLong);
+    fn status(
+        &mut self,
+        asked: PendingReply,
+        bytes: &[u8],
+        to_server: &mut Vec<u8>,
+    ) -> Result<ReplyProgress, ProtocolError> {
+        let end = memchr::memchr(b'\n', bytes);
+        let consumed = end.map_or(bytes.len(), |end| end + 1);
+        // The reply to DELE contains the message number, which the client knows by another one.
+        let translated = matches!((&self.view, asked), (View::Translated { .. }, PendingReply::Dele(_)));
+        let forward = !matches!(asked, PendingReply::Missing(_)) && !translated;
+        if self.partial.len() + consumed > LINE_LIMIT {
+            return Err(ProtocolError::TooLong);
         }
         if end.is_none() {
-            self.partial.extend_from_slice(octets);
-            // A status line is judged before the client sees any of it.
-            return Ok(Fed { used, forward: false, instead: None, event: None });
+            self.partial.extend_from_slice(bytes);
+            // The client gets a status line only when it is complete and valid.
+            return Ok(ReplyProgress { consumed, forward: false, replacement: None, event: None });
         }
         let held = std::mem::take(&mut self.partial);
         let whole;
         let line = if held.is_empty() {
-            &octets[..used]
+            &bytes[..consumed]
         } else {
-            whole = [&held, &octets[..used]].concat();
+            whole = [&held, &bytes[..consumed]].concat();
             &whole
         };
-        let positive = reply::status(line).ok_or(Fault::NoStatus)?;
+        let positive = reply::status(line).ok_or(ProtocolError::NoStatus)?;
         let mut event = None;
         if positive && asked.is_multi_line() {
-            // The end of the status line may be the beginning of the end.
+            // CR LF of the status line can be the beginning of CR LF . CR LF.
             self.phase = if asked.is_listing() { Phase::Rows } else { Phase::Message(2) };
         } else {
-            // Exactly: a posed session would not show a blank at the end either.
-            event = self.single(asked, positive, line.strip_suffix(b"\r\n").unwrap_or(line));
-            self.end();
-            if let Asked::Missing(_) = asked {
+            // Not trimmed further: a posed session would not show white space at the end.
+            event = self.single_line(asked, positive, line.strip_suffix(b"\r\n").unwrap_or(line));
+            self.end_reply();
+            if let PendingReply::Missing(_) = asked {
                 self.ask_missing_or_quit(to_server);
             }
         }
-        let instead = match asked {
-            Asked::Dele(number) if replaced && positive => {
+        let replacement = match asked {
+            PendingReply::Dele(number) if translated && positive => {
                 let mut text = b"+OK message ".to_vec();
                 push_number(&mut text, u64::from(number));
                 text.extend_from_slice(b" deleted\r\n");
                 Some(text)
             }
-            _ if replaced => Some(line.to_vec()),
-            // What was held back goes out with the rest of its line.
+            _ if translated => Some(line.to_vec()),
+            // The part that arrived earlier was not forwarded.
             _ if forward && !held.is_empty() => Some(line.to_vec()),
             _ => None,
         };
-        Ok(Fed { used, forward: forward && instead.is_none(), instead, event })
+        Ok(ReplyProgress { consumed, forward: forward && replacement.is_none(), replacement, event })
     }
 
-    /// A reply that is over with its status line.
-    fn single(&mut self, asked: Asked, positive: bool, line: &[u8]) -> Option<Event> {
+    /// Handles a reply that consists of its status line.
+    fn single_line(&mut self, asked: PendingReply, positive: bool, line: &[u8]) -> Option<RelayEvent> {
         match (&mut self.view, asked, positive) {
-            (View::Direct(listing), Asked::Stat, true) => listing.stat(line),
-            (View::Direct(listing), Asked::Dele(number), true) => listing.deleted(number),
-            (View::Direct(listing), Asked::Rset, true) => listing.reset(),
-            (View::Direct(listing), Asked::Sizes | Asked::UniqueIds | Asked::Missing(_), false) => {
-                listing.cannot_be_known(Unknowable::Refused);
+            (View::Direct(listing), PendingReply::Stat, true) => listing.stat(line),
+            (View::Direct(listing), PendingReply::Dele(number), true) => listing.deleted(number),
+            (View::Direct(listing), PendingReply::Rset, true) => listing.reset(),
+            (
+                View::Direct(listing),
+                PendingReply::Sizes | PendingReply::UniqueIds | PendingReply::Missing(_),
+                false,
+            ) => {
+                listing.fail(SnapshotError::Refused);
             }
-            (View::Translated { maildrop, .. }, Asked::Dele(number), true) => {
+            (View::Translated { maildrop, .. }, PendingReply::Dele(number), true) => {
                 maildrop.mark_deleted(number);
             }
-            (View::Translated { maildrop, .. }, Asked::Rset, true) => maildrop.unmark(),
-            (_, Asked::Quit, positive) => {
-                let leaves = if positive { self.leaves() } else { Err(Unknowable::Refused) };
-                return Some(Event::Quit { leaves, deleted: self.has_deletions() });
+            (View::Translated { maildrop, .. }, PendingReply::Rset, true) => maildrop.reset(),
+            (_, PendingReply::Quit, positive) => {
+                let snapshot = if positive { self.snapshot() } else { Err(SnapshotError::Refused) };
+                return Some(RelayEvent::Quit { snapshot, has_deletions: self.has_deletions() });
             }
             _ => {}
         }
         None
     }
 
-    fn take_rows(&mut self, asked: Asked, octets: &[u8], to_server: &mut Vec<u8>) -> usize {
-        let mut used = 0;
-        while let Some(end) = memchr::memchr(b'\n', &octets[used..]) {
-            let part = &octets[used..used + end];
-            used += end + 1;
+    fn take_rows(&mut self, asked: PendingReply, bytes: &[u8], to_server: &mut Vec<u8>) -> usize {
+        let mut consumed = 0;
+        while let Some(end) = memchr::memchr(b'\n', &bytes[consumed..]) {
+            let part = &bytes[consumed..consumed + end];
+            consumed += end + 1;
             let held = std::mem::take(&mut self.partial);
             let whole;
             let row = if held.is_empty() {
@@ -438,42 +461,42 @@ impl Relay {
                 &whole
             };
             if std::mem::take(&mut self.overlong) || row.len() > LINE_LIMIT {
-                self.with_listing(|listing| listing.cannot_be_known(Unknowable::Malformed));
+                self.with_listing(|listing| listing.fail(SnapshotError::Malformed));
                 continue;
             }
             let row = row.strip_suffix(b"\r").unwrap_or_else(|| {
-                // The client sees a bare LF, which a posed session would not show.
-                self.with_listing(|listing| listing.cannot_be_known(Unknowable::Malformed));
+                // The client gets a bare LF, which a posed session would not show.
+                self.with_listing(|listing| listing.fail(SnapshotError::Malformed));
                 row
             });
             if row == b"." {
-                let host_asked = matches!(asked, Asked::Missing(_));
-                let of_sizes = matches!(asked, Asked::Sizes | Asked::Missing(Missing::Sizes));
-                self.with_listing(if of_sizes { Listing::sizes_end } else { Listing::unique_ids_end });
-                self.end();
-                if host_asked {
+                let is_own = matches!(asked, PendingReply::Missing(_));
+                let are_sizes = matches!(asked, PendingReply::Sizes | PendingReply::Missing(Missing::Sizes));
+                self.with_listing(if are_sizes { Listing::end_sizes } else { Listing::end_unique_ids });
+                self.end_reply();
+                if is_own {
                     self.ask_missing_or_quit(to_server);
                 }
-                return used;
+                return consumed;
             }
             match asked {
-                Asked::Sizes | Asked::Missing(Missing::Sizes) => {
-                    self.with_listing(|listing| listing.size_row(row));
+                PendingReply::Sizes | PendingReply::Missing(Missing::Sizes) => {
+                    self.with_listing(|listing| listing.add_size(row));
                 }
-                _ => self.with_listing(|listing| listing.unique_id_row(row)),
+                _ => self.with_listing(|listing| listing.add_unique_id(row)),
             }
         }
-        let rest = &octets[used..];
+        let rest = &bytes[consumed..];
         if self.overlong || self.partial.len() + rest.len() > LINE_LIMIT {
             self.overlong = true;
             self.partial = Vec::new();
         } else {
             self.partial.extend_from_slice(rest);
         }
-        octets.len()
+        bytes.len()
     }
 
-    /// Whether messages are marked as deleted, as far as the mail server has confirmed it.
+    /// Whether the mail server has confirmed any deletion.
     fn has_deletions(&self) -> bool {
         match &self.view {
             View::Direct(listing) => listing.has_deletions(),
@@ -482,46 +505,49 @@ impl Relay {
     }
 
     /// The maildrop as the session leaves it.
-    fn leaves(&self) -> Result<Snapshot, Unknowable> {
+    fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
         match &self.view {
             View::Direct(listing) => listing.snapshot(),
             View::Translated { maildrop, numbers } => {
-                let is_there =
-                    |number: Number| numbers.get(number as usize - 1).is_some_and(|&there| there != 0);
-                let rows = maildrop.rows().filter(|(number, _)| is_there(*number)).map(|(_, row)| row);
-                Snapshot::pack(rows).ok_or(Unknowable::Malformed)
+                let exists = |number: MessageNumber| {
+                    numbers.get(number as usize - 1).is_some_and(|&number| number != 0)
+                };
+                let rows = maildrop.rows().filter(|(number, _)| exists(*number)).map(|(_, row)| row);
+                Snapshot::pack(rows).ok_or(SnapshotError::Malformed)
             }
         }
     }
 
-    /// The client is gone without QUIT: nothing that it deleted is deleted (RFC 1939, section
-    /// 6), so the listing at login is still true. Takes the marks back, and asks what is
-    /// missing. Returns what the session leaves; None as long as replies are awaited. The
-    /// deletions of a client that has sent QUIT are carried out.
-    pub fn wind_up(&mut self, to_server: &mut Vec<u8>) -> Option<Result<Snapshot, Unknowable>> {
+    /// Completes the snapshot after the client is gone. Call it again after each reply until it
+    /// returns the result.
+    ///
+    /// Without QUIT the mail server deletes nothing (RFC 1939, section 6), so the listing at login
+    /// stays true: deletions are reset, and missing listings are asked for. If the client had sent
+    /// QUIT, its deletions are carried out.
+    pub fn wind_up(&mut self, to_server: &mut Vec<u8>) -> Option<Result<Snapshot, SnapshotError>> {
         if self.is_waiting() {
             return None;
         }
         if self.has_deletions() && !self.quitting {
-            if self.taking_back {
-                // The mail server has refused to.
-                return Some(Err(Unknowable::Refused));
+            if self.resetting {
+                // The mail server has refused RSET.
+                return Some(Err(SnapshotError::Refused));
             }
-            self.taking_back = true;
-            self.ask(Asked::Rset, Command::Rset, to_server);
+            self.resetting = true;
+            self.send(PendingReply::Rset, Command::Rset, to_server);
             return None;
         }
         self.ask_missing_or_quit(to_server);
-        if self.is_waiting() { None } else { Some(self.leaves()) }
+        if self.is_waiting() { None } else { Some(self.snapshot()) }
     }
 
-    fn with_listing(&mut self, note: impl FnOnce(&mut Listing)) {
+    fn with_listing(&mut self, change: impl FnOnce(&mut Listing)) {
         if let View::Direct(listing) = &mut self.view {
-            note(listing);
+            change(listing);
         }
     }
 
-    fn end(&mut self) {
+    fn end_reply(&mut self) {
         self.pending.pop_front();
         self.phase = Phase::Status;
         if self.pending.is_empty() {
@@ -529,7 +555,7 @@ impl Relay {
         }
     }
 
-    /// What the host lacks for a snapshot.
+    /// A listing that is needed for a snapshot, and that the client has not asked for.
     fn missing(&self) -> Option<Missing> {
         match &self.view {
             View::Direct(listing) => listing.missing(),
@@ -537,58 +563,59 @@ impl Relay {
         }
     }
 
-    /// Asks what the client did not; then lets a session go that waits for it.
+    /// Sends the next command of Reprieve's own: a missing listing, or QUIT if the client has sent it.
     fn ask_missing_or_quit(&mut self, to_server: &mut Vec<u8>) {
         match self.missing() {
             Some(Missing::UniqueIds) => {
-                self.ask(Asked::Missing(Missing::UniqueIds), Command::Uidl(None), to_server);
+                self.send(PendingReply::Missing(Missing::UniqueIds), Command::Uidl(None), to_server);
             }
             Some(Missing::Sizes) => {
-                self.ask(Asked::Missing(Missing::Sizes), Command::List(None), to_server);
+                self.send(PendingReply::Missing(Missing::Sizes), Command::List(None), to_server);
             }
-            None if self.quitting => self.ask(Asked::Quit, Command::Quit, to_server),
+            None if self.quitting => self.send(PendingReply::Quit, Command::Quit, to_server),
             None => {}
         }
     }
 
-    /// Whether QUIT was sent and not answered: deletions may have been carried out.
+    /// Whether QUIT is unanswered: deletions may have been carried out.
     #[must_use]
     pub fn is_quit_unanswered(&self) -> bool {
-        self.pending.contains(&Asked::Quit)
+        self.pending.contains(&PendingReply::Quit)
     }
 
-    /// Messages of the listing that local answers look at; 0 where the mail server answers.
+    /// MessageNumber of rows that a local answer goes through, as a measure of its cost. 0 if the mail server
+    /// answers.
     #[must_use]
-    pub fn rows(&self) -> u32 {
+    pub fn local_rows(&self) -> u32 {
         match &self.view {
             View::Direct(_) => 0,
             View::Translated { maildrop, .. } => maildrop.snapshot().count(),
         }
     }
 
-    fn ask(&mut self, asked: Asked, command: Command<'_>, to_server: &mut Vec<u8>) {
+    fn send(&mut self, asked: PendingReply, command: Command<'_>, to_server: &mut Vec<u8>) {
         command.write(to_server);
         self.pending.push_back(asked);
     }
 
-    /// Answers a command that no mail server needs to see.
-    fn answer(
+    /// Answers a command without the mail server, in its turn.
+    fn answer_locally(
         &mut self,
         command: Command<'_>,
         capabilities: &Capabilities,
         to_client: &mut Vec<u8>,
-    ) -> Taken {
+    ) -> CommandStatus {
         if self.is_waiting() {
-            return Taken::Wait;
+            return CommandStatus::Wait;
         }
         if let View::Translated { maildrop, .. } = &self.view
-            && maildrop.list(command, to_client)
+            && maildrop.answer_listing(command, to_client)
         {
-            return Taken::Done;
+            return CommandStatus::Done;
         }
-        match posed::anywhere(command, capabilities, to_client) {
-            posed::Event::Bad => Taken::Bad,
-            _ => Taken::Done,
+        match posed::common_command(command, capabilities, to_client) {
+            PosedEvent::Bad => CommandStatus::Bad,
+            _ => CommandStatus::Done,
         }
     }
 }

@@ -1,6 +1,6 @@
-//! SASL messages, both ways: what clients send is read strictly, what mail servers get is
-//! written. PLAIN (RFC 4616), XOAUTH2, OAUTHBEARER (RFC 7628), and of CRAM-MD5 (RFC 2195) and
-//! SCRAM (RFC 5802) only who it is that logs in.
+//! SASL messages: parses those of clients strictly, and writes those for mail servers. PLAIN (RFC
+//! 4616), XOAUTH2 and OAUTHBEARER (RFC 7628) completely; of CRAM-MD5 (RFC 2195) and SCRAM (RFC 5802)
+//! only the user name.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,35 +8,35 @@ use zeroize::Zeroizing;
 
 use super::credential::{Credentials, Mechanism, Secret};
 
-/// What separates the parts of a token's message.
-const BAR: u8 = 1;
+/// Separates the parts of a message with a token.
+const SEPARATOR: u8 = 1;
 
-/// Strict base64: canonical, padded, nothing else in it. `=` alone stands for an empty
-/// response (RFC 5034, section 4).
+/// Decodes base64, which must be canonical and padded. `=` alone is an empty response (RFC 5034,
+/// section 4).
 pub fn decode(encoded: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     if encoded == b"=" {
         return Some(Zeroizing::new(Vec::new()));
     }
-    let mut octets = Zeroizing::new(vec![0; base64::decoded_len_estimate(encoded.len())]);
-    let length = STANDARD.decode_slice(encoded, &mut octets).ok()?;
-    octets.truncate(length);
-    Some(octets)
+    let mut bytes = Zeroizing::new(vec![0; base64::decoded_len_estimate(encoded.len())]);
+    let length = STANDARD.decode_slice(encoded, &mut bytes).ok()?;
+    bytes.truncate(length);
+    Some(bytes)
 }
 
-/// Writes base64, the empty message as `=`.
+/// Encodes base64, and an empty message as `=`.
 pub fn encode(message: &[u8]) -> Zeroizing<Vec<u8>> {
     if message.is_empty() {
         return Zeroizing::new(b"=".to_vec());
     }
-    let mut octets = Zeroizing::new(vec![0; message.len().div_ceil(3) * 4]);
-    let length = STANDARD.encode_slice(message, &mut octets).unwrap_or(0);
-    octets.truncate(length);
-    octets
+    let mut bytes = Zeroizing::new(vec![0; message.len().div_ceil(3) * 4]);
+    let length = STANDARD.encode_slice(message, &mut bytes).unwrap_or(0);
+    bytes.truncate(length);
+    bytes
 }
 
-/// Reads `authzid NUL authcid NUL passwd`.
-pub(super) fn read_plain(message: &[u8]) -> Option<Credentials> {
-    let mut parts = message.splitn(3, |&octet| octet == 0);
+/// Parses `authzid NUL authcid NUL passwd`.
+pub(super) fn parse_plain(message: &[u8]) -> Option<Credentials> {
+    let mut parts = message.splitn(3, |&byte| byte == 0);
     let (acting, user, secret) = (parts.next()?, parts.next()?, parts.next()?);
     if user.is_empty() || secret.contains(&0) {
         return None;
@@ -48,7 +48,7 @@ pub(super) fn read_plain(message: &[u8]) -> Option<Credentials> {
     Some(credentials)
 }
 
-/// Writes PLAIN's message.
+/// Writes the message of PLAIN. `acting`: the user to act as, or nothing.
 pub fn write_plain(acting: &[u8], user: &[u8], secret: &[u8]) -> Zeroizing<Vec<u8>> {
     let mut message = Zeroizing::new(Vec::with_capacity(acting.len() + user.len() + secret.len() + 2));
     message.extend_from_slice(acting);
@@ -59,23 +59,22 @@ pub fn write_plain(acting: &[u8], user: &[u8], secret: &[u8]) -> Zeroizing<Vec<u
     message
 }
 
-/// Reads `user=` name, bar, `auth=Bearer` token, two bars.
-pub(super) fn read_xoauth2(message: &[u8]) -> Option<Credentials> {
-    let parts = message.strip_suffix(&[BAR, BAR])?;
-    let (user, auth) = split_once(parts, BAR)?;
+/// Parses `user=NAME^Aauth=Bearer TOKEN^A^A`.
+pub(super) fn parse_xoauth2(message: &[u8]) -> Option<Credentials> {
+    let parts = message.strip_suffix(&[SEPARATOR, SEPARATOR])?;
+    let (user, auth) = split_once(parts, SEPARATOR)?;
     let user = user.strip_prefix(b"user=")?;
     let token = bearer(auth.strip_prefix(b"auth=")?)?;
     Some(Credentials::new(user, Secret::new(token), Mechanism::Xoauth2))
 }
 
-/// Reads the GS2 header `n,a=`name`,` and, behind bars, `host`, `port` and `auth`. The name is
-/// empty if the header leaves it out: such a login is not possible, because only the mail server
-/// could tell from the token who it is.
-pub(super) fn read_oauthbearer(message: &[u8]) -> Option<Credentials> {
-    let (header, rest) = split_once(message, BAR)?;
+/// Parses `n,a=NAME,^Ahost=HOST^Aport=PORT^Aauth=Bearer TOKEN^A^A`. If the name is left out, the user
+/// name is empty, and the login is refused: only the mail server could find the user by the token.
+pub(super) fn parse_oauthbearer(message: &[u8]) -> Option<Credentials> {
+    let (header, rest) = split_once(message, SEPARATOR)?;
     let user = gs2_identity(header)?;
     let mut auth = None;
-    for pair in rest.strip_suffix(&[BAR, BAR])?.split(|&octet| octet == BAR) {
+    for pair in rest.strip_suffix(&[SEPARATOR, SEPARATOR])?.split(|&byte| byte == SEPARATOR) {
         let (key, value) = split_once(pair, b'=')?;
         match key {
             b"auth" if auth.is_none() => auth = Some(value),
@@ -86,71 +85,71 @@ pub(super) fn read_oauthbearer(message: &[u8]) -> Option<Credentials> {
     Some(Credentials::new(&user, Secret::new(bearer(auth?)?), Mechanism::OauthBearer))
 }
 
-/// Writes a token's message for a mail server.
+/// Writes the message of XOAUTH2 or OAUTHBEARER.
 pub fn write_token(mechanism: Mechanism, user: &[u8], token: &[u8]) -> Zeroizing<Vec<u8>> {
-    let (before, user): (&[u8], Vec<u8>) = match mechanism {
+    let (prefix, user): (&[u8], Vec<u8>) = match mechanism {
         Mechanism::OauthBearer => (b"n,a=", write_saslname(user)),
         _ => (b"user=", user.to_vec()),
     };
-    let after: &[u8] = if mechanism == Mechanism::OauthBearer { b"," } else { b"" };
+    let suffix: &[u8] = if mechanism == Mechanism::OauthBearer { b"," } else { b"" };
     let mut message = Zeroizing::new(Vec::with_capacity(token.len() + user.len() + 32));
-    for part in [before, &user, after, &[BAR], b"auth=Bearer ", token, &[BAR, BAR]] {
+    for part in [prefix, &user, suffix, &[SEPARATOR], b"auth=Bearer ", token, &[SEPARATOR, SEPARATOR]] {
         message.extend_from_slice(part);
     }
     message
 }
 
-/// Who answers a CRAM-MD5 challenge: all before the last space.
+/// The user name in a response to a CRAM-MD5 challenge: everything before the last space.
 pub fn cram_user(message: &[u8]) -> Option<&[u8]> {
     let at = memchr::memrchr(b' ', message)?;
     let digest = &message[at + 1..];
     (at > 0 && digest.len() == 32 && digest.iter().all(u8::is_ascii_hexdigit)).then_some(&message[..at])
 }
 
-/// Who logs in by a first SCRAM message, and whom he asks to act as. Channel binding is not
-/// possible: the mail server's TLS is not the client's.
+/// The user name in the first message of SCRAM, and the user to act as. Messages with channel binding
+/// are refused: the mail server's TLS connection is not that of the client.
 pub(super) fn scram_user(message: &[u8]) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
     let rest = message.strip_prefix(b"n,").or_else(|| message.strip_prefix(b"y,"))?;
     let (acting, bare) = split_once(rest, b',')?;
     let acting = match acting {
         b"" => None,
-        acting => Some(read_saslname(acting.strip_prefix(b"a=")?)?),
+        acting => Some(parse_saslname(acting.strip_prefix(b"a=")?)?),
     };
-    let mut parts = bare.split(|&octet| octet == b',');
-    let user = read_saslname(parts.next()?.strip_prefix(b"n=")?)?;
+    let mut parts = bare.split(|&byte| byte == b',');
+    let user = parse_saslname(parts.next()?.strip_prefix(b"n=")?)?;
     parts.next()?.strip_prefix(b"r=")?;
     let acting = acting.filter(|acting| *acting != user);
     (!user.is_empty()).then_some((user, acting))
 }
 
-fn split_once(octets: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
-    let found = memchr::memchr(at, octets)?;
-    Some((&octets[..found], &octets[found + 1..]))
+fn split_once(bytes: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+    let found = memchr::memchr(at, bytes)?;
+    Some((&bytes[..found], &bytes[found + 1..]))
 }
 
 fn bearer(auth: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = split_once(auth, b' ')?;
     let token = token.trim_ascii();
-    // RFC 6750's b64token, and nothing that could end a line or a part.
-    let is_right = scheme.eq_ignore_ascii_case(b"bearer")
+    // RFC 6750, section 2.1. No character of it ends a line or a part.
+    let is_valid = scheme.eq_ignore_ascii_case(b"bearer")
         && !token.is_empty()
-        && token.iter().all(|octet| octet.is_ascii_graphic());
-    is_right.then_some(token)
+        && token.iter().all(|byte| byte.is_ascii_graphic());
+    is_valid.then_some(token)
 }
 
 fn gs2_identity(header: &[u8]) -> Option<Vec<u8>> {
     let rest = header.strip_prefix(b"n,").or_else(|| header.strip_prefix(b"y,"))?;
     let acting = rest.strip_suffix(b",")?;
-    if acting.is_empty() { Some(Vec::new()) } else { read_saslname(acting.strip_prefix(b"a=")?) }
+    if acting.is_empty() { Some(Vec::new()) } else { parse_saslname(acting.strip_prefix(b"a=")?) }
 }
 
-/// Undoes `=2C` and `=3D`; any other `=` is wrong.
-fn read_saslname(name: &[u8]) -> Option<Vec<u8>> {
-    let mut octets = Vec::with_capacity(name.len());
+/// Decodes a saslname (RFC 5802, section 5.1): `=2C` is a comma, `=3D` an equals sign.
+fn parse_saslname(name: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(name.len());
     let mut rest = name;
-    while let Some((&octet, more)) = rest.split_first() {
+    while let Some((&byte, more)) = rest.split_first() {
         rest = more;
-        octets.push(match octet {
+        bytes.push(match byte {
             b'=' => {
                 let (code, more) = rest.split_at_checked(2)?;
                 rest = more;
@@ -161,22 +160,22 @@ fn read_saslname(name: &[u8]) -> Option<Vec<u8>> {
                 }
             }
             b',' => return None,
-            octet => octet,
+            byte => byte,
         });
     }
-    Some(octets)
+    Some(bytes)
 }
 
 fn write_saslname(name: &[u8]) -> Vec<u8> {
-    let mut octets = Vec::with_capacity(name.len());
-    for &octet in name {
-        match octet {
-            b',' => octets.extend_from_slice(b"=2C"),
-            b'=' => octets.extend_from_slice(b"=3D"),
-            octet => octets.push(octet),
+    let mut bytes = Vec::with_capacity(name.len());
+    for &byte in name {
+        match byte {
+            b',' => bytes.extend_from_slice(b"=2C"),
+            b'=' => bytes.extend_from_slice(b"=3D"),
+            byte => bytes.push(byte),
         }
     }
-    octets
+    bytes
 }
 
 #[cfg(test)]
@@ -184,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base64_is_read_strictly() {
+    fn base64_must_be_canonical() {
         assert_eq!(decode(b"AGEAYg==").unwrap().as_slice(), b"\0a\0b");
         assert_eq!(decode(b"=").unwrap().as_slice(), b"");
         for wrong in [&b"AGEAYg"[..], b"AGEA Yg==", b"AGEAYh==", b"A", b"AGEAYg==x", b"===="] {
@@ -196,34 +195,35 @@ mod tests {
 
     #[test]
     fn plain_keeps_user_and_authorization_identity_apart() {
-        let credentials = read_plain(b"\0alice\0pa ss").unwrap();
+        let credentials = parse_plain(b"\0alice\0pa ss").unwrap();
         assert_eq!(&*credentials.user, b"alice");
         assert_eq!(credentials.secret.expose(), b"pa ss");
-        assert_eq!(read_plain(b"alice\0alice\0x").unwrap().authorization_id, None);
-        let master = read_plain(b"alice\0root\0x").unwrap();
+        assert_eq!(parse_plain(b"alice\0alice\0x").unwrap().authorization_id, None);
+        let master = parse_plain(b"alice\0root\0x").unwrap();
         assert_eq!((&*master.user, master.authorization_id.as_deref()), (&b"root"[..], Some(&b"alice"[..])));
         for wrong in [&b"alice\0x"[..], b"\0\0x", b"\0a\0x\0y", b""] {
-            assert!(read_plain(wrong).is_none(), "{}", wrong.escape_ascii());
+            assert!(parse_plain(wrong).is_none(), "{}", wrong.escape_ascii());
         }
         assert_eq!(write_plain(b"a", b"b", b"c").as_slice(), b"a\0b\0c");
     }
 
     #[test]
-    fn tokens_are_read_and_written_in_both_ways() {
-        let login = read_xoauth2(b"user=alice@example\x01auth=Bearer ya29.t-o_k~e+n/=\x01\x01").unwrap();
+    fn messages_with_tokens_are_parsed_and_written() {
+        let login = parse_xoauth2(b"user=alice@example\x01auth=Bearer ya29.t-o_k~e+n/=\x01\x01").unwrap();
         assert_eq!(&*login.user, b"alice@example");
         assert_eq!(login.secret.expose(), b"ya29.t-o_k~e+n/=");
         let written = write_token(Mechanism::Xoauth2, &login.user, login.secret.expose());
         assert_eq!(written.as_slice(), b"user=alice@example\x01auth=Bearer ya29.t-o_k~e+n/=\x01\x01");
-        let login = read_oauthbearer(b"n,a=al=2Cice=3D,\x01host=mail\x01port=110\x01auth=bearer abc\x01\x01")
-            .unwrap();
+        let login =
+            parse_oauthbearer(b"n,a=al=2Cice=3D,\x01host=mail\x01port=110\x01auth=bearer abc\x01\x01")
+                .unwrap();
         assert_eq!(&*login.user, b"al,ice=");
         let written = write_token(Mechanism::OauthBearer, &login.user, login.secret.expose());
         assert_eq!(written.as_slice(), b"n,a=al=2Cice=3D,\x01auth=Bearer abc\x01\x01");
     }
 
     #[test]
-    fn what_is_no_token_message_is_none() {
+    fn malformed_messages_with_tokens_are_refused() {
         for wrong in [
             &b"user=a\x01auth=Bearer t\x01"[..],
             b"user=a\x01auth=Basic t\x01\x01",
@@ -231,7 +231,7 @@ mod tests {
             b"user=a\x01auth=Bearer \x01\x01",
             b"auth=Bearer t\x01\x01",
         ] {
-            assert!(read_xoauth2(wrong).is_none(), "{}", wrong.escape_ascii());
+            assert!(parse_xoauth2(wrong).is_none(), "{}", wrong.escape_ascii());
         }
         for wrong in [
             &b"n,a=a\x01auth=Bearer t\x01\x01"[..],
@@ -241,23 +241,23 @@ mod tests {
             b"n,a=a,\x01host=x\x01\x01",
             b"n,a=a,\x01auth=Bearer t\x01auth=Bearer u\x01\x01",
         ] {
-            assert!(read_oauthbearer(wrong).is_none(), "{}", wrong.escape_ascii());
+            assert!(parse_oauthbearer(wrong).is_none(), "{}", wrong.escape_ascii());
         }
     }
 
     #[test]
-    fn a_token_without_a_name_is_nobodys() {
+    fn the_user_name_of_a_token_may_be_left_out() {
         for message in [&b"n,,\x01auth=Bearer t\x01\x01"[..], b"y,a=,\x01auth=Bearer t\x01\x01"] {
-            assert!(read_oauthbearer(message).unwrap().user.is_empty());
+            assert!(parse_oauthbearer(message).unwrap().user.is_empty());
         }
     }
 
     #[test]
-    fn digests_tell_who_logs_in() {
+    fn challenge_response_messages_contain_the_user_name() {
         assert_eq!(
             cram_user(b"tim tom b913a602c7eda7a495b4e6e7334d3890"),
             Some(&b"tim tom"[..]),
-            "a space in the name"
+            "the name contains a space"
         );
         assert_eq!(cram_user(b"tim b913"), None);
         assert_eq!(scram_user(b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO"), Some((b"user".to_vec(), None)));
@@ -269,17 +269,17 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_message_makes_a_reader_panic(message in proptest::collection::vec(0u8..=255, 0..100)) {
-            let _ = (read_plain(&message), read_xoauth2(&message), read_oauthbearer(&message));
+        fn the_parsers_panic_on_no_message(message in proptest::collection::vec(0u8..=255, 0..100)) {
+            let _ = (parse_plain(&message), parse_xoauth2(&message), parse_oauthbearer(&message));
             let _ = (cram_user(&message), scram_user(&message), decode(&message));
         }
 
         #[test]
-        fn tokens_survive_the_way_through(
+        fn written_messages_are_parsed_to_the_same_credentials(
             user in proptest::collection::vec(33u8..=126, 1..40),
             token in proptest::collection::vec(33u8..=126, 1..400),
         ) {
-            let read = read_oauthbearer(&write_token(Mechanism::OauthBearer, &user, &token)).unwrap();
+            let read = parse_oauthbearer(&write_token(Mechanism::OauthBearer, &user, &token)).unwrap();
             proptest::prop_assert_eq!(&*read.user, &user[..]);
             proptest::prop_assert_eq!(read.secret.expose(), &token[..]);
             let encoded = encode(&token);

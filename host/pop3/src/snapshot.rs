@@ -1,41 +1,44 @@
-//! A maildrop's listing as the user's clients last saw it.
+//! The listing of a maildrop as the user's clients last saw it.
 
 use std::sync::{Arc, LazyLock};
 
-use super::command::Number;
+use super::command::MessageNumber;
 
-/// Sizes and unique-ids of a maildrop, in the order of its numbers, packed into one block:
-/// for each message its size as a variable-length number, the length of its unique-id in one
-/// octet, and the unique-id.
+/// Sizes and unique-ids of all messages, in the order of their numbers.
+///
+/// They are packed into one block, because millions of users may have one: the size of a message
+/// as a variable-length number (LEB128), the length of its unique-id in one byte, the unique-id.
+/// Twenty messages with ids of 24 characters take 560 bytes in one allocation, and 960 in 21 as a
+/// `Vec<(u64, Box<[u8]>)>`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     rows: Box<[u8]>,
     count: u32,
-    octets: u64,
+    bytes: u64,
 }
 
 /// One message of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row<'a> {
-    /// Size in octets, as LIST tells it.
+    /// Size in bytes, as LIST shows it.
     pub size: u64,
     /// Unique-id: 1 to 70 characters in the range 0x21 to 0x7E (RFC 1939, section 7).
     pub unique_id: &'a [u8],
 }
 
-/// Whether the octets can be a unique-id.
+/// Whether the bytes are a valid unique-id (RFC 1939, section 7).
 #[must_use]
-pub fn is_unique_id(octets: &[u8]) -> bool {
-    (1..=70).contains(&octets.len()) && octets.iter().all(|octet| (0x21..=0x7E).contains(octet))
+pub fn is_unique_id(bytes: &[u8]) -> bool {
+    (1..=70).contains(&bytes.len()) && bytes.iter().all(|byte| (0x21..=0x7E).contains(byte))
 }
 
 impl Snapshot {
-    /// Packs rows in the order of their numbers. None where a unique-id is none.
+    /// Packs rows, which are in the order of their numbers. None if a unique-id is not valid.
     #[must_use]
     pub fn pack<'a>(rows: impl IntoIterator<Item = Row<'a>>) -> Option<Self> {
         let mut packed = Vec::new();
         let mut count = 0_u32;
-        let mut octets = 0_u64;
+        let mut bytes = 0_u64;
         for row in rows {
             if !is_unique_id(row.unique_id) {
                 return None;
@@ -49,59 +52,60 @@ impl Snapshot {
             packed.push(u8::try_from(row.unique_id.len()).ok()?);
             packed.extend_from_slice(row.unique_id);
             count = count.checked_add(1)?;
-            octets = octets.checked_add(row.size)?;
+            bytes = bytes.checked_add(row.size)?;
         }
-        Some(Self { rows: packed.into_boxed_slice(), count, octets })
+        Some(Self { rows: packed.into_boxed_slice(), count, bytes })
     }
 
-    /// Takes back what [`Snapshot::packed`] gave, with its number of messages and octets.
+    /// A snapshot from what [`packed`](Self::packed), [`count`](Self::count) and
+    /// [`bytes`](Self::bytes) returned.
     #[must_use]
-    pub fn from_packed(rows: Box<[u8]>, count: u32, octets: u64) -> Self {
-        Self { rows, count, octets }
+    pub fn from_packed(rows: Box<[u8]>, count: u32, bytes: u64) -> Self {
+        Self { rows, count, bytes }
     }
 
-    /// The packed rows.
+    /// The packed rows, to store them.
     #[must_use]
     pub fn packed(&self) -> &[u8] {
         &self.rows
     }
 
-    /// Messages in it.
+    /// MessageNumber of messages.
     #[must_use]
     pub fn count(&self) -> u32 {
         self.count
     }
 
-    /// Their sizes' sum, in octets.
+    /// Sum of the sizes of all messages.
     #[must_use]
-    pub fn octets(&self) -> u64 {
-        self.octets
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
-    /// The snapshot for many to hold. Of the empty one, which is most users', there is one for all.
+    /// The snapshot behind a pointer. All empty snapshots share one: many maildrops are empty.
     #[must_use]
     pub fn shared(self) -> Arc<Self> {
         static EMPTY: LazyLock<Arc<Snapshot>> = LazyLock::new(Arc::default);
         if self.count == 0 { EMPTY.clone() } else { Arc::new(self) }
     }
 
-    /// Octets of memory that it takes. The empty one takes none: see [`Snapshot::shared`].
+    /// Bytes of memory that it takes; none if it is empty, because those are [shared](Self::shared).
     #[must_use]
     pub fn footprint(&self) -> usize {
         if self.count == 0 { 0 } else { size_of::<Self>() + self.rows.len() }
     }
 
     /// The messages with their numbers, from 1.
-    pub fn rows(&self) -> impl Iterator<Item = (Number, Row<'_>)> {
+    pub fn rows(&self) -> impl Iterator<Item = (MessageNumber, Row<'_>)> {
         let mut rest = &*self.rows;
         (1..=self.count).map_while(move |number| {
             let mut size = 0_u64;
             let mut shift = 0;
             loop {
-                let (&octet, tail) = rest.split_first()?;
+                let (&byte, tail) = rest.split_first()?;
                 rest = tail;
-                size |= u64::from(octet & 0x7F) << shift;
-                if octet < 0x80 {
+                size |= u64::from(byte & 0x7F) << shift;
+                if byte < 0x80 {
                     break;
                 }
                 shift += 7;
@@ -119,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_come_back_as_they_were_packed() {
+    fn unpacked_rows_equal_the_packed_ones() {
         let given = [
             Row { size: 0, unique_id: b"a" },
             Row { size: 127, unique_id: b"!~" },
@@ -128,13 +132,13 @@ mod tests {
         ];
         let snapshot = Snapshot::pack(given).unwrap();
         assert_eq!(snapshot.count(), 4);
-        assert_eq!(snapshot.octets(), 5_000_000_255);
+        assert_eq!(snapshot.bytes(), 5_000_000_255);
         let back: Vec<_> = snapshot.rows().collect();
         assert_eq!(back, given.into_iter().enumerate().map(|(i, r)| (i as u32 + 1, r)).collect::<Vec<_>>());
     }
 
     #[test]
-    fn what_is_no_unique_id_makes_no_snapshot() {
+    fn an_invalid_unique_id_makes_no_snapshot() {
         for wrong in [&b""[..], b"a b", b"\x7f", &[b'x'; 71]] {
             assert!(Snapshot::pack([Row { size: 1, unique_id: wrong }]).is_none());
         }
@@ -145,5 +149,24 @@ mod tests {
         let id = b"0123456789abcdef01234567";
         let snapshot = Snapshot::pack((0..20).map(|_| Row { size: 20_000, unique_id: id })).unwrap();
         assert!(snapshot.footprint() <= 1024, "{}", snapshot.footprint());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_snapshot_is_a_list_of_rows(
+            rows in proptest::collection::vec(
+                (proptest::num::u64::ANY, proptest::collection::vec(0x21_u8..=0x7E, 1..=70)), 0..40,
+            ),
+        ) {
+            // Sizes up to 64 bits, whose sum fits.
+            let rows: Vec<_> = rows.into_iter().map(|(size, id)| (size >> (size % 58 + 6), id)).collect();
+            let packed = Snapshot::pack(rows.iter().map(|(size, id)| Row { size: *size, unique_id: id })).unwrap();
+            let stored = Snapshot::from_packed(packed.packed().into(), packed.count(), packed.bytes());
+            proptest::prop_assert_eq!(&stored, &packed);
+            let unpacked: Vec<_> = stored.rows().map(|(number, it)| (number, it.size, it.unique_id.to_vec())).collect();
+            let expected: Vec<_> = (1..).zip(&rows).map(|(number, (size, id))| (number, *size, id.clone())).collect();
+            proptest::prop_assert_eq!(unpacked, expected);
+            proptest::prop_assert_eq!(packed.bytes(), rows.iter().map(|row| row.0).sum::<u64>());
+        }
     }
 }

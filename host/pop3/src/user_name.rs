@@ -1,17 +1,17 @@
-//! User names: bytes on the wire, which policies, logs and administrators see as text.
+//! User names: bytes in POP3, text for policies, logs and administrators.
 
-/// Whether names that differ only in the case of ASCII letters belong to one maildrop.
+/// Whether user names that differ only in the case of ASCII letters belong to the same maildrop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NameCase {
-    /// They do not: each spelling is a user of its own.
+    /// They belong to different maildrops.
     #[default]
     Exact,
-    /// They do: the mail server takes them for one.
+    /// They belong to the same maildrop: the mail server ignores case.
     Fold,
 }
 
 impl NameCase {
-    /// The name by which the user is known.
+    /// The name under which Reprieve keeps the user.
     #[must_use]
     pub fn apply(self, name: &[u8]) -> Vec<u8> {
         match self {
@@ -21,8 +21,10 @@ impl NameCase {
     }
 }
 
-/// A name as text, different for any two names. Text in UTF-8 stays as it is, unless it
-/// contains `\x`; otherwise a byte that is not UTF-8 becomes `\xHH`, and a backslash two.
+/// A name as text, in a form that is different for any two names.
+///
+/// A name in UTF-8 stays as it is unless it contains `\x`. In any other name, each byte that is not
+/// UTF-8 becomes `\xHH`, and each backslash is doubled.
 #[must_use]
 pub fn readable(name: &[u8]) -> String {
     if let Ok(text) = std::str::from_utf8(name)
@@ -40,7 +42,7 @@ pub fn readable(name: &[u8]) -> String {
     out
 }
 
-/// The name behind a text that [`readable`] made, or that somebody typed in its form.
+/// The name for a text that [`readable`] has made, or that somebody has typed in that form.
 #[must_use]
 pub fn from_readable(text: &str) -> Vec<u8> {
     if !text.contains("\\x") {
@@ -71,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_names_read_the_same_and_each_comes_back() {
+    fn no_two_names_have_the_same_text_and_each_text_leads_back() {
         let parts: [&[u8]; 9] =
             [b"m", b"\xFC", b"\xF6", b"\\", b"x", b"FC", "\u{FFFD}".as_bytes(), "ü".as_bytes(), b"@"];
         let mut names: Vec<Vec<u8>> = vec![Vec::new()];
@@ -80,7 +82,7 @@ mod tests {
             let longer: Vec<Vec<u8>> =
                 names.iter().flat_map(|name| parts.iter().map(move |part| [name, *part].concat())).collect();
             names = longer;
-            // Parts overlap: "ü" may be made of two of them.
+            // Some names arise twice: parts can add up to other parts.
             names.sort();
             names.dedup();
             for name in &names {
@@ -92,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn usual_names_stay_as_they_are() {
+    fn names_in_utf8_stay_as_they_are() {
         for name in ["alice", "DOMAIN\\alice", "müller@example.org", "a\\\\b"] {
             assert_eq!(readable(name.as_bytes()), name);
             assert_eq!(from_readable(name), name.as_bytes());

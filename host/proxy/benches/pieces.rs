@@ -12,12 +12,12 @@ use divan::{Bencher, black_box};
 use jiff::tz::TimeZone;
 use reprieve_policy_host::harness::Who;
 use reprieve_policy_host::{
-    Engine, EngineSize, Judge, Limits, Login, Policy, PolicyOptions, Verdict, load_source,
+    Engine, EngineSize, Evaluator, Limits, Login, Policy, PolicyOptions, Verdict, load_source,
 };
 use reprieve_pop3::capability::Capabilities;
 use reprieve_pop3::command::Command;
-use reprieve_pop3::line::{COMMAND_LIMIT, LineBuffer, Next};
-use reprieve_pop3::posed::Maildrop;
+use reprieve_pop3::line::{COMMAND_LIMIT, LineBuffer, NextLine};
+use reprieve_pop3::posed::PosedMaildrop;
 use reprieve_pop3::snapshot::{Row, Snapshot};
 use reprieve_store::Namespace;
 use reprieve_store::clock::{Clock, ManualClock};
@@ -44,17 +44,17 @@ mod protocol {
             let mut lines = LineBuffer::default();
             lines.push(black_box(octets));
             let mut found = 0;
-            while lines.next_line(COMMAND_LIMIT) == Next::Line {
+            while lines.next_line(COMMAND_LIMIT) == NextLine::Line {
                 found += lines.line().len();
             }
             found
         });
     }
 
-    fn maildrop(messages: u32) -> Maildrop {
+    fn maildrop(messages: u32) -> PosedMaildrop {
         let ids: Vec<_> = (0..messages).map(|number| format!("0000{number:08x}4a5b6c7d")).collect();
         let rows = ids.iter().map(|id| Row { size: 20_000, unique_id: id.as_bytes() });
-        Maildrop::new(Arc::new(Snapshot::pack(rows).expect("a maildrop")))
+        PosedMaildrop::new(Arc::new(Snapshot::pack(rows).expect("a maildrop")))
     }
 
     #[divan::bench(consts = [20, 1_000])]
@@ -139,7 +139,7 @@ mod decisions {
         };
         let octets = load_source(component).expect("a component");
         let policy = runtime.block_on(Policy::load(engine, &octets, options)).expect("a policy");
-        let judge = Judge::new(policy);
+        let judge = Evaluator::new(policy);
         let login = login("alice@example.org");
         // With start = "login" the first one starts the clock.
         assert!(matches!(runtime.block_on(judge.decide(&login)), Ok(Verdict::Pass(_))));

@@ -1,25 +1,27 @@
-//! The relay against scripted replies, cut in every way.
+//! The relay with scripted replies, which arrive in parts of every size.
 
 use std::sync::Arc;
 
 use super::*;
 use crate::snapshot::Row;
 
-struct Talk {
+/// A relay between a scripted client and a scripted server.
+struct Dialogue {
     relay: Relay,
     to_server: Vec<u8>,
     to_client: Vec<u8>,
     opened: bool,
-    event: Option<Event>,
-    fault: Option<Fault>,
+    event: Option<RelayEvent>,
+    error: Option<ProtocolError>,
 }
 
-impl Talk {
+impl Dialogue {
     fn new(relay: Relay) -> Self {
-        Self { relay, to_server: Vec::new(), to_client: Vec::new(), opened: false, event: None, fault: None }
+        Self { relay, to_server: Vec::new(), to_client: Vec::new(), opened: false, event: None, error: None }
     }
 
-    fn client(&mut self, line: &str) -> (Taken, String) {
+    /// Gives a command to the relay, and returns what is sent to the server.
+    fn client(&mut self, line: &str) -> (CommandStatus, String) {
         self.to_server.clear();
         let taken = self.relay.command(
             line.as_bytes(),
@@ -30,303 +32,307 @@ impl Talk {
         (taken, String::from_utf8(self.to_server.clone()).unwrap())
     }
 
-    /// What the client gets of what the server says.
-    fn server(&mut self, octets: &[u8]) -> String {
+    /// Gives the server's bytes to the relay, and returns what the client gets.
+    fn server(&mut self, bytes: &[u8]) -> String {
         self.to_server.clear();
-        let mut rest = octets;
-        while !rest.is_empty() && self.fault.is_none() {
+        let mut rest = bytes;
+        while !rest.is_empty() && self.error.is_none() {
             match self.relay.reply(rest, &mut self.to_server) {
-                Ok(fed) => {
-                    match fed.event {
-                        Some(Event::Opened) => {
-                            assert!(!self.opened && fed.used == 0);
+                Ok(progress) => {
+                    match progress.event {
+                        Some(RelayEvent::Opened) => {
+                            assert!(!self.opened && progress.consumed == 0);
                             self.opened = true;
                         }
                         Some(event) => assert!(self.event.replace(event).is_none()),
                         None => {}
                     }
-                    if let Some(instead) = fed.instead {
-                        self.to_client.extend_from_slice(&instead);
-                    } else if fed.forward {
-                        self.to_client.extend_from_slice(&rest[..fed.used]);
+                    if let Some(replacement) = progress.replacement {
+                        self.to_client.extend_from_slice(&replacement);
+                    } else if progress.forward {
+                        self.to_client.extend_from_slice(&rest[..progress.consumed]);
                     }
-                    rest = &rest[fed.used..];
+                    rest = &rest[progress.consumed..];
                 }
-                Err(fault) => self.fault = Some(fault),
+                Err(error) => self.error = Some(error),
             }
         }
         String::from_utf8(std::mem::take(&mut self.to_client)).unwrap()
     }
 
+    /// The unique-ids of the snapshot that the session has left, if it has left one.
     fn snapshot_ids(&mut self) -> Option<Vec<String>> {
         match self.event.take() {
-            Some(Event::Quit { leaves, .. }) => leaves.ok().map(|snapshot| {
-                snapshot.rows().map(|(_, row)| String::from_utf8_lossy(row.unique_id).into_owned()).collect()
-            }),
+            Some(RelayEvent::Quit { snapshot, .. }) => snapshot.ok().map(|snapshot| unique_ids(&snapshot)),
             _ => panic!("the session is not over"),
         }
     }
 }
 
-#[test]
-fn a_session_that_asked_for_everything_quits_at_once_and_leaves_a_snapshot() {
-    let mut talk = Talk::new(Relay::direct());
-    assert_eq!(talk.client("list").1, "LIST\r\n");
-    assert_eq!(talk.server(b"+OK\r\n1 10\r\n2 20\r\n.\r\n"), "+OK\r\n1 10\r\n2 20\r\n.\r\n");
-    assert_eq!(talk.client("UIDL").1, "UIDL\r\n");
-    assert_eq!(talk.server(b"+OK\r\n1 a\r\n2 b\r\n.\r\n"), "+OK\r\n1 a\r\n2 b\r\n.\r\n");
-    assert_eq!(talk.client("DELE 1").1, "DELE 1\r\n");
-    talk.server(b"+OK\r\n");
-    assert_eq!(talk.client("QUIT").1, "QUIT\r\n");
-    assert_eq!(talk.server(b"+OK bye\r\n"), "+OK bye\r\n");
-    assert_eq!(talk.snapshot_ids().unwrap(), ["b"]);
+fn unique_ids(snapshot: &Snapshot) -> Vec<String> {
+    snapshot.rows().map(|(_, row)| String::from_utf8_lossy(row.unique_id).into_owned()).collect()
 }
 
 #[test]
-fn what_the_client_did_not_ask_the_host_asks_before_quit_and_the_client_sees_none_of_it() {
-    let mut talk = Talk::new(Relay::direct());
-    talk.client("STAT");
-    assert_eq!(talk.server(b"+OK 1 10\r\n"), "+OK 1 10\r\n");
-    assert_eq!(talk.client("QUIT").1, "UIDL\r\n");
-    assert_eq!(talk.server(b"+OK\r\n1 a\r\n.\r\n"), "");
-    assert_eq!(talk.to_server, b"LIST\r\n");
-    assert_eq!(talk.server(b"+OK\r\n1 10\r\n.\r\n"), "");
-    assert_eq!(talk.to_server, b"QUIT\r\n");
-    assert_eq!(talk.server(b"+OK\r\n"), "+OK\r\n");
-    assert_eq!(talk.snapshot_ids().unwrap(), ["a"]);
+fn a_client_that_asked_for_all_listings_quits_at_once_and_leaves_a_snapshot() {
+    let mut dialogue = Dialogue::new(Relay::direct());
+    assert_eq!(dialogue.client("list").1, "LIST\r\n");
+    assert_eq!(dialogue.server(b"+OK\r\n1 10\r\n2 20\r\n.\r\n"), "+OK\r\n1 10\r\n2 20\r\n.\r\n");
+    assert_eq!(dialogue.client("UIDL").1, "UIDL\r\n");
+    assert_eq!(dialogue.server(b"+OK\r\n1 a\r\n2 b\r\n.\r\n"), "+OK\r\n1 a\r\n2 b\r\n.\r\n");
+    assert_eq!(dialogue.client("DELE 1").1, "DELE 1\r\n");
+    dialogue.server(b"+OK\r\n");
+    assert_eq!(dialogue.client("QUIT").1, "QUIT\r\n");
+    assert_eq!(dialogue.server(b"+OK bye\r\n"), "+OK bye\r\n");
+    assert_eq!(dialogue.snapshot_ids().unwrap(), ["b"]);
 }
 
 #[test]
-fn the_host_asks_before_the_first_deletion_and_not_between_it_and_quit() {
-    let mut talk = Talk::new(Relay::direct());
-    talk.client("STAT");
-    talk.server(b"+OK 2 20\r\n");
-    assert_eq!(talk.client("DELE 1"), (Taken::Wait, "UIDL\r\n".to_owned()));
-    assert_eq!(talk.server(b"+OK\r\n1 a\r\n2 b\r\n.\r\n"), "");
-    assert_eq!(talk.to_server, b"LIST\r\n");
-    assert_eq!(talk.client("DELE 1"), (Taken::Wait, String::new()));
-    assert_eq!(talk.server(b"+OK\r\n1 10\r\n2 10\r\n.\r\n"), "");
-    assert_eq!(talk.client("DELE 1"), (Taken::Done, "DELE 1\r\n".to_owned()));
-    assert_eq!(talk.server(b"+OK\r\n"), "+OK\r\n");
-    assert_eq!(talk.client("QUIT").1, "QUIT\r\n");
-    talk.server(b"+OK\r\n");
-    assert_eq!(talk.snapshot_ids().unwrap(), ["b"]);
+fn missing_listings_are_asked_for_before_quit_and_not_shown_to_the_client() {
+    let mut dialogue = Dialogue::new(Relay::direct());
+    dialogue.client("STAT");
+    assert_eq!(dialogue.server(b"+OK 1 10\r\n"), "+OK 1 10\r\n");
+    assert_eq!(dialogue.client("QUIT").1, "UIDL\r\n");
+    assert_eq!(dialogue.server(b"+OK\r\n1 a\r\n.\r\n"), "");
+    assert_eq!(dialogue.to_server, b"LIST\r\n");
+    assert_eq!(dialogue.server(b"+OK\r\n1 10\r\n.\r\n"), "");
+    assert_eq!(dialogue.to_server, b"QUIT\r\n");
+    assert_eq!(dialogue.server(b"+OK\r\n"), "+OK\r\n");
+    assert_eq!(dialogue.snapshot_ids().unwrap(), ["a"]);
 }
 
 #[test]
-fn a_server_without_uidl_still_lets_the_session_go() {
-    let mut talk = Talk::new(Relay::direct());
-    assert_eq!(talk.client("QUIT").1, "UIDL\r\n");
-    assert_eq!(talk.server(b"-ERR what\r\n"), "");
-    assert_eq!(talk.to_server, b"QUIT\r\n");
-    assert_eq!(talk.server(b"+OK\r\n"), "+OK\r\n");
-    assert_eq!(talk.snapshot_ids(), None);
+fn missing_listings_are_asked_for_before_the_first_deletion() {
+    let mut dialogue = Dialogue::new(Relay::direct());
+    dialogue.client("STAT");
+    dialogue.server(b"+OK 2 20\r\n");
+    assert_eq!(dialogue.client("DELE 1"), (CommandStatus::Wait, "UIDL\r\n".to_owned()));
+    assert_eq!(dialogue.server(b"+OK\r\n1 a\r\n2 b\r\n.\r\n"), "");
+    assert_eq!(dialogue.to_server, b"LIST\r\n");
+    assert_eq!(dialogue.client("DELE 1"), (CommandStatus::Wait, String::new()));
+    assert_eq!(dialogue.server(b"+OK\r\n1 10\r\n2 10\r\n.\r\n"), "");
+    assert_eq!(dialogue.client("DELE 1"), (CommandStatus::Done, "DELE 1\r\n".to_owned()));
+    assert_eq!(dialogue.server(b"+OK\r\n"), "+OK\r\n");
+    assert_eq!(dialogue.client("QUIT").1, "QUIT\r\n");
+    dialogue.server(b"+OK\r\n");
+    assert_eq!(dialogue.snapshot_ids().unwrap(), ["b"]);
 }
 
 #[test]
-fn an_empty_maildrop_is_known_from_stat_alone() {
-    let mut talk = Talk::new(Relay::direct());
-    talk.client("STAT");
-    talk.server(b"+OK 0 0\r\n");
-    assert_eq!(talk.client("QUIT").1, "QUIT\r\n");
-    talk.server(b"+OK\r\n");
-    assert_eq!(talk.snapshot_ids().unwrap(), Vec::<String>::new());
+fn a_session_ends_without_a_snapshot_if_the_server_refuses_uidl() {
+    let mut dialogue = Dialogue::new(Relay::direct());
+    assert_eq!(dialogue.client("QUIT").1, "UIDL\r\n");
+    assert_eq!(dialogue.server(b"-ERR what\r\n"), "");
+    assert_eq!(dialogue.to_server, b"QUIT\r\n");
+    assert_eq!(dialogue.server(b"+OK\r\n"), "+OK\r\n");
+    assert_eq!(dialogue.snapshot_ids(), None);
+}
+
+#[test]
+fn stat_alone_shows_that_a_maildrop_is_empty() {
+    let mut dialogue = Dialogue::new(Relay::direct());
+    dialogue.client("STAT");
+    dialogue.server(b"+OK 0 0\r\n");
+    assert_eq!(dialogue.client("QUIT").1, "QUIT\r\n");
+    dialogue.server(b"+OK\r\n");
+    assert_eq!(dialogue.snapshot_ids().unwrap(), Vec::<String>::new());
 }
 
 #[test]
 fn a_refused_quit_leaves_no_snapshot() {
-    let mut talk = Talk::new(Relay::direct());
-    talk.client("STAT");
-    talk.server(b"+OK 0 0\r\n");
-    talk.client("QUIT");
-    talk.server(b"-ERR some deleted messages not removed\r\n");
-    assert_eq!(talk.snapshot_ids(), None);
+    let mut dialogue = Dialogue::new(Relay::direct());
+    dialogue.client("STAT");
+    dialogue.server(b"+OK 0 0\r\n");
+    dialogue.client("QUIT");
+    dialogue.server(b"-ERR some deleted messages not removed\r\n");
+    assert_eq!(dialogue.snapshot_ids(), None);
 }
 
 #[test]
-fn pipelined_commands_go_on_and_local_answers_keep_their_place() {
-    let mut talk = Talk::new(Relay::direct());
-    assert_eq!(talk.client("RETR 1").0, Taken::Done);
-    assert_eq!(talk.client("RETR 2").0, Taken::Done);
-    assert_eq!(talk.client("CAPA").0, Taken::Wait);
-    talk.server(b"+OK\r\nx\r\n.\r\n+OK\r\ny\r\n.\r\n");
-    assert_eq!(talk.client("CAPA").0, Taken::Done);
-    assert!(String::from_utf8_lossy(&talk.to_client).contains("UIDL"));
+fn pipelined_commands_are_sent_on_and_local_answers_wait_for_their_turn() {
+    let mut dialogue = Dialogue::new(Relay::direct());
+    assert_eq!(dialogue.client("RETR 1").0, CommandStatus::Done);
+    assert_eq!(dialogue.client("RETR 2").0, CommandStatus::Done);
+    assert_eq!(dialogue.client("CAPA").0, CommandStatus::Wait);
+    dialogue.server(b"+OK\r\nx\r\n.\r\n+OK\r\ny\r\n.\r\n");
+    assert_eq!(dialogue.client("CAPA").0, CommandStatus::Done);
+    assert!(String::from_utf8_lossy(&dialogue.to_client).contains("UIDL"));
 }
 
 #[test]
-fn nothing_that_could_be_read_in_two_ways_reaches_the_server() {
-    let mut talk = Talk::new(Relay::direct());
+fn ambiguous_and_unknown_commands_are_not_sent_to_the_server() {
+    let mut dialogue = Dialogue::new(Relay::direct());
     for line in ["XTND XMIT", "NOOP\rDELE 1", "RETR x", "PASS x", "AUTH PLAIN", "LIST 1 2", "STLS"] {
-        assert_eq!(talk.client(line), (Taken::Bad, String::new()), "{line}");
+        assert_eq!(dialogue.client(line), (CommandStatus::Bad, String::new()), "{line}");
     }
 }
 
 #[test]
-fn a_message_ends_only_where_pop3_says() {
+fn only_a_dot_between_crlfs_ends_a_message() {
     let body: &[u8] = b"+OK\r\n..dot\r\n\n.\n\r\n.x\r\n.\rx\r\n\r\r\n.\r\n";
     for cut in 0..body.len() {
-        let mut talk = Talk::new(Relay::direct());
-        talk.client("RETR 1");
-        talk.client("NOOP");
-        let mut seen = talk.server(&body[..cut]);
-        assert!(talk.relay.pending.len() == 2, "cut at {cut}");
-        seen += &talk.server(&body[cut..]);
+        let mut dialogue = Dialogue::new(Relay::direct());
+        dialogue.client("RETR 1");
+        dialogue.client("NOOP");
+        let mut seen = dialogue.server(&body[..cut]);
+        assert!(dialogue.relay.pending.len() == 2, "cut at {cut}");
+        seen += &dialogue.server(&body[cut..]);
         assert_eq!(seen.as_bytes(), body);
-        assert_eq!(talk.relay.pending.len(), 1, "cut at {cut}");
-        assert_eq!(talk.server(b"+OK\r\n"), "+OK\r\n");
+        assert_eq!(dialogue.relay.pending.len(), 1, "cut at {cut}");
+        assert_eq!(dialogue.server(b"+OK\r\n"), "+OK\r\n");
     }
 }
 
 #[test]
-fn an_empty_message_body_ends_right_after_the_status() {
-    let mut talk = Talk::new(Relay::direct());
-    talk.client("TOP 1 0");
-    talk.server(b"+OK\r\n.\r\n");
-    assert!(!talk.relay.is_waiting());
+fn an_empty_message_ends_directly_after_the_status_line() {
+    let mut dialogue = Dialogue::new(Relay::direct());
+    dialogue.client("TOP 1 0");
+    dialogue.server(b"+OK\r\n.\r\n");
+    assert!(!dialogue.relay.is_waiting());
 }
 
 #[test]
-fn a_server_that_speaks_no_pop3_is_at_fault() {
-    let mut talk = Talk::new(Relay::direct());
-    talk.client("STAT");
-    talk.server(b"HTTP/1.1 400\r\n");
-    assert_eq!(talk.fault, Some(Fault::NoStatus));
-    let mut talk = Talk::new(Relay::direct());
-    talk.client("STAT");
-    talk.server(&[b'x'; 5000]);
-    assert_eq!(talk.fault, Some(Fault::TooLong));
+fn a_reply_that_is_not_pop3_is_a_protocol_error() {
+    let mut dialogue = Dialogue::new(Relay::direct());
+    dialogue.client("STAT");
+    dialogue.server(b"HTTP/1.1 400\r\n");
+    assert_eq!(dialogue.error, Some(ProtocolError::NoStatus));
+    let mut dialogue = Dialogue::new(Relay::direct());
+    dialogue.client("STAT");
+    dialogue.server(&[b'x'; 5000]);
+    assert_eq!(dialogue.error, Some(ProtocolError::TooLong));
 }
 
-fn moved() -> Relay {
+/// An upgraded session whose maildrop has changed since the snapshot.
+fn upgraded() -> Relay {
     let rows = [
         Row { size: 1, unique_id: b"a" },
         Row { size: 2, unique_id: b"b" },
         Row { size: 3, unique_id: b"c" },
     ];
-    let maildrop = Maildrop::new(Arc::new(Snapshot::pack(rows).unwrap()));
+    let maildrop = PosedMaildrop::new(Arc::new(Snapshot::pack(rows).unwrap()));
     // Another client has deleted `a`, and `d` is new.
     let now = [(1, b"b"[..].into()), (2, b"c"[..].into()), (3, b"d"[..].into())];
     Relay::translated(maildrop, &now)
 }
 
 #[test]
-fn numbers_that_the_client_was_shown_stay_valid_after_an_upgrade() {
-    let mut talk = Talk::new(moved());
-    assert_eq!(talk.client("RETR 3").1, "RETR 2\r\n");
-    talk.server(b"+OK\r\nc\r\n.\r\n");
-    assert_eq!(talk.client("TOP 2 7").1, "TOP 1 7\r\n");
-    talk.server(b"+OK\r\n.\r\n");
-    assert_eq!(talk.client("RETR 1"), (Taken::Done, String::new()));
-    assert_eq!(talk.server(b""), "-ERR no such message\r\n");
-    assert_eq!(talk.client("RETR 4").1, "");
-    assert_eq!(talk.server(b""), "-ERR no such message\r\n");
+fn message_numbers_that_the_client_knows_stay_valid_after_an_upgrade() {
+    let mut dialogue = Dialogue::new(upgraded());
+    assert_eq!(dialogue.client("RETR 3").1, "RETR 2\r\n");
+    dialogue.server(b"+OK\r\nc\r\n.\r\n");
+    assert_eq!(dialogue.client("TOP 2 7").1, "TOP 1 7\r\n");
+    dialogue.server(b"+OK\r\n.\r\n");
+    assert_eq!(dialogue.client("RETR 1"), (CommandStatus::Done, String::new()));
+    assert_eq!(dialogue.server(b""), "-ERR no such message\r\n");
+    assert_eq!(dialogue.client("RETR 4").1, "");
+    assert_eq!(dialogue.server(b""), "-ERR no such message\r\n");
 }
 
 #[test]
-fn a_translated_dele_is_acknowledged_only_by_the_server_and_in_the_clients_numbers() {
-    let mut talk = Talk::new(moved());
-    assert_eq!(talk.client("DELE 2").1, "DELE 1\r\n");
-    assert_eq!(talk.client("STAT").0, Taken::Wait);
-    assert_eq!(talk.server(b"+OK message 1 dele"), "");
-    assert_eq!(talk.server(b"ted\r\n"), "+OK message 2 deleted\r\n");
-    talk.client("STAT");
-    assert_eq!(talk.server(b""), "+OK 2 4\r\n");
-    assert_eq!(talk.client("DELE 3").1, "DELE 2\r\n");
-    assert_eq!(talk.server(b"-ERR locked\r\n"), "-ERR locked\r\n");
-    assert_eq!(talk.client("QUIT").1, "QUIT\r\n");
-    assert_eq!(talk.server(b"+OK\r\n"), "+OK\r\n");
+fn after_an_upgrade_dele_is_acknowledged_by_the_server_with_the_number_that_the_client_knows() {
+    let mut dialogue = Dialogue::new(upgraded());
+    assert_eq!(dialogue.client("DELE 2").1, "DELE 1\r\n");
+    assert_eq!(dialogue.client("STAT").0, CommandStatus::Wait);
+    assert_eq!(dialogue.server(b"+OK message 1 dele"), "");
+    assert_eq!(dialogue.server(b"ted\r\n"), "+OK message 2 deleted\r\n");
+    dialogue.client("STAT");
+    assert_eq!(dialogue.server(b""), "+OK 2 4\r\n");
+    assert_eq!(dialogue.client("DELE 3").1, "DELE 2\r\n");
+    assert_eq!(dialogue.server(b"-ERR locked\r\n"), "-ERR locked\r\n");
+    assert_eq!(dialogue.client("QUIT").1, "QUIT\r\n");
+    assert_eq!(dialogue.server(b"+OK\r\n"), "+OK\r\n");
     // `a` is gone, `b` was deleted, `d` was never shown.
-    assert_eq!(talk.snapshot_ids().unwrap(), ["c"]);
+    assert_eq!(dialogue.snapshot_ids().unwrap(), ["c"]);
 }
 
 #[test]
-fn a_reset_after_an_upgrade_brings_the_marked_messages_back() {
-    let mut talk = Talk::new(moved());
-    talk.client("DELE 2");
-    talk.server(b"+OK\r\n");
-    assert_eq!(talk.client("RSET").1, "RSET\r\n");
-    assert_eq!(talk.client("DELE 2").0, Taken::Wait);
-    talk.server(b"+OK\r\n");
-    talk.client("UIDL");
-    assert_eq!(talk.server(b""), "+OK\r\n1 a\r\n2 b\r\n3 c\r\n.\r\n");
+fn rset_after_an_upgrade_restores_deleted_messages() {
+    let mut dialogue = Dialogue::new(upgraded());
+    dialogue.client("DELE 2");
+    dialogue.server(b"+OK\r\n");
+    assert_eq!(dialogue.client("RSET").1, "RSET\r\n");
+    assert_eq!(dialogue.client("DELE 2").0, CommandStatus::Wait);
+    dialogue.server(b"+OK\r\n");
+    dialogue.client("UIDL");
+    assert_eq!(dialogue.server(b""), "+OK\r\n1 a\r\n2 b\r\n3 c\r\n.\r\n");
 }
 
 proptest::proptest! {
     #[test]
-    fn however_replies_are_cut_the_client_gets_the_same_octets(
+    fn the_client_gets_the_same_bytes_however_replies_arrive(
         cuts in proptest::collection::vec(0usize..120, 0..12),
     ) {
         let replies: &[u8] = b"+OK 2 30\r\n+OK\r\n1 10\r\n2 20\r\n.\r\n+OK\r\n1 a\r\n2 b\r\n.\r\n-ERR\r\n+OK\r\n..\r\n\r\n.\r\n+OK\r\n";
         let mut cuts: Vec<usize> = cuts.into_iter().map(|c| c.min(replies.len())).collect();
         cuts.extend([0, replies.len()]);
         cuts.sort_unstable();
-        let mut talk = Talk::new(Relay::direct());
+        let mut dialogue = Dialogue::new(Relay::direct());
         for line in ["STAT", "LIST", "UIDL", "RETR 9", "RETR 1", "NOOP"] {
-            proptest::prop_assert_eq!(talk.client(line).0, Taken::Done);
+            proptest::prop_assert_eq!(dialogue.client(line).0, CommandStatus::Done);
         }
         let mut seen = String::new();
         for pair in cuts.windows(2) {
-            seen += &talk.server(&replies[pair[0]..pair[1]]);
+            seen += &dialogue.server(&replies[pair[0]..pair[1]]);
         }
         proptest::prop_assert_eq!(seen.as_bytes(), replies);
-        talk.client("QUIT");
-        talk.server(b"+OK\r\n");
-        proptest::prop_assert_eq!(talk.snapshot_ids().unwrap(), ["a", "b"]);
+        dialogue.client("QUIT");
+        dialogue.server(b"+OK\r\n");
+        proptest::prop_assert_eq!(dialogue.snapshot_ids().unwrap(), ["a", "b"]);
     }
 
     #[test]
-    fn no_server_makes_the_relay_panic(octets in proptest::collection::vec(0u8..=255, 0..400)) {
+    fn the_relay_panics_on_no_reply(bytes in proptest::collection::vec(0u8..=255, 0..400)) {
         let mut relay = Relay::direct();
         let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
         for line in [&b"STAT"[..], b"LIST", b"UIDL", b"RETR 1"] {
             relay.command(line, &Capabilities::default(), &mut to_server, &mut to_client);
         }
-        let mut rest = &octets[..];
-        while let (false, Ok(fed)) = (rest.is_empty(), relay.reply(rest, &mut to_server)) {
-            proptest::prop_assert!(fed.used > 0 || fed.event == Some(Event::Opened));
-            rest = &rest[fed.used..];
+        let mut rest = &bytes[..];
+        while let (false, Ok(progress)) = (rest.is_empty(), relay.reply(rest, &mut to_server)) {
+            proptest::prop_assert!(progress.consumed > 0 || progress.event == Some(RelayEvent::Opened));
+            rest = &rest[progress.consumed..];
         }
     }
 }
 
 #[test]
-fn only_a_message_after_which_nothing_was_asked_for_may_pass_unseen() {
-    let mut talk = Talk::new(Relay::direct());
-    assert_eq!(talk.relay.unseen_but(), None);
-    talk.client("RETR 1");
-    assert_eq!(talk.relay.unseen_but(), None, "its status line is judged");
-    talk.server(b"+OK\r\nSubject: x\r");
-    assert_eq!(talk.relay.unseen_but(), Some(5));
-    // Somewhere in the middle; then the last five that have arrived.
-    talk.relay.passed_unseen();
-    assert_eq!(talk.server(b"\n.\r\nx"), "\n.\r\nx", "the CR before it was another line's");
-    assert_eq!(talk.relay.unseen_but(), Some(5));
-    talk.relay.passed_unseen();
-    assert_eq!(talk.server(b"\r\n."), "\r\n.");
-    assert_eq!(talk.server(b"\r\n"), "\r\n");
-    assert_eq!(talk.relay.unseen_but(), None);
-    assert!(!talk.relay.is_waiting());
+fn only_the_message_that_is_the_last_pending_reply_may_be_spliced() {
+    let mut dialogue = Dialogue::new(Relay::direct());
+    assert_eq!(dialogue.relay.unspliced_end(), None);
+    dialogue.client("RETR 1");
+    assert_eq!(dialogue.relay.unspliced_end(), None, "its status line must be checked");
+    dialogue.server(b"+OK\r\nSubject: x\r");
+    assert_eq!(dialogue.relay.unspliced_end(), Some(5));
+    // Bytes in the middle are spliced, then the last five are given to the relay.
+    dialogue.relay.spliced();
+    assert_eq!(dialogue.server(b"\n.\r\nx"), "\n.\r\nx", "the CR seen before belonged to another line");
+    assert_eq!(dialogue.relay.unspliced_end(), Some(5));
+    dialogue.relay.spliced();
+    assert_eq!(dialogue.server(b"\r\n."), "\r\n.");
+    assert_eq!(dialogue.server(b"\r\n"), "\r\n");
+    assert_eq!(dialogue.relay.unspliced_end(), None);
+    assert!(!dialogue.relay.is_waiting());
 
-    talk.client("UIDL");
-    talk.server(b"+OK\r\n1 a\r\n");
-    assert_eq!(talk.relay.unseen_but(), None, "listings are looked at");
-    talk.server(b".\r\n");
-    talk.client("TOP 1 5");
-    talk.server(b"+OK\r\n");
-    assert_eq!(talk.relay.unseen_but(), Some(5));
-    talk.client("NOOP");
-    assert_eq!(talk.relay.unseen_but(), None, "another reply follows");
-    talk.server(b"a\r\n.\r\n");
-    talk.client("RETR 2");
-    talk.server(b"+OK\r\n");
-    assert_eq!(talk.relay.unseen_but(), None, "its reply has not begun");
-    talk.server(b"+OK\r\n");
-    assert_eq!(talk.relay.unseen_but(), Some(5));
+    dialogue.client("UIDL");
+    dialogue.server(b"+OK\r\n1 a\r\n");
+    assert_eq!(dialogue.relay.unspliced_end(), None, "rows of a listing must be parsed");
+    dialogue.server(b".\r\n");
+    dialogue.client("TOP 1 5");
+    dialogue.server(b"+OK\r\n");
+    assert_eq!(dialogue.relay.unspliced_end(), Some(5));
+    dialogue.client("NOOP");
+    assert_eq!(dialogue.relay.unspliced_end(), None, "another reply follows");
+    dialogue.server(b"a\r\n.\r\n");
+    dialogue.client("RETR 2");
+    dialogue.server(b"+OK\r\n");
+    assert_eq!(dialogue.relay.unspliced_end(), None, "its reply has not begun");
+    dialogue.server(b"+OK\r\n");
+    assert_eq!(dialogue.relay.unspliced_end(), Some(5));
 }
 
 #[test]
-fn the_first_reply_that_shows_the_maildrop_is_announced_before_any_of_it_is_read() {
+fn the_first_reply_that_depends_on_the_maildrop_is_announced_before_it_is_forwarded() {
     for (line, reply) in [
         ("STAT", &b"+OK 0 0\r\n"[..]),
         ("LIST", b"+OK\r\n.\r\n"),
@@ -337,104 +343,101 @@ fn the_first_reply_that_shows_the_maildrop_is_announced_before_any_of_it_is_read
         ("TOP 1 0", b"-ERR\r\n"),
         ("RSET", b"+OK\r\n"),
     ] {
-        let mut talk = Talk::new(Relay::direct());
-        talk.client("NOOP");
-        assert_eq!(talk.server(b"+OK\r\n"), "+OK\r\n");
-        assert!(!talk.opened, "NOOP says nothing of the maildrop");
-        talk.client(line);
-        assert!(!talk.opened, "{line}");
-        talk.server(&reply[..1]);
-        assert!(talk.opened, "{line}");
-        talk.server(&reply[1..]);
+        let mut dialogue = Dialogue::new(Relay::direct());
+        dialogue.client("NOOP");
+        assert_eq!(dialogue.server(b"+OK\r\n"), "+OK\r\n");
+        assert!(!dialogue.opened, "the reply to NOOP does not depend on the maildrop");
+        dialogue.client(line);
+        assert!(!dialogue.opened, "{line}");
+        dialogue.server(&reply[..1]);
+        assert!(dialogue.opened, "{line}");
+        dialogue.server(&reply[1..]);
     }
-    // What the host asks itself counts too: QUIT comes after it.
-    let mut talk = Talk::new(Relay::direct());
-    assert_eq!(talk.client("QUIT").1, "UIDL\r\n");
-    talk.server(b"+OK\r\n");
-    assert!(talk.opened);
+    // The commands of Reprieve's own count too.
+    let mut dialogue = Dialogue::new(Relay::direct());
+    assert_eq!(dialogue.client("QUIT").1, "UIDL\r\n");
+    dialogue.server(b"+OK\r\n");
+    assert!(dialogue.opened);
 }
 
-impl Talk {
-    /// The client is gone: what is asked, and what the session leaves.
-    fn wind_up(&mut self) -> (String, Option<Result<Vec<String>, Unknowable>>) {
+impl Dialogue {
+    /// What is sent to the server after the client is gone, and the result if there is one.
+    fn wind_up(&mut self) -> (String, Option<Result<Vec<String>, SnapshotError>>) {
         self.to_server.clear();
-        let leaves = self.relay.wind_up(&mut self.to_server).map(|leaves| {
-            leaves.map(|snapshot| {
-                snapshot.rows().map(|(_, row)| String::from_utf8_lossy(row.unique_id).into_owned()).collect()
-            })
-        });
-        (String::from_utf8(self.to_server.clone()).unwrap(), leaves)
+        let result = self.relay.wind_up(&mut self.to_server);
+        let ids = result.map(|snapshot| snapshot.map(|snapshot| unique_ids(&snapshot)));
+        (String::from_utf8(self.to_server.clone()).unwrap(), ids)
     }
 }
 
 #[test]
-fn a_client_that_hangs_up_leaves_the_listing_at_login() {
-    let mut talk = Talk::new(Relay::direct());
-    talk.client("STAT");
-    assert_eq!(talk.wind_up(), (String::new(), None), "the reply is under way");
-    talk.server(b"+OK 2 30\r\n");
-    assert_eq!(talk.wind_up(), ("UIDL\r\n".to_owned(), None));
-    talk.server(b"+OK\r\n1 a\r\n2 b\r\n.\r\n");
-    // Feeding the reply has asked for the other part already.
-    talk.wind_up();
-    talk.server(b"+OK\r\n1 10\r\n2 20\r\n.\r\n");
+fn a_client_that_disconnects_leaves_the_listing_at_login() {
+    let mut dialogue = Dialogue::new(Relay::direct());
+    dialogue.client("STAT");
+    assert_eq!(dialogue.wind_up(), (String::new(), None), "the reply has not arrived");
+    dialogue.server(b"+OK 2 30\r\n");
+    assert_eq!(dialogue.wind_up(), ("UIDL\r\n".to_owned(), None));
+    dialogue.server(b"+OK\r\n1 a\r\n2 b\r\n.\r\n");
+    // The reply has already made the relay ask for the other listing.
+    dialogue.wind_up();
+    dialogue.server(b"+OK\r\n1 10\r\n2 20\r\n.\r\n");
     let ids = vec!["a".to_owned(), "b".to_owned()];
-    assert_eq!(talk.wind_up(), (String::new(), Some(Ok(ids))));
+    assert_eq!(dialogue.wind_up(), (String::new(), Some(Ok(ids))));
 }
 
 #[test]
-fn deletions_that_the_client_did_not_confirm_are_taken_back_and_never_carried_out() {
-    for (reply, leaves) in [
+fn deletions_without_quit_are_reset_and_never_carried_out() {
+    for (reply, expected) in [
         (&b"+OK\r\n"[..], Ok(vec!["a".to_owned(), "b".to_owned()])),
-        (b"-ERR no\r\n", Err(Unknowable::Refused)),
+        (b"-ERR no\r\n", Err(SnapshotError::Refused)),
     ] {
-        let mut talk = Talk::new(Relay::direct());
-        talk.client("LIST");
-        talk.server(b"+OK\r\n1 10\r\n2 20\r\n.\r\n");
-        talk.client("UIDL");
-        talk.server(b"+OK\r\n1 a\r\n2 b\r\n.\r\n");
-        talk.client("DELE 1");
-        talk.server(b"+OK\r\n");
-        assert_eq!(talk.wind_up(), ("RSET\r\n".to_owned(), None));
-        talk.server(reply);
-        assert_eq!(talk.wind_up(), (String::new(), Some(leaves)));
+        let mut dialogue = Dialogue::new(Relay::direct());
+        dialogue.client("LIST");
+        dialogue.server(b"+OK\r\n1 10\r\n2 20\r\n.\r\n");
+        dialogue.client("UIDL");
+        dialogue.server(b"+OK\r\n1 a\r\n2 b\r\n.\r\n");
+        dialogue.client("DELE 1");
+        dialogue.server(b"+OK\r\n");
+        assert_eq!(dialogue.wind_up(), ("RSET\r\n".to_owned(), None));
+        dialogue.server(reply);
+        assert_eq!(dialogue.wind_up(), (String::new(), Some(expected)));
     }
-    // Those of a client that has sent QUIT before it went are carried out.
-    let mut talk = Talk::new(Relay::direct());
-    talk.client("LIST");
-    talk.server(b"+OK\r\n1 10\r\n2 20\r\n.\r\n");
-    talk.client("UIDL");
-    talk.server(b"+OK\r\n1 a\r\n2 b\r\n.\r\n");
-    talk.client("DELE 1");
-    talk.server(b"+OK\r\n");
-    assert_eq!(talk.client("QUIT").1, "QUIT\r\n");
-    assert_eq!(talk.wind_up(), (String::new(), None));
-    talk.server(b"+OK\r\n");
-    assert_eq!(talk.snapshot_ids().unwrap(), ["b"]);
+    // A client that has sent QUIT before it disconnected has confirmed its deletions.
+    let mut dialogue = Dialogue::new(Relay::direct());
+    dialogue.client("LIST");
+    dialogue.server(b"+OK\r\n1 10\r\n2 20\r\n.\r\n");
+    dialogue.client("UIDL");
+    dialogue.server(b"+OK\r\n1 a\r\n2 b\r\n.\r\n");
+    dialogue.client("DELE 1");
+    dialogue.server(b"+OK\r\n");
+    assert_eq!(dialogue.client("QUIT").1, "QUIT\r\n");
+    assert_eq!(dialogue.wind_up(), (String::new(), None));
+    dialogue.server(b"+OK\r\n");
+    assert_eq!(dialogue.snapshot_ids().unwrap(), ["b"]);
 }
 
 #[test]
-fn an_upgraded_session_without_quit_leaves_what_was_posed() {
+fn an_upgraded_session_without_quit_leaves_the_posed_snapshot() {
     let rows = [Row { size: 10, unique_id: b"a" }, Row { size: 20, unique_id: b"b" }];
-    let maildrop = Maildrop::new(Arc::new(Snapshot::pack(rows).unwrap()));
-    let there = [(1, b"new"[..].into()), (2, b"b"[..].into()), (3, b"a"[..].into())];
-    let mut talk = Talk::new(Relay::translated(maildrop, &there));
-    assert_eq!(talk.client("DELE 1").1, "DELE 3\r\n");
-    talk.server(b"+OK\r\n");
-    assert_eq!(talk.wind_up(), ("RSET\r\n".to_owned(), None));
-    talk.server(b"+OK\r\n");
+    let maildrop = PosedMaildrop::new(Arc::new(Snapshot::pack(rows).unwrap()));
+    let listing = [(1, b"new"[..].into()), (2, b"b"[..].into()), (3, b"a"[..].into())];
+    let mut dialogue = Dialogue::new(Relay::translated(maildrop, &listing));
+    assert_eq!(dialogue.client("DELE 1").1, "DELE 3\r\n");
+    dialogue.server(b"+OK\r\n");
+    assert_eq!(dialogue.wind_up(), ("RSET\r\n".to_owned(), None));
+    dialogue.server(b"+OK\r\n");
     let ids = vec!["a".to_owned(), "b".to_owned()];
-    assert_eq!(talk.wind_up(), (String::new(), Some(Ok(ids))));
+    assert_eq!(dialogue.wind_up(), (String::new(), Some(Ok(ids))));
 }
 
 #[test]
-fn rows_with_other_line_ends_make_no_snapshot() {
-    let mut talk = Talk::new(Relay::direct());
-    talk.client("LIST");
-    talk.server(b"+OK\r\n1 10\n2 20\r\n.\r\n");
-    talk.client("UIDL");
-    talk.server(b"+OK\r\n1 a\r\n2 b\r\n.\r\n");
-    assert_eq!(talk.client("QUIT").1, "QUIT\r\n");
-    talk.server(b"+OK\r\n");
-    assert_eq!(talk.snapshot_ids(), None);
+fn rows_that_end_in_a_bare_lf_make_no_snapshot() {
+    let mut dialogue = Dialogue::new(Relay::direct());
+    dialogue.client("LIST");
+    dialogue.server(b"+OK\r\n1 10\n2 20\r\n.\r\n");
+    dialogue.client("UIDL");
+    dialogue.server(b"+OK\r\n1 a\r\n2 b\r\n.\r\n");
+    assert_eq!(dialogue.client("QUIT").1, "QUIT\r\n");
+    dialogue.server(b"+OK\r\n");
+    assert_eq!(dialogue.snapshot_ids(), None);
 }

@@ -56,7 +56,7 @@ impl Seal {
                 no_snapshot: user.no_snapshot,
                 route: user.route.as_ref().map(|route| (route.pool.clone(), route.user.clone())),
                 snapshot: user.snapshot.as_ref().filter(|snapshot| snapshot.footprint() < LARGEST).map(
-                    |snapshot| (crashes, snapshot.count(), snapshot.octets(), snapshot.packed().to_vec()),
+                    |snapshot| (crashes, snapshot.count(), snapshot.bytes(), snapshot.packed().to_vec()),
                 ),
             };
         let packed = postcard::to_allocvec(&packed).ok()?;

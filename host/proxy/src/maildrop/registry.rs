@@ -20,7 +20,7 @@ use super::tag::{Tag, Tagger, UserKey};
 use super::user::{Leaves, Left, NoSnapshot, Route, Session, Standing, User};
 use reprieve_pop3::snapshot::Snapshot;
 use reprieve_store::Share;
-use reprieve_store::{Home, Space, Unavailable};
+use reprieve_store::{Store, NamespaceConfig, Unavailable};
 
 /// The longest record of a user in a store, in bytes: some hundred thousand messages.
 const RECORD_LIMIT: usize = 1 << 20;
@@ -104,14 +104,14 @@ impl Registry {
     pub fn shared(
         memory_limit: u64,
         trust: Duration,
-        home: &Home,
+        store: &Store,
         tagger: &Tagger,
         share: Share,
     ) -> anyhow::Result<Self> {
-        let space = Space { name: NAMESPACE.to_owned(), quota: memory_limit, value_limit: RECORD_LIMIT };
+        let space = NamespaceConfig { name: NAMESPACE.to_owned(), quota: memory_limit, value_limit: RECORD_LIMIT };
         let with_snapshots = share == Share::TagsAndSnapshots;
         let seal = Seal::new(&tagger.sealing_key()).map_err(|_| anyhow::anyhow!("no key can be made"))?;
-        let shared = Shared::new(home.namespace(space), seal, trust, home.crashes(), with_snapshots);
+        let shared = Shared::new(store.namespace(space), seal, trust, store.crashes(), with_snapshots);
         // Tokens are not to come twice, here or elsewhere.
         let mut first = [0; 8];
         getrandom::fill(&mut first).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
@@ -342,7 +342,7 @@ impl Registry {
             secrets: known.accepted.iter().filter(|accepted| accepted.at_s >= oldest_s).count(),
             accepted_at_s: known.accepted.first().map(|accepted| accepted.at_s),
             messages: left.as_ref().ok().map(|left| left.snapshot.count()),
-            octets: left.as_ref().ok().map(|left| left.snapshot.octets()),
+            octets: left.as_ref().ok().map(|left| left.snapshot.bytes()),
             no_snapshot: left.as_ref().err().copied(),
             rejections: known.rejections,
             pool: known.route.as_ref().and_then(|route| route.pool.clone()),

@@ -92,7 +92,7 @@ impl Tagger {
         Tag(self.hash(&[
             b"secret",
             &user.0,
-            credentials.mechanism.family().as_bytes(),
+            credentials.mechanism.family().name().as_bytes(),
             credentials.secret.expose(),
         ]))
     }

@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
 
 use super::tag::{Tag, UserKey};
-use reprieve_pop3::listing::Unknowable;
+use reprieve_pop3::listing::SnapshotError;
 use reprieve_pop3::snapshot::Snapshot;
 
 /// Secrets that are remembered for one user: some give each device a password of its own.
@@ -102,14 +102,14 @@ impl NoSnapshot {
     }
 }
 
-impl From<Unknowable> for NoSnapshot {
-    fn from(why: Unknowable) -> Self {
+impl From<SnapshotError> for NoSnapshot {
+    fn from(why: SnapshotError) -> Self {
         match why {
-            Unknowable::Incomplete => Self::Incomplete,
-            Unknowable::Refused => Self::Refused,
-            Unknowable::Malformed => Self::Malformed,
-            Unknowable::Contradictory => Self::Contradictory,
-            Unknowable::TooLarge => Self::TooLarge,
+            SnapshotError::Incomplete => Self::Incomplete,
+            SnapshotError::Refused => Self::Refused,
+            SnapshotError::Malformed => Self::Malformed,
+            SnapshotError::Contradictory => Self::Contradictory,
+            SnapshotError::TooLarge => Self::TooLarge,
         }
     }
 }

@@ -133,7 +133,7 @@ mod tests {
     fn pool(balance: Balance, nodes: &[(&str, u32, bool)]) -> Pool {
         let mut config = PoolConfig::new("mail", Vec::new());
         config.balance = balance;
-        config.check = None;
+        config.health_check = None;
         config.nodes = nodes
             .iter()
             .map(|&(name, weight, backup)| NodeConfig { weight, backup, ..NodeConfig::new(name) })

@@ -11,7 +11,7 @@ use super::node::Node;
 use super::state::Pool;
 use crate::config::NodeTlsMode;
 use crate::net::{Stream, TlsSession, local_proxy_header, proxy_header};
-use reprieve_pop3::capability::Learned;
+use reprieve_pop3::capability::BackendCapabilities;
 use reprieve_pop3::reply::status;
 
 /// For whom a node is connected to.
@@ -153,9 +153,9 @@ impl Pool {
     }
 
     /// Asks a node that was connected to what it can do, and takes leave.
-    pub(super) async fn ask_capabilities(&self, mut wire: Wire) -> std::io::Result<Learned> {
+    pub(super) async fn ask_capabilities(&self, mut wire: Wire) -> std::io::Result<BackendCapabilities> {
         let asking = async {
-            let learned = capabilities(&mut wire).await?.unwrap_or(Learned::OLD);
+            let learned = capabilities(&mut wire).await?.unwrap_or(BackendCapabilities::WITHOUT_CAPA);
             let _ = wire.write(b"QUIT\r\n").await;
             let _ = wire.line().await;
             Ok(learned)
@@ -166,7 +166,7 @@ impl Pool {
 }
 
 /// What a node answers to CAPA; None if it does not know it.
-pub(super) async fn capabilities(wire: &mut Wire) -> std::io::Result<Option<Learned>> {
+pub(super) async fn capabilities(wire: &mut Wire) -> std::io::Result<Option<BackendCapabilities>> {
     wire.write(b"CAPA\r\n").await?;
     match status(&wire.line().await?) {
         Some(true) => {}
@@ -177,7 +177,7 @@ pub(super) async fn capabilities(wire: &mut Wire) -> std::io::Result<Option<Lear
     loop {
         let line = wire.line().await?;
         if line.trim_ascii_end() == b"." {
-            return Ok(Some(Learned::from_lines(lines.iter().map(Vec::as_slice))));
+            return Ok(Some(BackendCapabilities::parse(lines.iter().map(Vec::as_slice))));
         }
         if lines.len() >= 100 {
             return Err(fault("its answer to CAPA has no end"));

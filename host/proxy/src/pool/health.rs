@@ -49,7 +49,7 @@ impl Pool {
         *node.last_error.lock() = Some(why.into());
         node.successes.store(0, Ordering::Relaxed);
         let failures = node.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        if self.config().check.is_some_and(|check| failures >= check.fall) && node.set_down(true) {
+        if self.config().health_check.is_some_and(|check| failures >= check.fall) && node.set_down(true) {
             tracing::warn!(pool = self.name(), node = &*node.name, why, "node is down");
         }
     }
@@ -69,7 +69,7 @@ impl Pool {
         }
         let successes = node.successes.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if node.is_down() {
-            if self.config().check.is_some_and(|check| successes < check.rise) {
+            if self.config().health_check.is_some_and(|check| successes < check.rise) {
                 return;
             }
             node.set_down(false);
@@ -85,19 +85,19 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{CheckConfig, PoolConfig};
+    use crate::config::{HealthCheckConfig, PoolConfig};
     use std::time::Duration;
 
-    fn pool(check: Option<CheckConfig>) -> Pool {
+    fn pool(check: Option<HealthCheckConfig>) -> Pool {
         let mut config = PoolConfig::new("mail", vec!["127.0.0.1:1".into()]);
-        config.check = check;
+        config.health_check = check;
         config.retry_after = Duration::ZERO;
         Pool::new(config).unwrap()
     }
 
     #[test]
     fn checks_bring_a_node_down_and_up_only_in_a_row() {
-        let pool = pool(Some(CheckConfig { interval: Duration::from_secs(1), rise: 2, fall: 3 }));
+        let pool = pool(Some(HealthCheckConfig { interval: Duration::from_secs(1), rise: 2, fall: 3 }));
         let node = &pool.nodes()[0];
         pool.check_failed(node, "refused");
         pool.check_failed(node, "refused");
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn a_failed_login_has_a_node_tried_last_for_a_while() {
         let mut config = PoolConfig::new("mail", vec!["127.0.0.1:1".into()]);
-        config.check = None;
+        config.health_check = None;
         let pool = Pool::new(config).unwrap();
         let node = &pool.nodes()[0];
         pool.login_failed(node, "refused");

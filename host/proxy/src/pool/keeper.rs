@@ -32,7 +32,7 @@ impl Keeper {
     /// Where the system has no more threads.
     pub fn start(pools: Vec<Arc<Pool>>, name_servers: Vec<std::net::SocketAddr>) -> std::io::Result<Self> {
         let (stop, stopped) = watch::channel(false);
-        let needed = |pool: &Pool, node: &Node| pool.config().check.is_some() || node.is_named;
+        let needed = |pool: &Pool, node: &Node| pool.config().health_check.is_some() || node.is_named;
         let tasks: Vec<_> = pools
             .iter()
             .flat_map(|pool| pool.nodes().iter().map(move |node| (pool.clone(), node.clone())))
@@ -94,7 +94,7 @@ async fn look_after(pool: Arc<Pool>, node: Arc<Node>, names: Option<Arc<Names>>,
         if node.is_named {
             pause = pause.min(resolve(&pool, &node, names.as_deref()).await);
         }
-        if pool.config().check.is_some() {
+        if pool.config().health_check.is_some() {
             pause = pause.min(check(&pool, &node).await);
         }
         if let Some(looked) = first.take() {
@@ -135,7 +135,7 @@ async fn resolve(pool: &Pool, node: &Node, names: Option<&Names>) -> Duration {
 
 /// Asks how the node is, and what it can do; when to ask again.
 async fn check(pool: &Pool, node: &Node) -> Duration {
-    let Some(settings) = pool.config().check else { return Duration::MAX };
+    let Some(settings) = pool.config().health_check else { return Duration::MAX };
     let asked = async {
         let (wire, _) = pool.greeted(node, None).await?;
         pool.ask_capabilities(wire).await

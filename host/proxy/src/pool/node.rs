@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use crate::config::{NodeConfig, NodeMode};
 use reprieve_metrics::Family;
-use reprieve_pop3::capability::Learned;
+use reprieve_pop3::capability::BackendCapabilities;
 
 /// What a login at a node came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,17 +97,17 @@ impl Deref for Node {
 #[derive(Clone, Copy, Debug, Default)]
 struct Knowledge {
     /// To its checks, which do not log in.
-    before_login: Option<Learned>,
+    before_login: Option<BackendCapabilities>,
     /// To a login.
-    after_login: Option<Learned>,
+    after_login: Option<BackendCapabilities>,
     /// When the next login may ask.
     ask_at_ms: u64,
 }
 
 impl Knowledge {
-    fn all(self) -> Option<Learned> {
+    fn all(self) -> Option<BackendCapabilities> {
         let before = self.before_login?;
-        Some(self.after_login.map_or(before, |after| before.with_more(after)))
+        Some(self.after_login.map_or(before, |after| before.and_after_login(after)))
     }
 }
 
@@ -291,12 +291,12 @@ impl Node {
 
     /// What it can do, where it has been asked.
     #[must_use]
-    pub fn learned(&self) -> Option<Learned> {
+    pub fn learned(&self) -> Option<BackendCapabilities> {
         self.learned.lock().all()
     }
 
     /// Takes what it has said to a check. True if that is news.
-    pub(super) fn learn(&self, learned: Learned) -> bool {
+    pub(super) fn learn(&self, learned: BackendCapabilities) -> bool {
         self.learned.lock().before_login.replace(learned) != Some(learned)
     }
 
@@ -304,7 +304,7 @@ impl Node {
     /// a node that has promised everything to its check, or is not checked.
     pub(super) fn is_to_be_asked(&self) -> bool {
         let mut known = self.learned.lock();
-        if !known.before_login.is_some_and(Learned::lacks_any) {
+        if !known.before_login.is_some_and(BackendCapabilities::lacks_offered) {
             return false;
         }
         let now = now_ms();
@@ -317,7 +317,7 @@ impl Node {
 
     /// Takes what it has said to a login; None if it did not survive the question: then it is not
     /// asked again.
-    pub(super) fn learn_after_login(&self, learned: Option<Learned>) {
+    pub(super) fn learn_after_login(&self, learned: Option<BackendCapabilities>) {
         let mut known = self.learned.lock();
         known.after_login = learned;
         if learned.is_none() {

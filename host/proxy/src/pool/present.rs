@@ -65,9 +65,9 @@ pub(super) fn present(
         Mechanism::UserPass | Mechanism::Plain | Mechanism::Login => match (acting, by) {
             // Only PLAIN has a place for whom somebody acts as.
             (Some(acting), _) => plain(acting, user, secret),
-            (None, NodeLogin::Plain) => plain(b"", &credentials.joined_name(user), secret),
+            (None, NodeLogin::Plain) => plain(b"", &credentials.user_argument(user), secret),
             (None, NodeLogin::User) => Presentation::UserPass {
-                name: credentials.joined_name(user),
+                name: credentials.user_argument(user),
                 secret: credentials.secret.clone(),
             },
         },
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn each_mechanism_has_its_commands() {
         let by_name =
-            Credentials::new(b"alice*root", Secret::new(b"s"), Mechanism::UserPass).separated_by(Some(b'*'));
+            Credentials::new(b"alice*root", Secret::new(b"s"), Mechanism::UserPass).split_master_user(Some(b'*'));
         let mut by_plain = Credentials::new(b"root", Secret::new(b"s"), Mechanism::Plain);
         by_plain.authorization_id = Some(b"alice"[..].into());
         let login = Credentials::new(b"alice", Secret::new(b"s"), Mechanism::Login);

@@ -12,7 +12,7 @@ use super::queue::Queue;
 use crate::config::{NodeMode, NodeTlsMode, PoolConfig};
 use crate::net::{NodeConnector, TlsError};
 use reprieve_metrics::{Histogram, HistogramSnapshot};
-use reprieve_pop3::capability::Learned;
+use reprieve_pop3::capability::BackendCapabilities;
 
 /// Upper bounds of what logins take, in nanoseconds.
 const LOGINS: [u64; 14] = [
@@ -192,9 +192,9 @@ impl Pool {
     /// What all of its nodes can do that have been asked: nobody is promised more. None where
     /// none has.
     #[must_use]
-    pub fn learned(&self) -> Option<Learned> {
+    pub fn learned(&self) -> Option<BackendCapabilities> {
         let enabled = self.nodes.iter().filter(|node| node.mode() == NodeMode::Enabled);
-        enabled.filter_map(|node| node.learned()).reduce(Learned::both)
+        enabled.filter_map(|node| node.learned()).reduce(BackendCapabilities::intersection)
     }
 
     /// What it was made of.
