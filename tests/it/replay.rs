@@ -13,10 +13,10 @@ use crate::support::running::{BINARY, Running};
 use crate::support::until;
 use serde_json::Value;
 
-/// The interval of the policy, in real time: Dovecot's clock is nobody's to set.
+/// The interval of the policy in real time, because Dovecot's clock cannot be set.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// How near to the interval's end no login may come: the proxy and Dovecot look at the clock one
-/// after the other, and a busy machine takes its time in between.
+/// No login may be closer to the end of the interval than this: the proxy and Dovecot read the clock
+/// one after the other, and a busy machine may take long in between.
 const MARGIN: Duration = Duration::from_millis(600);
 
 fn replay(arguments: &[&str]) -> Output {
@@ -44,25 +44,14 @@ fn write(folder: &Path, name: &str, text: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// What the proxy's line of a session tells of the verdict, in the words of a replay.
-fn verdict_of_session(line: &Value) -> String {
-    let text = |key: &str| line[key].as_str().unwrap_or_default();
-    let overruled = text("reason") == "unverified";
-    let became = match text("verdict") {
-        "deny" if !overruled => "posed",
-        _ => "passed",
-    };
-    let why = if overruled { "unverified" } else { "" };
-    format!("{} {} {} {became} {why}", text("user"), text("verdict"), text("manner"))
+/// The verdict in a session's log line, or in a line of `--decisions`: they have the same keys.
+fn verdict(line: &Value) -> String {
+    let keys = ["user", "verdict", "manner", "disposition", "because"];
+    keys.map(|key| line[key].as_str().unwrap_or_default()).join(" ")
 }
 
-fn verdict_of_replay(line: &Value) -> String {
-    let text = |key: &str| line[key].as_str().unwrap_or_default();
-    format!("{} {} {} {} {}", text("user"), text("verdict"), text("manner"), text("became"), text("why"))
-}
-
-/// Sessions of several users through the proxy, each of which Dovecot gets to see: those that are
-/// denied ask for a message, and go on at Dovecot for it.
+/// Sessions of several users through the proxy, all of which reach Dovecot: denied clients ask for a
+/// message, so that the session continues at Dovecot.
 fn sessions(dovecot: &Dovecot, reprieve: &mut Running) -> Vec<Value> {
     let server = reprieve.address();
     let mut passed: BTreeMap<&str, Instant> = BTreeMap::new();
@@ -94,7 +83,7 @@ fn sessions(dovecot: &Dovecot, reprieve: &mut Running) -> Vec<Value> {
         let near = (INTERVAL - MARGIN)..(INTERVAL + MARGIN);
         match since {
             Some(since) if what == "later" || near.contains(&since) => {
-                // The binary goes by the machine's clock: what is waited for is the time itself.
+                // The binary uses the system clock, so the test has to wait for the time to pass.
                 std::thread::sleep((INTERVAL + MARGIN).saturating_sub(since));
             }
             _ => {}
@@ -117,7 +106,7 @@ fn sessions(dovecot: &Dovecot, reprieve: &mut Running) -> Vec<Value> {
     told
 }
 
-/// What the decision log tells of its logins, in their order.
+/// The verdicts of the decision log in the order of decisions.
 fn verdicts_of_decision_log(text: &str) -> Vec<String> {
     let mut logins: Vec<Value> =
         lines(text).iter().flat_map(|session| session["logins"].as_array().unwrap().clone()).collect();
@@ -125,9 +114,9 @@ fn verdicts_of_decision_log(text: &str) -> Vec<String> {
     logins.iter().map(whole_verdict).collect()
 }
 
-/// A verdict to its last second, in the words that both logs of decisions use.
+/// A verdict with all details that the decision log and `--decisions` share.
 fn whole_verdict(line: &Value) -> String {
-    let keys = ["user", "standing", "verdict", "manner", "reason", "retry-after", "became", "why"];
+    let keys = ["user", "standing", "verdict", "manner", "reason", "retry_after_s", "disposition", "because"];
     keys.map(|key| format!("{key}={}", line[key])).join(" ")
 }
 
@@ -153,9 +142,9 @@ fn replay_of_dovecots_log_gives_the_proxys_verdicts_line_for_line() {
         ),
     );
     let told = sessions(&dovecot, &mut reprieve);
-    let proxy: Vec<_> = told.iter().map(verdict_of_session).collect();
+    let proxy: Vec<_> = told.iter().map(verdict).collect();
 
-    // The test looks at Dovecot's log by logging in, past the proxy, as somebody else.
+    // The test itself logs in to Dovecot as `marker`, to find the end of the log.
     let mut log = dovecot.log_lines(&[]);
     log.retain(|line| !line.contains("user=<marker>"));
     let log = write(folder.path(), "dovecot.log", &(log.join("\n") + "\n"));
@@ -163,41 +152,41 @@ fn replay_of_dovecots_log_gives_the_proxys_verdicts_line_for_line() {
     let written = || std::fs::read_to_string(&decisions).unwrap();
     let settings = ["--set", &interval, "--set", "reset=never", "--decisions", decisions.to_str().unwrap()];
     let report = json(&[&[&*log][..], &settings].concat());
-    let replayed: Vec<_> = lines(&written()).iter().map(verdict_of_replay).collect();
+    let replayed: Vec<_> = lines(&written()).iter().map(verdict).collect();
 
     assert_eq!(replayed, proxy, "replayed on the left; the log:\n{}", std::fs::read_to_string(&log).unwrap());
     for kind in ["pass  passed ", "deny unchanged posed ", "deny unchanged passed unverified"] {
         assert!(proxy.iter().any(|line| line.ends_with(kind)), "no {kind} in {proxy:#?}");
     }
     assert_eq!(report["logs"]["formats"], serde_json::json!(["dovecot"]));
-    assert_eq!(report["counts"]["logins"], proxy.len());
+    assert_eq!(report["totals"]["logins"], proxy.len());
     let posed = proxy.iter().filter(|line| line.contains(" posed")).count();
-    assert_eq!(report["counts"]["relieved"], posed);
+    assert_eq!(report["totals"]["relieved"], posed);
 
-    // The proxy's own lines come to the same, and tell so by themselves.
+    // The replay of the proxy's own log gives the same verdicts, and reports that they are equal.
     let own: String = told.iter().fold(String::new(), |mut all, line| {
         writeln!(all, "{line}").unwrap();
         all
     });
     let own = write(folder.path(), "reprieve.log", &own);
     let report = json(&[&[&*own][..], &settings].concat());
-    let difference = &report["against"]["difference"];
+    let difference = &report["comparison"]["differences"];
     assert_eq!(difference["compared"], proxy.len());
     assert_eq!(difference["same"], proxy.len(), "{difference}");
-    // They tell, too, that each of the posed went on at Dovecot.
-    assert_eq!((&report["counts"]["posed"], &report["counts"]["upgraded"]), (&posed.into(), &posed.into()));
-    assert_eq!(report["happened"]["relieved"], 0);
+    // The log also has that each posed session continued at Dovecot.
+    assert_eq!((&report["totals"]["posed"], &report["totals"]["upgraded"]), (&posed.into(), &posed.into()));
+    assert_eq!(report["recorded"]["relieved"], 0);
 
-    // And the decision log comes to the same to the last second of a retry-after.
+    // The replay of the decision log gives the same verdicts including retry-after.
     let text = || std::fs::read_to_string(&decision_log).unwrap();
     until("the decision log is written", || text().lines().count() == proxy.len());
     let report = json(&[&[decision_log.to_str().unwrap()][..], &settings].concat());
     assert_eq!(report["logs"]["formats"], serde_json::json!(["decision-log"]));
     let replayed: Vec<_> = lines(&written()).iter().map(whole_verdict).collect();
     assert_eq!(replayed, verdicts_of_decision_log(&text()));
-    let difference = &report["against"]["difference"];
-    assert_eq!((&difference["same"], &difference["other-retry-after"]), (&proxy.len().into(), &0.into()));
-    assert_eq!(report["saved"]["cost-from"], "measured");
+    let difference = &report["comparison"]["differences"];
+    assert_eq!((&difference["same"], &difference["different_retry_after"]), (&proxy.len().into(), &0.into()));
+    assert_eq!(report["saved_time"]["cost_source"], "measured");
 }
 
 /// A day of Dovecot's log: a robot that polls every minute, and people who poll every ten.
@@ -236,12 +225,12 @@ fn a_report_adds_up_in_every_form() {
     let common = ["--year", "2026", "--time-zone", "Europe/Berlin", "--login-cost", "10ms", "--report", page];
     let human = replay(&[&[&*log][..], &common].concat());
     let table = said(&human);
-    // Once in ten minutes each: 144 of a day's 1440 polls of the robot; the others all pass.
+    // One poll in ten minutes passes: 144 of the robot's 1440 polls, and all of the people's.
     for expected in [
         "1,730 lines, 1,728 logins of 3 users",
         "reach the mail server                432   25.0 %",
         "relieved                           1,296   75.0 %   unchanged, too-soon",
-        "server time saved                   13 s            at 10.0 ms a login, given by --login-cost",
+        "server time saved                   13 s            at 10.0 ms per login, set with --login-cost",
         "2026-11-26 13:00            72    75.0 %   ",
         "robot@example.org              1,440       1 min         144    90.0 %",
         "<b>alice</b>@example.org         144      10 min         144     0.0 %",
@@ -257,9 +246,9 @@ fn a_report_adds_up_in_every_form() {
     };
     assert_eq!((sum("logins"), sum("passed"), sum("relieved")), (1728, 432, 1296));
     assert_eq!(report["hours"].as_array().unwrap().len(), 24);
-    assert_eq!(report["counts"]["relieved"], 1296);
-    assert_eq!(report["worst"][0]["user"], "robot@example.org");
-    assert_eq!(report["logs"]["problems"]["malformed-lines"], 1);
+    assert_eq!(report["totals"]["relieved"], 1296);
+    assert_eq!(report["top_pollers"][0]["user"], "robot@example.org");
+    assert_eq!(report["logs"]["problems"]["malformed_lines"], 1);
     let html = std::fs::read_to_string(page).unwrap();
     for expected in ["<!doctype html>", "75.0 %", "1,296", "&lt;b&gt;alice&lt;/b&gt;@example.org", "<svg"] {
         assert!(html.contains(expected), "{expected:?} is not in the page");
@@ -274,7 +263,7 @@ fn a_report_adds_up_in_every_form() {
 }
 
 #[test]
-fn the_page_is_readable_for_everybody() {
+fn the_report_page_is_accessible() {
     let folder = tempfile::tempdir().unwrap();
     let log = write(folder.path(), "mail.log", &a_day());
     let page = |name: &str, more: &[&str]| {
@@ -295,30 +284,30 @@ fn two_policies_are_compared_login_by_login() {
     let folder = tempfile::tempdir().unwrap();
     let log = write(folder.path(), "mail.log", &a_day());
     let report = json(&[&log, "--year", "2026", "--set", "interval=10m", "--against-set", "interval=5m"]);
-    let against = &report["against"];
-    assert_eq!(against["policy"]["settings"], serde_json::json!([["interval", "5m"]]));
-    assert_eq!(against["counts"]["relieved"], 1440 - 288);
-    // Of ten polls in ten minutes one passes by both, and the one after five minutes by the other.
-    let kinds = against["difference"]["kinds"].as_array().unwrap();
+    let comparison = &report["comparison"];
+    assert_eq!(comparison["policy"]["settings"], serde_json::json!([["interval", "5m"]]));
+    assert_eq!(comparison["totals"]["relieved"], 1440 - 288);
+    // Of ten polls in ten minutes, one passes with both policies and one only with the second.
+    let kinds = comparison["differences"]["kinds"].as_array().unwrap();
     let kind = |here: &str, there: &str| {
         let found = kinds.iter().find(|kind| kind["policy"] == here && kind["other"] == there);
         found.map_or(0, |kind| kind["count"].as_u64().unwrap())
     };
     assert_eq!(kind("deny unchanged", "pass"), 144);
     assert_eq!(kinds.len(), 1);
-    // Before the other one passes again; after that both count from the same time.
-    assert_eq!(against["difference"]["other-retry-after"], 4 * 144);
+    // The retry-after differs in the first half of each interval.
+    assert_eq!(comparison["differences"]["different_retry_after"], 4 * 144);
     let human =
         said(&replay(&[&log, "--year", "2026", "--against", "interval", "--against-set", "interval=5m"]));
-    assert!(human.contains("difference to policy interval, interval = 5m"), "{human}");
+    assert!(human.contains("compared with policy interval, interval = 5m"), "{human}");
     assert!(
-        human.contains("144  deny unchanged here, pass there; first 2026-11-26 00:05:05 robot@example.org"),
+        human.contains("144  deny unchanged instead of pass; first: 2026-11-26 00:05:05 robot@example.org"),
         "{human}"
     );
 }
 
 #[test]
-fn logs_come_from_standard_input_and_compressed_as_well() {
+fn logs_may_be_compressed_and_come_from_standard_input() {
     let folder = tempfile::tempdir().unwrap();
     let plain = write(folder.path(), "mail.log", &a_day());
     let packed = folder.path().join("no-name-tells");
@@ -332,11 +321,11 @@ fn logs_come_from_standard_input_and_compressed_as_well() {
             .unwrap();
         let report: Value = serde_json::from_reader(child.stdout.take().unwrap()).unwrap();
         assert!(child.wait().unwrap().success());
-        assert_eq!(report["counts"]["relieved"], 1296, "{}", file.display());
+        assert_eq!(report["totals"]["relieved"], 1296, "{}", file.display());
     }
 }
 
-/// A line of Dovecot's.
+/// A line of Dovecot's log.
 fn dovecot(when: &str, words: &str, user: &str) -> String {
     format!(
         "{when} mx dovecot: pop3-login: {words}: user=<{user}>, method=PLAIN, rip=192.0.2.7, lip=198.51.100.1, session=<{user}>\n"
@@ -344,7 +333,7 @@ fn dovecot(when: &str, words: &str, user: &str) -> String {
 }
 
 #[test]
-fn logins_of_dovecot_2_4_count_and_so_does_every_refusal() {
+fn logins_of_dovecot_2_4_and_every_refusal_count() {
     let folder = tempfile::tempdir().unwrap();
     let log: String = [
         ("Logged in", "alice"),
@@ -358,12 +347,12 @@ fn logins_of_dovecot_2_4_count_and_so_does_every_refusal() {
     ]
     .map(|(words, user)| dovecot("Nov 27 22:11:26", words, user))
     .concat();
-    let counts = &json(&[&write(folder.path(), "mail.log", &log), "--year", "2026"])["counts"];
+    let counts = &json(&[&write(folder.path(), "mail.log", &log), "--year", "2026"])["totals"];
     assert_eq!((&counts["logins"], &counts["rejected"]), (&8.into(), &6.into()));
 }
 
 #[test]
-fn a_leap_day_is_kept_whatever_the_files_date_suggests() {
+fn a_leap_day_is_accepted_whatever_the_files_date() {
     let folder = tempfile::tempdir().unwrap();
     let log = ["Feb 28 22:00:00", "Feb 29 22:00:00", "Mar  1 22:00:00"]
         .map(|when| dovecot(when, "Login", "alice"))
@@ -375,26 +364,26 @@ fn a_leap_day_is_kept_whatever_the_files_date_suggests() {
     let days = |arguments: &[&str]| -> Vec<String> {
         let report = json(&[&[&*log, "--time-zone", "UTC"], arguments].concat());
         let start = |hour: &Value| {
-            jiff::Timestamp::from_millisecond(hour["start-ms"].as_i64().unwrap()).unwrap().to_string()
+            jiff::Timestamp::from_millisecond(hour["start_ms"].as_i64().unwrap()).unwrap().to_string()
         };
-        assert_eq!(report["counts"]["logins"], 3);
+        assert_eq!(report["totals"]["logins"], 3);
         let with_logins = report["hours"].as_array().unwrap().iter().filter(|hour| hour["logins"] == 1);
         with_logins.map(start).collect()
     };
     let expected = ["2024-02-28T22:00:00Z", "2024-02-29T22:00:00Z", "2024-03-01T22:00:00Z"];
     assert_eq!(days(&[]), expected);
     assert_eq!(days(&["--year", "2024"]), expected);
-    // A year that cannot be right: nothing is lost, and it is said.
+    // A wrong year: all logins count, and the report says that the year is wrong.
     assert_eq!(
         days(&["--year", "2026"]),
         ["2026-02-28T22:00:00Z", "2026-03-01T22:00:00Z", "2026-03-02T22:00:00Z"]
     );
     let told = said(&replay(&[&log, "--year", "2026"]));
-    assert!(told.contains("mail.log has a 29 February, and 2026 has none"), "{told}");
+    assert!(told.contains("mail.log has a 29 February, but 2026 is not a leap year"), "{told}");
 }
 
 #[test]
-fn repeated_messages_count_as_often_as_they_came() {
+fn repeated_messages_count_as_often_as_they_were_logged() {
     let folder = tempfile::tempdir().unwrap();
     for (program, message) in [
         ("dovecot: ", "pop3-login: Login: user=<alice>, method=PLAIN, rip=192.0.2.7, lip=198.51.100.1"),
@@ -411,25 +400,25 @@ fn repeated_messages_count_as_often_as_they_came() {
                  {time}last message repeated 7 times\n"
             );
             let report = json(&[&write(folder.path(), "mail.log", &log), "--year", "2026"]);
-            assert_eq!(report["counts"]["logins"], 1 + 3 + 5, "{log}");
-            // The first line may be such a one.
+            assert_eq!(report["totals"]["logins"], 1 + 3 + 5, "{log}");
+            // The first line of a log may be a repetition.
             let log = format!("{time}{program}message repeated 2 times: [ {message}]\n");
             let report = json(&[&write(folder.path(), "mail.log", &log), "--year", "2026"]);
-            assert_eq!(report["counts"]["logins"], 2, "{log}");
+            assert_eq!(report["totals"]["logins"], 2, "{log}");
         }
     }
 }
 
 #[test]
-fn a_log_that_is_mostly_not_understood_gets_no_report_but_its_first_such_line() {
+fn a_log_that_is_mostly_unreadable_is_an_error_with_its_first_such_line() {
     let folder = tempfile::tempdir().unwrap();
     let good = dovecot("Nov 27 22:11:26", "Login", "alice");
     let unknown = dovecot("Nov 27 22:11:27", "Disconnected: Sunk", "bob");
     let no_time = "27.11.2026 22:11:28 mx something of another time\n";
-    let json = "{\"v\":1,\"logins\":[{\"at\":1000,\"user\":\"alice\",\"verdict\":\"pass\"}]}\n";
+    let json = "{\"v\":1,\"logins\":[{\"at_ms\":1000,\"user\":\"alice\",\"verdict\":\"pass\"}]}\n";
     let page = folder.path().join("page.html");
     for (log, expected) in [
-        // As a reader of older versions meets a new one: one line in a thousand is known.
+        // A log of a newer version: most lines are unknown.
         (
             unknown.repeat(3) + &good + &unknown,
             "mail.log: 4 of 5 lines about logins could not be read, the first:\n  ",
@@ -443,37 +432,37 @@ fn a_log_that_is_mostly_not_understood_gets_no_report_but_its_first_such_line() 
         let told = said(&output);
         assert_eq!(output.status.code(), Some(2), "{told}");
         assert!(output.stdout.is_empty() && !page.exists(), "{told}");
-        assert!(told.contains("there is no report") && told.contains(expected), "{told}");
+        assert!(told.contains("no report") && told.contains(expected), "{told}");
         let first = log.lines().find(|line| !line.contains("alice")).unwrap();
         assert!(told.contains(&first[..first.len().min(60)]), "{told}");
     }
-    // As many that are known: the report counts the others.
+    // If half of the lines can be read, the report counts the others.
     let path = write(folder.path(), "mail.log", &(good + &unknown));
     let told = said(&replay(&[&path, "--year", "2026"]));
     assert!(told.contains("1 line could not be read, the first:\n"), "{told}");
-    // So are those before the first that is known.
-    assert!(told.contains("mail.log:2: a login that ended for a reason that is not known"), "{told}");
+    // Also those in front of the first readable line.
+    assert!(told.contains("mail.log:2: a login that failed for an unknown reason"), "{told}");
 }
 
 #[test]
-fn what_is_wrong_is_told_with_what_would_be_right() {
+fn errors_say_how_to_correct_them() {
     let folder = tempfile::tempdir().unwrap();
     let log = write(folder.path(), "mail.log", &a_day());
     let none = write(folder.path(), "syslog", "Nov 26 00:00:00 mx systemd[1]: Started.\n");
     for (arguments, code, expected) in [
         (&["/nowhere.log"][..], 2, "cannot read the log /nowhere.log: No such file"),
-        (&[folder.path().to_str().unwrap()], 2, "it is a folder; name the logs in it"),
-        (&[&none], 1, "no POP3 login was found; is it a log of a POP3 server?"),
+        (&[folder.path().to_str().unwrap()], 2, "it is a directory; name the log files in it"),
+        (&[&none], 1, "no POP3 login was found; is it the log of a POP3 server?"),
         (&[&none], 1, "syslog has 1 line: 1 of systemd; the first: Nov 26 00:00:00 mx systemd[1]: Started."),
-        (&[&log, &none], 0, "syslog tells of no POP3 login; it has 1 line: 1 of systemd; the first: Nov 26"),
-        (&[&log, "--format", "courier"], 1, "is it the right --format?"),
+        (&[&log, &none], 0, "syslog has no POP3 logins; it has 1 line: 1 of systemd; the first: Nov 26"),
+        (&[&log, "--format", "courier"], 1, "is --format right?"),
         (&[&log, "--policy", "mine"], 2, "there is no built-in policy `mine`"),
         (&[&log, "--set", "intervall=5m"], 2, "unknown setting `intervall`"),
         (&[&log, "--set", "interval"], 2, "KEY=VALUE"),
         (&[&log, "--time-zone", "Berlin"], 2, "an example is Europe/Berlin"),
         (&[&log, "--login-cost", "14"], 2, "a time is written as 14ms or 1s"),
         (&[&log, "--decisions", "/nowhere/x"], 2, "cannot write /nowhere/x"),
-        (&["-", "-"], 2, "standard input can be read only once"),
+        (&["-", "-"], 2, "standard input can be given only once"),
         (&[], 2, "<LOG>"),
     ] {
         let output = replay(arguments);

@@ -45,7 +45,15 @@ impl Calendar {
     /// `zone` applies to timestamps without a time zone.
     #[must_use]
     pub fn new(zone: TimeZone, first_year: FirstYear) -> Self {
-        Self { zone, first_year, last: None, without_leap_day: None, last_ms: 0, is_repeated_hour: false, cached_minute: None }
+        Self {
+            zone,
+            first_year,
+            last: None,
+            without_leap_day: None,
+            last_ms: 0,
+            is_repeated_hour: false,
+            cached_minute: None,
+        }
     }
 
     /// A complete timestamp. None before 1970.

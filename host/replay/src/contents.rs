@@ -53,7 +53,8 @@ impl Contents {
         }
         let mut programs: Vec<_> = self.programs.iter().collect();
         programs.sort_by(|a, b| b.1.cmp(a.1));
-        let named = programs.iter().take(NAMED_PROGRAMS).map(|(name, count)| (**count, excerpt(name.as_bytes())));
+        let named =
+            programs.iter().take(NAMED_PROGRAMS).map(|(name, count)| (**count, excerpt(name.as_bytes())));
         let mut parts: Vec<_> = named.collect();
         let rest =
             self.lines - self.json - self.without_time - parts.iter().map(|(count, _)| count).sum::<u64>();
@@ -67,7 +68,8 @@ impl Contents {
             let _ = write!(text, "{separator}{count} of {name}");
             separator = ", ";
         }
-        for (count, what) in [(self.json, "of JSON"), (self.without_time, "without a timestamp at the beginning")]
+        for (count, what) in
+            [(self.json, "of JSON"), (self.without_time, "without a timestamp at the beginning")]
         {
             if count > 0 {
                 let _ = write!(text, "{separator}{count} {what}");

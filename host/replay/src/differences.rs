@@ -126,7 +126,8 @@ mod tests {
     #[test]
     fn differences_are_counted_by_kind_with_the_first_examples() {
         let mut differences = Differences::default();
-        let denied = RecordedVerdict { manner: Some(Manner::Unchanged), ..RecordedVerdict::new(VerdictKind::Deny) };
+        let denied =
+            RecordedVerdict { manner: Some(Manner::Unchanged), ..RecordedVerdict::new(VerdictKind::Deny) };
         let pass = RecordedVerdict::new(VerdictKind::Pass);
         for at in 0..10 {
             let entry = Entry::new(at, "alice", Ending::Authenticated);

@@ -54,8 +54,8 @@ impl Merge {
                 break;
             }
             let Some((Preview { has_leap_day, .. }, log)) = self.closed.pop() else { break };
-            let mut stream =
-                Stream::open(&log, &self.options, has_leap_day, &self.progress).with_context(|| cannot_read(&log))?;
+            let mut stream = Stream::open(&log, &self.options, has_leap_day, &self.progress)
+                .with_context(|| cannot_read(&log))?;
             if let Some(entry) = stream.next(problems) {
                 self.open.push((entry, stream));
             }
@@ -151,7 +151,9 @@ mod tests {
         assert!(problems.examples[1].log.ends_with("hostile.log") && problems.examples[1].line == 5);
         assert!(problems.truncated_logs[0].log.ends_with("truncated.gz"));
         assert!(problems.without_logins[0].log.ends_with("none.log"));
-        assert!(problems.without_logins[0].contents.starts_with("1 line: 1 of postfix/smtpd; the first: Nov 26"));
+        assert!(
+            problems.without_logins[0].contents.starts_with("1 line: 1 of postfix/smtpd; the first: Nov 26")
+        );
     }
 
     #[test]

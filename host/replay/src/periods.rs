@@ -108,7 +108,11 @@ mod tests {
     use reprieve_policy_host::{Action, Disposition};
 
     fn decision(action: Action) -> Decision {
-        Decision { standing: Standing::Known, verdict: RecordedVerdict::new(VerdictKind::Pass), disposition: Disposition::as_decided(action) }
+        Decision {
+            standing: Standing::Known,
+            verdict: RecordedVerdict::new(VerdictKind::Pass),
+            disposition: Disposition::as_decided(action),
+        }
     }
 
     #[test]

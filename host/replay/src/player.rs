@@ -16,8 +16,8 @@ use super::entry::{Entry, Recorded};
 use super::recorded_verdict::RecordedVerdict;
 use reprieve_policy_host::{
     Action, Backend, BreakerSettings, Cache, Claim, Client, Decided, Disposition, Ending, Engine, EngineSize,
-    Facts, Evaluator, Limits, Lines, Login, Outcome, Policy, PolicyOptions, Rules, Session, Standing, Verdict,
-    digest, dispose, endpoint, load_source, moment,
+    Evaluator, Facts, Limits, Lines, Login, Outcome, Policy, PolicyOptions, Rules, Session, Standing,
+    Verdict, digest, dispose, endpoint, load_source, moment,
 };
 use reprieve_store::Namespace;
 use reprieve_store::clock::ManualClock;

@@ -56,7 +56,9 @@ impl RecordedVerdict {
                 retry_after: *retry_after,
                 ..Self::new(VerdictKind::Deny)
             },
-            Err(failure) => Self { reason: Some(failure.kind().to_owned()), ..Self::new(VerdictKind::Failure) },
+            Err(failure) => {
+                Self { reason: Some(failure.kind().to_owned()), ..Self::new(VerdictKind::Failure) }
+            }
         }
     }
 
@@ -69,7 +71,9 @@ impl RecordedVerdict {
                 (Some(pool), _) => format!("pass to {pool}"),
                 (None, Some(_)) => "pass as another user".to_owned(),
             },
-            VerdictKind::Deny => format!("deny {}", self.manner.map_or("", Manner::word)).trim_end().to_owned(),
+            VerdictKind::Deny => {
+                format!("deny {}", self.manner.map_or("", Manner::word)).trim_end().to_owned()
+            }
             VerdictKind::Failure => {
                 format!("failure {}", self.reason.as_deref().unwrap_or("")).trim_end().to_owned()
             }

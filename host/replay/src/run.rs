@@ -68,9 +68,8 @@ pub fn run(
     progress: &Progress,
 ) -> anyhow::Result<Report> {
     let began = Instant::now();
-    let load = |policy: &PolicySource| {
-        Player::load(policy.clone(), plan.rules, plan.zone.clone(), &plan.pools)
-    };
+    let load =
+        |policy: &PolicySource| Player::load(policy.clone(), plan.rules, plan.zone.clone(), &plan.pools);
     let mut player = load(&plan.policy)?;
     let mut baseline = plan.baseline.as_ref().map(load).transpose()?;
     let options = ReadOptions { format: plan.format, zone: plan.zone.clone(), year: plan.year };
@@ -174,8 +173,7 @@ impl Latency {
     /// None if no log has latencies.
     #[allow(clippy::cast_precision_loss)]
     fn mean(&self) -> Option<Duration> {
-        (self.logins > 0)
-            .then(|| Duration::from_secs_f64(self.total_ms as f64 / self.logins as f64 / 1000.0))
+        (self.logins > 0).then(|| Duration::from_secs_f64(self.total_ms as f64 / self.logins as f64 / 1000.0))
     }
 }
 

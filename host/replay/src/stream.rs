@@ -259,7 +259,8 @@ impl Stream {
                 return Some(logins);
             }
             ParsedLine::NoLogin => {
-                let is_foreign = matches!(&self.mode, Mode::Reading(reader) if !reader.format().could_have_written(&text));
+                let is_foreign =
+                    matches!(&self.mode, Mode::Reading(reader) if !reader.format().could_have_written(&text));
                 if is_foreign && !text.is_empty() {
                     self.counts.foreign += 1;
                     self.counts.note_unread(&self.name, self.number, "no timestamp at the beginning", &text);

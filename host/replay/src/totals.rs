@@ -72,7 +72,9 @@ impl Totals {
                     count(&mut self.denied_but_passed, because.name());
                 }
             }
-            VerdictKind::Failure => count(&mut self.failures, decision.verdict.reason.as_deref().unwrap_or("")),
+            VerdictKind::Failure => {
+                count(&mut self.failures, decision.verdict.reason.as_deref().unwrap_or(""))
+            }
         }
     }
 

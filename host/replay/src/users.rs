@@ -125,8 +125,11 @@ mod tests {
         for (user, logins) in [("often", 5_u64), ("seldom", 2), ("also", 2), ("once", 1)] {
             for login in 0..logins {
                 let action = if login == 0 { Action::Passed } else { Action::Posed };
-                let decision =
-                    Decision { standing: Standing::Known, verdict: RecordedVerdict::new(VerdictKind::Pass), disposition: Disposition::as_decided(action) };
+                let decision = Decision {
+                    standing: Standing::Known,
+                    verdict: RecordedVerdict::new(VerdictKind::Pass),
+                    disposition: Disposition::as_decided(action),
+                };
                 users.add(&Entry::new(login * 60_000, user, Ending::Authenticated), &decision);
             }
         }

@@ -86,8 +86,9 @@ mod tests {
             assert_eq!((login.peer.to_string(), login.tls.is_some()), (peer.to_owned(), tls));
             assert_eq!(login.outcome, Some(Ending::Authenticated));
         }
-        let failed =
-            one(parse_line("Nov 27 22:11:26 mx pop3d: LOGIN FAILED, user=a, ip=[x], b, ip=[::ffff:192.0.2.7]"));
+        let failed = one(parse_line(
+            "Nov 27 22:11:26 mx pop3d: LOGIN FAILED, user=a, ip=[x], b, ip=[::ffff:192.0.2.7]",
+        ));
         assert_eq!((&*failed.user, failed.outcome), ("a, ip=[x], b", Some(Ending::Rejected)));
     }
 
@@ -100,8 +101,14 @@ mod tests {
             "pop3d: LOGIN FAILED, method=PLAIN, ip=[::ffff:192.0.2.7]",
             "postfix/smtpd[7]: LOGIN authentication failed",
         ] {
-            assert!(matches!(parse_line(&format!("Nov 27 22:11:26 mx {rest}")), ParsedLine::NoLogin), "{rest}");
+            assert!(
+                matches!(parse_line(&format!("Nov 27 22:11:26 mx {rest}")), ParsedLine::NoLogin),
+                "{rest}"
+            );
         }
-        assert!(matches!(parse_line("Nov 27 22:11:26 mx pop3d: LOGIN, user=alice"), ParsedLine::Malformed(_)));
+        assert!(matches!(
+            parse_line("Nov 27 22:11:26 mx pop3d: LOGIN, user=alice"),
+            ParsedLine::Malformed(_)
+        ));
     }
 }

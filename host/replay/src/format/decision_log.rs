@@ -262,6 +262,9 @@ mod tests {
         ] {
             assert!(matches!(parse_line(line), ParsedLine::Malformed(_)), "{line}");
         }
-        assert!(matches!(parse_line(r#"{"v":1,"logins":[]}"#), ParsedLine::NoLogin), "a client that never logged in");
+        assert!(
+            matches!(parse_line(r#"{"v":1,"logins":[]}"#), ParsedLine::NoLogin),
+            "a client that never logged in"
+        );
     }
 }

@@ -100,7 +100,7 @@ mod tests {
                 ],
                 Format::Nginx,
             ),
-            (&[r#"{"v":1,"logins":[{"at":1000,"user":"alice","verdict":"pass"}]}"#], Format::DecisionLog),
+            (&[r#"{"v":1,"logins":[{"at_ms":1000,"user":"alice","verdict":"pass"}]}"#], Format::DecisionLog),
             (
                 &[
                     r#"{"timestamp":"2026-11-27T22:11:26Z","target":"session","user":"alice","verdict":"pass"}"#,

@@ -20,7 +20,7 @@ use std::sync::LazyLock;
 use lru::LruCache;
 use memchr::memmem::Finder;
 
-use super::fields::{address, mechanism, rfind, unknown_tls, split};
+use super::fields::{address, mechanism, rfind, split, unknown_tls};
 use super::{ParsedLine, Parser, syslog, user_name};
 use crate::calendar::Calendar;
 use crate::entry::Entry;

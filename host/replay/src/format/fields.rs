@@ -56,7 +56,9 @@ pub(super) fn split<'a>(text: &'a str, separator: &'a [u8; 2]) -> impl Iterator<
 /// Like [`str::rfind`], for a pattern that begins with an ASCII byte.
 pub(super) fn rfind(text: &str, pattern: &str) -> Option<usize> {
     let first = *pattern.as_bytes().first()?;
-    memchr_iter(first, text.as_bytes()).rev().find(|at| text.as_bytes()[*at..].starts_with(pattern.as_bytes()))
+    memchr_iter(first, text.as_bytes())
+        .rev()
+        .find(|at| text.as_bytes()[*at..].starts_with(pattern.as_bytes()))
 }
 
 /// A TLS session of which the log has no details.

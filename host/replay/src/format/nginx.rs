@@ -128,7 +128,8 @@ mod tests {
         ] {
             assert!(matches!(parse_message(rest), ParsedLine::NoLogin), "{rest}");
         }
-        let without_login = parse_message("client logged in, client: 192.0.2.7, server: 0.0.0.0:110, upstream: x");
+        let without_login =
+            parse_message("client logged in, client: 192.0.2.7, server: 0.0.0.0:110, upstream: x");
         assert!(matches!(without_login, ParsedLine::Malformed(_)));
     }
 }

@@ -152,10 +152,7 @@ mod tests {
             r#""verdict":"deny","manner":"unchanged","reason":"too-soon","disposition":"posed","outcome":"authenticated","node":"10.0.0.5:110","upgraded":true,"relief":false,"logins":1"#,
         )));
         let recorded = upgraded.recorded.unwrap();
-        assert_eq!(
-            (upgraded.outcome, recorded.action, recorded.upgraded),
-            (None, Some(Action::Posed), true)
-        );
+        assert_eq!((upgraded.outcome, recorded.action, recorded.upgraded), (None, Some(Action::Posed), true));
     }
 
     #[test]

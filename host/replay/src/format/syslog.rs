@@ -5,8 +5,8 @@
 //! rsyslog's default for files: `2026-11-27T22:11:26.123456+01:00 host tag[pid]: message`. A server's
 //! own log file has neither host nor pid: `Nov 27 22:11:26 tag: message`.
 
-use super::timestamp::{self, LogTimestamp};
 use super::fields::split_once;
+use super::timestamp::{self, LogTimestamp};
 
 /// The parts of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -238,9 +238,13 @@ fn verdicts(report: &Report, out: &mut String) -> fmt::Result {
         ("Refused with -ERR", totals.refused),
         ("Disconnected", totals.disconnected),
     ];
-    rows.extend(optional.into_iter().filter(|(_, count)| *count > 0).map(|(text, count)| (text.into(), count)));
+    rows.extend(
+        optional.into_iter().filter(|(_, count)| *count > 0).map(|(text, count)| (text.into(), count)),
+    );
     rows.extend(totals.manners.iter().map(|(manner, count)| (format!("Denials: {manner}"), *count)));
-    rows.extend(totals.reasons.iter().map(|(reason, count)| (format!("Denials because of {reason}"), *count)));
+    rows.extend(
+        totals.reasons.iter().map(|(reason, count)| (format!("Denials because of {reason}"), *count)),
+    );
     rows.extend(totals.failures.iter().map(|(kind, count)| (format!("Policy failures: {kind}"), *count)));
     if totals.rejected > 0 {
         let text = "Rejected by the mail server, for example because of a wrong password";
@@ -295,12 +299,7 @@ fn write_comparison(report: &Report, comparison: &Comparison, out: &mut String) 
     writeln!(out, "</section>")
 }
 
-fn difference_table(
-    report: &Report,
-    kinds: &[DifferenceKind],
-    other: &str,
-    out: &mut String,
-) -> fmt::Result {
+fn difference_table(report: &Report, kinds: &[DifferenceKind], other: &str, out: &mut String) -> fmt::Result {
     writeln!(
         out,
         "<table><thead><tr><th scope=\"col\" class=\"kind\">This policy</th><th scope=\"col\" class=\"words kind\">{other}</th><th scope=\"col\">Logins</th><th scope=\"col\" class=\"words\">First</th></tr></thead>\n<tbody>"

@@ -293,7 +293,11 @@ fn a_login_is_parsed_from_syslog_and_from_dovecots_own_log_file() {
                 "{prefix}{words}: user=<alice@example.org>, method=PLAIN, rip=2001:db8::7, lip=198.51.100.1, mpid=812, TLS, session=<Kx7f/2p9q>"
             );
             let login = one(parse(&line));
-            assert_eq!((login.at_ms, &*login.user), (utc_ms("2026-11-27T22:11:26Z"), "alice@example.org"), "{line}");
+            assert_eq!(
+                (login.at_ms, &*login.user),
+                (utc_ms("2026-11-27T22:11:26Z"), "alice@example.org"),
+                "{line}"
+            );
             assert_eq!(login.mechanism, Mechanism::Plain);
             assert_eq!(login.peer.to_string(), "[2001:db8::7]:0");
             assert_eq!(login.local.to_string(), "198.51.100.1:0");
