@@ -1,5 +1,5 @@
-//! One connection to the mail server: octets to lines, replies to octets, and the bounds on
-//! how long and how much.
+//! One connection: reads lines, writes replies, and enforces the inactivity timeout and the line
+//! limit.
 
 use std::io;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::meter::Meter;
-use super::session::{BANNER, COMMAND_LIMIT, INACTIVE, Session, TOO_LONG, Then};
+use super::session::{BANNER, COMMAND_LIMIT, INACTIVE, Next, Session, TOO_LONG};
 
-/// Replies to pipelined commands are sent together, up to about this many octets.
+/// Replies to pipelined commands are collected up to about this many bytes.
 const FLUSH_AT: usize = 64 * 1024;
 
-/// Serves a client until it quits, leaves, or is silent for too long.
+/// Serves a client until it sends QUIT, disconnects, or is inactive for too long.
 pub(crate) async fn serve(
     mut stream: TcpStream,
     mut session: Session,
@@ -28,14 +28,14 @@ pub(crate) async fn serve(
     loop {
         while let Some(line) = lines.next() {
             meter.command();
-            let then = match line {
+            let next = match line {
                 Line::Whole(line) => session.line(&line, &mut out),
                 Line::TooLong => {
                     out.extend_from_slice(TOO_LONG);
-                    Then::Continue
+                    Next::Continue
                 }
             };
-            if then == Then::Close {
+            if next == Next::Close {
                 send(&mut stream, &mut out, &meter, inactivity).await?;
                 return stream.shutdown().await;
             }
@@ -61,9 +61,9 @@ async fn send(stream: &mut TcpStream, out: &mut Vec<u8>, meter: &Meter, limit: D
     if out.is_empty() {
         return Ok(());
     }
-    // A client that does not read is as silent as one that does not write.
+    // A client that does not read is as inactive as one that does not write.
     timeout(limit, stream.write_all(out)).await??;
-    meter.octets_out(out.len());
+    meter.bytes_out(out.len());
     out.clear();
     Ok(())
 }
@@ -74,31 +74,31 @@ enum Line {
     TooLong,
 }
 
-/// Octets that wait for their line's end; never more than a line and one read.
+/// Received bytes, cut into lines. Holds at most a line and one read.
 #[derive(Default)]
 struct Lines {
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
     discarding: bool,
 }
 
 impl Lines {
-    fn push(&mut self, octets: &[u8]) {
-        self.octets.extend_from_slice(octets);
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
     }
 
     fn next(&mut self) -> Option<Line> {
         loop {
-            let Some(end) = memchr::memchr(b'\n', &self.octets) else {
+            let Some(end) = memchr::memchr(b'\n', &self.bytes) else {
                 if self.discarding {
-                    self.octets.clear();
-                } else if self.octets.len() >= COMMAND_LIMIT {
-                    self.octets.clear();
+                    self.bytes.clear();
+                } else if self.bytes.len() >= COMMAND_LIMIT {
+                    self.bytes.clear();
                     self.discarding = true;
                     return Some(Line::TooLong);
                 }
                 return None;
             };
-            let mut line: Vec<u8> = self.octets.drain(..=end).collect();
+            let mut line: Vec<u8> = self.bytes.drain(..=end).collect();
             if std::mem::take(&mut self.discarding) {
                 continue;
             }
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_may_come_in_pieces_and_several_at_once() {
+    fn lines_may_arrive_in_parts_and_several_at_once() {
         let mut lines = Lines::default();
         lines.push(b"ST");
         assert_eq!(lines.next(), None);
@@ -134,22 +134,22 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_never_ends_is_said_once_and_takes_no_memory() {
+    fn a_line_without_an_end_is_reported_once_and_takes_no_memory() {
         let mut lines = Lines::default();
-        let mut said = 0;
+        let mut reported = 0;
         for _ in 0..100 {
             lines.push(&[b'x'; 4096]);
             while lines.next() == Some(Line::TooLong) {
-                said += 1;
+                reported += 1;
             }
-            assert!(lines.octets.len() < COMMAND_LIMIT);
+            assert!(lines.bytes.len() < COMMAND_LIMIT);
         }
         lines.push(b"\r\nNOOP\r\n");
-        assert_eq!((said, lines.next()), (1, whole(b"NOOP")));
+        assert_eq!((reported, lines.next()), (1, whole(b"NOOP")));
     }
 
     #[test]
-    fn a_line_of_the_limit_fits_and_one_more_octet_does_not() {
+    fn a_line_of_the_limit_fits_and_one_more_byte_does_not() {
         let mut lines = Lines::default();
         lines.push(&[vec![b'x'; 253], b"\r\n".to_vec(), vec![b'x'; 254], b"\r\n".to_vec()].concat());
         assert_eq!(lines.next(), whole(&[b'x'; 253]));

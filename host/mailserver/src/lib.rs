@@ -1,6 +1,11 @@
-//! A small POP3 mail server on a loopback port: what the demo's clients poll, and a backend
-//! for tests. It is honest where it matters: real passwords, real locks, real unique-ids, and
-//! deletion only at QUIT. It keeps mail in memory and meters its own work.
+//! A small POP3 server on a loopback port: the backend of the demo and of tests.
+//!
+//! It is a real mail server in what matters to a proxy: it checks passwords at a realistic cost,
+//! locks maildrops, gives out unique-ids, and deletes only at QUIT. It keeps mail in memory, and
+//! measures its own work: connections, logins, CPU time.
+//!
+//! It shares no POP3 code with the proxy, so that a mistake in one is not hidden by the same mistake
+//! in the other. Commands are in `session`, the lock and the messages in `maildrop`.
 
 mod connection;
 mod maildrop;
@@ -25,12 +30,12 @@ use maildrop::Maildrops;
 use meter::Meter;
 use session::Session;
 
-/// How a mail server is to behave.
+/// Settings of a [`MailServer`].
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// How long a client may be silent. RFC 1939 asks for at least ten minutes.
+    /// Inactivity timeout. RFC 1939 requires at least ten minutes.
     pub inactivity: Duration,
-    /// Rounds of the password derivation, which each login pays.
+    /// Rounds of the password hash, which determine the CPU time of a login.
     pub password_rounds: u32,
 }
 
@@ -40,9 +45,8 @@ impl Default for Settings {
     }
 }
 
-/// A mail server that runs on a thread of its own until it is dropped.
-///
-/// One thread, so that its CPU time is the cost of serving and of nothing else.
+/// A mail server that runs until it is dropped, on a thread of its own: the CPU time of that thread is
+/// the cost of serving.
 pub struct MailServer {
     address: SocketAddr,
     maildrops: Arc<Maildrops>,
@@ -63,10 +67,10 @@ impl MailServer {
         let address = listener.local_addr()?;
         let maildrops = Arc::new(Maildrops::new(settings.password_rounds));
         let meter = Arc::new(Meter::default());
-        let at_rest = Arc::clone(&meter);
+        let parked = Arc::clone(&meter);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .on_thread_park(move || at_rest.cpu.publish())
+            .on_thread_park(move || parked.cpu.publish())
             .build()
             .context("the mail server's runtime cannot be started")?;
         let (stop, stopped) = oneshot::channel();
@@ -87,36 +91,36 @@ impl MailServer {
         Ok(Self { address, maildrops, meter, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Where it listens.
+    /// Its listen address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Adds a user, or changes the password of one that is there.
+    /// Adds a user, or changes the password of an existing one.
     pub fn add_user(&self, user: &str, password: &str) {
         self.maildrops.add_user(user, password);
     }
 
-    /// Puts a message into a user's maildrop and tells its unique-id; nothing if there is no
-    /// such user. Bare line feeds become CR LF.
+    /// Adds a message to a user's maildrop and returns its unique-id. None if the user does not exist.
+    /// Bare line feeds become CR LF.
     pub fn deliver(&self, user: &str, message: &[u8]) -> Option<String> {
         self.maildrops.deliver(user, message)
     }
 
-    /// What a user's maildrop holds now, in the order of the messages' numbers.
+    /// The messages in a user's maildrop, in the order of their numbers.
     #[must_use]
     pub fn messages(&self, user: &str) -> Vec<Arc<Message>> {
         self.maildrops.messages(user)
     }
 
-    /// Logins that were judged for a user so far, refused ones included.
+    /// Number of logins of a user so far, including refused ones.
     #[must_use]
     pub fn logins(&self, user: &str) -> u64 {
         self.maildrops.logins(user)
     }
 
-    /// What it has done since its start.
+    /// Its work since it was started.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.meter.read()
@@ -127,7 +131,7 @@ impl Drop for MailServer {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic there was printed where it happened; there is nobody else to tell.
+            // A panic of the thread has already printed its message.
             let _ = thread.join();
         }
     }
@@ -147,13 +151,13 @@ async fn accept(
                 let session = Session::new(Arc::clone(&maildrops), Arc::clone(&meter));
                 let meter = Arc::clone(&meter);
                 tokio::spawn(async move {
-                    // A client that went away is no error of the server's.
+                    // A client that disconnects is not an error.
                     let _: io::Result<()> =
                         connection::serve(stream, session, Arc::clone(&meter), inactivity).await;
                     meter.closed();
                 });
             }
-            // Out of file descriptors, usually: wait until a connection has ended.
+            // Usually there are no file descriptors left. Connections end meanwhile.
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
@@ -179,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_session_works_over_a_connection_pipelined_and_not() {
+    fn a_session_may_be_pipelined() {
         let server = server(Duration::from_secs(30));
         server.deliver("anna", b"Subject: one\n\n.dot\n").unwrap();
         let stream = TcpStream::connect(server.address()).unwrap();
@@ -212,7 +216,7 @@ mod tests {
         }
         drop((stream, reader));
         while server.stats().open > 0 {
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::yield_now();
         }
         assert_eq!(server.messages("anna").len(), 1);
         let mut stream = TcpStream::connect(server.address()).unwrap();
@@ -223,28 +227,28 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_client_is_told_and_let_go() {
+    fn an_inactive_client_is_disconnected_with_a_reason() {
         let server = server(Duration::from_millis(50));
         let mut stream = TcpStream::connect(server.address()).unwrap();
-        let mut said = String::new();
-        stream.read_to_string(&mut said).unwrap();
-        assert!(said.ends_with("-ERR closed for inactivity\r\n"), "{said}");
+        let mut replies = String::new();
+        stream.read_to_string(&mut replies).unwrap();
+        assert!(replies.ends_with("-ERR closed for inactivity\r\n"), "{replies}");
     }
 
     #[test]
-    fn a_dropped_server_is_gone() {
+    fn a_dropped_server_closes_its_port_and_connections() {
         let server = server(Duration::from_secs(30));
         let address = server.address();
         let mut open = TcpStream::connect(address).unwrap();
         drop(server);
         assert!(TcpStream::connect(address).is_err());
         let mut rest = Vec::new();
-        // Closed or reset, but not left waiting.
+        // It ends with or without an error, but it ends.
         let _ = open.read_to_end(&mut rest);
     }
 
     #[test]
-    fn the_work_of_a_login_shows_in_the_cpu_time() {
+    fn the_cpu_time_includes_the_password_check() {
         let server = MailServer::start(Settings { password_rounds: 20_000, ..Settings::default() }).unwrap();
         server.add_user("anna", "secret");
         let before = server.stats();
@@ -252,10 +256,10 @@ mod tests {
         stream.write_all(b"USER anna\r\nPASS secret\r\nQUIT\r\n").unwrap();
         stream.read_to_end(&mut Vec::new()).unwrap();
         let work = || server.stats().since(&before);
-        // The clock is taken when the thread goes to sleep, which is just after the answer.
-        let patience = std::time::Instant::now() + Duration::from_secs(10);
-        while work().cpu < Duration::from_micros(500) && std::time::Instant::now() < patience {
-            std::thread::sleep(Duration::from_millis(1));
+        // The thread publishes its CPU time when it goes to sleep, shortly after the reply.
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while work().cpu < Duration::from_micros(500) && std::time::Instant::now() < deadline {
+            std::thread::yield_now();
         }
         let Stats { cpu, password_cpu, .. } = work();
         assert!(cpu > password_cpu && password_cpu > Duration::from_micros(500), "{cpu:?}, {password_cpu:?}");

@@ -1,5 +1,5 @@
-//! The users' maildrops: messages with unique-ids, and the lock that a session holds
-//! (RFC 1939, sections 4, 5 and 7).
+//! Maildrops: their messages with unique-ids, and the lock of a session (RFC 1939, sections 4, 5 and
+//! 7).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -8,27 +8,27 @@ use parking_lot::Mutex;
 
 use super::password::StoredPassword;
 
-/// A message as the server keeps it: lines end in CR LF, nothing is stuffed.
+/// A message in a maildrop. Its lines end in CR LF; dots are not doubled.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Message {
-    /// The unique-id, never given again to another message.
+    /// Its unique-id, which no other message ever gets.
     pub unique_id: String,
-    /// The whole message.
-    pub octets: Box<[u8]>,
+    /// Header and body.
+    pub bytes: Box<[u8]>,
 }
 
 struct Maildrop {
     password: StoredPassword,
     messages: Vec<Arc<Message>>,
     locked: bool,
-    /// Logins that the server had to judge for this user.
+    /// Logins so far, including refused ones.
     logins: u64,
 }
 
 /// Why a maildrop was not opened.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// The user is not known, or the password is wrong: nobody learns which.
+    /// The user does not exist, or the password is wrong. The reply does not reveal which.
     Credentials,
     /// Another session holds the lock.
     InUse,
@@ -37,26 +37,26 @@ pub(crate) enum Refused {
 /// All maildrops of a server.
 pub(crate) struct Maildrops {
     by_user: Mutex<HashMap<String, Maildrop>>,
-    /// Tells the unique-ids of this server's life from those of another.
-    validity: u32,
+    /// Distinguishes the unique-ids of this server from those of another one.
+    uid_prefix: u32,
     next_id: Mutex<u64>,
     rounds: u32,
-    /// Checked in place of an unknown user's, so that time does not tell who exists.
-    nobody: StoredPassword,
+    /// Checked for users that do not exist, so that the time does not reveal who exists.
+    dummy_password: StoredPassword,
 }
 
 impl Maildrops {
     pub(crate) fn new(rounds: u32) -> Self {
         Self {
             by_user: Mutex::default(),
-            validity: getrandom::u32().expect("the system gives random octets"),
+            uid_prefix: getrandom::u32().expect("the system provides random bytes"),
             next_id: Mutex::new(1),
             rounds,
-            nobody: StoredPassword::new(b"", rounds),
+            dummy_password: StoredPassword::new(b"", rounds),
         }
     }
 
-    /// Adds a user, or changes the password of one that is there.
+    /// Adds a user, or changes the password of an existing one.
     pub(crate) fn add_user(&self, user: &str, password: &str) {
         let password = StoredPassword::new(password.as_bytes(), self.rounds);
         let mut by_user = self.by_user.lock();
@@ -69,28 +69,29 @@ impl Maildrops {
         }
     }
 
-    /// Adds a message at the end of a maildrop; its unique-id, unless there is no such user.
+    /// Adds a message at the end of a maildrop, and returns its unique-id. None if the user does not
+    /// exist.
     pub(crate) fn deliver(&self, user: &str, text: &[u8]) -> Option<String> {
-        let octets = with_crlf(text).into_boxed_slice();
+        let bytes = with_crlf(text).into_boxed_slice();
         let number = {
             let mut next = self.next_id.lock();
             let number = *next;
             *next += 1;
             number
         };
-        let unique_id = format!("{:08x}.{number}", self.validity);
+        let unique_id = format!("{:08x}.{number}", self.uid_prefix);
         let mut by_user = self.by_user.lock();
         let maildrop = by_user.get_mut(user)?;
-        maildrop.messages.push(Arc::new(Message { unique_id: unique_id.clone(), octets }));
+        maildrop.messages.push(Arc::new(Message { unique_id: unique_id.clone(), bytes }));
         Some(unique_id)
     }
 
-    /// What a maildrop holds now, whether or not a session is open.
+    /// The messages in a maildrop, whether or not it is locked.
     pub(crate) fn messages(&self, user: &str) -> Vec<Arc<Message>> {
         self.by_user.lock().get(user).map(|maildrop| maildrop.messages.clone()).unwrap_or_default()
     }
 
-    /// Logins that were judged for a user so far.
+    /// Logins of a user so far, including refused ones.
     pub(crate) fn logins(&self, user: &str) -> u64 {
         self.by_user.lock().get(user).map_or(0, |maildrop| maildrop.logins)
     }
@@ -104,11 +105,11 @@ impl Maildrops {
             }
             None => None,
         };
-        // The costly part runs without the lock on all maildrops.
+        // Hashing takes long: the lock on all maildrops is not held.
         let matches = match &stored {
             Some(stored) => stored.matches(password),
             None => {
-                self.nobody.matches(password);
+                self.dummy_password.matches(password);
                 false
             }
         };
@@ -126,8 +127,8 @@ impl Maildrops {
     }
 }
 
-/// The lock on a maildrop and what the maildrop held when it was taken: messages that come
-/// later are the next session's. Dropped, it unlocks and deletes nothing.
+/// The lock on a maildrop, with the messages at the time of locking: messages that arrive later
+/// belong to the next session. Dropping it unlocks the maildrop and deletes nothing.
 pub(crate) struct Lease {
     maildrops: Arc<Maildrops>,
     user: String,
@@ -135,7 +136,7 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// The messages in the order of their numbers, the first of which is 1.
+    /// The messages in the order of their numbers, from 1.
     pub(crate) fn messages(&self) -> &[Arc<Message>] {
         &self.messages
     }
@@ -157,15 +158,15 @@ impl Drop for Lease {
     }
 }
 
-/// Ends each line in CR LF, the last one too.
+/// Makes each line end in CR LF, including the last one.
 fn with_crlf(text: &[u8]) -> Vec<u8> {
-    let mut octets = Vec::with_capacity(text.len() + text.len() / 32 + 2);
-    for line in text.split_inclusive(|&octet| octet == b'\n') {
+    let mut bytes = Vec::with_capacity(text.len() + text.len() / 32 + 2);
+    for line in text.split_inclusive(|&byte| byte == b'\n') {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
-        octets.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
-        octets.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
+        bytes.extend_from_slice(b"\r\n");
     }
-    octets
+    bytes
 }
 
 #[cfg(test)]
@@ -179,13 +180,13 @@ mod tests {
     }
 
     #[test]
-    fn lines_end_in_crlf_whatever_was_delivered() {
+    fn lines_of_delivered_messages_end_in_crlf() {
         assert_eq!(with_crlf(b"a\nb\r\n\nc"), b"a\r\nb\r\n\r\nc\r\n");
         assert_eq!(with_crlf(b""), b"");
     }
 
     #[test]
-    fn a_second_session_is_kept_out_until_the_first_ends() {
+    fn a_maildrop_is_locked_until_its_session_ends() {
         let maildrops = maildrops();
         let first = maildrops.open("anna", b"secret").ok();
         assert!(first.is_some());
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_during_a_session_belongs_to_the_next() {
+    fn a_message_delivered_during_a_session_belongs_to_the_next() {
         let maildrops = maildrops();
         maildrops.deliver("anna", b"one\r\n");
         let lease = maildrops.open("anna", b"secret").ok().unwrap();
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_has_no_mail() {
+    fn a_user_who_does_not_exist_gets_no_mail_and_no_login() {
         let maildrops = maildrops();
         assert_eq!(maildrops.deliver("nobody", b"x\r\n"), None);
         assert_eq!(maildrops.open("nobody", b"").err(), Some(Refused::Credentials));

@@ -1,12 +1,11 @@
-//! What the server's work came to.
+//! Measures the server's work.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use reprieve_metrics::ThreadCpu;
-use reprieve_metrics::cpu_time;
+use reprieve_metrics::{ThreadCpu, cpu_time};
 
-/// Counters that the server's thread keeps and others read.
+/// Counters that the server's thread writes and other threads read.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     connections: AtomicU64,
@@ -15,7 +14,7 @@ pub(crate) struct Meter {
     rejected: AtomicU64,
     password_ns: AtomicU64,
     commands: AtomicU64,
-    octets_out: AtomicU64,
+    bytes_out: AtomicU64,
     pub(crate) cpu: ThreadCpu,
 }
 
@@ -28,14 +27,14 @@ impl Meter {
         self.closed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a login, and what judging it costs.
-    pub(crate) fn login<T>(&self, judge: impl FnOnce() -> T) -> T {
+    /// Counts a login, and the CPU time of checking it.
+    pub(crate) fn login<T>(&self, check: impl FnOnce() -> T) -> T {
         self.logins.fetch_add(1, Ordering::Relaxed);
         let before = cpu_time::of_this_thread();
-        let judgement = judge();
+        let result = check();
         let cost = cpu_time::of_this_thread().saturating_sub(before);
         self.password_ns.fetch_add(u64::try_from(cost.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        judgement
+        result
     }
 
     pub(crate) fn rejected(&self) {
@@ -46,12 +45,12 @@ impl Meter {
         self.commands.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn octets_out(&self, octets: usize) {
-        self.octets_out.fetch_add(octets as u64, Ordering::Relaxed);
+    pub(crate) fn bytes_out(&self, bytes: usize) {
+        self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn read(&self) -> Stats {
-        // Closed first, so that no connection is counted as closed that was not seen open.
+        // Read before `connections`, so that no connection counts as closed and not as accepted.
         let closed = self.closed.load(Ordering::Acquire);
         let connections = self.connections.load(Ordering::Acquire);
         Stats {
@@ -60,36 +59,36 @@ impl Meter {
             logins: self.logins.load(Ordering::Relaxed),
             rejected: self.rejected.load(Ordering::Relaxed),
             commands: self.commands.load(Ordering::Relaxed),
-            octets_out: self.octets_out.load(Ordering::Relaxed),
+            bytes_out: self.bytes_out.load(Ordering::Relaxed),
             cpu: self.cpu.get(),
             password_cpu: Duration::from_nanos(self.password_ns.load(Ordering::Relaxed)),
         }
     }
 }
 
-/// What a mail server has done since its start.
+/// The work of a mail server since it was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Connections accepted.
     pub connections: u64,
     /// Connections open now.
     pub open: u64,
-    /// Passwords judged, whatever came of it.
+    /// Logins, including refused ones.
     pub logins: u64,
     /// Logins that were refused.
     pub rejected: u64,
     /// Commands answered.
     pub commands: u64,
-    /// Octets sent to clients.
-    pub octets_out: u64,
-    /// CPU time of the server's thread, its system calls included.
+    /// Bytes sent to clients.
+    pub bytes_out: u64,
+    /// CPU time of the server's thread, user and system.
     pub cpu: Duration,
-    /// Of that, judging passwords.
+    /// The part of `cpu` that was spent on password checks.
     pub password_cpu: Duration,
 }
 
 impl Stats {
-    /// What was done since an earlier reading. `open` stays what it is now.
+    /// The work since an earlier reading. `open` is not a difference, but the present number.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
@@ -98,7 +97,7 @@ impl Stats {
             logins: self.logins - earlier.logins,
             rejected: self.rejected - earlier.rejected,
             commands: self.commands - earlier.commands,
-            octets_out: self.octets_out - earlier.octets_out,
+            bytes_out: self.bytes_out - earlier.bytes_out,
             cpu: self.cpu.saturating_sub(earlier.cpu),
             password_cpu: self.password_cpu.saturating_sub(earlier.password_cpu),
         }

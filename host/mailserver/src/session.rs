@@ -1,8 +1,5 @@
-//! The server's side of one POP3 session (RFC 1939, 2449, 3206), without its connection:
-//! lines in, replies out.
-//!
-//! It shares no code with the proxy's own POP3, on purpose: a mistake there must not be
-//! hidden by the same mistake here.
+//! The server's side of a POP3 session (RFC 1939, 2449, 3206), without I/O: takes lines, returns
+//! replies.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,7 +7,7 @@ use std::sync::Arc;
 use super::maildrop::{Lease, Maildrops, Message, Refused};
 use super::meter::Meter;
 
-/// The longest command, its CR LF included (RFC 2449, section 4).
+/// The longest command in bytes, including CR LF (RFC 2449, section 4).
 pub(crate) const COMMAND_LIMIT: usize = 255;
 
 pub(crate) const BANNER: &[u8] = b"+OK POP3 server ready\r\n";
@@ -23,9 +20,9 @@ const ARGUMENTS: &[u8] = b"-ERR wrong arguments\r\n";
 const NO_SUCH_MESSAGE: &[u8] = b"-ERR no such message\r\n";
 const CAPABILITIES: &[u8] = b"TOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\n";
 
-/// Whether the connection goes on after a line.
+/// What the connection does after a line.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Then {
+pub(crate) enum Next {
     Continue,
     Close,
 }
@@ -47,9 +44,9 @@ impl Session {
         Self { maildrops, meter, state: State::Authorization { user: None } }
     }
 
-    /// Takes a line without its end and writes the reply.
-    pub(crate) fn line(&mut self, line: &[u8], out: &mut Vec<u8>) -> Then {
-        let (keyword, argument) = match line.iter().position(|&octet| octet == b' ') {
+    /// Handles a line, without its line end, and writes the reply.
+    pub(crate) fn line(&mut self, line: &[u8], out: &mut Vec<u8>) -> Next {
+        let (keyword, argument) = match line.iter().position(|&byte| byte == b' ') {
             Some(space) => (&line[..space], Some(&line[space + 1..])),
             None => (line, None),
         };
@@ -61,7 +58,7 @@ impl Session {
             State::Authorization { .. } => self.authorize(&keyword, argument, out),
             State::Transaction(transaction) => transaction.command(&keyword, argument, out),
         }
-        Then::Continue
+        Next::Continue
     }
 
     fn authorize(&mut self, keyword: &[u8], argument: Option<&[u8]>, out: &mut Vec<u8>) {
@@ -79,7 +76,7 @@ impl Session {
                 }
                 Err(_) => out.extend_from_slice(ARGUMENTS),
             },
-            // The rest of the line is the password, spaces and all.
+            // The password is the rest of the line, including spaces.
             (b"PASS", Some(password)) => match named.take() {
                 Some(user) => self.log_in(&user, password, out),
                 None => out.extend_from_slice(b"-ERR USER comes first\r\n"),
@@ -96,8 +93,8 @@ impl Session {
         match self.meter.login(|| self.maildrops.open(user, password)) {
             Ok(lease) => {
                 let transaction = Transaction::new(lease);
-                let (count, octets) = transaction.totals();
-                out.extend_from_slice(format!("+OK {count} messages ({octets} octets)\r\n").as_bytes());
+                let (count, bytes) = transaction.totals();
+                out.extend_from_slice(format!("+OK {count} messages ({bytes} octets)\r\n").as_bytes());
                 self.state = State::Transaction(transaction);
             }
             Err(refused) => {
@@ -110,23 +107,23 @@ impl Session {
         }
     }
 
-    fn quit(&mut self, argument: Option<&[u8]>, out: &mut Vec<u8>) -> Then {
+    fn quit(&mut self, argument: Option<&[u8]>, out: &mut Vec<u8>) -> Next {
         if argument.is_some() {
             out.extend_from_slice(ARGUMENTS);
-            return Then::Continue;
+            return Next::Continue;
         }
-        // Deleted and unlocked before the answer: the next session may come at once.
+        // Before the reply, because the next session can begin right after it.
         if let State::Transaction(transaction) =
             std::mem::replace(&mut self.state, State::Authorization { user: None })
         {
             transaction.commit();
         }
         out.extend_from_slice(b"+OK bye\r\n");
-        Then::Close
+        Next::Close
     }
 }
 
-/// The TRANSACTION state: an open maildrop and what is marked for deletion in it.
+/// The TRANSACTION state: a locked maildrop and the messages that are marked as deleted.
 struct Transaction {
     lease: Lease,
     deleted: Vec<bool>,
@@ -141,15 +138,15 @@ impl Transaction {
     fn command(&mut self, keyword: &[u8], argument: Option<&[u8]>, out: &mut Vec<u8>) {
         match (keyword, argument) {
             (b"STAT", None) => {
-                let (count, octets) = self.totals();
-                out.extend_from_slice(format!("+OK {count} {octets}\r\n").as_bytes());
+                let (count, bytes) = self.totals();
+                out.extend_from_slice(format!("+OK {count} {bytes}\r\n").as_bytes());
             }
-            (b"LIST", argument) => self.list(argument, out, |message| message.octets.len().to_string()),
+            (b"LIST", argument) => self.list(argument, out, |message| message.bytes.len().to_string()),
             (b"UIDL", argument) => self.list(argument, out, |message| message.unique_id.clone()),
             (b"RETR", Some(number)) => match self.find(number) {
                 Some((_, message)) => {
-                    out.extend_from_slice(format!("+OK {} octets\r\n", message.octets.len()).as_bytes());
-                    push_stuffed(out, &message.octets, usize::MAX);
+                    out.extend_from_slice(format!("+OK {} octets\r\n", message.bytes.len()).as_bytes());
+                    push_stuffed(out, &message.bytes, usize::MAX);
                 }
                 None => out.extend_from_slice(NO_SUCH_MESSAGE),
             },
@@ -179,13 +176,12 @@ impl Transaction {
         }
     }
 
-    /// Number and octets of the messages that are not marked for deletion.
+    /// Number and total size of the messages that are not marked as deleted.
     fn totals(&self) -> (usize, usize) {
-        self.present()
-            .fold((0, 0), |(count, octets), (_, message)| (count + 1, octets + message.octets.len()))
+        self.undeleted().fold((0, 0), |(count, bytes), (_, message)| (count + 1, bytes + message.bytes.len()))
     }
 
-    fn present(&self) -> impl Iterator<Item = (usize, &Message)> {
+    fn undeleted(&self) -> impl Iterator<Item = (usize, &Message)> {
         let numbered = self.lease.messages().iter().enumerate();
         numbered.filter(|(index, _)| !self.deleted[*index]).map(|(index, message)| (index, &**message))
     }
@@ -207,7 +203,7 @@ impl Transaction {
             },
             None => {
                 out.extend_from_slice(OK);
-                for (index, message) in self.present() {
+                for (index, message) in self.undeleted() {
                     out.extend_from_slice(format!("{} {}\r\n", index + 1, show(message)).as_bytes());
                 }
                 out.extend_from_slice(b".\r\n");
@@ -216,7 +212,7 @@ impl Transaction {
     }
 
     fn top(&self, arguments: &[u8], out: &mut Vec<u8>) {
-        let mut words = arguments.split(|&octet| octet == b' ');
+        let mut words = arguments.split(|&byte| byte == b' ');
         let (Some(number), Some(lines), None) = (words.next(), words.next().and_then(decimal), words.next())
         else {
             out.extend_from_slice(ARGUMENTS);
@@ -225,7 +221,7 @@ impl Transaction {
         match self.find(number) {
             Some((_, message)) => {
                 out.extend_from_slice(OK);
-                push_stuffed(out, &message.octets, usize::try_from(lines).unwrap_or(usize::MAX));
+                push_stuffed(out, &message.bytes, usize::try_from(lines).unwrap_or(usize::MAX));
             }
             None => out.extend_from_slice(NO_SUCH_MESSAGE),
         }
@@ -238,7 +234,7 @@ impl Transaction {
     }
 }
 
-/// A number as POP3 writes it: digits, and nothing else.
+/// Parses a number of digits only.
 fn decimal(text: &[u8]) -> Option<u64> {
     if !text.iter().all(u8::is_ascii_digit) {
         return None;
@@ -246,12 +242,12 @@ fn decimal(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// Writes a message's header and up to `lines` lines of its body, dots at the start of a line
-/// doubled, and the dot that ends it (RFC 1939, section 3).
-fn push_stuffed(out: &mut Vec<u8>, octets: &[u8], lines: usize) {
-    out.reserve(octets.len() + 64);
+/// Writes the header of a message, up to `lines` lines of its body, and the final dot. Dots at the
+/// start of a line are doubled (RFC 1939, section 3).
+fn push_stuffed(out: &mut Vec<u8>, bytes: &[u8], lines: usize) {
+    out.reserve(bytes.len() + 64);
     let mut body_lines = None;
-    for line in octets.split_inclusive(|&octet| octet == b'\n') {
+    for line in bytes.split_inclusive(|&byte| byte == b'\n') {
         match &mut body_lines {
             None if line == b"\r\n" => body_lines = Some(0),
             None => {}
@@ -270,13 +266,13 @@ fn push_stuffed(out: &mut Vec<u8>, octets: &[u8], lines: usize) {
 mod tests {
     use super::*;
 
-    const LETTER: &[u8] = b"Subject: dots\r\n\r\n.hidden\r\n..\r\nend\r\n.\r\n";
+    const MESSAGE: &[u8] = b"Subject: dots\r\n\r\n.hidden\r\n..\r\nend\r\n.\r\n";
 
-    fn session(letters: &[&[u8]]) -> (Session, Arc<Maildrops>) {
+    fn session(messages: &[&[u8]]) -> (Session, Arc<Maildrops>) {
         let maildrops = Arc::new(Maildrops::new(2));
         maildrops.add_user("anna", "a secret");
-        for letter in letters {
-            maildrops.deliver("anna", letter);
+        for message in messages {
+            maildrops.deliver("anna", message);
         }
         (Session::new(Arc::clone(&maildrops), Arc::default()), maildrops)
     }
@@ -289,38 +285,38 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    fn logged_in(letters: &[&[u8]]) -> (Session, Arc<Maildrops>) {
-        let (mut session, maildrops) = session(letters);
+    fn logged_in(messages: &[&[u8]]) -> (Session, Arc<Maildrops>) {
+        let (mut session, maildrops) = session(messages);
         assert!(say(&mut session, &["USER anna", "PASS a secret"]).starts_with("+OK\r\n+OK "));
         (session, maildrops)
     }
 
     #[test]
-    fn a_wrong_password_gets_the_auth_code_and_the_right_one_still_works() {
+    fn a_wrong_password_gets_the_auth_response_code() {
         let (mut session, _) = session(&[]);
         assert!(say(&mut session, &["USER anna", "PASS a secre"]).contains("-ERR [AUTH]"));
-        assert!(say(&mut session, &["PASS a secret"]).starts_with("-ERR"), "USER is asked for again");
+        assert!(say(&mut session, &["PASS a secret"]).starts_with("-ERR"), "PASS needs a new USER");
         assert!(
             say(&mut session, &["user anna", "pass a secret"]).ends_with("+OK 0 messages (0 octets)\r\n")
         );
     }
 
     #[test]
-    fn dots_are_doubled_on_the_wire_and_sizes_count_them_once() {
-        let (mut session, _) = logged_in(&[LETTER]);
-        assert_eq!(say(&mut session, &["LIST 1"]), format!("+OK 1 {}\r\n", LETTER.len()));
+    fn dots_are_doubled_on_the_wire_but_not_in_sizes() {
+        let (mut session, _) = logged_in(&[MESSAGE]);
+        assert_eq!(say(&mut session, &["LIST 1"]), format!("+OK 1 {}\r\n", MESSAGE.len()));
         assert_eq!(
             say(&mut session, &["RETR 1"]),
             format!(
                 "+OK {} octets\r\nSubject: dots\r\n\r\n..hidden\r\n...\r\nend\r\n..\r\n.\r\n",
-                LETTER.len()
+                MESSAGE.len()
             ),
         );
     }
 
     #[test]
-    fn top_shows_the_header_and_as_many_lines_as_asked_for() {
-        let (mut session, _) = logged_in(&[LETTER]);
+    fn top_shows_the_header_and_the_requested_number_of_lines() {
+        let (mut session, _) = logged_in(&[MESSAGE]);
         assert_eq!(say(&mut session, &["TOP 1 0"]), "+OK\r\nSubject: dots\r\n\r\n.\r\n");
         assert_eq!(say(&mut session, &["TOP 1 1"]), "+OK\r\nSubject: dots\r\n\r\n..hidden\r\n.\r\n");
         assert!(say(&mut session, &["TOP 1 99"]).ends_with("end\r\n..\r\n.\r\n"));
@@ -330,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn listings_leave_out_what_is_marked_and_keep_the_numbers() {
+    fn listings_leave_out_deleted_messages_and_keep_the_numbers() {
         let (mut session, _) = logged_in(&[b"one\r\n", b"two!\r\n", b"three\r\n"]);
         assert_eq!(say(&mut session, &["STAT"]), "+OK 3 18\r\n");
         assert_eq!(say(&mut session, &["DELE 2"]), "+OK\r\n");
@@ -344,23 +340,23 @@ mod tests {
     }
 
     #[test]
-    fn messages_go_only_when_quit_is_said() {
+    fn messages_are_deleted_only_by_quit() {
         let (mut session, maildrops) = logged_in(&[b"one\r\n", b"two\r\n"]);
         say(&mut session, &["DELE 1"]);
         drop(session);
-        assert_eq!(maildrops.messages("anna").len(), 2, "a session that drops deletes nothing");
+        assert_eq!(maildrops.messages("anna").len(), 2, "a dropped session deletes nothing");
 
         let mut session = Session::new(Arc::clone(&maildrops), Arc::default());
         say(&mut session, &["USER anna", "PASS a secret", "DELE 1"]);
         assert_eq!(maildrops.messages("anna").len(), 2);
-        assert_eq!(session.line(b"QUIT", &mut Vec::new()), Then::Close);
+        assert_eq!(session.line(b"QUIT", &mut Vec::new()), Next::Close);
         let left = maildrops.messages("anna");
         assert_eq!(left.len(), 1);
-        assert_eq!(&*left[0].octets, b"two\r\n");
+        assert_eq!(&*left[0].bytes, b"two\r\n");
     }
 
     #[test]
-    fn the_lock_is_said_with_its_code_and_is_free_after_quit() {
+    fn a_locked_maildrop_gets_the_in_use_response_code_until_quit() {
         let (mut first, maildrops) = logged_in(&[]);
         let mut second = Session::new(maildrops, Arc::default());
         assert!(say(&mut second, &["USER anna", "PASS a secret"]).contains("-ERR [IN-USE]"));
@@ -369,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_command_here_is_an_error() {
+    fn commands_of_another_state_and_wrong_arguments_are_errors() {
         let (mut session, _) = session(&[]);
         for line in
             ["", "STAT", "NOOP", "AUTH PLAIN", "STLS", "LAST", "USER", "USER ", "PASS x", "CAPA x", "QUIT x"]

@@ -89,7 +89,7 @@ impl Report {
         line("reached the mail server", &|figures| count(figures.server.logins))?;
         line("the mail server's connections", &|figures| count(figures.server.connections))?;
         line("  commands", &|figures| count(figures.server.commands))?;
-        line("  KiB sent", &|figures| count(figures.server.octets_out / 1024))?;
+        line("  KiB sent", &|figures| count(figures.server.bytes_out / 1024))?;
         line("  CPU time", &|figures| time(figures.server.cpu))?;
         line("  CPU time a poll", &|figures| time(figures.server_cpu_a_poll()))?;
         line("  of that, checking passwords", &|figures| {
