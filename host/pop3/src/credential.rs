@@ -74,7 +74,7 @@ impl Mechanism {
 
     /// The SASL mechanism of this name, in upper or lower case.
     #[must_use]
-    pub fn from_sasl(name: &[u8]) -> Option<Self> {
+    pub(crate) fn from_sasl(name: &[u8]) -> Option<Self> {
         Self::ALL
             .into_iter()
             .filter(|mechanism| mechanism.is_sasl())

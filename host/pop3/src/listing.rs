@@ -26,7 +26,7 @@ pub enum SnapshotError {
 
 /// A listing that is still needed for a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Missing {
+pub(crate) enum Missing {
     /// UIDL without arguments.
     UniqueIds,
     /// LIST without arguments.
@@ -50,7 +50,7 @@ struct Totals {
 
 /// The maildrop in one session: its listing at login, and the deletions since then.
 #[derive(Debug, Default)]
-pub struct Listing {
+pub(crate) struct Listing {
     totals: Option<Totals>,
     sizes: Option<Column<u64>>,
     unique_ids: Option<Column<Box<[u8]>>>,

@@ -44,33 +44,33 @@ impl PosedMaildrop {
 
     /// Whether a message exists and is not deleted.
     #[must_use]
-    pub fn contains(&self, number: MessageNumber) -> bool {
+    pub(crate) fn contains(&self, number: MessageNumber) -> bool {
         (1..=self.snapshot.count()).contains(&number) && !self.deleted.contains(&number)
     }
 
     /// Marks a message as deleted. The mail server has done so already.
-    pub fn mark_deleted(&mut self, number: MessageNumber) {
+    pub(crate) fn mark_deleted(&mut self, number: MessageNumber) {
         self.deleted.insert(number);
     }
 
     /// Removes all marks of deletion. The mail server has done so already.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.deleted.clear();
     }
 
     /// Whether any message is marked as deleted.
     #[must_use]
-    pub fn has_deletions(&self) -> bool {
+    pub(crate) fn has_deletions(&self) -> bool {
         !self.deleted.is_empty()
     }
 
     /// The messages that are not deleted, with their numbers.
-    pub fn rows(&self) -> impl Iterator<Item = (MessageNumber, Row<'_>)> {
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (MessageNumber, Row<'_>)> {
         self.snapshot.rows().filter(|(number, _)| !self.deleted.contains(number))
     }
 
     /// Answers STAT, LIST and UIDL. Returns false for any other command.
-    pub fn answer_listing(&self, command: Command<'_>, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn answer_listing(&self, command: Command<'_>, out: &mut Vec<u8>) -> bool {
         match command {
             Command::Stat => {
                 let (count, bytes) = self.totals();

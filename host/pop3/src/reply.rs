@@ -7,15 +7,15 @@ pub const MALFORMED: &[u8] = b"-ERR wrong arguments\r\n";
 /// See [`NextLine::TooLong`](crate::line::NextLine::TooLong).
 pub const TOO_LONG: &[u8] = b"-ERR line too long\r\n";
 /// The command needs a login.
-pub const LOG_IN_FIRST: &[u8] = b"-ERR log in first\r\n";
+pub(crate) const LOG_IN_FIRST: &[u8] = b"-ERR log in first\r\n";
 /// The command is for clients that are not logged in.
-pub const LOGGED_IN: &[u8] = b"-ERR you are logged in\r\n";
+pub(crate) const LOGGED_IN: &[u8] = b"-ERR you are logged in\r\n";
 /// The mechanism is possible only on an encrypted connection.
-pub const TLS_FIRST: &[u8] = b"-ERR cleartext login is not possible here, use TLS\r\n";
+pub(crate) const TLS_FIRST: &[u8] = b"-ERR cleartext login is not possible here, use TLS\r\n";
 /// The reply to STLS, after which the handshake begins (RFC 2595).
-pub const BEGIN_TLS: &[u8] = b"+OK begin TLS negotiation\r\n";
+pub(crate) const BEGIN_TLS: &[u8] = b"+OK begin TLS negotiation\r\n";
 /// The connection is encrypted already, or TLS is not configured.
-pub const NO_STLS: &[u8] = b"-ERR STLS is not possible here\r\n";
+pub(crate) const NO_STLS: &[u8] = b"-ERR STLS is not possible here\r\n";
 /// The virtual server does not offer the mechanism.
 pub const NOT_OFFERED: &[u8] = b"-ERR mechanism is not offered\r\n";
 /// The client has cancelled a SASL exchange.
@@ -39,11 +39,11 @@ pub const OK: &[u8] = b"+OK\r\n";
 /// A posed login was accepted.
 pub const LOGGED_IN_OK: &[u8] = b"+OK Logged in.\r\n";
 /// The reply to QUIT.
-pub const BYE: &[u8] = b"+OK bye\r\n";
+pub(crate) const BYE: &[u8] = b"+OK bye\r\n";
 /// No message has this number.
-pub const NO_SUCH_MESSAGE: &[u8] = b"-ERR no such message\r\n";
+pub(crate) const NO_SUCH_MESSAGE: &[u8] = b"-ERR no such message\r\n";
 /// The manner `busy`: the reply to each command about messages.
-pub const BUSY: &[u8] = b"-ERR [SYS/TEMP] mailbox is busy, try again later\r\n";
+pub(crate) const BUSY: &[u8] = b"-ERR [SYS/TEMP] mailbox is busy, try again later\r\n";
 /// No node could be reached.
 pub const UNREACHABLE: &[u8] = b"-ERR [SYS/TEMP] mail server is not available, try again later\r\n";
 /// The connection to the node was lost during the session.
@@ -51,7 +51,7 @@ pub const LOST: &[u8] = b"-ERR [SYS/TEMP] connection to the mail server was lost
 /// The policy failed, and `on-failure` is `deny`.
 pub const POLICY_FAILED: &[u8] = b"-ERR [SYS/TEMP] login is not possible now, try again later\r\n";
 /// The client speaks HTTP. The reply repeats nothing of the request: a browser would display it.
-pub const NOT_HTTP: &[u8] = b"-ERR this is a POP3 server\r\n";
+pub(crate) const NOT_HTTP: &[u8] = b"-ERR this is a POP3 server\r\n";
 /// The limit of unknown commands is reached.
 pub const TOO_MANY_BAD: &[u8] = b"-ERR too many bad commands\r\n";
 /// The limit of failed logins is reached.

@@ -28,7 +28,7 @@ pub struct Row<'a> {
 
 /// Whether the bytes are a valid unique-id (RFC 1939, section 7).
 #[must_use]
-pub fn is_unique_id(bytes: &[u8]) -> bool {
+pub(crate) fn is_unique_id(bytes: &[u8]) -> bool {
     (1..=70).contains(&bytes.len()) && bytes.iter().all(|byte| (0x21..=0x7E).contains(byte))
 }
 
