@@ -87,7 +87,8 @@ impl<'a, 's> Section<'a, 's> {
         Self { source, path: path.to_owned(), span, table, known: Vec::new() }
     }
 
-    fn key_path(&self, key: &str) -> String {
+    /// The dotted key from the top of the file.
+    pub fn key_path(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 

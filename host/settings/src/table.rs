@@ -27,37 +27,43 @@ pub trait Table: Sized + 'static {
     /// The first mistake: an unknown key, a key without the one that it depends on, a wrong value, a
     /// missing key, a broken rule.
     fn read(section: &Section<'_, '_>) -> Result<Self::Output, Error> {
-        let keys = Self::keys();
-        let names: Vec<_> = keys.iter().map(|key| key.description.name).collect();
-        section.reject_unknown(&names)?;
         let mut table = Self::defaults();
-        for key in &keys {
-            key.read(&mut table, section)?;
-        }
+        read(&Self::keys(), &mut table, section)?;
         table.build(section)
     }
 
     /// Describes the keys with their defaults, which are those of the code.
     #[must_use]
     fn describe() -> Vec<KeyDescription> {
-        let mut table = Self::defaults();
-        let described = |key: Key<Self>| {
-            let default = (key.print)(&mut table);
-            KeyDescription { default, ..key.description }
-        };
-        Self::keys().into_iter().map(described).collect()
+        describe(&Self::keys(), &mut Self::defaults())
     }
+}
+
+fn read<T: 'static>(keys: &[Key<T>], table: &mut T, section: &Section<'_, '_>) -> Result<(), Error> {
+    let names: Vec<_> = keys.iter().map(|key| key.description.name).collect();
+    section.reject_unknown(&names)?;
+    keys.iter().try_for_each(|key| key.read(table, section))
+}
+
+fn describe<T>(keys: &[Key<T>], defaults: &mut T) -> Vec<KeyDescription> {
+    let described = |key: &Key<T>| {
+        let mut description = key.description.clone();
+        (key.describe)(defaults, &mut description);
+        description
+    };
+    keys.iter().map(described).collect()
 }
 
 /// A key of the table `T`.
 pub struct Key<T> {
     description: KeyDescription,
     parse: Box<Parse<T>>,
-    print: Box<Print<T>>,
+    /// Adds what depends on the table's defaults.
+    describe: Box<Describe<T>>,
 }
 
 type Parse<T> = dyn Fn(&mut T, &Value<'_, '_>) -> Result<(), Error>;
-type Print<T> = dyn Fn(&mut T) -> Option<String>;
+type Describe<T> = dyn Fn(&mut T, &mut KeyDescription);
 
 /// What the documentation says about a key.
 #[derive(Clone, Debug)]
@@ -78,8 +84,8 @@ pub struct KeyDescription {
     pub required: bool,
     /// The key in the same table, and the value, without which it has no meaning.
     pub only_with: Option<(&'static str, &'static str)>,
-    /// The key in the same table that it depends on.
-    pub needs: Option<&'static str>,
+    /// The keys in the same table without which it has no meaning.
+    pub needs: Vec<&'static str>,
     /// Whether it excludes other keys, so that the example file does not show it beside them.
     pub alternative: bool,
     /// The table that documents it, if that is another one.
@@ -94,28 +100,28 @@ impl<T: 'static> Key<T> {
         format: impl Format<V> + 'static,
         doc: &'static str,
     ) -> Self {
-        let description = KeyDescription {
-            name,
-            doc,
-            kind: format.describe(),
-            default: None,
-            default_text: None,
-            example: None,
-            required: false,
-            only_with: None,
-            needs: None,
-            alternative: false,
-            documented_in: None,
-        };
         let format = std::rc::Rc::new(format);
         let printer = format.clone();
         Self {
-            description,
+            description: KeyDescription::new(name, format.describe(), doc),
             parse: Box::new(move |table, value| {
                 *field(table) = format.parse(value)?;
                 Ok(())
             }),
-            print: Box::new(move |table| printer.print(field(table))),
+            describe: Box::new(move |table, description| description.default = printer.print(field(table))),
+        }
+    }
+
+    /// Declares a table within the table whose keys are kept in fields of `T`, too.
+    pub fn group(name: &'static str, keys: Vec<Self>, doc: &'static str) -> Self {
+        let keys = std::rc::Rc::new(keys);
+        let described = keys.clone();
+        Self {
+            description: KeyDescription::new(name, Type::Table(Vec::new()), doc),
+            parse: Box::new(move |table, value| read(&keys, table, &value.section()?)),
+            describe: Box::new(move |table, description| {
+                description.kind = Type::Table(describe(&described, table));
+            }),
         }
     }
 
@@ -150,7 +156,7 @@ impl<T: 'static> Key<T> {
     /// The key depends on another key.
     #[must_use]
     pub fn needs(mut self, key: &'static str) -> Self {
-        self.description.needs = Some(key);
+        self.description.needs.push(key);
         self
     }
 
@@ -161,20 +167,26 @@ impl<T: 'static> Key<T> {
         self
     }
 
-    /// Makes it a key of a table that contains `T` in a field. `documented_in`: the table that
-    /// documents it.
+    /// The documentation of another table, such as `[store]`, has the key.
     #[must_use]
-    pub fn within<U: 'static>(self, field: fn(&mut U) -> &mut T, documented_in: &'static str) -> Key<U> {
-        let (parse, print) = (self.parse, self.print);
+    pub fn documented_in(mut self, table: &'static str) -> Self {
+        self.description.documented_in = Some(table);
+        self
+    }
+
+    /// Makes it a key of a table that contains `T` in a field.
+    #[must_use]
+    pub fn within<U: 'static>(self, field: fn(&mut U) -> &mut T) -> Key<U> {
+        let (parse, describe) = (self.parse, self.describe);
         Key {
-            description: KeyDescription { documented_in: Some(documented_in), ..self.description },
+            description: self.description,
             parse: Box::new(move |table, value| parse(field(table), value)),
-            print: Box::new(move |table| print(field(table))),
+            describe: Box::new(move |table, description| describe(field(table), description)),
         }
     }
 
     fn read(&self, table: &mut T, section: &Section<'_, '_>) -> Result<(), Error> {
-        let KeyDescription { name, only_with, needs, required, example, .. } = self.description;
+        let KeyDescription { name, only_with, required, example, .. } = self.description;
         let applies =
             only_with.is_none_or(|(key, value)| section.value(key).is_some_and(|set| set.is(value)));
         match section.value(name) {
@@ -182,13 +194,33 @@ impl<T: 'static> Key<T> {
                 if let Some((key, needed)) = only_with.filter(|_| !applies) {
                     return Err(value.error(format!("belongs to `{key} = \"{needed}\"`")));
                 }
-                if let Some(needed) = needs.filter(|needed| section.value(needed).is_none()) {
-                    return Err(value.error(format!("needs `{needed}` beside it")));
+                let missing = self.description.needs.iter().find(|needed| section.value(needed).is_none());
+                if let Some(missing) = missing {
+                    let path = section.key_path(missing);
+                    return Err(value.error(format!("needs `{path}`, which is not set")));
                 }
                 (self.parse)(table, &value)
             }
             None if required && applies => Err(section.missing(name, example.unwrap_or_default())),
             None => Ok(()),
+        }
+    }
+}
+
+impl KeyDescription {
+    fn new(name: &'static str, kind: Type, doc: &'static str) -> Self {
+        Self {
+            name,
+            doc,
+            kind,
+            default: None,
+            default_text: None,
+            example: None,
+            required: false,
+            only_with: None,
+            needs: Vec::new(),
+            alternative: false,
+            documented_in: None,
         }
     }
 }
@@ -218,7 +250,8 @@ mod tests {
             vec![
                 Key::new("name", |server: &mut Self| &mut server.name, text(), "Its name.").required("\"a\""),
                 Key::new("user", |server: &mut Self| &mut server.user, optional(text()), "A user."),
-                Key::new("group", |server: &mut Self| &mut server.group, optional(text()), "A group.").needs("user"),
+                Key::new("group", |server: &mut Self| &mut server.group, optional(text()), "A group.")
+                    .needs("user"),
                 Key::new("verbose", |server: &mut Self| &mut server.verbose, boolean(), "Log more.")
                     .only_with("name", "main"),
             ]
@@ -249,7 +282,7 @@ mod tests {
             ("nam = \"a\"", "f:1: unknown key `nam`; did you mean `name`?"),
             ("colour = 1", "f:1: unknown key `colour`; known keys: name, user, group, verbose"),
             ("name = 1", "f:1: `name` is the number 1; it must be a string in quotes"),
-            ("name = \"a\"\ngroup = \"g\"", "f:2: `group` needs `user` beside it"),
+            ("name = \"a\"\ngroup = \"g\"", "f:2: `group` needs `user`, which is not set"),
             ("name = \"a\"\nverbose = false", "f:2: `verbose` belongs to `name = \"main\"`"),
         ] {
             assert_eq!(read(text), Err(expected.to_owned()));

@@ -4,38 +4,46 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::admin::AdminKeys;
+use crate::config::reference::json_schema;
 use crate::config::{PolicyCache, exposed_warning};
-use crate::output::{say, tell};
+use crate::output::{self, errln, outln};
 use crate::privileges;
 use crate::server::{Keys, Options, Prepared};
 use reprieve_policy_host::Cache;
 use reprieve_policy_host::Verify;
 
-/// Check a configuration: everything that a start checks, without starting.
+/// Check a configuration without starting.
 ///
-/// Reads the file, loads and configures each policy, and says what is wrong with the file, the
-/// line, the key and what would be right. Nothing is listened on, no mail server is
-/// asked, and the store is left alone.
+/// Parses the file, reads the certificates and secrets that it names, and loads and configures each
+/// policy. A mistake is reported with its file, line, key and remedy. No port is opened, no mail
+/// server is contacted, and the store is not touched.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Configuration file (TOML)
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", default_value = super::DEFAULT_CONFIG)]
     config: PathBuf,
+    /// Print the JSON Schema of the configuration for editors, instead
+    #[arg(long)]
+    schema: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if arguments.schema {
+        output::json(&json_schema())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let config = super::read_config(&arguments.config)?;
     AdminKeys::read(&config.admin)?;
     let keys = Keys::read(&config)?;
     if privileges::is_root() {
-        // From here on it sees what a start sees.
+        // Read the other files with the permissions that `run` has.
         privileges::become_service_user(&config)?;
     }
     if let PolicyCache::Folder(folder) = &config.policy_cache
         && let Some(user) = Cache::of_a_service_user(folder)
     {
-        tell!(
-            "warning: policy-cache {} belongs to user {user}, whom Reprieve must run as; this check, run by root, does not use it",
+        errln!(
+            "warning: policy-cache {} belongs to user {user}, so Reprieve must run as {user}; this check runs as root and does not use it",
             folder.display()
         );
     }
@@ -44,7 +52,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for server in &prepared.config().virtual_servers {
         let encrypted = server.listen_tls.iter().map(|address| format!("{address} (TLS)"));
         let listen: Vec<_> = server.listen.iter().map(ToString::to_string).chain(encrypted).collect();
-        say!(
+        outln!(
             "virtual server {}: {} → pool {}, policy {}",
             server.name,
             listen.join(", "),
@@ -53,11 +61,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         );
     }
     for server in prepared.config().virtual_servers.iter().filter(|server| server.verify == Verify::Off) {
-        tell!("warning: virtual server {}: {}", server.name, crate::config::VERIFY_OFF);
+        errln!("warning: virtual server {}: {}", server.name, crate::config::VERIFY_OFF);
     }
     for address in prepared.config().admin.exposed() {
-        tell!("warning: {}", exposed_warning(address));
+        errln!("warning: {}", exposed_warning(address));
     }
-    say!("{}: good", arguments.config.display());
+    outln!("{}: valid", arguments.config.display());
     Ok(ExitCode::SUCCESS)
 }

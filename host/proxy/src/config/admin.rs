@@ -1,131 +1,198 @@
-//! The admin listener: who can ask a running Reprieve, and how they are kept from more.
+//! The admin interface: its socket, its addresses, and who may use them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use reprieve_settings::{CertificateFiles, Error, Location, Value};
+use reprieve_settings::format::{Format, Type, boolean, custom, list, optional, path};
+use reprieve_settings::{Error, Key, Location, Section, Table, Value};
 
-use super::tls::ServerTls;
+use super::tls::{ServerTls, certificate_files};
 
 /// A file whose first line is a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenFile {
-    /// Its path.
+    /// The file's path.
     pub path: PathBuf,
-    /// Where it is named, for errors that show only when it is read.
+    /// Where it is configured, for errors that are found when it is read.
     pub location: Location,
 }
 
-/// How an administrator asks and tells a running Reprieve.
+/// The admin interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AdminConfig {
-    /// Path of the Unix socket; nowhere without it.
+    /// Path of the Unix socket, if there is one.
     pub socket: Option<PathBuf>,
-    /// Addresses for HTTP: the dashboard, and what the socket takes too.
+    /// Addresses for HTTP: the dashboard, metrics, and everything that the socket offers.
     pub listen: Vec<SocketAddr>,
-    /// Names, in lower case, by which browsers may ask for the addresses.
+    /// Host names, in lower case, by which browsers may ask for the addresses.
     pub hosts: Vec<String>,
-    /// Who shows this token may change and see everything.
+    /// The token that allows everything.
     pub token_file: Option<TokenFile>,
-    /// Who shows this one may see.
+    /// The token that allows to read.
     pub read_token_file: Option<TokenFile>,
-    /// TLS of the addresses.
+    /// TLS at the addresses.
     pub tls: Option<ServerTls>,
-    /// Whether it is counted who polls most.
-    pub worst_pollers: bool,
+    /// Whether the users who poll most are counted and shown by name.
+    pub top_pollers: bool,
 }
 
 impl AdminConfig {
-    /// Addresses that others can reach and listen in to, for a warning.
+    /// Addresses beyond the loopback interface without TLS, for a warning.
     pub fn exposed(&self) -> impl Iterator<Item = SocketAddr> {
         let in_cleartext = self.listen.iter().filter(|_| self.tls.is_none());
         in_cleartext.copied().filter(|address| !address.ip().is_loopback())
     }
 }
 
-/// What is said of an address that is [exposed](AdminConfig::exposed).
+/// The warning about an [exposed](AdminConfig::exposed) address.
 pub(crate) fn exposed_warning(address: SocketAddr) -> String {
     format!(
-        "admin.listen: {address} is unencrypted HTTP, and who listens in on the way reads the token: set \
-         admin.certificate and admin.key, or listen on loopback and come by `ssh -L`"
+        "admin.listen: {address} is unencrypted HTTP, so the token is sent unencrypted: set admin.certificate \
+         and admin.key, or listen on 127.0.0.1 and connect through `ssh -L`"
     )
 }
 
-pub(super) fn admin(value: &Value<'_, '_>) -> Result<AdminConfig, Error> {
-    let mut section = value.section()?;
-    let mut admin = AdminConfig::default();
-    if let Some(value) = section.get("socket") {
-        admin.socket = Some(value.path()?);
-    }
-    let listen = section.get("listen");
-    for item in listen.as_ref().map(Value::list).transpose()?.unwrap_or_default() {
-        let expected = "an address with its port, such as \"127.0.0.1:8110\"";
-        let address = item.text().ok().and_then(|text| text.parse().ok());
-        admin.listen.push(address.ok_or_else(|| item.expected(expected))?);
-    }
-    let mut of_tcp = Vec::new();
-    if let Some(value) = section.get("hosts") {
-        for item in value.list()? {
-            admin.hosts.push(host_name(&item)?);
-        }
-        of_tcp.push(value);
-    }
-    if let Some(value) = section.get("token-file") {
-        admin.token_file = Some(TokenFile { path: value.path()?, location: value.location() });
-        of_tcp.push(value);
-    }
-    if let Some(value) = section.get("read-token-file") {
-        admin.read_token_file = Some(TokenFile { path: value.path()?, location: value.location() });
-        of_tcp.push(value);
-    }
-    match (section.get("certificate"), section.get("key")) {
-        (Some(chain), Some(key)) => {
-            let location = chain.location();
-            let files = CertificateFiles { chain: chain.path()?, key: key.path()?, location };
-            admin.tls = Some(ServerTls::new(files));
-            of_tcp.push(chain);
-        }
-        (Some(lonely), None) => return Err(lonely.error("needs `key` beside it")),
-        (None, Some(lonely)) => return Err(lonely.error("needs `certificate` beside it")),
-        (None, None) => {}
-    }
-    if let Some(value) = section.get("worst-pollers") {
-        admin.worst_pollers = value.boolean()?;
-    }
-    if admin.socket.is_none() && admin.listen.is_empty() {
-        return Err(section.error(
-            "`admin` listens nowhere; set socket = \"/run/reprieve/admin.sock\", listen = [\"127.0.0.1:8110\"], or both"
-                .to_owned(),
-        ));
-    }
-    if admin.listen.is_empty()
-        && let Some(value) = of_tcp.first()
-    {
-        return Err(
-            value.error("is for `admin.listen`, which is not set; for the socket, its permissions count")
-        );
-    }
-    if let (Some(value), Some(address)) =
-        (&listen, admin.listen.iter().find(|address| !address.ip().is_loopback()))
-        && admin.token_file.is_none()
-        && admin.read_token_file.is_none()
-    {
-        return Err(value.error(format!(
-            "has {address}, which others can reach: that needs `admin.token-file`, the path of a file whose \
-             first line is a token of 16 characters or more (openssl rand -base64 24), or listen on 127.0.0.1"
-        )));
-    }
-    section.finish()?;
-    Ok(admin)
+/// `[admin]`
+#[derive(Default)]
+pub(super) struct AdminTable {
+    config: AdminConfig,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
 }
 
-/// A name as it stands in a browser's address line, without a port.
-fn host_name(item: &Value<'_, '_>) -> Result<String, Error> {
-    let text = item.text()?;
-    let is_name = !text.is_empty()
-        && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-._".contains(&octet));
-    if is_name || text.parse::<IpAddr>().is_ok() {
-        return Ok(text.to_ascii_lowercase());
+impl Table for AdminTable {
+    type Output = AdminConfig;
+
+    fn defaults() -> Self {
+        Self::default()
     }
-    Err(item.expected("a name as browsers ask for it, without a port, such as \"reprieve.example\""))
+
+    fn keys() -> Vec<Key<Self>> {
+        vec![
+            Key::new(
+                "socket",
+                |admin: &mut Self| &mut admin.config.socket,
+                optional(path()),
+                "Unix socket for `reprieve ctl`. Only root and the user that Reprieve runs as can open it.",
+            )
+            .example("\"/run/reprieve/admin.sock\""),
+            Key::new(
+                "listen",
+                |admin: &mut Self| &mut admin.config.listen,
+                list(address()),
+                "Addresses for HTTP: the dashboard, the metrics, and everything that the socket offers.",
+            )
+            .example("[\"127.0.0.1:8110\"]"),
+            Key::new(
+                "token-file",
+                |admin: &mut Self| &mut admin.config.token_file,
+                optional(token_file()),
+                "File whose first line is the token that allows everything, of 16 characters or more \
+                 (`openssl rand -base64 24`). If other machines can reach an address of `listen`, this or \
+                 `read-token-file` is required. Without a token, everybody on this machine can read over \
+                 `listen`, and nobody can change anything.",
+            )
+            .needs("listen")
+            .example("\"/etc/reprieve/admin.token\""),
+            Key::new(
+                "read-token-file",
+                |admin: &mut Self| &mut admin.config.read_token_file,
+                optional(token_file()),
+                "File whose first line is the token that allows to read. With it, nobody reads without a token.",
+            )
+            .needs("listen")
+            .example("\"/etc/reprieve/admin-read.token\""),
+            Key::new(
+                "hosts",
+                |admin: &mut Self| &mut admin.config.hosts,
+                list(host_name()),
+                "Host names by which browsers may ask for `listen`, besides its addresses and `localhost`.",
+            )
+            .needs("listen")
+            .example("[\"reprieve.example\"]"),
+            Key::new(
+                "certificate",
+                |admin: &mut Self| &mut admin.certificate,
+                optional(path()),
+                "Certificate chain (PEM). With it, `listen` speaks HTTPS only.",
+            )
+            .needs("listen")
+            .needs("key")
+            .example("\"/etc/reprieve/admin.pem\""),
+            Key::new(
+                "key",
+                |admin: &mut Self| &mut admin.key,
+                optional(path()),
+                "Private key of `certificate` (PEM).",
+            )
+            .needs("certificate")
+            .example("\"/etc/reprieve/admin.key\""),
+            Key::new(
+                "top-pollers",
+                |admin: &mut Self| &mut admin.config.top_pollers,
+                boolean(),
+                "Count the users who poll most, and show their names on the dashboard.",
+            ),
+        ]
+    }
+
+    fn build(self, section: &Section<'_, '_>) -> Result<AdminConfig, Error> {
+        let Self { mut config, certificate, key } = self;
+        config.tls = certificate_files(section, certificate, key).map(ServerTls::new);
+        if config.socket.is_none() && config.listen.is_empty() {
+            return Err(section.error(
+                "`admin` listens nowhere; set socket = \"/run/reprieve/admin.sock\", listen = [\"127.0.0.1:8110\"], or both"
+                    .to_owned(),
+            ));
+        }
+        require_token(&config, section)?;
+        Ok(config)
+    }
+}
+
+/// Addresses that other machines can reach need a token.
+fn require_token(config: &AdminConfig, section: &Section<'_, '_>) -> Result<(), Error> {
+    let reachable = config.listen.iter().find(|address| !address.ip().is_loopback());
+    match (section.value("listen"), reachable) {
+        (Some(value), Some(address)) if config.token_file.is_none() && config.read_token_file.is_none() => {
+            Err(value.error(format!(
+                "has {address}, which other machines can reach: set `admin.token-file` to a file whose first \
+                 line is a token of 16 characters or more (openssl rand -base64 24), or listen on 127.0.0.1"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn address() -> impl Format<SocketAddr> {
+    custom(
+        Type::String("address:port"),
+        |value| {
+            let address = value.text().ok().and_then(|text| text.parse().ok());
+            address.ok_or_else(|| value.expected("an address with its port, such as \"127.0.0.1:8110\""))
+        },
+        |_| None,
+    )
+}
+
+fn token_file() -> impl Format<TokenFile> {
+    custom(
+        Type::String("path"),
+        |value| Ok(TokenFile { path: value.path()?, location: value.location() }),
+        |_| None,
+    )
+}
+
+/// A host name as browsers send it, without a port; in lower case.
+fn host_name() -> impl Format<String> {
+    fn parse(value: &Value<'_, '_>) -> Result<String, Error> {
+        let text = value.text()?;
+        let is_name = !text.is_empty()
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+        if is_name || text.parse::<IpAddr>().is_ok() {
+            return Ok(text.to_ascii_lowercase());
+        }
+        Err(value.expected("a host name without a port, such as \"reprieve.example\""))
+    }
+    custom(Type::String("host name"), parse, |_| None)
 }

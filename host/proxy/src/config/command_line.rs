@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::pool::{PoolConfig, check_node};
-use super::schema::Config;
+use super::file::Config;
+use super::pool::{PoolConfig, parse_node_address};
 use super::tls::{NodeTlsMode, ServerTls};
 use super::virtual_server::VirtualServerConfig;
 use reprieve_settings::{CertificateFiles, Error};
@@ -39,7 +39,7 @@ impl CommandLine {
         let mut config = Config::empty();
         let mut nodes = Vec::new();
         for node in &self.backend {
-            nodes.push(check_node(node).map_err(|why| Error::general("--backend", why))?);
+            nodes.push(parse_node_address(node).map_err(|why| Error::general("--backend", why))?);
         }
         let mut server = VirtualServerConfig::new("pop3", self.listen.clone(), "mail");
         server.listen_tls.clone_from(&self.listen_tls);

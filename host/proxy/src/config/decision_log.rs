@@ -1,36 +1,37 @@
-//! The decision log: where its lines go, and what they say of users.
+//! The decision log: where its records go, and how they name users.
 
 use std::path::PathBuf;
 
-use reprieve_settings::Location;
-use reprieve_settings::{Error, Section, Value};
+use reprieve_settings::format::{Format, Type, count, custom, optional, or_off, path, size, word};
+use reprieve_settings::{Error, Key, Location, Section, Table};
 
-/// Where journald takes entries.
+/// The socket of the system's journald.
 const JOURNALD: &str = "/run/systemd/journal/socket";
-/// What a line may take at the most, so that the buffer has room for some.
-const LEAST_BUFFER: u64 = 64 << 10;
+/// The smallest buffer has room for a few records.
+const MIN_BUFFER: u64 = 64 << 10;
+const MAX_BUFFER: u64 = 1 << 30;
 
 /// The decision log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecisionLogConfig {
-    /// Where lines go.
+    /// Where records go.
     pub target: LogTarget,
-    /// What they say of users.
+    /// How records name users.
     pub users: LogUsers,
-    /// Octets of lines that may wait to be written.
+    /// Bytes of records that may wait to be written.
     pub buffer: u64,
     /// Where it is configured.
     pub location: Location,
 }
 
-/// Where the lines of the decision log go.
+/// Where the records of the decision log go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogTarget {
-    /// Into a file.
+    /// To a file.
     File {
-        /// The file.
+        /// The file's path.
         path: PathBuf,
-        /// When Reprieve begins a new one; never without it.
+        /// When Reprieve starts a new file; `None` leaves it to another program.
         rotation: Option<Rotation>,
     },
     /// To journald.
@@ -40,97 +41,170 @@ pub enum LogTarget {
     },
 }
 
-/// When a new file is begun, and what becomes of the old ones.
+/// When a new file is started, and which old files are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rotation {
-    /// Octets that a file has at the most.
+    /// Maximum bytes of a file.
     pub size: u64,
-    /// Old files that are kept.
+    /// Number of old files to keep.
     pub keep: u32,
-    /// Whether they are compressed, by zstd.
+    /// Whether old files are compressed by zstd.
     pub compress: bool,
 }
 
-/// What the decision log says of users.
+/// How the decision log names users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogUsers {
-    /// Their names.
+    /// By their names.
     Plain,
-    /// Keyed hashes of their names.
+    /// By keyed hashes of their names.
     Hashed {
         /// The file whose first line is the key.
         key_file: PathBuf,
     },
 }
 
-/// Reads the section.
-pub(super) fn decision_log(value: &Value<'_, '_>) -> Result<DecisionLogConfig, Error> {
-    let mut section = value.section()?;
-    let target = target(&mut section)?;
-    let hashed = section.get("users").map(|users| users.choice(&[("plain", false), ("hashed", true)]));
-    let users = if hashed.transpose()?.unwrap_or(false) {
-        let example = "\"/etc/reprieve/decision-log.key\", made by: openssl rand -base64 32";
-        LogUsers::Hashed { key_file: section.required("hash-key-file", example)?.path()? }
-    } else {
-        if let Some(key) = section.get("hash-key-file") {
-            return Err(key.error("is for hashed names: set `users` to \"hashed\""));
-        }
-        LogUsers::Plain
-    };
-    let mut buffer = 8 << 20;
-    if let Some(value) = section.get("buffer") {
-        buffer = value.size()?;
-        if !(LEAST_BUFFER..=1 << 30).contains(&buffer) {
-            return Err(value.error("must be from \"64KiB\" to \"1GiB\""));
-        }
-    }
-    section.finish()?;
-    Ok(DecisionLogConfig { target, users, buffer, location: value.location() })
+/// `[decision-log]`
+pub(super) struct DecisionLogTable {
+    path: PathBuf,
+    journald: Option<PathBuf>,
+    rotate_size: Option<u64>,
+    keep: u32,
+    compress: bool,
+    hashed: bool,
+    hash_key_file: Option<PathBuf>,
+    buffer: u64,
 }
 
-fn target(section: &mut Section<'_, '_>) -> Result<LogTarget, Error> {
-    if let Some(journald) = section.get("journald") {
-        // The socket of a journal of one's own (LogNamespace=) is said in full.
-        let socket = match (journald.boolean(), journald.path()) {
-            (Ok(true), _) => Some(JOURNALD.into()),
-            (Ok(false), _) => None,
-            (Err(_), Ok(path)) => Some(path),
-            (Err(_), Err(_)) => {
-                return Err(journald.expected("true, or the path of a journal's socket"));
+impl Table for DecisionLogTable {
+    type Output = DecisionLogConfig;
+
+    fn defaults() -> Self {
+        Self {
+            path: PathBuf::new(),
+            journald: None,
+            rotate_size: Some(100 << 20),
+            keep: 7,
+            compress: false,
+            hashed: false,
+            hash_key_file: None,
+            buffer: 8 << 20,
+        }
+    }
+
+    fn keys() -> Vec<Key<Self>> {
+        let mut keys = file_keys();
+        keys.extend([
+            Key::new(
+                "journald",
+                |log: &mut Self| &mut log.journald,
+                journald_socket(),
+                "Write to journald instead of a file: `true`, or the path of another journal's socket.",
+            ),
+            Key::new(
+                "users",
+                |log: &mut Self| &mut log.hashed,
+                word(&[("plain", false), ("hashed", true)]),
+                "How records name users: by their names, or by keyed hashes of their names.",
+            )
+            .example("\"hashed\""),
+            Key::new(
+                "hash-key-file",
+                |log: &mut Self| &mut log.hash_key_file,
+                optional(path()),
+                "File whose first line, of 16 characters or more, is the key of the hashes.",
+            )
+            .only_with("users", "hashed")
+            .required("\"/etc/reprieve/decision-log.key\" # openssl rand -base64 32"),
+            Key::new(
+                "buffer",
+                |log: &mut Self| &mut log.buffer,
+                size(MIN_BUFFER..=MAX_BUFFER),
+                "Memory for records that wait to be written. If it is full, records are dropped.",
+            ),
+        ]);
+        keys
+    }
+
+    fn build(self, section: &Section<'_, '_>) -> Result<DecisionLogConfig, Error> {
+        let users = match self.hash_key_file {
+            Some(key_file) => LogUsers::Hashed { key_file },
+            None => LogUsers::Plain,
+        };
+        let target = match self.journald {
+            Some(socket) => {
+                reject_file_keys(section)?;
+                LogTarget::Journald { socket }
+            }
+            None if self.path.as_os_str().is_empty() => {
+                return Err(section.missing("path", "\"/var/log/reprieve/decisions.jsonl\""));
+            }
+            None => {
+                if self.rotate_size.is_none() {
+                    reject_rotation_keys(section)?;
+                }
+                let (keep, compress) = (self.keep, self.compress);
+                let rotation = self.rotate_size.map(|size| Rotation { size, keep, compress });
+                LogTarget::File { path: self.path, rotation }
             }
         };
-        if let Some(socket) = socket {
-            for key in ["path", "rotate-size", "keep", "compress"] {
-                if let Some(value) = section.get(key) {
-                    return Err(value.error("is for a file, and cannot stand beside `journald`"));
-                }
-            }
-            return Ok(LogTarget::Journald { socket });
-        }
+        Ok(DecisionLogConfig { target, users, buffer: self.buffer, location: section.location() })
     }
-    let path = section.required("path", "\"/var/log/reprieve/decisions.jsonl\"")?.path()?;
-    let mut rotation = Rotation { size: 100 << 20, keep: 7, compress: false };
-    let size = section.get("rotate-size");
-    let is_off = size.as_ref().is_some_and(|size| size.text() == Ok("off"));
-    if let Some(size) = size.filter(|_| !is_off) {
-        rotation.size = size.size().map_err(|_| size.expected("a size such as \"100MiB\", or \"off\""))?;
-        if rotation.size < 4 << 10 {
-            return Err(size.error("must be at least \"4KiB\""));
-        }
+}
+
+fn file_keys() -> Vec<Key<DecisionLogTable>> {
+    type Log = DecisionLogTable;
+    vec![
+        Key::new(
+            "path",
+            |log: &mut Log| &mut log.path,
+            path(),
+            "File that gets a line of JSON for each session. The user that Reprieve runs as must be able \
+             to write to its folder.",
+        )
+        .default_text("required, unless `journald` is set")
+        .example("\"/var/log/reprieve/decisions.jsonl\""),
+        Key::new(
+            "rotate-size",
+            |log: &mut Log| &mut log.rotate_size,
+            or_off(size(4 << 10..=u64::MAX)),
+            "Size at which a new file is started. `\"off\"` leaves rotation to logrotate or a similar program.",
+        ),
+        Key::new("keep", |log: &mut Log| &mut log.keep, count(0..=10_000), "Number of old files to keep."),
+        Key::new(
+            "compress",
+            |log: &mut Log| &mut log.compress,
+            word(&[("off", false), ("zstd", true)]),
+            "Compression of old files.",
+        ),
+    ]
+}
+
+fn reject_file_keys(section: &Section<'_, '_>) -> Result<(), Error> {
+    match ["path", "rotate-size", "keep", "compress"].into_iter().find_map(|key| section.value(key)) {
+        Some(value) => Err(value.error("is for a file, so it cannot stand beside `journald`")),
+        None => Ok(()),
     }
-    if let Some(keep) = section.get("keep") {
-        rotation.keep = keep.count_u32(0, 10_000)?;
-        if is_off {
-            return Err(keep.error("is for files that Reprieve rotates itself: `rotate-size` is \"off\""));
-        }
+}
+
+fn reject_rotation_keys(section: &Section<'_, '_>) -> Result<(), Error> {
+    match ["keep", "compress"].into_iter().find_map(|key| section.value(key)) {
+        Some(value) => Err(value.error("is for files that Reprieve rotates, but `rotate-size` is \"off\"")),
+        None => Ok(()),
     }
-    if let Some(compress) = section.get("compress") {
-        rotation.compress = compress.choice(&[("off", false), ("zstd", true)])?;
-        if is_off {
-            return Err(compress.error("is for files that Reprieve rotates itself: `rotate-size` is \"off\""));
-        }
-    }
-    Ok(LogTarget::File { path, rotation: (!is_off).then_some(rotation) })
+}
+
+fn journald_socket() -> impl Format<Option<PathBuf>> {
+    custom(
+        Type::Either(vec![Type::Boolean, Type::String("path")]),
+        |value| match (value.boolean(), value.path()) {
+            (Ok(true), _) => Ok(Some(JOURNALD.into())),
+            (Ok(false), _) => Ok(None),
+            (Err(_), Ok(path)) => Ok(Some(path)),
+            (Err(_), Err(_)) => Err(value.expected("true, or the path of a journal's socket")),
+        },
+        |socket| Some(socket.as_ref().map_or("false".to_owned(), |path| format!("{path:?}"))),
+    )
 }
 
 #[cfg(test)]
@@ -148,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_rotates_at_100_mib_unless_told_otherwise() {
+    fn a_file_rotates_at_100_mib_by_default() {
         let log = read("decision-log = { path = \"/var/log/d.jsonl\" }").unwrap();
         let rotation = Some(Rotation { size: 100 << 20, keep: 7, compress: false });
         assert_eq!(log.target, LogTarget::File { path: "/var/log/d.jsonl".into(), rotation });
@@ -166,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn journald_has_a_usual_socket_and_may_have_another() {
+    fn journald_has_a_default_socket_and_can_have_another() {
         for (value, expected) in [("true", JOURNALD), ("\"/run/other\"", "/run/other")] {
             let log = read(&format!("decision-log = {{ journald = {value} }}")).unwrap();
             assert_eq!(log.target, LogTarget::Journald { socket: expected.into() });

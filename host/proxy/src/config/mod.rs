@@ -1,33 +1,40 @@
-//! The configuration: what can be set, what is right, and errors that tell the file, the
-//! line, the key and the remedy. It knows neither sockets nor Wasm.
+//! The configuration: its settings, their defaults, and the keys of the file.
+//!
+//! Each key is declared once, as a [`Key`](reprieve_settings::Key) of a table. The declaration
+//! serves the parser, the manual page, docs/configuration.md, the example file and the JSON Schema.
+//! To add a key: add a field to the struct of its table, with its default, and a `Key` to the
+//! table's `keys`; then run `cargo run --package reprieve -- generate`.
 
 mod admin;
 mod command_line;
 mod decision_log;
+mod file;
 mod policy;
 mod pool;
 pub(crate) mod reference;
-mod schema;
 mod store;
 mod tls;
 mod traces;
 mod virtual_server;
 
-/// What is said of a virtual server with `verify = "off"`.
+/// The warning about a virtual server with `verify = "off"`.
 pub(crate) const VERIFY_OFF: &str =
-    "verify = \"off\": whoever knows a user's name is shown the posed maildrop, with any password";
+    "verify = \"off\": anybody who knows a user's name is shown the posed maildrop, with any password";
 
 pub(crate) use admin::exposed_warning;
 pub use admin::{AdminConfig, TokenFile};
 pub use decision_log::{DecisionLogConfig, LogTarget, LogUsers, Rotation};
+pub use file::{Config, PolicyCache};
 pub use policy::PolicyConfig;
 pub use pool::{
-    Balance, CheckConfig, MasterConfig, NodeConfig, NodeLogin, NodeMode, PoolConfig, ProxyHeader,
+    Balance, HealthCheckConfig, MasterConfig, NodeConfig, NodeLogin, NodeMode, PoolConfig, ProxyHeader,
 };
 pub use reprieve_settings::Error;
-pub use schema::{Config, PolicyCache};
-pub use tls::{CertificateUser, ClientCertificates, LeastVersion, NodeTls, NodeTlsMode, ServerTls};
+pub use tls::{CertificateUser, ClientCertificates, MinVersion, NodeTls, NodeTlsMode, ServerTls};
 pub use traces::TracesConfig;
-pub use virtual_server::{CleartextLogin, OnUnreachable, Unverifiable, VirtualServerConfig};
+pub use virtual_server::{CleartextLogin, VirtualServerConfig};
 
 pub use command_line::CommandLine;
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Pools and nodes: what can be set of them.
+//! Pools and their nodes.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,56 +7,65 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::tls::{NodeTls, node_tls};
-use reprieve_settings::Location;
-use reprieve_settings::{Error, Value};
+use reprieve_settings::format::{
+    Format, Type, boolean, count, custom, duration, list, optional, or_off, path, positive_duration, table,
+    text, word,
+};
+use reprieve_settings::{Error, Key, Location, Section, Table, Value};
 
-/// Which node a login goes to.
+/// How the node for a login is selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Balance {
-    /// Each in its turn, by weight.
+    /// Each node in turn, by weight.
     RoundRobin,
-    /// The one with the fewest sessions for its weight.
+    /// The node with the fewest sessions in proportion to its weight.
     LeastSessions,
-    /// The same one for the same user (rendezvous hashing), as long as it can be reached.
+    /// The same node for the same user (rendezvous hashing), as long as it can be reached.
     User,
 }
 
-/// Which PROXY header a node is sent.
+/// The PROXY header that a node is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyHeader {
     /// None.
     Off,
     /// The line of version 1.
     V1,
-    /// The octets of version 2.
+    /// The binary header of version 2.
     V2,
 }
 
-/// By which commands Reprieve logs in with a password.
+/// How Reprieve presents a password to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeLogin {
-    /// `USER` and `PASS`.
+    /// By `USER` and `PASS`.
     User,
-    /// `AUTH PLAIN`.
+    /// By `AUTH PLAIN`.
     Plain,
 }
 
-/// Whether a node gets logins, as the administrator wants it.
+/// Whether a node gets logins, as the administrator set it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum NodeMode {
     /// It gets logins
     Enabled,
-    /// It gets no new ones; its sessions go on
+    /// It gets no new logins; its sessions continue
     Drain,
-    /// It gets none, and its sessions are ended
+    /// It gets no logins, and its sessions are closed
     Disabled,
 }
 
+const MODES: &[(&str, NodeMode)] = &[
+    (NodeMode::Enabled.name(), NodeMode::Enabled),
+    (NodeMode::Drain.name(), NodeMode::Drain),
+    (NodeMode::Disabled.name(), NodeMode::Disabled),
+];
+
 impl NodeMode {
-    /// As it is written.
+    /// Its value in the configuration.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Enabled => "enabled",
             Self::Drain => "drain",
@@ -70,18 +79,18 @@ impl NodeMode {
 pub struct NodeConfig {
     /// `host:port`.
     pub address: String,
-    /// Its share beside the others'.
+    /// Its share of the logins, relative to the other nodes.
     pub weight: u32,
-    /// Whether it gets logins only while no other can.
+    /// Whether it gets logins only if no other node can.
     pub backup: bool,
-    /// Sessions that it may have at once, where that is limited.
+    /// Maximum number of sessions, if there is one.
     pub max_sessions: Option<u32>,
-    /// How it begins.
+    /// Its mode at the start.
     pub mode: NodeMode,
 }
 
 impl NodeConfig {
-    /// A node with the usual settings.
+    /// A node with default settings.
     #[must_use]
     pub fn new(address: &str) -> Self {
         Self {
@@ -94,25 +103,31 @@ impl NodeConfig {
     }
 }
 
-/// How nodes are asked whether they are well.
+/// Health checks of nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CheckConfig {
-    /// Between two checks of a node that is up.
+pub struct HealthCheckConfig {
+    /// Time between two checks of a node that is up.
     pub interval: Duration,
-    /// Checks that must succeed in a row before a node is up again.
+    /// Checks that must succeed in a row before a node that is down is up again.
     pub rise: u32,
-    /// Checks or logins that must fail in a row before it is down.
+    /// Checks or logins that must fail in a row before a node is down.
     pub fall: u32,
 }
 
-/// Who logs in for users that are known by their certificates.
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl Default for HealthCheckConfig {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(30), rise: 2, fall: 3 }
+    }
+}
+
+/// The master user that logs in for users who are identified by certificates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MasterConfig {
     /// Name of the master user at the mail servers.
     pub user: String,
     /// The file whose first line is the password.
     pub password_file: PathBuf,
-    /// Where it is named.
+    /// Where it is configured.
     pub location: Location,
 }
 
@@ -123,43 +138,47 @@ pub struct PoolConfig {
     pub name: String,
     /// Its mail servers.
     pub nodes: Vec<NodeConfig>,
-    /// Which one a login goes to.
+    /// Maximum number of sessions of each node that sets none itself.
+    pub max_sessions: Option<u32>,
+    /// How the node for a login is selected.
     pub balance: Balance,
-    /// How long connecting to an address of a node and its greeting may take.
+    /// Maximum duration of connecting to one address of a node, and again of waiting for its
+    /// greeting.
     pub connect_timeout: Duration,
-    /// How long a node may take to judge a login.
+    /// Maximum duration of a node's answer to a login.
     pub login_timeout: Duration,
-    /// How long a node may be silent while a reply of its is awaited.
+    /// Maximum time without data from a node while it owes a reply.
     pub reply_timeout: Duration,
     /// How long a node that could not be reached is tried last.
     pub retry_after: Duration,
-    /// TLS towards them.
+    /// TLS with the nodes.
     pub tls: NodeTls,
-    /// Which PROXY header they are sent.
+    /// The PROXY header that nodes are sent.
     pub proxy_header: ProxyHeader,
-    /// Whether they are told the client's address by XCLIENT where they offer it.
+    /// Whether nodes that offer XCLIENT are sent the client's address by it.
     pub xclient: bool,
-    /// By which commands Reprieve logs in with a password.
+    /// How Reprieve presents a password.
     pub login: NodeLogin,
-    /// Who logs in for users with certificates.
+    /// The master user that logs in for users with certificates.
     pub master: Option<MasterConfig>,
-    /// How they are asked whether they are well; None asks only by logins.
-    pub check: Option<CheckConfig>,
-    /// How long a node that comes back takes to get its whole share.
+    /// Health checks; `None` judges nodes only by their logins.
+    pub health_check: Option<HealthCheckConfig>,
+    /// Time in which a node that is up again reaches its full share of the logins.
     pub slow_start: Duration,
-    /// How long a login may wait while all nodes have as many sessions as they may.
+    /// How long a login may wait while all nodes have their maximum of sessions.
     pub queue_timeout: Duration,
-    /// How many may wait so.
+    /// How many logins may wait.
     pub queue_length: u32,
 }
 
 impl PoolConfig {
-    /// A pool with the usual settings.
+    /// A pool with default settings.
     #[must_use]
     pub fn new(name: &str, nodes: Vec<String>) -> Self {
         Self {
             name: name.to_owned(),
             nodes: nodes.iter().map(|address| NodeConfig::new(address)).collect(),
+            max_sessions: None,
             balance: Balance::RoundRobin,
             connect_timeout: Duration::from_secs(5),
             login_timeout: Duration::from_secs(60),
@@ -170,7 +189,7 @@ impl PoolConfig {
             xclient: true,
             login: NodeLogin::User,
             master: None,
-            check: Some(CheckConfig { interval: Duration::from_secs(30), rise: 2, fall: 3 }),
+            health_check: Some(HealthCheckConfig::default()),
             slow_start: Duration::from_secs(10),
             queue_timeout: Duration::from_secs(10),
             queue_length: 1000,
@@ -178,148 +197,363 @@ impl PoolConfig {
     }
 }
 
-pub(super) fn pool(name: &str, value: &Value<'_, '_>) -> Result<PoolConfig, Error> {
-    let mut section = value.section()?;
-    let nodes = section.required("nodes", "[\"10.0.0.5:110\"]")?;
-    let mut pool = PoolConfig::new(name, Vec::new());
-    let each = section.get("max-sessions").map(|value| value.count_u32(1, 1_000_000)).transpose()?;
-    for value in nodes.list()? {
-        let mut node = node(&value)?;
-        node.max_sessions = node.max_sessions.or(each);
-        if pool.nodes.iter().any(|other| other.address == node.address) {
-            return Err(value.error(format!("has {:?} a second time", node.address)));
+/// `[pool.NAME]`
+impl Table for PoolConfig {
+    type Output = Self;
+
+    fn defaults() -> Self {
+        Self::new("", Vec::new())
+    }
+
+    fn keys() -> Vec<Key<Self>> {
+        [node_keys(), time_keys(), connection_keys(), health_keys()].into_iter().flatten().collect()
+    }
+
+    fn build(mut self, section: &Section<'_, '_>) -> Result<Self, Error> {
+        if let Some(value) = section.value("nodes") {
+            check_nodes(&self.nodes, &value)?;
         }
-        pool.nodes.push(node);
-    }
-    if pool.nodes.is_empty() {
-        return Err(nodes.error("is empty; a pool needs at least one mail server"));
-    }
-    if pool.nodes.iter().all(|node| node.backup) {
-        return Err(nodes.error("has only backups; at least one mail server must be none"));
-    }
-    if let Some(value) = section.get("balance") {
-        pool.balance = value.choice(&[
-            ("round-robin", Balance::RoundRobin),
-            ("least-sessions", Balance::LeastSessions),
-            ("user", Balance::User),
-        ])?;
-    }
-    if let Some(value) = section.get("connect-timeout") {
-        pool.connect_timeout = value.positive_duration()?;
-    }
-    if let Some(value) = section.get("login-timeout") {
-        pool.login_timeout = value.positive_duration()?;
-    }
-    if let Some(value) = section.get("reply-timeout") {
-        pool.reply_timeout = value.positive_duration()?;
-    }
-    if let Some(value) = section.get("retry-after") {
-        pool.retry_after = value.duration()?;
-    }
-    if let Some(value) = section.get("tls") {
-        pool.tls = node_tls(&value)?;
-    }
-    if let Some(value) = section.get("proxy-protocol") {
-        pool.proxy_header =
-            value.choice(&[("off", ProxyHeader::Off), ("v1", ProxyHeader::V1), ("v2", ProxyHeader::V2)])?;
-    }
-    if let Some(value) = section.get("xclient") {
-        pool.xclient = value.boolean()?;
-    }
-    if let Some(value) = section.get("login") {
-        pool.login = value.choice(&[("user", NodeLogin::User), ("plain", NodeLogin::Plain)])?;
-    }
-    if let Some(value) = section.get("master") {
-        pool.master = Some(master(&value)?);
-    }
-    if let Some(value) = section.get("check") {
-        pool.check = check(&value)?;
-    }
-    if let Some(value) = section.get("slow-start") {
-        pool.slow_start = value.duration()?;
-    }
-    if let Some(value) = section.get("queue") {
-        let mut section = value.section()?;
-        if let Some(value) = section.get("timeout") {
-            pool.queue_timeout = value.duration()?;
+        for node in &mut self.nodes {
+            node.max_sessions = node.max_sessions.or(self.max_sessions);
         }
-        if let Some(value) = section.get("length") {
-            pool.queue_length = value.count_u32(0, 1_000_000)?;
-        }
-        section.finish()?;
+        Ok(self)
     }
-    section.finish()?;
-    Ok(pool)
 }
 
-fn node(value: &Value<'_, '_>) -> Result<NodeConfig, Error> {
-    if !value.is_table() {
-        let address = check_node(value.text()?).map_err(|why| value.error(why))?;
-        return Ok(NodeConfig::new(&address));
+fn check_nodes(nodes: &[NodeConfig], value: &Value<'_, '_>) -> Result<(), Error> {
+    if nodes.is_empty() {
+        return Err(value.error("is empty; a pool needs at least one mail server"));
     }
-    let mut section = value.section()?;
-    let address = section.required("address", "\"10.0.0.5:110\"")?;
-    let mut node = NodeConfig::new(&check_node(address.text()?).map_err(|why| address.error(why))?);
-    if let Some(value) = section.get("weight") {
-        node.weight = value.count_u32(1, 1000)?;
+    if nodes.iter().all(|node| node.backup) {
+        return Err(value.error("has only backups; at least one mail server must not be a backup"));
     }
-    if let Some(value) = section.get("backup") {
-        node.backup = value.boolean()?;
+    for (index, (node, item)) in nodes.iter().zip(value.list()?).enumerate() {
+        if nodes[..index].iter().any(|other| other.address == node.address) {
+            return Err(item.error(format!("has {:?} a second time", node.address)));
+        }
     }
-    if let Some(value) = section.get("max-sessions") {
-        node.max_sessions = Some(value.count_u32(1, 1_000_000)?);
-    }
-    if let Some(value) = section.get("mode") {
-        node.mode = value.choice(
-            &[NodeMode::Enabled, NodeMode::Drain, NodeMode::Disabled].map(|mode| (mode.name(), mode)),
-        )?;
-    }
-    section.finish()?;
-    Ok(node)
+    Ok(())
 }
 
-fn master(value: &Value<'_, '_>) -> Result<MasterConfig, Error> {
-    let mut section = value.section()?;
-    let user = section.required("user", "\"reprieve\"")?.text()?.to_owned();
-    let password_file = section.required("password-file", "\"/etc/reprieve/master\"")?.path()?;
-    let location = section.location();
-    section.finish()?;
-    Ok(MasterConfig { user, password_file, location })
+fn node_keys() -> Vec<Key<PoolConfig>> {
+    vec![
+        Key::new(
+            "nodes",
+            |pool: &mut PoolConfig| &mut pool.nodes,
+            list(node()),
+            "The mail servers, as `\"HOST:PORT\"` or as tables.",
+        )
+        .required("[\"10.0.0.5:110\"]"),
+        Key::new(
+            "balance",
+            |pool: &mut PoolConfig| &mut pool.balance,
+            word(&[
+                ("round-robin", Balance::RoundRobin),
+                ("least-sessions", Balance::LeastSessions),
+                ("user", Balance::User),
+            ]),
+            "How the node for a login is selected: each in turn, the one with the fewest sessions in \
+             proportion to its weight, or the same node for the same user.",
+        ),
+        Key::new(
+            "max-sessions",
+            |pool: &mut PoolConfig| &mut pool.max_sessions,
+            optional(count(1..=1_000_000)),
+            "Maximum number of sessions of each node that sets none itself.",
+        )
+        .default_text("unlimited")
+        .example("400"),
+        Key::group("queue", queue_keys(), "Logins that wait while all nodes have their maximum of sessions."),
+    ]
 }
 
-fn check(value: &Value<'_, '_>) -> Result<Option<CheckConfig>, Error> {
-    if !value.is_table() {
-        return match value.text()? {
-            "off" => Ok(None),
-            _ => Err(value.expected("\"off\" or a table such as { interval = \"30s\" }")),
-        };
+fn queue_keys() -> Vec<Key<PoolConfig>> {
+    vec![
+        Key::new(
+            "timeout",
+            |pool: &mut PoolConfig| &mut pool.queue_timeout,
+            duration(),
+            "How long a login may wait.",
+        ),
+        Key::new(
+            "length",
+            |pool: &mut PoolConfig| &mut pool.queue_length,
+            count(0..=1_000_000),
+            "How many logins may wait.",
+        ),
+    ]
+}
+
+fn time_keys() -> Vec<Key<PoolConfig>> {
+    vec![
+        Key::new(
+            "connect-timeout",
+            |pool: &mut PoolConfig| &mut pool.connect_timeout,
+            positive_duration(),
+            "Maximum duration of connecting to one address of a node, and again of waiting for its \
+             greeting, including TLS.",
+        ),
+        Key::new(
+            "login-timeout",
+            |pool: &mut PoolConfig| &mut pool.login_timeout,
+            positive_duration(),
+            "Maximum duration of a node's answer to a login.",
+        ),
+        Key::new(
+            "reply-timeout",
+            |pool: &mut PoolConfig| &mut pool.reply_timeout,
+            positive_duration(),
+            "Maximum time without data from a node while it owes a reply.",
+        ),
+        Key::new(
+            "retry-after",
+            |pool: &mut PoolConfig| &mut pool.retry_after,
+            duration(),
+            "How long a node that could not be reached is tried last.",
+        ),
+    ]
+}
+
+fn connection_keys() -> Vec<Key<PoolConfig>> {
+    vec![
+        Key::new(
+            "tls",
+            |pool: &mut PoolConfig| &mut pool.tls,
+            node_tls(),
+            "TLS with the nodes: the mode alone, or a table.",
+        ),
+        Key::new(
+            "proxy-protocol",
+            |pool: &mut PoolConfig| &mut pool.proxy_header,
+            word(&[("off", ProxyHeader::Off), ("v1", ProxyHeader::V1), ("v2", ProxyHeader::V2)]),
+            "Version of the PROXY header that nodes are sent.",
+        ),
+        Key::new(
+            "xclient",
+            |pool: &mut PoolConfig| &mut pool.xclient,
+            boolean(),
+            "Whether nodes that offer XCLIENT are sent the client's address by it.",
+        ),
+        Key::new(
+            "login",
+            |pool: &mut PoolConfig| &mut pool.login,
+            word(&[("user", NodeLogin::User), ("plain", NodeLogin::Plain)]),
+            "How Reprieve presents a password: by USER and PASS, or by AUTH PLAIN. A name or password that \
+             does not fit into a command of 255 bytes is always sent by AUTH PLAIN, unless the node lacks it.",
+        ),
+        Key::new(
+            "master",
+            |pool: &mut PoolConfig| &mut pool.master,
+            optional(table::<MasterConfig>()),
+            "The master user that logs in for users who are identified by certificates.",
+        ),
+    ]
+}
+
+fn health_keys() -> Vec<Key<PoolConfig>> {
+    vec![
+        Key::new(
+            "slow-start",
+            |pool: &mut PoolConfig| &mut pool.slow_start,
+            duration(),
+            "Time in which a node that is up again reaches its full share of the logins.",
+        ),
+        Key::new(
+            "health-check",
+            |pool: &mut PoolConfig| &mut pool.health_check,
+            or_off(table::<HealthCheckConfig>()),
+            "Health checks of the nodes. `\"off\"` judges nodes only by their logins.",
+        ),
+    ]
+}
+
+/// `[pool.NAME.health-check]`
+impl Table for HealthCheckConfig {
+    type Output = Self;
+
+    fn defaults() -> Self {
+        Self::default()
     }
-    let mut section = value.section()?;
-    let mut check = CheckConfig { interval: Duration::from_secs(30), rise: 2, fall: 3 };
-    if let Some(value) = section.get("interval") {
-        check.interval = value.positive_duration()?;
+
+    fn keys() -> Vec<Key<Self>> {
+        vec![
+            Key::new(
+                "interval",
+                |check: &mut Self| &mut check.interval,
+                positive_duration(),
+                "Time between two checks of a node that is up.",
+            ),
+            Key::new(
+                "rise",
+                |check: &mut Self| &mut check.rise,
+                count(1..=1000),
+                "Checks that must succeed in a row before a node that is down is up again.",
+            ),
+            Key::new(
+                "fall",
+                |check: &mut Self| &mut check.fall,
+                count(1..=1000),
+                "Checks or logins that must fail in a row before a node is down.",
+            ),
+        ]
     }
-    if let Some(value) = section.get("rise") {
-        check.rise = value.count_u32(1, 1000)?;
+
+    fn build(self, _: &Section<'_, '_>) -> Result<Self, Error> {
+        Ok(self)
     }
-    if let Some(value) = section.get("fall") {
-        check.fall = value.count_u32(1, 1000)?;
+}
+
+/// `[pool.NAME.master]`
+impl Table for MasterConfig {
+    type Output = Self;
+
+    fn defaults() -> Self {
+        Self::default()
     }
-    section.finish()?;
-    Ok(Some(check))
+
+    fn keys() -> Vec<Key<Self>> {
+        vec![
+            Key::new(
+                "user",
+                |master: &mut Self| &mut master.user,
+                text(),
+                "Name of the master user at the mail servers.",
+            )
+            .required("\"reprieve\""),
+            Key::new(
+                "password-file",
+                |master: &mut Self| &mut master.password_file,
+                path(),
+                "File whose first line is the password of the master user.",
+            )
+            .required("\"/etc/reprieve/master.password\""),
+        ]
+    }
+
+    fn build(self, section: &Section<'_, '_>) -> Result<Self, Error> {
+        Ok(Self { location: section.location(), ..self })
+    }
+}
+
+/// A node in the form of a table.
+impl Table for NodeConfig {
+    type Output = Self;
+
+    fn defaults() -> Self {
+        Self::new("")
+    }
+
+    fn keys() -> Vec<Key<Self>> {
+        vec![
+            Key::new(
+                "address",
+                |node: &mut Self| &mut node.address,
+                node_address(),
+                "Host and port of the mail server.",
+            )
+            .required("\"10.0.0.6:110\""),
+            Key::new(
+                "weight",
+                |node: &mut Self| &mut node.weight,
+                count(1..=1000),
+                "Its share of the logins, relative to the other nodes.",
+            ),
+            Key::new(
+                "backup",
+                |node: &mut Self| &mut node.backup,
+                boolean(),
+                "Whether it gets logins only if no other node can.",
+            ),
+            Key::new(
+                "max-sessions",
+                |node: &mut Self| &mut node.max_sessions,
+                optional(count(1..=1_000_000)),
+                "Maximum number of sessions.",
+            )
+            .default_text("the pool's `max-sessions`")
+            .example("400"),
+            Key::new(
+                "mode",
+                |node: &mut Self| &mut node.mode,
+                word(MODES),
+                "Mode at the start: `\"drain\"` gives it no new logins, `\"disabled\"` also closes its sessions.",
+            ),
+        ]
+    }
+
+    fn build(self, _: &Section<'_, '_>) -> Result<Self, Error> {
+        Ok(self)
+    }
+}
+
+struct Node;
+
+/// `"HOST:PORT"`, or a table.
+fn node() -> impl Format<NodeConfig> {
+    Node
+}
+
+impl Format<NodeConfig> for Node {
+    fn parse(&self, value: &Value<'_, '_>) -> Result<NodeConfig, Error> {
+        if value.is_table() {
+            return NodeConfig::read(&value.section()?);
+        }
+        node_address().parse(value).map(|address| NodeConfig::new(&address))
+    }
+
+    fn print(&self, _: &NodeConfig) -> Option<String> {
+        None
+    }
+
+    fn describe(&self) -> Type {
+        Type::Either(vec![node_address().describe(), Type::Table(NodeConfig::describe())])
+    }
+}
+
+fn node_address() -> impl Format<String> {
+    custom(
+        Type::String("host:port"),
+        |value| parse_node_address(value.text()?).map_err(|why| value.error(why)),
+        |_| None,
+    )
 }
 
 /// Checks the `host:port` of a node.
-pub(super) fn check_node(text: &str) -> Result<String, String> {
+pub(super) fn parse_node_address(text: &str) -> Result<String, String> {
     let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
-    let host_is_right = if host.starts_with('[') {
+    let host_is_valid = if host.starts_with('[') {
         text.parse::<SocketAddr>().is_ok()
     } else {
         !host.is_empty() && !host.contains([':', ' ', '/'])
     };
-    if host_is_right && port.parse::<u16>().is_ok_and(|port| port != 0) {
+    if host_is_valid && port.parse::<u16>().is_ok_and(|port| port != 0) {
         Ok(text.to_owned())
     } else {
         Err(format!("has {text:?}; a mail server is written as host and port, such as \"10.0.0.5:110\""))
+    }
+}
+
+struct Pools;
+
+/// Tables whose keys are the names of pools.
+pub(super) fn pools() -> impl Format<Vec<PoolConfig>> {
+    Pools
+}
+
+impl Format<Vec<PoolConfig>> for Pools {
+    fn parse(&self, value: &Value<'_, '_>) -> Result<Vec<PoolConfig>, Error> {
+        let named = |(name, value): (&str, Value<'_, '_>)| {
+            let pool = PoolConfig::read(&value.section()?)?;
+            Ok(PoolConfig { name: name.to_owned(), ..pool })
+        };
+        value.section()?.entries().into_iter().map(named).collect()
+    }
+
+    fn print(&self, _: &Vec<PoolConfig>) -> Option<String> {
+        None
+    }
+
+    fn describe(&self) -> Type {
+        Type::NamedTables(PoolConfig::describe())
     }
 }

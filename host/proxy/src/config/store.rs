@@ -1,176 +1,379 @@
-//! The state that lasts and is shared: where it is kept, and what proxies share.
+//! Stores: where state is kept, and what proxies share.
+
+use std::path::PathBuf;
 
 use reprieve_secrets::Secret;
-use reprieve_settings::{CertificateFiles, Error, Section};
-use reprieve_store::{FileSettings, RedisSettings, RedisKind, Share, StoreConfig, StoreBackend};
+use reprieve_settings::format::{
+    Format, Type, boolean, count, custom, optional, path, positive_duration, size, text, word,
+};
+use reprieve_settings::{Error, Key, Section, Table, Value};
+use reprieve_store::{FileSettings, RedisKind, RedisSettings, Share, StoreBackend, StoreConfig};
+
+use super::tls::certificate_files;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum Backend {
     Memory,
     File,
     Redis,
 }
 
-/// Reads a table of a store. What is left of the section is the caller's.
-pub(super) fn store(section: &mut Section<'_, '_>) -> Result<StoreConfig, Error> {
-    let kind = match section.get("backend") {
-        Some(value) => {
-            value.choice(&[("memory", Kind::Memory), ("file", Kind::File), ("redis", Kind::Redis)])?
-        }
-        None => Kind::Memory,
-    };
-    let location = section.location();
-    for (key, of, word) in [
-        ("path", Kind::File, "file"),
-        ("save-every", Kind::File, "file"),
-        ("cache", Kind::File, "file"),
-        ("url", Kind::Redis, "redis"),
-        ("sentinel", Kind::Redis, "redis"),
-        ("cluster", Kind::Redis, "redis"),
-        ("user", Kind::Redis, "redis"),
-        ("password-file", Kind::Redis, "redis"),
-        ("sentinel-user", Kind::Redis, "redis"),
-        ("sentinel-password-file", Kind::Redis, "redis"),
-        ("database", Kind::Redis, "redis"),
-        ("prefix", Kind::Redis, "redis"),
-        ("timeout", Kind::Redis, "redis"),
-        ("connections", Kind::Redis, "redis"),
-        ("ca", Kind::Redis, "redis"),
-        ("certificate", Kind::Redis, "redis"),
-        ("key", Kind::Redis, "redis"),
-    ] {
-        if let Some(value) = section.get(key)
-            && of != kind
-        {
-            return Err(value.error(format!("belongs to backend = \"{word}\"")));
-        }
-    }
-    let backend = match kind {
-        Kind::Memory => StoreBackend::Memory,
-        Kind::File => StoreBackend::File(file(section)?),
-        Kind::Redis => StoreBackend::Redis(Box::new(redis(section)?)),
-    };
-    // In Redis policies share when users were let through: who was let through by another proxy
-    // must not be shown what this one saw before.
-    let share = if kind == Kind::Redis { Share::Tags } else { Share::Off };
-    let mut config = StoreConfig { backend, share, secret_file: None, location };
-    if let Some(value) = section.get("share") {
-        config.share = value.choice(&[
-            ("off", Share::Off),
-            ("tags", Share::Tags),
-            ("tags+snapshots", Share::TagsAndSnapshots),
-        ])?;
-        if config.share != Share::Off && kind == Kind::Memory {
-            return Err(value.error(
-                "needs a store that lasts: backend = \"file\", or backend = \"redis\" for several proxies",
-            ));
-        }
-        if config.share == Share::Off && kind == Kind::Redis {
-            return Err(value.error(
-                "cannot be \"off\" with backend = \"redis\": policies share there when a user was let through, so a proxy that does not know of it would show an older maildrop; set it to \"tags\" or \"tags+snapshots\"",
-            ));
-        }
-    }
-    if config.share == Share::Off {
-        if let Some(value) = section.get("secret-file") {
-            return Err(value.error("is for `share`: set it to \"tags\" or \"tags+snapshots\""));
-        }
-    } else {
-        let example = "\"/etc/reprieve/share.secret\", made by: openssl rand -base64 32";
-        config.secret_file = Some(section.required("secret-file", example)?.path()?);
-    }
-    Ok(config)
+/// `[store]`
+pub(super) struct StoreTable {
+    backend: Backend,
+    share: Share,
+    secret_file: Option<PathBuf>,
+    file: FileSettings,
+    redis: RedisSettings,
+    sentinel: Option<String>,
+    cluster: bool,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
 }
 
-fn file(section: &mut Section<'_, '_>) -> Result<FileSettings, Error> {
-    let path = section.required("path", "\"/var/lib/reprieve/store.redb\"")?.path()?;
-    let mut settings = FileSettings::at(path);
-    if let Some(value) = section.get("save-every") {
-        settings.save_every = value.positive_duration()?;
-    }
-    if let Some(value) = section.get("cache") {
-        settings.cache = value.size()?;
-        if settings.cache < 1 << 20 {
-            return Err(value.error("must be at least \"1MiB\""));
+impl Table for StoreTable {
+    type Output = StoreConfig;
+
+    fn defaults() -> Self {
+        Self {
+            backend: Backend::Memory,
+            share: Share::Off,
+            secret_file: None,
+            file: FileSettings::at(PathBuf::new()),
+            redis: RedisSettings { urls: Vec::new(), ..RedisSettings::at("") },
+            sentinel: None,
+            cluster: false,
+            certificate: None,
+            key: None,
         }
     }
-    Ok(settings)
-}
 
-fn redis(section: &mut Section<'_, '_>) -> Result<RedisSettings, Error> {
-    let url = section.required("url", "\"redis://10.0.0.9:6379\"")?;
-    let mut settings = RedisSettings {
-        urls: Vec::new(),
-        user: section.get("user").map(|value| value.text().map(str::to_owned)).transpose()?,
-        password_file: section.get("password-file").map(|value| value.path()).transpose()?,
-        ca: section.get("ca").map(|value| value.path()).transpose()?,
-        ..RedisSettings::at("")
-    };
-    let urls = if url.text().is_ok() { vec![url] } else { url.list()? };
-    if urls.is_empty() {
-        return Err(section.error("`store.url` is empty".to_owned()));
+    fn keys() -> Vec<Key<Self>> {
+        let redis = [redis_keys(), redis_tls_keys(), redis_topology_keys()].into_iter().flatten();
+        let redis = redis.map(|key| key.only_with("backend", "redis").alternative());
+        common_keys().into_iter().chain(file_keys()).chain(redis).collect()
     }
-    for url in urls {
-        let text = url.text()?;
-        reprieve_store::check_redis_url(text).map_err(|why| {
-            // The URL may have a password, so it is not repeated.
-            url.error(format!(
-                "is no address of Redis ({why}); one is \"redis://10.0.0.9:6379\", or \"rediss://…\" for TLS"
-            ))
-        })?;
-        settings.urls.push(Secret::new(text.as_bytes()));
-    }
-    if let Some(value) = section.get("sentinel") {
-        settings.kind = RedisKind::Sentinel { service: value.text()?.to_owned() };
-        settings.sentinel_user =
-            section.get("sentinel-user").map(|value| value.text().map(str::to_owned)).transpose()?;
-        settings.sentinel_password_file =
-            section.get("sentinel-password-file").map(|value| value.path()).transpose()?;
-    } else {
-        for key in ["sentinel-user", "sentinel-password-file"] {
-            if let Some(value) = section.get(key) {
-                return Err(value.error("needs `sentinel`, the name of the service, beside it"));
+
+    fn build(self, section: &Section<'_, '_>) -> Result<StoreConfig, Error> {
+        let share = self.checked_share(section)?;
+        let secret_file = self.secret_file.clone();
+        let backend = match self.backend {
+            Backend::Memory => StoreBackend::Memory,
+            Backend::File => StoreBackend::File(self.file),
+            Backend::Redis => StoreBackend::Redis(Box::new(self.redis(section)?)),
+        };
+        match (share, section.value("secret-file")) {
+            (Share::Off, Some(value)) => {
+                Err(value.error("is for `share`: set it to \"tags\" or \"tags+snapshots\""))
             }
+            (Share::Tags | Share::TagsAndSnapshots, None) => Err(section.missing("secret-file", SECRET_FILE)),
+            _ => Ok(StoreConfig { backend, share, secret_file, location: section.location() }),
         }
     }
-    if let Some(value) = section.get("cluster")
-        && value.boolean()?
-    {
-        if settings.kind != RedisKind::One {
-            return Err(value.error("cannot stand beside `sentinel`"));
+}
+
+const SECRET_FILE: &str = "\"/etc/reprieve/share.secret\" # openssl rand -base64 32";
+
+impl StoreTable {
+    /// In Redis, policies share when users were let through. A proxy that does not know that another
+    /// one let a user through would show an older maildrop.
+    fn checked_share(&self, section: &Section<'_, '_>) -> Result<Share, Error> {
+        match (section.value("share"), self.backend) {
+            (None, Backend::Redis) => Ok(Share::Tags),
+            (Some(value), Backend::Redis) if self.share == Share::Off => Err(value.error(
+                "cannot be \"off\" with backend = \"redis\": policies share there when a user was let through, \
+                 so a proxy that does not know of it would show an older maildrop; set it to \"tags\" or \
+                 \"tags+snapshots\"",
+            )),
+            (Some(value), Backend::Memory) if self.share != Share::Off => Err(value.error(
+                "needs a store that outlasts the process: backend = \"file\", or backend = \"redis\" for several \
+                 proxies",
+            )),
+            _ => Ok(self.share),
         }
-        settings.kind = RedisKind::Cluster;
     }
-    if let Some(value) = section.get("database") {
-        settings.database = Some(value.count_u32(0, 1_000_000)?);
-        if settings.kind == RedisKind::Cluster && settings.database != Some(0) {
+
+    fn redis(self, section: &Section<'_, '_>) -> Result<RedisSettings, Error> {
+        let kind = match (self.sentinel, self.cluster, section.value("cluster")) {
+            (Some(_), true, Some(value)) => return Err(value.error("cannot stand beside `sentinel`")),
+            (Some(service), ..) => RedisKind::Sentinel { service },
+            (None, true, _) => RedisKind::Cluster,
+            (None, false, _) => RedisKind::One,
+        };
+        if let Some(value) = section.value("database")
+            && kind == RedisKind::Cluster
+            && self.redis.database != Some(0)
+        {
             return Err(value.error("must be 0: a cluster has one database"));
         }
+        let certificate = certificate_files(section, self.certificate, self.key);
+        Ok(RedisSettings { kind, certificate, ..self.redis })
     }
-    if let Some(value) = section.get("prefix") {
-        value.text()?.clone_into(&mut settings.prefix);
-        if settings.prefix.len() > 64
-            || !settings.prefix.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.:/".contains(&octet))
-        {
+}
+
+fn common_keys() -> Vec<Key<StoreTable>> {
+    vec![
+        Key::new(
+            "backend",
+            |store: &mut StoreTable| &mut store.backend,
+            word(&[("memory", Backend::Memory), ("file", Backend::File), ("redis", Backend::Redis)]),
+            "Where state is kept: `\"memory\"` is lost with the process, `\"file\"` outlasts it, `\"redis\"` \
+             (Redis or Valkey) is shared by several proxies.",
+        )
+        .example("\"file\""),
+        Key::new(
+            "share",
+            |store: &mut StoreTable| &mut store.share,
+            word(&[("off", Share::Off), ("tags", Share::Tags), ("tags+snapshots", Share::TagsAndSnapshots)]),
+            "What proxies learn from each other through the store: which passwords were accepted \
+             (`\"tags\"`), and also what users' maildrops look like (`\"tags+snapshots\"`). It cannot be \
+             `\"off\"` with `\"redis\"`: policies share there when a user was let through, and a proxy that \
+             does not know of it would show an older maildrop.",
+        )
+        .default_text("`\"tags\"` with `\"redis\"`, otherwise `\"off\"`")
+        .example("\"tags\""),
+        Key::new(
+            "secret-file",
+            |store: &mut StoreTable| &mut store.secret_file,
+            optional(path()),
+            "File whose first line, of 16 characters or more, is a secret that all proxies share.",
+        )
+        .default_text("required, unless `share` is `\"off\"`")
+        .example(SECRET_FILE),
+    ]
+}
+
+fn file_keys() -> impl Iterator<Item = Key<StoreTable>> {
+    let keys = [
+        Key::new(
+            "path",
+            |store: &mut StoreTable| &mut store.file.path,
+            path(),
+            "The file. The user that Reprieve runs as must be able to write to its folder.",
+        )
+        .required("\"/var/lib/reprieve/state.redb\""),
+        Key::new(
+            "save-every",
+            |store: &mut StoreTable| &mut store.file.save_every,
+            positive_duration(),
+            "Longest time for which a change is in memory only, so that a crash loses it.",
+        ),
+        Key::new(
+            "cache",
+            |store: &mut StoreTable| &mut store.file.cache,
+            size(1 << 20..=u64::MAX),
+            "Memory for recently used entries.",
+        ),
+    ];
+    keys.into_iter().map(|key| key.only_with("backend", "file"))
+}
+
+fn redis_keys() -> Vec<Key<StoreTable>> {
+    vec![
+        Key::new(
+            "url",
+            |store: &mut StoreTable| &mut store.redis.urls,
+            redis_urls(),
+            "`redis://HOST:PORT`, `rediss://HOST:PORT` with TLS, or `redis+unix:///PATH`; or a list of servers \
+             to try in order, of sentinels, or of the nodes of a cluster.",
+        )
+        .required("\"redis://10.0.0.9:6379\""),
+        Key::new(
+            "user",
+            |store: &mut StoreTable| &mut store.redis.user,
+            optional(text()),
+            "ACL user, for URLs without one.",
+        )
+        .example("\"reprieve\""),
+        Key::new(
+            "password-file",
+            |store: &mut StoreTable| &mut store.redis.password_file,
+            optional(path()),
+            "File whose first line is the password.",
+        )
+        .example("\"/etc/reprieve/redis.password\""),
+        Key::new(
+            "database",
+            |store: &mut StoreTable| &mut store.redis.database,
+            optional(count(0..=1_000_000)),
+            "Number of the database, for URLs without one.",
+        )
+        .default_text("0"),
+        Key::new(
+            "prefix",
+            |store: &mut StoreTable| &mut store.redis.prefix,
+            redis_prefix(),
+            "Prefix of every key.",
+        ),
+        Key::new(
+            "timeout",
+            |store: &mut StoreTable| &mut store.redis.timeout,
+            positive_duration(),
+            "Maximum duration of one operation. Keep it below `limits.wait` of the policy.",
+        ),
+        Key::new(
+            "connections",
+            |store: &mut StoreTable| &mut store.redis.connections,
+            count(1..=64),
+            "Number of connections. Many operations share each of them.",
+        ),
+    ]
+}
+
+fn redis_tls_keys() -> Vec<Key<StoreTable>> {
+    vec![
+        Key::new(
+            "ca",
+            |store: &mut StoreTable| &mut store.redis.ca,
+            optional(path()),
+            "Certificate authorities of servers with `rediss://` (PEM).",
+        )
+        .default_text("the system trust store")
+        .example("\"/etc/reprieve/redis-ca.pem\""),
+        Key::new(
+            "certificate",
+            |store: &mut StoreTable| &mut store.certificate,
+            optional(path()),
+            "Certificate chain (PEM) for servers that ask for a client certificate.",
+        )
+        .needs("key")
+        .example("\"/etc/reprieve/redis.pem\""),
+        Key::new(
+            "key",
+            |store: &mut StoreTable| &mut store.key,
+            optional(path()),
+            "Private key of `certificate` (PEM).",
+        )
+        .needs("certificate")
+        .example("\"/etc/reprieve/redis.key\""),
+    ]
+}
+
+fn redis_topology_keys() -> Vec<Key<StoreTable>> {
+    vec![
+        Key::new(
+            "sentinel",
+            |store: &mut StoreTable| &mut store.sentinel,
+            optional(text()),
+            "Name of the service that the sentinels at `url` monitor.",
+        )
+        .example("\"mymaster\""),
+        Key::new(
+            "sentinel-user",
+            |store: &mut StoreTable| &mut store.redis.sentinel_user,
+            optional(text()),
+            "ACL user at the sentinels.",
+        )
+        .needs("sentinel")
+        .example("\"reprieve\""),
+        Key::new(
+            "sentinel-password-file",
+            |store: &mut StoreTable| &mut store.redis.sentinel_password_file,
+            optional(path()),
+            "File whose first line is the password at the sentinels.",
+        )
+        .needs("sentinel")
+        .example("\"/etc/reprieve/sentinel.password\""),
+        Key::new(
+            "cluster",
+            |store: &mut StoreTable| &mut store.cluster,
+            boolean(),
+            "Whether `url` names nodes of a cluster.",
+        ),
+    ]
+}
+
+/// One URL or a list of URLs. They may contain passwords, so errors do not repeat them.
+fn redis_urls() -> impl Format<Vec<Secret>> {
+    fn parse(value: &Value<'_, '_>) -> Result<Vec<Secret>, Error> {
+        let Ok(items) = value.list() else { return Ok(vec![redis_url(value)?]) };
+        if items.is_empty() {
+            return Err(value.error("is empty; it needs an address of Redis"));
+        }
+        items.iter().map(redis_url).collect()
+    }
+    let url = Type::String("URL");
+    custom(Type::Either(vec![url.clone(), Type::List(Box::new(url))]), parse, |_| None)
+}
+
+fn redis_url(value: &Value<'_, '_>) -> Result<Secret, Error> {
+    let text = value.text()?;
+    reprieve_store::check_redis_url(text).map_err(|why| {
+        value.error(format!(
+            "is not an address of Redis ({why}); examples are \"redis://10.0.0.9:6379\" and, with TLS, \
+             \"rediss://10.0.0.9:6379\""
+        ))
+    })?;
+    Ok(Secret::new(text.as_bytes()))
+}
+
+fn redis_prefix() -> impl Format<String> {
+    fn parse(value: &Value<'_, '_>) -> Result<String, Error> {
+        let prefix = value.text()?;
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
+        if prefix.len() > 64 || !prefix.bytes().all(is_plain) {
             return Err(value.error("must be made of up to 64 letters, digits and -_.:/"));
         }
+        Ok(prefix.to_owned())
     }
-    if let Some(value) = section.get("timeout") {
-        settings.timeout = value.positive_duration()?;
+    custom(Type::String("string"), parse, |prefix| Some(format!("{prefix:?}")))
+}
+
+/// `[virtual-server.store]`
+pub(super) struct OwnStoreTable {
+    namespace: Option<String>,
+    store: StoreTable,
+}
+
+/// The store of one virtual server.
+#[derive(Default)]
+pub(super) struct OwnStore {
+    /// The namespace of its policy, if it is not named after the virtual server.
+    pub(super) namespace: Option<String>,
+    /// A store of its own, if it does not use the one of all.
+    pub(super) store: Option<StoreConfig>,
+}
+
+impl Table for OwnStoreTable {
+    type Output = OwnStore;
+
+    fn defaults() -> Self {
+        Self { namespace: None, store: StoreTable::defaults() }
     }
-    if let Some(value) = section.get("connections") {
-        settings.connections = usize::try_from(value.count(1, 64)?).unwrap_or(1);
+
+    fn keys() -> Vec<Key<Self>> {
+        let namespace = Key::new(
+            "namespace",
+            |own: &mut Self| &mut own.namespace,
+            optional(plain_name()),
+            "The part of the store that belongs to the policy. Virtual servers with the same pool can share \
+             a namespace. With this key alone, the namespace is in the store of `[store]`.",
+        )
+        .default_text("the virtual server's name")
+        .example("\"pop3\"");
+        let within = |key: Key<StoreTable>| key.within(|own: &mut Self| &mut own.store);
+        let store = StoreTable::keys().into_iter().map(|key| within(key).documented_in("[store]"));
+        std::iter::once(namespace).chain(store).collect()
     }
-    let certificate = section.get("certificate");
-    let key = section.get("key");
-    settings.certificate = match (certificate, key) {
-        (Some(chain), Some(key)) => {
-            Some(CertificateFiles { chain: chain.path()?, key: key.path()?, location: chain.location() })
+
+    fn build(self, section: &Section<'_, '_>) -> Result<OwnStore, Error> {
+        let has_own = section.entries().iter().any(|(key, _)| *key != "namespace");
+        let store = has_own.then(|| self.store.build(section)).transpose()?;
+        Ok(OwnStore { namespace: self.namespace, store })
+    }
+}
+
+/// A name that can stand in keys, logs and metrics without quoting.
+pub(super) fn plain_name() -> impl Format<String> {
+    fn parse(value: &Value<'_, '_>) -> Result<String, Error> {
+        let name = value.text()?;
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(is_plain) {
+            return Err(
+                value.error("must be made of up to 64 letters, digits, dots, hyphens and underscores")
+            );
         }
-        (Some(alone), None) | (None, Some(alone)) => {
-            return Err(alone.error("needs `certificate` and `key` together"));
-        }
-        (None, None) => None,
-    };
-    Ok(settings)
+        Ok(name.to_owned())
+    }
+    custom(Type::String("name"), parse, |_| None)
 }

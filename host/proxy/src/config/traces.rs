@@ -1,24 +1,24 @@
-//! OpenTelemetry traces: where they go, and of how many sessions.
+//! OpenTelemetry traces: the collector, and the sampled fraction of the sessions.
 
 use std::path::PathBuf;
 
 use hyper::Uri;
 
-use reprieve_settings::Location;
-use reprieve_settings::{Error, Value};
+use reprieve_settings::format::{Format, Type, custom, optional, path};
+use reprieve_settings::{Error, Key, Location, Section, Table};
 
-/// Where OTLP takes traces by HTTP.
+/// The path at which collectors accept traces by OTLP over HTTP.
 const PATH: &str = "/v1/traces";
 
-/// What `sample` is a part of.
+/// The unit of the sampled fraction.
 const MILLION: u32 = 1_000_000;
 
 /// OpenTelemetry traces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TracesConfig {
-    /// URL that takes OTLP by HTTP, with its path.
+    /// URL of a collector that accepts OTLP over HTTP, with its path.
     pub endpoint: Uri,
-    /// Who signs the certificate of a collector with https, where not whom the machine trusts.
+    /// Certificate authorities of a collector with HTTPS (PEM); `None` for the system trust store.
     pub ca: Option<PathBuf>,
     /// How many of a million sessions are traced.
     pub sample: u32,
@@ -26,40 +26,80 @@ pub struct TracesConfig {
     pub location: Location,
 }
 
-/// Reads the section.
-pub(super) fn traces(value: &Value<'_, '_>) -> Result<TracesConfig, Error> {
-    let mut section = value.section()?;
-    let endpoint = section.required("endpoint", "\"http://127.0.0.1:4318\"")?;
-    let uri = url(endpoint.text()?)
-        .ok_or_else(|| endpoint.expected("the URL of a collector, such as \"http://127.0.0.1:4318\""))?;
-    let ca = section.get("ca");
-    if let Some(ca) = &ca
-        && uri.scheme_str() != Some("https")
-    {
-        return Err(ca.error("is for an `endpoint` that begins with https://"));
+/// `[traces]`
+impl Table for TracesConfig {
+    type Output = Self;
+
+    fn defaults() -> Self {
+        Self { endpoint: Uri::default(), ca: None, sample: MILLION, location: "traces".into() }
     }
-    let sample = section.get("sample").map(|sample| {
-        sample
-            .number()
-            .filter(|sample| (0.0..=1.0).contains(sample))
-            .ok_or_else(|| sample.expected("a number from 0.0 to 1.0"))
-    });
-    let config = TracesConfig {
-        endpoint: uri,
-        ca: ca.map(|ca| ca.path()).transpose()?,
-        sample: sample.transpose()?.map_or(MILLION, millionths),
-        location: value.location(),
-    };
-    section.finish()?;
-    Ok(config)
+
+    fn keys() -> Vec<Key<Self>> {
+        vec![
+            Key::new(
+                "endpoint",
+                |traces: &mut Self| &mut traces.endpoint,
+                collector(),
+                "URL of an OpenTelemetry collector that accepts OTLP over HTTP.",
+            )
+            .required("\"http://127.0.0.1:4318\""),
+            Key::new(
+                "sample",
+                |traces: &mut Self| &mut traces.sample,
+                fraction(),
+                "Fraction of the sessions that are traced, from 0.0 to 1.0.",
+            ),
+            Key::new(
+                "ca",
+                |traces: &mut Self| &mut traces.ca,
+                optional(path()),
+                "Certificate authorities of a collector with `https://` (PEM).",
+            )
+            .default_text("the system trust store")
+            .example("\"/etc/reprieve/otel-ca.pem\"")
+            .alternative(),
+        ]
+    }
+
+    fn build(self, section: &Section<'_, '_>) -> Result<Self, Error> {
+        match section.value("ca") {
+            Some(ca) if self.endpoint.scheme_str() != Some("https") => {
+                Err(ca.error("is for an `endpoint` that begins with https://"))
+            }
+            _ => Ok(Self { location: section.location(), ..self }),
+        }
+    }
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // it is from 0 to 1
-fn millionths(part: f64) -> u32 {
-    (part * f64::from(MILLION)).round() as u32
+fn collector() -> impl Format<Uri> {
+    custom(
+        Type::String("URL"),
+        |value| {
+            let expected = "the URL of a collector, such as \"http://127.0.0.1:4318\"";
+            url(value.text()?).ok_or_else(|| value.expected(expected))
+        },
+        |_| None,
+    )
 }
 
-/// What stands for a collector without a path gets the usual one.
+/// A number from 0 to 1, kept in millionths.
+fn fraction() -> impl Format<u32> {
+    custom(
+        Type::Fraction,
+        |value| {
+            let fraction = value.number().filter(|fraction| (0.0..=1.0).contains(fraction));
+            fraction.map(millionths).ok_or_else(|| value.expected("a number from 0.0 to 1.0"))
+        },
+        |millionths| Some(format!("{:?}", f64::from(*millionths) / f64::from(MILLION))),
+    )
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // the fraction is from 0 to 1
+fn millionths(fraction: f64) -> u32 {
+    (fraction * f64::from(MILLION)).round() as u32
+}
+
+/// Parses the URL of a collector, and adds the standard path if it has none.
 fn url(text: &str) -> Option<Uri> {
     let uri: Uri = text.parse().ok()?;
     let has_name = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));

@@ -30,7 +30,7 @@ fn configuration(backend: SocketAddr, interval: &str) -> String {
          settings = {{ interval = {interval} }}\n\n\
          [pool.mail]\n\
          nodes = [\"{backend}\"]\n\
-         check = \"off\"\n"
+         health-check = \"off\"\n"
     )
 }
 

@@ -39,10 +39,10 @@ pub enum PoolError {
     #[error("{0}")]
     Tls(#[from] TlsError),
     /// The master user's password.
-    #[error("{place}: the master user's password: {why}")]
+    #[error("{location}: the master user's password: {why}")]
     Master {
         /// Where it is configured.
-        place: String,
+        location: String,
         /// What is wrong with it.
         why: String,
     },

@@ -2,9 +2,9 @@
 
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 
-use crate::config::reference::{Entry, entries};
+use crate::config::reference::{self, TableReference};
 
-/// The shortest configuration that serves.
+/// The shortest useful configuration.
 const SHORTEST: [&str; 7] = [
     "[[virtual-server]]",
     "name = \"pop3\"",
@@ -15,7 +15,7 @@ const SHORTEST: [&str; 7] = [
     "nodes = [\"10.0.0.5:110\"]",
 ];
 
-/// `manual`: what the page's foot has in the middle.
+/// Renders reprieve.toml(5). `manual`: the middle of the page's footer.
 pub(super) fn page(manual: &str) -> std::io::Result<Vec<u8>> {
     let mut page = Roff::new();
     let source = concat!("reprieve ", env!("CARGO_PKG_VERSION"));
@@ -24,11 +24,16 @@ pub(super) fn page(manual: &str) -> std::io::Result<Vec<u8>> {
     page.text([roman("reprieve.toml - configuration of reprieve, the POP3 proxy")]);
     page.control("SH", ["DESCRIPTION"]);
     page.text([
-        roman("What "),
-        bold("reprieve run --config"),
-        roman(" reads, in TOML. A key that is not known is an error. Durations are written as \"90s\", \"10m\" or \"1h\", sizes as \"64MiB\". "),
-        bold("reprieve check --config"),
-        roman(" checks all that a start checks, without starting."),
+        roman("The configuration of "),
+        bold("reprieve run"),
+        roman(
+            ", in TOML. An unknown key is an error. Durations are written as \"500ms\", \"90s\", \"10m\", \"1h\" \
+             or \"1d\", sizes as \"512B\", \"100KiB\", \"64MiB\" or \"1GiB\". ",
+        ),
+        bold("reprieve check"),
+        roman(" checks a configuration without starting, and "),
+        bold("reprieve check --schema"),
+        roman(" prints its JSON Schema for editors."),
     ]);
     page.control("SH", ["EXAMPLE"]);
     page.control("nf", []);
@@ -37,13 +42,8 @@ pub(super) fn page(manual: &str) -> std::io::Result<Vec<u8>> {
     }
     page.control("fi", []);
     page.control("SH", ["KEYS"]);
-    let mut tables: Vec<&str> = Vec::new();
-    for entry in entries() {
-        if entry.tables != tables {
-            tables.clone_from(&entry.tables);
-            page.control("SS", [tables.join(", ").as_str()]);
-        }
-        tell(&mut page, &entry);
+    for table in reference::tables() {
+        add_table(&mut page, &table);
     }
     page.control("SH", ["FILES"]);
     page.text([roman("/etc/reprieve/reprieve.toml")]);
@@ -54,31 +54,22 @@ pub(super) fn page(manual: &str) -> std::io::Result<Vec<u8>> {
     Ok(text)
 }
 
-fn tell(page: &mut Roff, entry: &Entry<'_>) {
-    if entry.keys.is_empty() {
-        page.text(inlines(entry.meaning));
-        return;
+fn add_table(page: &mut Roff, table: &TableReference) {
+    page.control("SS", [if table.header.is_empty() { "Top of the file" } else { table.header.as_str() }]);
+    page.text(inlines(table.doc));
+    if let Some(other) = table.also_has_keys_of {
+        page.text([roman(format!("It also has the keys of {other}."))]);
     }
-    page.control("TP", []);
-    let mut head = Vec::new();
-    for key in &entry.keys {
-        if !head.is_empty() {
-            head.push(roman(", "));
-        }
-        head.push(bold(*key));
+    for key in &table.keys {
+        let default = reference::default_of(key).replace('`', "");
+        let word = if key.required { "" } else { "default: " };
+        page.control("TP", []);
+        page.text([bold(key.name), roman(format!("  [{word}{default}]"))]);
+        page.text(inlines(&reference::meaning_of(key)));
     }
-    let word = if entry.default.starts_with("must be set") { "" } else { "default: " };
-    head.push(roman(format!("  [{word}{}]", plain(entry.default))));
-    page.text(head);
-    page.text(inlines(entry.meaning));
 }
 
-/// Markdown without its marks.
-fn plain(markdown: &str) -> String {
-    markdown.replace('`', "")
-}
-
-/// Markdown's code in bold, and the rest as it is.
+/// Markdown with its code in bold.
 fn inlines(markdown: &str) -> Vec<Inline> {
     let parts = markdown.split('`').enumerate().filter(|(_, part)| !part.is_empty());
     parts.map(|(at, part)| if at % 2 == 1 { bold(part) } else { roman(part) }).collect()

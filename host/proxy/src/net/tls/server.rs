@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use super::certificate::{Certificates, expires_s, identity};
 use super::files::{TlsError, certified_key, roots};
 use super::version_name;
-use crate::config::{ClientCertificates, LeastVersion, ServerTls};
+use crate::config::{ClientCertificates, MinVersion, ServerTls};
 use crate::net::Stream;
 
 /// TLS sessions that are remembered for resumption by clients without tickets.
@@ -156,9 +156,9 @@ fn build(settings: &ServerTls) -> Result<Present, TlsError> {
         }
     }
     let first = keys.remove(0);
-    let versions: &[_] = match settings.least_version {
-        LeastVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
-        LeastVersion::Tls13 => &[&rustls::version::TLS13],
+    let versions: &[_] = match settings.min_version {
+        MinVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
+        MinVersion::Tls13 => &[&rustls::version::TLS13],
     };
     let provider = super::provider();
     let builder = ServerConfig::builder_with_provider(provider.clone())
