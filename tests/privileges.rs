@@ -1,5 +1,4 @@
-//! Ports below 1024, and who serves there: sockets that are opened before root is given up, or
-//! by whoever starts Reprieve.
+//! Privileged ports and inherited sockets, and what root does in folders of the service user.
 
 #[allow(dead_code, unused_imports, reason = "these tests use a part of it")]
 mod support;
@@ -46,20 +45,20 @@ fn owners(process: u32) -> Vec<String> {
 }
 
 #[test]
-fn root_opens_a_low_port_and_somebody_else_serves_there() {
+fn root_opens_a_privileged_port_and_an_unprivileged_user_serves_it() {
     let mail = mail_server(1);
     let folder = tempfile::tempdir().unwrap();
     let top = "user = \"nobody\"";
     if !is_root() {
-        // Who is not root cannot become somebody else, and is told so.
+        // Only root can change the user; for others it is an error.
         let text = configuration(mail.address(), "127.0.0.1:0", top, "");
         let mut reprieve = Running::with_configuration(folder.path(), &text);
-        reprieve.line_with("only root can become that user");
+        reprieve.line_with("only root can switch to that user");
         return;
     }
-    // A port below 1024 that nobody uses here.
+    // A free privileged port.
     let port = (600..1023).find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()).expect("a low port");
-    // The key is root's alone.
+    // Only root can read the key.
     let authority = Authority::new();
     let files = authority.server("front", &["localhost"], Age::Valid);
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
@@ -83,16 +82,16 @@ fn root_opens_a_low_port_and_somebody_else_serves_there() {
         let id = if line.starts_with("Uid") { nobody.uid.as_raw() } else { nobody.gid.as_raw() };
         assert!(line.split_whitespace().skip(1).all(|word| word == id.to_string()), "{line}");
     }
-    // Who may not read the key any more keeps the certificate that is there.
+    // Without access to the key, the current certificate stays in use.
     reprieve.signal("-HUP");
-    reprieve.line_with("the certificates in use stay");
+    reprieve.line_with("the old ones stay in use");
     let mut session = Dialogue::open(address);
     session.start_tls(&authority.trusted(None), "localhost");
     session.quit();
 }
 
 #[test]
-fn a_user_or_group_that_is_not_there_is_named_with_the_remedy() {
+fn a_missing_user_or_group_is_named_with_the_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let node = "127.0.0.1:1".parse().unwrap();
     for (top, expected) in [
@@ -107,14 +106,14 @@ fn a_user_or_group_that_is_not_there_is_named_with_the_remedy() {
 }
 
 #[test]
-fn sockets_that_were_opened_by_whoever_starts_it_are_used() {
+fn inherited_listening_sockets_are_used() {
     let mail = mail_server(1);
     let folder = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let file = folder.path().join("reprieve.toml");
     std::fs::write(&file, configuration(mail.address(), &address.to_string(), "", "")).unwrap();
-    // As systemd does it: descriptors from 3 on, and in the environment how many, and for whom.
+    // Like systemd: descriptors from 3 on; the environment has their number and the process.
     let descriptor = listener.as_raw_fd();
     let script = format!(
         "exec 3<&{descriptor}; LISTEN_PID=$$ LISTEN_FDS=1 exec {BINARY} run --config {} --log-format json",
@@ -124,7 +123,7 @@ fn sockets_that_were_opened_by_whoever_starts_it_are_used() {
     duplicate.expect("a descriptor that is inherited");
     let mut reprieve = Running::spawn(Command::new("bash").args(["-c", &script]));
     assert_eq!(reprieve.address(), address);
-    // The socket is this test's too: only whoever accepts from it answers.
+    // The socket is open in this process too, but only Reprieve accepts from it.
     for _ in 0..4 {
         let mut session = Dialogue::open(address);
         session.give_password("alice", PASSWORD);
@@ -134,7 +133,7 @@ fn sockets_that_were_opened_by_whoever_starts_it_are_used() {
 }
 
 #[test]
-fn a_signal_has_the_certificate_read_again_and_so_has_a_changed_file() {
+fn certificates_are_reloaded_on_sighup_and_when_the_file_changes() {
     let (authority, mail) = (Authority::new(), mail_server(0));
     let folder = tempfile::tempdir().unwrap();
     let files = authority.server("front", &["localhost"], Age::Valid);
@@ -146,7 +145,8 @@ fn a_signal_has_the_certificate_read_again_and_so_has_a_changed_file() {
         session.quit();
         certificate
     };
-    for (top, by_signal) in [("certificate-check = \"0s\"", true), ("certificate-check = \"200ms\"", false)] {
+    for (top, by_signal) in [("certificate-check = \"off\"", true), ("certificate-check = \"200ms\"", false)]
+    {
         let text = configuration(mail.address(), "127.0.0.1:0", top, &tls);
         let mut reprieve = Running::with_configuration(folder.path(), &text);
         let address = reprieve.address();
@@ -155,13 +155,13 @@ fn a_signal_has_the_certificate_read_again_and_so_has_a_changed_file() {
         if by_signal {
             reprieve.signal("-HUP");
         }
-        reprieve.line_with("certificates read again");
+        reprieve.line_with("certificates reloaded");
         assert_ne!(shown(address), before);
     }
 }
 
 #[test]
-fn too_few_descriptors_for_the_connections_that_are_wanted_are_told_of() {
+fn a_limit_of_file_descriptors_below_max_connections_causes_a_warning() {
     let mail = mail_server(0);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("reprieve.toml");
@@ -174,12 +174,12 @@ fn too_few_descriptors_for_the_connections_that_are_wanted_are_told_of() {
     reprieve.address();
 }
 
-/// What the owner of a folder puts into a path's place there.
+/// What the service user plants at a path in their folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Planted {
-    /// A symbolic link to a file of root's.
+    /// A symbolic link to a file that belongs to root.
     Link,
-    /// A symbolic link to a file that is not there yet, in a folder of root's.
+    /// A symbolic link to a missing file in a folder that belongs to root.
     Nowhere,
     HardLink,
     Fifo,
@@ -188,11 +188,11 @@ enum Planted {
 
 const ALL_PLANTED: [Planted; 5] =
     [Planted::Link, Planted::Nowhere, Planted::HardLink, Planted::Fifo, Planted::Folder];
-/// What can be written to by a start, and what is only read.
+/// Paths that a start writes to, and paths that it only reads.
 const WRITTEN: [&str; 4] = ["decisions.jsonl", "state.redb", "cache", "admin.sock"];
 const READ: [&str; 5] = ["token", "users.key", "front.key", "front.pem", "policy.wasm"];
 
-/// A folder of the service user's, and one of root's beside it.
+/// A folder of the service user, and one of root.
 struct Attack {
     theirs: tempfile::TempDir,
     roots: tempfile::TempDir,
@@ -222,13 +222,13 @@ impl Attack {
         self.theirs.path().join(name)
     }
 
-    /// A file of the service user's.
+    /// Creates a file that belongs to the service user.
     fn give(&self, name: &str, text: &str) {
         write_secret(&self.at(name), text);
         chown(self.at(name), Some(self.nobody), None).unwrap();
     }
 
-    /// A configuration with every path that there is, in their folder.
+    /// Writes a configuration with every possible path in the service user's folder.
     fn configuration(&self, node: SocketAddr, component: &str) -> PathBuf {
         let at = |name: &str| self.at(name).display().to_string();
         let text = format!(
@@ -257,7 +257,7 @@ impl Attack {
         file
     }
 
-    /// All that a start finds, as it should be.
+    /// Creates all files as they should be.
     fn arrange(&self) {
         let files = self.authority.server("front", &["localhost"], Age::Valid);
         self.give("front.pem", &std::fs::read_to_string(&files.chain).unwrap());
@@ -284,7 +284,7 @@ impl Attack {
         }
     }
 
-    /// Nothing of root's was written, made or given away.
+    /// Nothing in root's folder was written, created or given away.
     #[track_caller]
     fn came_to_nothing(&self, what: &str) {
         let names: Vec<_> =
@@ -297,7 +297,7 @@ impl Attack {
     }
 }
 
-/// Starts it, and waits until it serves or has ended: then it is ended, and returned what it said.
+/// Starts it and waits until it serves or exits; kills it, and returns whether it served and its log.
 fn tried(arguments: &[&str], what: &str) -> (bool, String) {
     let mut child = Command::new(BINARY)
         .args(arguments)
@@ -312,7 +312,7 @@ fn tried(arguments: &[&str], what: &str) -> (bool, String) {
         let mut all = String::new();
         for line in log.lines() {
             let line = line.unwrap_or_default();
-            let serves = line.contains("taking commands, and showing");
+            let serves = line.contains("admin socket ready, and showing");
             all += &(line + "\n");
             if serves {
                 let _ = tell.send((true, all.clone()));
@@ -324,11 +324,11 @@ fn tried(arguments: &[&str], what: &str) -> (bool, String) {
     let _ = child.kill();
     let _ = child.wait();
     reader.join().unwrap();
-    outcome.unwrap_or_else(|_| panic!("{what}: it neither serves nor ends"))
+    outcome.unwrap_or_else(|_| panic!("{what}: it neither serves nor exits"))
 }
 
 #[test]
-fn root_is_led_nowhere_by_what_the_service_user_plants() {
+fn root_follows_no_file_that_the_service_user_plants() {
     if !is_root() {
         return;
     }
@@ -336,7 +336,7 @@ fn root_is_led_nowhere_by_what_the_service_user_plants() {
     for name in WRITTEN.into_iter().chain(READ) {
         for planted in ALL_PLANTED {
             if (name, planted) == ("policy.wasm", Planted::Fifo) {
-                // It is read after root is given up, and whoever makes it waits for itself.
+                // It is read after privileges are dropped, and only its owner waits for the pipe.
                 continue;
             }
             let (attack, what) = (Attack::new(), format!("{planted:?} at {name}"));
@@ -347,7 +347,7 @@ fn root_is_led_nowhere_by_what_the_service_user_plants() {
             let file = attack.configuration(mail.address(), component);
             let (serves, said) = tried(&["run", "--config", file.to_str().unwrap()], &what);
             attack.came_to_nothing(&what);
-            // What is only read comes from nowhere else; what was left of an admin socket is replaced.
+            // Files that are read must be regular files; a stale admin socket is replaced.
             let may_serve = (name == "cache" && planted == Planted::Folder)
                 || (name == "decisions.jsonl" && planted == Planted::Fifo)
                 || name == "state.redb"
@@ -359,26 +359,26 @@ fn root_is_led_nowhere_by_what_the_service_user_plants() {
     }
 }
 
-/// A process that serves with its files in the service user's folder, and its configuration.
+/// A process that serves with its files in the service user's folder; returns its configuration too.
 fn under_attack(node: SocketAddr) -> (Attack, PathBuf, Running) {
     let attack = Attack::new();
     attack.arrange();
     let file = attack.configuration(node, "interval");
     let arguments = ["run", "--config", file.to_str().unwrap(), "--log-format", "json"];
     let mut serving = Running::start(&arguments);
-    serving.line_with("taking commands, and showing");
+    serving.line_with("admin socket ready, and showing");
     (attack, file, serving)
 }
 
 #[test]
-fn root_is_led_nowhere_while_it_takes_over() {
+fn root_follows_no_link_during_a_takeover() {
     if !is_root() {
         return;
     }
     let mail = mail_server(0);
     let (attack, file, serving) = under_attack(mail.address());
     let file = file.to_str().unwrap();
-    // Whoever the service user is watches the folder, and is fast.
+    // The service user watches the folder and replaces files quickly.
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -400,21 +400,21 @@ fn root_is_led_nowhere_while_it_takes_over() {
         stop.store(true, Ordering::SeqCst);
     });
     drop(serving);
-    // A socket of root's is not spoken to, either.
+    // A link to a socket of root is not followed, either.
     let roots = UnixListener::bind(attack.roots.path().join("victim.sock")).unwrap();
     roots.set_nonblocking(true).unwrap();
     let _ = std::fs::remove_file(attack.at("admin.sock"));
     symlink(attack.roots.path().join("victim.sock"), attack.at("admin.sock")).unwrap();
     let (serves, said) = tried(&["run", "--take-over", "--config", file], "a socket of root's");
     assert!(!serves && said.contains("admin.sock"), "{said}");
-    assert!(roots.accept().is_err(), "root came by");
+    assert!(roots.accept().is_err(), "root connected");
     std::fs::remove_file(attack.roots.path().join("victim.sock")).unwrap();
     attack.came_to_nothing("a socket of root's");
     std::fs::remove_file(file).unwrap();
 }
 
 #[test]
-fn a_start_a_check_and_a_take_over_agree_on_whose_the_compiled_policies_are() {
+fn start_check_and_takeover_agree_on_the_owner_of_the_policy_cache() {
     if !is_root() {
         return;
     }
@@ -429,13 +429,14 @@ fn a_start_a_check_and_a_take_over_agree_on_whose_the_compiled_policies_are() {
     };
     assert_eq!(check(file), (Some(0), String::new()));
     let (serves, said) = tried(&["run", "--take-over", "--config", file], "the take-over");
-    assert!(serves && said.contains("took over what another process listens at"), "{said}");
-    // Where systemd sets the user, an administrator's check is root's, and runs nobody's code.
+    assert!(serves && said.contains("took over the listening sockets of the running process"), "{said}");
+    // If systemd sets the user, an administrator checks as root, which must not run cached code of
+    // another user.
     let text = std::fs::read_to_string(file).unwrap();
     std::fs::write(file, text.replace("user = \"nobody\"\n", "")).unwrap();
     let (code, said) = check(file);
     assert!(code == Some(0) && said.contains("belongs to user 65534"), "{said}");
-    // Where others can write, nobody takes it.
+    // A cache that others can write to is refused.
     std::fs::write(file, text).unwrap();
     std::fs::set_permissions(attack.at("cache"), std::fs::Permissions::from_mode(0o777)).unwrap();
     let (code, said) = check(file);

@@ -1,6 +1,5 @@
-//! A Friday afternoon: policies are swapped, the configuration and certificates are taken up, and
-//! the binary is replaced, again and again, while clients poll as fast as they can. Every answer
-//! is checked.
+//! Policy swaps, reloads, new certificates and takeovers, repeatedly, while clients poll as fast as
+//! they can. Every reply is checked.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,7 +21,7 @@ use reprieve_mailserver::{MailServer, Settings};
 const USERS: usize = 40;
 const CLIENTS: usize = 8;
 
-/// A site: users who are known, and policies that never let one of them through.
+/// A site with known users and policies that always deny them.
 struct Site {
     folder: tempfile::TempDir,
     mail: MailServer,
@@ -61,7 +60,7 @@ impl Site {
         self.folder.path().join(name)
     }
 
-    /// Writes the configuration, as an editor does.
+    /// Replaces the configuration file, as editors do.
     fn configure(&self, banner: &str) {
         let text = format!(
             r#"
@@ -70,7 +69,7 @@ max-connections = 2000
 policy-cache = {cache:?}
 admin = {{ socket = {socket:?} }}
 [store]
-home = "redis"
+backend = "redis"
 url = "{url}"
 timeout = "2s"
 share = "tags+snapshots"
@@ -91,7 +90,7 @@ settings = {{ interval = "24h", reset = "never", manner = "busy" }}
 limits = {{ wait = "2s" }}
 [pool.mail]
 nodes = ["{node}"]
-check = "off"
+health-check = "off"
 "#,
             cache = self.path("compiled"),
             socket = self.path("admin.sock"),
@@ -107,7 +106,7 @@ check = "off"
         std::fs::rename(self.path("new.toml"), self.path("reprieve.toml")).unwrap();
     }
 
-    /// Starts a process, in the place of one that serves.
+    /// Starts a process that takes over from the running one.
     fn serve(&self, number: usize) -> Serving {
         let log = self.path(&format!("log.{number}"));
         let output = std::fs::File::create(&log).unwrap();
@@ -122,7 +121,7 @@ check = "off"
         until("it serves", || {
             let log = serving.log();
             assert!(!log.contains("reprieve: "), "{log}");
-            log.contains("taking commands")
+            log.contains("admin socket ready")
         });
         serving
     }
@@ -157,7 +156,7 @@ impl Serving {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Waits until it has ended in order.
+    /// Waits until it exits successfully.
     fn ends(mut self) {
         let deadline = Instant::now() + DEADLINE;
         let status = loop {
@@ -179,8 +178,8 @@ impl Drop for Serving {
     }
 }
 
-/// One session, and what must come of it: a known user is denied in one of two manners, whichever
-/// policy judges; a wrong password is judged by the mail server.
+/// A session and its expected result: a known user is denied in one of two manners, depending on
+/// the policy; a wrong password is refused by the mail server.
 fn session(site: (SocketAddr, SocketAddr), trusted: &Arc<rustls::ClientConfig>, client: usize, turn: usize) {
     let user = (client + turn * CLIENTS) % USERS;
     let mut session = match turn % 8 {
@@ -252,7 +251,7 @@ fn swaps_reloads_certificates_and_new_binaries_cost_no_session() {
         swaps += 1;
         more(20);
         if turn % 5 == 0 {
-            // What cannot judge: it is refused, and nobody feels it.
+            // An invalid policy is refused, with no effect on sessions.
             let wrong: [&[&str]; 3] = [
                 &[mirror, "--set", "manner=none"],
                 &[hostile, "--set", "at=configure", "--set", "how=trap"],
@@ -296,7 +295,7 @@ fn swaps_reloads_certificates_and_new_binaries_cost_no_session() {
     assert!(!warnings.contains(" WARN ") || is_root_alone(&warnings), "{warnings}");
 }
 
-/// Tests may run as root, and that is told.
+/// The warning about running as root, since tests may.
 fn is_root_alone(log: &str) -> bool {
     log.lines().filter(|line| line.contains(" WARN ")).all(|line| line.contains("serving as root"))
 }

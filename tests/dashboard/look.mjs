@@ -40,8 +40,8 @@ for (const [name, viewport] of [['wide', { width: 1280, height: 900 }], ['narrow
       const said = await page.locator('#chart').getAttribute('aria-label');
       return /: [1-9][\d,]* polls/.test(said) ? null : said;
     });
-    await page.locator('#trouble li').first().waitFor();
-    await page.locator('#worst tbody tr').first().waitFor();
+    await page.locator('#log li').first().waitFor();
+    await page.locator('#top-pollers tbody tr').first().waitFor();
     await page.screenshot({ path: `${folder}/${name}-${colorScheme}.png`, fullPage: true });
     await page.locator('summary').click();
     await examine(page, `${name}, ${colorScheme}`);
@@ -97,7 +97,7 @@ const button = page.getByRole('button', { name: new RegExp(`${node.name.replaceA
 check((await button.count()) === 0, 'there is nothing to press without a token');
 await page.getByRole('button', { name: 'Make changes…' }).click();
 await page.locator('#dialog-token').fill('not-the-right-token');
-await page.getByRole('button', { name: 'Go on' }).click();
+await page.getByRole('button', { name: 'Continue' }).click();
 await until('the wrong token is refused', async () =>
   ((await page.locator('#dialog-error').innerText()) === 'The token is wrong.' ? null : 'no word'));
 await examine(page, 'the dialog');

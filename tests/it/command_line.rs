@@ -1,4 +1,4 @@
-//! The binary as its users meet it: the README's commands, clear errors, signals, the log.
+//! The command line: the README's commands, error messages, signals and the log.
 
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -15,10 +15,10 @@ fn failing(arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 #[test]
-fn one_line_serves_a_dovecot_without_a_configuration_file() {
+fn one_command_line_serves_a_dovecot_without_a_configuration_file() {
     let dovecot = Dovecot::start(&["alice"]);
     dovecot.deliver_many("alice", 2);
-    let mut reprieve = Running::before(dovecot.address());
+    let mut reprieve = Running::in_front_of(dovecot.address());
     let alice = dovecot.account_at(reprieve.address(), "alice");
     let mut session = Dialogue::log_in(&alice);
     assert_eq!(session.lines("UIDL").len(), 2);
@@ -60,10 +60,10 @@ fn the_readmes_configuration_serves_once_its_addresses_are_free() {
 }
 
 #[test]
-fn sigterm_lets_sessions_end_and_accepts_no_new_ones() {
+fn sigterm_drains_sessions_and_accepts_no_new_ones() {
     let mail = mail_server(1);
     for signal in ["-TERM", "-INT"] {
-        let mut reprieve = Running::before(mail.address());
+        let mut reprieve = Running::in_front_of(mail.address());
         let address = reprieve.address();
         let account = Account {
             server: address,
@@ -84,9 +84,9 @@ fn sigterm_lets_sessions_end_and_accepts_no_new_ones() {
 }
 
 #[test]
-fn a_second_signal_ends_at_once() {
+fn a_second_signal_exits_at_once() {
     let mail = mail_server(1);
-    let mut reprieve = Running::before(mail.address());
+    let mut reprieve = Running::in_front_of(mail.address());
     let server = reprieve.address();
     let _held = Dialogue::log_in(&Account {
         server,
@@ -101,7 +101,7 @@ fn a_second_signal_ends_at_once() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_named_with_the_remedy() {
+fn a_port_in_use_is_reported_with_the_remedy() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let (code, said) = failing(&["run", "--listen", &address, "--backend", "127.0.0.1:1"]);
@@ -110,7 +110,7 @@ fn a_port_that_is_taken_is_named_with_the_remedy() {
 }
 
 #[test]
-fn wrong_usage_is_told_with_what_would_be_right() {
+fn wrong_usage_is_reported_with_the_correct_usage() {
     for (arguments, expected) in [
         (&["run"][..], "--config"),
         (&["run", "--listen", "127.0.0.1:0"], "--backend"),
@@ -138,7 +138,7 @@ fn wrong_usage_is_told_with_what_would_be_right() {
 }
 
 #[test]
-fn check_tells_the_file_the_line_and_the_key_and_accepts_what_is_right() {
+fn check_reports_file_line_and_key_and_accepts_a_correct_configuration() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("reprieve.toml");
     let right = "[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:1\"]\npool = \"mail\"\n\n\
@@ -150,12 +150,12 @@ fn check_tells_the_file_the_line_and_the_key_and_accepts_what_is_right() {
     assert!(output.status.success(), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("policy interval"));
     for (from, to, expected) in [
-        ("listen =", "lisen =", ":3: `virtual-server.lisen` is not known; did you mean `listen`?"),
+        ("listen =", "lisen =", ":3: unknown key `virtual-server.lisen`; did you mean `listen`?"),
         ("listen = [\"127.0.0.1:1\"]", "", ":1: `virtual-server.listen` is missing; for example"),
         (
             "component =",
             "compnent =",
-            ":7: `virtual-server.policy.compnent` is not known; did you mean `component`?",
+            ":7: unknown key `virtual-server.policy.compnent`; did you mean `component`?",
         ),
         ("\"10m\"", "\"soon\"", ":7: virtual server pop3: policy interval refuses its settings"),
         ("\"interval\"", "\"./none.wasm\"", ":7: virtual server pop3: cannot read the component ./none.wasm"),
@@ -168,9 +168,9 @@ fn check_tells_the_file_the_line_and_the_key_and_accepts_what_is_right() {
 }
 
 #[test]
-fn help_teaches_every_subcommand() {
+fn every_subcommand_has_help() {
     for (arguments, expected) in [
-        (&["--help"][..], "takes the load of clients that check mail too often"),
+        (&["--help"][..], "protects mail servers from clients that check for mail too often"),
         (&["run", "--help"], "reprieve run --listen 127.0.0.1:1110 --backend 127.0.0.1:110"),
         (&["check", "--help"], "without starting"),
         (&["demo", "--help"], "--seconds"),
@@ -182,7 +182,7 @@ fn help_teaches_every_subcommand() {
     }
 }
 
-/// A Reprieve with a mail server and an admin socket.
+/// Reprieve with a mail server and an admin socket.
 struct Served {
     folder: tempfile::TempDir,
     _reprieve: Running,
@@ -200,7 +200,7 @@ impl Served {
             folder.path().join("admin.sock")
         );
         let mut reprieve = Running::with_configuration(folder.path(), &text);
-        reprieve.line_with("taking commands");
+        reprieve.line_with("admin socket ready");
         Self { folder, _reprieve: reprieve, node, _mail: mail }
     }
 
@@ -283,7 +283,7 @@ fn full_disk() -> Stdio {
 }
 
 #[test]
-fn every_command_says_when_its_output_cannot_be_written_and_ends_quietly_when_nobody_reads_it() {
+fn every_command_reports_a_write_error_and_exits_quietly_on_a_broken_pipe() {
     /// They write nothing to standard output, or only to a file.
     const SILENT: [&str; 4] = ["run", "man", "store import", "store export"];
     for (out, code, expected) in [
@@ -315,7 +315,7 @@ fn every_command_says_when_its_output_cannot_be_written_and_ends_quietly_when_no
 }
 
 #[test]
-fn an_export_to_standard_output_is_whole_or_an_error() {
+fn an_export_to_standard_output_is_complete_or_an_error() {
     let served = Served::start();
     let state = served.path("state.jsonl");
     let config = served.path("reprieve.toml");
@@ -335,7 +335,7 @@ fn an_export_to_standard_output_is_whole_or_an_error() {
 }
 
 #[test]
-fn an_error_that_nobody_can_be_told_is_an_exit_code_all_the_same() {
+fn an_error_that_cannot_be_printed_still_sets_the_exit_code() {
     for arguments in [
         &["check", "--config", "/nowhere.toml"][..],
         &["replay", "/nowhere.log"],
@@ -369,7 +369,7 @@ fn an_error_that_nobody_can_be_told_is_an_exit_code_all_the_same() {
 }
 
 #[test]
-fn the_demo_ends_by_itself_and_finds_nothing_lost_or_doubled() {
+fn the_demo_exits_by_itself_and_finds_nothing_lost_or_duplicated() {
     let mut child = Command::new(BINARY)
         .args(["demo", "--seconds", "6", "--clients", "4", "--interval", "2s"])
         .stdout(Stdio::piped())

@@ -1,4 +1,4 @@
-//! `reprieve ctl`: asking a running Reprieve how it is, and taking mail servers out.
+//! `reprieve ctl`: status, modes of nodes, and policy swaps.
 
 use std::process::{Command, Output};
 
@@ -14,7 +14,7 @@ fn ctl(socket: &str, arguments: &[&str]) -> Output {
 }
 
 #[test]
-fn mail_servers_are_drained_disabled_and_taken_back() {
+fn nodes_are_drained_disabled_and_enabled() {
     let nodes: Vec<_> = (0..2).map(|_| FarmNode::start()).collect();
     let names: Vec<_> = nodes.iter().map(|node| node.address().to_string()).collect();
     let folder = tempfile::tempdir().unwrap();
@@ -27,7 +27,7 @@ fn mail_servers_are_drained_disabled_and_taken_back() {
     );
     let mut reprieve = Running::with_configuration(folder.path(), &text);
     let address = reprieve.address();
-    reprieve.line_with("taking commands");
+    reprieve.line_with("admin socket ready");
     let socket = socket.to_str().unwrap();
     let log_in = || {
         let mut session = Dialogue::open(address);
@@ -46,7 +46,7 @@ fn mail_servers_are_drained_disabled_and_taken_back() {
     stays.ok("NOOP");
     let output = ctl(socket, &["status"]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(said.contains(&format!("virtual server pop3 at {address}")), "{said}");
+    assert!(said.contains(&format!("virtual server pop3 on {address}")), "{said}");
     assert!(said.contains("2 passed, 0 denied"), "{said}");
     assert!(said.contains("drain     1 sessions"), "{said}");
     ctl(socket, &["node", "mail", &names[1], "disabled"]);
@@ -58,7 +58,7 @@ fn mail_servers_are_drained_disabled_and_taken_back() {
         assert_eq!((&node["name"], &node["mode"]), (&names[1].as_str().into(), &"disabled".into()));
         node["sessions"] == 0
     });
-    // What is wrong is told, with what would be right.
+    // Errors say how to correct them.
     for (arguments, expected) in [
         (["node", "male", &names[0], "drain"], "there is no pool \"male\"; there is mail"),
         (
@@ -76,17 +76,17 @@ fn mail_servers_are_drained_disabled_and_taken_back() {
     let output = ctl(socket, &["status"]);
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("cannot reach a running reprieve") && said.contains("admin.socket"), "{said}");
+    assert!(said.contains("cannot reach a running Reprieve") && said.contains("admin.socket"), "{said}");
 }
 
 #[test]
-fn swapping_back_takes_the_bytes_that_ran_whatever_their_file_holds_by_then() {
+fn swapping_back_restores_the_policy_that_ran_even_if_its_file_has_changed() {
     let node = FarmNode::start();
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("admin.sock");
     let file = folder.path().join("policy.wasm");
     let first = std::fs::read(guests::mirror()).unwrap();
-    // The same policy in other bytes: a section that says nothing comes after all others.
+    // The same policy with different bytes: an empty custom section at the end.
     let second = [&first[..], &[0, 2, 1, b'x']].concat();
     std::fs::write(&file, &first).unwrap();
     let text = format!(
@@ -97,7 +97,7 @@ fn swapping_back_takes_the_bytes_that_ran_whatever_their_file_holds_by_then() {
         node.address().to_string(),
     );
     let mut reprieve = Running::with_configuration(folder.path(), &text);
-    reprieve.line_with("taking commands");
+    reprieve.line_with("admin socket ready");
     let socket = socket.to_str().unwrap();
     let runs = || {
         let output = ctl(socket, &["status", "--json"]);
@@ -120,11 +120,11 @@ fn swapping_back_takes_the_bytes_that_ran_whatever_their_file_holds_by_then() {
         let said = swap(&["--back"]);
         assert!(said.contains(&sha256(&first)[..12]), "{said}");
         assert_eq!(runs(), sha256(&first));
-        // Back from there is the one that ran in between.
+        // Swapping back restores the one in between.
         swap(&["--back"]);
         assert_eq!(runs(), sha256(reprieve_interval()));
     }
-    // Two of one path, and back, and back again.
+    // Two versions of one path, back, and back again.
     std::fs::write(&file, &first).unwrap();
     swap(&[path]);
     std::fs::write(&file, &second).unwrap();
@@ -135,7 +135,7 @@ fn swapping_back_takes_the_bytes_that_ran_whatever_their_file_holds_by_then() {
         swap(&["--back"]);
         assert_eq!(runs(), sha256(expected));
     }
-    // A reload takes what the configuration says: where that is gone, nothing changes.
+    // A reload uses the configured path; if that file is gone, nothing changes.
     assert_eq!(ctl(socket, &["reload"]).status.code(), Some(2));
     assert_eq!(runs(), sha256(&first));
 }

@@ -1,5 +1,4 @@
-//! The admin listener over TCP and the dashboard: what is shown is right and readable, and
-//! nobody sees or changes what is not his to.
+//! The admin listener over TCP and the dashboard: correct, accessible, and protected by tokens.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -20,7 +19,7 @@ use crate::support::until;
 const TOKEN: &str = "a-token-for-changes-0123456789";
 const VIEWERS: &str = "a-token-for-viewers-0123456789";
 
-/// Two virtual servers before two mail servers, one more that is down, and a dashboard.
+/// Two virtual servers in front of two mail servers, another one that is down, and a dashboard.
 struct Site {
     nodes: Vec<FarmNode>,
     _reprieve: Running,
@@ -30,7 +29,7 @@ struct Site {
 }
 
 impl Site {
-    /// `admin`: more lines of the section of that name.
+    /// `admin`: additional lines of that table.
     fn start(admin: &str) -> Self {
         let nodes: Vec<_> = (0..2).map(|_| FarmNode::start()).collect();
         let folder = tempfile::tempdir().unwrap();
@@ -55,10 +54,10 @@ token-file = {token:?}
 {admin}
 [pool.mail]
 nodes = ["{}", "{}"]
-check = "off"
+health-check = "off"
 [pool.spare]
 nodes = ["127.0.0.1:1"]
-check = {{ interval = "1s", fall = 1 }}
+health-check = {{ interval = "1s", fall = 1 }}
 [[virtual-server]]
 name = "pop3"
 listen = ["127.0.0.1:0"]
@@ -94,13 +93,13 @@ policy = {{ settings = {{ interval = "1h", reset = "never", manner = "refuse" }}
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// How it is, by the socket.
+    /// The status, from the admin socket.
     fn status(&self) -> serde_json::Value {
         serde_json::from_str(&self.ctl(&["status", "--json"])).unwrap()
     }
 }
 
-/// Clients that poll until it is dropped, users of different zeal.
+/// Clients that poll until it is dropped, some users more often than others.
 struct Load {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -116,7 +115,7 @@ impl Load {
                     if stop.load(Ordering::SeqCst) {
                         return;
                     }
-                    // Of 40 users some poll much more often than others.
+                    // Some of the 40 users poll much more often than others.
                     let user = format!("user{}", (round * round) % 40);
                     let mut session = Dialogue::open(server);
                     session.send(&format!("USER {user}"));
@@ -126,7 +125,7 @@ impl Load {
                         session.ok("STAT");
                         session.quit();
                     }
-                    // The pace of the load: nothing is waited for.
+                    // The rate of the load; nothing waits for this.
                     std::thread::sleep(Duration::from_millis(20));
                 }
             })
@@ -145,7 +144,7 @@ impl Drop for Load {
     }
 }
 
-/// Sends octets, and hears the answer to its end: its status, and all of it.
+/// Sends bytes and reads the whole response; returns its status and the response.
 fn http(server: SocketAddr, request: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(server).unwrap();
     stream.set_read_timeout(Some(crate::support::DEADLINE)).unwrap();
@@ -171,8 +170,8 @@ fn bearer(token: &str) -> String {
 }
 
 #[test]
-fn the_page_says_what_the_counters_say_and_everybody_can_read_it() {
-    let site = Site::start("worst-pollers = true");
+fn the_dashboard_shows_the_counters_and_is_accessible() {
+    let site = Site::start("top-pollers = true");
     until("the spare mail server is found down", || {
         site.status()["pools"][1]["nodes"][0]["healthy"] == false
     });
@@ -199,7 +198,7 @@ fn the_page_says_what_the_counters_say_and_everybody_can_read_it() {
 }
 
 #[test]
-fn a_page_of_a_stranger_reads_and_changes_nothing() {
+fn a_foreign_web_page_can_read_and_change_nothing() {
     let site = Site::start("");
     let before = site.status();
     run(script("foreign.mjs", &[&site.admin.port().to_string(), &site.path_of_a_node()]));
@@ -207,7 +206,7 @@ fn a_page_of_a_stranger_reads_and_changes_nothing() {
 }
 
 #[test]
-fn a_viewers_token_shows_everything_and_changes_nothing() {
+fn a_viewer_token_can_read_everything_and_change_nothing() {
     let site = Site::start("viewers ");
     let url = format!("http://{}/", site.admin);
     run(script("token.mjs", &[&url, VIEWERS, pictures().to_str().unwrap()]));
@@ -221,12 +220,12 @@ fn a_viewers_token_shows_everything_and_changes_nothing() {
     assert_eq!(ask(admin, "GET", "/status", &bearer(VIEWERS), "").0, 200);
     assert_eq!(ask(admin, "GET", "/store/users/alice", &bearer(VIEWERS), "").0, 403);
     let change = ask(admin, "PUT", &site.path_of_a_node(), &bearer(VIEWERS), r#"{"mode":"disabled"}"#);
-    assert!(change.0 == 403 && change.1.contains("reading only"), "{}", change.1);
+    assert!(change.0 == 403 && change.1.contains("read-only"), "{}", change.1);
     assert_eq!(site.status()["pools"][0]["nodes"][0]["mode"], "enabled");
 }
 
 #[test]
-fn over_tcp_nothing_changes_without_the_right_token() {
+fn over_tcp_changes_require_the_token() {
     let site = Site::start("");
     let (admin, node) = (site.admin, site.path_of_a_node());
     Dialogue::open(site.pop3[0]).give_password("alice", PASSWORD);
@@ -240,7 +239,7 @@ fn over_tcp_nothing_changes_without_the_right_token() {
         ("DELETE", "/store/users/alice", ""),
         ("GET", "/store/users/alice", ""),
         ("GET", "/store", ""),
-        // Whatever is added has the same guard: it stands before all routes.
+        // New routes have the same protection: it applies to all of them.
         ("POST", "/reload", ""),
         ("POST", "/no/such/route", ""),
         ("PATCH", "/status", ""),
@@ -266,10 +265,10 @@ fn over_tcp_nothing_changes_without_the_right_token() {
     assert_eq!(site.status()["pools"], before.0);
     let known = ask(admin, "GET", "/store/users/alice", &bearer(TOKEN), "");
     assert!(known.0 == 200 && known.1.contains("pop3"), "she is remembered still: {}", known.1);
-    // With the token it is done.
+    // With the token it works.
     assert_eq!(ask(admin, "PUT", &node, &bearer(TOKEN), r#"{"mode":"drain"}"#).0, 204);
     assert_eq!(site.status()["pools"][0]["nodes"][0]["mode"], "drain");
-    // The right token does not help a page of somebody else, nor a name that is not ours.
+    // The right token does not help a foreign page or host name.
     for header in
         ["Origin: http://evil.example\r\n", "Sec-Fetch-Site: cross-site\r\n", "Sec-Fetch-Site: same-site\r\n"]
     {
@@ -284,7 +283,7 @@ fn over_tcp_nothing_changes_without_the_right_token() {
 }
 
 #[test]
-fn each_answer_forbids_what_a_page_could_do_with_it() {
+fn every_response_has_security_headers() {
     let site = Site::start("");
     for path in ["/", "/status", "/no/such/page"] {
         let answer = ask(site.admin, "GET", path, "", "").1.to_lowercase();
@@ -306,7 +305,7 @@ fn each_answer_forbids_what_a_page_could_do_with_it() {
 }
 
 #[test]
-fn who_guesses_waits_and_keeps_nobody_else_waiting() {
+fn wrong_tokens_are_delayed_without_delaying_others() {
     let site = Site::start("");
     let admin = site.admin;
     let begin = Instant::now();
@@ -326,11 +325,11 @@ fn who_guesses_waits_and_keeps_nobody_else_waiting() {
         begin.elapsed()
     );
     let recent = ask(admin, "GET", "/recent", "", "").1;
-    assert!(recent.contains("a wrong token") && !recent.contains("guess0"), "{recent}");
+    assert!(recent.contains("wrong admin token") && !recent.contains("guess0"), "{recent}");
 }
 
 #[test]
-fn slow_and_greedy_clients_of_the_listener_are_cut_off() {
+fn slow_and_greedy_clients_of_the_admin_listener_are_cut_off() {
     let site = Site::start("");
     let admin = site.admin;
     let silent = |said: &'static [u8]| {
@@ -342,18 +341,18 @@ fn slow_and_greedy_clients_of_the_listener_are_cut_off() {
             let _ = stream.read_to_end(&mut rest);
         })
     };
-    // As many as there may be, and one who is served all the same, once they are cut off.
+    // As many as allowed, and one more, which is served when they are cut off.
     let mut slow: Vec<_> =
         (0..63).map(|_| silent(b"GET /status HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")).collect();
     slow.push(silent(b"GET /access HTTP/1.1\r\nHost: localhost\r\n\r\n"));
     assert_eq!(ask(admin, "GET", "/status", "", "").0, 200);
     slow.into_iter().for_each(|one| one.join().unwrap());
-    // A head or a body that is too large.
+    // Headers or a body that are too large.
     let head = format!("X-Long: {}\r\n", "x".repeat(64 << 10));
     assert!([400, 431].contains(&ask(admin, "GET", "/status", &head, "").0));
     let (status, answer) = ask(admin, "POST", "/store/page", &bearer(TOKEN), &"[".repeat(2 << 20));
     assert!([0, 400, 413].contains(&status), "{answer}");
-    // Those who watch are counted.
+    // The number of watchers is limited.
     let watch = || {
         let mut stream = TcpStream::connect(admin).unwrap();
         write!(stream, "GET /events HTTP/1.1\r\nHost: {admin}\r\n\r\n").unwrap();
@@ -369,7 +368,7 @@ fn slow_and_greedy_clients_of_the_listener_are_cut_off() {
 }
 
 #[test]
-fn ctl_comes_over_tcp_with_a_token_and_by_tls() {
+fn ctl_works_over_tcp_with_a_token_and_over_tls() {
     let authority = Authority::new();
     let files = authority.server("admin", &["127.0.0.1"], Age::Valid);
     for tls in [false, true] {
@@ -389,7 +388,7 @@ fn ctl_comes_over_tcp_with_a_token_and_by_tls() {
         let drain = ["node", "mail", &node, "drain"];
         let refused = ctl(trust, &drain);
         assert_eq!(refused.status.code(), Some(2));
-        assert!(String::from_utf8_lossy(&refused.stderr).contains("needs a token"), "{refused:?}");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("requires a token"), "{refused:?}");
         let token = site.folder.path().join("token");
         let with_token = [trust, &["--token-file", token.to_str().unwrap()]].concat();
         assert!(ctl(&with_token, &drain).status.success());
@@ -405,7 +404,7 @@ fn ctl_comes_over_tcp_with_a_token_and_by_tls() {
 }
 
 #[test]
-fn an_address_that_others_reach_needs_a_token_and_is_warned_of() {
+fn a_public_admin_address_requires_a_token_and_causes_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let (file, token) = (folder.path().join("reprieve.toml"), folder.path().join("token"));
     let check = |admin: &str| {
@@ -435,7 +434,7 @@ fn an_address_that_others_reach_needs_a_token_and_is_warned_of() {
 }
 
 #[test]
-fn the_listener_passes_to_the_process_that_takes_over() {
+fn the_admin_listener_passes_to_the_process_that_takes_over() {
     let folder = tempfile::tempdir().unwrap();
     let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (pop3, admin) = (free(), free());
@@ -456,7 +455,7 @@ fn the_listener_passes_to_the_process_that_takes_over() {
     let mut second = Running::start(&arguments);
     second.line_with("dashboard");
     assert!(first.ended().success());
-    // Who watched the one that has ended comes again, to the other.
+    // Watchers of the old process reconnect to the new one.
     let _ = watching.read_to_end(&mut Vec::new());
     let (status, answer) = ask(admin, "GET", "/status", "", "");
     assert!(status == 200 && answer.contains("\"pop3\""), "{answer}");
@@ -464,7 +463,7 @@ fn the_listener_passes_to_the_process_that_takes_over() {
 }
 
 #[test]
-fn strangers_who_watch_shut_the_administrator_out_neither_before_nor_after() {
+fn connections_without_a_token_do_not_lock_the_administrator_out() {
     let site = Site::start("");
     let watch = |headers: &str| {
         let mut stream = TcpStream::connect(site.admin).unwrap();
@@ -472,14 +471,14 @@ fn strangers_who_watch_shut_the_administrator_out_neither_before_nor_after() {
         write!(stream, "GET /events HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", site.admin).unwrap();
         stream
     };
-    // Until its end, or what an event begins with.
+    // Reads until the first event or the end.
     let watches = |stream: &mut TcpStream| {
-        let mut octets = [0; 4096];
+        let mut bytes = [0; 4096];
         let mut all = Vec::new();
         loop {
-            match stream.read(&mut octets) {
+            match stream.read(&mut bytes) {
                 Ok(0) | Err(_) => return false,
-                Ok(count) => all.extend_from_slice(&octets[..count]),
+                Ok(count) => all.extend_from_slice(&bytes[..count]),
             }
             if all.windows(7).any(|part| part == b"\ndata: ") {
                 return true;

@@ -1,5 +1,5 @@
-//! What Prometheus is told: that it is what happened, that a real Prometheus takes it, that
-//! the rules and the dashboard ask for what there is, and that nobody is named.
+//! Metrics: correct values, accepted by Prometheus, used by the alert rules and the dashboard, and
+//! without user names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -21,29 +21,29 @@ use base64::prelude::BASE64_STANDARD;
 use reprieve_mailserver::MailServer;
 use rustls::ClientConfig;
 
-/// Users whom nobody knows, with names that could break a text.
+/// Unknown users with names that could break the text format.
 const ODD_USERS: [&str; 4] =
     ["o\"dd{user=\"1\"}", "back\\slash\\n", "reprieve_polls_total 7", "n\u{e4}\u{ef}ve"];
-/// For whoever may see.
+/// The viewer token.
 const TOKEN: &str = "a-token-for-prometheus-0123456789";
-/// A password that is wrong.
+/// A wrong password.
 const WRONG: &str = "wr0ng-\"s3cret\"";
 
-/// A Reprieve with one of everything that is counted.
+/// Reprieve with one of everything that is counted.
 struct Site {
     _reprieve: Running,
-    /// Where it is asked.
+    /// Address of the admin listener.
     admin: SocketAddr,
     folder: tempfile::TempDir,
     authority: Authority,
     _mail: MailServer,
     farm: FarmNode,
     dead: SocketAddr,
-    /// In cleartext, and with TLS.
+    /// The virtual server, in cleartext and with TLS.
     pop3: [SocketAddr; 2],
-    /// Has its store in a file, and takes one connection from an address.
+    /// The virtual server with a store in a file and a limit of one connection per address.
     filed: SocketAddr,
-    /// Has a policy that fails, and is paused at the second failure.
+    /// The virtual server with a policy that fails, and is paused at the second failure.
     broken: SocketAddr,
 }
 
@@ -82,7 +82,7 @@ name = "filed"
 listen = ["127.0.0.1:0"]
 pool = "mail"
 max-connections-per-address = 1
-store = {{ home = "file", path = {file:?} }}
+store = {{ backend = "file", path = {file:?} }}
 
 [[virtual-server]]
 name = "broken"
@@ -91,15 +91,15 @@ pool = "farm"
 [virtual-server.policy]
 component = {hostile:?}
 settings = {{ at = "decide", how = "trap" }}
-breaker = {{ failures = 2, pause = "1h", longest-pause = "1h" }}
+breaker = {{ failures = 2, pause = "1h", max-pause = "1h" }}
 
 [pool.mail]
 nodes = ["{mail}"]
-check = "off"
+health-check = "off"
 
 [pool.farm]
 nodes = ["{farm}", "{dead}"]
-check = "off"
+health-check = "off"
 retry-after = "1h"
 "#,
             token = token,
@@ -131,7 +131,7 @@ retry-after = "1h"
         self.ask("text/plain").body
     }
 
-    /// All samples by name and labels, as they are written.
+    /// All samples by name and labels, as text.
     fn samples(&self) -> BTreeMap<String, f64> {
         let text = self.text();
         let lines = text.lines().filter(|line| !line.starts_with('#'));
@@ -146,20 +146,20 @@ retry-after = "1h"
         all
     }
 
-    /// Waits until a sample has a value: sessions are counted a moment after they are over.
+    /// Waits until a sample has a value: sessions are counted shortly after they end.
     #[track_caller]
     fn until(&self, sample: &str, expected: f64) {
         until(&format!("{sample} {expected}"), || self.samples().get(sample) == Some(&expected));
     }
 
-    /// One of everything: see [`EXPECTED`] for what it comes to.
+    /// Sessions of every kind; [`EXPECTED`] has the resulting metrics.
     fn have_sessions(&self) {
         let log_in = |user: &str| {
             let mut session = Dialogue::open(self.pop3[0]);
             session.give_password(user, PASSWORD);
             session
         };
-        // Alice passes, is relieved three times, and then wants a message.
+        // Alice passes, is posed to three times, and then retrieves a message.
         log_in("alice").quit();
         for _ in 0..3 {
             let mut posed = log_in("alice");
@@ -169,7 +169,7 @@ retry-after = "1h"
         let mut upgraded = log_in("alice");
         upgraded.lines("RETR 1");
         upgraded.quit();
-        // Whoever has another password than hers is not relieved, but refused by the server.
+        // A different password is not posed to, but refused by the mail server.
         let refused = |user: &str, password: &str| {
             let mut session = Dialogue::open(self.pop3[0]);
             session.ok(&format!("USER {user}"));
@@ -178,7 +178,7 @@ retry-after = "1h"
         };
         refused("alice", WRONG);
         ODD_USERS.iter().for_each(|user| refused(user, WRONG));
-        // Carol comes with TLS, and then resumes her session of TLS.
+        // Carol uses TLS, and then resumes her TLS session.
         let trusted: Arc<ClientConfig> = self.authority.trusted(None);
         let plain = BASE64_STANDARD.encode(format!("\0carol\0{PASSWORD}"));
         for _ in 0..2 {
@@ -189,15 +189,15 @@ retry-after = "1h"
         let mut scanner = TcpStream::connect(self.pop3[1]).expect("connecting");
         scanner.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("writing");
         drop(scanner);
-        // Dora stays while somebody else comes from her address.
+        // Dora stays connected while another client connects from her address.
         let mut dora = Dialogue::open(self.filed);
         dora.ok("USER dora");
         dora.ok(&format!("PASS {PASSWORD}"));
         let refusal = crate::support::dialogue::spoken_one_by_one(self.filed, &[]);
         assert!(refusal.starts_with("-ERR"), "{refusal}");
         dora.quit();
-        // The broken policy fails twice and is paused; its logins pass. The second finds its
-        // server dead, and goes on to the other.
+        // The broken policy fails twice and is paused; its logins pass. The second one's node is
+        // down, and it goes to the other.
         for _ in 0..3 {
             let mut session = Dialogue::open(self.broken);
             session.give_password("emil", PASSWORD);
@@ -211,13 +211,13 @@ retry-after = "1h"
         }
         self.until("reprieve_tls_handshake_failures_total{virtual_server=\"pop3\"}", 1.0);
         self.until("reprieve_connections_open", 0.0);
-        // The shadow has its own time, and so has who writes the decision log.
+        // The shadow policy and the decision log's writer are asynchronous.
         self.until("reprieve_decision_log_lines_total{result=\"written\"}", 16.0);
         self.until("reprieve_shadow_verdicts_total{virtual_server=\"pop3\",verdict=\"pass\"}", 12.0);
     }
 }
 
-/// What [`Site::have_sessions`] comes to.
+/// The metrics after [`Site::have_sessions`].
 const EXPECTED: [(&str, f64); 56] = [
     ("reprieve_polls_total{virtual_server=\"pop3\"}", 12.0),
     ("reprieve_relieved_total{virtual_server=\"pop3\"}", 4.0),
@@ -250,7 +250,7 @@ const EXPECTED: [(&str, f64); 56] = [
     ("reprieve_tls_handshakes_total{virtual_server=\"pop3\",version=\"TLSv1.2\",resumed=\"false\"}", 0.0),
     ("reprieve_tls_handshake_failures_total{virtual_server=\"pop3\"}", 1.0),
     ("reprieve_policy_calls_total{virtual_server=\"pop3\",call=\"decide\"}", 12.0),
-    // Of each login that went to the mail server, but not of the upgrade.
+    // For each login that reached the mail server, but not for the upgrade.
     ("reprieve_policy_calls_total{virtual_server=\"pop3\",call=\"observe\"}", 7.0),
     ("reprieve_policy_decide_seconds_count{virtual_server=\"pop3\"}", 12.0),
     ("reprieve_policy_decide_seconds_bucket{virtual_server=\"pop3\",le=\"+Inf\"}", 12.0),
@@ -258,7 +258,7 @@ const EXPECTED: [(&str, f64); 56] = [
     ("reprieve_shadow_verdicts_total{virtual_server=\"pop3\",verdict=\"deny\"}", 0.0),
     ("reprieve_shadow_differences_total{virtual_server=\"pop3\",kind=\"would-pass\"}", 6.0),
     ("reprieve_shadow_differences_total{virtual_server=\"pop3\",kind=\"would-deny\"}", 0.0),
-    ("reprieve_shadow_left_out_total{virtual_server=\"pop3\"}", 0.0),
+    ("reprieve_shadow_skipped_total{virtual_server=\"pop3\"}", 0.0),
     (
         "reprieve_connections_refused_total{virtual_server=\"filed\",limit=\"max-connections-per-address\"}",
         1.0,
@@ -281,12 +281,12 @@ const EXPECTED: [(&str, f64); 56] = [
     ("reprieve_maildrop_users{store=\"shared\"}", 3.0),
     ("reprieve_maildrop_snapshots{store=\"shared\"}", 3.0),
     ("reprieve_maildrop_forgotten_users_total{store=\"shared\"}", 0.0),
-    ("reprieve_store_up{store=\"filed\",home=\"file\"}", 1.0),
+    ("reprieve_store_up{store=\"filed\",backend=\"file\"}", 1.0),
     ("reprieve_store_entries{store=\"shared\",namespace=\"policy:pop3\"}", 2.0),
 ];
 
 #[test]
-fn what_is_told_is_what_happened() {
+fn metrics_match_the_traffic() {
     let site = Site::start();
     site.have_sessions();
     let samples = site.samples();
@@ -306,7 +306,7 @@ fn what_is_told_is_what_happened() {
         let counted = value(format!("reprieve_store_operations_total{{store=\"{operations}\"}}"));
         assert!(counted >= least, "{operations}: {counted}");
     }
-    // Who is at the banner, posed and relayed is told while it is so.
+    // Gauges of sessions at the banner, posed and relayed.
     let waits = Dialogue::open(site.pop3[0]);
     let mut posed = Dialogue::open(site.pop3[0]);
     posed.give_password("alice", PASSWORD);
@@ -325,7 +325,7 @@ fn what_is_told_is_what_happened() {
 }
 
 #[test]
-fn nobody_is_named_and_no_secret_is_told() {
+fn metrics_have_no_user_names_and_no_secrets() {
     let site = Site::start();
     site.have_sessions();
     for accept in ["text/plain", "application/openmetrics-text"] {
@@ -340,12 +340,12 @@ fn nobody_is_named_and_no_secret_is_told() {
     }
 }
 
-/// Where rules and dashboard are.
+/// Folder of the alert rules and the dashboard.
 fn packaging(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging").join(folder)
 }
 
-/// Metrics that a text speaks of.
+/// Names of metrics in a text.
 fn metrics_in(text: &str) -> BTreeSet<String> {
     let words = text
         .split(|character: char| !character.is_ascii_alphanumeric() && character != '_' && character != ':');
@@ -357,12 +357,12 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn a_real_prometheus_tells_the_relief_and_what_rules_and_dashboard_ask_for() {
+fn prometheus_has_the_relief_and_every_metric_of_the_rules_and_dashboard() {
     let site = Site::start();
     let rules =
         ["reprieve-recording.yml", "reprieve-alerts.yml"].map(|file| packaging("prometheus").join(file));
     let prometheus = Prometheus::scraping(site.admin, TOKEN, &rules);
-    // What is counted is 0 before it happens, so that its first time is not lost.
+    // Counters are 0 before the first event, so that it is not lost.
     until("it has scraped", || prometheus.value("sum(reprieve_polls_total)") == Some(0.0));
     site.have_sessions();
     until("it has scraped the sessions", || {
@@ -388,7 +388,7 @@ fn a_real_prometheus_tells_the_relief_and_what_rules_and_dashboard_ask_for() {
     for file in &rules {
         let text = std::fs::read_to_string(file).expect("rules");
         for metric in metrics_in(&text) {
-            assert!(names.contains(&metric), "{} asks for {metric}, which nobody tells", file.display());
+            assert!(names.contains(&metric), "{} uses {metric}, which does not exist", file.display());
         }
     }
     let text = std::fs::read_to_string(packaging("grafana").join("reprieve.json")).expect("a dashboard");
@@ -411,7 +411,7 @@ fn a_real_prometheus_tells_the_relief_and_what_rules_and_dashboard_ask_for() {
                 .replace("$job", ".*");
             assert!(!asked_now.contains('$'), "{title} uses a variable that there is not: {expression}");
             let samples = prometheus.try_query(&asked_now).unwrap_or_else(|error| panic!("{title}: {error}"));
-            // What is hidden while it is 0 is there all the same.
+            // Series that are hidden while 0 exist.
             let unfiltered = asked_now.trim_end_matches(" > 0");
             let is_empty =
                 samples.is_empty() && prometheus.try_query(unfiltered).is_ok_and(|all| all.is_empty());
@@ -419,9 +419,9 @@ fn a_real_prometheus_tells_the_relief_and_what_rules_and_dashboard_ask_for() {
         }
     }
     for metric in &asked {
-        assert!(names.contains(metric), "the dashboard asks for {metric}, which nobody tells");
+        assert!(names.contains(metric), "the dashboard uses {metric}, which does not exist");
     }
-    // A metric that no dashboard shows is one that nobody looks at.
+    // Every metric is in a dashboard or rule.
     let base = |name: &String| {
         let name = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
         name.map(str::to_owned)
@@ -437,11 +437,11 @@ fn a_real_prometheus_tells_the_relief_and_what_rules_and_dashboard_ask_for() {
 }
 
 #[test]
-fn the_rules_alert_when_they_should() {
+fn the_alert_rules_fire_when_they_should() {
     let folder = packaging("prometheus");
     promtool(&folder, &["check", "rules", "reprieve-recording.yml", "reprieve-alerts.yml"], "");
     promtool(&folder, &["test", "rules", "reprieve-tests.yml"], "");
-    // None is left untested.
+    // Every rule has a test.
     let read = |file: &str| std::fs::read_to_string(folder.join(file)).expect("a file");
     let tests = read("reprieve-tests.yml");
     for alert in read("reprieve-alerts.yml").lines().filter_map(|line| line.trim().strip_prefix("- alert: "))
@@ -451,7 +451,7 @@ fn the_rules_alert_when_they_should() {
 }
 
 #[test]
-fn both_forms_are_as_their_readers_want_them_and_the_readme_tells_of_each_metric() {
+fn both_formats_are_valid_and_every_metric_is_documented() {
     let site = Site::start();
     site.have_sessions();
     let answer = site.ask("text/plain");
@@ -462,7 +462,7 @@ fn both_forms_are_as_their_readers_want_them_and_the_readme_tells_of_each_metric
     assert!(answer.headers.contains("application/openmetrics-text; version=1.0.0"), "{}", answer.headers);
     let file = site.folder.path().join("openmetrics.txt");
     std::fs::write(&file, &answer.body).expect("a file");
-    // A parser that takes nothing that the specification does not allow.
+    // A strict parser.
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/test-tools/python/bin/python3");
     let script = "import sys; from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse; \
                   print(len(list(parse(open(sys.argv[1]).read()))))";
@@ -497,7 +497,7 @@ fn both_forms_are_as_their_readers_want_them_and_the_readme_tells_of_each_metric
     }
 }
 
-/// Families of a text, with the labels that their samples have.
+/// Metric families of a text, with the labels of their samples.
 fn families_of(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut families = BTreeMap::new();
     let mut name = String::new();

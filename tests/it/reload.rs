@@ -1,5 +1,5 @@
-//! What is changed while it serves: policies swapped and put in the shadow, configurations taken
-//! up. Sessions go on, and what is wrong changes nothing.
+//! Changes at run time: swapped policies, shadow policies and reloads. Sessions continue, and errors
+//! change nothing.
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::support::proxy::Proxy;
 use crate::support::running::{BINARY, Running};
 use crate::support::until;
 use reprieve::config::Config;
-use reprieve::server::{Change, ShadowState, VirtualServerState};
+use reprieve::server::{PolicyChange, ShadowState, VirtualServerState};
 use reprieve_policy_host::Difference;
 
 fn configuration(node: SocketAddr, server: &str, policy: &str) -> String {
@@ -27,9 +27,9 @@ fn configuration(node: SocketAddr, server: &str, policy: &str) -> String {
     )
 }
 
-fn change(component: &str, settings: &[(&str, &str)]) -> Change {
+fn change(component: &str, settings: &[(&str, &str)]) -> PolicyChange {
     let settings = settings.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
-    Change { component: component.to_owned(), settings: Some(settings), sha256: None }
+    PolicyChange { component: component.to_owned(), settings: Some(settings), sha256: None }
 }
 
 fn path(component: &Path) -> &str {
@@ -47,7 +47,7 @@ impl Proxy {
         session
     }
 
-    /// Polls, and whether Reprieve has answered.
+    /// Polls; whether the poll was answered without the mail server.
     fn is_relieved(&self) -> bool {
         let before = self.server.counters();
         let mut session = self.log_in();
@@ -57,14 +57,14 @@ impl Proxy {
         self.server.counters().relieved > before.relieved
     }
 
-    fn reload(&self, text: &str) -> Result<reprieve::server::Reloaded, String> {
+    fn reload(&self, text: &str) -> Result<reprieve::server::ReloadReport, String> {
         let config = Config::parse(text, "new.toml").map_err(|error| error.to_string())?;
         self.server.control().reload(config).map_err(|error| error.to_string())
     }
 }
 
 #[test]
-fn the_next_login_is_judged_by_the_policy_that_was_swapped_in_and_sessions_go_on() {
+fn a_swapped_policy_judges_the_next_login_and_sessions_continue() {
     let mail = mail_server(1);
     let front = Proxy::start(&configuration(mail.address(), "", "settings = { interval = \"1h\" }"));
     assert!(!front.is_relieved());
@@ -76,12 +76,12 @@ fn the_next_login_is_judged_by_the_policy_that_was_swapped_in_and_sessions_go_on
     front.server.control().swap("pop3", &change(path(mirror), &[])).unwrap();
     let state = front.state();
     assert_eq!((state.policy.component.as_str(), state.policy.version), (path(mirror), 2));
-    // Who has connected before logs in now, and passes.
+    // A client that connected earlier logs in now, and passes.
     let logins = mail.stats().logins;
     greeted.give_password("alice", PASSWORD);
     assert_eq!(mail.stats().logins, logins + 1);
     greeted.quit();
-    // Who was posed is posed still.
+    // The posed session stays posed.
     assert!(posed.ok("STAT").starts_with("1 "));
     posed.quit();
     assert_eq!(mail.stats().logins, logins + 1);
@@ -92,7 +92,7 @@ fn the_next_login_is_judged_by_the_policy_that_was_swapped_in_and_sessions_go_on
 }
 
 #[test]
-fn what_cannot_judge_is_refused_with_its_reason_and_nothing_changes() {
+fn a_policy_that_cannot_run_is_refused_and_nothing_changes() {
     let mail = mail_server(1);
     let policy = "settings = { interval = \"1h\" }\nlimits = { start = \"100ms\", memory = \"8MiB\" }";
     let front = Proxy::start(&configuration(mail.address(), "", policy));
@@ -124,13 +124,13 @@ fn what_cannot_judge_is_refused_with_its_reason_and_nothing_changes() {
         let error = front.server.control().shadow("pop3", Some(&change(component, settings))).unwrap_err();
         assert!(error.to_string().contains(expected), "{component}: {error}");
     }
-    let pinned = Change { sha256: Some("0".repeat(64)), ..change("interval", &[]) };
+    let pinned = PolicyChange { sha256: Some("0".repeat(64)), ..change("interval", &[]) };
     let error = front.server.control().swap("pop3", &pinned).unwrap_err().to_string();
     assert!(error.contains("its SHA-256 is"), "{error}");
     let error = front.server.control().swap("pop4", &change("interval", &[])).unwrap_err().to_string();
     assert_eq!(error, "there is no virtual server \"pop4\"; there is pop3");
     let error = front.server.control().swap_back("pop3").unwrap_err().to_string();
-    assert!(error.contains("no policy but this one"), "{error}");
+    assert!(error.contains("was not swapped since the start"), "{error}");
     let state = front.state();
     assert_eq!((state.policy.version, state.policy.metrics.all_failures()), (1, 0));
     assert!(state.shadow.is_none());
@@ -148,7 +148,7 @@ fn judged(front: &Proxy, count: u64) -> ShadowState {
 }
 
 #[test]
-fn a_shadow_tells_where_it_differs_and_nobody_feels_it() {
+fn a_shadow_policy_reports_differences_and_affects_nobody() {
     let mail = mail_server(1);
     let shadow = "shadow = { settings = { interval = \"10m\", manner = \"busy\" } }";
     let front = Proxy::start(&configuration(mail.address(), shadow, "settings = { interval = \"1h\" }"));
@@ -160,7 +160,7 @@ fn a_shadow_tells_where_it_differs_and_nobody_feels_it() {
     front.clock.advance(Duration::from_secs(1200));
     poll(true);
     assert_eq!(judged(&front, 3).tally.differed(Difference::WouldPass), 1);
-    // It has a store of its own, in which this user was let through just now.
+    // It has a separate store, in which this user has just passed.
     front.clock.advance(Duration::from_secs(60));
     poll(true);
     let tally = judged(&front, 4).tally;
@@ -168,7 +168,7 @@ fn a_shadow_tells_where_it_differs_and_nobody_feels_it() {
     front.server.control().shadow("pop3", None).unwrap();
     assert!(front.state().shadow.is_none());
     poll(true);
-    // One that would deny what passes is not told of outcomes that there would not be.
+    // A shadow policy that denies a login gets no outcome for it.
     front.server.control().swap("pop3", &change("interval", &[("interval", "0s")])).unwrap();
     front.server.control().shadow("pop3", Some(&change("interval", &[("interval", "10m")]))).unwrap();
     poll(false);
@@ -179,13 +179,13 @@ fn a_shadow_tells_where_it_differs_and_nobody_feels_it() {
     assert_eq!(
         (tally.would_pass, tally.would_deny),
         (1, 1),
-        "ten minutes since it would have let him through"
+        "ten minutes after the login that it would have passed"
     );
     assert!(tally.cpu > Duration::ZERO);
 }
 
 #[test]
-fn a_shadow_that_fails_or_spins_harms_nobody() {
+fn a_shadow_policy_that_fails_or_loops_affects_nobody() {
     let mail = mail_server(1);
     let front = Proxy::start(&configuration(mail.address(), "", "settings = { interval = \"1h\" }"));
     assert!(!front.is_relieved());
@@ -203,7 +203,7 @@ fn a_shadow_that_fails_or_spins_harms_nobody() {
 }
 
 #[test]
-fn a_configuration_is_taken_up_whole_while_sessions_go_on() {
+fn a_reload_is_complete_and_sessions_continue() {
     let (mail, other) = (mail_server(1), mail_server(2));
     let policy = "settings = { interval = \"1h\" }";
     let text = configuration(mail.address(), "", policy);
@@ -211,22 +211,22 @@ fn a_configuration_is_taken_up_whole_while_sessions_go_on() {
     let address = front.address();
     assert!(!front.is_relieved());
     let mut before = front.log_in();
-    assert_eq!(front.reload(&text), Ok(reprieve::server::Reloaded::default()), "nothing has changed");
+    assert_eq!(front.reload(&text), Ok(reprieve::server::ReloadReport::default()), "nothing has changed");
     assert_eq!(front.state().policy.version, 1);
 
-    // Another banner, other nodes, and a second virtual server.
+    // A different banner, different nodes, and a second virtual server.
     let more = format!(
         "{}\n[[virtual-server]]\nname = \"second\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\nbanner = \"two\"\n",
         text.replace("\"first\"", "\"other\"")
             .replace(&mail.address().to_string(), &other.address().to_string())
     );
     let done = front.reload(&more).unwrap();
-    assert_eq!(done.changed, ["pool mail", "virtual server pop3", "virtual server second is new"]);
+    assert_eq!(done.changed, ["pool mail changed", "virtual server pop3 changed", "virtual server second added"]);
     assert_eq!((done.needs_restart.len(), done.warnings.len()), (0, 0), "{done:?}");
     assert_eq!(front.address(), address);
     let mut session = Dialogue::open(address);
     session.give_password("alice", PASSWORD);
-    assert!(session.ok("STAT").starts_with("1 "), "his maildrop as he saw it last, at the first mail server");
+    assert!(session.ok("STAT").starts_with("1 "), "the maildrop as last seen, at the first mail server");
     session.quit();
     front.clock.advance(Duration::from_secs(3600));
     let mut session = front.log_in();
@@ -238,14 +238,14 @@ fn a_configuration_is_taken_up_whole_while_sessions_go_on() {
     there.give_password("alice", PASSWORD);
     assert!(there.ok("STAT").starts_with("2 "));
 
-    // The second goes; who is there stays until he leaves.
+    // The second one is removed; its sessions stay until they end.
     let counted = front.server.counters().passed;
     let done = front.reload(&text).unwrap();
     assert!(
-        done.changed.contains(&"virtual server second is gone; its sessions go on".to_owned()),
+        done.changed.contains(&"virtual server second removed; its sessions continue".to_owned()),
         "{done:?}"
     );
-    until("nobody listens there any more", || TcpStream::connect(second).is_err());
+    until("the listener is closed", || TcpStream::connect(second).is_err());
     assert!(there.ok("STAT").starts_with("2 "));
     there.quit();
     assert_eq!(front.server.counters().passed, counted, "what has happened has happened");
@@ -253,7 +253,7 @@ fn a_configuration_is_taken_up_whole_while_sessions_go_on() {
 }
 
 #[test]
-fn what_is_wrong_with_a_configuration_changes_nothing() {
+fn an_invalid_configuration_changes_nothing() {
     let mail = mail_server(1);
     let authority = Authority::new();
     let good = authority.server("good", &["localhost"], Age::Valid);
@@ -295,7 +295,7 @@ fn what_is_wrong_with_a_configuration_changes_nothing() {
         assert_eq!(front.state().policy.version, 1);
         assert!(front.is_relieved(), "{expected}");
     }
-    // What is right with it is taken up after all.
+    // The corrected configuration is applied.
     let done = front.reload(&with_tls(&tls(&good.chain, &good.key))).unwrap();
     assert_eq!(done.changed, ["virtual server pop3"]);
     let mut session = Dialogue::open(front.address());
@@ -304,7 +304,7 @@ fn what_is_wrong_with_a_configuration_changes_nothing() {
 }
 
 #[test]
-fn what_waits_for_a_restart_is_named_and_stays() {
+fn settings_that_need_a_restart_are_named_and_unchanged() {
     let mail = mail_server(1);
     let text = configuration(mail.address(), "", "settings = { interval = \"1h\" }");
     let front = Proxy::start(&text);
@@ -314,7 +314,7 @@ fn what_waits_for_a_restart_is_named_and_stays() {
     let done = front.reload(&wanted).unwrap();
     let expected = ["`threads`", "`maildrop.memory`", "`virtual-server.policy.store-quota` of pop3"];
     assert_eq!(done.needs_restart, expected);
-    // What can be taken up was.
+    // Everything else is applied.
     let _open: Vec<_> = (0..7).map(|_| Dialogue::open(front.address())).collect();
     let mut refused = Vec::new();
     std::io::Read::read_to_end(&mut TcpStream::connect(front.address()).unwrap(), &mut refused).unwrap();
@@ -323,7 +323,7 @@ fn what_waits_for_a_restart_is_named_and_stays() {
 }
 
 #[test]
-fn mail_servers_keep_their_sessions_and_what_was_said_of_them() {
+fn nodes_keep_their_sessions_and_modes_over_a_reload() {
     let nodes: Vec<_> = (0..2).map(|_| FarmNode::start()).collect();
     let list = |limit: u32| {
         let node =
@@ -340,14 +340,14 @@ fn mail_servers_keep_their_sessions_and_what_was_said_of_them() {
     let states: Vec<_> = pool().node_states().collect();
     assert_eq!(states[0].sessions, 1, "it has that session still");
     assert_eq!(states[1].mode, reprieve::config::NodeMode::Drain, "as the administrator said");
-    // The only place is taken: the next one waits until it is free.
+    // The only session is in use: the next one waits.
     let address = front.address();
     let waiting = std::thread::spawn(move || {
         let mut session = Dialogue::open(address);
         session.give_password("alice", PASSWORD);
         session.quit();
     });
-    until("he waits", || pool().queued() == 1);
+    until("the login waits", || pool().queued() == 1);
     first.ok("NOOP");
     first.quit();
     waiting.join().unwrap();
@@ -369,7 +369,7 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Starts the binary without the compiler's own lines, which nobody reads meanwhile.
+/// Starts the binary without the compiler's log lines, which would fill the pipe.
 fn started(folder: &Path, text: &str) -> Running {
     let file = folder.join("reprieve.toml");
     std::fs::write(&file, text).unwrap();
@@ -377,7 +377,7 @@ fn started(folder: &Path, text: &str) -> Running {
 }
 
 #[test]
-fn an_operator_swaps_shadows_reloads_and_drains_by_the_command_line() {
+fn an_operator_swaps_shadows_reloads_and_drains_with_ctl() {
     let mail = mail_server(1);
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("admin.sock");
@@ -385,7 +385,7 @@ fn an_operator_swaps_shadows_reloads_and_drains_by_the_command_line() {
         .replace("threads", &format!("admin = {{ socket = {socket:?} }}\nthreads"));
     let mut reprieve = started(folder.path(), &text);
     let address = reprieve.address();
-    reprieve.line_with("taking commands");
+    reprieve.line_with("admin socket ready");
     let poll = || {
         let mut session = Dialogue::open(address);
         session.give_password("alice", PASSWORD);
@@ -394,13 +394,13 @@ fn an_operator_swaps_shadows_reloads_and_drains_by_the_command_line() {
     };
     poll();
     let output = said(&ctl(&socket, &["shadow", "pop3", "interval", "--set", "interval=0s"]));
-    assert_eq!(output, "virtual server pop3: interval in the shadow\n");
+    assert_eq!(output, "virtual server pop3: shadow policy interval\n");
     poll();
     reprieve.line_with("in force: deny unchanged (too-soon, again in ");
     until("the difference is shown", || {
         said(&ctl(&socket, &["status"])).contains("    differs: would-pass 1\n")
     });
-    // In another folder than the process that serves: paths are the caller's.
+    // In a different folder than the server: paths are relative to the caller.
     let mirror = folder.path().join("mirror.wasm");
     std::fs::copy(guests::mirror(), &mirror).unwrap();
     let swapped = Command::new(BINARY)
@@ -420,9 +420,9 @@ fn an_operator_swaps_shadows_reloads_and_drains_by_the_command_line() {
     let output = said(&ctl(&socket, &["swap", "pop3", "--back"]));
     assert!(output.contains("policy interval") && output.ends_with("version 3\n"), "{output}");
 
-    // A reload goes by the file, which knows of no shadow.
-    assert_eq!(said(&ctl(&socket, &["reload"])), "virtual server pop3\n");
-    assert_eq!(said(&ctl(&socket, &["reload"])), "nothing has changed\n");
+    // A reload removes the shadow policy, which is not in the file.
+    assert_eq!(said(&ctl(&socket, &["reload"])), "virtual server pop3 changed\n");
+    assert_eq!(said(&ctl(&socket, &["reload"])), "no changes\n");
     assert!(!said(&ctl(&socket, &["status"])).contains("shadow"));
     let file = folder.path().join("reprieve.toml");
     std::fs::write(&file, text.replace("banner", "baner")).unwrap();
@@ -430,7 +430,7 @@ fn an_operator_swaps_shadows_reloads_and_drains_by_the_command_line() {
     assert_eq!(refused.status.code(), Some(2));
     assert!(
         String::from_utf8_lossy(&refused.stderr)
-            .contains("reprieve.toml:8: `virtual-server.baner` is not known")
+            .contains("reprieve.toml:8: unknown key `virtual-server.baner`")
     );
     reprieve.signal("-HUP");
     reprieve.line_with("nothing was changed");
@@ -443,7 +443,7 @@ fn an_operator_swaps_shadows_reloads_and_drains_by_the_command_line() {
 }
 
 #[test]
-fn files_that_are_watched_are_taken_up_when_they_change() {
+fn watched_files_are_reloaded_when_they_change() {
     let mail = mail_server(1);
     let folder = tempfile::tempdir().unwrap();
     let policy = folder.path().join("policy.wasm");
@@ -452,7 +452,7 @@ fn files_that_are_watched_are_taken_up_when_they_change() {
         .replace("threads", "watch = true\nthreads");
     let mut reprieve = started(folder.path(), &text);
     reprieve.address();
-    // As a build does it that takes its time.
+    // Like a build that writes slowly.
     std::fs::write(&policy, b"half of it").unwrap();
     std::fs::copy(guests::mirror(), &policy).unwrap();
     reprieve.line_with("reload: virtual server pop3: policy");

@@ -1,4 +1,4 @@
-//! A new process in the place of one that serves: no connection is refused, no session is lost.
+//! Takeover: a new process replaces a running one without refusing a connection or losing a session.
 
 use std::io::{IoSlice, Read as _, Write as _};
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ fn configuration(folder: &Path, listen: SocketAddr, node: SocketAddr, threads: u
     )
 }
 
-/// Starts a process that takes the place of another, by a configuration.
+/// Starts a process with a configuration that takes over from another.
 fn successor(folder: &Path, text: &str) -> Running {
     let file = folder.join("reprieve.toml");
     std::fs::write(&file, text).unwrap();
@@ -33,15 +33,15 @@ fn successor(folder: &Path, text: &str) -> Running {
 }
 
 #[test]
-fn a_new_process_takes_over_under_load_and_nobody_is_refused() {
-    // Users may be logged in several times there.
+fn a_takeover_under_load_refuses_no_connection() {
+    // Users may have several sessions.
     let mail = FarmNode::start();
     let folder = tempfile::tempdir().unwrap();
     let listen = free_address();
     let configured = |threads| configuration(folder.path(), listen, mail.address(), threads, "");
     let mut serving = successor(folder.path(), &configured(1));
-    serving.line_with("nobody serves there");
-    serving.line_with("taking commands");
+    serving.line_with("there is nothing to take over");
+    serving.line_with("admin socket ready");
     let mut stays = Dialogue::open(listen);
     stays.give_password("alice", PASSWORD);
     let (stop, done) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
@@ -66,14 +66,14 @@ fn a_new_process_takes_over_under_load_and_nobody_is_refused() {
             done.load(Ordering::SeqCst) >= from + count
         });
     };
-    // More threads, fewer threads, as many.
+    // More threads, fewer threads, the same number.
     for threads in [3, 1, 1] {
         more(50);
         let mut next = successor(folder.path(), &configured(threads));
-        next.line_with("took over what another process listens at");
-        next.line_with("taking commands");
+        next.line_with("took over the listening sockets of the running process");
+        next.line_with("admin socket ready");
         more(50);
-        // The one before waits for its sessions, and ends in order.
+        // The old process waits for its sessions and exits normally.
         serving.line_with("draining");
         if threads == 3 {
             stays.ok("NOOP");
@@ -91,18 +91,18 @@ fn a_new_process_takes_over_under_load_and_nobody_is_refused() {
 }
 
 #[test]
-fn who_has_handed_over_leaves_the_admin_sockets_path_to_the_other() {
+fn the_old_process_leaves_the_admin_sockets_path_to_the_new_one() {
     let mail = FarmNode::start();
     let folder = tempfile::tempdir().unwrap();
     let mut serving =
         successor(folder.path(), &configuration(folder.path(), free_address(), mail.address(), 1, ""));
-    serving.line_with("taking commands");
+    serving.line_with("admin socket ready");
     let path = folder.path().join("admin.sock");
     let asked = |line: &str, body: &str| {
         let stream = UnixStream::connect(&path).expect("the process serves");
         http::ask(stream, line, &["Content-Type: application/json"], body).expect("an answer").status
     };
-    // One that takes over, and is late to put its own socket there.
+    // A process that takes over and creates its own socket late.
     let arrival = folder.path().join("arrival.sock");
     let listener = UnixListener::bind(&arrival).unwrap();
     let taking = std::thread::spawn(move || {
@@ -110,7 +110,7 @@ fn who_has_handed_over_leaves_the_admin_sockets_path_to_the_other() {
         listener.accept().unwrap().0.read_to_end(&mut words).unwrap();
         words
     });
-    assert_eq!(asked("POST /hand-over", &format!("{{\"socket\":{arrival:?}}}")), 200);
+    assert_eq!(asked("POST /takeover", &format!("{{\"socket\":{arrival:?}}}")), 200);
     assert!(taking.join().unwrap().ends_with(b"."), "all sockets came");
     assert_eq!(asked("POST /drain", ""), 204);
     assert_eq!(serving.ended().code(), Some(0));
@@ -118,14 +118,14 @@ fn who_has_handed_over_leaves_the_admin_sockets_path_to_the_other() {
 }
 
 #[test]
-fn the_stores_file_goes_to_the_new_process() {
+fn the_new_process_gets_the_stores_file() {
     let mail = mail_server(1);
     let folder = tempfile::tempdir().unwrap();
     let listen = free_address();
     let store = format!("[store]\nhome = \"file\"\npath = {:?}", folder.path().join("store.redb"));
     let text = configuration(folder.path(), listen, mail.address(), 1, &store);
     let mut serving = successor(folder.path(), &text);
-    serving.line_with("taking commands");
+    serving.line_with("admin socket ready");
     let poll = || {
         let mut session = Dialogue::open(listen);
         session.give_password("alice", PASSWORD);
@@ -133,20 +133,20 @@ fn the_stores_file_goes_to_the_new_process() {
         session.quit();
     };
     poll();
-    // One that cannot serve takes nothing away.
+    // A process that cannot serve takes nothing over.
     let mut wrong = successor(folder.path(), &text.replace("interval = \"1h\"", "intervall = \"1h\""));
     wrong.line_with("refuses its settings");
     assert_eq!(wrong.ended().code(), Some(2));
     let stays = Dialogue::open(listen);
     let mut next = successor(folder.path(), &text);
-    next.line_with("taking commands");
+    next.line_with("admin socket ready");
     serving.line_with("sockets and stores handed over");
     drop(stays);
     assert_eq!(serving.ended().code(), Some(0));
     poll();
-    // What the policy knows of him came along: his login is denied, and passes because nobody
-    // knows his password or his maildrop yet.
-    next.line_with("\"reason\":\"unverified\"");
+    // The policy's state came along: the login is denied, but passes because neither password nor
+    // maildrop is known yet.
+    next.line_with("\"because\":\"unverified\"");
     poll();
     next.line_with("\"relief\":true");
     next.signal("-TERM");
@@ -154,19 +154,19 @@ fn the_stores_file_goes_to_the_new_process() {
 }
 
 #[test]
-fn a_process_that_was_stopped_is_named_and_nobody_waits_for_it() {
+fn a_suspended_process_is_named_and_not_waited_for() {
     let mail = FarmNode::start();
     let folder = tempfile::tempdir().unwrap();
     let listen = free_address();
     let text = configuration(folder.path(), listen, mail.address(), 1, "");
     let mut serving = successor(folder.path(), &text);
-    serving.line_with("taking commands");
+    serving.line_with("admin socket ready");
     serving.signal("-STOP");
     let mut next = successor(folder.path(), &text);
-    let told = next.line_with("does not hand over");
+    let told = next.line_with("kill -CONT");
     assert!(told.contains(&serving.id().to_string()) && told.contains("kill -CONT"), "{told}");
     assert_eq!(next.ended().code(), Some(2));
-    // An administrator who asks it is answered, too.
+    // The admin socket answers, too.
     let socket = folder.path().join("admin.sock");
     let asked = std::process::Command::new(crate::support::running::BINARY)
         .args(["ctl", "--socket", socket.to_str().unwrap(), "reload"])
@@ -183,34 +183,34 @@ fn a_process_that_was_stopped_is_named_and_nobody_waits_for_it() {
 }
 
 #[test]
-fn who_dies_while_it_takes_over_is_noticed_and_the_one_before_goes_on() {
+fn if_the_new_process_dies_during_the_takeover_the_old_one_continues() {
     let mail = FarmNode::start();
     for (word, expected) in
-        [(&b""[..], "did not come to serve; this one goes on"), (&b"d"[..], "draining: no new connections")]
+        [(&b""[..], "did not start to serve; this one goes on"), (&b"d"[..], "draining: no new connections")]
     {
         let folder = tempfile::tempdir().unwrap();
         let listen = free_address();
         let store = format!("[store]\nhome = \"file\"\npath = {:?}", folder.path().join("store.redb"));
         let text = configuration(folder.path(), listen, mail.address(), 1, &store);
         let mut serving = successor(folder.path(), &text);
-        serving.line_with("taking commands");
+        serving.line_with("admin socket ready");
         let arrival = folder.path().join("arrival.sock");
         let listener = UnixListener::bind(&arrival).unwrap();
         let taking = std::thread::spawn(move || {
             let mut stream = listener.accept().unwrap().0;
-            let mut octets = [0];
-            while octets != *b"." {
-                stream.read_exact(&mut octets).unwrap();
+            let mut bytes = [0];
+            while bytes != *b"." {
+                stream.read_exact(&mut bytes).unwrap();
             }
             stream
         });
         let stream = UnixStream::connect(folder.path().join("admin.sock")).expect("the process serves");
-        let body = format!("{{\"socket\":{arrival:?},\"holds\":true}}");
+        let body = format!("{{\"socket\":{arrival:?},\"holds_connection\":true}}");
         let json = ["Content-Type: application/json"];
-        assert_eq!(http::ask(stream, "POST /hand-over", &json, &body).expect("an answer").status, 200);
+        assert_eq!(http::ask(stream, "POST /takeover", &json, &body).expect("an answer").status, 200);
         serving.line_with("sockets and stores handed over");
         let mut held = taking.join().unwrap();
-        // As whoever is killed in the middle, or could not tell it otherwise.
+        // Like a process that is killed during the takeover.
         held.write_all(word).unwrap();
         drop(held);
         serving.line_with(expected);
@@ -224,7 +224,7 @@ fn who_dies_while_it_takes_over_is_noticed_and_the_one_before_goes_on() {
     }
 }
 
-/// A process that hands over, and is stopped before it can be told to drain.
+/// An old process that hands over and is suspended before it drains.
 fn stopped_in_the_middle(
     folder: &Path,
     socket: std::net::TcpListener,
@@ -235,23 +235,23 @@ fn stopped_in_the_middle(
         loop {
             let (mut stream, _) = admin.accept().unwrap();
             let mut request = Vec::new();
-            let mut octets = [0; 4096];
+            let mut bytes = [0; 4096];
             while !request.windows(4).any(|end| end == b"\r\n\r\n") && !request.ends_with(b"}") {
-                match stream.read(&mut octets).unwrap() {
+                match stream.read(&mut bytes).unwrap() {
                     0 => break,
-                    length => request.extend_from_slice(&octets[..length]),
+                    length => request.extend_from_slice(&bytes[..length]),
                 }
             }
             if request.is_empty() {
-                // It has only looked whether somebody listens.
+                // It has only checked whether something listens.
                 continue;
             }
             let mut text = String::from_utf8_lossy(&request).into_owned();
             let mut answer = "{}";
-            if text.starts_with("POST /hand-over") {
+            if text.starts_with("POST /takeover") {
                 while !text.ends_with('}') {
-                    let length = stream.read(&mut octets).unwrap();
-                    text += &String::from_utf8_lossy(&octets[..length]);
+                    let length = stream.read(&mut bytes).unwrap();
+                    text += &String::from_utf8_lossy(&bytes[..length]);
                 }
                 let path = text.split("\"socket\":\"").nth(1).unwrap().split('"').next().unwrap();
                 let to = UnixStream::connect(path).unwrap();
@@ -278,7 +278,7 @@ fn stopped_in_the_middle(
 }
 
 #[test]
-fn a_process_that_is_stopped_after_it_has_handed_over_holds_nobody_up() {
+fn an_old_process_that_is_suspended_after_the_takeover_blocks_nobody() {
     let mail = FarmNode::start();
     let folder = tempfile::tempdir().unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -286,10 +286,10 @@ fn a_process_that_is_stopped_after_it_has_handed_over_holds_nobody_up() {
     let stopped = stopped_in_the_middle(folder.path(), listener);
     let text = configuration(folder.path(), listen, mail.address(), 1, "");
     let mut next = successor(folder.path(), &text);
-    next.line_with("took over what another process listens at");
+    next.line_with("took over the listening sockets of the running process");
     let mut held = stopped.join().unwrap();
-    next.line_with("it drains when it goes on");
-    next.line_with("taking commands");
+    next.line_with("it will drain when it continues");
+    next.line_with("admin socket ready");
     let mut word = [0];
     held.read_exact(&mut word).unwrap();
     assert_eq!(word, *b"d");

@@ -1,4 +1,4 @@
-//! `reprieve top`: a running Reprieve on a terminal.
+//! `reprieve top`.
 
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use crate::support::tool::Tool;
 
 const SCRIPT: Tool = Tool { program: "script", package: "bsdutils" };
 
-/// A Reprieve with one node, and its admin socket.
+/// Reprieve with one node, and its admin socket.
 fn running(folder: &std::path::Path, node: &FarmNode) -> (Running, String) {
     let socket = folder.join("admin.sock").to_str().expect("a path in UTF-8").to_owned();
     let text = format!(
@@ -23,12 +23,12 @@ fn running(folder: &std::path::Path, node: &FarmNode) -> (Running, String) {
 }
 
 #[test]
-fn one_picture_tells_relief_virtual_servers_nodes_and_stores() {
+fn one_screen_shows_relief_virtual_servers_nodes_and_stores() {
     let (folder, node) = (tempfile::tempdir().unwrap(), FarmNode::start());
     let (mut reprieve, socket) = running(folder.path(), &node);
     let address = reprieve.address();
-    reprieve.line_with("taking commands");
-    // One that passes and shows the maildrop, and three that are answered in the server's place.
+    reprieve.line_with("admin socket ready");
+    // One passed session that lists the maildrop, and three posed ones.
     for _ in 0..4 {
         let mut session = Dialogue::open(address);
         session.give_password("alice", PASSWORD);
@@ -47,29 +47,29 @@ fn one_picture_tells_relief_virtual_servers_nodes_and_stores() {
         "interval",
         &node,
         " up ",
-        "memory      well",
+        "memory      healthy",
     ] {
         assert!(picture.contains(part), "{part:?} is not in:\n{picture}");
     }
     assert!(picture.lines().all(|line| line.chars().count() <= 80), "{picture}");
     assert!(!picture.contains('\u{1b}'), "text for programs has no colours: {picture}");
-    // In a pipe there is nothing to draw on, and with nobody there nothing to be seen.
+    // It fails without a terminal, and without a running Reprieve.
     let output = Command::new(BINARY).args(["top", "--socket", &socket]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("add --once"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("use --once"));
     reprieve.signal("-TERM");
     assert!(reprieve.ended().success());
     let output = Command::new(BINARY).args(arguments).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot reach a running reprieve"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot reach a running Reprieve"));
 }
 
 #[test]
-fn on_a_terminal_it_is_live_until_q_and_leaves_everything_as_it_was() {
+fn on_a_terminal_it_updates_until_q_and_restores_the_screen() {
     let (folder, node) = (tempfile::tempdir().unwrap(), FarmNode::start());
     let (mut reprieve, socket) = running(folder.path(), &node);
     let address = reprieve.address();
-    reprieve.line_with("taking commands");
+    reprieve.line_with("admin socket ready");
     let mut command = SCRIPT.command();
     command
         .args(["--quiet", "--flush", "--return", "--command"])
@@ -82,11 +82,11 @@ fn on_a_terminal_it_is_live_until_q_and_leaves_everything_as_it_was() {
     let (mut keys, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let mut drawn = String::new();
     let mut until = |part: &str| {
-        let mut octets = [0; 4096];
+        let mut bytes = [0; 4096];
         while !drawn.contains(part) {
-            let length = screen.read(&mut octets).expect("its screen");
+            let length = screen.read(&mut bytes).expect("its screen");
             assert!(length > 0, "it ended without {part:?}:\n{drawn}");
-            drawn.push_str(&String::from_utf8_lossy(&octets[..length]));
+            drawn.push_str(&String::from_utf8_lossy(&bytes[..length]));
         }
     };
     until("0 of 0 relieved");
@@ -96,12 +96,12 @@ fn on_a_terminal_it_is_live_until_q_and_leaves_everything_as_it_was() {
     until("0 of 1 relieved");
     keys.write_all(b"s").unwrap();
     until("sorted by polls");
-    // When what it watches has gone, it says so and goes on looking.
+    // When Reprieve exits, it says so and keeps trying.
     reprieve.signal("-TERM");
     assert!(reprieve.ended().success());
-    until("cannot reach a running reprieve");
+    until("cannot reach a running Reprieve");
     keys.write_all(b"q").unwrap();
-    // The other screen, and the cursor.
+    // The alternate screen and the cursor.
     until("\u{1b}[?25h\u{1b}[?1049l");
     assert!(child.wait().unwrap().success());
 }

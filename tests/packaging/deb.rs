@@ -1,4 +1,4 @@
-//! The Debian package of the binary that is tested, built once and unpacked.
+//! The Debian package of the tested binary, built once and unpacked.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,18 +7,18 @@ use std::sync::LazyLock;
 use crate::support::running::BINARY;
 use crate::support::tool::Tool;
 
-/// The workspace's folder.
+/// Root of the workspace.
 pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 const DPKG_DEB: Tool = Tool { program: "dpkg-deb", package: "dpkg" };
 
-/// A package, and what is in it.
+/// An unpacked package.
 pub struct Package {
-    /// The file.
+    /// Path of the `.deb` file.
     pub file: PathBuf,
-    /// Its files, as they would be installed.
+    /// Root of its unpacked files.
     pub root: PathBuf,
-    /// Its control files.
+    /// Folder of its control files.
     pub control: PathBuf,
     _folder: tempfile::TempDir,
 }
@@ -26,7 +26,7 @@ pub struct Package {
 static PACKAGE: LazyLock<Package> = LazyLock::new(Package::build);
 
 impl Package {
-    /// The package of the binary that is tested.
+    /// The package of the tested binary.
     pub fn get() -> &'static Self {
         &PACKAGE
     }
@@ -54,18 +54,18 @@ impl Package {
         Self { file, root, control, _folder: folder }
     }
 
-    /// A file of it, by its installed path.
+    /// Path of an unpacked file, by its installed path.
     pub fn path(&self, installed: &str) -> PathBuf {
         self.root.join(installed.trim_start_matches('/'))
     }
 
-    /// What a file of it says.
+    /// Content of an unpacked file.
     #[track_caller]
     pub fn text(&self, installed: &str) -> String {
         std::fs::read_to_string(self.path(installed)).unwrap_or_else(|error| panic!("{installed}: {error}"))
     }
 
-    /// A folder with its units, whose program is where it was unpacked, for systemd-analyze.
+    /// A folder with its units for systemd-analyze; they refer to the unpacked program.
     pub fn units(&self) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a folder");
         for unit in ["reprieve.service", "reprieve.socket"] {

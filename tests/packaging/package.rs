@@ -1,5 +1,4 @@
-//! What is installed beside the binary: completions, manual pages, the example configuration,
-//! units, and the Debian package that has them.
+//! The Debian package and its files: completions, manual pages, the example configuration, units.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -32,7 +31,7 @@ fn good(output: Output) -> String {
 }
 
 #[test]
-fn each_shell_reads_its_completions() {
+fn each_shell_parses_its_completions() {
     for (shell, tool) in [("bash", BASH), ("zsh", ZSH), ("fish", FISH)] {
         let script = good(reprieve(&["completions", shell]));
         let mut child = tool
@@ -69,7 +68,7 @@ fn bash_completes_subcommands_options_and_their_values() {
 }
 
 #[test]
-fn there_is_a_manual_page_for_each_subcommand_and_mandoc_finds_no_fault() {
+fn every_subcommand_has_a_manual_page_that_mandoc_accepts() {
     let folder = tempfile::tempdir().unwrap();
     good(reprieve(&["man", folder.path().to_str().unwrap()]));
     let mut pages: Vec<_> =
@@ -81,14 +80,14 @@ fn there_is_a_manual_page_for_each_subcommand_and_mandoc_finds_no_fault() {
     {
         assert!(names.contains(&name), "{names:?} lacks {name}");
     }
-    // Each is without a date, so that the same source makes the same pages.
+    // The pages have no date, so that builds are reproducible.
     let output = MANDOC.command().args(["-T", "lint", "-W", "error"]).args(&pages).output().expect("mandoc");
     let said = said(&output);
     let faults: Vec<_> = said.lines().filter(|line| !line.contains("missing date")).collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     let shown = |page: &str| {
         let output = MANDOC.command().args(["-T", "ascii"]).arg(folder.path().join(page)).output();
-        // Bold is a character over itself.
+        // A bold character is printed over itself.
         let text = good(output.expect("mandoc"));
         let mut plain = String::new();
         text.chars().for_each(|letter| {
@@ -108,7 +107,7 @@ fn there_is_a_manual_page_for_each_subcommand_and_mandoc_finds_no_fault() {
     }
 }
 
-/// The example with every key set, and its files in a folder, which are there.
+/// The example configuration with every key set; creates the files it names in this folder.
 fn example_in(folder: &Path, authority: &Authority) -> String {
     let files = authority.server("example", &["mail.example"], Age::Valid);
     let example = std::fs::read_to_string(Path::new(ROOT).join("host/packaging/reprieve.toml")).unwrap();
@@ -135,7 +134,7 @@ fn example_in(folder: &Path, authority: &Authority) -> String {
     }
     let pinned = text.lines().find(|line| line.starts_with("sha256 = ")).expect("a pin").to_owned();
     text = text.replace(&pinned, &format!("sha256 = \"{digest}\""));
-    // Somebody whom this machine knows.
+    // Users that exist here.
     text = text.replace("\nuser = \"reprieve\"", "\nuser = \"nobody\"");
     text = text.replace("\ngroup = \"reprieve\"", "\ngroup = \"root\"");
     for place in
@@ -144,7 +143,7 @@ fn example_in(folder: &Path, authority: &Authority) -> String {
         text = text.replace(&format!("{place}/"), &format!("{}/", folder.display()));
         text = text.replace(&format!("{place}\""), &format!("{}/cache\"", folder.display()));
     }
-    // One folder for all is that user's: root's check and root's start do the rest as them.
+    // The folder belongs to that user, since checks and starts by root continue as that user.
     if nix::unistd::geteuid().is_root() {
         let nobody = nix::unistd::User::from_name("nobody").unwrap().expect("nobody").uid.as_raw();
         let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -156,7 +155,7 @@ fn example_in(folder: &Path, authority: &Authority) -> String {
 }
 
 #[test]
-fn the_example_configuration_is_good_with_every_key_set() {
+fn the_example_configuration_is_valid_with_every_key_set() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
     let text = example_in(folder.path(), &authority);
     let file = folder.path().join("reprieve.toml");
@@ -166,7 +165,7 @@ fn the_example_configuration_is_good_with_every_key_set() {
 }
 
 #[test]
-fn the_package_has_everything_in_its_place_and_serves_nothing_by_itself() {
+fn the_package_has_all_files_and_starts_nothing_by_itself() {
     let package = Package::get();
     for path in [
         "/usr/bin/reprieve",
@@ -192,7 +191,7 @@ fn the_package_has_everything_in_its_place_and_serves_nothing_by_itself() {
     let postinst = control("postinst");
     assert!(postinst.contains("systemd-sysusers") && postinst.contains("daemon-reload"), "{postinst}");
     for line in postinst.lines() {
-        // It is enabled again where it was, and restarted where it serves; it is never started anew.
+        // It may be re-enabled or restarted, but never started.
         assert!(
             !line.contains("deb-systemd-invoke start") && !line.contains("_dh_action=start"),
             "{postinst}"
@@ -204,15 +203,15 @@ fn the_package_has_everything_in_its_place_and_serves_nothing_by_itself() {
     let changelog = std::fs::read_to_string(Path::new(ROOT).join("host/packaging/debian/changelog")).unwrap();
     let newest = format!("reprieve ({}-1) ", env!("CARGO_PKG_VERSION"));
     assert!(changelog.starts_with(&newest), "host/packaging/debian/changelog does not begin with {newest}");
-    // The binary that was unpacked works.
+    // The unpacked binary works.
     let output = Command::new(package.path("/usr/bin/reprieve")).arg("--version").output().unwrap();
     assert_eq!(good(output).trim(), format!("reprieve {}", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]
-fn lintian_has_nothing_to_say_of_the_package() {
+fn lintian_accepts_the_package() {
     let mut lintian = LINTIAN.command();
-    // The tests run as root on machines that are made for them.
+    // The tests may run as root.
     lintian.arg("--allow-root").arg("--tag-display-limit=0").arg(&Package::get().file);
     let output = lintian.output().expect("lintian");
     assert!(output.status.success() && said(&output).is_empty(), "{}", said(&output));
@@ -228,7 +227,7 @@ fn systemd_accepts_the_units() {
     assert!(output.status.success() && said(&output).is_empty(), "{}", said(&output));
 }
 
-/// What `systemd-analyze security` calls the exposure, from 0 to 10.
+/// The exposure level of `systemd-analyze security`, from 0 to 10.
 fn exposure(units: &Path) -> f64 {
     let path = format!("{}:", units.display());
     let mut analyze = ANALYZE.command();
@@ -240,7 +239,7 @@ fn exposure(units: &Path) -> f64 {
 }
 
 #[test]
-fn the_service_is_exposed_to_little_and_to_less_where_its_sockets_are_opened_for_it() {
+fn the_units_exposure_is_low_and_lower_with_socket_activation() {
     let package = Package::get();
     let units = package.units();
     let alone = exposure(units.path());

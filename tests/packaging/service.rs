@@ -1,5 +1,4 @@
-//! Reprieve as a service: what it tells the service manager, and that it serves under the limits
-//! of its unit.
+//! Reprieve as a systemd service: notifications, the unit's system call filter, and signals.
 
 use std::collections::BTreeSet;
 use std::net::{TcpListener, TcpStream};
@@ -20,8 +19,8 @@ use crate::support::until;
 
 const ANALYZE: Tool = Tool { program: "systemd-analyze", package: "systemd" };
 
-/// A configuration with all that reaches out to the system: TLS, a store in a file, an admin socket,
-/// health checks, compiled policies, and one in the shadow.
+/// A configuration that uses many system calls: TLS, a store in a file, an admin socket, health
+/// checks, a policy cache and a shadow policy.
 fn configuration(folder: &Path, node: std::net::SocketAddr, authority: &Authority) -> String {
     let files = authority.server("front", &["localhost"], Age::Valid);
     format!(
@@ -41,14 +40,14 @@ fn configuration(folder: &Path, node: std::net::SocketAddr, authority: &Authorit
 }
 
 #[test]
-fn the_service_manager_is_told_when_it_serves_reloads_and_drains() {
+fn systemd_is_notified_of_ready_reloading_and_stopping() {
     let (folder, authority, mail) = (tempfile::tempdir().unwrap(), Authority::new(), mail_server(1));
     let manager = UnixDatagram::bind(folder.path().join("notify")).unwrap();
     manager.set_read_timeout(Some(DEADLINE)).unwrap();
     let told = || {
-        let mut octets = [0; 4096];
-        let length = manager.recv(&mut octets).expect("a message");
-        String::from_utf8(octets[..length].to_vec()).expect("UTF-8")
+        let mut bytes = [0; 4096];
+        let length = manager.recv(&mut bytes).expect("a message");
+        String::from_utf8(bytes[..length].to_vec()).expect("UTF-8")
     };
     let file = folder.path().join("reprieve.toml");
     std::fs::write(&file, configuration(folder.path(), mail.address(), &authority)).unwrap();
@@ -56,7 +55,7 @@ fn the_service_manager_is_told_when_it_serves_reloads_and_drains() {
     command.args(["run", "--log-format", "json", "--config"]).arg(&file);
     let mut reprieve = Running::spawn(command.env("NOTIFY_SOCKET", folder.path().join("notify")));
     let ready = told();
-    // By then it answers.
+    // It accepts connections by then.
     let address = reprieve.address();
     Dialogue::open(address).quit();
     assert_eq!(ready.trim(), format!("READY=1\nSTATUS=serving pop3 at {address}"));
@@ -65,14 +64,14 @@ fn the_service_manager_is_told_when_it_serves_reloads_and_drains() {
     assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
     assert_eq!(told(), ready);
     reprieve.signal("-TERM");
-    // Its drain-timeout may be longer than the time that systemd gives by itself.
+    // The drain timeout may be longer than systemd's default.
     let stopping = told();
     assert!(stopping.starts_with("STOPPING=1\n"), "{stopping}");
     assert!(stopping.contains("EXTEND_TIMEOUT_USEC=130000000"), "{stopping}");
     assert!(reprieve.ended().success());
 }
 
-/// The system calls of a set of systemd's, with those of the sets in it.
+/// The system calls of one of systemd's sets, nested sets included.
 fn calls_of(set: &str) -> BTreeSet<String> {
     if !set.starts_with('@') {
         return BTreeSet::from([set.to_owned()]);
@@ -84,15 +83,14 @@ fn calls_of(set: &str) -> BTreeSet<String> {
     lines.filter(|line| !line.is_empty() && !line.starts_with('#')).flat_map(calls_of).collect()
 }
 
-/// The values of a directive of the unit.
+/// The values of a directive in the unit.
 fn directive(name: &str) -> Vec<String> {
     let unit = std::fs::read_to_string(Path::new(ROOT).join("host/packaging/reprieve.service")).unwrap();
     let start = format!("{name}=");
     unit.lines().filter_map(|line| line.strip_prefix(&start)).map(str::to_owned).collect()
 }
 
-/// The filter that systemd makes of the unit, but for one thing: what it forbids does not fail,
-/// it ends the process.
+/// The unit's system call filter, except that a forbidden call kills the process instead of failing.
 fn filter() -> seccompiler::BpfProgram {
     let mut allowed = calls_of("@default");
     for value in directive("SystemCallFilter") {
@@ -120,7 +118,7 @@ fn filter() -> seccompiler::BpfProgram {
             serde_json::json!({ "syscall": "socket", "args": [is_it] })
         })
         .collect();
-    // Names that this machine does not have are of other ones.
+    // Unknown names belong to other architectures.
     rules.extend(
         allowed
             .iter()
@@ -140,7 +138,7 @@ fn compiled(rules: &[serde_json::Value]) -> Option<seccompiler::BpfProgram> {
 
 fn limited(program: seccompiler::BpfProgram) -> Command {
     let mut command = Command::new(BINARY);
-    // SAFETY: between fork and exec this makes two system calls and touches no memory but its own.
+    // SAFETY: between fork and exec this makes two system calls and accesses only its own memory.
     unsafe {
         command.pre_exec(move || {
             seccompiler::apply_filter(&program).map_err(|_| std::io::ErrorKind::Other.into())
@@ -150,7 +148,7 @@ fn limited(program: seccompiler::BpfProgram) -> Command {
 }
 
 #[test]
-fn it_serves_with_no_system_call_that_its_unit_forbids() {
+fn it_works_with_the_system_calls_that_the_unit_allows() {
     let (folder, authority, mail) = (tempfile::tempdir().unwrap(), Authority::new(), mail_server(3));
     let file = folder.path().join("reprieve.toml");
     std::fs::write(&file, configuration(folder.path(), mail.address(), &authority)).unwrap();
@@ -159,8 +157,8 @@ fn it_serves_with_no_system_call_that_its_unit_forbids() {
     command.args(["run", "--log-format", "json", "--log-level", "debug", "--config"]).arg(&file);
     let mut reprieve = Running::spawn(&mut command);
     let address = reprieve.address();
-    reprieve.line_with("taking commands");
-    // A pass that fetches, a denial that is posed, and one that goes on at the server; with TLS.
+    reprieve.line_with("admin socket ready");
+    // A passed, a posed and an upgraded session, with TLS.
     for turn in 0..3 {
         let mut session = Dialogue::open(address);
         session.start_tls(&authority.trusted(None), "localhost");
@@ -174,7 +172,7 @@ fn it_serves_with_no_system_call_that_its_unit_forbids() {
         session.quit();
     }
     authority.server("front", &["localhost"], Age::Valid);
-    reprieve.line_with("certificates read again");
+    reprieve.line_with("certificates reloaded");
     reprieve.signal("-HUP");
     let socket = folder.path().join("admin.sock");
     let status = Command::new(BINARY).arg("ctl").arg("--socket").arg(socket).arg("status").output().unwrap();
@@ -183,9 +181,9 @@ fn it_serves_with_no_system_call_that_its_unit_forbids() {
     reprieve.signal("-TERM");
     let ended = reprieve.ended();
     assert!(ended.success(), "{ended}");
-    // The filter is one: what it forbids ends the process.
+    // The filter works: a forbidden call kills the process.
     let mut command = limited(program);
-    // `--user` of a process of root becomes somebody else, which a unit has done before.
+    // `--user` changes the user, which systemd has already done for a unit.
     if nix::unistd::geteuid().is_root() {
         command.args(["run", "--user", "nobody", "--listen", "127.0.0.1:0", "--backend", "127.0.0.1:1"]);
         let ended = command.output().expect("running reprieve").status;
@@ -193,7 +191,7 @@ fn it_serves_with_no_system_call_that_its_unit_forbids() {
     }
 }
 
-/// A configuration of so many virtual servers that compiling their policies takes a while.
+/// A configuration with many virtual servers, whose policies take a while to compile.
 fn many(folder: &Path, node: std::net::SocketAddr, addresses: &[std::net::SocketAddr]) -> String {
     let mut text = format!(
         "threads = 1\ndrain-timeout = \"1s\"\npolicy-cache = \"off\"\nadmin = {{ socket = {:?} }}\n[pool.mail]\n\
@@ -208,7 +206,7 @@ fn many(folder: &Path, node: std::net::SocketAddr, addresses: &[std::net::Socket
     text
 }
 
-/// Free addresses, each another one.
+/// Distinct free addresses.
 fn free_addresses(count: usize) -> Vec<std::net::SocketAddr> {
     let bound: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     bound.iter().map(|listener| listener.local_addr().unwrap()).collect()
@@ -217,28 +215,28 @@ fn free_addresses(count: usize) -> Vec<std::net::SocketAddr> {
 const MANY: usize = 100;
 
 #[test]
-fn a_signal_ends_it_while_it_starts() {
+fn a_signal_stops_it_during_the_start() {
     let (folder, mail) = (tempfile::tempdir().unwrap(), mail_server(0));
     for signal in ["-TERM", "-INT"] {
         let addresses = free_addresses(MANY);
         let mut reprieve =
             Running::with_configuration(folder.path(), &many(folder.path(), mail.address(), &addresses));
-        // The ports are open, and the policies are compiled now.
+        // The ports are open; the policies are being compiled.
         until("the last port is open", || TcpStream::connect(addresses[MANY - 1]).is_ok());
         reprieve.signal(signal);
         assert!(reprieve.ended().success());
         let log = reprieve.rest_of_log();
-        assert!(log.contains("ended by a signal before it served"), "{log}");
+        assert!(log.contains("stopped by a signal during the start"), "{log}");
         assert!(!log.contains("\"listening\""), "{log}");
     }
 }
 
 #[test]
-fn a_signal_ends_it_while_it_takes_up_a_configuration() {
+fn a_signal_stops_it_during_a_reload() {
     let (folder, mail) = (tempfile::tempdir().unwrap(), mail_server(0));
     let reload: [&dyn Fn(&Running); 2] = [
         &|reprieve| reprieve.signal("-HUP"),
-        // By the admin socket, in another task than the signals.
+        // Through the admin socket, concurrently with the signal.
         &|_| {
             let stream = UnixStream::connect(folder.path().join("admin.sock")).unwrap();
             std::thread::spawn(move || crate::support::http::ask(stream, "POST /reload", &[], ""));
@@ -248,28 +246,28 @@ fn a_signal_ends_it_while_it_takes_up_a_configuration() {
         let addresses = free_addresses(MANY);
         let text = many(folder.path(), mail.address(), &addresses[..1]);
         let mut reprieve = Running::with_configuration(folder.path(), &text);
-        reprieve.line_with("taking commands");
+        reprieve.line_with("admin socket ready");
         let text = many(folder.path(), mail.address(), &addresses);
         std::fs::write(folder.path().join("reprieve.toml"), text).unwrap();
         reload(&reprieve);
         until("the second virtual server is ready", || TcpStream::connect(addresses[1]).is_ok());
-        // Neither the signal nor what it leads to waits until all are.
+        // Neither the signal nor the shutdown waits for the compilation.
         reprieve.signal("-TERM");
         assert!(reprieve.ended().success());
         let log = reprieve.rest_of_log();
         assert!(log.contains("drained"), "{log}");
-        assert!(!log.contains("is new"), "the configuration was taken up before: {log}");
+        assert!(!log.contains("added"), "the configuration was taken up before: {log}");
     }
 }
 
 #[test]
-fn a_log_that_nobody_reads_holds_up_no_end() {
+fn a_full_log_pipe_does_not_block_the_shutdown() {
     let (folder, mail) = (tempfile::tempdir().unwrap(), mail_server(0));
     let address = free_addresses(1);
     let mut reprieve =
         Running::with_configuration(folder.path(), &many(folder.path(), mail.address(), &address));
     until("it listens", || TcpStream::connect(address[0]).is_ok());
-    // Far more than a pipe holds, and nobody takes it out.
+    // Far more than a pipe holds, without a reader.
     for _ in 0..1000 {
         Dialogue::open(address[0]).quit();
     }

@@ -1,6 +1,6 @@
-//! A policy that judges beside the one that counts. It has a store of its own and a thread of
-//! its own that yields to all others, it is asked only while it keeps up, and nothing that it
-//! says or does reaches a client.
+//! The shadow policy: it is asked about the same logins as the policy in force, and its verdicts have
+//! no consequences. It has its own store and a low-priority thread, and logins are skipped if it does
+//! not keep up.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
@@ -16,38 +16,38 @@ use super::{Ending, Login, Manner, Moment, Outcome, Standing, Verdict, Worded as
 use super::disposition::{Action, Decided, Facts, Rules, dispose};
 use reprieve_metrics::cpu_time;
 
-/// Logins and outcomes that wait for the shadow. What comes beyond them is left out.
+/// Queue of logins and outcomes; beyond it they are skipped.
 const WAITING: usize = 4096;
 /// Logins whose outcome is awaited.
 const PENDING: usize = 16_384;
-/// Differences that are logged in a second.
+/// Logged differences per second.
 const LINES_A_SECOND: u32 = 10;
 
-/// What a policy said of a login, as far as two of them can be compared.
+/// A policy's decision, as far as two of them can be compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Opinion {
-    /// It passes.
+    /// The verdict `pass`.
     Pass {
-        /// The pool that it is to go to, where that is not the usual one.
+        /// The pool, if it is not the default.
         pool: Option<String>,
-        /// The user to log in as, where that is another.
+        /// The user to log in as, if it is another.
         user: Option<String>,
     },
-    /// It is denied.
+    /// The verdict `deny`.
     Deny {
-        /// How that is shown.
+        /// The manner.
         manner: Manner,
-        /// Why, in the policy's word.
+        /// The policy's reason.
         reason: String,
-        /// Seconds to wait.
+        /// Seconds until a retry is useful.
         retry_after: Option<u32>,
     },
-    /// The call failed: the kind of failure.
+    /// The call failed, with the kind of failure.
     Failed(&'static str),
 }
 
 impl Opinion {
-    /// What came of a call.
+    /// From the result of a call.
     #[must_use]
     pub fn of(result: &Result<Verdict, Failure>) -> Self {
         match result {
@@ -56,7 +56,7 @@ impl Opinion {
         }
     }
 
-    /// What a verdict says.
+    /// From a verdict.
     #[must_use]
     pub fn of_verdict(verdict: &Verdict) -> Self {
         match verdict {
@@ -68,33 +68,34 @@ impl Opinion {
     }
 }
 
-/// What the shadow said of one login, once it has.
+/// The shadow's decision about one login, once it is made.
 pub type Told = Arc<OnceLock<Opinion>>;
 
-/// Something that the shadow is to hear of.
+/// Events for the shadow's thread.
 enum Event {
-    /// A login was judged.
+    /// The policy in force decided about a login.
     Judged { login: Box<Login>, has_snapshot: bool, actual: Opinion, told: Told },
     /// A mail server was asked.
     Outcome(Box<Outcome>),
-    /// None was: the login was posed or refused.
+    /// No mail server was asked: the login was posed or refused.
     NotAsked { session: String, time: Moment },
 }
 
-/// A policy in the shadow of another.
+/// A running shadow policy.
 #[derive(Debug)]
 pub struct Shadow {
     policy: Arc<Policy>,
     tally: Arc<ShadowMetrics>,
-    /// Its end is the end of the thread.
+    /// Dropping it ends the thread.
     events: mpsc::Sender<Event>,
 }
 
 impl Shadow {
-    /// Begins to judge. `counted`: the name of the virtual server, for the log.
+    /// Starts the thread. `server`: name of the virtual server, for log lines. `rules`: the virtual
+    /// server's, for what would happen to a login.
     ///
     /// # Errors
-    /// Where the system has no more threads.
+    /// If the thread cannot be started.
     pub fn start(policy: Arc<Policy>, server: &str, rules: Rules) -> std::io::Result<Arc<Self>> {
         let (events, coming) = mpsc::channel(WAITING);
         let tally = Arc::<ShadowMetrics>::default();
@@ -120,14 +121,14 @@ impl Shadow {
         &self.policy
     }
 
-    /// What has been counted.
+    /// The metrics.
     #[must_use]
     pub fn tally(&self) -> ShadowMetricsSnapshot {
         self.tally.snapshot()
     }
 
-    /// A login was judged by the policy that counts. What the shadow says of it stands in the
-    /// answer, some time; never where it does not keep up.
+    /// Passes on a login with the decision of the policy in force. The result is filled in later, or
+    /// never if the shadow does not keep up.
     #[must_use]
     pub fn judged(&self, login: &Login, actual: &Result<Verdict, Failure>, has_snapshot: bool) -> Told {
         let told = Told::default();
@@ -154,11 +155,11 @@ impl Shadow {
     }
 }
 
-/// A login that the shadow has judged, until it is known what became of it.
+/// A login that the shadow has decided about and whose outcome is awaited.
 struct Pending {
     login: Box<Login>,
     note: Option<String>,
-    /// Whether it would have gone to a mail server.
+    /// Whether its verdict would have sent the login to a mail server.
     goes: bool,
 }
 
@@ -200,7 +201,7 @@ impl Worker {
                 id = login.session.id,
                 user = login.claim.user,
                 difference = difference.name(),
-                "in force: {}; in the shadow: {}",
+                "policy in force: {}; shadow policy: {}",
                 in_words(actual),
                 in_words(&own),
             );
@@ -227,7 +228,7 @@ impl Worker {
         }
     }
 
-    /// What the mail server would have said is known where the secret is.
+    /// If the secret is known, the mail server would have accepted the login.
     async fn not_asked(&mut self, session: &str, time: Moment) {
         if let Some(pending) = self.pending.pop(session)
             && pending.goes
@@ -249,7 +250,7 @@ impl Worker {
     }
 
     async fn observe(&mut self, outcome: Outcome) {
-        // A failure is counted and told as any of a policy.
+        // Failures are counted and logged like any policy's.
         let _ = self.judge.observe(&outcome).await;
     }
 }
@@ -270,7 +271,7 @@ fn in_words(opinion: &Opinion) -> String {
     }
 }
 
-/// So many lines a second, and no more.
+/// Rate limit of log lines.
 #[derive(Default)]
 struct Lines {
     second: u64,
@@ -288,9 +289,9 @@ impl Lines {
     }
 }
 
-/// Has this thread run only when no other wants to.
+/// Gives this thread the lowest priority.
 fn yield_to_others() {
-    // SAFETY: takes numbers and gives one; on Linux, 0 means the calling thread.
+    // SAFETY: only numbers are passed; on Linux, 0 means the calling thread.
     #[cfg(target_os = "linux")]
     unsafe {
         libc::setpriority(libc::PRIO_PROCESS, 0, 19);

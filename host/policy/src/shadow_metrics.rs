@@ -1,33 +1,33 @@
-//! What is counted of a policy in the shadow.
+//! Metrics of a shadow policy.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::shadow::Opinion;
 
-/// How two policies differ about a login.
+/// How the decisions of two policies differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Difference {
-    /// The one in force denies it, the one in the shadow would pass it.
+    /// The policy in force denies, the shadow would pass.
     WouldPass,
-    /// The one in force passes it, the one in the shadow would deny it.
+    /// The policy in force passes, the shadow would deny.
     WouldDeny,
-    /// Both pass it, to different places.
+    /// Both pass, to different pools or users.
     Route,
-    /// Both deny it, in different manners.
+    /// Both deny, in different manners.
     Manner,
-    /// Both deny it, for different reasons.
+    /// Both deny, for different reasons.
     Reason,
     /// One of them failed.
     Failure,
 }
 
 impl Difference {
-    /// All of them, in the order of the counts.
+    /// All kinds, in the order of the counts.
     pub const ALL: [Self; 6] =
         [Self::WouldPass, Self::WouldDeny, Self::Route, Self::Manner, Self::Reason, Self::Failure];
 
-    /// Its word in logs, status and metrics.
+    /// The word in logs, status and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -40,7 +40,7 @@ impl Difference {
         }
     }
 
-    /// The first that there is, if any. The seconds to wait are not compared.
+    /// The most important difference, if any. `retry-after` is not compared.
     #[must_use]
     pub fn between(actual: &Opinion, shadow: &Opinion) -> Option<Self> {
         match (actual, shadow) {
@@ -63,7 +63,7 @@ impl Difference {
     }
 }
 
-/// Counts of a policy in the shadow.
+/// The counters of a shadow policy.
 #[derive(Debug, Default)]
 pub(super) struct ShadowMetrics {
     would_pass: AtomicU64,
@@ -108,7 +108,7 @@ impl ShadowMetrics {
     }
 }
 
-/// The counts at one moment.
+/// The counters at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShadowMetricsSnapshot {
     /// Logins that it would have passed.
@@ -117,22 +117,22 @@ pub struct ShadowMetricsSnapshot {
     pub would_deny: u64,
     /// Calls that failed.
     pub failed: u64,
-    /// Logins that it was not asked about, because it did not keep up.
+    /// Logins that were skipped because it did not keep up.
     pub skipped: u64,
-    /// CPU time that it has taken.
+    /// CPU time used.
     pub cpu: Duration,
-    /// Logins that it judges otherwise than the policy in force, by kind.
+    /// Logins with a different decision, by kind.
     pub differences: [(Difference, u64); Difference::ALL.len()],
 }
 
 impl ShadowMetricsSnapshot {
-    /// How many logins it judges otherwise, in a way.
+    /// Logins with one kind of difference.
     #[must_use]
     pub fn differed(&self, kind: Difference) -> u64 {
         self.differences.iter().find(|(known, _)| *known == kind).map_or(0, |(_, count)| *count)
     }
 
-    /// Logins that it has judged.
+    /// Logins that it decided about.
     #[must_use]
     pub fn judged(&self) -> u64 {
         self.would_pass + self.would_deny + self.failed
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gravest_difference_is_told_and_seconds_are_none() {
+    fn the_most_important_difference_counts_and_retry_after_does_not() {
         let pass = Opinion::Pass { pool: None, user: None };
         let elsewhere = Opinion::Pass { pool: Some("slow".to_owned()), user: None };
         let unchanged = deny(Manner::Unchanged, "interval", 60);

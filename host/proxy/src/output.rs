@@ -1,19 +1,18 @@
-//! Standard output and standard error of all commands. `println!` and its like panic if nobody
-//! reads on or the disk is full, and whatever wraps a writer may hide why it failed; so commands
-//! write by [`Output`], [`say!`] and [`tell!`], and `main` asks [`failure`] at the end.
+//! Standard output and standard error of all commands. `println!` panics if its reader is gone or
+//! the disk is full, so commands use [`Output`], [`outln!`] and [`errln!`]. The first error is kept,
+//! because wrappers of a writer may hide it, and `main` reports it ([`first_error`]).
 
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::OnceLock;
 
-/// The first error of standard output. There is one standard output, and so one of these.
-static FAILURE: OnceLock<io::Error> = OnceLock::new();
+/// The first error of standard output.
+static FIRST_ERROR: OnceLock<io::Error> = OnceLock::new();
 
 /// Standard output.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Output;
 
 impl Output {
-    /// Whether somebody looks at it.
     pub(crate) fn is_terminal() -> bool {
         io::stdout().is_terminal()
     }
@@ -21,34 +20,34 @@ impl Output {
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        noted(io::stdout().write(bytes))
+        record_error(io::stdout().write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        noted(io::stdout().flush())
+        record_error(io::stdout().flush())
     }
 }
 
-/// Keeps the first error of what wrote to standard output.
-pub(crate) fn noted<T>(result: io::Result<T>) -> io::Result<T> {
+/// Records the error of a write to standard output, unless there was one before.
+pub(crate) fn record_error<T>(result: io::Result<T>) -> io::Result<T> {
     if let Err(error) = &result
         && error.kind() != io::ErrorKind::Interrupted
     {
         let code = error.raw_os_error();
-        FAILURE.get_or_init(|| code.map_or_else(|| error.kind().into(), io::Error::from_raw_os_error));
+        FIRST_ERROR.get_or_init(|| code.map_or_else(|| error.kind().into(), io::Error::from_raw_os_error));
     }
     result
 }
 
-/// Why something that was written did not get to standard output, if so. For the end of a
+/// Flushes standard output, and returns the first error that occurred. Called at the end of a
 /// command.
-pub(crate) fn failure() -> Option<&'static io::Error> {
-    // What was written without a line end may still be here.
+pub(crate) fn first_error() -> Option<&'static io::Error> {
+    // An incomplete line may still be buffered.
     let _ = Output.flush();
-    FAILURE.get()
+    FIRST_ERROR.get()
 }
 
-/// Writes a value as JSON, on several lines, and a line end.
+/// Writes a value as indented JSON.
 pub(crate) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     let mut text = serde_json::to_string_pretty(value)?;
     text.push('\n');
@@ -56,19 +55,19 @@ pub(crate) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
 }
 
 /// Writes a line to standard output, or returns from the function with the error.
-macro_rules! say {
+macro_rules! outln {
     ($($text:tt)*) => {{
         use std::io::Write as _;
         writeln!($crate::output::Output, $($text)*)?;
     }};
 }
 
-/// Writes a line to standard error. If that fails, there is nowhere to say so.
-macro_rules! tell {
+/// Writes a line to standard error. Errors are ignored, because there is nowhere to report them.
+macro_rules! errln {
     ($($text:tt)*) => {{
         use std::io::Write as _;
         let _ = writeln!(std::io::stderr(), $($text)*);
     }};
 }
 
-pub(crate) use {say, tell};
+pub(crate) use {errln, outln};

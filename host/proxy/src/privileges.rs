@@ -1,18 +1,18 @@
-//! Giving up root, as soon as what needs it is done.
+//! Drops root privileges as early as possible.
 //!
-//! What a start does as root, and with which paths:
+//! What the start does as root, and why an unprivileged user cannot misuse it:
 //!
-//! | as root | what keeps it from being led astray |
+//! | as root | protection |
 //! | --- | --- |
-//! | reads the configuration file | root names it on the command line |
+//! | reads the configuration file | root chooses it on the command line |
 //! | binds TCP ports: virtual servers, `admin.listen` | no paths |
-//! | reads certificates, keys, passwords and tokens | [`reprieve_secrets::secret_file`]: reads only, no path that another user can change |
-//! | looks up `user` and `group` | no paths of that user |
+//! | reads certificates, keys, passwords and tokens | [`reprieve_secrets::secret_file`]: read-only, and only paths that no other user can change |
+//! | looks up `user` and `group` | no paths |
 //!
-//! Everything else is touched by the service user, after root is given up for good: the admin
-//! socket, the take-over of another process and its socket, the decision log and what it puts
-//! aside, the store's file, compiled policies, components of policies, journald and the service
-//! manager. Whatever stands in their places, the kernel allows no more than that user may.
+//! Everything else is accessed as the service user, after root privileges are dropped for good: the
+//! admin socket, the takeover socket, the decision log and its rotated files, the store's file,
+//! compiled policies, policy components, journald and the service manager. Symbolic links in their
+//! paths therefore give access to nothing that the service user could not access anyway.
 
 use std::ffi::CString;
 
@@ -20,39 +20,34 @@ use nix::unistd::{Gid, Group, Uid, User, geteuid, initgroups, setgid, setuid};
 
 use crate::config::Config;
 
-/// Why the process cannot become somebody else.
+/// Why the process cannot switch to the service user.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivilegesError {
     /// There is no such user or group.
-    #[error("`{key}` is {name:?}, which this machine does not know; create it, for instance: {remedy}")]
+    #[error("`{key}`: there is no {key} {name:?} on this machine; create it, for example with: {remedy}")]
     Unknown {
-        /// The key that names it.
+        /// Key in the configuration.
         key: &'static str,
-        /// The name.
+        /// Its value.
         name: String,
-        /// How to create it.
+        /// Command that creates the user or group.
         remedy: String,
     },
-    /// Only root can become somebody else.
-    #[error("`user` is {0:?}: only root can become that user; start as root, or as {0:?} without `user`")]
+    /// Only root can switch users.
+    #[error("`user`: only root can switch to user {0:?}; start as root, or start as {0:?} and remove `user`")]
     NotRoot(String),
-    /// The system does not let it.
-    #[error("cannot become {name:?}: {why}")]
-    Refused {
-        /// Who.
-        name: String,
-        /// What the system says.
-        why: nix::Error,
-    },
+    /// A system call failed.
+    #[error("cannot switch to user {name:?}: {why}")]
+    #[allow(missing_docs)]
+    Refused { name: String, why: nix::Error },
 }
 
-/// Whether this process may do everything.
 #[must_use]
 pub fn is_root() -> bool {
     geteuid().is_root()
 }
 
-/// Becomes the user that a configuration names, if it names one.
+/// Switches to the user that the configuration names, if any.
 ///
 /// # Errors
 /// As [`become_user`].
@@ -84,11 +79,11 @@ fn find(name: &str, group: Option<&str>) -> Result<(Uid, Gid), PrivilegesError> 
     Ok((user.uid, gid))
 }
 
-/// Becomes a user, with his groups or with that one alone in front, on all threads of the
-/// process and for ever.
+/// Switches all threads to a user for good, with the user's supplementary groups. `group` replaces
+/// the user's primary group.
 ///
 /// # Errors
-/// Where there is no such user or group, or the process may not.
+/// If the user or group does not exist, or switching is not permitted.
 fn become_user(name: &str, group: Option<&str>) -> Result<(), PrivilegesError> {
     let refused = |why| PrivilegesError::Refused { name: name.to_owned(), why };
     let (uid, gid) = find(name, group)?;
@@ -100,7 +95,7 @@ fn become_user(name: &str, group: Option<&str>) -> Result<(), PrivilegesError> {
     initgroups(&c_name, gid).map_err(refused)?;
     setgid(gid).map_err(refused)?;
     setuid(uid).map_err(refused)?;
-    // Who can come back has not gone.
+    // Verify that root privileges cannot be regained.
     let comes_back = !uid.is_root() && setuid(Uid::from_raw(0)).is_ok();
     let group_comes_back = gid.as_raw() != 0 && setgid(Gid::from_raw(0)).is_ok();
     if comes_back || group_comes_back { Err(refused(nix::Error::EPERM)) } else { Ok(()) }

@@ -1,4 +1,4 @@
-//! The process's limit of open files.
+//! The process's limit of open file descriptors.
 
 /// Raises the limit as far as the system allows, and returns it.
 pub(crate) fn raise_descriptors() -> u64 {

@@ -1,10 +1,10 @@
-//! Projects for new policies: the files under `policies/templates`, with the WIT and a scenario.
+//! Project templates for new policies: the files in `policies/templates`, the WIT and a scenario.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-/// A language that there is a project for.
+/// A language with a project template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 #[allow(missing_docs)]
 pub enum Language {
@@ -18,7 +18,7 @@ pub enum Language {
     Zig,
 }
 
-/// A file of a project: its path, and its content before the names are filled in.
+/// A file of a project: path, and content with placeholders.
 type File = (&'static str, &'static str);
 
 macro_rules! files {
@@ -33,7 +33,7 @@ const COMMON: &[File] = files! {
     ".gitignore" = "policies/templates/common/gitignore",
 };
 
-/// What guests that speak WASI 0.1 need beside.
+/// Additional files for components whose tools produce WASI 0.1.
 const ADAPTER: &[File] = files! {
     "adapter/adapter.wat" = "policies/templates/common/adapter/adapter.wat",
     "adapter/adapter.wit" = "policies/templates/common/adapter/adapter.wit",
@@ -94,7 +94,7 @@ impl Language {
         COMMON.iter().chain(self.own_files()).chain(adapter).copied()
     }
 
-    /// The commands that build a project's component, and its path, as the README tells them.
+    /// The commands that build the component, and the component's path, as in the project's README.
     #[must_use]
     pub fn commands(self, name: &str) -> (&'static [&'static str], String) {
         match self {
@@ -114,29 +114,29 @@ impl Language {
     }
 }
 
-/// Checks the name of a project, which becomes that of a crate, a package and a file.
+/// Checks the name of a project, which is also used for a crate, a package and a file.
 ///
 /// # Errors
-/// What would be right.
+/// The message says which names are allowed.
 pub fn check_name(name: &str) -> Result<(), String> {
-    let letters = |octet: u8| octet.is_ascii_lowercase() || octet.is_ascii_digit() || octet == b'-';
+    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if name.len() <= 64
         && name.starts_with(|first: char| first.is_ascii_lowercase())
         && !name.ends_with('-')
-        && name.bytes().all(letters)
+        && name.bytes().all(is_allowed)
     {
         Ok(())
     } else {
         Err(format!(
-            "{name:?} cannot be a policy's name; it is made of lower-case letters, digits and hyphens and begins with a letter, such as \"night-shift\""
+            "{name:?} cannot be the name of a policy; use lower-case letters, digits and hyphens, beginning with a letter, such as \"night-shift\""
         ))
     }
 }
 
-/// Writes a project into a folder, which is made if it is not there.
+/// Writes a project into a directory, which is created if necessary.
 ///
 /// # Errors
-/// Where a file cannot be written, or is there already.
+/// If a file cannot be written, or exists.
 pub fn write(language: Language, name: &str, folder: &Path) -> io::Result<()> {
     let krate = name.replace('-', "_");
     for (path, content) in language.files() {
@@ -161,7 +161,7 @@ mod tests {
     use clap::ValueEnum as _;
 
     #[test]
-    fn every_project_has_its_names_filled_in_and_a_readme_with_its_commands() {
+    fn every_placeholder_is_filled_and_every_readme_has_the_commands() {
         for language in Language::value_variants() {
             let folder = tempfile::tempdir().unwrap();
             write(*language, "night-shift", folder.path()).unwrap();
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_no_tool_would_take_are_refused() {
+    fn names_that_tools_would_reject_are_refused() {
         assert_eq!(check_name("night-shift2"), Ok(()));
         for wrong in ["", "Night", "2nd", "a b", "../x", "a-", "ä", "a_b"] {
             assert!(check_name(wrong).unwrap_err().contains("night-shift"), "{wrong}");

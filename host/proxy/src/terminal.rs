@@ -1,10 +1,10 @@
-//! What the demo and `reprieve top` need of a terminal: colours if they are wanted, its size, and
-//! a picture that is drawn over the last one.
+//! Terminal output of the demo and `reprieve top`: colours, size, and a display that is redrawn in
+//! place.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-/// How a piece of text looks.
+/// Appearance of a piece of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Style {
     Plain,
@@ -17,7 +17,7 @@ pub(crate) enum Style {
 }
 
 impl Style {
-    /// The parameter of SGR (ECMA-48), from the sixteen colours that a theme can set.
+    /// The SGR parameter (ECMA-48), restricted to the sixteen colours that a theme can set.
     fn sgr(self) -> &'static str {
         match self {
             Self::Plain => "0",
@@ -52,8 +52,8 @@ impl Line {
         self
     }
 
-    /// Writes as much of it as fits into `width` columns. Each character is taken for one column;
-    /// one that would move the cursor is not written.
+    /// Appends as much as fits into `width` columns to `to`. Each character counts as one column;
+    /// control characters are replaced.
     pub(crate) fn render(&self, width: usize, colours: bool, to: &mut String) {
         let mut left = width;
         for (style, text) in &self.0 {
@@ -71,23 +71,23 @@ impl Line {
     }
 }
 
-/// What others say may have characters that a terminal obeys.
+/// Replaces characters that control the terminal, which names and error texts may contain.
 fn shown(character: char) -> char {
     if reprieve_text::escape::is_active(character) { '?' } else { character }
 }
 
-/// Whether colours are wanted (no-color.org).
+/// Whether colours are enabled (no-color.org).
 pub(crate) fn colours_wanted() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Whether the terminal moves its cursor on demand.
+/// Whether the terminal can move its cursor.
 pub(crate) fn can_redraw() -> bool {
     std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// Whether the locale, where it says anything, allows more than ASCII.
-pub(crate) fn speaks_unicode() -> bool {
+/// Whether the locale's encoding is UTF-8.
+pub(crate) fn supports_unicode() -> bool {
     let set = ["LC_ALL", "LC_CTYPE", "LANG"]
         .iter()
         .filter_map(std::env::var_os)
@@ -97,10 +97,10 @@ pub(crate) fn speaks_unicode() -> bool {
     set.contains("utf-8") || set.contains("utf8")
 }
 
-/// Columns and rows of the terminal on standard output.
+/// Columns and rows of the terminal on standard output; 80 by 24 if unknown.
 pub(crate) fn size() -> (usize, usize) {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: TIOCGWINSZ writes one `winsize` to the place that it is given, which is one.
+    // SAFETY: TIOCGWINSZ writes one `winsize` to the pointer, which points to one.
     let result = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
     if result != 0 || size.ws_col == 0 || size.ws_row == 0 {
         return (80, 24);
@@ -108,23 +108,22 @@ pub(crate) fn size() -> (usize, usize) {
     (usize::from(size.ws_col), usize::from(size.ws_row))
 }
 
-/// A picture on the terminal that is drawn over again. The cursor is hidden as long as it
-/// is there, and shown again whatever ends it.
-pub(crate) struct Picture<'a, W: Write> {
+/// Lines on the terminal that are redrawn in place. The cursor is hidden until this is dropped.
+pub(crate) struct LiveDisplay<'a, W: Write> {
     out: &'a mut W,
     colours: bool,
-    /// Lines drawn last, and the terminal's size then.
+    /// Number of lines drawn last, and the terminal's size at that time.
     drawn: usize,
     size: (usize, usize),
 }
 
-impl<'a, W: Write> Picture<'a, W> {
+impl<'a, W: Write> LiveDisplay<'a, W> {
     pub(crate) fn new(out: &'a mut W, colours: bool) -> io::Result<Self> {
         out.write_all(b"\x1b[?25l")?;
         Ok(Self { out, colours, drawn: 0, size: size() })
     }
 
-    /// Draws over what was drawn last, as much as the terminal has room for.
+    /// Replaces the lines drawn last, as far as the terminal has room.
     pub(crate) fn draw(&mut self, lines: &[Line]) -> io::Result<()> {
         let size = size();
         let mut text = String::new();
@@ -132,14 +131,14 @@ impl<'a, W: Write> Picture<'a, W> {
             if size == self.size {
                 let _ = write!(text, "\x1b[{}F", self.drawn);
             } else {
-                // Where the old lines are now, only the terminal knows.
+                // A resized terminal may have wrapped the old lines, so their position is unknown.
                 text.push_str("\x1b[2J\x1b[H");
             }
         }
         let (columns, rows) = size;
         self.drawn = lines.len().min(rows.saturating_sub(1));
         for line in &lines[..self.drawn] {
-            // The last column stays free: some terminals wrap when it is written.
+            // Some terminals wrap if the last column is written to.
             line.render(columns.saturating_sub(1), self.colours, &mut text);
             text.push_str("\x1b[K\r\n");
         }
@@ -150,9 +149,9 @@ impl<'a, W: Write> Picture<'a, W> {
     }
 }
 
-impl<W: Write> Drop for Picture<'_, W> {
+impl<W: Write> Drop for LiveDisplay<'_, W> {
     fn drop(&mut self) {
-        // If the terminal is gone, so is its cursor.
+        // Errors do not matter: without a terminal there is no cursor to show.
         let _ = self.out.write_all(b"\x1b[?25h");
         let _ = self.out.flush();
     }
@@ -167,35 +166,35 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_cut_to_the_width_in_columns_not_octets() {
+    fn a_line_is_cut_by_columns_not_bytes() {
         let mut text = String::new();
         line().render(6, false, &mut text);
         assert_eq!(text, "anna ·");
     }
 
     #[test]
-    fn what_others_say_moves_no_cursor() {
+    fn control_characters_are_replaced() {
         let mut text = String::new();
         Line::of(Style::Plain, "refused\u{1b}[2J\r\n").render(80, false, &mut text);
         assert_eq!(text, "refused?[2J??");
     }
 
     #[test]
-    fn colours_end_where_their_piece_ends() {
+    fn each_piece_resets_its_colour() {
         let mut text = String::new();
         line().render(80, true, &mut text);
         assert_eq!(text, "anna \x1b[32m··\x1b[0m\x1b[33m██\x1b[0m");
     }
 
     #[test]
-    fn the_cursor_comes_back_whatever_happens() {
+    fn the_cursor_is_shown_again_when_the_display_is_dropped() {
         let mut out = Vec::new();
-        let mut picture = Picture::new(&mut out, false).unwrap();
+        let mut picture = LiveDisplay::new(&mut out, false).unwrap();
         picture.draw(&[line(), line()]).unwrap();
         picture.draw(&[line()]).unwrap();
         drop(picture);
         let text = String::from_utf8(out).unwrap();
         assert!(text.starts_with("\x1b[?25l") && text.ends_with("\x1b[?25h"));
-        assert!(text.contains("\x1b[2F"), "the second picture begins where the first did");
+        assert!(text.contains("\x1b[2F"), "the second drawing starts at the top of the first");
     }
 }

@@ -1,5 +1,5 @@
-//! Where an administrator is heard: the Unix socket and addresses for HTTP. Connections are
-//! few, and none of them can wait for ever.
+//! Listeners of the admin interface: the Unix socket and the TCP addresses. The number of
+//! connections is limited, and so is every wait.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -14,28 +14,28 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::auth::{Authorizer, Transport};
+use super::connection_slots::{ConnectionSlots, Slot};
 use super::dashboard::Feed;
-use super::guard::{Guard, Way};
-use super::patient::Patient;
-use super::places::{Place, Places};
-use super::routes::{self, Desk};
+use super::routes::{self, AppState};
 use super::socket::AdminSocket;
 use super::tokens::Tokens;
+use super::write_timeout::WriteTimeout;
 use crate::config::{AdminConfig, exposed_warning};
 use crate::logging::Recent;
 use crate::net::{self, TlsAcceptor};
 use crate::server::{Control, View};
 
-/// Connections by the socket at once; [`Places`] has those over TCP.
-const CONNECTIONS: usize = 64;
-/// How long the head of a request may take, and a connection may be silent between two.
-const HEAD: Duration = Duration::from_secs(10);
-/// How long an answer under way may take when the process ends.
-const LAST_WORD: Duration = Duration::from_millis(500);
-/// Octets of a request's head.
-const HEAD_OCTETS: usize = 16 << 10;
+/// Concurrent connections through the Unix socket; [`ConnectionSlots`] limits those over TCP.
+const MAX_SOCKET_CONNECTIONS: usize = 64;
+/// Longest time to send a request's header, and to idle between two requests.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for a response in progress when the process ends.
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
+/// Largest request header.
+const MAX_HEADER_BYTES: usize = 16 << 10;
 
-/// Tokens and keys, which perhaps only root can read.
+/// Tokens and keys, which may be readable by root only.
 #[derive(Debug)]
 pub struct AdminKeys {
     tokens: Tokens,
@@ -43,36 +43,36 @@ pub struct AdminKeys {
 }
 
 impl AdminKeys {
-    /// Reads the files that a configuration names.
+    /// Reads the files that the configuration names.
     ///
     /// # Errors
-    /// Which file is not what it should be, with its place in the configuration.
+    /// If a file is unusable; the error names it with its line in the configuration.
     pub fn read(config: &AdminConfig) -> anyhow::Result<Self> {
         let tls = config.tls.as_ref().map(|tls| TlsAcceptor::load(tls).map(Arc::new)).transpose()?;
         Ok(Self { tokens: Tokens::read(config)?, tls })
     }
 }
 
-/// What an administrator comes by, open and not yet served.
+/// Listeners that are open but not yet served.
 #[derive(Debug)]
-pub struct Doors {
+pub struct Listeners {
     config: AdminConfig,
-    guard: Arc<Guard>,
+    authorizer: Arc<Authorizer>,
     tls: Option<Arc<TlsAcceptor>>,
     tcp: Vec<TcpListener>,
 }
 
-/// What an administrator comes by, as long as this is there.
+/// The running admin interface. Dropping it closes the listeners.
 #[derive(Debug)]
-pub struct Open {
+pub struct AdminServer {
     socket: Option<AdminSocket>,
     control: Control,
-    /// Whoever accepts connections.
+    /// Tasks that accept connections.
     accepting: JoinSet<()>,
     closing: watch::Sender<bool>,
 }
 
-impl Drop for Open {
+impl Drop for AdminServer {
     fn drop(&mut self) {
         if self.control.has_handed_over()
             && let Some(socket) = self.socket.take()
@@ -84,174 +84,172 @@ impl Drop for Open {
     }
 }
 
-impl Doors {
-    /// Listens on the addresses; `beside` another process that does and is about to end. The
-    /// socket is for later: it belongs to whoever serves.
+impl Listeners {
+    /// Binds the TCP addresses. `beside`: another process, which is about to end, is still bound to
+    /// them. The Unix socket is opened by [`Listeners::serve`], because it belongs to the process
+    /// that serves.
     ///
     /// # Errors
-    /// Where an address is taken, forbidden, or not this machine's.
+    /// If an address is in use, forbidden, or not local.
     pub fn open(config: &AdminConfig, keys: AdminKeys, beside: bool) -> anyhow::Result<Self> {
         for address in config.exposed() {
             tracing::warn!("{}", exposed_warning(address));
         }
         let tcp = config.listen.iter().map(|&address| net::bind_one(address, beside).context("admin.listen"));
         let tcp = tcp.collect::<Result<_, _>>()?;
-        let guard = Arc::new(Guard::new(config, keys.tokens));
-        Ok(Self { config: config.clone(), guard, tls: keys.tls, tcp })
+        let authorizer = Arc::new(Authorizer::new(config, keys.tokens));
+        Ok(Self { config: config.clone(), authorizer, tls: keys.tls, tcp })
     }
 
-    /// TLS of the addresses, for whoever replaces certificates.
+    /// TLS settings of the addresses, for certificate reloads.
     #[must_use]
     pub fn tls(&self) -> Option<&Arc<TlsAcceptor>> {
         self.tls.as_ref()
     }
 
-    /// Serves, as tasks of the runtime that this is called on. `takes_over`: whoever has the
-    /// socket is about to end.
+    /// Starts to serve, as tasks of the current runtime. `takes_over`: replace the socket of a
+    /// process that is about to end.
     ///
     /// # Errors
-    /// Where the socket cannot be made.
-    pub fn serve(self, view: &View, recent: &Recent, takes_over: bool) -> anyhow::Result<Open> {
+    /// If the socket cannot be created.
+    pub fn serve(self, view: &View, recent: &Recent, takes_over: bool) -> anyhow::Result<AdminServer> {
         let (closing, closed) = watch::channel(false);
         let mut accepting = JoinSet::new();
         let control = view.control();
         if self.config.socket.is_none() && self.tcp.is_empty() {
-            return Ok(Open { socket: None, control, accepting, closing });
+            return Ok(AdminServer { socket: None, control, accepting, closing });
         }
         let feed = Feed::new(view.clone(), recent.clone());
         accepting.spawn(feed.clone().run());
-        let router = routes::routes(Desk { view: view.clone(), guard: self.guard, feed });
-        let reception = Reception { router, closed };
+        let router = routes::routes(AppState { view: view.clone(), authorizer: self.authorizer, feed });
+        let handler = ConnectionHandler { router, closed };
         let mut socket = None;
         if let Some(path) = &self.config.socket {
             let (own, listener) =
                 if takes_over { AdminSocket::take_over(path)? } else { AdminSocket::listen(path)? };
             let listener = tokio::net::UnixListener::from_std(listener)?;
-            tracing::info!(path = %path.display(), "taking commands");
-            accepting.spawn(by_socket(listener, reception.clone()));
+            tracing::info!(path = %path.display(), "admin socket ready");
+            accepting.spawn(accept_unix(listener, handler.clone()));
             socket = Some(own);
         }
-        let places = Places::default();
+        let slots = ConnectionSlots::default();
         for listener in self.tcp {
             let address = listener.local_addr()?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let scheme = if self.tls.is_some() { "https" } else { "http" };
-            tracing::info!(
-                url = format!("{scheme}://{address}/"),
-                "taking commands, and showing the dashboard"
-            );
+            tracing::info!(url = format!("{scheme}://{address}/"), "dashboard and admin interface ready");
             let is_loopback = address.ip().is_loopback();
-            accepting.spawn(by_tcp(
+            accepting.spawn(accept_tcp(
                 listener,
                 is_loopback,
                 self.tls.clone(),
-                places.clone(),
-                reception.clone(),
+                slots.clone(),
+                handler.clone(),
             ));
         }
-        Ok(Open { socket, control, accepting, closing })
+        Ok(AdminServer { socket, control, accepting, closing })
     }
 }
 
-/// What connections are served with.
+/// Shared by all connections.
 #[derive(Clone)]
-struct Reception {
+struct ConnectionHandler {
     router: Router,
-    /// Becomes true when they are to end.
+    /// Becomes true when connections are to close.
     closed: watch::Receiver<bool>,
 }
 
-async fn by_socket(listener: tokio::net::UnixListener, reception: Reception) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+async fn accept_unix(listener: tokio::net::UnixListener, handler: ConnectionHandler) {
+    let slots = Arc::new(Semaphore::new(MAX_SOCKET_CONNECTIONS));
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let served = converse(stream, Way::Socket, None, &reception);
+                let served = handle(stream, Transport::Socket, None, &handler);
                 tokio::spawn(async move {
                     served.await;
-                    drop(place);
+                    drop(slot);
                 });
             }
-            Err(error) => not_accepted(&error).await,
+            Err(error) => accept_failed(&error).await,
         }
     }
 }
 
-async fn by_tcp(
+async fn accept_tcp(
     listener: tokio::net::TcpListener,
     is_loopback: bool,
     tls: Option<Arc<TlsAcceptor>>,
-    places: Places,
-    reception: Reception,
+    slots: ConnectionSlots,
+    handler: ConnectionHandler,
 ) {
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                not_accepted(&error).await;
+                accept_failed(&error).await;
                 continue;
             }
         };
         let Ok(local) = stream.local_addr() else { continue };
-        let way = Way::Tcp { peer, local, is_loopback };
-        let (tls, reception) = (tls.clone(), reception.clone());
-        let place = places.take(peer.ip());
+        let transport = Transport::Tcp { peer, local, is_loopback };
+        let (tls, handler) = (tls.clone(), handler.clone());
+        let slot = slots.take(peer.ip());
         tokio::spawn(async move {
-            let held = Some(place.clone());
+            let held = Some(slot.clone());
             let served = async {
                 match tls {
-                    None => converse(stream, way, held, &reception).await,
+                    None => handle(stream, transport, held, &handler).await,
                     Some(tls) => match tls.accept(stream).await {
-                        Ok((stream, _)) => converse(stream, way, held, &reception).await,
-                        Err(error) => tracing::debug!(target: "admin", %peer, %error, "no TLS handshake"),
+                        Ok((stream, _)) => handle(stream, transport, held, &handler).await,
+                        Err(error) => tracing::debug!(target: "admin", %peer, %error, "TLS handshake failed"),
                     },
                 }
             };
             tokio::select! {
                 () = served => {}
-                () = place.lost() => {
-                    tracing::debug!(target: "admin", %peer, "a connection without a token made room for another");
+                () = slot.evicted() => {
+                    tracing::debug!(target: "admin", %peer, "closed a connection without a token to make room for another");
                 }
             }
         });
     }
 }
 
-async fn not_accepted(error: &std::io::Error) {
+async fn accept_failed(error: &std::io::Error) {
     tracing::error!(target: "admin", %error, "cannot accept a connection");
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
-fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+fn handle<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
-    way: Way,
-    place: Option<Arc<Place>>,
-    reception: &Reception,
+    transport: Transport,
+    slot: Option<Arc<Slot>>,
+    handler: &ConnectionHandler,
 ) -> impl Future<Output = ()> + use<S> {
-    let router = reception.router.clone().layer(Extension(way)).layer(Extension(place));
+    let router = handler.router.clone().layer(Extension(transport)).layer(Extension(slot));
     let service = TowerToHyperService::new(router);
-    let mut closed = reception.closed.clone();
+    let mut closed = handler.closed.clone();
     async move {
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD)
-            .max_buf_size(HEAD_OCTETS)
-            .serve_connection(TokioIo::new(Patient::new(stream)), service);
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_buf_size(MAX_HEADER_BYTES)
+            .serve_connection(TokioIo::new(WriteTimeout::new(stream)), service);
         let mut served = std::pin::pin!(served);
         let result = tokio::select! {
             result = served.as_mut() => result,
             () = async { drop(closed.wait_for(|closed| *closed).await) } => {
-                // Who has asked for the end hears that it comes.
+                // The client that asked for the shutdown still gets its response.
                 served.as_mut().graceful_shutdown();
-                match tokio::time::timeout(LAST_WORD, served).await {
+                match tokio::time::timeout(SHUTDOWN_GRACE, served).await {
                     Ok(result) => result,
                     Err(_) => return,
                 }
             }
         };
         if let Err(error) = result {
-            tracing::debug!(target: "admin", %error, "a connection ended");
+            tracing::debug!(target: "admin", %error, "connection failed");
         }
     }
 }

@@ -1,28 +1,28 @@
-//! What an administrator asks a running Reprieve, and tells it: HTTP by a Unix socket that only
-//! its own user can open, and over TCP with tokens, where the dashboard is too.
+//! The admin interface: HTTP on a Unix socket that only the service user can open, and over TCP
+//! with tokens. The TCP listener also serves the dashboard.
 
-mod changes;
+mod auth;
 mod client;
+mod connection_slots;
+mod control_routes;
 mod dashboard;
-mod guard;
-mod hand_over;
 mod listener;
 mod metrics;
-mod patient;
-mod places;
-mod predecessor;
 mod routes;
 mod socket;
 mod status;
+mod takeover;
+mod takeover_client;
 mod tokens;
+mod write_timeout;
 
-pub use client::{Client, CtlError, Remote};
-pub use listener::{AdminKeys, Doors, Open};
-pub use predecessor::Predecessor;
+pub use client::{Client, ClientError, Remote};
+pub use listener::{AdminKeys, AdminServer, Listeners};
 pub use socket::SocketError;
 pub use status::{NodeStatus, PolicyStatus, PoolStatus, ShadowStatus, Status, VirtualServerStatus};
+pub use takeover_client::Predecessor;
 
-/// Where the socket is looked for where nothing else is said.
-pub const USUAL_SOCKET: &str = "/run/reprieve/admin.sock";
-/// The host that `reprieve ctl` asks for by the socket.
+/// Path of the admin socket unless a command line names another.
+pub const DEFAULT_SOCKET: &str = "/run/reprieve/admin.sock";
+/// The `Host` header that `reprieve ctl` sends through the socket.
 const HOST: &str = "reprieve";

@@ -1,4 +1,4 @@
-//! What can be asked for, by which path.
+//! The HTTP routes of the admin interface.
 
 use std::sync::Arc;
 
@@ -9,36 +9,36 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
+use super::auth::{self, Authorizer};
 use super::dashboard::{self, Feed};
-use super::guard::{self, Guard};
-use super::{Status, changes, metrics};
+use super::{Status, control_routes, metrics};
 use crate::config::NodeMode;
-use crate::server::{Page, PageRequest, Registered, StoreStats, StoreTool, View};
+use crate::server::{KnownUser, Page, PageRequest, StoreAdmin, StoreStats, View};
 use reprieve_store::Unavailable;
 
-/// The body of a change of a node.
+/// Body of `PUT /pools/{pool}/nodes/{node}`.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct NodeChange {
     pub(super) mode: NodeMode,
 }
 
-/// What is needed to answer.
+/// State of the request handlers.
 #[derive(Clone, Debug)]
-pub(super) struct Desk {
+pub(super) struct AppState {
     pub(super) view: View,
-    pub(super) guard: Arc<Guard>,
+    pub(super) authorizer: Arc<Authorizer>,
     pub(super) feed: Feed,
 }
 
-impl FromRef<Desk> for View {
-    fn from_ref(desk: &Desk) -> Self {
-        desk.view.clone()
+impl FromRef<AppState> for View {
+    fn from_ref(state: &AppState) -> Self {
+        state.view.clone()
     }
 }
 
-/// All of them, behind the guard.
-pub(super) fn routes(desk: Desk) -> Router {
-    let guard = desk.guard.clone();
+/// All routes, behind [`auth::check`].
+pub(super) fn routes(state: AppState) -> Router {
+    let authorizer = state.authorizer.clone();
     Router::new()
         .route("/", get(dashboard::page))
         .route("/icon.svg", get(dashboard::icon))
@@ -51,17 +51,20 @@ pub(super) fn routes(desk: Desk) -> Router {
         .route("/pools/{pool}/nodes/{node}", put(change_node))
         .route("/store", get(store_stats))
         .route("/store/page", post(store_page))
-        // A batch of the longest entries.
+        // Room for a batch of the largest entries.
         .route("/store/entries", put(store_put).delete(store_delete).layer(DefaultBodyLimit::max(1 << 30)))
         .route("/store/users/{user}", get(store_user).delete(store_forget))
-        .route("/virtual-servers/{server}/policy", put(changes::swap))
-        .route("/virtual-servers/{server}/policy/back", post(changes::swap_back))
-        .route("/virtual-servers/{server}/shadow", put(changes::shadow).delete(changes::no_shadow))
-        .route("/reload", post(changes::reload))
-        .route("/drain", post(changes::drain))
-        .route("/hand-over", post(changes::hand_over).delete(changes::keep))
-        .with_state(desk)
-        .layer(middleware::from_fn_with_state(guard, guard::check))
+        .route("/virtual-servers/{server}/policy", put(control_routes::swap))
+        .route("/virtual-servers/{server}/policy/back", post(control_routes::swap_back))
+        .route(
+            "/virtual-servers/{server}/shadow",
+            put(control_routes::shadow).delete(control_routes::remove_shadow),
+        )
+        .route("/reload", post(control_routes::reload))
+        .route("/drain", post(control_routes::drain))
+        .route("/takeover", post(control_routes::start_takeover).delete(control_routes::cancel_takeover))
+        .with_state(state)
+        .layer(middleware::from_fn_with_state(authorizer, auth::check))
 }
 
 async fn status(State(view): State<View>) -> Json<Status> {
@@ -75,8 +78,8 @@ async fn change_node(
 ) -> Result<StatusCode, (StatusCode, String)> {
     let Some(found) = view.pools().find(|known| known.name() == pool) else {
         let known: Vec<_> = view.pools().map(|pool| pool.name().to_owned()).collect();
-        let word = format!("there is no pool {pool:?}; there is {}", known.join(", "));
-        return Err((StatusCode::NOT_FOUND, word));
+        let message = format!("there is no pool {pool:?}; the pools are {}", known.join(", "));
+        return Err((StatusCode::NOT_FOUND, message));
     };
     match found.set_mode(&node, change.mode) {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
@@ -84,33 +87,32 @@ async fn change_node(
     }
 }
 
-/// Why a store did not do it.
 fn unavailable(why: Unavailable) -> (StatusCode, String) {
     (StatusCode::SERVICE_UNAVAILABLE, why.to_string())
 }
 
-type Answered<T> = Result<Json<T>, (StatusCode, String)>;
+type ApiResult<T> = Result<Json<T>, (StatusCode, String)>;
 
 async fn store_stats(State(view): State<View>) -> Json<Vec<StoreStats>> {
-    Json(StoreTool::of(&view).stats().await)
+    Json(StoreAdmin::of(&view).stats().await)
 }
 
-async fn store_page(State(view): State<View>, Json(request): Json<PageRequest>) -> Answered<Page> {
-    StoreTool::of(&view).page(request).await.map(Json).map_err(unavailable)
+async fn store_page(State(view): State<View>, Json(request): Json<PageRequest>) -> ApiResult<Page> {
+    StoreAdmin::of(&view).page(request).await.map(Json).map_err(unavailable)
 }
 
-async fn store_put(State(view): State<View>, Json(page): Json<Page>) -> Answered<usize> {
-    StoreTool::of(&view).put(page).await.map(Json).map_err(unavailable)
+async fn store_put(State(view): State<View>, Json(page): Json<Page>) -> ApiResult<usize> {
+    StoreAdmin::of(&view).put(page).await.map(Json).map_err(unavailable)
 }
 
-async fn store_delete(State(view): State<View>, Json(page): Json<Page>) -> Answered<usize> {
-    StoreTool::of(&view).delete(page).await.map(Json).map_err(unavailable)
+async fn store_delete(State(view): State<View>, Json(page): Json<Page>) -> ApiResult<usize> {
+    StoreAdmin::of(&view).delete(page).await.map(Json).map_err(unavailable)
 }
 
-async fn store_user(State(view): State<View>, Path(user): Path<String>) -> Json<Vec<Registered>> {
-    Json(StoreTool::of(&view).user(&user).await)
+async fn store_user(State(view): State<View>, Path(user): Path<String>) -> Json<Vec<KnownUser>> {
+    Json(StoreAdmin::of(&view).user(&user).await)
 }
 
-async fn store_forget(State(view): State<View>, Path(user): Path<String>) -> Answered<usize> {
-    StoreTool::of(&view).forget(&user).await.map(Json).map_err(unavailable)
+async fn store_forget(State(view): State<View>, Path(user): Path<String>) -> ApiResult<usize> {
+    StoreAdmin::of(&view).forget(&user).await.map(Json).map_err(unavailable)
 }

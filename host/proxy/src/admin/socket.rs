@@ -1,32 +1,28 @@
-//! The admin socket: there only for the user that Reprieve runs as, and never half open.
+//! The admin's Unix socket: accessible only to the user that Reprieve runs as, from the moment
+//! that its path exists.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-/// Why there is no socket.
+/// Why the socket could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// Somebody answers there.
-    #[error("another program listens at {0}; stop it, or set `admin.socket` to another path")]
+    /// Another process listens on the path.
+    #[error("another process listens on {0}; stop it, or set `admin.socket` to another path")]
     Taken(PathBuf),
-    /// The system does not let it.
-    #[error("cannot listen at {path}: {why}; its folder must be there, for the user to write")]
-    Refused {
-        /// The path.
-        path: PathBuf,
-        /// What the system says.
-        why: io::Error,
-    },
+    /// The system call failed.
+    #[error("cannot listen on {path}: {why}; its directory must exist and be writable by the service user")]
+    #[allow(missing_docs)]
+    Refused { path: PathBuf, why: io::Error },
 }
 
-/// Connections that wait to be accepted.
+/// Length of the accept queue.
 const BACKLOG: i32 = 128;
 
-/// Listens at a path that only this user can open, from the first moment on: Linux gives the file
-/// the mode that the socket has when it is bound. No mode and no owner is changed by the path,
-/// which might lead elsewhere by then.
+/// Listens on a path that only this user can open from the start: Linux creates the file with the
+/// mode that the socket has when it is bound. Changing the mode by path afterwards would be a race.
 pub(super) fn bind_private(path: &Path) -> io::Result<UnixListener> {
     let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
     nix::sys::stat::fchmod(&socket, nix::sys::stat::Mode::from_bits_truncate(0o600))?;
@@ -35,20 +31,19 @@ pub(super) fn bind_private(path: &Path) -> io::Result<UnixListener> {
     Ok(socket.into())
 }
 
-/// The admin socket. Its path is gone when this is, unless it is left to another process.
+/// The admin socket's path, removed when dropped unless it is left to another process.
 #[derive(Debug)]
 pub struct AdminSocket {
-    /// None where it is left.
+    /// None if the path is left to another process.
     path: Option<PathBuf>,
-    /// Which file it is.
     inode: u64,
 }
 
 impl AdminSocket {
-    /// Listens at a path. What was left there by a process that has gone is replaced.
+    /// Listens on a path, and replaces a socket that a dead process left there.
     ///
     /// # Errors
-    /// Where somebody listens there, or the folder cannot be written.
+    /// If another process listens there, or the directory is not writable.
     pub fn listen(path: &Path) -> Result<(Self, UnixListener), SocketError> {
         if UnixStream::connect(path).is_ok() {
             return Err(SocketError::Taken(path.to_owned()));
@@ -56,13 +51,13 @@ impl AdminSocket {
         Self::take_over(path)
     }
 
-    /// Listens at a path, whoever did before.
+    /// Listens on a path, and replaces the socket of the process that is being taken over.
     ///
     /// # Errors
-    /// Where the folder cannot be written.
+    /// If the directory is not writable.
     pub fn take_over(path: &Path) -> Result<(Self, UnixListener), SocketError> {
         let refused = |why| SocketError::Refused { path: path.to_owned(), why };
-        // Nobody finds it there before it listens.
+        // Bound under another name and renamed, so that the path always accepts connections.
         let mut aside = path.as_os_str().to_owned();
         aside.push(format!(".{}", std::process::id()));
         let aside = PathBuf::from(aside);
@@ -81,8 +76,8 @@ impl AdminSocket {
         }
     }
 
-    /// Leaves the path as it is, for a process that may put its own socket there at any moment:
-    /// whether it has cannot be seen and the path removed in one step.
+    /// Keeps the path, because the process that takes over may replace it at any moment; checking
+    /// for that and removing the path is not one atomic step.
     pub fn leave(mut self) {
         self.path = None;
     }
@@ -102,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_left_over_socket_is_replaced_and_a_living_one_is_not() {
+    fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("admin.sock");
         let listen = AdminSocket::listen;
@@ -112,12 +107,12 @@ mod tests {
         assert!(matches!(listen(&path), Err(SocketError::Taken(_))));
         drop(first);
         let (own, second) = listen(&path).unwrap();
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left aside");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
         drop(left);
-        assert!(path.exists(), "it is another's by now");
+        assert!(path.exists(), "it belongs to the second socket");
         drop((own, second));
         assert!(!path.exists());
         let error = listen(&folder.path().join("no/such/folder")).unwrap_err().to_string();
-        assert!(error.contains("folder must be there"), "{error}");
+        assert!(error.contains("directory must exist"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! What can be told of a running server.
+//! Status of a running server, as `GET /status` returns it.
 
 use std::collections::BTreeMap;
 
@@ -10,68 +10,65 @@ use crate::server::{PolicyState, ShadowState, View};
 use crate::session::{CountersSnapshot, Unrelievable};
 use reprieve_store as store;
 
-/// A server at one moment.
+/// A snapshot of a server.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Status {
     /// Version of the binary.
     pub version: String,
-    /// Seconds since it began to serve.
+    /// Seconds since the server started.
     pub uptime_s: u64,
     /// Logins that the policies passed.
     pub passed: u64,
-    /// Logins that they denied.
+    /// Logins that the policies denied.
     pub denied: u64,
     /// Denied logins that never reached a mail server.
     pub relieved: u64,
-    /// The virtual servers.
+    /// In the order of the configuration.
     pub virtual_servers: Vec<VirtualServerStatus>,
-    /// The pools.
+    /// Sorted by name.
     pub pools: Vec<PoolStatus>,
-    /// The stores.
-    pub stores: Vec<store::Status>,
-    /// What has become of the decision log's lines, where there is one.
+    /// The shared store first, then those of single virtual servers.
+    pub stores: Vec<store::StoreStatus>,
+    /// Lines of the decision log, if there is one.
     #[serde(default)]
     pub decision_log: Option<Counts>,
 }
 
-/// A virtual server.
+/// Status of a virtual server.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[allow(missing_docs)]
 pub struct VirtualServerStatus {
-    /// Its name.
     pub name: String,
-    /// Where it listens.
+    /// Listen addresses.
     pub addresses: Vec<String>,
-    /// Name of its own pool.
+    /// Name of the default pool.
     pub pool: String,
-    /// Who decides there.
     pub policy: PolicyStatus,
-    /// Who judges there beside, unfelt.
     pub shadow: Option<ShadowStatus>,
-    /// What has happened there.
     pub counters: CountersSnapshot,
-    /// Users of today whose logins are denied and pass all the same, with the reason.
+    /// Users whose denied logins passed today nevertheless, with the reason.
     #[serde(default)]
     pub unrelieved: Vec<Unrelievable>,
 }
 
-/// A virtual server's policy.
+/// Status of a virtual server's policy.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct PolicyStatus {
-    /// A built-in policy's name or a file's path.
+    /// Name of a built-in policy, or path of a component.
     pub component: String,
     /// SHA-256 of the component, in hexadecimal.
     pub sha256: String,
-    /// How many policies there have been since the start, with this one.
+    /// 1 for the policy loaded at the start; each replacement adds 1.
     pub version: u64,
-    /// Whether it is not asked for a while, after failures in a row.
+    /// Whether the circuit breaker has paused the policy after failures in a row.
     pub paused: bool,
-    /// Calls of it.
+    /// Calls of the policy.
     pub calls: u64,
     /// Calls that failed.
     pub failures: u64,
 }
 
-/// A policy in the shadow of another.
+/// Status of a shadow policy: called for each login, without effect on it.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct ShadowStatus {
     /// The policy.
@@ -82,11 +79,11 @@ pub struct ShadowStatus {
     pub would_deny: u64,
     /// Calls that failed.
     pub failures: u64,
-    /// Logins that it was not asked about, because it did not keep up.
-    pub left_out: u64,
-    /// CPU time that it has taken, in seconds.
+    /// Logins that it was not called for, because it did not keep up.
+    pub skipped: u64,
+    /// CPU time used, in seconds.
     pub cpu_s: f64,
-    /// Logins that it judges otherwise, by kind.
+    /// Logins for which its verdict differs from that of the active policy, by kind.
     pub differences: BTreeMap<String, u64>,
 }
 
@@ -111,7 +108,7 @@ impl ShadowStatus {
             would_pass: tally.would_pass,
             would_deny: tally.would_deny,
             failures: tally.failed,
-            left_out: tally.left_out,
+            skipped: tally.skipped,
             cpu_s: tally.cpu.as_secs_f64(),
             differences: tally
                 .differences
@@ -122,38 +119,37 @@ impl ShadowStatus {
     }
 }
 
-/// A pool.
+/// Status of a pool.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct PoolStatus {
-    /// Its name.
     pub name: String,
-    /// Logins that wait for a place at a node.
+    /// Logins that wait until a node has room.
     pub queued: usize,
-    /// Moving average of what logins take, in milliseconds.
+    /// Moving average of login latency, in milliseconds.
     pub login_latency_ms: Option<u32>,
-    /// Its nodes.
     pub nodes: Vec<NodeStatus>,
 }
 
-/// A node.
+/// Status of a node.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct NodeStatus {
     /// `host:port`, as configured.
     pub name: String,
-    /// Whether it is taken for reachable.
+    /// Result of the health check.
     pub healthy: bool,
-    /// Whether it gets logins, as the administrator wants it.
+    /// Administrative mode.
     pub mode: NodeMode,
-    /// Whether it is a backup.
+    /// Used only if no other node is available.
     pub backup: bool,
-    /// Sessions that are open.
+    /// Open sessions.
     pub sessions: u32,
-    /// What was wrong when it was last tried in vain.
+    /// Error of the last failed attempt.
     pub last_error: Option<String>,
 }
 
 impl Status {
-    /// Looks at a server.
+    /// Takes a snapshot of a server.
     #[must_use]
     pub fn of(view: &View) -> Self {
         let counters = view.counters();
@@ -196,7 +192,7 @@ impl Status {
                 })
                 .collect(),
             pools,
-            stores: view.stores().iter().map(|store| store.home.status()).collect(),
+            stores: view.stores().iter().map(|store| store.store.status()).collect(),
             decision_log: view.decision_log(),
         }
     }

@@ -1,29 +1,28 @@
-//! Tokens of those who come over TCP, compared in constant time.
+//! Tokens for access over TCP, compared in constant time.
 
 use serde::Serialize;
 
 use crate::config::{AdminConfig, TokenFile};
 use reprieve_secrets::secret_file;
 
-/// The shortest token that is taken.
 const MIN_TOKEN_CHARS: usize = 16;
 
-/// What somebody may.
+/// Rights of a request; each includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Rights {
-    /// Load the page, which holds nothing yet.
+    /// Only the dashboard's page, which contains no data.
     None,
-    /// See how it is.
+    /// Status and metrics.
     Read,
-    /// Change it, and see what is remembered of users.
+    /// Changes, and data of users.
     Change,
-    /// Have another process take its place.
+    /// Takeover by another process.
     Owner,
 }
 
-/// The tokens that count. They are kept as hashes by a key of this process: comparing those
-/// takes as long for any token, whatever its length.
+/// The configured tokens, kept as keyed hashes: comparing these takes the same time for every
+/// token of any length.
 #[derive(Debug)]
 pub(super) struct Tokens {
     key: [u8; 32],
@@ -35,7 +34,8 @@ impl Tokens {
     /// Reads the files that the configuration names.
     ///
     /// # Errors
-    /// Which file has no token of a sufficient length, with its place in the configuration.
+    /// If a file contains no token of sufficient length; the error names its line in the
+    /// configuration.
     pub(super) fn read(config: &AdminConfig) -> anyhow::Result<Self> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
@@ -43,31 +43,31 @@ impl Tokens {
         let (change, read) = (hash(&config.token_file)?, hash(&config.read_token_file)?);
         if let (Some(file), true) = (&config.read_token_file, read.is_some() && read == change) {
             anyhow::bail!(
-                "{}: the token for reading is also that for changes; give viewers one of their own, or leave it out",
+                "{}: the read-only token is the same as the token for changes; use different tokens, or remove this key",
                 file.location
             );
         }
         Ok(Self { key, change, read })
     }
 
-    /// What who shows a token may; None where it is wrong.
+    /// Rights that a token grants; None if it is wrong.
     pub(super) fn rights(&self, token: &[u8]) -> Option<Rights> {
         let hash = Some(blake3::keyed_hash(&self.key, token));
         if hash == self.change {
             Some(Rights::Change)
-        } else if hash == self.see {
+        } else if hash == self.read {
             Some(Rights::Read)
         } else {
             None
         }
     }
 
-    /// Whether anybody can change anything over TCP.
+    /// Whether changes are possible over TCP.
     pub(super) fn allow_changes(&self) -> bool {
         self.change.is_some()
     }
 
-    /// Whether there is a token for reading alone: then nobody reads without one.
+    /// Whether a read-only token is configured; reading then requires a token even on loopback.
     pub(super) fn require_read_token(&self) -> bool {
         self.read.is_some()
     }
@@ -80,7 +80,7 @@ fn token(file: &TokenFile, key: &[u8; 32]) -> anyhow::Result<blake3::Hash> {
     if token.len() < MIN_TOKEN_CHARS || !token.iter().all(u8::is_ascii_graphic) {
         anyhow::bail!(
             "{}: the first line of {} must be a token of {MIN_TOKEN_CHARS} characters or more, without spaces; \
-             for instance from: openssl rand -base64 24",
+             for example from: openssl rand -base64 24",
             file.location,
             file.path.display()
         );
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn each_token_gives_its_rights_and_no_other_gives_any() {
+    fn each_token_grants_its_rights_and_others_grant_none() {
         let tokens = tokens(Some("0123456789abcdef\nmore\n"), Some("fedcba9876543210")).unwrap();
         assert_eq!(tokens.rights(b"0123456789abcdef"), Some(Rights::Change));
         assert_eq!(tokens.rights(b"fedcba9876543210"), Some(Rights::Read));
@@ -120,14 +120,14 @@ mod tests {
     }
 
     #[test]
-    fn without_tokens_none_is_right() {
+    fn without_configured_tokens_every_token_is_wrong() {
         let tokens = tokens(None, None).unwrap();
         assert_eq!(tokens.rights(b""), None);
         assert!(!tokens.allow_changes());
     }
 
     #[test]
-    fn a_token_that_can_be_guessed_is_refused_with_a_remedy() {
+    fn a_weak_token_is_refused_with_a_remedy() {
         for weak in ["short", "", "with spaces in the middle"] {
             let error = tokens(Some(weak), None).unwrap_err().to_string();
             assert!(error.starts_with("reprieve.toml:3: "), "{error}");
@@ -135,6 +135,6 @@ mod tests {
         let error = tokens(Some("short"), None).unwrap_err().to_string();
         assert!(error.contains("openssl rand") && error.contains("16 characters"), "{error}");
         let error = tokens(Some("0123456789abcdef"), Some("0123456789abcdef")).unwrap_err().to_string();
-        assert!(error.contains("one of their own"), "{error}");
+        assert!(error.contains("use different tokens"), "{error}");
     }
 }

@@ -7,29 +7,29 @@ use clap_complete::Shell;
 
 use crate::output::Output;
 
-/// Print what completes this command line in a shell.
+/// Print a shell completion script.
 ///
-/// For the shell in use:
+/// For the current shell:
 ///
 ///   source <(reprieve completions bash)
 ///
-/// For good:
+/// Permanently:
 ///
 ///   reprieve completions bash > ~/.local/share/bash-completion/completions/reprieve
 ///
 ///   reprieve completions fish > ~/.config/fish/completions/reprieve.fish
 ///
-///   reprieve completions zsh > FOLDER/_reprieve     (a folder of $fpath)
+///   reprieve completions zsh > DIR/_reprieve     (DIR: a directory in $fpath)
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
-    /// The shell
+    /// Shell to complete for
     shell: Shell,
 }
 
 /// `command`: the command line as a whole.
 pub(super) fn run(arguments: &Arguments, mut command: clap::Command) -> anyhow::Result<ExitCode> {
-    // Written at once: the generator takes a reader that has gone for a reason to panic.
+    // Into a buffer first, because the generator panics if the output cannot be written.
     let mut script = Vec::new();
     let name = command.get_name().to_owned();
     clap_complete::generate(arguments.shell, &mut command, name, &mut script);

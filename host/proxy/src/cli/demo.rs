@@ -5,19 +5,19 @@ use std::process::ExitCode;
 use crate::demo;
 use crate::output::Output;
 
-/// See it work: a small mail server, the proxy before it and clients that poll, in one process.
+/// Run a demonstration: a small mail server, Reprieve in front of it and polling clients.
 ///
-/// First the clients poll the mail server itself, then through Reprieve. Every answer is
-/// checked and every figure measured; it ends by itself with a summary.
+/// The clients first poll the mail server directly, then through Reprieve, all in one process. Every
+/// answer is checked, all figures are measured, and a summary is printed at the end.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// How long it measures
+    /// Duration of the measurement, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = demo::Options::default().seconds)]
     seconds: u64,
-    /// Clients that poll
+    /// Number of clients
     #[arg(long, value_name = "N", default_value_t = demo::Options::default().clients)]
     clients: usize,
-    /// The policy's interval
+    /// Interval of the policy, such as 10s
     #[arg(long, value_name = "DURATION", default_value_t = demo::Options::default().interval)]
     interval: String,
 }

@@ -1,9 +1,11 @@
-//! The command line: one file a subcommand, none of which knows how anything works.
+//! The command line: one file per subcommand. They parse arguments and print results; the work is
+//! done by the other modules.
 
 mod check;
 mod completions;
 mod ctl;
 mod demo;
+mod generate;
 mod man;
 mod policy;
 mod replay;
@@ -15,20 +17,23 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::output::{self, tell};
+use crate::output::{self, errln};
 
-/// A test or check failed.
+/// The configuration file, unless another one is given.
+const DEFAULT_CONFIG: &str = "/etc/reprieve/reprieve.toml";
+
+/// Exit code: a test or check failed.
 const FAILED: u8 = 1;
-/// The command line or the configuration is wrong.
+/// Exit code: the command line or the configuration is invalid.
 const WRONG: u8 = 2;
-/// Nobody reads standard output any longer: what a shell says of a program that SIGPIPE ended.
+/// Exit code: the reader of standard output is gone. Shells report a death by SIGPIPE like this.
 const NOT_READ: u8 = 128 + 13;
 
-/// A POP3 proxy that takes the load of clients that check mail too often off mail servers.
+/// A POP3 proxy that protects mail servers from clients that check for mail too often.
 ///
-/// It stands in front of a POP3 server, lets a user through when a policy says so, and
-/// otherwise answers in the server's place that nothing has changed. Policies are WebAssembly
-/// components; the built-in one, `interval`, lets each user through once in ten minutes.
+/// Reprieve runs in front of a POP3 server. A policy decides for each login whether it is passed to
+/// the server; otherwise Reprieve answers itself that nothing has changed. Policies are WebAssembly
+/// components; the built-in policy `interval` passes one login per user every ten minutes.
 #[derive(Debug, Parser)]
 #[command(name = "reprieve", version, max_term_width = 100)]
 struct Arguments {
@@ -48,33 +53,35 @@ enum Subcommands {
     Top(top::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
+    #[command(hide = true)]
+    Generate(generate::Arguments),
 }
 
-/// Runs the command line of this process. Exit codes: 0 done, 1 a test or check failed, 2
-/// usage or configuration, or standard output that cannot be written, 141 standard output that
-/// nobody reads on.
+/// Runs the command line of this process. Exit codes: 0 success; 1 a test or check failed; 2 invalid
+/// usage or configuration, or standard output cannot be written; 141 the reader of standard output is
+/// gone.
 #[must_use]
 pub fn main() -> ExitCode {
     let result = match Arguments::try_parse() {
         Ok(arguments) => run(arguments),
-        // Help and the version are among them.
+        // Also `--help` and `--version`.
         Err(error) => {
             let printed = error.print();
             if !error.use_stderr() {
-                let _ = output::noted(printed);
+                let _ = output::record_error(printed);
             }
             Ok(ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(WRONG)))
         }
     };
-    match (output::failure(), result) {
+    match (output::first_error(), result) {
         (Some(error), _) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(NOT_READ),
         (Some(error), _) => {
-            tell!("reprieve: cannot write to standard output: {error}");
+            errln!("reprieve: cannot write to standard output: {error}");
             ExitCode::from(WRONG)
         }
         (None, Ok(code)) => code,
         (None, Err(error)) => {
-            tell!("reprieve: {error:#}");
+            errln!("reprieve: {error:#}");
             ExitCode::from(WRONG)
         }
     }
@@ -91,11 +98,11 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Subcommands::Store(arguments) => store::run(&arguments),
         Subcommands::Top(arguments) => top::run(&arguments),
         Subcommands::Completions(arguments) => completions::run(&arguments, Arguments::command()),
+        Subcommands::Generate(arguments) => generate::run(&arguments),
         Subcommands::Man(arguments) => man::run(&arguments, Arguments::command()),
     }
 }
 
-/// Reads a configuration file.
 fn read_config(path: &std::path::Path) -> anyhow::Result<crate::config::Config> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path)

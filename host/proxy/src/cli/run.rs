@@ -9,93 +9,94 @@ use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use crate::admin::{AdminKeys, Doors, Open, Predecessor};
+use crate::admin::{AdminKeys, AdminServer, Listeners, Predecessor};
 use crate::config::{CommandLine, Config, NodeTlsMode};
+use crate::file_watch::FileWatch;
 use crate::logging;
 use crate::net::Inherited;
 use crate::privileges;
-use crate::server::{Control, Keys, Options, Prepared, Reserved, Server};
+use crate::server::{Control, Keys, Options, Prepared, ReservedSockets, Server};
 use crate::service_manager;
-use crate::watch::Watch;
 
-/// How often files are looked at that are watched.
-const LOOK: Duration = Duration::from_secs(1);
-/// How long an end at once waits for lines of the decision log that are on their way.
-const LAST_LINES: Duration = Duration::from_secs(2);
-/// How long logs and stores may take beyond the drain's time; the service manager waits longer.
-const LAST_WORDS: Duration = Duration::from_secs(7);
+/// Time between two checks of watched files.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest wait for the decision log after a second stop signal.
+const DECISION_LOG_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for logs and stores after the drain timeout; less than the service manager's margin.
+const SHUTDOWN_MARGIN: Duration = Duration::from_secs(7);
 
-/// Serve: listen, ask the policy, pass or pose.
+/// Run the proxy.
 ///
-/// Either with a configuration file, or with everything on the command line:
+/// Use a configuration file, or give everything on the command line:
 ///
-///   reprieve run --config /etc/reprieve.toml
+///   reprieve run --config /etc/reprieve/reprieve.toml
 ///
 ///   reprieve run --listen 127.0.0.1:1110 --backend 127.0.0.1:110 --set interval=5m
 ///
 ///   reprieve run --listen 0.0.0.0:110 --listen-tls 0.0.0.0:995 --certificate fullchain.pem
 ///       --key privkey.pem --backend mail.example:995 --backend-tls implicit
 ///
-/// SIGTERM and Ctrl-C drain: nothing new is accepted, sessions end by themselves; a second
-/// signal ends at once. SIGHUP takes up the configuration file as it is now, and reads the
-/// certificates again, and opens the decision log anew.
+/// SIGTERM and Ctrl-C drain: no new connections are accepted, and the process exits when all sessions
+/// have ended; a second signal ends them at once. SIGHUP reloads the configuration file and the
+/// certificates, and reopens the decision log.
 #[derive(Clone, Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
+#[command(group(clap::ArgGroup::new("addresses").args(["listen", "listen_tls"]).multiple(true)))]
 pub(super) struct Arguments {
-    /// Configuration file (TOML)
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["listen", "listen_tls", "certificate", "backend", "backend_tls", "policy", "set"], required_unless_present_any = ["listen", "listen_tls"])]
+    /// Configuration file (TOML) [default: /etc/reprieve/reprieve.toml]
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["addresses", "certificate", "backend", "backend_tls", "policy", "set"])]
     config: Option<PathBuf>,
-    /// Address to listen on, with its port; may be given several times
+    /// Listen address and port; can be repeated
     #[arg(long, value_name = "ADDR", requires = "backend")]
     listen: Vec<SocketAddr>,
-    /// Address to listen on for TLS (POP3S), with its port; may be given several times
+    /// Listen address and port for TLS (POP3S); can be repeated
     #[arg(long, value_name = "ADDR", requires_all = ["backend", "certificate"])]
     listen_tls: Vec<SocketAddr>,
-    /// Certificate chain (PEM), for --listen-tls and for STLS at --listen
-    #[arg(long, value_name = "FILE", requires = "key")]
+    /// Certificate chain (PEM) for --listen-tls, and for STLS on --listen
+    #[arg(long, value_name = "FILE", requires_all = ["addresses", "key"])]
     certificate: Option<PathBuf>,
-    /// The certificate's private key (PEM)
+    /// Private key of the certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "certificate")]
     key: Option<PathBuf>,
-    /// TLS towards the mail servers, whose certificates must be right [default: off]
+    /// TLS to the mail servers, with verified certificates [default: off]
     #[arg(long, value_enum, value_name = "MODE", requires = "backend")]
     backend_tls: Option<NodeTlsMode>,
-    /// Mail server to pass to, as HOST:PORT; several share the load
-    #[arg(long, value_name = "ADDR")]
+    /// Mail server as HOST:PORT; if repeated, logins are balanced among them
+    #[arg(long, value_name = "ADDR", requires = "addresses")]
     backend: Vec<String>,
-    /// Built-in policy or path of a component [default: interval]
-    #[arg(long, value_name = "P")]
+    /// Built-in policy, or path of a component [default: interval]
+    #[arg(long, value_name = "P", requires = "addresses")]
     policy: Option<String>,
-    /// A setting of the policy, such as interval=5m or manner=busy; may be given several times
-    #[arg(long, value_name = "KEY=VALUE")]
+    /// Setting of the policy, such as interval=5m; can be repeated
+    #[arg(long, value_name = "KEY=VALUE", requires = "addresses")]
     set: Vec<String>,
-    /// Threads that serve connections [default: one for each core]
+    /// Number of worker threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
-    /// Who to become once the ports are open, where it starts as root
+    /// User to switch to after opening the ports, if started as root
     #[arg(long, value_name = "USER")]
     user: Option<String>,
-    /// Take the place of the process that serves at the configuration's admin socket: no connection
-    /// is refused. Where nobody does, just start
-    #[arg(long, requires = "config")]
+    /// Upgrade without downtime: take over the listening sockets of the process on `admin.socket`,
+    /// which then drains; without such a process, start normally
+    #[arg(long, conflicts_with = "addresses")]
     take_over: bool,
     #[command(flatten)]
     log: LogArguments,
 }
 
-/// How the log looks.
+/// Options of the log.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct LogArguments {
-    /// How log lines look
+    /// Format of log lines
     #[arg(long, value_enum, default_value_t)]
     log_format: logging::Format,
-    /// What to log: error, warn, info, debug, or by part, such as warn,session=info
+    /// Log level: error, warn, info or debug; also per component, such as warn,session=info
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: String,
 }
 
 impl Arguments {
-    /// The configuration as it is now. `descriptors`: as many as the process may have.
+    /// Reads the configuration. `descriptors`: limit of open file descriptors.
     fn configured(&self, descriptors: u64) -> anyhow::Result<Config> {
         let mut config = self.config()?;
         if let Some(user) = &self.user {
@@ -105,11 +106,17 @@ impl Arguments {
         Ok(config)
     }
 
+    /// The configuration file; `None` if the command line has everything.
+    fn file(&self) -> Option<PathBuf> {
+        let default = || self.listen.is_empty() && self.listen_tls.is_empty();
+        self.config.clone().or_else(|| default().then(|| super::DEFAULT_CONFIG.into()))
+    }
+
     fn config(&self) -> anyhow::Result<Config> {
         let threads = self.threads.map(usize::from);
-        match &self.config {
+        match self.file() {
             Some(path) => {
-                let mut config = super::read_config(path)?;
+                let mut config = super::read_config(&path)?;
                 config.threads = threads.unwrap_or(config.threads);
                 Ok(config)
             }
@@ -128,134 +135,136 @@ impl Arguments {
     }
 }
 
-/// A connection takes a descriptor, and another one at a mail server; some are needed beside.
+/// Lowers `max-connections` to what the file descriptors allow: a connection needs two, one of them
+/// to the mail server, and about 100 are needed for everything else.
 fn fit_to_descriptors(config: &mut Config, descriptors: u64) {
     let room = u32::try_from(descriptors.saturating_sub(100) / 2).unwrap_or(u32::MAX).max(1);
     match config.max_connections {
         Some(wanted) if wanted > room => tracing::warn!(
             descriptors,
             needed = u64::from(wanted) * 2 + 100,
-            "fewer file descriptors than max-connections can need; raise the limit (ulimit -n, LimitNOFILE)"
+            "max-connections may need more file descriptors than the limit; raise it (ulimit -n, LimitNOFILE)"
         ),
         None if Config::MAX_CONNECTIONS > room => {
-            tracing::info!(descriptors, "max-connections is {room}, as many as file descriptors allow");
+            tracing::info!(descriptors, "max-connections is {room}, limited by file descriptors");
             config.max_connections = Some(room);
         }
         _ => {}
     }
 }
 
-/// What was opened and read while the process was root.
+/// Everything that is opened and read before root privileges are dropped.
 struct Opened {
     config: Config,
     keys: Keys,
-    sockets: Reserved,
-    doors: Doors,
+    sockets: ReservedSockets,
+    listeners: Listeners,
 }
 
 impl Opened {
-    /// Does what may need root, and gives it up.
-    fn as_root(config: Config, take_over: bool) -> anyhow::Result<Self> {
-        let sockets = Reserved::open(&config, take_over)?;
+    /// Does everything that may require root, then drops root privileges.
+    fn open(config: Config, take_over: bool) -> anyhow::Result<Self> {
+        let sockets = ReservedSockets::open(&config, take_over)?;
         let keys = Keys::read(&config)?;
-        let doors = Doors::open(&config.admin, AdminKeys::read(&config.admin)?, take_over)?;
+        let listeners = Listeners::open(&config.admin, AdminKeys::read(&config.admin)?, take_over)?;
         privileges::become_service_user(&config)?;
         if privileges::is_root() {
-            tracing::warn!("serving as root; set `user` (--user) to somebody who may do less");
+            tracing::warn!("running as root; set `user` (--user) to an unprivileged user");
         }
-        Ok(Self { config, keys, sockets, doors })
+        Ok(Self { config, keys, sockets, listeners })
     }
 }
 
-/// Starts to serve, if wanted in the place of another process. Where this is dropped, it has gone
-/// no further than its present step.
-async fn start(config: Config, take_over: bool) -> anyhow::Result<(Server, Doors, Option<Predecessor>)> {
+/// Starts the server; with `take_over`, takes over from a running process. Cancelling this future
+/// stops the start after the current step.
+async fn start(config: Config, take_over: bool) -> anyhow::Result<(Server, Listeners, Option<Predecessor>)> {
     let socket = config.admin.socket.clone();
     if take_over {
         anyhow::ensure!(
             socket.is_some(),
-            "--take-over needs `admin.socket` in the configuration, by which the process that serves is asked"
+            "--take-over requires `admin.socket` in the configuration, through which the running process is reached"
         );
     }
     let wanted = socket.filter(|_| take_over);
-    // What is wrong is found before anything is taken from anybody.
+    // Find errors before the running process hands anything over.
     let tried = take_over.then(|| Keys::read(&config)).transpose()?;
-    let Opened { config, keys, sockets, doors } = aside(move || Opened::as_root(config, take_over)).await?;
+    let Opened { config, keys, sockets, listeners } =
+        run_blocking(move || Opened::open(config, take_over)).await?;
     let (predecessor, inherited) = match wanted {
         None => (None, Inherited::default()),
         Some(socket) => {
             if let Some(keys) = tried {
                 let config = config.clone();
                 let options = Options { without_stores: true, ..Options::default() };
-                drop(aside(move || Prepared::with_keys(config, options, keys)).await?);
+                drop(run_blocking(move || Prepared::with_keys(config, options, keys)).await?);
             }
-            match Predecessor::ask(&socket).await? {
+            match Predecessor::find(&socket).await? {
                 Some((predecessor, inherited)) => (Some(predecessor), inherited),
                 None => (None, Inherited::default()),
             }
         }
     };
-    let server = aside(move || {
-        let sockets = sockets.completed(&config, inherited)?;
+    let server = run_blocking(move || {
+        let sockets = sockets.complete(&config, inherited)?;
         Server::serve_at(Prepared::with_keys(config, Options::default(), keys)?, sockets)
     });
-    Ok((server.await?, doors, predecessor))
+    Ok((server.await?, listeners, predecessor))
 }
 
-/// Does something that takes a while, on a thread of its own: signals are heard meanwhile.
-async fn aside<T: Send + 'static>(
+/// Runs slow work on a blocking thread, so that signals are handled meanwhile.
+async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
 ) -> anyhow::Result<T> {
     tokio::task::spawn_blocking(work).await?
 }
 
-/// Takes commands, in the place of whoever did before.
-async fn take_commands(
-    doors: Doors,
+/// Starts the admin interface, after telling a replaced process to drain.
+async fn serve_admin(
+    listeners: Listeners,
     server: &Server,
     recent: &logging::Recent,
     predecessor: Option<Predecessor>,
-) -> anyhow::Result<Open> {
+) -> anyhow::Result<AdminServer> {
     let takes_over = predecessor.is_some();
     if let Some(predecessor) = predecessor {
         predecessor.retire().await;
     }
-    if let Some(tls) = doors.tls() {
-        server.also_reload("admin", tls.clone());
+    if let Some(tls) = listeners.tls() {
+        server.add_certificates("admin", tls.clone());
     }
-    doors.serve(&server.view(), recent, takes_over)
+    listeners.serve(&server.view(), recent, takes_over)
 }
 
-/// What `systemctl status` shows.
-fn serving(server: &Server) -> String {
+/// Status for `systemctl status`.
+fn status_line(server: &Server) -> String {
     let servers = server.addresses().into_iter().map(|(name, addresses)| {
         let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-        format!("{name} at {}", addresses.join(", "))
+        format!("{name} on {}", addresses.join(", "))
     });
     format!("serving {}", servers.collect::<Vec<_>>().join("; "))
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    // Read before there is a log, so that what is wrong stands alone.
+    // Read before the log starts, so that an error is printed without log lines around it.
     arguments.config()?;
     let log = logging::start(arguments.log.log_format, &arguments.log.log_level)?;
     let descriptors = crate::rlimit::raise_descriptors();
     let config = arguments.configured(descriptors)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(serve(arguments, config, descriptors, &log));
-    // What is still under way aside, such as compiling, ends with the process.
+    // Blocking work in progress, such as compiling, ends with the process.
     runtime.shutdown_background();
     served.map(|()| ExitCode::SUCCESS)
 }
 
-/// The signals that the process knows. They are heard from the first moment on.
+/// The signals that the process handles, from the beginning of the start.
 struct Signals {
-    end: EndSignals,
-    hang_up: Signal,
+    stop: StopSignals,
+    hangup: Signal,
 }
 
-/// Those that end the process.
-struct EndSignals {
+/// Signals that end the process: SIGTERM and SIGINT.
+struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -263,16 +272,16 @@ struct EndSignals {
 impl Signals {
     fn watch() -> anyhow::Result<Self> {
         let watch = |kind| signal(kind).context("cannot watch for signals");
-        let end = EndSignals {
+        let stop = StopSignals {
             terminate: watch(SignalKind::terminate())?,
             interrupt: watch(SignalKind::interrupt())?,
         };
-        Ok(Self { end, hang_up: watch(SignalKind::hangup())? })
+        Ok(Self { stop, hangup: watch(SignalKind::hangup())? })
     }
 }
 
-impl EndSignals {
-    async fn heard(&mut self) {
+impl StopSignals {
+    async fn received(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -288,49 +297,49 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let mut signals = Signals::watch()?;
     let starting = async {
-        let (server, doors, predecessor) = start(config, arguments.take_over).await?;
+        let (server, listeners, predecessor) = start(config, arguments.take_over).await?;
         for (name, addresses) in server.addresses() {
             for address in addresses {
                 tracing::info!(server = name, %address, "listening");
             }
         }
-        let commands = take_commands(doors, &server, log.recent(), predecessor).await?;
+        let commands = serve_admin(listeners, &server, log.recent(), predecessor).await?;
         anyhow::Ok((server, commands))
     };
     let (server, commands) = tokio::select! {
         started = starting => started?,
-        () = signals.end.heard() => {
-            tracing::warn!("ended by a signal before it served");
+        () = signals.stop.received() => {
+            tracing::warn!("stopped by a signal during the start");
             return Ok(());
         }
     };
     let control = server.control();
-    control.reload_from({
+    control.set_source({
         let arguments = arguments.clone();
         move || arguments.configured(descriptors)
     });
-    service_manager::ready(&serving(&server));
-    until_the_end(arguments, &server, &control, &mut signals).await?;
+    service_manager::ready(&status_line(&server));
+    run_until_shutdown(arguments, &server, &control, &mut signals).await?;
     drop(commands);
     drain(server, &control, &mut signals).await;
     Ok(())
 }
 
-/// Looks after the files until the process is to end. What it finds is done aside, one thing of
-/// each kind at a time.
-async fn until_the_end(
+/// Handles signals and watched files until the process is to end. Reloads run in the background, one
+/// at a time.
+async fn run_until_shutdown(
     arguments: &Arguments,
     server: &Server,
     control: &Control,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
     let mut ending = control.ending();
-    let mut watch = Watch::default();
-    let (mut reload, mut look) = (Aside::default(), Aside::default());
+    let mut watch = FileWatch::default();
+    let (mut reload, mut look) = (BackgroundJob::default(), BackgroundJob::default());
     let mut certificates_at = Instant::now();
     loop {
         let config = control.config();
-        if config.watch && watch.look(arguments.config.iter().cloned().chain(control.components())) {
+        if config.watch && watch.has_changed(arguments.file().into_iter().chain(control.components())) {
             reload.wanted = true;
         }
         if config.certificate_check.is_some_and(|every| Instant::now() >= certificates_at + every) {
@@ -340,13 +349,13 @@ async fn until_the_end(
         let reloading = control.clone();
         reload.begin(move || {
             service_manager::reloading();
-            // What is wrong with it stands in the log.
-            let _ = reloading.reload_again();
+            // Errors are logged.
+            let _ = reloading.reload_from_source();
         });
         let looking = control.clone();
-        look.begin(move || looking.look_at_certificates());
+        look.begin(move || looking.reload_changed_certificates());
         let next_certificates = config.certificate_check.map(|every| certificates_at + every);
-        let next_look = config.watch.then(|| Instant::now() + LOOK);
+        let next_look = config.watch.then(|| Instant::now() + WATCH_INTERVAL);
         let next = [next_certificates, next_look].into_iter().flatten().min();
         let next = async {
             match next {
@@ -355,12 +364,12 @@ async fn until_the_end(
             }
         };
         tokio::select! {
-            () = signals.end.heard() => return Ok(()),
+            () = signals.stop.received() => return Ok(()),
             _ = ending.wait_for(|ending| *ending) => return Ok(()),
-            _ = signals.hang_up.recv() => reload.wanted = true,
+            _ = signals.hangup.recv() => reload.wanted = true,
             done = reload.done() => {
                 done?;
-                service_manager::ready(&serving(server));
+                service_manager::ready(&status_line(server));
             }
             done = look.done() => done?,
             () = next => {}
@@ -368,50 +377,48 @@ async fn until_the_end(
     }
 }
 
-/// Something that is done on a thread of its own, again where it is wanted meanwhile.
+/// A job that runs in the background, one run at a time. A request during a run starts another one
+/// afterwards.
 #[derive(Default)]
-struct Aside {
+struct BackgroundJob {
     wanted: bool,
-    under_way: Option<JoinHandle<()>>,
+    running: Option<JoinHandle<()>>,
 }
 
-impl Aside {
-    /// Begins, if that is wanted and not under way.
+impl BackgroundJob {
+    /// Starts a run if one is requested and none is in progress.
     fn begin(&mut self, work: impl FnOnce() + Send + 'static) {
-        if self.wanted && self.under_way.is_none() {
+        if self.wanted && self.running.is_none() {
             self.wanted = false;
-            self.under_way = Some(tokio::task::spawn_blocking(work));
+            self.running = Some(tokio::task::spawn_blocking(work));
         }
     }
 
-    /// Waits until it is done; for ever if nothing is under way.
+    /// Waits for the current run; never completes if there is none.
     async fn done(&mut self) -> anyhow::Result<()> {
-        let Some(under_way) = &mut self.under_way else { return std::future::pending().await };
-        let done = under_way.await;
-        self.under_way = None;
+        let Some(running) = &mut self.running else { return std::future::pending().await };
+        let done = running.await;
+        self.running = None;
         Ok(done?)
     }
 }
 
-/// Lets sessions end by themselves, and ends in any case when their time is over.
+/// Waits for sessions to end, at most for the drain timeout.
 async fn drain(server: Server, control: &Control, signals: &mut Signals) {
     let drain_timeout = control.config().drain_timeout;
     service_manager::stopping(drain_timeout);
-    tracing::info!(
-        at_most_s = drain_timeout.as_secs(),
-        "draining: no new connections; sessions end by themselves"
-    );
-    let journal = server.journal().cloned();
+    tracing::info!(at_most_s = drain_timeout.as_secs(), "draining: no new connections are accepted");
+    let decision_log = server.decision_log().cloned();
     let drained = tokio::task::spawn_blocking(move || server.shutdown(drain_timeout));
     tokio::select! {
         _ = drained => tracing::info!("drained"),
-        () = signals.end.heard() => tracing::warn!("ended at once by a second signal"),
-        () = tokio::time::sleep(drain_timeout.saturating_add(LAST_WORDS)) => {
-            tracing::error!("ended although something is still under way that should have ended");
+        () = signals.stop.received() => tracing::warn!("stopped at once by a second signal"),
+        () = tokio::time::sleep(drain_timeout.saturating_add(SHUTDOWN_MARGIN)) => {
+            tracing::error!("stopped before all work was finished");
         }
     }
-    if let Some(journal) = journal {
-        // Even then what sessions have told of themselves is not lost.
-        let _ = tokio::task::spawn_blocking(move || journal.close(LAST_LINES)).await;
+    if let Some(decision_log) = decision_log {
+        // Also after a second signal, finished sessions are logged.
+        let _ = tokio::task::spawn_blocking(move || decision_log.close(DECISION_LOG_TIMEOUT)).await;
     }
 }

@@ -7,28 +7,27 @@ use std::time::Duration;
 
 use anyhow::bail;
 
-use crate::admin::{Client, USUAL_SOCKET};
+use crate::admin::{Client, DEFAULT_SOCKET};
 use crate::output::Output;
 use crate::terminal;
 use crate::top::{self, Order};
 
-/// Watch a running Reprieve: relief, virtual servers, mail servers, stores, live.
+/// Show a live view of a running Reprieve: relief, virtual servers, mail servers, stores.
 ///
-/// It asks by the admin socket (`admin.socket` in the configuration). "Now" is the last ten
-/// seconds. Keys: q ends, s sorts the virtual servers otherwise, the arrows and PageUp and
-/// PageDown scroll where there is more than the terminal shows.
+/// Current rates are averages over the last ten seconds. Keys: q quits, s changes the sort order of
+/// the virtual servers, arrow keys, PageUp and PageDown scroll.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Its admin socket
-    #[arg(long, value_name = "PATH", default_value = USUAL_SOCKET, env = "REPRIEVE_SOCKET")]
+    /// Admin socket of the running Reprieve (`admin.socket` in its configuration)
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET, env = "REPRIEVE_SOCKET")]
     socket: PathBuf,
-    /// Between two looks, such as 500ms or 2s
+    /// Time between two updates, 100ms or more
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
     interval: Duration,
-    /// How virtual servers are sorted
+    /// Sort order of the virtual servers
     #[arg(long, value_enum, default_value_t)]
     sort: Order,
-    /// Look twice, print one picture, and end
+    /// Print the status once as text, with rates measured over --interval
     #[arg(long)]
     once: bool,
 }
@@ -37,11 +36,11 @@ fn interval(text: &str) -> Result<Duration, String> {
     let least = Duration::from_millis(100);
     match reprieve_settings::duration(text) {
         Some(interval) if interval >= least => Ok(interval),
-        _ => Err("it is a time of 100ms or more, such as 500ms or 2s".to_owned()),
+        _ => Err("use a duration of 100ms or more, such as 500ms or 2s".to_owned()),
     }
 }
 
-/// Columns of what is printed where no terminal says how wide it is.
+/// Width of the output of `--once`, unless COLUMNS is set.
 const COLUMNS: usize = 100;
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -55,7 +54,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if !(std::io::stdin().is_terminal() && Output::is_terminal() && terminal::can_redraw()) {
-        bail!("there is no terminal to draw on; for one picture as text add --once");
+        bail!("standard output is not a terminal; use --once to print the status as text");
     }
     let first = runtime.block_on(client.status())?;
     top::run(client, first, arguments.interval, arguments.sort)?;

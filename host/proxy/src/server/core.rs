@@ -1,5 +1,5 @@
-//! What a running server is made of, and how it changes: what is served now is one value that
-//! is replaced as a whole, by one change at a time.
+//! The state of a running server. The active configuration is one value that is replaced as a
+//! whole, by one change at a time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -12,89 +12,89 @@ use tokio::sync::{mpsc, watch};
 
 use super::certificates::Certificates;
 use super::engines::Engines;
-use super::listening::Listening;
+use super::listener::Listener;
 use super::runtime;
-use super::serving::{Accept, Ending};
-use super::stores::{Store, Stores};
+use super::stores::{OpenedStore, Stores};
 use super::virtual_server::{Pools, Served, VirtualServer};
+use super::worker::{AcceptTask, Shutdown};
 use crate::config::Config;
 use crate::pool::Keeper;
-use crate::session::{CountersSnapshot, Door, Telling};
-use reprieve_policy_host::Judge;
+use crate::session::{ContextHandle, CountersSnapshot, Sinks};
+use reprieve_policy_host::Evaluator;
 use reprieve_store::clock::Clock;
 
-/// How the configuration is read again.
+/// Reads the configuration for a reload.
 pub(super) type Source = Arc<dyn Fn() -> anyhow::Result<Config> + Send + Sync>;
 
-/// A running server.
+/// Shared by all parts of a running server.
 pub(super) struct Core {
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) telling: Telling,
+    pub(super) sinks: Sinks,
     pub(super) began: Instant,
-    pub(super) stores: Arc<[Store]>,
-    /// Connections of all virtual servers.
+    pub(super) stores: Arc<[OpenedStore]>,
+    /// Open connections at all virtual servers.
     pub(super) total: Arc<AtomicU32>,
-    pub(super) present: ArcSwap<Present>,
+    pub(super) active: ArcSwap<ActiveConfig>,
     pub(super) certificates: Certificates,
-    /// Held by whoever changes something.
-    pub(super) changing: Mutex<Changing>,
-    threads: Vec<mpsc::UnboundedSender<Accept>>,
-    pub(super) end: Ending,
-    /// Another process accepts in this one's place: nobody here need be told to come again.
+    /// Locked during a change.
+    pub(super) resources: Mutex<ChangeResources>,
+    threads: Vec<mpsc::UnboundedSender<AcceptTask>>,
+    pub(super) end: Shutdown,
+    /// Whether another process accepts connections instead, so that sessions need not be closed at
+    /// once.
     pub(super) handed_over: AtomicBool,
-    /// How the configuration is read again.
     pub(super) source: Mutex<Option<Source>>,
-    /// Somebody wants the process to drain and end.
+    /// Becomes true when the process is to drain and exit.
     pub(super) ending: watch::Sender<bool>,
 }
 
 impl std::fmt::Debug for Core {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Core").field("present", &self.present).finish_non_exhaustive()
+        f.debug_struct("Core").field("active", &self.active).finish_non_exhaustive()
     }
 }
 
-/// What is served now.
+/// The configuration that is being served, with everything that was built from it.
 #[derive(Clone, Debug)]
-pub(super) struct Present {
+pub(super) struct ActiveConfig {
     pub(super) config: Config,
     pub(super) servers: Vec<Served>,
     pub(super) pools: Pools,
-    /// What has happened at virtual servers that are no more.
+    /// Totals of virtual servers that were removed.
     pub(super) gone: CountersSnapshot,
 }
 
-/// What only changes need.
+/// Resources that only changes need.
 #[derive(Debug)]
-pub(super) struct Changing {
+pub(super) struct ChangeResources {
     pub(super) engines: Engines,
     pub(super) stores: Stores,
-    pub(super) keeper: Option<Keeper>,
+    pub(super) health_checker: Option<Keeper>,
 }
 
 impl Core {
-    #[allow(clippy::too_many_arguments)] // its parts, once
+    #[allow(clippy::too_many_arguments)] // called once, with all parts
     pub(super) fn new(
         config: Config,
         clock: Arc<dyn Clock>,
-        stores: Arc<[Store]>,
+        stores: Arc<[OpenedStore]>,
         total: Arc<AtomicU32>,
         pools: Pools,
-        telling: Telling,
-        changing: Changing,
-        threads: Vec<mpsc::UnboundedSender<Accept>>,
-        end: Ending,
+        sinks: Sinks,
+        resources: ChangeResources,
+        threads: Vec<mpsc::UnboundedSender<AcceptTask>>,
+        end: Shutdown,
     ) -> Self {
-        let present = Present { config, servers: Vec::new(), pools, gone: CountersSnapshot::default() };
+        let active = ActiveConfig { config, servers: Vec::new(), pools, gone: CountersSnapshot::default() };
         Self {
             clock,
-            telling,
+            sinks,
             began: Instant::now(),
             stores,
             total,
-            present: ArcSwap::from_pointee(present),
+            active: ArcSwap::from_pointee(active),
             certificates: Certificates::default(),
-            changing: Mutex::new(changing),
+            resources: Mutex::new(resources),
             threads,
             end,
             handed_over: AtomicBool::new(false),
@@ -103,19 +103,22 @@ impl Core {
         }
     }
 
-    /// Makes what each thread has of a virtual server, with an instance of its policy ready in
-    /// each.
-    pub(super) fn doors(&self, shared: &VirtualServer, pools: &Pools) -> anyhow::Result<Vec<Arc<Door>>> {
-        let judges = self.judges(shared)?;
-        let context = |judge| shared.context(judge, pools, (&self.clock, &self.telling), &self.end.drain);
-        Ok(judges.into_iter().map(|judge| Door::new(context(judge))).collect())
+    /// Builds the per-thread part of a virtual server, each with a policy instance that is ready.
+    pub(super) fn handles(
+        &self,
+        shared: &VirtualServer,
+        pools: &Pools,
+    ) -> anyhow::Result<Vec<Arc<ContextHandle>>> {
+        let evaluators = self.evaluators(shared)?;
+        let context = |judge| shared.context(judge, pools, (&self.clock, &self.sinks), &self.end.drain);
+        Ok(evaluators.into_iter().map(|judge| ContextHandle::new(context(judge))).collect())
     }
 
-    /// Judges by a virtual server's policy, one for each thread, ready to be asked.
-    pub(super) fn judges(&self, shared: &VirtualServer) -> anyhow::Result<Vec<Arc<Judge>>> {
+    /// Builds evaluators of a virtual server's policy, one per thread, with a warm instance.
+    pub(super) fn evaluators(&self, shared: &VirtualServer) -> anyhow::Result<Vec<Arc<Evaluator>>> {
         let runtime = runtime()?;
         let judge = |_| {
-            let judge = Arc::new(Judge::new(shared.policy.clone()));
+            let judge = Arc::new(Evaluator::new(shared.policy.clone()));
             runtime
                 .block_on(judge.warm_up())
                 .map_err(|failure| anyhow::anyhow!("virtual server {}: {failure}", shared.config.name))?;
@@ -124,55 +127,55 @@ impl Core {
         self.threads.iter().map(judge).collect()
     }
 
-    /// Has the threads accept at an address.
+    /// Makes the worker threads accept connections on an address.
     pub(super) fn accept(
         &self,
-        listening: &Listening,
+        listener: &Listener,
         shared: &VirtualServer,
-        doors: &[Arc<Door>],
+        handles: &[Arc<ContextHandle>],
     ) -> anyhow::Result<()> {
-        let sockets = listening.sockets().context("cannot share a socket among threads")?;
+        let sockets = listener.sockets().context("cannot duplicate a listening socket")?;
         for (index, socket) in sockets.into_iter().enumerate() {
             let thread = index % self.threads.len();
-            let task = Accept {
+            let task = AcceptTask {
                 socket,
-                encrypted: listening.encrypted,
-                door: doors[thread].clone(),
+                encrypted: listener.encrypted,
+                handle: handles[thread].clone(),
                 admission: shared.admission.clone(),
-                stopped: listening.stopped(),
+                stopped: listener.stopped(),
             };
             self.threads[thread].send(task).ok().context("a thread has ended")?;
         }
         Ok(())
     }
 
-    /// The right to change something; None where the server ends.
-    pub(super) fn change(&self) -> Option<MutexGuard<'_, Changing>> {
-        let changing = self.changing.lock();
-        (!*self.end.closing.borrow()).then_some(changing)
+    /// Locks the server for a change; None if it is shutting down.
+    pub(super) fn begin_change(&self) -> Option<MutexGuard<'_, ChangeResources>> {
+        let resources = self.resources.lock();
+        (!*self.end.closing.borrow()).then_some(resources)
     }
 
-    /// Stops accepting, everywhere and for ever.
+    /// Stops accepting connections everywhere, for good.
     pub(super) fn stop_listening(&self) {
         self.end.closing.send_replace(true);
         if !self.handed_over.load(Ordering::SeqCst) {
             self.end.drain.cancel();
         }
-        self.stop_present();
+        self.stop_listeners();
     }
 
-    /// Serves something else from now on. A change that was under way when the end began did not
-    /// hold that up, and listens nowhere: either the end sees what is new, or this sees the end.
-    pub(super) fn serve(&self, present: Present) {
-        self.present.store(Arc::new(present));
+    /// Activates a configuration. A change may be in progress when the shutdown begins: either the
+    /// shutdown sees the new listeners, or this sees the shutdown, so none is left open.
+    pub(super) fn serve(&self, active: ActiveConfig) {
+        self.active.store(Arc::new(active));
         if *self.end.closing.borrow() {
-            self.stop_present();
+            self.stop_listeners();
         }
     }
 
-    fn stop_present(&self) {
-        for listening in self.present.load().servers.iter().flat_map(|server| &server.listening) {
-            listening.stop();
+    fn stop_listeners(&self) {
+        for listener in self.active.load().servers.iter().flat_map(|server| &server.listeners) {
+            listener.stop();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The engines that policies run in.
+//! WebAssembly engines for the policies of a server.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use anyhow::Context as _;
 use crate::config::{Config, PolicyCache};
 use reprieve_policy_host::{self as policy, Cache, Engine, Limits, Policy};
 
-/// A policy that takes another's place runs beside it for a moment.
+/// During a swap, the old and the new policy run at the same time.
 const GENERATIONS: usize = 2;
 
-/// Makes engines, and has the first virtual servers share them: those whose policies have equal
-/// limits of memory and stack can, because these shape the code.
+/// Creates engines. At the start, virtual servers whose policies have equal memory and stack limits
+/// share one, because these limits determine the compiled code.
 #[derive(Debug)]
 pub(super) struct Engines {
     cache: Option<Cache>,
@@ -21,7 +21,7 @@ pub(super) struct Engines {
 }
 
 impl Engines {
-    /// `only_check`: nothing is served by them.
+    /// `only_check`: the engines are not used to serve.
     pub(super) fn new(config: &Config, only_check: bool) -> anyhow::Result<Self> {
         let mut engines = Self {
             cache: open_cache(&config.policy_cache, only_check)?,
@@ -39,9 +39,9 @@ impl Engines {
         Ok(engines)
     }
 
-    /// Instances that a virtual server's policies may have at once.
+    /// Most instances that a virtual server's policies have at once.
     fn instances(&self, limits: &Limits) -> u32 {
-        // Beside those that serve, one more is tried before it serves.
+        // One more for the trial before a policy becomes active.
         u32::try_from((self.threads * limits.instances + 1) * GENERATIONS).unwrap_or(u32::MAX)
     }
 
@@ -50,13 +50,17 @@ impl Engines {
         Engine::new(size, self.cache.as_ref()).context("cannot start the WebAssembly engine")
     }
 
-    /// The engine of a virtual server's first policy.
+    /// The shared engine for a virtual server's first policy.
     pub(super) fn of(&self, limits: &Limits) -> anyhow::Result<Arc<Engine>> {
         self.shared.get(&key(limits)).cloned().context("a virtual server has no engine")
     }
 
-    /// An engine for a policy that takes the place of another: its own, where it has room.
-    pub(super) fn succeeding(&self, before: Option<&Policy>, limits: &Limits) -> anyhow::Result<Arc<Engine>> {
+    /// An engine for a policy that replaces another: the same one, if it has room.
+    pub(super) fn for_successor(
+        &self,
+        before: Option<&Policy>,
+        limits: &Limits,
+    ) -> anyhow::Result<Arc<Engine>> {
         let fits = |before: &&Policy| {
             key(before.limits()) == key(limits) && before.limits().instances >= limits.instances
         };
@@ -66,7 +70,7 @@ impl Engines {
         }
     }
 
-    /// An engine for a policy that judges on one thread, a call at a time.
+    /// An engine for a shadow policy, which runs on one thread.
     pub(super) fn for_shadow(&self, limits: &Limits) -> anyhow::Result<Arc<Engine>> {
         self.make(key(limits), 4)
     }
@@ -76,18 +80,18 @@ fn key(limits: &Limits) -> (u64, u64) {
     (limits.memory, limits.stack)
 }
 
-/// Opens the folder for compiled policies. The usual one is a convenience: a start goes on
-/// without it.
+/// Opens the cache of compiled policies. The default directory is optional: if it cannot be used, a
+/// warning is logged.
 fn open_cache(wanted: &PolicyCache, only_check: bool) -> anyhow::Result<Option<Cache>> {
     match wanted {
         PolicyCache::Off => Ok(None),
-        // Root runs no machine code that another user has written: it compiles for itself.
+        // Root must not run machine code that another user can write, and compiles by itself.
         PolicyCache::Folder(folder) if only_check && Cache::of_a_service_user(folder).is_some() => Ok(None),
         PolicyCache::Folder(folder) => Ok(Some(Cache::open(folder)?)),
-        PolicyCache::Usual => {
+        PolicyCache::Default => {
             let opened = Cache::usual_folder().map(|folder| Cache::open(&folder)).transpose();
             Ok(opened.unwrap_or_else(|error| {
-                tracing::warn!("{error}; policies are compiled at each start. Set policy-cache to a folder, or to \"off\"");
+                tracing::warn!("{error}; policies are compiled at each start. Set policy-cache to a directory, or to \"off\"");
                 None
             }))
         }

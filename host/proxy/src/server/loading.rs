@@ -1,4 +1,4 @@
-//! From a policy as it is configured to one that was tried.
+//! Loads a configured policy: reads, compiles, configures and tries it.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -6,12 +6,13 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 use super::stores::OpenedStore;
+use super::virtual_server::rules;
 use crate::config::{Config, PolicyConfig, VirtualServerConfig};
 use reprieve_policy_host::{self as policy, Engine, Policy, PolicyOptions, Shadow};
 use reprieve_store::clock::Clock;
 use reprieve_store::{Namespace, NamespaceConfig};
 
-/// A policy as it runs: what it was configured as, and the very bytes.
+/// What a policy was loaded from: its configuration and the component's bytes.
 #[derive(Clone)]
 pub(super) struct PolicySource {
     pub(super) config: PolicyConfig,
@@ -24,28 +25,27 @@ impl std::fmt::Debug for PolicySource {
     }
 }
 
-/// The bytes of a component, which are kept for as long as it may be wanted again: the file that
-/// they were read from may hold others by then.
+/// Bytes of a component, kept for `swap --back`, because the file may have changed by then.
 pub(super) type Component = Arc<Cow<'static, [u8]>>;
 
-/// Where a policy is to judge.
+/// Loads the policies of one virtual server.
 pub(super) struct PolicyLoader<'a> {
     pub(super) engine: Arc<Engine>,
     pub(super) server: &'a VirtualServerConfig,
-    /// How many policies there have been, with this one.
+    /// 1 for the first policy; each replacement adds 1.
     pub(super) version: u64,
     pub(super) config: &'a Config,
     pub(super) clock: &'a Arc<dyn Clock>,
 }
 
 impl PolicyLoader<'_> {
-    /// Loads a virtual server's policy, from where the configuration says.
+    /// Loads the virtual server's policy from its configured source.
     pub(super) async fn load(self, namespace: Namespace) -> anyhow::Result<(Arc<Policy>, Component)> {
         let component = Arc::new(self.bytes(&self.server.policy)?);
         self.load_from(component, namespace).await
     }
 
-    /// Loads a virtual server's policy from these bytes.
+    /// Loads the virtual server's policy from these bytes.
     pub(super) async fn load_from(
         self,
         component: Component,
@@ -56,21 +56,21 @@ impl PolicyLoader<'_> {
         Ok((loaded, component))
     }
 
-    /// Loads the policy that a virtual server has in the shadow, and has it judge.
+    /// Loads and starts a shadow policy.
     pub(super) async fn load_shadow(
         self,
         policy: &PolicyConfig,
         store: &OpenedStore,
     ) -> anyhow::Result<Arc<Shadow>> {
         let bytes = self.bytes(policy)?;
-        // Its own part of the store, and another one for each component: what one leaves there
-        // is nothing to the next.
+        // A namespace per component, so that a shadow policy never reads another one's data.
         let digest = policy::digest::hex(&policy::digest::of(&bytes));
         let name = format!("shadow:{}:{}", self.server.name, &digest[..16]);
         let namespace = store.store.namespace(NamespaceConfig::for_policies(&name, policy.store_quota));
         let named = format!("{} (shadow)", self.server.name);
         let loaded = self.load_as(&named, policy, &bytes, namespace).await?;
-        Shadow::start(loaded, &self.server.name).context("cannot start a thread for a shadow policy")
+        Shadow::start(loaded, &self.server.name, rules(&self.server))
+            .context("cannot start a thread for a shadow policy")
     }
 
     fn bytes(&self, policy: &PolicyConfig) -> anyhow::Result<Cow<'static, [u8]>> {

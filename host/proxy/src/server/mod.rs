@@ -1,20 +1,20 @@
-//! Puts the rooms together: engine, policies, pools and registry are made once, and each
-//! thread gets a runtime, listeners and judges of its own. Connections never change threads.
-//! What is served can be changed while it is.
+//! Builds a server from a configuration. Engines, policies, pools and stores are shared; each
+//! worker thread has its own runtime, listening sockets and policy evaluators, and a connection
+//! stays on its thread. The configuration can be changed while the server runs (`control`).
 
 mod certificates;
 mod control;
 mod core;
 mod engines;
-mod listening;
+mod listener;
 mod loading;
 mod prepared;
-mod serving;
 mod sockets;
-mod store_tool;
+mod store_admin;
 mod stores;
 mod view;
 mod virtual_server;
+mod worker;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,37 +24,37 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::sync::mpsc;
 
-use self::core::{Changing, Core};
+use self::core::{ChangeResources, Core};
 use crate::config::Config;
-use crate::decision_log::Journal;
+use crate::decision_log::DecisionLog;
 use crate::maildrop::Registry;
 use crate::net::TlsAcceptor;
 use crate::pool::{Keeper, Pool};
 use crate::session::CountersSnapshot;
-pub use control::{Change, Control, NotChanged, Reloaded};
+pub use control::{ChangeError, Control, PolicyChange, ReloadReport};
 pub use prepared::{Keys, Prepared};
 use reprieve_policy_host::MetricsSnapshot;
 use reprieve_store::clock::Clock;
-use serving::Ending;
-pub use sockets::{Reserved, Sockets};
-pub use store_tool::{Page, PageRequest, Registered, StoreStats, StoreTool, is_about};
-pub use stores::{Store, StoreKeys};
+pub use sockets::{ReservedSockets, Sockets};
+pub use store_admin::{KnownUser, Page, PageRequest, StoreAdmin, StoreStats, contains_user};
+pub use stores::{ConfiguredStores, OpenedStore};
 pub use view::{PolicyState, ShadowState, View, VirtualServerState};
 use virtual_server::Served;
+use worker::Shutdown;
 
-/// How long the end waits for the decision log, whose disk may hang, and for traces.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+/// Longest wait at the end for each of decision log, traces and stores, whose disk or peer may hang.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a server is started with beside its configuration.
+/// Options of a server that are not part of its configuration.
 #[derive(Debug, Default)]
 pub struct Options {
-    /// The time of verdicts; the machine's own without it.
+    /// Clock for verdicts and stores; the system's clock if None.
     pub clock: Option<Arc<dyn Clock>>,
-    /// Leaves the stores alone, which another process may have open: for checks.
+    /// Uses memory instead of the configured stores, which another process may have open. For checks.
     pub without_stores: bool,
 }
 
-/// A server that serves. It ends when it is dropped.
+/// A running server. Dropping it ends all sessions at once.
 #[derive(Debug)]
 pub struct Server {
     core: Arc<Core>,
@@ -63,33 +63,33 @@ pub struct Server {
 }
 
 impl Server {
-    /// Prepares a configuration and serves it, on threads of its own.
+    /// Loads everything that a configuration names, and serves it on threads of its own.
     ///
     /// # Errors
-    /// What is wrong, in one sentence with its place in the configuration.
+    /// If something cannot be used; the error names its line in the configuration.
     pub fn start(config: Config, options: Options) -> anyhow::Result<Self> {
         Self::serve(Prepared::new(config, options)?)
     }
 
-    /// Listens and serves.
+    /// Opens the listening sockets and serves.
     ///
     /// # Errors
-    /// Where an address cannot be listened on.
+    /// If a socket cannot be opened.
     pub fn serve(prepared: Prepared) -> anyhow::Result<Self> {
         let sockets = Sockets::open(&prepared.config)?;
         Self::serve_at(prepared, sockets)
     }
 
-    /// Serves at sockets that are open already.
+    /// Serves on sockets that are already open.
     ///
     /// # Errors
-    /// If the system has no more threads, or a policy cannot be started.
+    /// If a thread or a policy instance cannot be started.
     pub fn serve_at(prepared: Prepared, sockets: Sockets) -> anyhow::Result<Self> {
         let Prepared { config, clock, servers, pools, stores, engines, total, tellers } = prepared;
 
-        let keeper = Keeper::start(pools.values().cloned().collect(), config.name_servers.clone())
-            .context("cannot look after the nodes")?;
-        let end = Ending::new();
+        let health_checker = Keeper::start(pools.values().cloned().collect(), config.name_servers.clone())
+            .context("cannot start the health checks")?;
+        let end = Shutdown::new();
         let (ready, started) = std::sync::mpsc::channel();
         let mut threads = Vec::new();
         let mut tell = Vec::new();
@@ -98,137 +98,126 @@ impl Server {
             let (ending, ready) = (end.clone(), ready.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("serve-{index}"))
-                .spawn(move || serving::thread(told, ending, &ready))
+                .spawn(move || worker::run(told, ending, &ready))
                 .context("cannot start a thread")?;
             threads.push(thread);
             tell.push(teller);
         }
         drop(ready);
         for _ in &threads {
-            started.recv().context("a thread ended at its start")??;
+            started.recv().context("a thread ended while it was starting")??;
         }
-        let telling = tellers.start()?;
+        let sinks = tellers.start()?;
         let all_stores = stores.all().into();
-        let changing = Changing { engines, stores, keeper: Some(keeper) };
-        let core = Arc::new(Core::new(
-            config,
-            clock,
-            all_stores,
-            total,
-            pools.clone(),
-            telling,
-            changing,
-            tell,
-            end,
-        ));
-        // From here on, what has begun ends with this.
+        let resources = ChangeResources { engines, stores, health_checker: Some(health_checker) };
+        let core =
+            Arc::new(Core::new(config, clock, all_stores, total, pools.clone(), sinks, resources, tell, end));
+        // From here on, dropping `server` ends everything that was started.
         let server = Self { view: View::of(core.clone()), core, threads };
-        let mut present = (**server.core.present.load()).clone();
-        for (shared, listening) in servers.into_iter().zip(sockets.listening) {
-            let doors = server.core.doors(&shared, &pools)?;
-            present.servers.push(Served { shared, doors, listening });
+        let mut active = (**server.core.active.load()).clone();
+        for (shared, listeners) in servers.into_iter().zip(sockets.listeners) {
+            let handles = server.core.handles(&shared, &pools)?;
+            active.servers.push(Served { shared, handles, listeners });
         }
-        server.core.certificates.note(&present.certificates());
-        let served = present.servers.clone();
-        server.core.present.store(Arc::new(present));
-        for Served { shared, doors, listening } in &served {
-            for listening in listening {
-                server.core.accept(listening, shared, doors)?;
+        server.core.certificates.remember(&active.certificates());
+        let served = active.servers.clone();
+        server.core.active.store(Arc::new(active));
+        for Served { shared, handles, listeners } in &served {
+            for listener in listeners {
+                server.core.accept(listener, shared, handles)?;
             }
         }
         Ok(server)
     }
 
-    /// The first address that a virtual server listens on, with the port that it got.
+    /// The first listen address of a virtual server, with its actual port.
     ///
     /// # Panics
-    /// Where there is no such virtual server.
+    /// If there is no such virtual server.
     #[must_use]
     pub fn address(&self, server: &str) -> SocketAddr {
         self.addresses_of(server)[0]
     }
 
-    /// Every virtual server with the addresses that it listens on.
+    /// The listen addresses of all virtual servers.
     #[must_use]
     pub fn addresses(&self) -> Vec<(String, Vec<SocketAddr>)> {
         self.view.virtual_servers().map(|server| (server.name, server.addresses)).collect()
     }
 
-    /// The addresses of a virtual server, in the order of the configuration: those in
-    /// cleartext, then those with TLS.
+    /// The listen addresses of a virtual server in the order of the configuration: `listen`, then
+    /// `listen-tls`.
     ///
     /// # Panics
-    /// Where there is no such virtual server.
+    /// If there is no such virtual server.
     #[must_use]
     pub fn addresses_of(&self, server: &str) -> Vec<SocketAddr> {
         let found = self.addresses().into_iter().find(|(name, _)| *name == server);
         found.map_or_else(|| panic!("there is no virtual server {server:?}"), |(_, addresses)| addresses)
     }
 
-    /// A pool, by its name.
+    /// Finds a pool by its name.
     #[must_use]
     pub fn pool(&self, name: &str) -> Option<Arc<Pool>> {
-        self.core.present.load().pools.get(name).cloned()
+        self.core.active.load().pools.get(name).cloned()
     }
 
-    /// Reads the certificates towards clients again. New connections get what the files hold;
-    /// those that are open go on. What cannot be read stays as it was, and is logged. True
-    /// where all could be read.
+    /// Reloads the certificates for clients; established connections continue. A certificate that
+    /// cannot be read is kept as it was, and the error is logged. Returns whether all could be read.
     pub fn reload_certificates(&self) -> bool {
         self.control().reload_certificates().is_empty()
     }
 
-    /// Reads them again where a file has changed since.
-    pub fn look_at_certificates(&self) {
-        self.control().look_at_certificates();
+    /// Reloads the certificates for clients if a file has changed.
+    pub fn reload_changed_certificates(&self) {
+        self.control().reload_changed_certificates();
     }
 
-    /// The decision log, where there is one.
+    /// The decision log, if there is one.
     #[must_use]
-    pub fn journal(&self) -> Option<&Arc<Journal>> {
-        self.core.telling.journal.as_ref()
+    pub fn decision_log(&self) -> Option<&Arc<DecisionLog>> {
+        self.core.sinks.decision_log.as_ref()
     }
 
-    /// Reads also these certificates again when it does its own.
-    pub fn also_reload(&self, name: &str, acceptor: Arc<TlsAcceptor>) {
+    /// Adds certificates that are reloaded together with those of the virtual servers.
+    pub fn add_certificates(&self, name: &str, acceptor: Arc<TlsAcceptor>) {
         self.core.certificates.add(name, acceptor);
     }
 
-    /// What an administrator can see, for as long as wanted.
+    /// Read access for the admin interface; may outlive the server.
     #[must_use]
     pub fn view(&self) -> View {
         self.view.clone()
     }
 
-    /// What an administrator can change.
+    /// Control for the admin interface.
     #[must_use]
     pub fn control(&self) -> Control {
         self.view.control()
     }
 
-    /// What has been counted of a virtual server's policy; None where there is no such virtual
-    /// server.
+    /// Metrics of a virtual server's policy; None if there is no such virtual server.
     #[must_use]
     pub fn policy_metrics(&self, server: &str) -> Option<MetricsSnapshot> {
         let found = self.view.virtual_servers().find(|one| one.name == server);
         found.map(|one| one.policy.metrics)
     }
 
-    /// What has happened until now, at all virtual servers.
+    /// Totals of all virtual servers.
     #[must_use]
     pub fn counters(&self) -> CountersSnapshot {
         self.view.counters()
     }
 
-    /// What is remembered of the users of the first store.
+    /// The maildrops remembered in the first store.
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.core.stores[0].registry
     }
 
-    /// Stops listening, lets sessions end by themselves for as long as given, and ends.
-    /// Clients that have not logged in, or are posed, are told at once; where another process has
-    /// taken over, only those that are left at the end of that time.
+    /// Graceful shutdown: stops listening, waits up to `grace` for sessions to finish, and ends the
+    /// rest. Sessions that have not logged in or are posed are closed at once, except after a
+    /// takeover, when they have until the end of `grace`.
     pub fn shutdown(mut self, grace: Duration) {
         self.end(grace);
     }
@@ -236,25 +225,25 @@ impl Server {
     fn end(&mut self, grace: Duration) {
         self.core.end.deadline.send_replace(Instant::now().checked_add(grace));
         self.core.stop_listening();
-        // A second time there is nobody left to wait for.
+        // `drop` calls this a second time.
         let ends = !self.threads.is_empty();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
-        // Every session has told of itself by now.
+        // All sessions have ended, so the decision log and traces are complete.
         if ends {
-            self.core.telling.close(LAST_WORDS);
-            // A change that is under way may have the stores for longer than this process lives.
+            self.core.sinks.close(CLOSE_TIMEOUT);
+            // `resources` has the stores, too, but a change in progress may hold its lock.
             for store in self.core.stores.iter() {
-                if !store.home.close(LAST_WORDS) {
-                    tracing::error!("the store could not be saved in time; what was written last is lost");
+                if !store.store.close(CLOSE_TIMEOUT) {
+                    tracing::error!("the store could not be saved in time; the latest changes are lost");
                 }
             }
         }
-        // Views may live on; nodes are looked after no more. A change that is under way holds
-        // nobody up: what it has ends with the process.
-        if let Some(mut changing) = self.core.changing.try_lock() {
-            drop(changing.keeper.take());
+        // Views may outlive the server, but health checks end. A change in progress must not block
+        // the shutdown, so its resources end with the process.
+        if let Some(mut resources) = self.core.resources.try_lock() {
+            drop(resources.health_checker.take());
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A configuration whose policies are loaded and were tried: what `reprieve check` makes and
-//! `reprieve run` serves.
+//! A configuration whose policies are loaded and tried: `reprieve check` builds it, `reprieve run`
+//! serves it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,15 +8,15 @@ use std::sync::atomic::AtomicU32;
 use anyhow::Context as _;
 
 use super::engines::Engines;
-use super::loading::Seat;
-use super::stores::{StoreKeys, Stores};
+use super::loading::PolicyLoader;
+use super::stores::{ConfiguredStores, Stores};
 use super::virtual_server::{Pools, VirtualServer, settings};
 use super::{Options, runtime};
 use crate::config::Config;
 use crate::decision_log;
 use crate::net::{Admission, TlsAcceptor};
 use crate::pool::{Pool, PoolError};
-use crate::session::Telling;
+use crate::session::Sinks;
 use crate::traces;
 use reprieve_store::clock::{Clock, SystemClock};
 
@@ -36,57 +36,58 @@ pub struct Prepared {
 /// Who is to be told of sessions, and has not begun.
 #[derive(Debug)]
 pub(super) struct Tellers {
-    journal: Option<decision_log::Opened>,
-    traces: Option<traces::Opened>,
+    decision_log: Option<decision_log::Opened>,
+    traces: Option<traces::PreparedTraces>,
 }
 
 /// What they need and perhaps only root can read.
 #[derive(Debug)]
 struct TellersKeys {
-    journal: Option<decision_log::Keys>,
-    traces: Option<traces::Opened>,
+    decision_log: Option<decision_log::Keys>,
+    traces: Option<traces::PreparedTraces>,
 }
 
 impl TellersKeys {
     fn read(config: &Config) -> anyhow::Result<Self> {
         Ok(Self {
-            journal: config.decision_log.as_ref().map(decision_log::Keys::read).transpose()?,
-            traces: config.traces.as_ref().map(traces::Opened::open).transpose()?,
+            decision_log: config.decision_log.as_ref().map(decision_log::Keys::read).transpose()?,
+            traces: config.traces.as_ref().map(traces::PreparedTraces::open).transpose()?,
         })
     }
 }
 
 impl Tellers {
     fn open(config: &Config, keys: TellersKeys) -> anyhow::Result<Self> {
-        let journal = config.decision_log.as_ref().zip(keys.journal);
-        let journal = journal.map(|(log, keys)| decision_log::Opened::open(log, keys)).transpose()?;
-        Ok(Self { journal, traces: keys.traces })
+        let decision_log = config.decision_log.as_ref().zip(keys.decision_log);
+        let decision_log =
+            decision_log.map(|(log, keys)| decision_log::Opened::open(log, keys)).transpose()?;
+        Ok(Self { decision_log, traces: keys.traces })
     }
 
     /// Begins.
-    pub(super) fn start(self) -> anyhow::Result<Telling> {
-        Ok(Telling {
-            journal: self.journal.map(decision_log::Opened::start).transpose()?,
-            traces: self.traces.map(traces::Opened::start).transpose()?,
+    pub(super) fn start(self) -> anyhow::Result<Sinks> {
+        Ok(Sinks {
+            decision_log: self.decision_log.map(decision_log::Opened::start).transpose()?,
+            traces: self.traces.map(traces::PreparedTraces::start).transpose()?,
         })
     }
 }
 
-/// Certificates, keys and passwords of a configuration: what is read before the process gives up
-/// root. It is read only; what is written to is opened later (see `privileges`).
+/// Certificates, keys and passwords, read before root privileges are dropped. Files that are written
+/// to are opened later (see `privileges`).
 #[derive(Debug)]
 pub struct Keys {
     pools: HashMap<String, Arc<Pool>>,
     acceptors: HashMap<String, Arc<TlsAcceptor>>,
-    stores: StoreKeys,
+    stores: ConfiguredStores,
     tellers: TellersKeys,
 }
 
 impl Keys {
-    /// Reads the files that a configuration names.
+    /// Reads the files that the configuration names.
     ///
     /// # Errors
-    /// Which file is not what it should be, with its place in the configuration.
+    /// If a file is unusable; the error names it with its line in the configuration.
     pub fn read(config: &Config) -> anyhow::Result<Self> {
         let pools = config.pools.iter().map(|pool| {
             let loaded = Pool::new(pool.clone())?;
@@ -99,7 +100,7 @@ impl Keys {
         Ok(Self {
             pools: pools.collect::<Result<_, PoolError>>()?,
             acceptors: acceptors.collect::<Result<_, _>>()?,
-            stores: StoreKeys::read(config)?,
+            stores: ConfiguredStores::read(config)?,
             tellers: TellersKeys::read(config)?,
         })
     }
@@ -109,14 +110,13 @@ impl Prepared {
     /// Loads everything that a configuration names, without listening.
     ///
     /// # Errors
-    /// What is wrong, in one sentence with its place in the configuration.
+    /// If something cannot be used; the error names its line in the configuration.
     pub fn new(config: Config, options: Options) -> anyhow::Result<Self> {
         let keys = Keys::read(&config)?;
         Self::with_keys(config, options, keys)
     }
 
-    /// Loads everything else, where certificates, keys and passwords were read before: perhaps
-    /// as somebody who may read more.
+    /// Like [`Prepared::new`], with keys that were read before, for example as root.
     ///
     /// # Errors
     /// As [`Prepared::new`].
@@ -130,14 +130,14 @@ impl Prepared {
         let runtime = runtime()?;
         let mut servers = Vec::new();
         for server in &config.virtual_servers {
-            let (store, namespace) = stores.of(server)?;
-            let seat = |engine| Seat { engine, server, version: 1, config: &config, clock: &clock };
-            let loading = seat(engines.of(&server.policy.limits)?).load(namespace.clone());
+            let (store, namespace) = stores.for_server(server)?;
+            let loader = |engine| PolicyLoader { engine, server, version: 1, config: &config, clock: &clock };
+            let loading = loader(engines.of(&server.policy.limits)?).load(namespace.clone());
             let (policy, component) = runtime.block_on(loading)?;
             let shadow = match &server.shadow {
                 Some(shadow) => {
-                    let seat = seat(engines.for_shadow(&shadow.limits)?);
-                    Some(runtime.block_on(seat.load_shadow(shadow, &store))?)
+                    let loader = loader(engines.for_shadow(&shadow.limits)?);
+                    Some(runtime.block_on(loader.load_shadow(shadow, &store))?)
                 }
                 None => None,
             };
@@ -148,7 +148,7 @@ impl Prepared {
                 tls,
                 policy,
                 component,
-                before: None,
+                previous_policy: None,
                 shadow,
                 pool,
                 store,
@@ -159,7 +159,7 @@ impl Prepared {
                     server.max_connections_per_address,
                 ),
                 counters: Arc::default(),
-                pollers: config.admin.worst_pollers.then(Arc::default),
+                pollers: config.admin.top_pollers.then(Arc::default),
                 unrelieved: Arc::default(),
                 config: server.clone(),
             });
@@ -167,7 +167,6 @@ impl Prepared {
         Ok(Self { config, clock, servers, pools: Arc::new(pools), stores, engines, total, tellers })
     }
 
-    /// The configuration.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config

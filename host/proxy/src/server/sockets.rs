@@ -1,73 +1,76 @@
-//! The sockets that a configuration listens on, opened before anything else: low ports may need
-//! privileges that nothing after it has.
+//! Opens the listening sockets of a configuration, before root privileges are dropped: ports below
+//! 1024 may require them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::listening::Listening;
+use super::listener::Listener;
 use crate::config::{Config, VirtualServerConfig};
 use crate::net::{self, BindError, Inherited};
 
-/// The sockets of a configuration.
+/// All listening sockets of a configuration.
 #[derive(Debug)]
 pub struct Sockets {
-    /// Of each virtual server, in the order of the configuration.
-    pub(super) listening: Vec<Vec<Arc<Listening>>>,
+    /// For each virtual server, in the order of the configuration.
+    pub(super) listeners: Vec<Vec<Arc<Listener>>>,
 }
 
-/// Sockets of a configuration, as far as nobody else has them: what may need root.
+/// The listening sockets that could be opened; during a takeover, the others are handed over by the
+/// running process.
 #[derive(Debug)]
-pub struct Reserved {
-    /// Of each virtual server, in the order of the configuration; None for an address that another
-    /// process is to hand over.
-    listening: Vec<Vec<Option<Arc<Listening>>>>,
+pub struct ReservedSockets {
+    /// For each virtual server, in the order of the configuration; None for an address that is in
+    /// use.
+    listeners: Vec<Vec<Option<Arc<Listener>>>>,
 }
 
 impl Sockets {
-    /// Listens on all addresses, with sockets that were handed to this process if there are some
-    /// for them.
+    /// Listens on all addresses. Uses sockets that the service manager passed to this process, if
+    /// there are any.
     ///
     /// # Errors
-    /// If an address is taken, forbidden, or not this machine's.
+    /// If an address is in use, forbidden, or not local.
     pub fn open(config: &Config) -> anyhow::Result<Self> {
-        Reserved::open(config, false)?.completed(config, Inherited::default())
+        ReservedSockets::open(config, false)?.complete(config, Inherited::default())
     }
 }
 
-impl Reserved {
-    /// Listens on all addresses, as [`Sockets::open`] does; `beside` another process, it leaves
-    /// out those that are in use.
+impl ReservedSockets {
+    /// Listens on all addresses, like [`Sockets::open`]. `beside` another process, addresses in use
+    /// are skipped.
     ///
     /// # Errors
     /// As [`Sockets::open`].
     pub fn open(config: &Config, beside: bool) -> anyhow::Result<Self> {
         let mut inherited = Inherited::take();
-        let listening = each(config, |server, at| match open(at, config.threads, &mut inherited) {
-            Ok(listening) => Ok(Some(listening)),
-            Err(OpenError::Bind(error)) if beside && error.is_in_use() => Ok(None),
-            Err(error) => Err(error.at(server)),
-        })?;
-        warn_of_left(&inherited);
-        Ok(Self { listening })
+        let listeners =
+            for_each_address(config, |server, at| match open(at, config.threads, &mut inherited) {
+                Ok(listener) => Ok(Some(listener)),
+                Err(OpenError::Bind(error)) if beside && error.is_in_use() => Ok(None),
+                Err(error) => Err(error.at(server)),
+            })?;
+        warn_about_unused(&inherited);
+        Ok(Self { listeners })
     }
 
-    /// Listens on what is missing, with the sockets that another process has handed over.
+    /// Adds the missing sockets, from those that another process handed over.
     ///
     /// # Errors
     /// As [`Sockets::open`].
-    pub fn completed(mut self, config: &Config, mut inherited: Inherited) -> anyhow::Result<Sockets> {
-        let mut reserved = self.listening.iter_mut().flatten();
-        let listening = each(config, |server, at| match reserved.next().and_then(Option::take) {
-            Some(listening) => Ok(listening),
-            None => open(at, config.threads, &mut inherited).map_err(|error| error.at(server)),
-        })?;
-        warn_of_left(&inherited);
-        Ok(Sockets { listening })
+    pub fn complete(mut self, config: &Config, mut inherited: Inherited) -> anyhow::Result<Sockets> {
+        let mut reserved = self.listeners.iter_mut().flatten();
+        let listeners =
+            for_each_address(config, |server, at| match reserved.next().and_then(Option::take) {
+                Some(listener) => Ok(listener),
+                None => open(at, config.threads, &mut inherited).map_err(|error| error.at(server)),
+            })?;
+        warn_about_unused(&inherited);
+        Ok(Sockets { listeners })
     }
 }
 
-/// Does something for each address of each virtual server.
-fn each<T>(
+/// Calls `work` for each address of each virtual server.
+fn for_each_address<T>(
     config: &Config,
     mut work: impl FnMut(&VirtualServerConfig, (SocketAddr, bool)) -> anyhow::Result<T>,
 ) -> anyhow::Result<Vec<Vec<T>>> {
@@ -75,13 +78,13 @@ fn each<T>(
     servers.map(|server| addresses(server).map(|at| work(server, at)).collect()).collect()
 }
 
-fn warn_of_left(inherited: &Inherited) {
+fn warn_about_unused(inherited: &Inherited) {
     for address in inherited.left() {
-        tracing::warn!(%address, "a socket was handed over that no virtual server listens on");
+        tracing::warn!(%address, "a socket was passed to this process, but no virtual server listens on its address");
     }
 }
 
-/// Why an address of a virtual server cannot be listened on.
+/// Why a listening socket cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OpenError {
     #[error(transparent)]
@@ -96,22 +99,23 @@ impl OpenError {
     }
 }
 
-/// The addresses of a virtual server: in cleartext first, then for TLS.
+/// The addresses of a virtual server, with whether connections begin with TLS: `listen`, then
+/// `listen-tls`.
 pub(super) fn addresses(server: &VirtualServerConfig) -> impl Iterator<Item = (SocketAddr, bool)> {
     let plain = server.listen.iter().map(|&address| (address, false));
     plain.chain(server.listen_tls.iter().map(|&address| (address, true)))
 }
 
-/// Listens on an address, which may begin with a TLS handshake.
+/// Listens on an address, with one socket per thread.
 pub(super) fn open(
     (address, encrypted): (SocketAddr, bool),
     threads: usize,
     inherited: &mut Inherited,
-) -> Result<Arc<Listening>, OpenError> {
+) -> Result<Arc<Listener>, OpenError> {
     let threads = threads.max(1);
     let sockets = match inherited.find(address, threads)? {
         Some(sockets) => sockets,
         None => net::bind(address, threads)?,
     };
-    Ok(Arc::new(Listening::new(address, encrypted, sockets)?))
+    Ok(Arc::new(Listener::new(address, encrypted, sockets)?))
 }

@@ -1,42 +1,52 @@
-//! What administrators do with stores: look at them and at what they know of a user, forget
-//! him, and carry entries from one home to another. By a running server or without one.
+//! Administration of stores: status, entries, what is known about a user, and moving entries from
+//! one backend to another; on a running server, or on the stores of a configuration.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::View;
-use super::stores::{OpenedStore, ConfiguredStores, Stores};
+use super::stores::{ConfiguredStores, OpenedStore, Stores};
 use crate::config::{Config, VirtualServerConfig};
 use crate::maildrop::{Description, UserKey};
 use reprieve_pop3::credential::{Credentials, Mechanism, Secret};
 use reprieve_pop3::user_name::{NameCase, from_readable};
 use reprieve_store::clock::{Clock, SystemClock};
-use reprieve_store::{Cursor, Entry, NamespaceSize, Refused, NamespaceConfig, StoreStatus, Unavailable};
+use reprieve_store::{
+    Cursor, Entry, Namespace, NamespaceConfig, NamespaceSize, Refused, StoreStatus, Unavailable,
+};
 
-/// A virtual server as a tool sees it.
+/// What administration needs to know about a virtual server.
 #[derive(Clone, Debug)]
 struct Server {
     name: String,
     pool: String,
     name_case: NameCase,
     master_separator: Option<u8>,
-    store: OpenedStore,
+    opened: OpenedStore,
 }
 
 impl Server {
-    fn new(config: &VirtualServerConfig, store: OpenedStore) -> Self {
+    fn new(config: &VirtualServerConfig, opened: OpenedStore) -> Self {
         Self {
             name: config.name.clone(),
             pool: config.pool.clone(),
             name_case: config.name_case,
             master_separator: config.master_separator,
-            store,
+            opened,
         }
+    }
+
+    fn key(&self, user: &str) -> UserKey {
+        let name = from_readable(user);
+        let credentials = Credentials::new(&name, Secret::new(b""), Mechanism::UserPass)
+            .split_master_user(self.master_separator);
+        self.opened.tagger.user(&self.pool, &credentials.identity(self.name_case))
     }
 }
 
-/// Works on the stores of a configuration.
+/// Administers all stores of a configuration.
 #[derive(Clone, Debug)]
 pub struct StoreAdmin {
     servers: Vec<Server>,
@@ -44,49 +54,49 @@ pub struct StoreAdmin {
     clock: Arc<dyn Clock>,
 }
 
-/// A store at a glance.
+/// Status and size of a store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StoreStats {
-    /// The virtual server that has it for itself; None for the one of all others.
-    pub of: Option<String>,
-    /// How it does.
+    /// The virtual server that the store is for; None for the one that all others share.
+    pub virtual_server: Option<String>,
+    /// State and counters.
     pub status: StoreStatus,
-    /// Users that are remembered in the process, tags and snapshots.
+    /// Number of users in the memory of the process.
     pub users_in_memory: usize,
-    /// What they take there, in octets.
-    pub octets_in_memory: u64,
-    /// Its namespaces, as far as they could be seen.
+    /// Bytes that they take there.
+    pub bytes_in_memory: u64,
+    /// All namespaces whose size is known.
     pub namespaces: Vec<NamespaceSize>,
-    /// Why not all of them could be.
+    /// Why the list of namespaces is not complete, if it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unseen: Option<String>,
+    pub error: Option<String>,
 }
 
-/// Which entries are wanted.
+/// A request for a page of entries.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PageRequest {
-    /// The virtual server that has the store for itself.
-    pub of: Option<String>,
+    /// The virtual server that the store is for; None for the one that all others share.
+    pub virtual_server: Option<String>,
     /// The namespace.
     pub namespace: String,
-    /// Where the page before ended.
+    /// [`Page::next`] of the page before; None for the first.
     pub from: Option<Cursor>,
 }
 
 /// Some entries of a namespace.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Page {
-    /// The virtual server that has the store for itself.
-    pub of: Option<String>,
+    /// The virtual server that the store is for; None for the one that all others share.
+    pub virtual_server: Option<String>,
     /// The namespace.
     pub namespace: String,
     /// The entries.
     pub entries: Vec<Entry>,
-    /// Where the next page begins, if there is one.
+    /// Where the next page starts, if there is one.
     pub next: Option<Cursor>,
 }
 
-/// What the host remembers of a user at a virtual server.
+/// What is remembered about a user at a virtual server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KnownUser {
     /// The virtual server.
@@ -96,7 +106,7 @@ pub struct KnownUser {
 }
 
 impl StoreAdmin {
-    /// For a server that runs.
+    /// Administers the stores of a running server.
     #[must_use]
     pub fn of(view: &View) -> Self {
         let servers =
@@ -104,75 +114,76 @@ impl StoreAdmin {
         Self { servers: servers.collect(), stores: view.stores().to_vec(), clock: view.clock().clone() }
     }
 
-    /// For the stores of a configuration, where no server has them.
+    /// Opens the stores of a configuration that no server has open.
     ///
     /// # Errors
-    /// Which cannot be opened.
+    /// If a store cannot be opened.
     pub fn open(config: &Config) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let mut stores = Stores::open(ConfiguredStores::read(config)?, config, &clock, false)?;
         let servers = config.virtual_servers.iter().map(|server| {
-            // Its namespace is opened here with the quota that it has.
-            let (store, _) = stores.of(server)?;
-            Ok(Server::new(server, store))
+            // Also opens the namespace of its policy, with its quota.
+            let (opened, _) = stores.for_server(server)?;
+            Ok(Server::new(server, opened))
         });
         let servers = servers.collect::<anyhow::Result<_>>()?;
         Ok(Self { servers, stores: stores.all(), clock })
     }
 
-    /// All stores at a glance.
+    /// Status and size of all stores.
     pub async fn stats(&self) -> Vec<StoreStats> {
         let mut all = Vec::new();
-        for store in &self.stores {
-            let (mut namespaces, mut unseen) = (Vec::new(), None);
-            match store.store.names().await {
-                Err(Unavailable(why)) => unseen = Some(why),
+        for opened in &self.stores {
+            let (mut namespaces, mut error) = (Vec::new(), None);
+            match opened.store.names().await {
+                Err(Unavailable(reason)) => error = Some(reason),
                 Ok(names) => {
                     for name in names {
-                        let namespace = store.store.namespace(NamespaceConfig::for_policies(&name, u64::MAX));
+                        let namespace =
+                            opened.store.namespace(NamespaceConfig::for_policies(&name, u64::MAX));
                         match namespace.usage().await {
-                            Ok(octets) => namespaces.push(NamespaceSize { name, bytes: octets }),
-                            Err(Unavailable(why)) => unseen = Some(why),
+                            Ok(bytes) => namespaces.push(NamespaceSize { name, bytes }),
+                            Err(Unavailable(reason)) => error = Some(reason),
                         }
                     }
                 }
             }
             all.push(StoreStats {
-                of: store.of.clone(),
-                status: store.store.status(),
-                users_in_memory: store.registry.users(),
-                octets_in_memory: store.registry.octets(),
+                virtual_server: opened.virtual_server.clone(),
+                status: opened.store.status(),
+                users_in_memory: opened.registry.users(),
+                bytes_in_memory: opened.registry.bytes(),
                 namespaces,
-                unseen,
+                error,
             });
         }
         all
     }
 
-    /// Some entries.
+    /// A page of entries.
     ///
     /// # Errors
-    /// Where the store cannot be reached.
+    /// If the store cannot be reached.
     pub async fn page(&self, request: PageRequest) -> Result<Page, Unavailable> {
-        let PageRequest { of, namespace, from } = request;
-        let (entries, next) = self.store(of.as_deref())?.store.entries(&namespace, from).await?;
-        Ok(Page { of, namespace, entries, next })
+        let PageRequest { virtual_server, namespace, from } = request;
+        let opened = self.opened(virtual_server.as_deref())?;
+        let (entries, next) = opened.store.entries(&namespace, from).await?;
+        Ok(Page { virtual_server, namespace, entries, next })
     }
 
-    /// Writes entries, whatever is there; those whose time is over are left out. Returns how
-    /// many were written.
+    /// Writes entries, replacing existing ones. Expired ones are skipped. Returns how many were
+    /// written.
     ///
     /// # Errors
-    /// Where the store cannot be reached, or has no room for one.
+    /// If the store cannot be reached, or refuses an entry.
     pub async fn put(&self, page: Page) -> Result<usize, Unavailable> {
-        let store = &self.store(page.of.as_deref())?.store;
-        let namespace = store.namespace(NamespaceConfig::for_policies(&page.namespace, u64::MAX));
+        let namespace = self.namespace(&page)?;
         let now_ms = self.clock.now_ms();
         let mut written = 0;
         for entry in page.entries {
             let ttl = match entry.expires {
                 Some(expires) if expires <= now_ms => continue,
-                Some(expires) => Some(std::time::Duration::from_millis(expires - now_ms)),
+                Some(expires) => Some(Duration::from_millis(expires - now_ms)),
                 None => None,
             };
             match namespace.set(&entry.key, &entry.value, ttl).await? {
@@ -185,25 +196,24 @@ impl StoreAdmin {
         Ok(written)
     }
 
-    /// Forgets entries: only their keys count. Returns how many there were.
+    /// Deletes the entries with these keys. Returns how many existed.
     ///
     /// # Errors
-    /// Where the store cannot be reached.
+    /// If the store cannot be reached.
     pub async fn delete(&self, page: Page) -> Result<usize, Unavailable> {
-        let store = &self.store(page.of.as_deref())?.store;
-        let namespace = store.namespace(NamespaceConfig::for_policies(&page.namespace, u64::MAX));
-        let mut gone = 0;
+        let namespace = self.namespace(&page)?;
+        let mut deleted = 0;
         for entry in page.entries {
-            gone += usize::from(namespace.delete(&entry.key).await?);
+            deleted += usize::from(namespace.delete(&entry.key).await?);
         }
-        Ok(gone)
+        Ok(deleted)
     }
 
-    /// What the host remembers of a user.
+    /// What is remembered about a user at each virtual server that knows them.
     pub async fn user(&self, user: &str) -> Vec<KnownUser> {
         let mut found = Vec::new();
         for server in &self.servers {
-            let registry = &server.store.registry;
+            let registry = &server.opened.registry;
             if let Some(known) = registry.describe(server.key(user), self.clock.now_ms()).await {
                 found.push(KnownUser { virtual_server: server.name.clone(), known });
             }
@@ -211,70 +221,66 @@ impl StoreAdmin {
         found
     }
 
-    /// Forgets what the host remembers of a user. Returns at how many virtual servers it did.
+    /// Forgets a user at all virtual servers. Returns how many of them knew the user.
     ///
     /// # Errors
-    /// Where a store cannot be reached.
+    /// If a store cannot be reached.
     pub async fn forget(&self, user: &str) -> Result<usize, Unavailable> {
         let mut forgotten = 0;
         for server in &self.servers {
-            forgotten += usize::from(server.store.registry.forget(server.key(user)).await?);
+            forgotten += usize::from(server.opened.registry.forget(server.key(user)).await?);
         }
         Ok(forgotten)
     }
 
-    /// Saves what is written behind. False where that is not possible.
+    /// Writes pending changes of stores in files. Returns false if that fails.
     pub async fn save(&self) -> bool {
         let mut saved = true;
-        for store in &self.stores {
-            saved &= store.store.save().await;
+        for opened in &self.stores {
+            saved &= opened.store.save().await;
         }
         saved
     }
 
-    fn store(&self, of: Option<&str>) -> Result<&OpenedStore, Unavailable> {
-        let found = self.stores.iter().find(|store| store.of.as_deref() == of);
+    fn opened(&self, virtual_server: Option<&str>) -> Result<&OpenedStore, Unavailable> {
+        let found = self.stores.iter().find(|opened| opened.virtual_server.as_deref() == virtual_server);
         found.ok_or_else(|| {
-            let of = of.map_or_else(|| "all virtual servers".to_owned(), |of| format!("virtual server {of}"));
-            Unavailable(format!("there is no store of {of}"))
+            let of = virtual_server.map_or_else(String::new, |name| format!(" for virtual server {name}"));
+            Unavailable(format!("there is no store{of}"))
         })
     }
-}
 
-impl Server {
-    fn key(&self, user: &str) -> UserKey {
-        let name = from_readable(user);
-        let credentials = Credentials::new(&name, Secret::new(b""), Mechanism::UserPass)
-            .separated_by(self.master_separator);
-        self.store.tagger.user(&self.pool, &credentials.identity(self.name_case))
+    fn namespace(&self, page: &Page) -> Result<Namespace, Unavailable> {
+        let opened = self.opened(page.virtual_server.as_deref())?;
+        Ok(opened.store.namespace(NamespaceConfig::for_policies(&page.namespace, u64::MAX)))
     }
 }
 
-/// Whether a key is about a user: his name stands in it, in any case, with no letter or digit
-/// beside it.
+/// Whether a key contains a user's whole name, in any case: with no letter or digit beside it, and
+/// no character that often occurs in names.
 #[must_use]
-pub fn is_about(key: &str, user: &str) -> bool {
+pub fn contains_user(key: &str, user: &str) -> bool {
     let (key, user) = (key.to_lowercase(), user.to_lowercase());
-    let joins = |character: Option<char>| {
+    let continues = |character: Option<char>| {
         character.is_some_and(|character| character.is_alphanumeric() || "@.-_+".contains(character))
     };
     key.match_indices(&user).any(|(at, found)| {
-        !joins(key[..at].chars().next_back()) && !joins(key[at + found.len()..].chars().next())
+        !continues(key[..at].chars().next_back()) && !continues(key[at + found.len()..].chars().next())
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_about;
+    use super::contains_user;
 
     #[test]
-    fn a_key_is_about_a_user_where_his_whole_name_stands_in_it() {
+    fn a_key_belongs_to_a_user_if_it_contains_their_whole_name() {
         for key in ["anna", "ANNA", "user:anna", "anna/2026-11-24", "anna\0boss", "last anna"] {
-            assert!(is_about(key, "anna"), "{key:?}");
+            assert!(contains_user(key, "anna"), "{key:?}");
         }
         for key in ["annalena", "hanna", "anna@example.com", "anna.b", "anna-2", "ann"] {
-            assert!(!is_about(key, "anna"), "{key:?}");
+            assert!(!contains_user(key, "anna"), "{key:?}");
         }
-        assert!(is_about("u=Anna@Example.com;", "anna@example.com"));
+        assert!(contains_user("u=Anna@Example.com;", "anna@example.com"));
     }
 }

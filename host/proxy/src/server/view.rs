@@ -1,4 +1,4 @@
-//! What an administrator can see of a server.
+//! Read access to a running server, for the admin interface.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,51 +7,51 @@ use std::time::Duration;
 
 use super::control::Control;
 use super::core::Core;
-use super::stores::Store;
+use super::stores::OpenedStore;
 use super::virtual_server::Served;
 use crate::config::Config;
 use crate::decision_log;
 use crate::net::CertificateState;
 use crate::pool::Pool;
-use crate::session::{CountersSnapshot, KindsSnapshot, Poller, Unrelievable};
-use reprieve_policy_host::{MetricsSnapshot, Policy, TallySnapshot, digest};
+use crate::session::{CountersSnapshot, LabeledSnapshot, Poller, Unrelievable};
+use reprieve_policy_host::{MetricsSnapshot, Policy, ShadowMetricsSnapshot, digest};
 use reprieve_store::clock::Clock;
 
-/// A virtual server at one moment.
+/// Snapshot of a virtual server.
 #[derive(Clone, Debug)]
 pub struct VirtualServerState {
     /// Its name.
     pub name: String,
-    /// Where it listens: in cleartext first, then for TLS.
+    /// Listen addresses: `listen`, then `listen-tls`.
     pub addresses: Vec<SocketAddr>,
-    /// Name of its own pool.
+    /// Name of its default pool.
     pub pool: String,
-    /// Who decides there.
+    /// The active policy.
     pub policy: PolicyState,
-    /// Who judges there beside, unfelt.
+    /// The shadow policy.
     pub shadow: Option<ShadowState>,
-    /// What has happened there.
+    /// Totals since the start.
     pub counters: CountersSnapshot,
-    /// The same by kind.
-    pub kinds: KindsSnapshot,
-    /// Users of today whose logins are denied and pass all the same.
+    /// Totals with a label.
+    pub kinds: LabeledSnapshot,
+    /// Users whose denied logins passed today nevertheless.
     pub unrelieved: Vec<Unrelievable>,
-    /// The certificates that it shows.
+    /// The certificates that clients are shown.
     pub certificates: Vec<CertificateState>,
 }
 
-/// A virtual server's policy at one moment.
+/// Snapshot of a policy.
 #[derive(Clone, Debug)]
 pub struct PolicyState {
-    /// A built-in policy's name or a file's path.
+    /// Name of a built-in policy, or path of a component.
     pub component: String,
-    /// SHA-256 of the component's octets, in hexadecimal.
+    /// SHA-256 of the component's bytes, in hexadecimal.
     pub sha256: String,
-    /// How many policies there have been since the start, with this one.
+    /// 1 for the policy loaded at the start; each replacement adds 1.
     pub version: u64,
-    /// Whether the circuit breaker keeps it from being asked.
+    /// Whether the circuit breaker is open.
     pub is_paused: bool,
-    /// What has been counted of it.
+    /// Counters and histograms.
     pub metrics: MetricsSnapshot,
 }
 
@@ -67,16 +67,16 @@ impl PolicyState {
     }
 }
 
-/// A policy in the shadow at one moment.
+/// Snapshot of a shadow policy.
 #[derive(Clone, Debug)]
 pub struct ShadowState {
     /// The policy itself.
     pub policy: PolicyState,
-    /// What it would have done.
-    pub tally: TallySnapshot,
+    /// Its verdicts, compared with those of the active policy.
+    pub tally: ShadowMetricsSnapshot,
 }
 
-/// A server as an administrator sees it. It outlives the server.
+/// Read access to a server; may outlive it.
 #[derive(Clone, Debug)]
 pub struct View {
     core: Arc<Core>,
@@ -88,21 +88,21 @@ impl View {
     }
 
     pub(super) fn servers(&self) -> Vec<Served> {
-        self.core.present.load().servers.clone()
+        self.core.active.load().servers.clone()
     }
 
-    /// Its pools.
+    /// The pools, in no particular order.
     pub fn pools(&self) -> impl Iterator<Item = Arc<Pool>> + use<> {
-        let pools: Vec<_> = self.core.present.load().pools.values().cloned().collect();
+        let pools: Vec<_> = self.core.active.load().pools.values().cloned().collect();
         pools.into_iter()
     }
 
-    /// Its virtual servers, in the order of the configuration.
+    /// The virtual servers, in the order of the configuration.
     pub fn virtual_servers(&self) -> impl Iterator<Item = VirtualServerState> + use<> {
         let now_ms = self.core.clock.now_ms();
-        self.servers().into_iter().map(move |Served { shared, listening, .. }| VirtualServerState {
+        self.servers().into_iter().map(move |Served { shared, listeners, .. }| VirtualServerState {
             name: shared.config.name.clone(),
-            addresses: listening.iter().map(|listening| listening.address).collect(),
+            addresses: listeners.iter().map(|listener| listener.address).collect(),
             pool: shared.config.pool.clone(),
             policy: PolicyState::of(&shared.policy),
             shadow: shared.shadow.as_ref().map(|shadow| ShadowState {
@@ -116,16 +116,16 @@ impl View {
         })
     }
 
-    /// Its stores.
+    /// The shared store, then those of single virtual servers.
     #[must_use]
-    pub fn stores(&self) -> &[Store] {
+    pub fn stores(&self) -> &[OpenedStore] {
         &self.core.stores
     }
 
     /// Who polls most, the worst first, each with his virtual server; None where that is not
     /// counted.
     #[must_use]
-    pub fn worst_pollers(&self, count: usize) -> Option<Vec<(String, Poller)>> {
+    pub fn top_pollers(&self, count: usize) -> Option<Vec<(String, Poller)>> {
         let servers = self.servers();
         let counted =
             servers.iter().filter_map(|served| Some((&served.shared, served.shared.pollers.as_ref()?)));
@@ -139,51 +139,51 @@ impl View {
         servers.iter().any(|served| served.shared.pollers.is_some()).then_some(all)
     }
 
-    /// The time of verdicts.
+    /// Clock of verdicts and stores.
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.core.clock
     }
 
-    /// What has happened until now, at all virtual servers.
+    /// Totals of all virtual servers, including removed ones.
     #[must_use]
     pub fn counters(&self) -> CountersSnapshot {
-        let present = self.core.present.load();
-        let now = present.servers.iter().map(|server| server.shared.counters.snapshot());
-        now.sum::<CountersSnapshot>() + present.gone
+        let active = self.core.active.load();
+        let now = active.servers.iter().map(|server| server.shared.counters.snapshot());
+        now.sum::<CountersSnapshot>() + active.gone
     }
 
-    /// Connections that are open, at all virtual servers.
+    /// Open connections at all virtual servers.
     #[must_use]
     pub fn connections(&self) -> u32 {
         self.core.total.load(Ordering::Relaxed)
     }
 
-    /// What has become of the decision log's lines until now, where there is one.
+    /// Line counts of the decision log, if there is one.
     #[must_use]
     pub fn decision_log(&self) -> Option<decision_log::Counts> {
-        self.core.telling.journal.as_ref().map(|journal| journal.counts())
+        self.core.sinks.decision_log.as_ref().map(|decision_log| decision_log.counts())
     }
 
-    /// Traces of sessions that were dropped until now, where there are any traces.
+    /// Number of dropped traces, if traces are configured.
     #[must_use]
     pub fn dropped_traces(&self) -> Option<u64> {
-        self.core.telling.traces.as_ref().map(|traces| traces.dropped())
+        self.core.sinks.traces.as_ref().map(|traces| traces.dropped())
     }
 
-    /// How many connections there may be.
+    /// Limit of open connections.
     #[must_use]
     pub fn connections_limit(&self) -> u32 {
-        self.core.present.load().config.max_connections.unwrap_or(Config::MAX_CONNECTIONS)
+        self.core.active.load().config.max_connections.unwrap_or(Config::MAX_CONNECTIONS)
     }
 
-    /// How long it has served.
+    /// Time since the start.
     #[must_use]
     pub fn uptime(&self) -> Duration {
         self.core.began.elapsed()
     }
 
-    /// Who changes it.
+    /// Control of the same server.
     #[must_use]
     pub fn control(&self) -> Control {
         Control::of(self.core.clone())

@@ -1,19 +1,21 @@
-//! A virtual server as it is now: what all threads share of it, and what each has of its own.
+//! An active virtual server: its shared part, and its per-thread parts.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::listening::Listening;
-use super::loading::{Component, Running};
-use super::stores::Store;
+use super::listener::Listener;
+use super::loading::{Component, PolicySource};
+use super::stores::OpenedStore;
 use crate::config::{CleartextLogin, VirtualServerConfig};
 use crate::net::{Admission, TlsAcceptor};
 use crate::pool::Pool;
-use crate::session::{Context, Counters, Door, Offers, Pollers, Settings, Telling, UnrelievedUsers};
-use reprieve_policy_host::Verify;
-use reprieve_policy_host::{Judge, Policy, Shadow};
+use crate::session::{
+    Context, ContextHandle, Counters, OfferedCapabilities, Pollers, Settings, Sinks, UnrelievedUsers,
+};
+use reprieve_policy_host::{Evaluator, Policy, Shadow};
+use reprieve_policy_host::{Rules, Verify};
 use reprieve_pop3::credential::Mechanism;
 use reprieve_store::Namespace;
 use reprieve_store::clock::Clock;
@@ -21,7 +23,7 @@ use reprieve_store::clock::Clock;
 /// The pools of a configuration, by name.
 pub(super) type Pools = Arc<HashMap<String, Arc<Pool>>>;
 
-/// What all threads share of a virtual server.
+/// The part of a virtual server that all threads share.
 #[derive(Clone, Debug)]
 pub(super) struct VirtualServer {
     pub(super) config: VirtualServerConfig,
@@ -30,32 +32,32 @@ pub(super) struct VirtualServer {
     pub(super) policy: Arc<Policy>,
     /// The bytes of its component.
     pub(super) component: Component,
-    /// What was in force before, for going back to it.
-    pub(super) before: Option<Running>,
+    /// The policy that was replaced last, for `swap --back`.
+    pub(super) previous_policy: Option<PolicySource>,
     pub(super) shadow: Option<Arc<Shadow>>,
     pub(super) pool: Arc<Pool>,
-    pub(super) store: Store,
+    pub(super) store: OpenedStore,
     pub(super) namespace: Namespace,
     pub(super) admission: Arc<Admission>,
     pub(super) counters: Arc<Counters>,
     /// Who polls most, where that is counted.
     pub(super) pollers: Option<Arc<Pollers>>,
-    /// Users whose denied logins pass all the same.
+    /// Users whose denied logins pass nevertheless.
     pub(super) unrelieved: Arc<UnrelievedUsers>,
 }
 
 impl VirtualServer {
-    /// Its policy, to go back to.
-    pub(super) fn running(&self) -> Running {
-        Running { config: self.config.policy.clone(), component: self.component.clone() }
+    /// What the active policy was loaded from.
+    pub(super) fn policy_source(&self) -> PolicySource {
+        PolicySource { config: self.config.policy.clone(), component: self.component.clone() }
     }
 
-    /// What sessions of one thread have of it.
+    /// Builds the context for the sessions of one thread.
     pub(super) fn context(
         &self,
-        judge: Arc<Judge>,
+        judge: Arc<Evaluator>,
         pools: &Pools,
-        (clock, telling): (&Arc<dyn Clock>, &Telling),
+        (clock, sinks): (&Arc<dyn Clock>, &Sinks),
         drain: &CancellationToken,
     ) -> Arc<Context> {
         Arc::new(Context {
@@ -68,7 +70,7 @@ impl VirtualServer {
             tagger: self.store.tagger.clone(),
             clock: clock.clone(),
             counters: self.counters.clone(),
-            telling: telling.clone(),
+            sinks: sinks.clone(),
             pollers: self.pollers.clone(),
             unrelieved: self.unrelieved.clone(),
             drain: drain.clone(),
@@ -76,16 +78,16 @@ impl VirtualServer {
     }
 }
 
-/// A virtual server that is served.
+/// A virtual server that accepts connections.
 #[derive(Clone, Debug)]
 pub(super) struct Served {
     pub(super) shared: VirtualServer,
     /// One for each thread.
-    pub(super) doors: Vec<Arc<Door>>,
-    pub(super) listening: Vec<Arc<Listening>>,
+    pub(super) handles: Vec<Arc<ContextHandle>>,
+    pub(super) listeners: Vec<Arc<Listener>>,
 }
 
-/// The protocol settings of a virtual server, ready for use.
+/// Builds the protocol settings of a virtual server.
 pub(super) fn settings(server: &VirtualServerConfig, tls: Option<Arc<TlsAcceptor>>) -> Settings {
     if server.verify == Verify::Off {
         tracing::warn!(server = server.name, "{}", crate::config::VERIFY_OFF);
@@ -94,17 +96,15 @@ pub(super) fn settings(server: &VirtualServerConfig, tls: Option<Arc<TlsAcceptor
     Settings {
         name: server.name.as_str().into(),
         banner: format!("+OK {}", server.banner).into_bytes().into_boxed_slice(),
-        offers: Offers::new(server.login_delay.map(|delay| delay.as_secs()), server.mechanisms),
+        offers: OfferedCapabilities::new(server.login_delay.map(|delay| delay.as_secs()), server.mechanisms),
         cleartext_login: server.cleartext_login.unwrap_or(by_default),
         tls,
         proxy_from: server.proxy_from.clone(),
         proxy_timeout: server.proxy_timeout,
         apop: server.mechanisms.contains(Mechanism::Apop),
-        unverifiable: server.unverifiable,
         master_separator: server.master_separator,
         time_zone: server.time_zone.clone(),
-        verify: server.verify,
-        on_failure: server.policy.on_failure,
+        rules: rules(server),
         on_unreachable: server.on_unreachable,
         login_timeout: server.login_timeout,
         idle_timeout: server.idle_timeout,
@@ -116,4 +116,9 @@ pub(super) fn settings(server: &VirtualServerConfig, tls: Option<Arc<TlsAcceptor
         name_case: server.name_case,
         pool: server.pool.clone(),
     }
+}
+
+/// What the host makes of a virtual server's verdicts.
+pub(super) fn rules(server: &VirtualServerConfig) -> Rules {
+    Rules { verify: server.verify, on_failure: server.policy.on_failure, unverifiable: server.unverifiable }
 }

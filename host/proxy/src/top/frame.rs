@@ -1,44 +1,44 @@
-//! One picture of what was seen.
+//! Renders the status as lines of text.
 
 use super::Order;
-use super::history::{Flow, History, polls, total};
+use super::history::{History, Rates, polls, total};
 use crate::admin::{NodeStatus, Status, VirtualServerStatus};
 use crate::config::NodeMode;
 use crate::terminal::{Line, Style};
 use reprieve_store::Health;
 
-/// Columns before the strip of polls.
-const FIGURES: usize = 50;
-/// Narrower than this, a strip says nothing.
-const LEAST_STRIP: usize = 8;
-/// Polls a second, from none to the most that is seen.
+/// Columns to the left of the sparkline of polls.
+const FIGURE_COLUMNS: usize = 50;
+/// Fewest columns for a sparkline.
+const MIN_SPARKLINE: usize = 8;
+/// Bars of the sparkline, from zero to the maximum.
 const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// What is to be seen.
+/// One frame of the display.
 pub(super) struct Frame<'a> {
     pub(super) history: &'a History,
     pub(super) order: Order,
-    /// Why it cannot be asked any more.
-    pub(super) trouble: Option<&'a str>,
-    /// Columns of the terminal, where it has bars to draw.
+    /// Error of the last request.
+    pub(super) error: Option<&'a str>,
+    /// Columns of the terminal, if it can show the sparkline.
     pub(super) bars_to: Option<usize>,
 }
 
 impl<'a> Frame<'a> {
     pub(super) fn new(history: &'a History) -> Self {
-        Self { history, order: Order::default(), trouble: None, bars_to: None }
+        Self { history, order: Order::default(), error: None, bars_to: None }
     }
 
-    /// All of it.
+    /// All lines.
     pub(super) fn lines(&self) -> Vec<Line> {
         let mut lines = self.head();
         lines.extend(self.body());
         lines
     }
 
-    /// As much of it as a terminal has room for, with the keys below: `scroll` lines of what is
-    /// below the head are left out. `rows`: lines that it may have.
-    pub(super) fn fitted(&self, rows: usize, scroll: usize) -> Vec<Line> {
+    /// As many lines as fit into `rows`, with a footer. `scroll`: number of lines below the header to
+    /// skip.
+    pub(super) fn fit(&self, rows: usize, scroll: usize) -> Vec<Line> {
         let mut lines = self.head();
         let body = self.body();
         let room = rows.saturating_sub(lines.len() + 1);
@@ -49,8 +49,8 @@ impl<'a> Frame<'a> {
         lines
     }
 
-    /// Lines below the head that do not fit into so many rows.
-    pub(super) fn most_scroll(&self, rows: usize) -> usize {
+    /// Number of lines that do not fit into `rows`.
+    pub(super) fn max_scroll(&self, rows: usize) -> usize {
         (self.lines().len() + 1).saturating_sub(rows)
     }
 
@@ -58,39 +58,40 @@ impl<'a> Frame<'a> {
         let Some(status) = self.history.last() else { return Vec::new() };
         let mut title = Line::of(Style::Title, format!(" reprieve {}", status.version))
             .and(Style::Plain, format!("  up {}", duration(status.uptime_s)));
-        if let Some(why) = &self.trouble {
+        if let Some(why) = &self.error {
             title = title.and(Style::Bad, format!("  {why}"));
         }
-        let now = self.history.flow(None);
+        let now = self.history.rates(None);
         let all = total(status);
         let since = (polls(&all) > 0).then(|| all.relieved as f64 / polls(&all) as f64);
         let relief = Line::of(Style::Title, " relief ")
-            .and(Style::Good, format!("{:>8}", share(now.and_then(|flow| flow.relief()))))
+            .and(Style::Good, format!("{:>8}", share(now.and_then(|rates| rates.relief()))))
             .and(Style::Plain, " now   ")
             .and(Style::Good, format!("{:>8}", share(since)))
             .and(Style::Plain, " since the start");
         let figures = format!(
-            " polls  {:>8} a second; {} of {} relieved",
-            rate(now.map(|flow| flow.polls)),
+            " polls  {:>8} per second; {} of {} relieved",
+            rate(now.map(|rates| rates.polls)),
             all.relieved,
             polls(&all)
         );
-        let polls = Line::of(Style::Plain, format!("{figures:<FIGURES$} ")).and(Style::News, self.strip());
+        let polls =
+            Line::of(Style::Plain, format!("{figures:<FIGURE_COLUMNS$} ")).and(Style::News, self.sparkline());
         vec![title, relief, polls, Line::default()]
     }
 
-    /// Polls a second from one look to the next, up to now.
-    fn strip(&self) -> String {
-        let room = self.bars_to.unwrap_or_default().saturating_sub(FIGURES + 2);
-        if room < LEAST_STRIP {
+    /// Sparkline of polls per second; empty if there is no room for it.
+    fn sparkline(&self) -> String {
+        let room = self.bars_to.unwrap_or_default().saturating_sub(FIGURE_COLUMNS + 2);
+        if room < MIN_SPARKLINE {
             return String::new();
         }
-        let flows: Vec<_> = self.history.strip().rev().take(room).map(|flow| flow.polls).collect();
-        let most = flows.iter().copied().fold(0.0, f64::max);
+        let all_rates: Vec<_> = self.history.sparkline().rev().take(room).map(|rates| rates.polls).collect();
+        let most = all_rates.iter().copied().fold(0.0, f64::max);
         let steps = (BARS.len() - 1) as f64;
         let bar =
             |polls: f64| if polls > 0.0 { BARS[(polls / most * steps).ceil() as usize] } else { BARS[0] };
-        let bars: String = flows.into_iter().rev().map(bar).collect();
+        let bars: String = all_rates.into_iter().rev().map(bar).collect();
         format!("{bars:>room$}")
     }
 
@@ -110,7 +111,7 @@ impl<'a> Frame<'a> {
             " {:<18}{:>9}{:>9}{:>9}{:>9}{:>9}  {}",
             "VIRTUAL SERVER", "POLLS/s", "PASS/s", "DENY/s", "RELIEF", "UPGR/s", "POLICY"
         ))];
-        lines.extend(self.servers(status).into_iter().map(|(server, flow)| virtual_server(server, flow)));
+        lines.extend(self.servers(status).into_iter().map(|(server, rates)| virtual_server(server, rates)));
         lines.extend(status.virtual_servers.iter().filter_map(shadow));
         let names = status.pools.iter().flat_map(|pool| &pool.nodes).map(|node| node.name.chars().count());
         let width = names.max().unwrap_or_default().clamp(21, 40);
@@ -118,8 +119,8 @@ impl<'a> Frame<'a> {
         lines.push(heading(format!(" {:<12}{:<width$} {:<9}{:>8}", "POOL", "NODE", "STATE", "SESSIONS")));
         for pool in &status.pools {
             lines.extend(pool.nodes.iter().map(|node| self::node(&pool.name, node, width)));
-            let login = pool.login_latency_ms.map(|ms| format!("a login takes {ms} ms"));
-            let queue = (pool.queued > 0).then(|| format!("{} logins wait", pool.queued));
+            let login = pool.login_latency_ms.map(|ms| format!("login latency {ms} ms"));
+            let queue = (pool.queued > 0).then(|| format!("{} queued", pool.queued));
             let both: Vec<_> = queue.into_iter().chain(login).collect();
             if !both.is_empty() {
                 lines.push(Line::of(Style::Dim, format!(" {:<12}{}", cut(&pool.name, 11), both.join(", "))));
@@ -129,64 +130,65 @@ impl<'a> Frame<'a> {
         lines.push(heading(format!(" {:<12}{}", "STORE", "HEALTH")));
         for store in &status.stores {
             let (style, health) = match &store.health {
-                Health::Well => (Style::Good, "well".to_owned()),
-                Health::OutOfReach { why } => (Style::Bad, format!("out of reach: {why}")),
-                Health::InMemory { why } => (Style::Bad, format!("in memory only: {why}")),
+                Health::Healthy => (Style::Good, "healthy".to_owned()),
+                Health::Unreachable { reason } => (Style::Bad, format!("unreachable: {reason}")),
+                Health::MemoryOnly { reason } => (Style::Bad, format!("in memory only: {reason}")),
             };
-            let place = store.place.as_ref().map(|place| format!("  {place}")).unwrap_or_default();
-            let line = Line::of(Style::Plain, format!(" {:<12}", store.home));
-            lines.push(line.and(style, health).and(Style::Dim, place));
+            let location =
+                store.location.as_ref().map(|location| format!("  {location}")).unwrap_or_default();
+            let line = Line::of(Style::Plain, format!(" {:<12}", store.backend));
+            lines.push(line.and(style, health).and(Style::Dim, location));
         }
-        let worst = self.worst(status);
-        if !worst.is_empty() {
+        let problems = self.problems(status);
+        if !problems.is_empty() {
             lines.push(Line::default());
-            lines.push(heading(" WORST NOW".to_owned()));
-            lines.extend(worst.into_iter().map(|why| Line::of(Style::Bad, why)));
+            lines.push(heading(" PROBLEMS".to_owned()));
+            lines.extend(problems.into_iter().map(|why| Line::of(Style::Bad, why)));
         }
         lines
     }
 
-    /// Virtual servers with what happens there, in the order that is wanted.
-    fn servers<'s>(&self, status: &'s Status) -> Vec<(&'s VirtualServerStatus, Option<Flow>)> {
+    /// Virtual servers with their current rates, in the selected order.
+    fn servers<'s>(&self, status: &'s Status) -> Vec<(&'s VirtualServerStatus, Option<Rates>)> {
         let servers = status.virtual_servers.iter();
         let mut servers: Vec<_> =
-            servers.map(|server| (server, self.history.flow(Some(&server.name)))).collect();
-        let of = |flow: &Option<Flow>, figure: fn(&Flow) -> f64| flow.as_ref().map_or(0.0, figure);
+            servers.map(|server| (server, self.history.rates(Some(&server.name)))).collect();
+        let of = |rates: &Option<Rates>, figure: fn(&Rates) -> f64| rates.as_ref().map_or(0.0, figure);
         match self.order {
             Order::Configured => {}
             Order::Polls => servers.sort_by(|(_, one), (_, other)| {
-                of(other, |flow| flow.polls).total_cmp(&of(one, |flow| flow.polls))
+                of(other, |rates| rates.polls).total_cmp(&of(one, |rates| rates.polls))
             }),
             Order::Relief => servers.sort_by(|(_, one), (_, other)| {
-                // Who is not polled has nothing to be relieved of.
-                let relief = |flow: &Flow| flow.relief().unwrap_or(f64::INFINITY);
+                // Virtual servers without polls go last.
+                let relief = |rates: &Rates| rates.relief().unwrap_or(f64::INFINITY);
                 of(one, relief).total_cmp(&of(other, relief))
             }),
         }
         servers
     }
 
-    /// What somebody should look at.
-    fn worst(&self, status: &Status) -> Vec<String> {
-        let mut worst = Vec::new();
+    /// Problems that need attention.
+    fn problems(&self, status: &Status) -> Vec<String> {
+        let mut problems = Vec::new();
         for server in &status.virtual_servers {
             if server.policy.paused {
-                worst.push(format!(
-                    " {}: its policy fails and is paused; logins go by on-failure",
+                problems.push(format!(
+                    " {}: the policy is paused after failures; on-failure decides logins",
                     server.name
                 ));
             }
-            let Some(flow) = self.history.flow(Some(&server.name)) else { continue };
+            let Some(rates) = self.history.rates(Some(&server.name)) else { continue };
             for (figure, what) in [
-                (flow.failures, "logins a second that its policy did not judge"),
-                (flow.lost, "logins or connections a second that could not be served"),
+                (rates.failures, "policy failures per second"),
+                (rates.lost, "logins or connections per second could not be served"),
             ] {
                 if figure > 0.0 {
-                    worst.push(format!(" {}: {} {what}", server.name, rate(Some(figure))));
+                    problems.push(format!(" {}: {} {what}", server.name, rate(Some(figure))));
                 }
             }
         }
-        worst
+        problems
     }
 }
 
@@ -194,7 +196,7 @@ fn heading(text: String) -> Line {
     Line::of(Style::Title, text)
 }
 
-fn virtual_server(server: &VirtualServerStatus, flow: Option<Flow>) -> Line {
+fn virtual_server(server: &VirtualServerStatus, rates: Option<Rates>) -> Line {
     let component = server.policy.component.rsplit('/').next().unwrap_or_default();
     let (style, policy) = match (server.policy.paused, server.policy.failures) {
         (true, _) => (Style::Bad, format!("{component} PAUSED")),
@@ -204,17 +206,17 @@ fn virtual_server(server: &VirtualServerStatus, flow: Option<Flow>) -> Line {
     let figures = format!(
         " {:<18}{:>9}{:>9}{:>9}",
         cut(&server.name, 17),
-        rate(flow.map(|flow| flow.polls)),
-        rate(flow.map(|flow| flow.passed)),
-        rate(flow.map(|flow| flow.denied))
+        rate(rates.map(|rates| rates.polls)),
+        rate(rates.map(|rates| rates.passed)),
+        rate(rates.map(|rates| rates.denied))
     );
     Line::of(Style::Plain, figures)
-        .and(Style::Good, format!("{:>9}", share(flow.and_then(|flow| flow.relief()))))
-        .and(Style::Plain, format!("{:>9}  ", rate(flow.map(|flow| flow.upgrades))))
+        .and(Style::Good, format!("{:>9}", share(rates.and_then(|rates| rates.relief()))))
+        .and(Style::Plain, format!("{:>9}  ", rate(rates.map(|rates| rates.upgrades))))
         .and(style, policy)
 }
 
-/// What a policy in the shadow would have done, since it is there.
+/// Totals of a shadow policy.
 fn shadow(server: &VirtualServerStatus) -> Option<Line> {
     let shadow = server.shadow.as_ref()?;
     let differs: u64 = shadow.differences.values().sum();
@@ -222,7 +224,7 @@ fn shadow(server: &VirtualServerStatus) -> Option<Line> {
     Some(Line::of(
         Style::Dim,
         format!(
-            "   in the shadow of {}: {component}, would pass {}, deny {}; differs {differs}, failed {}",
+            "   shadow policy of {}: {component}, would pass {}, deny {}; {differs} differences, {} failures",
             server.name, shadow.would_pass, shadow.would_deny, shadow.failures
         ),
     ))
@@ -249,7 +251,7 @@ fn cut(text: &str, columns: usize) -> String {
     text.chars().take(columns.saturating_sub(1)).chain(['~']).collect()
 }
 
-/// What happens a second, to three digits.
+/// Formats a rate with three digits.
 fn rate(figure: Option<f64>) -> String {
     match figure {
         None => "-".to_owned(),
@@ -263,7 +265,7 @@ fn share(share: Option<f64>) -> String {
     share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", share * 100.0))
 }
 
-/// How long something has lasted, in the two units that matter.
+/// Formats a duration in its two largest units.
 pub(crate) fn duration(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
@@ -316,19 +318,19 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_of_80_by_24_has_relief_servers_nodes_and_what_is_down() {
+    fn a_frame_of_80_by_24_shows_relief_servers_nodes_and_errors() {
         let history = seen();
         let frame = Frame::new(&history);
-        let text = drawn(&frame.fitted(24, 0), 80);
+        let text = drawn(&frame.fit(24, 0), 80);
         for part in [
             "reprieve 1.0.0  up 1 d 1 h",
             "relief   80.0 % now     77.5 % since the start",
-            "100 a second; 620 of 800 relieved",
+            "100 per second; 620 of 800 relieved",
             "busy                    100     20.0     80.0   80.0 %     0.00  interval",
             "quiet                  0.00     0.00     0.00        -     0.00  interval",
             "mail        10.0.0.5:110          up              7",
             "mail        10.0.0.6:110          DOWN            7  refused",
-            "2 logins wait, a login takes 12 ms",
+            "2 queued, login latency 12 ms",
             " q: quit   s: sorted as configured",
         ] {
             assert!(text.contains(part), "{part:?} is not in:\n{text}");
@@ -340,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_show_how_polls_went_where_there_is_room_for_them() {
+    fn the_sparkline_is_shown_if_there_is_room_for_it() {
         let mut history = History::new();
         let start = Instant::now();
         for (second, polls) in [0, 0, 10, 90].into_iter().enumerate() {
@@ -355,18 +357,18 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_can_be_scrolled_to() {
+    fn lines_that_do_not_fit_can_be_scrolled_to() {
         let history = seen();
         let frame = Frame::new(&history);
-        let top = drawn(&frame.fitted(10, 0), 80);
+        let top = drawn(&frame.fit(10, 0), 80);
         assert!(!top.contains("STORE") && top.contains("up/down: more"), "{top}");
-        let most = frame.most_scroll(10);
-        assert!(drawn(&frame.fitted(10, most), 80).contains("STORE"));
-        assert_eq!(drawn(&frame.fitted(10, most + 100), 80), drawn(&frame.fitted(10, most), 80));
-        assert_eq!(frame.most_scroll(80), 0);
+        let most = frame.max_scroll(10);
+        assert!(drawn(&frame.fit(10, most), 80).contains("STORE"));
+        assert_eq!(drawn(&frame.fit(10, most + 100), 80), drawn(&frame.fit(10, most), 80));
+        assert_eq!(frame.max_scroll(80), 0);
         for rows in 0..6 {
-            // Nothing is too small to be drawn on.
-            frame.fitted(rows, 3);
+            // Must not panic on a tiny terminal.
+            frame.fit(rows, 3);
         }
     }
 

@@ -1,4 +1,4 @@
-//! What was seen until now: from two looks comes what happens a second.
+//! Samples of the status, and the rates per second between them.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -6,30 +6,30 @@ use std::time::{Duration, Instant};
 use crate::admin::Status;
 use crate::session::CountersSnapshot;
 
-/// What "now" is: long enough that a poll now and then is no noise.
+/// Period over which current rates are averaged.
 const NOW: Duration = Duration::from_secs(10);
 
-/// Looks that are remembered: more than a wide terminal shows.
-const REMEMBERED: usize = 600;
+/// Number of samples kept; more than the columns of a wide terminal.
+const MAX_SAMPLES: usize = 600;
 
-/// What happens a second.
+/// Rates per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Flow {
-    /// Logins that a verdict was sought for.
+pub(super) struct Rates {
+    /// Logins for which a verdict was required.
     pub(super) polls: f64,
     pub(super) passed: f64,
     pub(super) denied: f64,
-    /// Denials that never reached a mail server.
+    /// Polls that never reached a mail server.
     pub(super) relieved: f64,
     pub(super) upgrades: f64,
-    /// Calls of policies that failed or were not made.
+    /// Policy calls that failed or were skipped because of a pause.
     pub(super) failures: f64,
-    /// Logins that no mail server judged, and connections that were not admitted.
+    /// Logins that reached no mail server, and refused connections.
     pub(super) lost: f64,
 }
 
-impl Flow {
-    /// What has happened between two counts, `seconds` apart.
+impl Rates {
+    /// Rates between two snapshots that are `seconds` apart.
     fn between(before: &CountersSnapshot, after: &CountersSnapshot, seconds: f64) -> Self {
         let of = |count: fn(&CountersSnapshot) -> u64| {
             count(after).saturating_sub(count(before)) as f64 / seconds.max(1e-3)
@@ -45,18 +45,18 @@ impl Flow {
         }
     }
 
-    /// The share of polls that never reached a mail server; none where there was no poll.
+    /// Share of polls that never reached a mail server; None without polls.
     pub(super) fn relief(&self) -> Option<f64> {
         (self.polls > 0.0).then(|| self.relieved / self.polls)
     }
 }
 
-/// Logins that a verdict was sought for.
+/// Logins for which a verdict was required.
 pub(super) fn polls(counters: &CountersSnapshot) -> u64 {
     counters.passed + counters.denied + counters.policy_failures + counters.policy_pauses
 }
 
-/// All virtual servers together.
+/// Totals of all virtual servers.
 pub(super) fn total(status: &Status) -> CountersSnapshot {
     status.virtual_servers.iter().map(|server| server.counters).sum()
 }
@@ -71,7 +71,7 @@ fn of(status: &Status, server: Option<&str>) -> Option<CountersSnapshot> {
     }
 }
 
-/// Looks at one Reprieve, oldest first.
+/// Samples of one process, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct History(VecDeque<(Instant, Status)>);
 
@@ -80,7 +80,7 @@ impl History {
         Self::default()
     }
 
-    /// Remembers a look. One at another process begins anew.
+    /// Adds a sample. If it is from another process, earlier samples are dropped.
     pub(super) fn add(&mut self, at: Instant, status: Status) {
         let is_another = |before: &Status| {
             before.uptime_s > status.uptime_s || polls(&total(before)) > polls(&total(&status))
@@ -88,31 +88,31 @@ impl History {
         if self.last().is_some_and(is_another) {
             self.0.clear();
         }
-        if self.0.len() == REMEMBERED {
+        if self.0.len() == MAX_SAMPLES {
             self.0.pop_front();
         }
         self.0.push_back((at, status));
     }
 
-    /// What was seen last.
+    /// The latest sample.
     pub(super) fn last(&self) -> Option<&Status> {
         self.0.back().map(|(_, status)| status)
     }
 
-    /// What happens now at a virtual server, or at all of them; none after one look.
-    pub(super) fn flow(&self, server: Option<&str>) -> Option<Flow> {
+    /// Current rates of a virtual server, or of all together; None after a single sample.
+    pub(super) fn rates(&self, server: Option<&str>) -> Option<Rates> {
         let (now, status) = self.0.back()?;
         let older = self.0.iter().rev().skip(1);
         let recent = older.clone().take_while(|(at, _)| now.duration_since(*at) <= NOW).last();
         let (before, old) = recent.or_else(|| older.clone().next())?;
         let seconds = now.duration_since(*before).as_secs_f64();
-        Some(Flow::between(&of(old, server)?, &of(status, server)?, seconds))
+        Some(Rates::between(&of(old, server)?, &of(status, server)?, seconds))
     }
 
-    /// What has happened from each look to the next, oldest first.
-    pub(super) fn strip(&self) -> impl DoubleEndedIterator<Item = Flow> + ExactSizeIterator {
+    /// Rates between consecutive samples, oldest first.
+    pub(super) fn sparkline(&self) -> impl DoubleEndedIterator<Item = Rates> + ExactSizeIterator {
         self.0.iter().zip(self.0.iter().skip(1)).map(|((before, old), (after, new))| {
-            Flow::between(&total(old), &total(new), after.duration_since(*before).as_secs_f64())
+            Rates::between(&total(old), &total(new), after.duration_since(*before).as_secs_f64())
         })
     }
 }
@@ -122,7 +122,7 @@ pub(super) mod tests {
     use super::*;
     use crate::admin::{PolicyStatus, VirtualServerStatus};
 
-    /// A Reprieve of two virtual servers after so many seconds.
+    /// Status of a server with two virtual servers.
     pub(in crate::top) fn status(uptime_s: u64, passed: u64, relieved: u64) -> Status {
         let server = |name: &str, passed, denied, relieved| VirtualServerStatus {
             name: name.to_owned(),
@@ -154,39 +154,39 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn two_looks_make_a_flow_and_one_makes_none() {
+    fn rates_require_two_samples() {
         let (mut history, start) = (History::new(), Instant::now());
         history.add(start, status(100, 10, 90));
-        assert_eq!(history.flow(None), None);
+        assert_eq!(history.rates(None), None);
         history.add(start + Duration::from_secs(2), status(102, 20, 120));
-        let flow = history.flow(None).unwrap();
-        assert_eq!((flow.polls, flow.passed, flow.relieved), (20.0, 5.0, 15.0));
-        assert_eq!(flow.relief(), Some(0.75));
-        assert_eq!(history.flow(Some("busy")), Some(flow));
-        let quiet = history.flow(Some("quiet")).unwrap();
+        let rates = history.rates(None).unwrap();
+        assert_eq!((rates.polls, rates.passed, rates.relieved), (20.0, 5.0, 15.0));
+        assert_eq!(rates.relief(), Some(0.75));
+        assert_eq!(history.rates(Some("busy")), Some(rates));
+        let quiet = history.rates(Some("quiet")).unwrap();
         assert_eq!((quiet.polls, quiet.relief()), (0.0, None));
-        assert_eq!(history.flow(Some("gone")), None);
+        assert_eq!(history.rates(Some("gone")), None);
     }
 
     #[test]
-    fn now_is_the_last_seconds_and_not_the_whole_day() {
+    fn current_rates_cover_the_last_seconds_only() {
         let (mut history, start) = (History::new(), Instant::now());
         for second in 0..60 {
-            // It was busy, and is not any more.
+            // Busy for 40 seconds, then idle.
             let polls = if second < 40 { second * 100 } else { 4000 };
             history.add(start + Duration::from_secs(second), status(second, polls, 0));
         }
-        assert_eq!(history.flow(None).unwrap().polls, 0.0);
-        assert_eq!(history.strip().len(), 59);
-        assert_eq!(history.strip().next().unwrap().polls, 100.0);
+        assert_eq!(history.rates(None).unwrap().polls, 0.0);
+        assert_eq!(history.sparkline().len(), 59);
+        assert_eq!(history.sparkline().next().unwrap().polls, 100.0);
     }
 
     #[test]
-    fn another_process_is_not_compared_with_the_one_before() {
+    fn samples_of_different_processes_are_not_compared() {
         let (mut history, start) = (History::new(), Instant::now());
         history.add(start, status(100, 10, 90));
         history.add(start + Duration::from_secs(1), status(0, 1, 0));
-        assert_eq!(history.flow(None), None);
+        assert_eq!(history.rates(None), None);
         assert_eq!(history.last().map(|status| status.uptime_s), Some(0));
     }
 }

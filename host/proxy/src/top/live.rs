@@ -1,4 +1,4 @@
-//! Pictures one after the other, until somebody has seen enough.
+//! The interactive mode of `reprieve top`.
 
 use std::io::{self, Write as _};
 use std::sync::mpsc::{Receiver, RecvError, Sender, channel};
@@ -13,28 +13,26 @@ use super::frame::Frame;
 use super::history::History;
 use crate::admin::{Client, Status};
 use crate::output::Output;
-use crate::terminal::{self, Picture};
+use crate::terminal::{self, LiveDisplay};
 
 /// Lines that PageUp and PageDown move by.
 const PAGE: usize = 10;
 
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest wait for the status.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What there is to react to.
-enum News {
+enum Event {
     Key(Key),
-    /// The terminal has another size.
+    /// The terminal's size has changed.
     Resized,
     Status(Box<Status>),
-    /// It cannot be asked.
-    Trouble(String),
-    /// A signal to end.
+    /// The request failed; the message.
+    Error(String),
+    /// The terminal is gone, or a signal told the process to exit.
     End,
 }
 
-/// A terminal that tells each key at once and shows none, and a screen of its own; what was there
-/// comes back whatever ends this.
+/// The terminal in raw mode on the alternate screen; both are restored when dropped.
 struct Screen {
     before: Termios,
 }
@@ -60,47 +58,47 @@ impl Drop for Screen {
     }
 }
 
-/// Draws what `first` and each later look shows, every `interval`, until `q` or a signal ends it.
+/// Shows the status and updates it every `interval`, until `q` or a signal.
 ///
 /// # Errors
-/// Where the terminal cannot be drawn on.
+/// If the terminal cannot be written to.
 pub fn run(client: Client, first: Status, interval: Duration, order: Order) -> io::Result<()> {
-    let (tell, news) = channel();
+    let (sender, events) = channel();
     let screen = Screen::open()?;
-    let keys = tell.clone();
-    // Both end with the process: what they wait for cannot be called off.
+    let keys = sender.clone();
+    // Both threads end with the process, because reading a key cannot be cancelled.
     std::thread::spawn(move || read_keys(&keys));
-    std::thread::spawn(move || ask(&client, interval, &tell));
-    let ended = draw_all(&news, first, order);
+    std::thread::spawn(move || poll_status(&client, interval, &sender));
+    let ended = draw_all(&events, first, order);
     drop(screen);
     ended
 }
 
-fn draw_all(news: &Receiver<News>, first: Status, mut order: Order) -> io::Result<()> {
+fn draw_all(events: &Receiver<Event>, first: Status, mut order: Order) -> io::Result<()> {
     let mut history = History::new();
     history.add(Instant::now(), first);
-    let (mut scroll, mut trouble): (usize, Option<String>) = (0, None);
-    let bars = terminal::speaks_unicode();
+    let (mut scroll, mut error): (usize, Option<String>) = (0, None);
+    let bars = terminal::supports_unicode();
     let mut out = Output;
-    let mut picture = Picture::new(&mut out, terminal::colours_wanted())?;
+    let mut display = LiveDisplay::new(&mut out, terminal::colours_wanted())?;
     loop {
         let (columns, rows) = terminal::size();
-        // The last line stays free, so that nothing scrolls.
+        // Writing to the last line would scroll.
         let rows = rows.saturating_sub(1);
         let bars_to = bars.then_some(columns);
-        let frame = Frame { order, trouble: trouble.as_deref(), bars_to, ..Frame::new(&history) };
-        let most = frame.most_scroll(rows);
+        let frame = Frame { order, error: error.as_deref(), bars_to, ..Frame::new(&history) };
+        let most = frame.max_scroll(rows);
         scroll = scroll.min(most);
-        picture.draw(&frame.fitted(rows, scroll))?;
-        match news.recv() {
-            Ok(News::Status(status)) => {
-                trouble = None;
+        display.draw(&frame.fit(rows, scroll))?;
+        match events.recv() {
+            Ok(Event::Status(status)) => {
+                error = None;
                 history.add(Instant::now(), *status);
             }
-            Ok(News::Trouble(why)) => trouble = Some(why),
-            Ok(News::Key(key)) => match key {
+            Ok(Event::Error(why)) => error = Some(why),
+            Ok(Event::Key(key)) => match key {
                 Key::Char('q') | Key::Escape | Key::CtrlC => return Ok(()),
-                Key::Char('s') => order = after(order),
+                Key::Char('s') => order = next_order(order),
                 Key::ArrowUp | Key::Char('k') => scroll = scroll.saturating_sub(1),
                 Key::ArrowDown | Key::Char('j') => scroll += 1,
                 Key::PageUp => scroll = scroll.saturating_sub(PAGE),
@@ -109,13 +107,13 @@ fn draw_all(news: &Receiver<News>, first: Status, mut order: Order) -> io::Resul
                 Key::End => scroll = most,
                 _ => {}
             },
-            Ok(News::Resized) => {}
-            Ok(News::End) | Err(RecvError) => return Ok(()),
+            Ok(Event::Resized) => {}
+            Ok(Event::End) | Err(RecvError) => return Ok(()),
         }
     }
 }
 
-fn after(order: Order) -> Order {
+fn next_order(order: Order) -> Order {
     match order {
         Order::Configured => Order::Polls,
         Order::Polls => Order::Relief,
@@ -123,18 +121,18 @@ fn after(order: Order) -> Order {
     }
 }
 
-fn read_keys(tell: &Sender<News>) {
+fn read_keys(events: &Sender<Event>) {
     let terminal = Term::stdout();
-    // An error: the terminal has gone.
+    // Fails if the terminal is gone.
     while let Ok(key) = terminal.read_key_raw() {
-        if tell.send(News::Key(key)).is_err() {
+        if events.send(Event::Key(key)).is_err() {
             return;
         }
     }
-    let _ = tell.send(News::End);
+    let _ = events.send(Event::End);
 }
 
-fn ask(client: &Client, interval: Duration, tell: &Sender<News>) {
+fn poll_status(client: &Client, interval: Duration, events: &Sender<Event>) {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     runtime.block_on(async {
         let signals =
@@ -142,24 +140,24 @@ fn ask(client: &Client, interval: Duration, tell: &Sender<News>) {
         let [Ok(mut terminate), Ok(mut hang_up), Ok(mut resize)] = signals else { return };
         let mut next = tokio::time::Instant::now() + interval;
         loop {
-            let look = async {
+            let request = async {
                 tokio::time::sleep_until(next).await;
-                match tokio::time::timeout(PATIENCE, client.status()).await {
-                    Ok(Ok(status)) => News::Status(Box::new(status)),
-                    Ok(Err(error)) => News::Trouble(error.to_string()),
-                    Err(_) => News::Trouble("it does not answer".to_owned()),
+                match tokio::time::timeout(ANSWER_TIMEOUT, client.status()).await {
+                    Ok(Ok(status)) => Event::Status(Box::new(status)),
+                    Ok(Err(error)) => Event::Error(error.to_string()),
+                    Err(_) => Event::Error("no answer".to_owned()),
                 }
             };
-            let news = tokio::select! {
-                news = look => {
+            let event = tokio::select! {
+                event = request => {
                     next = tokio::time::Instant::now() + interval;
-                    news
+                    event
                 }
-                _ = resize.recv() => News::Resized,
-                _ = terminate.recv() => News::End,
-                _ = hang_up.recv() => News::End,
+                _ = resize.recv() => Event::Resized,
+                _ = terminate.recv() => Event::End,
+                _ = hang_up.recv() => Event::End,
             };
-            if tell.send(news).is_err() {
+            if events.send(event).is_err() {
                 return;
             }
         }

@@ -1,5 +1,4 @@
-//! A running Reprieve on a terminal, live: asked by its admin socket, as often as wanted. It
-//! sees what the status tells and nothing else.
+//! `reprieve top`: shows the status of a running Reprieve on a terminal and updates it.
 
 mod frame;
 mod history;
@@ -7,35 +6,34 @@ mod live;
 
 use std::time::{Duration, Instant};
 
-use crate::admin::{Client, CtlError};
+use crate::admin::{Client, ClientError};
 use frame::Frame;
 pub(crate) use frame::duration;
 use history::History;
 pub use live::run;
 
-/// What is shown first, and in which order.
+/// Order of the virtual servers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Order {
-    /// As the configuration has them
+    /// Order of the configuration
     #[default]
     Configured,
-    /// Who has most polls a second first
+    /// Most polls per second first
     Polls,
-    /// Who is relieved least first
+    /// Lowest relief first
     Relief,
 }
 
-/// One picture as lines of text, as wide as told and as high as it takes: the state, and what has
-/// happened between two looks, one `interval` apart.
+/// Returns the status as text, with rates measured over one `interval`.
 ///
 /// # Errors
-/// Where it cannot be asked.
+/// If a request fails.
 pub async fn once(
     client: &Client,
     interval: Duration,
     columns: usize,
     order: Order,
-) -> Result<String, CtlError> {
+) -> Result<String, ClientError> {
     let mut history = History::new();
     history.add(Instant::now(), client.status().await?);
     tokio::time::sleep(interval).await;

@@ -1,5 +1,5 @@
-//! What is told to all who watch, once a second: made once, however many they are, and not at
-//! all while there are none. Who is slow is told the latest and never what he has missed.
+//! The event stream of the dashboard. An event is built once per second for all clients together,
+//! and only while there are any. A slow client skips to the latest event.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,52 +10,52 @@ use futures_util::stream;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::day::{Day, Pace};
+use super::day::{Day, LastMinute};
 use crate::admin::Status;
 use crate::logging::Recent;
 use crate::server::View;
 use crate::session::Poller;
 
-/// How many may watch at once without a token; and as many with one.
-const WATCHERS: usize = 32;
-/// How often they are told.
-const EVERY: Duration = Duration::from_secs(1);
-/// Of those who poll most, how many are told of.
-const WORST: usize = 15;
+/// Concurrent streams without a token; the same number is allowed with one.
+const MAX_WATCHERS: usize = 32;
+/// Time between two events.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Number of users in the list of top pollers.
+const TOP_POLLERS: usize = 15;
 
-/// One moment, as the page gets it.
+/// One event.
 #[derive(Debug, Serialize)]
-pub(super) struct Moment {
-    /// Unix milliseconds.
+pub(super) struct Update {
+    /// Unix time, in milliseconds.
     now_ms: u64,
     status: Status,
-    /// Number of the present minute.
+    /// Number of the current minute; 0 is when the server started.
     minute: u64,
-    pace: Vec<Pace>,
-    /// Number of the newest line of trouble.
-    trouble: u64,
-    /// Where they are counted.
+    last_minute: Vec<LastMinute>,
+    /// Number of the newest warning or error; if it changes, the page requests `/recent`.
+    newest_log_line: u64,
+    /// Present if `admin.top-pollers` is on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    worst_pollers: Option<Vec<Worst>>,
+    top_pollers: Option<Vec<TopPoller>>,
 }
 
-/// Who polls most, and where.
+/// One of the users with the most polls.
 #[derive(Debug, Serialize)]
-struct Worst {
+struct TopPoller {
     server: String,
     #[serde(flatten)]
     poller: Poller,
 }
 
-/// Tells those who watch.
+/// Distributes the events to all clients.
 #[derive(Clone, Debug)]
 pub(in crate::admin) struct Feed {
     view: View,
     recent: Recent,
     day: Arc<Day>,
     latest: Arc<watch::Sender<Bytes>>,
-    strangers: Arc<Semaphore>,
-    known: Arc<Semaphore>,
+    anonymous: Arc<Semaphore>,
+    authenticated: Arc<Semaphore>,
 }
 
 impl Feed {
@@ -65,29 +65,29 @@ impl Feed {
             recent,
             day: Arc::default(),
             latest: Arc::new(watch::Sender::new(Bytes::new())),
-            strangers: Arc::new(Semaphore::new(WATCHERS)),
-            known: Arc::new(Semaphore::new(WATCHERS)),
+            anonymous: Arc::new(Semaphore::new(MAX_WATCHERS)),
+            authenticated: Arc::new(Semaphore::new(MAX_WATCHERS)),
         }
     }
 
-    /// Goes on for ever.
+    /// Runs until it is aborted.
     pub(in crate::admin) async fn run(self) {
-        let mut ticks = tokio::time::interval(EVERY);
-        // After a stall the counters tell what was missed.
+        let mut ticks = tokio::time::interval(INTERVAL);
+        // After a stall, the counters include what was missed.
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;
-            self.look();
+            self.record();
             if self.latest.receiver_count() > 0 {
                 self.latest.send_replace(self.event());
             }
         }
     }
 
-    /// Counts what has happened since the last look.
-    fn look(&self) {
+    /// Adds what was counted since the last call to the history.
+    fn record(&self) {
         let servers = self.view.virtual_servers().map(|server| (server.name, server.counters));
-        self.day.look(self.view.uptime().as_secs(), servers);
+        self.day.record(self.view.uptime().as_secs(), servers);
     }
 
     pub(super) fn day(&self) -> &Day {
@@ -103,47 +103,46 @@ impl Feed {
     }
 
     fn event(&self) -> Bytes {
-        let (minute, pace) = self.day.pace();
-        let moment = Moment {
+        let (minute, last_minute) = self.day.last_minute();
+        let update = Update {
             now_ms: now_ms(),
             status: self.status(),
             minute,
-            pace,
-            trouble: self.recent.newest(),
-            worst_pollers: self
+            last_minute,
+            newest_log_line: self.recent.newest(),
+            top_pollers: self
                 .view
-                .worst_pollers(WORST)
-                .map(|all| all.into_iter().map(|(server, poller)| Worst { server, poller }).collect()),
+                .top_pollers(TOP_POLLERS)
+                .map(|all| all.into_iter().map(|(server, poller)| TopPoller { server, poller }).collect()),
         };
-        let json = serde_json::to_string(&moment).unwrap_or_default();
+        let json = serde_json::to_string(&update).unwrap_or_default();
         Bytes::from(format!("data: {json}\n\n"))
     }
 
-    /// What somebody who watches is told, for as long as they do; None if too many do. Those who
-    /// have shown a token are counted apart.
-    pub(super) fn watch(&self, is_known: bool) -> Option<Body> {
-        let places = if is_known { &self.known } else { &self.strangers };
-        let place = places.clone().try_acquire_owned().ok()?;
+    /// Returns a stream of events as a response body; None if there are too many. Clients with a
+    /// token are counted separately.
+    pub(super) fn watch(&self, is_authenticated: bool) -> Option<Body> {
+        let permits = if is_authenticated { &self.authenticated } else { &self.anonymous };
+        let permit = permits.clone().try_acquire_owned().ok()?;
         let is_first = self.latest.receiver_count() == 0;
         let mut updates = self.latest.subscribe();
         if is_first {
-            self.look();
+            self.record();
             self.latest.send_replace(self.event());
         }
         updates.mark_changed();
-        Some(Body::from_stream(stream::unfold((updates, place), next)))
+        Some(Body::from_stream(stream::unfold((updates, permit), next)))
     }
 }
 
 type Watching = (watch::Receiver<Bytes>, OwnedSemaphorePermit);
 
-async fn next((mut updates, place): Watching) -> Option<(Result<Bytes, Infallible>, Watching)> {
+async fn next((mut updates, permit): Watching) -> Option<(Result<Bytes, Infallible>, Watching)> {
     updates.changed().await.ok()?;
     let event = updates.borrow_and_update().clone();
-    Some((Ok(event), (updates, place)))
+    Some((Ok(event), (updates, permit)))
 }
 
-/// The machine's time, in Unix milliseconds.
 fn now_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -1,4 +1,4 @@
-//! The dashboard: one page that holds all it needs, and what it asks for once it is loaded.
+//! The dashboard: one self-contained page, and the routes that its script calls.
 
 mod day;
 mod feed;
@@ -11,48 +11,49 @@ use axum::{Extension, Json};
 
 pub(super) use feed::Feed;
 
-use super::guard::{Access, Way};
-use super::routes::Desk;
+use super::auth::{Access, Transport};
+use super::routes::AppState;
 use super::tokens::Rights;
 use crate::logging::Trouble;
 
-/// The page itself, for anybody. What it shows without a script it shows to who may see it.
-pub(super) async fn page(State(desk): State<Desk>, Extension(rights): Extension<Rights>) -> Response {
-    let status = (rights >= Rights::See).then(|| desk.feed.status());
+/// `GET /`: the page, without any authorization. The status for browsers without JavaScript is
+/// included only for requests that may read it.
+pub(super) async fn page(State(state): State<AppState>, Extension(rights): Extension<Rights>) -> Response {
+    let status = (rights >= Rights::Read).then(|| state.feed.status());
     let policy = (header::CONTENT_SECURITY_POLICY, page::CONTENT_SECURITY_POLICY.as_str());
     ([policy], Html(page::page(status.as_ref()))).into_response()
 }
 
-/// Its picture.
+/// `GET /icon.svg`
 pub(super) async fn icon() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "image/svg+xml")], page::ICON)
 }
 
-/// What whoever asks may do.
+/// `GET /access`: rights of the request.
 pub(super) async fn access(
-    State(desk): State<Desk>,
-    Extension(way): Extension<Way>,
+    State(state): State<AppState>,
+    Extension(transport): Extension<Transport>,
     Extension(rights): Extension<Rights>,
 ) -> Json<Access> {
-    Json(desk.guard.access(way, rights))
+    Json(state.authorizer.access(transport, rights))
 }
 
-/// The minutes of the last 24 hours.
-pub(super) async fn day(State(desk): State<Desk>) -> impl IntoResponse {
-    Json(desk.feed.day().shown())
+/// `GET /day`: the last 24 hours, minute by minute.
+pub(super) async fn day(State(state): State<AppState>) -> impl IntoResponse {
+    Json(state.feed.day().snapshot())
 }
 
-/// The last warnings and errors.
-pub(super) async fn recent(State(desk): State<Desk>) -> Json<Vec<Trouble>> {
-    Json(desk.feed.recent().lines())
+/// `GET /recent`: the latest warnings and errors of the log.
+pub(super) async fn recent(State(state): State<AppState>) -> Json<Vec<Trouble>> {
+    Json(state.feed.recent().lines())
 }
 
-/// How everything is, once a second, as server-sent events.
-pub(super) async fn events(State(desk): State<Desk>, headers: HeaderMap) -> Response {
+/// `GET /events`: the status once per second, as server-sent events.
+pub(super) async fn events(State(state): State<AppState>, headers: HeaderMap) -> Response {
     const UNBUFFERED: (HeaderName, &str) = (HeaderName::from_static("x-accel-buffering"), "no");
-    // A wrong token does not come this far.
-    match desk.feed.watch(headers.contains_key(header::AUTHORIZATION)) {
+    // Requests with a wrong token were refused before.
+    match state.feed.watch(headers.contains_key(header::AUTHORIZATION)) {
         Some(body) => ([(header::CONTENT_TYPE, "text/event-stream"), UNBUFFERED], body).into_response(),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "too many watch already; close a window").into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "too many open dashboards; close one").into_response(),
     }
 }

@@ -1,23 +1,23 @@
-// Shows what Reprieve tells, once a second. Everything that comes from it goes in as text.
+// Shows the status that Reprieve sends once per second. All data is inserted as text, never as markup.
 'use strict';
 (() => {
   const $ = (id) => document.getElementById(id);
 
-  // What is known.
-  let token = null;            // only here, and only until the page is closed
-  let access = null;           // what may be done with it, or without one
-  let moment = null;           // the latest
+  // State.
+  let token = null;            // kept in memory only, until the page is closed
+  let access = null;           // what the token, or its absence, allows
+  let latest = null;           // the latest event
   let day = null;              // minutes of each virtual server: {minute, servers: Map}
-  let trouble = -1;            // number of the newest line that is shown
-  let picked = '';             // virtual server in the chart; '' is all of them
-  let stopping = null;         // ends what is being listened to
+  let shownLine = -1;          // number of the newest log line shown
+  let picked = '';             // virtual server shown in the chart; '' for all
+  let stopping = null;         // aborts the current connection
 
   // ---- Numbers and times
 
   const wholes = new Intl.NumberFormat('en');
   const whole = (number) => wholes.format(number);
   const tenth = (number) => number.toLocaleString('en', { minimumFractionDigits: 1, maximumFractionDigits: 1 });
-  const pace = (number) => (number >= 100 ? whole(Math.round(number)) : tenth(number));
+  const rate = (number) => (number >= 100 ? whole(Math.round(number)) : tenth(number));
   const share = (part, of) => (of > 0 ? `${tenth((100 * part) / of)} %` : '–');
   const plural = (number, one, more) => `${whole(number)} ${number === 1 ? one : more}`;
   const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
@@ -32,10 +32,10 @@
 
   // ---- The page
 
-  // Others choose names and error texts: what ends a line, turns it around or hides is shown.
+  // Names and error texts come from others: control, direction and invisible characters are made visible.
   const plain = (text) =>
     String(text).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (one) => `\\u{${one.codePointAt(0).toString(16)}}`);
-  // Changes a text only where it is another one: what is selected or read aloud stays.
+  // Sets a text only if it has changed, so that selections and screen readers are not disturbed.
   const put = (node, text) => {
     const shown = plain(text);
     if (node.textContent !== shown) node.textContent = shown;
@@ -79,8 +79,8 @@
     });
   };
 
-  // A table whose rows stay the same nodes as long as what they are about is there. Roles are
-  // given because narrow screens show rows as cards, which would take them away.
+  // A table that keeps its row elements across updates. Roles are explicit because narrow screens
+  // show rows as cards, and `display` other than `table` removes the implicit roles.
   const table = (id, columns) => {
     const root = $(id);
     root.classList.add('cards');
@@ -93,7 +93,7 @@
     set(titles, 'role', 'row');
     for (const column of columns) {
       const title = make('th', column.kind, column.title);
-      if (column.hidesTitle) title.replaceChildren(make('span', 'unseen', column.title));
+      if (column.hidesTitle) title.replaceChildren(make('span', 'visually-hidden', column.title));
       set(title, 'scope', 'col');
       set(title, 'role', 'columnheader');
       titles.append(title);
@@ -165,13 +165,13 @@
   const polls = (counters) => counters.passed + counters.denied;
   const showServers = table('servers', [
     { title: 'Name', parts: (one) => [{ text: one.name }, { text: one.addresses.join(', '), kind: 'under' }] },
-    { title: 'Polls a second', kind: 'n', parts: text((one) => pace(polls(one.pace) / one.pace.seconds)) },
+    { title: 'Polls per second', kind: 'n', parts: text((one) => rate(polls(one.recent) / one.recent.seconds)) },
     {
       title: 'Relief now',
       kind: 'n',
       parts: (one) => {
-        const parts = [{ text: share(one.pace.relieved, polls(one.pace)) }];
-        if (polls(one.pace) > 0) parts.push({ bar: one.pace.relieved / polls(one.pace) });
+        const parts = [{ text: share(one.recent.relieved, polls(one.recent)) }];
+        if (polls(one.recent) > 0) parts.push({ bar: one.recent.relieved / polls(one.recent) });
         return parts;
       },
     },
@@ -202,7 +202,7 @@
     },
     { title: 'Sessions', kind: 'n', field: 'node-sessions', parts: count((node) => node.sessions) },
     {
-      title: 'Last trouble',
+      title: 'Last error',
       kind: 'wide',
       parts: (node) => (node.last_error ? [{ text: node.last_error, kind: 'name' }] : []),
     },
@@ -211,7 +211,7 @@
       hidesTitle: true,
       kind: 'n',
       fill: (cell, node) => {
-        const wanted = mayChange() ? (node.mode === 'enabled' ? 'drain' : 'enabled') : '';
+        const wanted = canChange() ? (node.mode === 'enabled' ? 'drain' : 'enabled') : '';
         if (cell.dataset.wanted === wanted) return;
         cell.dataset.wanted = wanted;
         if (!wanted) {
@@ -226,7 +226,7 @@
           button.addEventListener('click', () => change(node.pool, node.name, cell.dataset.wanted, button));
           cell.append(button);
         }
-        button.replaceChildren(words, make('span', 'unseen', ` ${node.name}`));
+        button.replaceChildren(words, make('span', 'visually-hidden', ` ${node.name}`));
       },
     },
   ]);
@@ -238,7 +238,7 @@
       parts: (one) => {
         const parts = [{ text: one.policy.component }];
         if (one.policy.version > 1) {
-          parts.push({ text: `no. ${whole(one.policy.version)} since it began`, kind: 'under' });
+          parts.push({ text: `version ${whole(one.policy.version)} since the start`, kind: 'under' });
         }
         return parts;
       },
@@ -257,23 +257,23 @@
     },
     {
       title: 'State',
-      parts: (one) => [one.policy.paused ? { text: '▲ paused', kind: 'down' } : { text: '● asked', kind: 'up' }],
+      parts: (one) => [one.policy.paused ? { text: '▲ paused', kind: 'down' } : { text: '● active', kind: 'up' }],
     },
     { title: 'Calls', kind: 'n', field: 'policy-calls', parts: count((one) => one.policy.calls) },
     { title: 'Failures', kind: 'n', field: 'policy-failures', parts: count((one) => one.policy.failures) },
   ]);
 
   const HEALTH = {
-    well: { text: '● well', kind: 'up' },
-    'out-of-reach': { text: '▲ out of reach', kind: 'down' },
-    'in-memory': { text: '▲ in memory only', kind: 'down' },
+    healthy: { text: '● healthy', kind: 'up' },
+    unreachable: { text: '▲ unreachable', kind: 'down' },
+    'memory-only': { text: '▲ in memory only', kind: 'down' },
   };
   const showStores = table('stores', [
     {
-      title: 'Home',
+      title: 'Backend',
       parts: (store) => {
-        const parts = [{ text: store.home }];
-        if (store.place) parts.push({ text: store.place, kind: 'under' });
+        const parts = [{ text: store.backend }];
+        if (store.location) parts.push({ text: store.location, kind: 'under' });
         return parts;
       },
     },
@@ -282,7 +282,7 @@
       kind: 'wide',
       parts: (store) => {
         const parts = [HEALTH[store.health.state] || { text: store.health.state }];
-        if (store.health.why) parts.push({ text: store.health.why, kind: 'under' });
+        if (store.health.reason) parts.push({ text: store.health.reason, kind: 'under' });
         return parts;
       },
     },
@@ -297,8 +297,8 @@
     { title: 'Outages', kind: 'n', parts: count((store) => store.outages) },
   ]);
 
-  const showWorst = table('worst', [
-    { title: 'User', field: 'worst', parts: text((one) => one.user) },
+  const showTopPollers = table('top-pollers', [
+    { title: 'User', field: 'user', parts: text((one) => one.user) },
     { title: 'Virtual server', parts: text((one) => one.server) },
     {
       title: 'Polls',
@@ -313,7 +313,7 @@
   ]);
 
   const showUnrelieved = table('unrelieved', [
-    { title: 'User', field: 'worst', parts: text((one) => one.user) },
+    { title: 'User', field: 'user', parts: text((one) => one.user) },
     { title: 'Virtual server', parts: text((one) => one.server) },
     { title: 'Logins', kind: 'n', parts: count((one) => one.logins) },
     { title: 'Why', parts: (one) => [{ text: one.reason }, { text: one.explanation, kind: 'under' }] },
@@ -325,27 +325,27 @@
     { title: 'Would pass', kind: 'n', field: 'would-pass', parts: count((one) => one.shadow.would_pass) },
     { title: 'Would deny', kind: 'n', field: 'would-deny', parts: count((one) => one.shadow.would_deny) },
     { title: 'Failed', kind: 'n', parts: count((one) => one.shadow.failures) },
-    { title: 'Left out', kind: 'n', parts: count((one) => one.shadow.left_out) },
+    { title: 'Skipped', kind: 'n', parts: count((one) => one.shadow.skipped) },
     { title: 'CPU time', kind: 'n', parts: text((one) => `${tenth(one.shadow.cpu_s)} s`) },
     {
-      title: 'Differs from what counts',
+      title: 'Differences from the active policy',
       kind: 'wide',
       field: 'differences',
       parts: text((one) => {
         const kinds = Object.entries(one.shadow.differences).filter(([, number]) => number > 0);
-        return kinds.length === 0 ? 'not at all' : kinds.map(([kind, number]) => `${kind} ${whole(number)}`).join(', ');
+        return kinds.length === 0 ? 'none' : kinds.map(([kind, number]) => `${kind} ${whole(number)}`).join(', ');
       }),
     },
   ]);
 
   // ---- What needs attention
 
-  const worries = (status) => {
+  const findProblems = (status) => {
     const found = [];
     for (const pool of status.pools) {
       const taken = pool.nodes.filter((node) => node.mode !== 'disabled');
       if (taken.length > 0 && taken.every((node) => !node.healthy)) {
-        found.push({ text: `Pool ${pool.name}: no mail server can be reached.` });
+        found.push({ text: `Pool ${pool.name}: no mail server is reachable.` });
       }
       for (const node of taken) {
         if (!node.healthy) {
@@ -357,32 +357,32 @@
         if (MODES[node.mode]) found.push({ text: `Mail server ${node.name} is ${MODES[node.mode]}.`, minor: true });
       }
       if (pool.queued > 0) {
-        found.push({ text: `Pool ${pool.name}: logins wait for a place.`, minor: true });
+        found.push({ text: `Pool ${pool.name}: ${plural(pool.queued, 'login waits', 'logins wait')} for a free session.`, minor: true });
       }
     }
     for (const one of status.virtual_servers) {
       if (one.policy.paused) {
-        found.push({ text: `Virtual server ${one.name}: the policy has failed again and again, and is paused.` });
+        found.push({ text: `Virtual server ${one.name}: the policy is paused after repeated failures.` });
       }
     }
     for (const store of status.stores) {
-      if (store.health.state !== 'well') {
-        const state = store.health.state === 'in-memory' ? 'is in memory only' : 'is out of reach';
-        found.push({ text: `Store ${store.place || store.home} ${state}: ${store.health.why}.` });
+      if (store.health.state !== 'healthy') {
+        const state = store.health.state === 'memory-only' ? 'is in memory only' : 'is unreachable';
+        found.push({ text: `Store ${store.location || store.backend} ${state}: ${store.health.reason}.` });
       }
     }
     return [...found.filter((one) => !one.minor), ...found.filter((one) => one.minor)];
   };
 
-  let saidOfWorries = null;
-  const showWorries = (found) => {
+  let shownProblems = null;
+  const showProblems = (found) => {
     const said = JSON.stringify(found);
-    if (said === saidOfWorries) return;
-    saidOfWorries = said;
+    if (said === shownProblems) return;
+    shownProblems = said;
     const box = $('attention-text');
     if (found.length === 0) {
-      const line = make('p', 'well');
-      line.append(make('span', 'sign', '✓'), make('span', 'words', 'All is well.'));
+      const line = make('p', 'ok');
+      line.append(make('span', 'sign', '✓'), make('span', 'words', 'No problems.'));
       box.replaceChildren(line);
       return;
     }
@@ -397,7 +397,7 @@
 
   // ---- The day
 
-  // Minutes of what is picked, oldest first: [passed, denied, relieved].
+  // The minutes of the selected virtual servers, oldest first: [passed, denied, relieved].
   const minutes = () => {
     const sums = [];
     for (const [name, list] of day.servers) {
@@ -417,16 +417,16 @@
     day = { minute: shown.minute, servers: new Map(shown.servers.map((one) => [one.server, one.minutes])) };
   };
 
-  // True where the day has to be asked for again: something of it was missed.
+  // Returns true if updates were missed, so that the day must be requested again.
   const updateDay = () => {
-    if (day === null || moment.minute < day.minute || moment.minute > day.minute + 1) return true;
-    const moved = moment.minute - day.minute;
-    day.minute = moment.minute;
+    if (day === null || latest.minute < day.minute || latest.minute > day.minute + 1) return true;
+    const moved = latest.minute - day.minute;
+    day.minute = latest.minute;
     for (const list of day.servers.values()) {
       if (moved) list.push([0, 0, 0]);
       if (list.length > 24 * 60 + 1) list.shift();
     }
-    for (const one of moment.pace) {
+    for (const one of latest.last_minute) {
       let list = day.servers.get(one.server);
       if (!list) {
         list = [[0, 0, 0]];
@@ -444,7 +444,7 @@
   let bars = [];
   let frame = null;
 
-  // The numbers of an axis: up to four, and round.
+  // Up to four round numbers for an axis.
   const steps = (most) => {
     const size = 10 ** Math.floor(Math.log10(Math.max(most, 1) / 3));
     const step = [1, 2, 5, 10].map((factor) => factor * size).find((one) => most / one <= 4) || size;
@@ -460,7 +460,7 @@
     const all = minutes();
     const span = SPANS.find((one) => all.length <= one) || 1440;
     const list = all.slice(-span);
-    // As many minutes in a bar as make it wide enough to see.
+    // Minutes per bar, so that a bar is wide enough to see.
     const size = [1, 2, 5, 10, 15].find((one) => (width - 60) / (span / one) >= 3) || 30;
     const last = day.minute;
     const first = last - span + 1;
@@ -475,11 +475,10 @@
         }
       }
       bar.minutes = bar.to - bar.from + 1;
-      // The present one is not over: it is shown as far as it has come.
       bars.push(bar);
     }
-    const rate = (bar) => bar.polls / bar.minutes;
-    const most = Math.max(1, ...bars.map(rate));
+    const barRate = (bar) => bar.polls / bar.minutes;
+    const most = Math.max(1, ...bars.map(barRate));
     const ticks = steps(most);
     const top = ticks[ticks.length - 1];
     const left = 12 + 7.5 * whole(ticks[ticks.length - 1]).length;
@@ -500,15 +499,15 @@
     for (const bar of bars) {
       if (bar.polls === 0) continue;
       const [x0, x1] = [x(bar.from), Math.max(x(bar.to + 1) - gap, x(bar.from) + 1)];
-      const [y0, y1, y2] = [low, y(bar.relieved / bar.minutes), y(rate(bar))];
+      const [y0, y1, y2] = [low, y(bar.relieved / bar.minutes), y(barRate(bar))];
       const box = (one, other) =>
         `M${x0.toFixed(2)} ${one.toFixed(2)}H${x1.toFixed(2)}V${other.toFixed(2)}H${x0.toFixed(2)}Z`;
       if (bar.relieved > 0) relieved += box(y0, y1);
       if (bar.polls > bar.relieved) reached += box(y1, y2);
     }
     nodes.push(draw('path', { d: relieved, class: 'relieved' }), draw('path', { d: reached, class: 'reached' }));
-    // Times at round distances, in the clock of whoever looks.
-    const now = moment.now_ms;
+    // Labels at round times in the browser's time zone.
+    const now = latest.now_ms;
     const timeOf = (minute) => now - (last - minute) * 60000;
     const hour = [60, 180, 360].includes(span) ? span / 6 : span === 720 ? 120 : 240;
     const every = hour * (width < 480 ? 2 : 1) * 60000;
@@ -524,20 +523,20 @@
     svg.replaceChildren(...nodes);
     readOut();
     const total = list.reduce((sum, row) => sum + row[0] + row[1], 0);
-    const spared = list.reduce((sum, row) => sum + row[2], 0);
+    const relievedPolls = list.reduce((sum, row) => sum + row[2], 0);
     const long = span === 60 ? 'the last hour' : `the last ${span / 60} hours`;
-    put($('chart-title'), `Polls a minute, ${long}`);
-    const of = picked === '' ? '' : ` of ${picked}`;
+    put($('chart-title'), `Polls per minute, ${long}`);
+    const server = picked === '' ? '' : ` at ${picked}`;
     set(svg, 'aria-label',
-      `Polls a minute${of} over ${long}: ${whole(total)} polls, ${whole(Math.round(most))} a minute at most; ` +
-      `${share(spared, total)} relieved`);
+      `Polls per minute${server} over ${long}: ${whole(total)} polls, at most ${whole(Math.round(most))} per minute; ` +
+      `${share(relievedPolls, total)} relieved`);
   };
 
   const showHours = () => {
     if (!$('hours').open || !day) return;
     const list = minutes();
     const rows = [];
-    const now = moment.now_ms;
+    const now = latest.now_ms;
     list.forEach((row, index) => {
       const start = new Date(now - (list.length - 1 - index) * 60000);
       start.setMinutes(0, 0, 0);
@@ -563,7 +562,7 @@
   };
 
   $('hours').addEventListener('toggle', showHours);
-  // What is under the pointer is told, also while the chart moves on under it.
+  // Shows the values under the pointer, also when the chart moves.
   let pointer = null;
   const readOut = () => {
     for (const old of $('chart').querySelectorAll('.cursor')) old.remove();
@@ -577,9 +576,9 @@
     }
     const middle = frame.x((bar.from + bar.to + 1) / 2);
     $('chart').append(draw('line', { x1: middle, x2: middle, y1: frame.high, y2: frame.low, class: 'cursor' }));
-    const time = (at) => clock.format(moment.now_ms - (day.minute - at) * 60000);
+    const time = (at) => clock.format(latest.now_ms - (day.minute - at) * 60000);
     const when = bar.minutes > 1 ? `${time(bar.from)} to ${time(bar.to)}` : time(bar.from);
-    put($('readout'), `${when}: ${pace(bar.polls / bar.minutes)} polls a minute, ${share(bar.relieved, bar.polls)} relieved`);
+    put($('readout'), `${when}: ${rate(bar.polls / bar.minutes)} polls per minute, ${share(bar.relieved, bar.polls)} relieved`);
   };
   $('chart').addEventListener('pointermove', (event) => {
     pointer = event.offsetX;
@@ -614,29 +613,29 @@
     const list = minutes();
     const total = list.reduce((sum, row) => sum + row[0] + row[1], 0);
     const relieved = list.reduce((sum, row) => sum + row[2], 0);
-    const whole_day = moment.status.uptime_s >= 86400;
+    const hasWholeDay = latest.status.uptime_s >= 86400;
     const of = picked === '' ? '' : ` (${picked})`;
-    put($('day-label'), (whole_day ? 'Relief, last 24 hours' : 'Relief since it began') + of);
+    put($('day-label'), (hasWholeDay ? 'Relief, last 24 hours' : 'Relief since the start') + of);
     put($('day-relief'), share(relieved, total));
     put($('day-sub'), `of ${plural(total, 'poll', 'polls')}`);
     const most = Math.max(0, ...list.map((row) => row[0] + row[1]));
-    put($('pace-sub'), most > 0 ? `busiest minute: ${whole(most)} polls` : '');
+    put($('rate-sub'), most > 0 ? `busiest minute: ${whole(most)} polls` : '');
     showChart();
     showHours();
   };
 
-  // ---- One moment
+  // ---- The latest status
 
   const show = () => {
-    const { status } = moment;
+    const { status } = latest;
     put($('about'), `version ${status.version}, up ${age(status.uptime_s)}`);
-    const found = worries(status);
-    showWorries(found);
+    const found = findProblems(status);
+    showProblems(found);
 
     const idle = { seconds: 1, passed: 0, denied: 0, relieved: 0 };
-    const paces = new Map(moment.pace.map((one) => [one.server, one]));
-    const servers = status.virtual_servers.map((one) => ({ ...one, pace: paces.get(one.name) || idle }));
-    const now = servers.reduce((sum, { pace: one }) => ({
+    const recents = new Map(latest.last_minute.map((one) => [one.server, one]));
+    const servers = status.virtual_servers.map((one) => ({ ...one, recent: recents.get(one.name) || idle }));
+    const now = servers.reduce((sum, { recent: one }) => ({
       seconds: Math.max(sum.seconds, one.seconds),
       passed: sum.passed + one.passed,
       denied: sum.denied + one.denied,
@@ -648,48 +647,48 @@
     put($('now-sub'), polls(now) > 0
       ? `of ${plural(polls(now), 'poll', 'polls')} in the last ${within}`
       : `no polls in the last ${within}`);
-    put($('now-pace'), pace(polls(now) / now.seconds));
+    put($('now-rate'), rate(polls(now) / now.seconds));
     const nodes = status.pools.flatMap((pool) => pool.nodes.map((node) => ({ ...node, pool: pool.name })));
     put($('nodes-up'), `${nodes.filter((node) => node.healthy).length} of ${nodes.length}`);
     const sessions = nodes.reduce((sum, node) => sum + node.sessions, 0);
     const waiting = status.pools.reduce((sum, pool) => sum + pool.queued, 0);
-    put($('nodes-sub'), `${plural(sessions, 'session', 'sessions')}${waiting > 0 ? `, ${whole(waiting)} waiting` : ''}`);
+    put($('nodes-sub'), `${plural(sessions, 'session', 'sessions')}${waiting > 0 ? `, ${whole(waiting)} queued` : ''}`);
     const urgent = found.some((one) => !one.minor);
     const title = `${urgent ? '▲ ' : ''}${relief === '–' ? '' : `${relief} relief · `}Reprieve`;
     if (document.title !== title) document.title = title;
 
-    // The sums are those of the status itself.
+    // These totals also include removed virtual servers.
     let total = null;
     if (servers.length > 1) {
       const sum = (key) => servers.reduce((all, one) => all + one.counters[key], 0);
       const counters = { passed: status.passed, denied: status.denied, relieved: status.relieved };
       for (const key of ['upgrades', 'sessions']) counters[key] = sum(key);
-      total = { name: 'All', addresses: [], pace: now, counters };
+      total = { name: 'All', addresses: [], recent: now, counters };
     }
     showServers(servers, (one) => one.name, total);
     showNodes(nodes, (node) => `${node.pool}/${node.name}`);
     showPolicies(servers, (one) => one.name);
-    showStores(status.stores, (store) => `${store.home} ${store.place}`);
+    showStores(status.stores, (store) => `${store.backend} ${store.location}`);
 
     const shadows = servers.filter((one) => one.shadow);
     $('shadow-section').hidden = shadows.length === 0;
     showShadow(shadows, (one) => one.name);
 
-    $('worst-section').hidden = !moment.worst_pollers;
-    showWorst(moment.worst_pollers || [], (one) => `${one.server}/${one.user}`);
+    $('top-pollers-section').hidden = !latest.top_pollers;
+    showTopPollers(latest.top_pollers || [], (one) => `${one.server}/${one.user}`);
 
     const unrelieved = servers.flatMap((server) => server.unrelieved.map((one) => ({ ...one, server: server.name })));
     $('unrelieved-section').hidden = unrelieved.length === 0;
     showUnrelieved(unrelieved, (one) => `${one.server}/${one.user}/${one.reason}`);
 
     showPick(servers);
-    $('unlock').hidden = !access || access.change !== 'token' || mayChange();
+    $('unlock').hidden = !access || access.change !== 'token' || canChange();
   };
 
-  const showTrouble = (lines) => {
-    $('trouble-none').hidden = lines.length > 0;
-    $('trouble-box').hidden = lines.length === 0;
-    $('trouble').replaceChildren(...lines.map((line) => {
+  const showLog = (lines) => {
+    $('log-none').hidden = lines.length > 0;
+    $('log-box').hidden = lines.length === 0;
+    $('log').replaceChildren(...lines.map((line) => {
       const item = make('li');
       const time = make('time', '', clockWithSeconds.format(line.at_ms));
       time.dateTime = new Date(line.at_ms).toISOString();
@@ -701,7 +700,7 @@
     }));
   };
 
-  // ---- Asking and telling
+  // ---- Connection
 
   const headers = () => (token === null ? {} : { Authorization: `Bearer ${token}` });
   const ask = async (path, signal) => {
@@ -709,18 +708,18 @@
     if (!response.ok) throw Object.assign(new Error(await response.text()), { status: response.status });
     return response;
   };
-  const mayChange = () => access !== null && (access.change === 'free' || (access.change === 'token' && access.rights === 'change'));
+  const canChange = () => access !== null && (access.change === 'free' || (access.change === 'token' && access.rights === 'change'));
 
-  let saidOfLink = '';
+  let shownLink = '';
   const link = (word, live) => {
-    if (word === saidOfLink) return;
-    saidOfLink = word;
+    if (word === shownLink) return;
+    shownLink = word;
     put($('link-text'), word);
     $('link').classList.toggle('live', live);
   };
 
-  const hear = async (json, signal) => {
-    moment = JSON.parse(json);
+  const onEvent = async (json, signal) => {
+    latest = JSON.parse(json);
     if (updateDay()) {
       keepDay(await (await ask('day', signal)).json());
       updateDay();
@@ -730,41 +729,41 @@
     link('live', true);
     show();
     showDay();
-    if (moment.trouble !== trouble) {
-      const number = moment.trouble;
-      showTrouble(await (await ask('recent', signal)).json());
-      trouble = number;
+    if (latest.newest_log_line !== shownLine) {
+      const number = latest.newest_log_line;
+      showLog(await (await ask('recent', signal)).json());
+      shownLine = number;
     }
   };
 
   const listen = async (signal) => {
     const response = await ask('events', signal);
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-    let heard = '';
-    let quiet = null;
+    let received = '';
+    let silence = null;
     try {
       for (;;) {
-        clearTimeout(quiet);
-        // Reprieve speaks once a second: after some silence the way to it is broken.
-        quiet = setTimeout(() => reader.cancel().catch(() => {}), 10000);
+        clearTimeout(silence);
+        // An event arrives every second: after 10 s without one, the connection is considered broken.
+        silence = setTimeout(() => reader.cancel().catch(() => {}), 10000);
         const { value, done } = await reader.read();
         if (done) return;
-        const parts = (heard + value).split('\n\n');
-        heard = parts.pop();
-        // Of several only the latest counts.
-        const latest = parts.pop();
-        if (latest !== undefined) await hear(latest.replace(/^data: /, ''), signal);
+        const parts = (received + value).split('\n\n');
+        received = parts.pop();
+        // Only the latest event matters.
+        const newest = parts.pop();
+        if (newest !== undefined) await onEvent(newest.replace(/^data: /, ''), signal);
       }
     } finally {
-      clearTimeout(quiet);
+      clearTimeout(silence);
     }
   };
 
-  const showAsk = (why) => {
+  const askForToken = (why) => {
     $('board').hidden = true;
     $('ask').hidden = false;
     put($('ask-error'), why);
-    link('waiting for a token', false);
+    link('token required', false);
     $('ask-token').focus();
   };
 
@@ -776,8 +775,8 @@
       let why = '';
       try {
         access = await (await ask('access', own.signal)).json();
-        if (access.rights === 'nothing') {
-          showAsk('');
+        if (access.rights === 'none') {
+          askForToken('');
           return;
         }
         await listen(own.signal);
@@ -786,13 +785,13 @@
         if (own.signal.aborted) return;
         if (error.status === 401) {
           token = null;
-          showAsk('The token is wrong.');
+          askForToken('The token is wrong.');
           return;
         }
         if (error.status) why = `: ${error.message}`;
       }
       if (own.signal.aborted) return;
-      link(`no connection${why}; trying again`, false);
+      link(`not connected${why}; retrying`, false);
       await new Promise((done) => { setTimeout(done, 1000 * pause); });
     }
   };
@@ -805,11 +804,11 @@
     run();
   });
 
-  // Nobody is told what he does not look at.
+  // No updates while the page is hidden.
   document.addEventListener('visibilitychange', () => {
     if (document.visibilityState === 'hidden') {
       if (stopping) stopping.abort();
-      link('resting while nobody looks', false);
+      link('paused while hidden', false);
     } else {
       run();
     }
@@ -833,12 +832,12 @@
       if (given.rights === 'change') {
         access = given;
         dialog.close();
-        if (moment) show();
+        if (latest) show();
         return;
       }
-      put($('dialog-error'), 'That token is for reading only.');
+      put($('dialog-error'), 'This token is read-only.');
     } catch (error) {
-      put($('dialog-error'), error.status === 401 ? 'The token is wrong.' : `It could not be asked: ${error.message}`);
+      put($('dialog-error'), error.status === 401 ? 'The token is wrong.' : `The request failed: ${error.message}`);
     }
     token = before;
     $('dialog-token').select();
@@ -853,10 +852,10 @@
         headers: { ...headers(), 'Content-Type': 'application/json' },
         body: JSON.stringify({ mode }),
       });
-      const said = mode === 'drain' ? 'gets no new sessions' : 'gets sessions again';
-      put($('nodes-told'), response.ok ? `${node} ${said}.` : `${node} was not changed: ${await response.text()}`);
+      const said = mode === 'drain' ? 'receives no new sessions' : 'receives sessions again';
+      put($('nodes-message'), response.ok ? `${node} ${said}.` : `${node} was not changed: ${await response.text()}`);
     } catch (error) {
-      put($('nodes-told'), `${node} was not changed: ${error.message}`);
+      put($('nodes-message'), `${node} was not changed: ${error.message}`);
     }
     button.disabled = false;
   };

@@ -1,5 +1,5 @@
-//! The page, put together once. It runs its own script and no other: the browser is told the
-//! digests of what stands in it.
+//! The page, assembled once. Its content security policy allows only its own script and style, by
+//! their digests.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -16,14 +16,13 @@ const SCRIPT: &str = include_str!("page.js");
 const TEMPLATE: &str = include_str!("page.html");
 pub(super) const ICON: &str = include_str!("icon.svg");
 
-/// Before and after what is shown without a script.
+/// The page before and after the content for browsers without JavaScript.
 static PAGE: LazyLock<(String, String)> = LazyLock::new(|| {
     let page = TEMPLATE.replace("{{style}}", STYLE).replace("{{script}}", SCRIPT);
     let (before, after) = page.split_once("{{snapshot}}").unwrap_or((&page, ""));
     (before.to_owned(), after.to_owned())
 });
 
-/// What the page may do.
 pub(super) static CONTENT_SECURITY_POLICY: LazyLock<String> = LazyLock::new(|| {
     let digest = |text: &str| BASE64_STANDARD.encode(Sha256::digest(text));
     format!(
@@ -35,7 +34,7 @@ pub(super) static CONTENT_SECURITY_POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// The page, with how it is for browsers without scripts.
+/// Returns the page. `status` is shown by browsers without JavaScript.
 pub(super) fn page(status: Option<&Status>) -> String {
     let (before, after) = &*PAGE;
     let snapshot = status
@@ -43,7 +42,7 @@ pub(super) fn page(status: Option<&Status>) -> String {
     [before, snapshot.as_str(), after].concat()
 }
 
-/// Text, as HTML writes it.
+/// Displays text with HTML's special characters escaped.
 struct Escaped<'a>(&'a str);
 
 impl std::fmt::Display for Escaped<'_> {
@@ -75,7 +74,7 @@ fn table(title: &str, head: &[&str], rows: impl Iterator<Item = Vec<String>>) ->
     html + "</tbody></table></section>"
 }
 
-/// How it is at the moment of loading.
+/// The status at the time of loading, as HTML.
 fn snapshot(status: &Status) -> String {
     let servers = status.virtual_servers.iter().map(|server| {
         let counters = &server.counters;
@@ -101,15 +100,15 @@ fn snapshot(status: &Status) -> String {
     });
     let stores = status.stores.iter().map(|store| {
         let health = match &store.health {
-            Health::Well => "well".to_owned(),
-            Health::OutOfReach { why } => format!("out of reach: {why}"),
-            Health::InMemory { why } => format!("in memory only: {why}"),
+            Health::Healthy => "healthy".to_owned(),
+            Health::Unreachable { reason } => format!("unreachable: {reason}"),
+            Health::MemoryOnly { reason } => format!("in memory only: {reason}"),
         };
-        vec![store.home.clone(), store.place.clone().unwrap_or_default(), health]
+        vec![store.backend.clone(), store.location.clone().unwrap_or_default(), health]
     });
     let summary = format!(
-        "<p>Reprieve {}, up {} s, at the moment of loading: {} passed, {} denied, {} relieved. With JavaScript \
-         this page keeps itself up to date.</p>",
+        "<p>Reprieve {}, up {} s, when this page was loaded: {} passed, {} denied, {} relieved. With JavaScript \
+         enabled, the page updates itself.</p>",
         Escaped(&status.version),
         status.uptime_s,
         status.passed,
@@ -119,8 +118,8 @@ fn snapshot(status: &Status) -> String {
     [
         summary,
         table("Virtual servers", &["Name", "Policy", "Passed", "Denied", "Relieved"], servers),
-        table("Mail servers", &["Address", "Pool", "Health", "Mode", "Sessions", "Last trouble"], nodes),
-        table("Stores", &["Home", "Place", "Health"], stores),
+        table("Mail servers", &["Address", "Pool", "Health", "Mode", "Sessions", "Last error"], nodes),
+        table("Stores", &["Backend", "Location", "Health"], stores),
     ]
     .concat()
 }
@@ -130,9 +129,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_holds_all_it_needs_and_puts_in_nothing_as_markup() {
+    fn the_page_is_self_contained_and_inserts_no_markup() {
         let page = page(None);
-        assert!(!page.contains("{{"), "each place is filled");
+        assert!(!page.contains("{{"), "every placeholder is filled");
         for outside in ["http://", "https://", "//cdn", "@import", "url("] {
             let found = page.replace("http://www.w3.org/2000/svg", "").contains(outside);
             assert!(!found, "{outside} in the page");
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_without_a_script_is_text() {
+    fn names_are_escaped_in_the_page_without_javascript() {
         let hostile = "<script>alert(1)</script>\"'&".to_owned();
         let html = table("Title", &["Head"], std::iter::once(vec![hostile]));
         assert!(html.contains("<td>&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&amp;</td>"), "{html}");

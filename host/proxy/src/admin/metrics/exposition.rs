@@ -1,24 +1,22 @@
-//! The text that Prometheus reads, in either of its forms: version 0.0.4 of its own format, and
-//! OpenMetrics 1.0. Written by hand because of that: the crates that there are write one of
-//! them, and would keep a second copy of what is counted elsewhere.
+//! Prometheus exposition in two formats: Prometheus text 0.0.4 and OpenMetrics 1.0. Written by hand,
+//! because existing crates support only one of them, and keep a second copy of every counter.
 
 use std::fmt::Write as _;
 
 use reprieve_metrics::HistogramSnapshot;
 
-/// A form of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
-    /// Prometheus's own, version 0.0.4.
+    /// Prometheus text format, version 0.0.4.
     Text,
     /// OpenMetrics, version 1.0.
     OpenMetrics,
 }
 
 impl Format {
-    /// The form that who asks likes best, by the header `Accept`.
-    pub(super) fn wanted(accept: &str) -> Self {
-        let mut liked = [0.0; 2];
+    /// Chooses the format that the client prefers, by its `Accept` header.
+    pub(super) fn negotiate(accept: &str) -> Self {
+        let mut quality_of = [0.0; 2];
         for range in accept.split(',') {
             let mut parts = range.split(';').map(str::trim);
             let kind = parts.next().unwrap_or_default();
@@ -32,13 +30,13 @@ impl Format {
             }
             match kind.to_ascii_lowercase().as_str() {
                 "application/openmetrics-text" if version.is_none_or(|version| version == "1.0.0") => {
-                    liked[1] = quality.max(liked[1]);
+                    quality_of[1] = quality.max(quality_of[1]);
                 }
-                "text/plain" | "text/*" | "*/*" => liked[0] = quality.max(liked[0]),
+                "text/plain" | "text/*" | "*/*" => quality_of[0] = quality.max(quality_of[0]),
                 _ => {}
             }
         }
-        if liked[1] > 0.0 && liked[1] >= liked[0] { Self::OpenMetrics } else { Self::Text }
+        if quality_of[1] > 0.0 && quality_of[1] >= quality_of[0] { Self::OpenMetrics } else { Self::Text }
     }
 
     pub(super) fn content_type(self) -> &'static str {
@@ -52,14 +50,14 @@ impl Format {
 /// Labels of a sample: names and values.
 pub(super) type Labels<'a> = &'a [(&'a str, &'a str)];
 
-/// A text that grows family by family.
+/// Builds the exposition, one metric family after another.
 #[derive(Debug)]
 pub(super) struct Exposition {
     format: Format,
     text: String,
 }
 
-/// What is said of a family before its first sample.
+/// Metadata of a family, written before its first sample.
 #[derive(Clone, Copy, Debug)]
 struct Head {
     name: &'static str,
@@ -73,7 +71,7 @@ struct Head {
 pub(super) struct Samples<'e> {
     exposition: &'e mut Exposition,
     head: Head,
-    /// What stands between the family's name and the labels.
+    /// Appended to the family's name in samples, such as `_total`.
     suffix: &'static str,
     is_begun: bool,
 }
@@ -83,23 +81,22 @@ impl Exposition {
         Self { format, text: String::with_capacity(32 << 10) }
     }
 
-    /// Something that only grows. `name`: without `_total`; its last word is the unit, where it
-    /// has one.
+    /// Begins a counter. `name`: without `_total`; its last word is the unit, if it has one.
     pub(super) fn counter(&mut self, name: &'static str, help: &'static str) -> Samples<'_> {
         self.samples("counter", name, help, "_total")
     }
 
-    /// Something that comes and goes.
+    /// Begins a gauge.
     pub(super) fn gauge(&mut self, name: &'static str, help: &'static str) -> Samples<'_> {
         self.samples("gauge", name, help, "")
     }
 
-    /// Words in labels, with a value that says nothing. `name`: without `_info`.
+    /// Begins an info metric, whose value is always 1. `name`: without `_info`.
     pub(super) fn info(&mut self, name: &'static str, help: &'static str) -> Samples<'_> {
         self.samples("info", name, help, "_info")
     }
 
-    /// How long things take.
+    /// Begins a histogram of times in seconds.
     pub(super) fn histogram(&mut self, name: &'static str, help: &'static str) -> Samples<'_> {
         self.samples("histogram", name, help, "")
     }
@@ -120,7 +117,7 @@ impl Exposition {
         let Head { name, kind, unit, help } = head;
         match self.format {
             Format::Text => {
-                // This form knows families only by what their samples are called.
+                // In this format, a family has the name of its samples.
                 let kind = if kind == "info" { "gauge" } else { kind };
                 let _ = writeln!(self.text, "# HELP {name}{suffix} {help}\n# TYPE {name}{suffix} {kind}");
             }
@@ -160,7 +157,7 @@ impl Exposition {
         self.text.push('\n');
     }
 
-    /// The whole text.
+    /// Returns the complete exposition.
     pub(super) fn finish(mut self) -> String {
         if self.format == Format::OpenMetrics {
             self.text.push_str("# EOF\n");
@@ -170,24 +167,22 @@ impl Exposition {
 }
 
 impl Samples<'_> {
-    /// Adds a sample.
     pub(super) fn add(&mut self, labels: Labels<'_>, value: u64) {
         self.write(self.suffix, labels, None, &value.to_string());
     }
 
-    /// Adds one that is no whole number.
+    /// Adds a sample with a fractional value.
     pub(super) fn add_fraction(&mut self, labels: Labels<'_>, value: f64) {
         self.write(self.suffix, labels, None, &value.to_string());
     }
 
-    /// Adds a sample for each kind; `label`: what it is called.
+    /// Adds a sample for each kind; `label`: name of the label for the kind.
     pub(super) fn by_kind(&mut self, labels: Labels<'_>, label: &str, counts: &[(&'static str, u64)]) {
         for (kind, count) in counts {
             self.add(&[labels, &[(label, kind)]].concat(), *count);
         }
     }
 
-    /// Adds a histogram.
     pub(super) fn add_histogram(&mut self, labels: Labels<'_>, histogram: &HistogramSnapshot) {
         for (bound, count) in &histogram.buckets {
             self.write("_bucket", labels, Some(&float(seconds(*bound))), &count.to_string());
@@ -210,8 +205,8 @@ fn seconds(ns: u64) -> f64 {
     std::time::Duration::from_nanos(ns).as_secs_f64()
 }
 
-/// The same in both forms, so that a bucket has one name however it is asked for: OpenMetrics
-/// has whole numbers end in `.0`.
+/// Formats a bound as OpenMetrics requires, with `.0` for whole numbers; both formats use it, so that
+/// a bucket has the same name in both.
 fn float(value: f64) -> String {
     let text = value.to_string();
     if text.contains('.') { text } else { text + ".0" }
@@ -223,9 +218,9 @@ mod tests {
 
     fn example(format: Format) -> String {
         let mut out = Exposition::new(format);
-        out.counter("reprieve_received_bytes", "Octets.").add(&[("virtual_server", "a\\\"\nb")], 7);
-        out.info("reprieve_build", "What runs.").add(&[("version", "1")], 1);
-        let _ = out.gauge("reprieve_nothing", "Without samples it is not mentioned.");
+        out.counter("reprieve_received_bytes", "Bytes.").add(&[("virtual_server", "a\\\"\nb")], 7);
+        out.info("reprieve_build", "Running version.").add(&[("version", "1")], 1);
+        let _ = out.gauge("reprieve_nothing", "Omitted without samples.");
         out.gauge("reprieve_fraction", "Half.").add_fraction(&[], 0.5);
         let histogram =
             HistogramSnapshot { buckets: vec![(2_500, 1), (1_000_000_000, 2)], count: 3, sum_ns: 1_500_000 };
@@ -234,13 +229,13 @@ mod tests {
     }
 
     #[test]
-    fn either_form_is_as_its_specification_has_it() {
+    fn both_formats_follow_their_specifications() {
         assert_eq!(
             example(Format::Text),
-            r#"# HELP reprieve_received_bytes_total Octets.
+            r#"# HELP reprieve_received_bytes_total Bytes.
 # TYPE reprieve_received_bytes_total counter
 reprieve_received_bytes_total{virtual_server="a\\\"\nb"} 7
-# HELP reprieve_build_info What runs.
+# HELP reprieve_build_info Running version.
 # TYPE reprieve_build_info gauge
 reprieve_build_info{version="1"} 1
 # HELP reprieve_fraction Half.
@@ -257,11 +252,11 @@ reprieve_time_seconds_count{pool="mail"} 3
         );
         assert_eq!(
             example(Format::OpenMetrics),
-            r#"# HELP reprieve_received_bytes Octets.
+            r#"# HELP reprieve_received_bytes Bytes.
 # TYPE reprieve_received_bytes counter
 # UNIT reprieve_received_bytes bytes
 reprieve_received_bytes_total{virtual_server="a\\\"\nb"} 7
-# HELP reprieve_build What runs.
+# HELP reprieve_build Running version.
 # TYPE reprieve_build info
 reprieve_build_info{version="1"} 1
 # HELP reprieve_fraction Half.
@@ -281,7 +276,7 @@ reprieve_time_seconds_count{pool="mail"} 3
     }
 
     #[test]
-    fn who_asks_gets_the_form_that_he_likes_best() {
+    fn the_client_gets_the_format_that_it_prefers() {
         let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
         for (accept, expected) in [
             (prometheus, Format::OpenMetrics),
@@ -294,7 +289,7 @@ reprieve_time_seconds_count{pool="mail"} 3
             ("application/openmetrics-text; version=2.0.0, text/plain; q=0.1", Format::Text),
             ("text/html,application/xhtml+xml,*/*;q=0.8", Format::Text),
         ] {
-            assert_eq!(Format::wanted(accept), expected, "{accept}");
+            assert_eq!(Format::negotiate(accept), expected, "{accept}");
         }
     }
 }

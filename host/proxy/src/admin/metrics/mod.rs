@@ -1,5 +1,4 @@
-//! What is counted, for Prometheus. Everything is read when it is asked for: between scrapes
-//! nothing is kept here. Each metric stands in docs/metrics.md, which a test compares.
+//! `GET /metrics`, for Prometheus. All values are read at the time of the scrape. Each metric stands in docs/metrics.md, which a test compares.
 
 mod exposition;
 mod logs;
@@ -19,16 +18,16 @@ use exposition::{Exposition, Format};
 /// `GET /metrics`
 pub(super) async fn get(State(view): State<View>, headers: HeaderMap) -> impl IntoResponse {
     let accept: Vec<_> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
-    let format = Format::wanted(&accept.join(","));
+    let format = Format::negotiate(&accept.join(","));
     ([(CONTENT_TYPE, format.content_type())], text(&view, format))
 }
 
 fn text(view: &View, format: Format) -> String {
     let mut out = Exposition::new(format);
-    out.info("reprieve_build", "The Reprieve that runs.").add(&[("version", env!("CARGO_PKG_VERSION"))], 1);
-    out.gauge("reprieve_connections_open", "Connections of clients that are open.")
-        .add(&[], view.connections().into());
-    out.gauge("reprieve_connections_limit", "Connections that may be open (max-connections).")
+    out.info("reprieve_build", "Version of the running Reprieve.")
+        .add(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    out.gauge("reprieve_connections_open", "Open client connections.").add(&[], view.connections().into());
+    out.gauge("reprieve_connections_limit", "Limit of open client connections (max-connections).")
         .add(&[], view.connections_limit().into());
     let servers: Vec<_> = view.virtual_servers().collect();
     virtual_servers::write(&servers, &mut out);

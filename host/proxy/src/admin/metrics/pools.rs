@@ -1,4 +1,4 @@
-//! Pools and their nodes.
+//! Metrics of pools and nodes.
 
 use std::sync::Arc;
 
@@ -11,43 +11,42 @@ pub(super) fn write(pools: &[Arc<Pool>], out: &mut Exposition) {
         let mut samples = out.gauge(name, help);
         pools.iter().for_each(|pool| samples.add(&[("pool", pool.name())], value(pool)));
     };
-    gauge("reprieve_pool_nodes", "Nodes of the pool.", |pool| pool.state().nodes.into());
-    gauge(
-        "reprieve_pool_usable_nodes",
-        "Those of them that are taken for reachable, and get logins.",
-        |pool| pool.state().healthy.into(),
-    );
-    gauge("reprieve_pool_logins_under_way", "Logins that are under way at the pool.", |pool| {
+    gauge("reprieve_pool_nodes", "Nodes in the pool.", |pool| pool.state().nodes.into());
+    gauge("reprieve_pool_usable_nodes", "Nodes that are healthy and accept logins.", |pool| {
+        pool.state().healthy.into()
+    });
+    gauge("reprieve_pool_logins_in_progress", "Logins in progress at the pool.", |pool| {
         pool.state().waiting.into()
     });
-    gauge("reprieve_pool_queued_logins", "Those of them that wait for a place at a node.", |pool| {
+    gauge("reprieve_pool_queued_logins", "Logins that wait until a node has room.", |pool| {
         pool.queued() as u64
     });
     let mut times = out.histogram(
         "reprieve_pool_login_seconds",
-        "What logins took that a node accepted, from looking for one to its answer.",
+        "Time per accepted login, from choosing a node to its answer.",
     );
     for pool in pools {
         times.add_histogram(&[("pool", pool.name())], &pool.login_times());
     }
     let nodes: Vec<_> =
         pools.iter().flat_map(|pool| pool.node_states().map(move |node| (pool.name(), node))).collect();
-    let mut up = out.gauge("reprieve_node_up", "Whether the node is taken for reachable.");
+    let mut up = out.gauge("reprieve_node_up", "Whether the node is healthy.");
     for (pool, node) in &nodes {
         up.add(&[("pool", pool), ("node", &node.name)], node.healthy.into());
     }
-    let mut modes = out.gauge("reprieve_node_mode", "1 for the mode that the administrator has set.");
+    let mut modes =
+        out.gauge("reprieve_node_mode", "1 for the mode that is set: enabled, drain or disabled.");
     for (pool, node) in &nodes {
         for mode in [NodeMode::Enabled, NodeMode::Drain, NodeMode::Disabled] {
             let labels = [("pool", *pool), ("node", &node.name), ("mode", mode.name())];
             modes.add(&labels, (node.mode == mode).into());
         }
     }
-    let mut sessions = out.gauge("reprieve_node_sessions", "Sessions at the node.");
+    let mut sessions = out.gauge("reprieve_node_sessions", "Open sessions at the node.");
     for (pool, node) in &nodes {
         sessions.add(&[("pool", pool), ("node", &node.name)], node.sessions.into());
     }
-    let mut logins = out.counter("reprieve_node_logins", "Logins at the node, by what they came to.");
+    let mut logins = out.counter("reprieve_node_logins", "Logins at the node, by result.");
     for (pool, node) in &nodes {
         logins.by_kind(&[("pool", pool), ("node", &node.name)], "result", &node.logins);
     }

@@ -1,5 +1,5 @@
-//! The process, under the names that all exporters use. Where there is no `/proc` only the CPU
-//! time is known.
+//! Metrics of the process, with the names that all Prometheus clients use. Without `/proc`, only
+//! the CPU time is available.
 
 use super::exposition::Exposition;
 use reprieve_metrics::cpu_time;
@@ -10,7 +10,7 @@ pub(super) fn write(out: &mut Exposition) {
     let status = read("status");
     let field = |name| number_after(&status, name);
     if let Some(kibibytes) = field("VmRSS:") {
-        out.gauge("process_resident_memory_bytes", "Memory that is resident.").add(&[], kibibytes * 1024);
+        out.gauge("process_resident_memory_bytes", "Resident memory.").add(&[], kibibytes * 1024);
     }
     if let Some(kibibytes) = field("VmSize:") {
         out.gauge("process_virtual_memory_bytes", "Address space.").add(&[], kibibytes * 1024);
@@ -19,16 +19,16 @@ pub(super) fn write(out: &mut Exposition) {
         out.gauge("process_threads", "Threads.").add(&[], threads);
     }
     if let Ok(descriptors) = std::fs::read_dir("/proc/self/fd") {
-        // One of them is the folder's own.
+        // Reading the directory opened one more.
         let open = descriptors.count().saturating_sub(1);
-        out.gauge("process_open_fds", "File descriptors that are open.").add(&[], open as u64);
+        out.gauge("process_open_fds", "Open file descriptors.").add(&[], open as u64);
     }
     if let Some(most) = number_after(&read("limits"), "Max open files") {
-        out.gauge("process_max_fds", "File descriptors that may be open.").add(&[], most);
+        out.gauge("process_max_fds", "Limit of open file descriptors.").add(&[], most);
     }
-    if let Some(began) = began_s() {
-        out.gauge("process_start_time_seconds", "When the process began, in seconds since 1970.")
-            .add_fraction(&[], began);
+    if let Some(started) = start_time_s() {
+        out.gauge("process_start_time_seconds", "Start time of the process, in seconds since 1970.")
+            .add_fraction(&[], started);
     }
 }
 
@@ -36,23 +36,22 @@ fn read(file: &str) -> String {
     std::fs::read_to_string(format!("/proc/self/{file}")).unwrap_or_default()
 }
 
-/// The first number after a word at the beginning of a line.
+/// Returns the first number in the line that begins with `word`.
 fn number_after(text: &str, word: &str) -> Option<u64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(word))?;
     rest.split_whitespace().next()?.parse().ok()
 }
 
-/// When this process began, in seconds since 1970.
-fn began_s() -> Option<f64> {
+fn start_time_s() -> Option<f64> {
     let stat = read("stat");
-    // The program's name stands in parentheses and may hold anything.
+    // The second field, the program's name in parentheses, may contain spaces and parentheses.
     let after_name = stat.rsplit_once(')')?.1;
     let ticks: f64 = after_name.split_whitespace().nth(19)?.parse().ok()?;
     // SAFETY: `sysconf` only looks up a number.
-    let a_second = u32::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok()?;
+    let ticks_per_second = u32::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok()?;
     let all = std::fs::read_to_string("/proc/stat").ok()?;
     let boot: f64 = all.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
-    Some(boot + ticks / f64::from(a_second))
+    Some(boot + ticks / f64::from(ticks_per_second))
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -63,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_process_is_told_as_it_is() {
+    fn process_metrics_are_plausible() {
         let mut out = Exposition::new(Format::Text);
         write(&mut out);
         let text = out.finish();

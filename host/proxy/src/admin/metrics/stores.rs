@@ -10,7 +10,7 @@ const SHARED: &str = "shared";
 pub(super) fn write(stores: &[OpenedStore], out: &mut Exposition) {
     let stores: Vec<_> = stores
         .iter()
-        .map(|store| (store, store.of.as_deref().unwrap_or(SHARED), store.store.status()))
+        .map(|store| (store, store.virtual_server.as_deref().unwrap_or(SHARED), store.store.status()))
         .collect();
     let mut up = out.gauge(
         "reprieve_store_up",
@@ -71,14 +71,14 @@ pub(super) fn write(stores: &[OpenedStore], out: &mut Exposition) {
         }
     }
     let remembered: Vec<_> =
-        stores.iter().map(|(store, name, _)| (*name, store.registry.remembered())).collect();
-    let mut gauge = |name, help, value: fn(&crate::maildrop::Remembered) -> u64| {
+        stores.iter().map(|(store, name, _)| (*name, store.registry.memory_usage())).collect();
+    let mut gauge = |name, help, value: fn(&crate::maildrop::MemoryUsage) -> u64| {
         let mut samples = out.gauge(name, help);
         remembered.iter().for_each(|(store, all)| samples.add(&[("store", store)], value(all)));
     };
     gauge("reprieve_maildrop_users", "Users that this process remembers.", |all| all.users as u64);
     gauge("reprieve_maildrop_snapshots", "Users with a snapshot of their maildrop.", |all| all.snapshots as u64);
-    gauge("reprieve_maildrop_used_bytes", "Memory used for what is remembered of users.", |all| all.octets);
+    gauge("reprieve_maildrop_used_bytes", "Memory used for what is remembered of users.", |all| all.bytes);
     gauge("reprieve_maildrop_limit_bytes", "Limit of that memory (maildrop.memory).", |all| all.limit);
     let mut forgotten = out.counter(
         "reprieve_maildrop_forgotten_users",

@@ -9,78 +9,91 @@ use serde_json::json;
 
 use super::Format;
 use crate::cli::FAILED;
-use crate::output::{self, Output, tell};
-use reprieve_policy_host::harness::{Attempt, Becomes, Decision, LogLine, Trial, Who, in_words, refusal};
-use reprieve_policy_host::{Cache, Standing, Worded};
+use crate::output::{self, Output, errln};
+use reprieve_policy_host::harness::{Attempt, Decision, LogLine, Trial, Who, in_words, refusal};
+use reprieve_policy_host::{Action, Because, Cache, Standing, Worded};
 use reprieve_store::clock::{Clock as _, SystemClock};
 
-/// Explain one decision: the verdict, what the host makes of it, log lines, what was done to
-/// the store, and what it cost.
+/// Explain one decision: verdict, disposition, log lines, store operations and cost.
 ///
 ///   reprieve policy decide interval --user alice --last 1m --set interval=10m
 ///
-/// Exit codes: 0 decided, 1 the policy failed or refused its settings, 2 usage.
+/// Exit codes: 0 the policy returned a verdict, 1 it failed or rejected its settings, 2 usage.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
-    /// Built-in policy or path of a component
+    /// Built-in policy, or path of a component
     #[arg(value_name = "P")]
     policy: String,
-    /// Who logs in
+    /// User name of the login
     #[arg(long)]
     user: String,
-    /// When, such as 2026-03-10T12:00:00 in the time zone [default: now]
+    /// Time of the login in --time-zone, such as 2026-03-10T12:00:00 [default: now]
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
-    /// How long ago the user's last login was authenticated, such as 5m [default: never]
+    /// Time since the user's last authenticated login, such as 5m [default: none]
     #[arg(long, value_name = "DURATION")]
     last: Option<String>,
-    /// A setting of the policy; may be given several times
+    /// Setting of the policy; can be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// The virtual server's time zone
+    /// Time zone of the virtual server
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     time_zone: String,
-    /// The client's address
+    /// Address of the client
     #[arg(long, value_name = "ADDR", default_value = "192.0.2.1")]
     peer: IpAddr,
-    /// What the host knows of the secret [default: known after --last, else unknown]
+    /// What the host knows about the presented secret [default: known with --last, otherwise unknown]
     #[arg(long, value_enum)]
     standing: Option<StandingWord>,
-    /// Name of the pool that the login would go to; others that the policy may choose follow
+    /// Pools that the policy can choose from; the first is the default pool
     #[arg(long, value_name = "POOL,…", value_delimiter = ',', default_value = "mail")]
     pools: Vec<String>,
-    /// Nodes in the pool
+    /// Number of nodes in the pool
     #[arg(long, value_name = "N", default_value_t = 1)]
     nodes: u32,
-    /// Nodes that can be reached [default: all]
+    /// Number of healthy nodes [default: all]
     #[arg(long, value_name = "N")]
     healthy_nodes: Option<u32>,
-    /// Sessions at the nodes
+    /// Number of open sessions at the nodes
     #[arg(long, value_name = "N", default_value_t = 0)]
     sessions: u32,
-    /// Logins that wait for a node
+    /// Number of logins that wait for a node
     #[arg(long, value_name = "N", default_value_t = 0)]
     waiting: u32,
     /// Recent login latency of the nodes, in milliseconds
     #[arg(long, value_name = "MS")]
     latency: Option<u32>,
-    /// Seed of the policy's randomness
+    /// Seed for the policy's random numbers
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// How the report looks
+    /// Format of the report
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum StandingWord {
-    /// The mail server has accepted this very secret
+    /// The mail server has accepted this secret
     Known,
-    /// It has accepted another one
+    /// The mail server has accepted another secret
     Changed,
-    /// Nothing is known
+    /// The mail server has accepted no secret yet
     Unknown,
+}
+
+impl Arguments {
+    /// The user and the state of the pool for the login.
+    fn who(&self) -> Who {
+        let mut who = Who::new(&self.user);
+        who.peer = SocketAddr::new(self.peer, who.peer.port());
+        who.backend.nodes = self.nodes;
+        who.backend.healthy_nodes = self.healthy_nodes.unwrap_or(self.nodes);
+        who.backend.sessions = self.sessions;
+        who.backend.waiting = self.waiting;
+        who.backend.login_latency_ms = self.latency;
+        who
+    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -98,9 +111,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Ok(trial) => trial,
         Err(error) if refusal(&error).is_some() => {
             for line in &start_log {
-                tell!("log at the start: {line}");
+                errln!("start log: {line}");
             }
-            tell!("reprieve: {error:#}");
+            errln!("reprieve: {error:#}");
             return Ok(ExitCode::from(FAILED));
         }
         Err(error) => return Err(error),
@@ -110,20 +123,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         None => trial.set_now_ms(SystemClock.now_ms()),
     }
     let now_ms = trial.now_ms();
-    let mut who = Who::new(&arguments.user);
-    who.peer = SocketAddr::new(arguments.peer, who.peer.port());
-    who.backend.nodes = arguments.nodes;
-    who.backend.healthy_nodes = arguments.healthy_nodes.unwrap_or(arguments.nodes);
-    who.backend.sessions = arguments.sessions;
-    who.backend.waiting = arguments.waiting;
-    who.backend.login_latency_ms = arguments.latency;
+    let who = arguments.who();
     if let Some(last) = &arguments.last {
         let last = reprieve_settings::duration(last)
-            .with_context(|| format!("--last {last}: a duration reads like 90s, 10m or 1h"))?;
+            .with_context(|| format!("--last {last}: use a duration such as 90s, 10m or 1h"))?;
         trial.set_now_ms(now_ms.saturating_sub(u64::try_from(last.as_millis()).unwrap_or(u64::MAX)));
-        let before = trial.login(Attempt::by(who.clone()));
-        if before.becomes != Becomes::Passed {
-            tell!("reprieve: the login before this one did not pass: {}", before.verdict_in_words());
+        let previous = trial.login(Attempt::by(who.clone()));
+        if previous.action() != Action::Passed {
+            errln!("reprieve: the previous login (--last) did not pass: {}", previous.verdict_in_words());
         }
         trial.set_now_ms(now_ms);
     }
@@ -137,27 +144,27 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let decision = trial.login(attempt);
     match arguments.format {
-        Format::Human => human(&trial, &decision, &start_log)?,
-        Format::Json => machine(&trial, &decision, &start_log)?,
+        Format::Human => print_text(&trial, &decision, &start_log)?,
+        Format::Json => print_json(&trial, &decision, &start_log)?,
     }
     Ok(if decision.failure().is_some() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
 
-/// What the host makes of the verdict, and why.
+/// Describes the disposition of the login.
 fn consequence(decision: &Decision) -> &'static str {
-    match (decision.becomes, decision.deny().is_some(), decision.verdict.is_err()) {
-        (Becomes::Passed, true, _) => {
-            "the login goes on to the mail server all the same: only it can tell whether the secret is right"
+    match (decision.action(), decision.deny().is_some(), decision.verdict.is_err()) {
+        (Action::Passed, true, _) => {
+            "the login is passed to the mail server nevertheless, because only it can verify the secret"
         }
-        (Becomes::Passed, _, true) => "the login goes on to the mail server (on-failure = \"pass\")",
-        (Becomes::Passed, ..) => "the login goes on to the mail server",
-        (Becomes::Posed, ..) => "the client is let in and answered by Reprieve",
-        (Becomes::Refused, ..) => "the login is answered with -ERR",
-        (Becomes::Disconnected, ..) => "the connection is closed",
+        (Action::Passed, _, true) => "the login is passed to the mail server (on-failure = \"pass\")",
+        (Action::Passed, ..) => "the login is passed to the mail server",
+        (Action::Posed, ..) => "Reprieve accepts the login and answers in the mail server's place",
+        (Action::Refused, ..) => "the login is answered with -ERR",
+        (Action::Disconnected, ..) => "the connection is closed",
     }
 }
 
-fn human(trial: &Trial, decision: &Decision, start_log: &[LogLine]) -> anyhow::Result<()> {
+fn print_text(trial: &Trial, decision: &Decision, start_log: &[LogLine]) -> anyhow::Result<()> {
     let line = |name: &str, value: &str| writeln!(Output, "{name:<10} {value}");
     line("at", &in_words(decision.at_ms, trial.zone()))?;
     line(
@@ -171,9 +178,10 @@ fn human(trial: &Trial, decision: &Decision, start_log: &[LogLine]) -> anyhow::R
     line("verdict", &decision.verdict_in_words())?;
     line("then", consequence(decision))?;
     if let Some((ending, failure)) = &decision.observed {
-        let how = failure
-            .as_ref()
-            .map_or_else(|| "taken".to_owned(), |failure| format!("failure {}: {failure}", failure.kind()));
+        let how = failure.as_ref().map_or_else(
+            || "observed".to_owned(),
+            |failure| format!("failure {}: {failure}", failure.kind()),
+        );
         line(
             "outcome",
             &format!("{}: {how}", format!("{ending:?}").trim_start_matches("Ending::").to_lowercase()),
@@ -192,7 +200,7 @@ fn human(trial: &Trial, decision: &Decision, start_log: &[LogLine]) -> anyhow::R
     line(
         "time",
         &format!(
-            "{:.1} µs of CPU for the decision (a first call; see policy bench)",
+            "{:.1} µs of CPU for the decision (first call of an instance; see reprieve policy bench)",
             decision.computing.as_secs_f64() * 1e6
         ),
     )?;
@@ -200,7 +208,7 @@ fn human(trial: &Trial, decision: &Decision, start_log: &[LogLine]) -> anyhow::R
     Ok(())
 }
 
-fn machine(trial: &Trial, decision: &Decision, start_log: &[LogLine]) -> anyhow::Result<()> {
+fn print_json(trial: &Trial, decision: &Decision, start_log: &[LogLine]) -> anyhow::Result<()> {
     let in_json = |lines: &[LogLine]| -> Vec<_> {
         let lines = lines.iter();
         lines.map(|line| json!({ "level": line.level.as_str().to_lowercase(), "text": line.text })).collect()
@@ -211,30 +219,31 @@ fn machine(trial: &Trial, decision: &Decision, start_log: &[LogLine]) -> anyhow:
             "pool": pass.pool,
             "user": pass.user,
             "note": pass.note,
-            "delay-ms": pass.delay_ms,
+            "delay_ms": pass.delay_ms,
         }),
         (_, Some(deny)) => json!({
             "verdict": "deny",
             "manner": deny.manner.word(),
             "code": deny.code.map(Worded::word),
-            "retry-after": deny.retry_after,
+            "retry_after_s": deny.retry_after,
             "reason": deny.reason,
-            "delay-ms": deny.delay_ms,
+            "delay_ms": deny.delay_ms,
         }),
         _ => json!({ "verdict": null }),
     };
     let report = json!({
         "at": in_words(decision.at_ms, trial.zone()),
-        "unix-ms": decision.at_ms,
+        "unix_ms": decision.at_ms,
         "user": decision.user,
         "verdict": verdict,
-        "becomes": decision.becomes.word(),
+        "disposition": decision.action().name(),
+        "because": decision.disposition.because.map(Because::name),
         "failure": decision.failure().map(|failure| json!({ "kind": failure.kind(), "words": failure.to_string() })),
         "store": decision.store,
-        "start-log": in_json(start_log),
+        "start_log": in_json(start_log),
         "log": in_json(&decision.log),
-        "cpu-us": decision.computing.as_secs_f64() * 1e6,
-        "memory": decision.memory,
+        "cpu_us": decision.computing.as_secs_f64() * 1e6,
+        "memory_bytes": decision.memory,
     });
     output::json(&report)
 }

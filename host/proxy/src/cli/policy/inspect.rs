@@ -11,53 +11,54 @@ use super::Format;
 use crate::cli::FAILED;
 use crate::output::{self, Output};
 use reprieve_policy_host::{
-    Anatomy, Cache, Engine, EngineSize, Kind, Limits, LoadError, PolicyOptions, Prepared, digest, load_source,
+    Cache, ComponentInfo, Engine, EngineSize, Kind, Limits, LoadError, PolicyOptions, Prepared, digest,
+    load_source,
 };
 use reprieve_store::Namespace;
 use reprieve_store::clock::SystemClock;
 
-/// A setting that no policy has: one that names those it knows in its refusal tells them all.
+/// A setting that no policy has. Policies that reject unknown settings list the known ones.
 const NO_SETTING: &str = "?";
 
-/// Tell what a component is, and whether this host can run it.
+/// Describe a component, and check whether this host can run it.
 ///
-/// Its world and version, what it imports and exports, its size and digest (for `sha256`), the
-/// language and tools that made it, and the settings that it knows, in its own words.
-/// Exit codes: 0 it can be run, 1 it cannot, 2 there is no such file.
+/// Shows its WIT version, imports and exports, its size and SHA-256 digest, the language and tools
+/// that built it, and the policy's own description of its settings.
+/// Exit codes: 0 this host can run it, 1 it cannot, 2 the file cannot be read.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
-    /// Built-in policy or path of a component
+    /// Built-in policy, or path of a component
     #[arg(value_name = "P")]
     policy: String,
-    /// How the report looks
+    /// Format of the report
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
-/// What came of loading it.
-struct Fitness {
-    /// Why it cannot be run.
-    misfit: Option<String>,
-    /// What it says without any settings.
+/// Result of loading the component.
+struct LoadResult {
+    /// Why this host cannot run it.
+    error: Option<String>,
+    /// Its error message without any settings.
     needs: Option<String>,
-    /// What it says to a setting that nobody has.
+    /// Its error message for an unknown setting.
     knows: Option<String>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let octets = load_source(&arguments.policy).map_err(anyhow::Error::msg)?;
-    let anatomy = Anatomy::of(&octets);
-    let sha256 = digest::hex(&Sha256::digest(&octets).into());
-    let fitness = fitness(&arguments.policy, &octets)?;
+    let bytes = load_source(&arguments.policy).map_err(anyhow::Error::msg)?;
+    let info = ComponentInfo::of(&bytes);
+    let sha256 = digest::hex(&Sha256::digest(&bytes).into());
+    let loaded = try_to_load(&arguments.policy, &bytes)?;
     match arguments.format {
-        Format::Human => human(arguments, &octets, &sha256, &anatomy, &fitness)?,
-        Format::Json => machine(arguments, &octets, &sha256, &anatomy, &fitness)?,
+        Format::Human => print_text(arguments, &bytes, &sha256, &info, &loaded)?,
+        Format::Json => print_json(arguments, &bytes, &sha256, &info, &loaded)?,
     }
-    Ok(if fitness.misfit.is_none() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    Ok(if loaded.error.is_none() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
-fn fitness(name: &str, octets: &[u8]) -> anyhow::Result<Fitness> {
+fn try_to_load(name: &str, bytes: &[u8]) -> anyhow::Result<LoadResult> {
     let limits = Limits::default();
     let cache = Cache::usual_folder().and_then(|folder| Cache::open(&folder).ok());
     let size = EngineSize { memory: limits.memory, stack: limits.stack, instances: 2 };
@@ -68,125 +69,122 @@ fn fitness(name: &str, octets: &[u8]) -> anyhow::Result<Fitness> {
         let namespace = Namespace::in_memory(1 << 20, clock.clone());
         PolicyOptions { settings, ..PolicyOptions::new("inspect", name, namespace, clock) }
     };
-    let prepared = match runtime.block_on(Prepared::new(engine, octets, &options(Vec::new()))) {
+    let prepared = match runtime.block_on(Prepared::new(engine, bytes, &options(Vec::new()))) {
         Ok(prepared) => prepared,
         Err(LoadError::Component { why, .. } | LoadError::Settings { why, .. }) => {
-            return Ok(Fitness { misfit: Some(why), needs: None, knows: None });
+            return Ok(LoadResult { error: Some(why), needs: None, knows: None });
         }
     };
     let load = |settings| runtime.block_on(prepared.configure(options(settings)));
-    let (misfit, needs) = match load(Vec::new()) {
+    let (error, needs) = match load(Vec::new()) {
         Ok(_) => (None, None),
         Err(LoadError::Settings { why, .. }) => (None, Some(why)),
         Err(LoadError::Component { why, .. }) => (Some(why), None),
     };
-    let knows = match misfit {
+    let knows = match error {
         Some(_) => None,
         None => match load(vec![(NO_SETTING.to_owned(), String::new())]) {
             Err(LoadError::Settings { why, .. }) => Some(why),
             _ => None,
         },
     };
-    Ok(Fitness { misfit, needs, knows })
+    Ok(LoadResult { error, needs, knows })
 }
 
-fn human(
+fn print_text(
     arguments: &Arguments,
-    octets: &[u8],
+    bytes: &[u8],
     sha256: &str,
-    anatomy: &Anatomy,
-    fitness: &Fitness,
+    info: &ComponentInfo,
+    loaded: &LoadResult,
 ) -> anyhow::Result<()> {
     let line = |name: &str, value: &str| writeln!(Output, "{name:<10} {value}");
-    let kind = match anatomy.kind {
+    let kind = match info.kind {
         Some(Kind::Component) => "component",
         Some(Kind::Module) => "core module",
-        None => "no WebAssembly",
+        None => "not WebAssembly",
     };
     line("policy", &arguments.policy)?;
     line("kind", kind)?;
-    line("size", &format!("{} octets", octets.len()))?;
+    line("size", &format!("{} bytes", bytes.len()))?;
     line("sha256", sha256)?;
-    if let Some(damage) = &anatomy.damage {
+    if let Some(damage) = &info.damage {
         line("damage", damage)?;
     }
-    match anatomy.wit_version() {
+    match info.wit_version() {
         Some(version) => line("wit", &format!("reprieve:policy@{version}"))?,
-        None => line("wit", "it imports nothing of reprieve:policy")?,
+        None => line("wit", "the component imports nothing of reprieve:policy")?,
     }
-    for (number, export) in anatomy.exports.iter().enumerate() {
+    for (number, export) in info.exports.iter().enumerate() {
         line(if number == 0 { "exports" } else { "" }, export)?;
     }
-    for (number, import) in anatomy.imports.iter().enumerate() {
+    for (number, import) in info.imports.iter().enumerate() {
         let note = if import.starts_with("wasi:") { "  (virtual)" } else { "" };
         line(if number == 0 { "imports" } else { "" }, &format!("{import}{note}"))?;
     }
-    for (number, module) in anatomy.modules.iter().enumerate() {
-        let what = format!(
-            "core module of {} octets, {} KiB of memory at the start",
-            module.octets,
-            module.memory >> 10
-        );
+    for (number, module) in info.modules.iter().enumerate() {
+        let what =
+            format!("core module of {} bytes, {} KiB of initial memory", module.bytes, module.memory >> 10);
         line(if number == 0 { "modules" } else { "" }, &what)?;
     }
-    line("language", anatomy.language.as_deref().unwrap_or("not known"))?;
-    let tools = anatomy.producers.iter().filter(|producer| producer.field != "language");
+    line("language", info.language.as_deref().unwrap_or("unknown"))?;
+    let tools = info.producers.iter().filter(|producer| producer.field != "language");
     for (number, producer) in tools.enumerate() {
         let what = format!("{} {} {}", producer.field, producer.name, producer.version);
         line(if number == 0 { "made by" } else { "" }, what.trim_end())?;
     }
-    match &fitness.knows {
-        Some(words) => line("settings", &format!("asked for an impossible one, it says: {words}"))?,
-        None if fitness.misfit.is_none() => line("settings", "it does not say which it knows")?,
+    match &loaded.knows {
+        Some(words) => line("settings", &format!("for an unknown setting, the policy says: {words}"))?,
+        None if loaded.error.is_none() => line("settings", "the policy does not list its settings")?,
         None => {}
     }
-    if let Some(words) = &fitness.needs {
-        line("needs", &format!("without settings it says: {words}"))?;
+    if let Some(words) = &loaded.needs {
+        line("needs", &format!("without settings, the policy says: {words}"))?;
     }
-    match &fitness.misfit {
+    match &loaded.error {
         Some(why) => line("runs", &format!("no: {why}"))?,
         None => line("runs", "yes")?,
     }
     Ok(())
 }
 
-fn machine(
+fn print_json(
     arguments: &Arguments,
-    octets: &[u8],
+    bytes: &[u8],
     sha256: &str,
-    anatomy: &Anatomy,
-    fitness: &Fitness,
+    info: &ComponentInfo,
+    loaded: &LoadResult,
 ) -> anyhow::Result<()> {
-    let modules: Vec<_> = anatomy
+    let modules: Vec<_> = info
         .modules
         .iter()
-        .map(|module| json!({ "octets": module.octets, "memory": module.memory }))
+        .map(|module| json!({ "bytes": module.bytes, "memory_bytes": module.memory }))
         .collect();
-    let producers: Vec<_> = anatomy
+    let producers: Vec<_> = info
         .producers
         .iter()
         .map(|one| json!({ "field": one.field, "name": one.name, "version": one.version }))
         .collect();
     let report = json!({
         "policy": arguments.policy,
-        "kind": match anatomy.kind {
+        "kind": match info.kind {
             Some(Kind::Component) => "component",
             Some(Kind::Module) => "module",
             None => "none",
         },
-        "octets": octets.len(),
+        "bytes": bytes.len(),
         "sha256": sha256,
-        "wit": anatomy.wit_version(),
-        "exports": anatomy.exports,
-        "imports": anatomy.imports,
+        "wit": info.wit_version(),
+        "exports": info.exports,
+        "imports": info.imports,
         "modules": modules,
-        "language": anatomy.language,
+        "language": info.language,
         "producers": producers,
-        "damage": anatomy.damage,
-        "settings": fitness.knows,
-        "needs": fitness.needs,
-        "runs": fitness.misfit.is_none(),
-        "misfit": fitness.misfit,
+        "damage": info.damage,
+        "settings_message": loaded.knows,
+        "message_without_settings": loaded.needs,
+        "runs": loaded.error.is_none(),
+        "error": loaded.error,
     });
     output::json(&report)
 }

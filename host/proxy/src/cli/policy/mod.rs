@@ -1,4 +1,4 @@
-//! `reprieve policy`: tools for those who write policies.
+//! `reprieve policy`: tools for policy authors.
 
 mod bench;
 mod decide;
@@ -10,9 +10,9 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-/// Make, test and measure policies.
+/// Create, test and measure policies.
 ///
-/// P is a built-in policy's name, such as interval, or the path of a component.
+/// P is the name of a built-in policy, such as interval, or the path of a component.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -38,22 +38,22 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// How a report looks.
+/// Format of a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
-    /// For people.
+    /// Text for people
     #[default]
     Human,
-    /// One JSON object.
+    /// One JSON object
     Json,
 }
 
-/// The settings of a command line, in their order.
+/// Parses `--set` options, keeping their order.
 pub(super) fn settings(set: &[String]) -> anyhow::Result<Vec<(String, String)>> {
     set.iter()
         .map(|pair| match pair.split_once('=') {
             Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-            _ => Err(anyhow::anyhow!("--set {pair}: a setting is written KEY=VALUE, such as interval=5m")),
+            _ => Err(anyhow::anyhow!("--set {pair}: use KEY=VALUE, such as interval=5m")),
         })
         .collect()
 }

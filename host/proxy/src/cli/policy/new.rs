@@ -5,20 +5,22 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use crate::output::say;
+use crate::output::outln;
 use crate::template::{self, Language};
 
-/// Begin a policy: a project with the WIT, a small real policy, a scenario that passes, and a
-/// README with the exact commands.
+/// Create a project for a new policy.
+///
+/// The project contains the WIT, a small working policy, a test scenario, and a README with the
+/// commands to build and test it.
 ///
 ///   reprieve policy new --lang rust night-shift
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
-    /// Language that the policy is written in
+    /// Programming language
     #[arg(long, value_enum)]
     lang: Language,
-    /// Folder to make; its name is the policy's
+    /// Directory to create; its name becomes the policy's name
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }
@@ -29,20 +31,20 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     template::check_name(&name).map_err(anyhow::Error::msg)?;
     if folder.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
-        anyhow::bail!("the folder {shown} is not empty; name one that is new");
+        anyhow::bail!("the directory {shown} is not empty; choose a new one");
     }
     template::write(arguments.lang, &name, folder)
         .with_context(|| format!("cannot write the project into {shown}"))?;
     let (commands, component) = arguments.lang.commands(&name);
-    say!("{shown} is a policy that you can build, test and run:\n");
-    say!("  cd {shown}");
+    outln!("Created {shown}. To build, test and run the policy:\n");
+    outln!("  cd {shown}");
     for command in commands {
-        say!("  {command}");
+        outln!("  {command}");
     }
-    say!("  reprieve policy test {component} scenarios/pause.toml");
-    say!(
+    outln!("  reprieve policy test {component} scenarios/pause.toml");
+    outln!(
         "  reprieve run --listen 127.0.0.1:1110 --backend 127.0.0.1:110 --policy {component} --set pause=60"
     );
-    say!("\nIts README tells what is needed, and how it goes on.");
+    outln!("\nThe README lists the required tools and the next steps.");
     Ok(ExitCode::SUCCESS)
 }

@@ -8,20 +8,20 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::cli::{FAILED, WRONG};
-use crate::output::{self, Output, tell};
-use crate::watch::{Stamp, stamp};
+use crate::file_watch::{Stamp, stamp};
+use crate::output::{self, Output, errln};
 use reprieve_policy_host::Cache;
 use reprieve_policy_host::scenario::{self, Format, Played, Scenario};
 
-/// How often `--watch` looks for changes.
-const LOOK: Duration = Duration::from_millis(200);
-/// For how long files have to stay as they are before they are tested: whoever writes one may
-/// empty it first, and a build writes several.
-const SETTLED: Duration = Duration::from_millis(50);
+/// Time between two checks for changes with `--watch`.
+const WATCH_INTERVAL: Duration = Duration::from_millis(200);
+/// Time that all files must be unchanged before they are tested, because editors may truncate a file
+/// first, and a build writes several files.
+const SETTLE_TIME: Duration = Duration::from_millis(50);
 
-/// Test a policy by scenarios, in virtual time and without sockets.
+/// Test a policy with scenarios, in virtual time and without network connections.
 ///
-/// A scenario is a TOML file with steps: who logs in when, and what the policy is to say.
+/// A scenario is a TOML file with steps: logins at given times, with the expected verdicts.
 ///
 ///   [[step]]
 ///   login = "alice"
@@ -32,28 +32,28 @@ const SETTLED: Duration = Duration::from_millis(50);
 ///   login = "alice"
 ///   expect = { manner = "unchanged", retry-after = 540 }
 ///
-/// P is a built-in policy's name, such as interval, or the path of a component.
-/// A file that cannot be read does not keep the others from being tested.
-/// Exit codes: 0 all as expected, 1 something was not, 2 a file that cannot be read.
+/// P is the name of a built-in policy, such as interval, or the path of a component.
+/// If a file cannot be read, the others are tested nevertheless.
+/// Exit codes: 0 all scenarios passed, 1 a scenario failed, 2 a file cannot be read.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
-    /// Built-in policy or path of a component
+    /// Built-in policy, or path of a component
     #[arg(value_name = "P")]
     policy: String,
     /// Scenario files
     #[arg(value_name = "SCENARIO", required = true)]
     scenarios: Vec<PathBuf>,
-    /// How the report looks
+    /// Format of the report
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     /// Write the report to a file instead of standard output
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// A setting of the policy, in place of the scenarios'; may be given several times
+    /// Setting of the policy, overrides the scenarios; can be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Seed of the policy's randomness, in place of the scenarios'
+    /// Seed for the policy's random numbers, overrides the scenarios
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Test again whenever the policy or a scenario changes, until Ctrl-C
@@ -76,30 +76,34 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     loop {
         let seen = settled(arguments);
         let played = play(arguments);
-        if changed(arguments) != seen {
-            // Nobody knows which of both was tested.
+        if stamps(arguments) != seen {
+            // It is unknown which version was tested.
             continue;
         }
-        // A file that is wrong is no reason to end: the next change mends it.
+        // Keep watching after an error: the next change may fix it.
         if let Err(error) = played.and_then(|played| report(arguments, &played)) {
-            if output::failure().is_some() {
+            if output::first_error().is_some() {
                 return Err(error);
             }
-            tell!("reprieve: {error:#}");
+            errln!("reprieve: {error:#}");
         }
-        tell!("watching {} and {} scenario files; Ctrl-C ends", arguments.policy, arguments.scenarios.len());
-        while changed(arguments) == seen {
-            std::thread::sleep(LOOK);
+        errln!(
+            "watching {} and {} scenario files; press Ctrl-C to stop",
+            arguments.policy,
+            arguments.scenarios.len()
+        );
+        while stamps(arguments) == seen {
+            std::thread::sleep(WATCH_INTERVAL);
         }
     }
 }
 
-/// Waits until nobody writes the files any more; how they are then.
+/// Waits until the files are stable, and returns their state.
 fn settled(arguments: &Arguments) -> Vec<Stamp> {
-    let mut seen = changed(arguments);
+    let mut seen = stamps(arguments);
     loop {
-        std::thread::sleep(SETTLED);
-        let now = changed(arguments);
+        std::thread::sleep(SETTLE_TIME);
+        let now = stamps(arguments);
         if now == seen {
             return seen;
         }
@@ -107,14 +111,13 @@ fn settled(arguments: &Arguments) -> Vec<Stamp> {
     }
 }
 
-/// How each file is now.
-fn changed(arguments: &Arguments) -> Vec<Stamp> {
+/// Returns the current state of each file.
+fn stamps(arguments: &Arguments) -> Vec<Stamp> {
     let policy = Path::new(&arguments.policy);
     let files = std::iter::once(policy).chain(arguments.scenarios.iter().map(PathBuf::as_path));
     files.map(stamp).collect()
 }
 
-/// Plays all scenarios.
 fn play(arguments: &Arguments) -> anyhow::Result<Vec<Played>> {
     let settings = super::settings(&arguments.set)?;
     let cache = Cache::usual_folder().and_then(|folder| Cache::open(&folder).ok());
@@ -123,7 +126,7 @@ fn play(arguments: &Arguments) -> anyhow::Result<Vec<Played>> {
     for path in &arguments.scenarios {
         match read(path, &arguments.policy) {
             Ok(scenarios) => all.extend(scenarios),
-            // The others are played all the same.
+            // The others are played nevertheless.
             Err(error) => {
                 played.push(Played::unreadable(&path.display().to_string(), format!("{error:#}")));
             }
@@ -154,7 +157,7 @@ fn read(path: &Path, policy: &str) -> anyhow::Result<Vec<Scenario>> {
     Ok(Scenario::parse(&text, &name, policy)?)
 }
 
-/// Writes the report to where it is wanted.
+/// Writes the report to `--output` or standard output.
 fn report(arguments: &Arguments, played: &[Played]) -> anyhow::Result<()> {
     match &arguments.output {
         Some(path) => {

@@ -1,6 +1,7 @@
-//! What an administrator changes while it serves. What is new is made ready aside, and takes the
-//! place of what was there all at once; where something is wrong with it, nothing changes.
+//! Changes to a running server. The new state is prepared first and then replaces the old one
+//! atomically; if anything is wrong with it, nothing changes.
 
+mod prepare;
 mod reload;
 mod swap;
 
@@ -9,38 +10,35 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::watch;
 
-use super::core::{Core, Present};
+use super::core::{ActiveConfig, Core};
 use super::virtual_server::{Served, VirtualServer};
 use crate::config::Config;
-pub use reload::Reloaded;
-pub use swap::Change;
+pub use reload::ReloadReport;
+pub use swap::PolicyChange;
 
-/// Why nothing was changed: one sentence for the administrator.
+/// Why nothing was changed.
 #[derive(Debug, thiserror::Error)]
-pub enum NotChanged {
+pub enum ChangeError {
     /// There is no such virtual server.
-    #[error("there is no virtual server {name:?}; there is {known}")]
-    NoServer {
-        /// The name.
-        name: String,
-        /// Those that there are.
-        known: String,
-    },
-    /// The server is about to end.
+    #[error("there is no virtual server {name:?}; the virtual servers are {known}")]
+    #[allow(missing_docs)]
+    UnknownServer { name: String, known: String },
+    /// The server is shutting down.
     #[error("this server is draining; nothing was changed")]
-    Ending,
-    /// What is wanted cannot be had.
+    Draining,
+    /// The new state cannot be used; the reason.
     #[error("{0}; nothing was changed")]
     Refused(String),
 }
 
-impl From<anyhow::Error> for NotChanged {
+impl From<anyhow::Error> for ChangeError {
     fn from(error: anyhow::Error) -> Self {
         Self::Refused(format!("{error:#}"))
     }
 }
 
-/// Changes a server that serves. Its methods read files and compile: not for threads that serve.
+/// Changes a running server. Methods read files and compile, and must not be called on worker
+/// threads.
 #[derive(Clone, Debug)]
 pub struct Control {
     core: Arc<Core>,
@@ -51,19 +49,19 @@ impl Control {
         Self { core }
     }
 
-    /// How the configuration is read again, when it is to be taken up.
-    pub fn reload_from(&self, source: impl Fn() -> anyhow::Result<Config> + Send + Sync + 'static) {
+    /// Sets the source that [`Control::reload_from_source`] reads the configuration from.
+    pub fn set_source(&self, source: impl Fn() -> anyhow::Result<Config> + Send + Sync + 'static) {
         *self.core.source.lock() = Some(Arc::new(source));
     }
 
-    /// Reads the configuration again and takes it up; the decision log's file is opened anew.
+    /// Reads the configuration again and applies it; reopens the decision log's file.
     ///
     /// # Errors
-    /// What is wrong with it; all goes on as before.
-    pub fn reload_again(&self) -> Result<Reloaded, NotChanged> {
-        // Also where the configuration is wrong: whoever has renamed the file waits for that.
-        if let Some(journal) = &self.core.telling.journal {
-            journal.reopen();
+    /// If the configuration is invalid; nothing is changed then.
+    pub fn reload_from_source(&self) -> Result<ReloadReport, ChangeError> {
+        // Even if the configuration is invalid, because log rotation relies on it.
+        if let Some(decision_log) = &self.core.sinks.decision_log {
+            decision_log.reopen();
         }
         let source = self.core.source.lock().clone();
         let config = match source {
@@ -75,7 +73,7 @@ impl Control {
         self.reload(config).inspect_err(|error| tracing::error!("reload: {error}"))
     }
 
-    /// The files that the configuration names policies by.
+    /// Component files that the configuration names.
     #[must_use]
     pub fn components(&self) -> Vec<std::path::PathBuf> {
         let config = self.config();
@@ -89,110 +87,114 @@ impl Control {
             .collect()
     }
 
-    /// The configuration that is in force.
+    /// The active configuration.
     #[must_use]
     pub fn config(&self) -> Config {
-        self.core.present.load().config.clone()
+        self.core.active.load().config.clone()
     }
 
-    /// Reads the certificates towards clients again. Those that cannot be read stay; why.
+    /// Reloads the certificates for clients. Returns an error message for each that cannot be read
+    /// and is kept as it was.
     pub fn reload_certificates(&self) -> Vec<String> {
-        self.core.certificates.reload(&self.core.present.load().certificates())
+        self.core.certificates.reload(&self.core.active.load().certificates())
     }
 
-    /// Reads them again where a file has changed.
-    pub fn look_at_certificates(&self) {
-        self.core.certificates.look(&self.core.present.load().certificates());
+    /// Reloads the certificates for clients if a file has changed.
+    pub fn reload_changed_certificates(&self) {
+        self.core.certificates.reload_if_changed(&self.core.active.load().certificates());
     }
 
-    /// Has the process drain and end, as SIGTERM does.
+    /// Makes the process drain and exit, as SIGTERM does.
     pub fn drain(&self) {
         self.core.ending.send_replace(true);
     }
 
-    /// Becomes true when somebody wants the process to end.
+    /// Becomes true when the process is to drain and exit.
     #[must_use]
     pub fn ending(&self) -> watch::Receiver<bool> {
         self.core.ending.subscribe()
     }
 
-    /// Lets go of the stores that only one process can have, for the one that takes over; and
-    /// takes them again where that one did not come to serve.
+    /// Releases the stores that only one process can have open, for the process that takes over.
+    /// `released` false reopens them, if that process did not start to serve.
     pub async fn release_stores(&self, released: bool) {
         self.core.handed_over.store(released, Ordering::SeqCst);
         for store in self.core.stores.iter() {
             if !released {
-                store.home.retake();
-            } else if !store.home.release().await {
-                tracing::warn!("not all of the store could be saved before another process takes it over");
+                store.store.reacquire();
+            } else if !store.store.release().await {
+                tracing::warn!(
+                    "the store could not be saved completely before another process takes it over"
+                );
             }
         }
     }
 
-    /// Whether another process has what this one listens at, and its stores.
+    /// Whether sockets and stores were handed over to another process.
     #[must_use]
     pub fn has_handed_over(&self) -> bool {
         self.core.handed_over.load(Ordering::SeqCst)
     }
 
-    /// Sockets that are listened on, for another process that takes them over.
+    /// Duplicates all listening sockets, for the process that takes over.
     ///
     /// # Errors
-    /// Where the system has no more descriptors.
+    /// If this process is out of file descriptors.
     pub fn sockets(&self) -> std::io::Result<Vec<std::net::TcpListener>> {
-        let present = self.core.present.load();
+        let active = self.core.active.load();
         let mut sockets = Vec::new();
-        for listening in present.servers.iter().flat_map(|server| &server.listening) {
-            sockets.extend(listening.sockets()?);
+        for listener in active.servers.iter().flat_map(|server| &server.listeners) {
+            sockets.extend(listener.sockets()?);
         }
         Ok(sockets)
     }
 
-    fn find(&self, present: &Present, name: &str) -> Result<usize, NotChanged> {
-        let mut names = present.servers.iter().map(|server| server.shared.config.name.as_str());
-        names.clone().position(|known| known == name).ok_or_else(|| NotChanged::NoServer {
+    fn find(&self, active: &ActiveConfig, name: &str) -> Result<usize, ChangeError> {
+        let mut names = active.servers.iter().map(|server| server.shared.config.name.as_str());
+        names.clone().position(|known| known == name).ok_or_else(|| ChangeError::UnknownServer {
             name: name.to_owned(),
             known: names.by_ref().collect::<Vec<_>>().join(", "),
         })
     }
 
-    /// Has a virtual server be otherwise from now on: the next login is judged by what is new.
-    fn replace(&self, present: &Present, index: usize, shared: VirtualServer) -> Result<(), NotChanged> {
-        let judges = self.judges(&present.servers[index], &shared)?;
-        let mut changed = present.clone();
-        self.lead(&mut changed.servers[index], shared, judges, &present.pools);
+    /// Replaces a virtual server; the next login uses the new one.
+    fn replace(&self, active: &ActiveConfig, index: usize, shared: VirtualServer) -> Result<(), ChangeError> {
+        let evaluators = self.evaluators(&active.servers[index], &shared)?;
+        let mut changed = active.clone();
+        self.switch(&mut changed.servers[index], shared, evaluators, &active.pools);
         self.core.serve(changed);
         Ok(())
     }
 
-    /// Who judges from now on, on each thread: who does already, where it is the same policy.
-    fn judges(
+    /// Evaluators of the new policy, one per thread. The existing ones are kept if the policy is the
+    /// same.
+    fn evaluators(
         &self,
         before: &Served,
         shared: &VirtualServer,
-    ) -> anyhow::Result<Vec<Arc<reprieve_policy_host::Judge>>> {
+    ) -> anyhow::Result<Vec<Arc<reprieve_policy_host::Evaluator>>> {
         if Arc::ptr_eq(&before.shared.policy, &shared.policy) {
-            return Ok(before.doors.iter().map(|door| door.context().judge.clone()).collect());
+            return Ok(before.handles.iter().map(|handle| handle.context().judge.clone()).collect());
         }
-        self.core.judges(shared)
+        self.core.evaluators(shared)
     }
 
-    /// The moment itself.
-    fn lead(
+    /// Switches connections and logins over to the new virtual server.
+    fn switch(
         &self,
         served: &mut Served,
         shared: VirtualServer,
-        judges: Vec<Arc<reprieve_policy_host::Judge>>,
+        evaluators: Vec<Arc<reprieve_policy_host::Evaluator>>,
         pools: &super::virtual_server::Pools,
     ) {
-        for (door, judge) in served.doors.iter().zip(judges) {
+        for (handle, judge) in served.handles.iter().zip(evaluators) {
             let context = shared.context(
                 judge.clone(),
                 pools,
-                (&self.core.clock, &self.core.telling),
+                (&self.core.clock, &self.core.sinks),
                 &self.core.end.drain,
             );
-            let before = door.lead_to(context);
+            let before = handle.replace(context);
             if !Arc::ptr_eq(&before.judge, &judge) {
                 before.judge.retire();
             }

@@ -1,101 +1,105 @@
-//! Another policy for one virtual server.
+//! Replaces the policy, or the shadow policy, of a virtual server.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Control, NotChanged};
+use super::{ChangeError, Control};
 use crate::config::{PolicyConfig, VirtualServerConfig};
-use crate::server::core::{Changing, Present};
-use crate::server::loading::{Component, Seat};
+use crate::server::core::{ActiveConfig, ChangeResources};
+use crate::server::loading::{Component, PolicyLoader};
 use crate::server::runtime;
 use crate::server::virtual_server::VirtualServer;
 use reprieve_policy_host::digest;
 
-/// A policy that is to judge at a virtual server.
+/// A new policy for a virtual server: body of the admin routes for swap and shadow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Change {
-    /// A built-in policy's name or a file's path, as the server's process sees it.
+pub struct PolicyChange {
+    /// Name of a built-in policy, or path of a component as seen by the server process.
     pub component: String,
-    /// Its settings; without them it gets those of the policy that it takes the place of.
+    /// Settings; if None, those of the policy that is replaced.
     #[serde(default)]
     pub settings: Option<Vec<(String, String)>>,
-    /// SHA-256 that the component must have, in hexadecimal.
+    /// Expected SHA-256 of the component, in hexadecimal.
     #[serde(default)]
     pub sha256: Option<String>,
 }
 
-impl Change {
-    /// What comes of a policy's configuration.
-    fn of(&self, before: &PolicyConfig, place: &str) -> Result<PolicyConfig, NotChanged> {
+impl PolicyChange {
+    /// Applies the change to the configuration of the policy that is replaced.
+    fn apply_to(&self, before: &PolicyConfig, location: &str) -> Result<PolicyConfig, ChangeError> {
         let pinned = self.sha256.as_deref().map(|text| {
             digest::from_hex(text).ok_or_else(|| {
-                NotChanged::Refused(format!("{text:?} is no SHA-256 in 64 hexadecimal digits"))
+                ChangeError::Refused(format!("{text:?} is not a SHA-256 of 64 hexadecimal digits"))
             })
         });
         Ok(PolicyConfig {
             component: self.component.clone(),
             sha256: pinned.transpose()?,
             settings: self.settings.clone().unwrap_or_else(|| before.settings.clone()),
-            place: place.into(),
+            location: location.into(),
             ..before.clone()
         })
     }
 }
 
 impl Control {
-    /// Has another policy judge at a virtual server. It is compiled, configured and tried before;
-    /// then all logins that come are judged by it, and sessions that were judged by the one
-    /// before end with that one.
+    /// Replaces the policy of a virtual server. The new policy is compiled, configured and tried
+    /// first. Sessions that were judged by the old policy report their outcome to it.
     ///
     /// # Errors
-    /// Why it cannot judge; the one before goes on.
-    pub fn swap(&self, server: &str, change: &Change) -> Result<(), NotChanged> {
-        let changing = self.core.change().ok_or(NotChanged::Ending)?;
-        let present = self.core.present.load_full();
-        let index = self.find(&present, server)?;
-        let policy = change.of(&present.servers[index].shared.config.policy, "swap")?;
-        self.judge_by(&changing, &present, index, (policy, None))
+    /// If the new policy cannot be used; the old one stays active.
+    pub fn swap(&self, server: &str, change: &PolicyChange) -> Result<(), ChangeError> {
+        let resources = self.core.begin_change().ok_or(ChangeError::Draining)?;
+        let active = self.core.active.load_full();
+        let index = self.find(&active, server)?;
+        let policy = change.apply_to(&active.servers[index].shared.config.policy, "swap")?;
+        self.swap_to(&resources, &active, index, (policy, None))
     }
 
-    /// Has the policy judge again that was swapped out last, byte for byte as it ran.
+    /// Restores the policy that was replaced last, from the bytes that ran.
     ///
     /// # Errors
-    /// If there is none, or it cannot be loaded any more.
-    pub fn swap_back(&self, server: &str) -> Result<(), NotChanged> {
-        let changing = self.core.change().ok_or(NotChanged::Ending)?;
-        let present = self.core.present.load_full();
-        let index = self.find(&present, server)?;
-        let before = present.servers[index].shared.before.clone();
+    /// If there is none, or it cannot be loaded.
+    pub fn swap_back(&self, server: &str) -> Result<(), ChangeError> {
+        let resources = self.core.begin_change().ok_or(ChangeError::Draining)?;
+        let active = self.core.active.load_full();
+        let index = self.find(&active, server)?;
+        let before = active.servers[index].shared.previous_policy.clone();
         let before = before.ok_or_else(|| {
-            NotChanged::Refused(format!(
-                "virtual server {server} has had no policy but this one since the start"
+            ChangeError::Refused(format!(
+                "the policy of virtual server {server} was not swapped since the start"
             ))
         })?;
-        self.judge_by(&changing, &present, index, (before.config, Some(before.component)))
+        self.swap_to(&resources, &active, index, (before.config, Some(before.component)))
     }
 
-    /// `component`: its bytes, if they are not read from where the configuration says.
-    fn judge_by(
+    /// `component`: its bytes; if None, they are read from the configured source.
+    fn swap_to(
         &self,
-        changing: &Changing,
-        present: &Present,
+        resources: &ChangeResources,
+        active: &ActiveConfig,
         index: usize,
         (policy, component): (PolicyConfig, Option<Component>),
-    ) -> Result<(), NotChanged> {
-        let before = &present.servers[index].shared;
+    ) -> Result<(), ChangeError> {
+        let before = &active.servers[index].shared;
         let config = VirtualServerConfig { policy, ..before.config.clone() };
         let version = before.policy.version() + 1;
-        let engine = changing.engines.succeeding(Some(&before.policy), &config.policy.limits)?;
-        let seat =
-            Seat { engine, server: &config, version, config: &present.config, clock: &self.core.clock };
+        let engine = resources.engines.for_successor(Some(&before.policy), &config.policy.limits)?;
+        let loader = PolicyLoader {
+            engine,
+            server: &config,
+            version,
+            config: &active.config,
+            clock: &self.core.clock,
+        };
         let namespace = before.namespace.clone();
         let (policy, component) = runtime()?.block_on(async {
             match component {
-                Some(component) => seat.load_from(component, namespace).await,
-                None => seat.load(namespace).await,
+                Some(component) => loader.load_from(component, namespace).await,
+                None => loader.load(namespace).await,
             }
         })?;
-        let replaced = Some(before.running());
+        let replaced = Some(before.policy_source());
         tracing::info!(
             server = config.name,
             from = before.policy.component_name(),
@@ -105,56 +109,56 @@ impl Control {
             "policy swapped"
         );
         self.replace(
-            present,
+            active,
             index,
-            VirtualServer { policy, component, before: replaced, config, ..before.clone() },
+            VirtualServer { policy, component, previous_policy: replaced, config, ..before.clone() },
         )
     }
 
-    /// Has a policy judge beside the one in force, unfelt; None ends that.
+    /// Sets the shadow policy of a virtual server; None removes it.
     ///
     /// # Errors
-    /// Why it cannot judge; what was there before goes on.
-    pub fn shadow(&self, server: &str, change: Option<&Change>) -> Result<(), NotChanged> {
-        let changing = self.core.change().ok_or(NotChanged::Ending)?;
-        let present = self.core.present.load_full();
-        let index = self.find(&present, server)?;
-        let before = &present.servers[index].shared;
+    /// If the policy cannot be used; nothing is changed then.
+    pub fn shadow(&self, server: &str, change: Option<&PolicyChange>) -> Result<(), ChangeError> {
+        let resources = self.core.begin_change().ok_or(ChangeError::Draining)?;
+        let active = self.core.active.load_full();
+        let index = self.find(&active, server)?;
+        let before = &active.servers[index].shared;
         let mut config = before.config.clone();
         config.shadow = match change {
             Some(change) => {
-                // What it is not told it has as the policy in force.
+                // Settings and limits default to those of the current shadow or active policy.
                 let like = before.config.shadow.as_ref().unwrap_or(&before.config.policy);
-                Some(change.of(like, "shadow")?)
+                Some(change.apply_to(like, "shadow")?)
             }
             None => None,
         };
         let shadow = match &config.shadow {
             Some(shadow) => {
-                let engine = changing.engines.for_shadow(&shadow.limits)?;
+                let engine = resources.engines.for_shadow(&shadow.limits)?;
                 let version = before.shadow.as_ref().map_or(0, |shadow| shadow.policy().version()) + 1;
-                let seat = Seat {
+                let loader = PolicyLoader {
                     engine,
                     server: &config,
                     version,
-                    config: &present.config,
+                    config: &active.config,
                     clock: &self.core.clock,
                 };
-                Some(runtime()?.block_on(seat.load_shadow(shadow, &before.store))?)
+                Some(runtime()?.block_on(loader.load_shadow(shadow, &before.store))?)
             }
             None => None,
         };
         match &shadow {
             Some(shadow) => {
-                tracing::info!(server, policy = shadow.policy().component_name(), "in the shadow");
+                tracing::info!(server, policy = shadow.policy().component_name(), "shadow policy set");
             }
-            None => tracing::info!(server, "nothing in the shadow any more"),
+            None => tracing::info!(server, "shadow policy removed"),
         }
-        self.replace(&present, index, VirtualServer { shadow, config, ..before.clone() })
+        self.replace(&active, index, VirtualServer { shadow, config, ..before.clone() })
     }
 }
 
-/// Whether two policies would be one: the same octets, with the same settings.
+/// Whether a running policy is the wanted one: same configuration and same bytes.
 pub(super) fn is_same(
     running: &reprieve_policy_host::Policy,
     of: &PolicyConfig,
@@ -162,5 +166,5 @@ pub(super) fn is_same(
 ) -> bool {
     of == wanted
         && reprieve_policy_host::load_source(&wanted.component)
-            .is_ok_and(|octets| digest::of(&octets) == running.sha256())
+            .is_ok_and(|bytes| digest::of(&bytes) == running.sha256())
 }

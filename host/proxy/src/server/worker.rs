@@ -1,4 +1,4 @@
-//! One thread's life: what it is told to listen on, and the sessions that come from there.
+//! A worker thread: accepts connections and runs their sessions.
 
 use std::convert::Infallible;
 use std::net::TcpListener;
@@ -12,23 +12,23 @@ use tokio_util::sync::CancellationToken;
 
 use super::runtime;
 use crate::net::Admission;
-use crate::session::{self, Door, Incoming};
+use crate::session::{self, ContextHandle, Incoming};
 
-/// How long sessions that are told to end may take for their last words.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Time for sessions to send a final reply after the deadline.
+const FINAL_REPLY_GRACE: Duration = Duration::from_secs(1);
 
-/// How a server ends.
+/// Signals of a shutdown to all worker threads.
 #[derive(Clone, Debug)]
-pub(super) struct Ending {
-    /// Nothing more is accepted.
+pub(super) struct Shutdown {
+    /// Stop accepting connections.
     pub(super) closing: watch::Sender<bool>,
-    /// Sessions that have not logged in, or are posed, are told.
+    /// Close sessions that have not logged in or are posed.
     pub(super) drain: CancellationToken,
     /// When sessions that are still under way are ended.
     pub(super) deadline: watch::Sender<Option<Instant>>,
 }
 
-impl Ending {
+impl Shutdown {
     pub(super) fn new() -> Self {
         Self {
             closing: watch::channel(false).0,
@@ -37,8 +37,8 @@ impl Ending {
         }
     }
 
-    /// Waits for the deadline. Who has not been told yet is told then, and has a moment.
-    async fn over(&self) {
+    /// Waits for the deadline. Then cancels `drain`, unless done before, and waits a moment.
+    async fn deadline_passed(&self) {
         let mut deadline = self.deadline.subscribe();
         let end = deadline.wait_for(Option::is_some).await.ok().and_then(|end| *end);
         if let Some(end) = end {
@@ -46,26 +46,26 @@ impl Ending {
         }
         if !self.drain.is_cancelled() {
             self.drain.cancel();
-            tokio::time::sleep(LAST_WORDS).await;
+            tokio::time::sleep(FINAL_REPLY_GRACE).await;
         }
     }
 }
 
-/// What a thread is told to do.
-pub(super) struct Accept {
+/// Tells a worker thread to accept connections on a socket.
+pub(super) struct AcceptTask {
     pub(super) socket: TcpListener,
     /// Whether its connections begin with a TLS handshake.
     pub(super) encrypted: bool,
-    pub(super) door: Arc<Door>,
+    pub(super) handle: Arc<ContextHandle>,
     pub(super) admission: Arc<Admission>,
-    /// Becomes true when nothing more is to be accepted there.
+    /// Becomes true when the thread is to stop accepting.
     pub(super) stopped: watch::Receiver<bool>,
 }
 
-/// One thread's life.
-pub(super) fn thread(
-    mut told: mpsc::UnboundedReceiver<Accept>,
-    ending: Ending,
+/// Runs a worker thread until the shutdown is complete.
+pub(super) fn run(
+    mut tasks: mpsc::UnboundedReceiver<AcceptTask>,
+    shutdown: Shutdown,
     ready: &std::sync::mpsc::Sender<anyhow::Result<()>>,
 ) {
     let runtime = match runtime() {
@@ -78,33 +78,33 @@ pub(super) fn thread(
     let _ = ready.send(Ok(()));
     runtime.block_on(async {
         let mut accepting = JoinSet::new();
-        let mut closing = ending.closing.subscribe();
+        let mut closing = shutdown.closing.subscribe();
         loop {
             tokio::select! {
                 biased;
                 _ = closing.wait_for(|closing| *closing) => break,
-                task = told.recv() => match task {
+                task = tasks.recv() => match task {
                     Some(task) => {
-                        accepting.spawn(accept(task, ending.closing.subscribe()));
+                        accepting.spawn(accept(task, shutdown.closing.subscribe()));
                     }
                     None => break,
                 },
                 _ = accepting.join_next(), if !accepting.is_empty() => {}
             }
         }
-        // Each acceptor ends when its last session has ended.
+        // Each task ends after its last session.
         let all_ended = async { while accepting.join_next().await.is_some() {} };
         tokio::select! {
             () = all_ended => {}
-            () = ending.over() => {}
+            () = shutdown.deadline_passed() => {}
         }
     });
     runtime.shutdown_timeout(Duration::from_millis(100));
 }
 
-/// Accepts connections until it is to stop, then waits for the sessions.
-async fn accept(task: Accept, mut closing: watch::Receiver<bool>) {
-    let Accept { socket, encrypted, door, admission, mut stopped } = task;
+/// Accepts connections until stopped, then waits for their sessions.
+async fn accept(task: AcceptTask, mut closing: watch::Receiver<bool>) {
+    let AcceptTask { socket, encrypted, handle, admission, mut stopped } = task;
     let listener = match tokio::net::TcpListener::from_std(socket) {
         Ok(listener) => listener,
         Err(error) => {
@@ -118,9 +118,9 @@ async fn accept(task: Accept, mut closing: watch::Receiver<bool>) {
             _ = stopped.wait_for(|stopped| *stopped) => {}
         }
     });
-    // Each session holds it to its end: nobody has to look at each one that ends.
-    let (under_way, mut all_ended) = mpsc::channel::<Infallible>(1);
-    // Only where it listens on all addresses must each connection be asked for its own.
+    // Each session holds a sender; `recv` returns when the last one is dropped.
+    let (in_progress, mut all_ended) = mpsc::channel::<Infallible>(1);
+    // Saves a system call per connection, unless the socket listens on all addresses.
     let listening_on = listener.local_addr().ok().filter(|address| !address.ip().is_unspecified());
     loop {
         let accepted = tokio::select! {
@@ -140,19 +140,19 @@ async fn accept(task: Accept, mut closing: watch::Receiver<bool>) {
                 match admission.admit() {
                     Ok(admitted) => {
                         let incoming = Incoming { stream, peer, local, encrypted, admitted };
-                        tokio::spawn(session::serve(door.clone(), incoming, under_way.clone()));
+                        tokio::spawn(session::serve(handle.clone(), incoming, in_progress.clone()));
                     }
-                    Err(refused) => session::refuse(&stream, refused, encrypted, &door.context()),
+                    Err(refused) => session::refuse(&stream, refused, encrypted, &handle.context()),
                 }
             }
             Err(error) => {
-                // Out of descriptors, most likely: let sessions end before the next try.
-                let context = door.context();
+                // Most likely out of file descriptors: give sessions time to end.
+                let context = handle.context();
                 tracing::error!(server = &*context.settings.name, %error, "cannot accept a connection");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
-    drop((listener, under_way));
+    drop((listener, in_progress));
     let _ = all_ended.recv().await;
 }

@@ -1,5 +1,5 @@
-//! A connection whose other end must take what it is sent: one that does not is lost after a
-//! while, with all that was kept for it.
+//! A stream that fails if its peer does not read for too long, so that a stalled client does not
+//! hold buffers for ever.
 
 use std::io;
 use std::pin::Pin;
@@ -9,37 +9,41 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// How long it may take nothing.
-const LIMIT: Duration = Duration::from_secs(30);
+/// Longest time that a write may be pending.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A connection with limited patience for its other end.
-pub(super) struct Patient<S> {
+/// Adds a timeout to pending writes; reads are not limited.
+pub(super) struct WriteTimeout<S> {
     stream: S,
-    /// Since when it waits: set while a write is pending.
-    until: Option<Pin<Box<Sleep>>>,
+    /// Set while a write is pending.
+    deadline: Option<Pin<Box<Sleep>>>,
     limit: Duration,
 }
 
-impl<S> Patient<S> {
+impl<S> WriteTimeout<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, until: None, limit: LIMIT }
+        Self { stream, deadline: None, limit: WRITE_TIMEOUT }
     }
 
-    /// Passes on what a write comes to, or ends it.
-    fn watched<T>(&mut self, context: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// Returns the result of a write, or an error once it has been pending for too long.
+    fn limit_pending<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        result: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if result.is_ready() {
-            self.until = None;
+            self.deadline = None;
             return result;
         }
         let limit = self.limit;
-        let until =
-            self.until.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + limit)));
-        ready!(until.as_mut().poll(context));
+        let deadline =
+            self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + limit)));
+        ready!(deadline.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -49,24 +53,24 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        octets: &[u8],
+        bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(context, octets);
-        self.watched(context, result)
+        let result = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.limit_pending(context, result)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.stream).poll_flush(context);
-        self.watched(context, result)
+        self.limit_pending(context, result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.watched(context, result)
+        self.limit_pending(context, result)
     }
 }
 
@@ -77,9 +81,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_takes_nothing_is_lost_and_who_takes_a_little_is_not() {
+    async fn a_peer_that_stops_reading_times_out_and_a_slow_one_does_not() {
         let (near, mut far) = tokio::io::duplex(64);
-        let mut near = Patient { limit: Duration::from_millis(50), ..Patient::new(near) };
+        let mut near = WriteTimeout { limit: Duration::from_millis(50), ..WriteTimeout::new(near) };
         let mut written = 0;
         while written < 1024 {
             let mut taken = [0; 64];

@@ -1,4 +1,4 @@
-//! An address that is listened on.
+//! The listening sockets of one address.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -6,23 +6,22 @@ use std::net::{SocketAddr, TcpListener};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-/// An address that is listened on, until this is stopped.
+/// A listen address with its sockets, open until [`Listener::stop`].
 #[derive(Debug)]
-pub(super) struct Listening {
-    /// As the configuration has it: its port may be 0.
+pub(super) struct Listener {
+    /// The configured address; its port may be 0.
     pub(super) configured: SocketAddr,
-    /// As it is.
+    /// The actual address.
     pub(super) address: SocketAddr,
     /// Whether its connections begin with a TLS handshake.
     pub(super) encrypted: bool,
-    /// The sockets beside those that the threads accept from, for whoever takes them over. The
-    /// system closes a socket when the last of its descriptors is closed.
+    /// Duplicates of the sockets that the threads accept from, for a takeover. A socket is closed
+    /// when its last descriptor is closed.
     sockets: Mutex<Vec<TcpListener>>,
     stop: watch::Sender<bool>,
 }
 
-impl Listening {
-    /// Holds the sockets of an address.
+impl Listener {
     pub(super) fn new(
         configured: SocketAddr,
         encrypted: bool,
@@ -36,17 +35,17 @@ impl Listening {
         Ok(Self { configured, address, encrypted, sockets: Mutex::new(sockets), stop })
     }
 
-    /// The sockets, again: for threads that accept from them, or another process.
+    /// Duplicates the sockets, for worker threads or a takeover.
     pub(super) fn sockets(&self) -> io::Result<Vec<TcpListener>> {
         self.sockets.lock().iter().map(TcpListener::try_clone).collect()
     }
 
-    /// Becomes true when nothing more is to be accepted.
+    /// Becomes true when the threads are to stop accepting.
     pub(super) fn stopped(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()
     }
 
-    /// Closes the sockets. What was accepted goes on.
+    /// Closes the sockets; accepted connections continue.
     pub(super) fn stop(&self) {
         self.sockets.lock().clear();
         self.stop.send_replace(true);
