@@ -1,4 +1,4 @@
-//! OpenTelemetry traces, as a collector gets them.
+//! OpenTelemetry traces as a collector receives them.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -16,7 +16,7 @@ use crate::support::proxy::Setup;
 use crate::support::running::Running;
 use crate::support::until;
 
-/// What has arrived.
+/// Everything that has arrived.
 #[derive(Default)]
 struct Arrived {
     spans: Vec<Span>,
@@ -24,7 +24,7 @@ struct Arrived {
     text: String,
 }
 
-/// A span, read as strictly as OTLP's JSON is defined.
+/// A span, parsed strictly according to OTLP's JSON encoding.
 #[derive(Clone, Debug)]
 struct Span {
     trace_id: String,
@@ -41,11 +41,8 @@ impl Span {
     #[track_caller]
     fn read(value: &Value) -> Self {
         let text = |key: &str| value[key].as_str().unwrap_or_else(|| panic!("{key}: {value}")).to_owned();
-        let id = |text: String, octets: usize| {
-            assert!(
-                text.len() == 2 * octets && text.bytes().all(|octet| octet.is_ascii_hexdigit()),
-                "{text}"
-            );
+        let id = |text: String, bytes: usize| {
+            assert!(text.len() == 2 * bytes && text.bytes().all(|byte| byte.is_ascii_hexdigit()), "{text}");
             text
         };
         assert!((1..=3).contains(&value["kind"].as_u64().unwrap()), "{value}");
@@ -78,7 +75,7 @@ impl Span {
     }
 }
 
-/// A collector of OTLP by HTTP. It ends with the test.
+/// A collector of OTLP over HTTP, which runs until the test process exits.
 struct Collector {
     address: SocketAddr,
     arrived: Arc<Mutex<Arrived>>,
@@ -89,7 +86,7 @@ impl Collector {
         Self::at(TcpListener::bind("127.0.0.1:0").unwrap(), |stream| Box::new(stream))
     }
 
-    /// One with https.
+    /// A collector with HTTPS.
     fn encrypted(files: &Files) -> Self {
         use rustls::pki_types::pem::PemObject as _;
         use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -112,7 +109,7 @@ impl Collector {
             let arrived = arrived.clone();
             move || {
                 for stream in listener.incoming().map_while(Result::ok) {
-                    // Whoever hangs up or shakes no hands is not this thread's concern.
+                    // Failed connections and handshakes are ignored.
                     let _ = take(wrap(stream), &arrived);
                 }
             }
@@ -124,7 +121,7 @@ impl Collector {
         format!("traces = {{ endpoint = \"http://{}\"{more} }}", self.address)
     }
 
-    /// Waits until so many spans of this name have come, and gives all.
+    /// Waits for this many spans with this name; returns all spans.
     #[track_caller]
     fn spans(&self, name: &str, count: usize) -> Vec<Span> {
         until("the spans arrive", || {
@@ -138,7 +135,7 @@ impl Collector {
 trait Channel: Read + Write + Send {}
 impl<T: Read + Write + Send> Channel for T {}
 
-/// One request.
+/// Reads one request.
 fn take(stream: Box<dyn Channel>, arrived: &Mutex<Arrived>) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
@@ -171,14 +168,14 @@ fn take(stream: Box<dyn Channel>, arrived: &Mutex<Arrived>) -> std::io::Result<(
     stream.get_mut().flush()
 }
 
-/// The spans of a session, by name, its own first.
+/// The spans of a session by name; its root span first.
 fn of_session<'a>(spans: &'a [Span], root: &Span) -> BTreeMap<&'a str, &'a Span> {
     let same = spans.iter().filter(|span| span.trace_id == root.trace_id);
     same.map(|span| (&*span.name, span)).collect()
 }
 
 #[test]
-fn a_session_is_a_trace_with_a_span_for_each_part() {
+fn a_session_is_a_trace_with_a_span_per_phase() {
     let (mail, collector) = (mail_server(2), Collector::start());
     let log = tempfile::tempdir().unwrap();
     let path = log.path().join("decisions.jsonl");
@@ -214,22 +211,22 @@ fn a_session_is_a_trace_with_a_span_for_each_part() {
             assert!(span.end <= parent.end, "{name}");
         }
     }
-    // The parts come one after the other.
+    // The phases do not overlap.
     for (earlier, later) in [("login", "pose"), ("pose", "upgrade"), ("upgrade", "relay")] {
         assert!(upgraded[earlier].end <= upgraded[later].start, "{earlier}");
     }
-    // The same words as in the decision log, and the same session.
+    // The same terms and the same session id as in the decision log.
     let text = std::fs::read_to_string(&path).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     for (line, trace) in lines.iter().zip([&passed, &upgraded]) {
         let login = &line["logins"][0];
         for (span, key, expected) in [
             ("session", "reprieve.id", &line["id"]),
-            ("session", "reprieve.virtual-server", &line["virtual-server"]),
+            ("session", "reprieve.virtual_server", &line["virtual_server"]),
             ("session", "reprieve.end", &line["end"]),
             ("login", "reprieve.mechanism", &login["mechanism"]),
             ("login", "reprieve.standing", &login["standing"]),
-            ("login", "reprieve.became", &login["became"]),
+            ("login", "reprieve.disposition", &login["disposition"]),
             ("decide", "reprieve.verdict", &login["verdict"]),
             ("decide", "reprieve.policy.sha256", &login["policy"]["sha256"]),
         ] {
@@ -242,8 +239,8 @@ fn a_session_is_a_trace_with_a_span_for_each_part() {
     for (span, key, expected) in [
         (passed["connect"], "reprieve.node", &*node),
         (passed["connect"], "reprieve.outcome", "authenticated"),
-        (upgraded["upgrade"], "reprieve.upgrade-why", "RETR"),
-        (upgraded["upgrade"], "reprieve.upgrade-node", &*node),
+        (upgraded["upgrade"], "reprieve.upgrade_command", "RETR"),
+        (upgraded["upgrade"], "reprieve.upgrade_node", &*node),
         (upgraded["decide"], "reprieve.reason", "too-soon"),
     ] {
         assert_eq!(span.attribute(key), Some(expected), "{key}");
@@ -251,12 +248,12 @@ fn a_session_is_a_trace_with_a_span_for_each_part() {
     let arrived = collector.arrived.lock().unwrap();
     assert!(arrived.services.iter().all(|name| name == "reprieve"), "{:?}", arrived.services);
     for hidden in ["alice", PASSWORD] {
-        assert!(!arrived.text.contains(hidden), "{hidden} is told");
+        assert!(!arrived.text.contains(hidden), "{hidden} is in a trace");
     }
 }
 
 #[test]
-fn what_waits_is_sent_at_the_end_and_only_what_is_sampled() {
+fn only_sampled_spans_are_sent_and_pending_ones_are_flushed_at_shutdown() {
     let (mail, collector, silent) = (mail_server(0), Collector::start(), Collector::start());
     for (collector, more) in [(&collector, ""), (&silent, ", sample = 0.0")] {
         let top = collector.section(more);
@@ -272,7 +269,7 @@ fn what_waits_is_sent_at_the_end_and_only_what_is_sampled() {
 }
 
 #[test]
-fn an_encrypted_collector_must_be_the_one_that_is_named() {
+fn the_collectors_certificate_is_verified() {
     let (authority, mail) = (Authority::new(), mail_server(0));
     let collector = Collector::encrypted(&authority.server("collector", &["localhost"], Age::Valid));
     let section = |host: &str| {
@@ -282,7 +279,7 @@ fn an_encrypted_collector_must_be_the_one_that_is_named() {
             authority.file()
         )
     };
-    // The certificate is not that of the address.
+    // The certificate is not valid for the address.
     for (host, count) in [("127.0.0.1", 0), ("localhost", 1)] {
         let top = section(host);
         let reprieve = Setup { top: &top, ..Setup::default() }.in_front_of(&[mail.address()]);
@@ -294,14 +291,14 @@ fn an_encrypted_collector_must_be_the_one_that_is_named() {
 }
 
 #[test]
-fn a_collector_that_is_away_is_told_once_and_nobody_waits_for_it() {
+fn an_unreachable_collector_is_reported_once_and_delays_nobody() {
     let mail = mail_server(1);
-    // A port where nobody listens, until somebody does.
+    // A port without a listener, at first.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let text = format!(
         "policy-cache = \"off\"\ntraces = {{ endpoint = \"http://{address}\" }}\n[pool.mail]\nnodes = [\"{}\"]\n\
-         check = \"off\"\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\n",
+         health-check = \"off\"\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\n",
         mail.address()
     );
     let mut reprieve = Running::with_configuration(folder.path(), &text);
@@ -312,13 +309,13 @@ fn a_collector_that_is_away_is_told_once_and_nobody_waits_for_it() {
         session.quit();
     };
     log_in();
-    let told = reprieve.line_with("the collector does not take traces");
+    let told = reprieve.line_with("the collector does not accept traces");
     assert!(told.contains("\"target\":\"traces\"") && told.contains(&address.to_string()), "{told}");
     log_in();
     let collector = Collector::at(TcpListener::bind(address).unwrap(), |stream| Box::new(stream));
-    // Each of these makes a try.
+    // Each of these causes an attempt.
     let mut before_again = String::new();
-    while !before_again.contains("takes traces again") {
+    while !before_again.contains("accepts traces again") {
         log_in();
         before_again = reprieve.line_with("traces");
         assert!(!before_again.contains("does not take"), "told a second time");

@@ -1,5 +1,5 @@
-//! The host's log: lines that are gathered in memory and written by a thread of their own, so
-//! that a slow terminal or journal never stalls a connection.
+//! The log on standard error. Lines are collected in memory and written by a separate thread, so that
+//! a slow terminal or journal never delays a connection.
 
 mod line;
 mod recent;
@@ -15,78 +15,79 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use line::{Look, Written};
+use line::{Style, LineLayer};
 pub use recent::{Recent, Trouble};
 
-/// Octets that may wait to be written. What comes beyond is dropped, and counted.
-const MOST_WAITING: usize = 4 << 20;
-/// Room for lines that is kept for the next ones.
-const ROOM: usize = 256 << 10;
-/// How long the end waits for what is not written yet: whoever reads it may have stopped.
-const LAST_LINES: Duration = Duration::from_secs(2);
-/// How long lines are gathered before they are written.
-const GATHERED_FOR: Duration = Duration::from_millis(20);
+/// Maximum size in bytes of lines that wait to be written. Further lines are dropped and counted.
+const MAX_WAITING_BYTES: usize = 4 << 20;
+/// Capacity in bytes of the buffer that is kept after a write.
+const KEPT_CAPACITY: usize = 256 << 10;
+/// How long to wait at the end for the last lines to be written: standard error may be blocked.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long lines are collected for one write.
+const BATCH_TIME: Duration = Duration::from_millis(20);
 
-/// How lines look.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// For people.
+    /// Text for people.
     #[default]
     Human,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
+/// Lines that wait to be written.
 #[derive(Default)]
 struct Waiting {
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
+    /// Number of lines that were dropped since the last write.
     dropped: u64,
-    ended: bool,
+    is_closed: bool,
 }
 
 #[derive(Clone, Default)]
 struct Lines(Arc<(Mutex<Waiting>, Condvar)>);
 
-/// Keeps the log going. What waits is written when it is dropped, if that takes no longer than a
-/// moment.
+/// The running log. Dropping it writes the waiting lines, for at most [`SHUTDOWN_TIMEOUT`].
 pub struct Logging {
     lines: Lines,
     recent: Recent,
-    /// Nothing comes by it; it is closed when all is written.
-    written: Receiver<Infallible>,
+    /// Disconnected when the last line is written.
+    finished: Receiver<Infallible>,
 }
 
-/// Sends the log to standard error. `level`: what to log, as `RUST_LOG` says it.
+/// Starts the log. `level` is a filter in the syntax of `RUST_LOG`.
 ///
 /// # Errors
-/// Where the level cannot be read, or a log is going already.
+/// If the filter is invalid, or the log was started already.
 pub fn start(format: Format, level: &str) -> anyhow::Result<Logging> {
     let filter = EnvFilter::try_new(level).map_err(|error| {
         anyhow::anyhow!("--log-level: {error}; an example is \"info\" or \"warn,session=info\"")
     })?;
     let lines = Lines::default();
-    let look = match format {
-        Format::Human if io::stderr().is_terminal() => Look::Coloured,
-        Format::Human => Look::Plain,
-        Format::Json => Look::Json,
+    let style = match format {
+        Format::Human if io::stderr().is_terminal() => Style::Coloured,
+        Format::Human => Style::Plain,
+        Format::Json => Style::Json,
     };
-    let written = Written { look, lines: lines.clone() };
+    let line_layer = LineLayer { style, lines: lines.clone() };
     let recent = Recent::default();
-    let log = tracing_subscriber::registry().with(filter).with(written).with(recent.clone());
+    let log = tracing_subscriber::registry().with(filter).with(line_layer).with(recent.clone());
     log.try_init().map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))?;
-    let (writing, written) = std::sync::mpsc::channel();
+    let (running, finished) = std::sync::mpsc::channel();
     std::thread::Builder::new().name("log".to_owned()).spawn({
         let lines = lines.clone();
         move || {
-            lines.write_until_ended();
-            drop(writing);
+            lines.write_until_closed();
+            drop(running);
         }
     })?;
-    Ok(Logging { lines, recent, written })
+    Ok(Logging { lines, recent, finished })
 }
 
 impl Logging {
-    /// The last warnings and errors.
+    /// The most recent warnings and errors.
     #[must_use]
     pub fn recent(&self) -> &Recent {
         &self.recent
@@ -95,58 +96,58 @@ impl Logging {
 
 impl Drop for Logging {
     fn drop(&mut self) {
-        self.lines.0.0.lock().ended = true;
+        self.lines.0.0.lock().is_closed = true;
         self.lines.0.1.notify_all();
-        let _ = self.written.recv_timeout(LAST_LINES);
+        let _ = self.finished.recv_timeout(SHUTDOWN_TIMEOUT);
     }
 }
 
 impl Lines {
-    fn write_until_ended(&self) {
+    fn write_until_closed(&self) {
         let (waiting, changed) = &*self.0;
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         loop {
             let mut guard = waiting.lock();
-            while guard.octets.is_empty() && !guard.ended {
+            while guard.bytes.is_empty() && !guard.is_closed {
                 changed.wait(&mut guard);
             }
-            if !guard.ended {
-                // Many lines in one write.
-                changed.wait_for(&mut guard, GATHERED_FOR);
+            if !guard.is_closed {
+                // Collect lines for one write.
+                changed.wait_for(&mut guard, BATCH_TIME);
             }
-            // What was written last time is the room for what comes next.
-            std::mem::swap(&mut guard.octets, &mut octets);
+            // The buffer of the previous write becomes the buffer of the next lines.
+            std::mem::swap(&mut guard.bytes, &mut bytes);
             let dropped = std::mem::take(&mut guard.dropped);
-            let ended = guard.ended;
+            let is_closed = guard.is_closed;
             drop(guard);
             let mut stderr = io::stderr().lock();
-            let _ = stderr.write_all(&octets);
+            let _ = stderr.write_all(&bytes);
             if dropped > 0 {
                 let _ = writeln!(
                     stderr,
                     "log: {dropped} lines were dropped: they came faster than they could be written"
                 );
             }
-            if ended {
+            if is_closed {
                 return;
             }
-            octets.clear();
-            octets.shrink_to(ROOM);
+            bytes.clear();
+            bytes.shrink_to(KEPT_CAPACITY);
         }
     }
 
-    /// Adds a line, its end included.
+    /// Adds a line, which includes its line end.
     fn add(&self, line: &str) {
         let (waiting, changed) = &*self.0;
         let mut guard = waiting.lock();
-        if guard.octets.len() + line.len() > MOST_WAITING {
+        if guard.bytes.len() + line.len() > MAX_WAITING_BYTES {
             guard.dropped += 1;
             return;
         }
-        let first = guard.octets.is_empty();
-        guard.octets.extend_from_slice(line.as_bytes());
+        let is_first = guard.bytes.is_empty();
+        guard.bytes.extend_from_slice(line.as_bytes());
         drop(guard);
-        if first {
+        if is_first {
             changed.notify_one();
         }
     }

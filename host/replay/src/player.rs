@@ -23,7 +23,7 @@ use reprieve_store::Namespace;
 use reprieve_store::clock::ManualClock;
 
 /// How long a secret stays known after the mail server has accepted it: the default of
-/// `maildrop.trust`.
+/// `maildrop.credential-ttl`.
 const TRUST_MS: u64 = 24 * 3600 * 1000;
 /// Memory limit in bytes for users with a known secret, enough for about four million. A log with
 /// more is hostile, or from a site that is too large for one process; the secrets of further users

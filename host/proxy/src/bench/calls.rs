@@ -1,10 +1,11 @@
-//! A policy's calls, made as the proxy makes them: by a judge, on a current-thread runtime,
-//! before a store in memory or another. Users poll once a minute of virtual time.
+//! Measures the calls of a policy, made as the proxy makes them: by an evaluator on a current-thread
+//! runtime, with a store in memory or another one. Each user polls once per minute of virtual time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
+use tokio::runtime::Runtime;
 
 use super::histogram::{Percentiles, Times};
 use reprieve_metrics::cpu_time;
@@ -13,172 +14,191 @@ use reprieve_policy_host::{
     BreakerSettings, Cache, Ending, Engine, EngineSize, Evaluator, Limits, Outcome, Policy, PolicyOptions,
     Verdict, load_source, moment,
 };
-use reprieve_store::StoreConfig;
 use reprieve_store::clock::ManualClock;
-use reprieve_store::{Store, StoreSecrets, NamespaceConfig};
+use reprieve_store::{Namespace, NamespaceConfig, Store, StoreConfig, StoreSecrets};
 
-/// What is to be measured.
+/// What to measure.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// A built-in policy's name or a file's path.
+    /// Name of a built-in policy, or path of a component.
     pub component: String,
-    /// Settings in their order.
+    /// Settings in the order of the command line.
     pub settings: Vec<(String, String)>,
-    /// Users who poll.
+    /// Number of users who poll.
     pub users: u32,
-    /// Decisions by instances that are used again.
+    /// Number of decisions by a reused instance.
     pub calls: u32,
-    /// Decisions by an instance of their own.
+    /// Number of decisions that start an instance each.
     pub fresh_calls: u32,
-    /// Where its state is kept.
+    /// Store of the policy.
     pub store: StoreConfig,
 }
 
-/// What was measured.
+/// Measurements of a policy's calls.
 #[derive(Clone, Debug)]
 pub struct Calls {
-    /// Octets of the component.
-    pub octets: usize,
-    /// Time to compile it; none if its code was in the cache.
+    /// Size of the component in bytes.
+    pub component_bytes: usize,
+    /// Time to compile the component; none if the compiled code was in the cache.
     pub compiling: Option<Duration>,
-    /// Decisions by an instance that is used again.
+    /// Decisions by a reused instance.
     pub reused: Percentiles,
-    /// Decisions by an instance of their own, its start included.
+    /// Decisions that start an instance each.
     pub fresh: Percentiles,
     /// Outcomes.
     pub outcomes: Percentiles,
-    /// CPU time of a decision or an outcome, all of them together divided by their number.
-    pub computing: Duration,
-    /// Decisions a second, one after the other, by the time on the wall.
-    pub a_second: f64,
-    /// Decisions that let the login pass.
+    /// Average CPU time of a decision or an outcome.
+    pub cpu_per_call: Duration,
+    /// Sequential decisions per second of elapsed time.
+    pub decisions_per_s: f64,
+    /// Number of decisions that let the login pass.
     pub passed: u64,
-    /// Calls that failed.
+    /// Number of calls that failed.
     pub failed: u64,
-    /// Octets of memory of an instance before the first call, at its highest, and at the end.
+    /// Memory of an instance in bytes: before the first call, the maximum, and at the end.
     pub memory: (u64, u64, u64),
-    /// Instances that were replaced because they had grown or were old.
+    /// Number of instances that were replaced because of their age or memory.
     pub recycled: u64,
 }
 
-/// A minute of virtual time passes while all users poll once.
+/// Virtual time in which each user polls once.
 const ROUND_MS: u64 = 60_000;
-/// Tuesday, 10 March 2026, noon.
+/// Virtual time of the first poll: Tuesday, 10 March 2026, noon.
 const START_MS: u64 = 1_773_144_000_000;
 
-/// Measures a policy. `progress` is told how many of how many decisions were made.
+/// Measures a policy. `progress` is called with the number of decisions so far and in total.
 ///
 /// # Errors
-/// Where the policy cannot be loaded.
+/// If the policy cannot be loaded.
 pub fn measure(plan: &Plan, mut progress: impl FnMut(u32, u32)) -> anyhow::Result<Calls> {
-    let octets = load_source(&plan.component).map_err(anyhow::Error::msg)?;
-    let limits = Limits::default();
-    let cache = Cache::usual_folder().and_then(|folder| Cache::open(&folder).ok());
-    let size = EngineSize { memory: limits.memory, stack: limits.stack, instances: 4 };
-    let engine = Engine::new(size, cache.as_ref())?;
-    let clock = ManualClock::new(START_MS);
-    let store = Store::open(StoreSecrets::read(&plan.store)?, clock.clone())?;
-    // Of this measurement alone: what others keep in the same store stays.
-    let namespace = store.namespace(NamespaceConfig::for_policies(&format!("bench-{}", std::process::id()), 1 << 30));
-    let options = PolicyOptions {
-        settings: plan.settings.clone(),
-        breaker: BreakerSettings { failures: 0, ..BreakerSettings::default() },
-        pools: vec!["mail".to_owned()],
-        seed: Some(0),
-        ..PolicyOptions::new("bench", &plan.component, namespace.clone(), clock.clone())
-    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let began = Instant::now();
-    let policy = runtime.block_on(Policy::load(engine, &octets, options))?;
-    let was_cached = cache.is_some_and(|cache| cache.hits_and_misses().0 > 0);
-    let compiling = (!was_cached).then(|| began.elapsed());
-    let judge = Evaluator::new(policy);
-    runtime.block_on(judge.warm_up())?;
-    let mut bench = Bench { judge, clock, users: plan.users.max(1), polls: 0, passed: 0, failed: 0 };
-    let memory_at_start = bench.judge.idle_memory();
-
+    let mut bench = Bench::load(plan, &runtime)?;
+    let memory_at_start = bench.evaluator.idle_memory();
     let mut reused = Times::new(plan.calls as usize);
     let mut outcomes = Times::new(plan.calls as usize);
-    let mut highest = memory_at_start;
-    let mut deciding = Duration::ZERO;
-    let mut computing = Duration::ZERO;
+    let mut max_memory = memory_at_start;
+    let (mut deciding, mut cpu) = (Duration::ZERO, Duration::ZERO);
     for number in 0..plan.calls {
-        let polled = runtime.block_on(bench.poll());
-        reused.add(polled.decision);
-        deciding += polled.decision;
-        computing += polled.computing;
-        if let Some(outcome) = polled.outcome {
+        let poll = runtime.block_on(bench.poll());
+        reused.add(poll.decision);
+        deciding += poll.decision;
+        cpu += poll.cpu;
+        if let Some(outcome) = poll.outcome {
             outcomes.add(outcome);
         }
         if number % 1024 == 0 {
-            highest = highest.max(bench.judge.idle_memory());
+            max_memory = max_memory.max(bench.evaluator.idle_memory());
             progress(number, plan.calls);
         }
     }
-    let memory_at_end = bench.judge.idle_memory();
+    let memory_at_end = bench.evaluator.idle_memory();
     let (passed, failed) = (bench.passed, bench.failed);
-    let recycled = bench.judge.policy().metrics().overran("recycled-instances");
+    let recycled = bench.evaluator.policy().metrics().overran("recycled-instances");
 
     let mut fresh = Times::new(plan.fresh_calls as usize);
     for _ in 0..plan.fresh_calls {
-        bench.judge.forget_instances();
+        bench.evaluator.forget_instances();
         fresh.add(runtime.block_on(bench.poll()).decision);
     }
     progress(plan.calls, plan.calls);
-    runtime.block_on(namespace.purge())?;
+    runtime.block_on(bench.namespace.purge())?;
     let outcomes = outcomes.percentiles();
     let calls = u32::try_from(outcomes.count).unwrap_or(u32::MAX).saturating_add(plan.calls).max(1);
     Ok(Calls {
-        octets: octets.len(),
-        compiling,
+        component_bytes: bench.component_bytes,
+        compiling: bench.compiling,
         reused: reused.percentiles(),
         fresh: fresh.percentiles(),
         outcomes,
-        computing: computing / calls,
-        a_second: f64::from(plan.calls) / deciding.as_secs_f64().max(1e-9),
+        cpu_per_call: cpu / calls,
+        decisions_per_s: f64::from(plan.calls) / deciding.as_secs_f64().max(1e-9),
         passed,
         failed,
-        memory: (memory_at_start, highest.max(memory_at_end), memory_at_end),
+        memory: (memory_at_start, max_memory.max(memory_at_end), memory_at_end),
         recycled,
     })
 }
 
+/// A loaded policy and the users who poll.
 struct Bench {
-    judge: Evaluator,
+    evaluator: Evaluator,
+    namespace: Namespace,
     clock: Arc<ManualClock>,
+    component_bytes: usize,
+    compiling: Option<Duration>,
     users: u32,
     polls: u64,
     passed: u64,
     failed: u64,
 }
 
-struct Polled {
+/// Measurements of one poll.
+struct Poll {
     decision: Duration,
+    /// None if the login did not pass.
     outcome: Option<Duration>,
-    computing: Duration,
+    /// CPU time of both.
+    cpu: Duration,
 }
 
 impl Bench {
-    /// The next user's poll: a decision and, where it passes, its outcome.
-    async fn poll(&mut self) -> Polled {
+    fn load(plan: &Plan, runtime: &Runtime) -> anyhow::Result<Self> {
+        let component = load_source(&plan.component).map_err(anyhow::Error::msg)?;
+        let limits = Limits::default();
+        let cache = Cache::usual_folder().and_then(|folder| Cache::open(&folder).ok());
+        let size = EngineSize { memory: limits.memory, stack: limits.stack, instances: 4 };
+        let engine = Engine::new(size, cache.as_ref())?;
+        let clock = ManualClock::new(START_MS);
+        let store = Store::open(StoreSecrets::read(&plan.store)?, clock.clone())?;
+        // A namespace of this process, so that other data in the store is not touched.
+        let namespace =
+            store.namespace(NamespaceConfig::for_policies(&format!("bench-{}", std::process::id()), 1 << 30));
+        let options = PolicyOptions {
+            settings: plan.settings.clone(),
+            breaker: BreakerSettings { failures: 0, ..BreakerSettings::default() },
+            pools: vec!["mail".to_owned()],
+            seed: Some(0),
+            ..PolicyOptions::new("bench", &plan.component, namespace.clone(), clock.clone())
+        };
+        let began = Instant::now();
+        let policy = runtime.block_on(Policy::load(engine, &component, options))?;
+        let was_cached = cache.is_some_and(|cache| cache.hits_and_misses().0 > 0);
+        let compiling = (!was_cached).then(|| began.elapsed());
+        let evaluator = Evaluator::new(policy);
+        runtime.block_on(evaluator.warm_up())?;
+        Ok(Self {
+            evaluator,
+            namespace,
+            clock,
+            component_bytes: component.len(),
+            compiling,
+            users: plan.users.max(1),
+            polls: 0,
+            passed: 0,
+            failed: 0,
+        })
+    }
+
+    /// The next user's poll: a decision and, if it passes, its outcome.
+    async fn poll(&mut self) -> Poll {
         let user = self.polls % u64::from(self.users);
         let now_ms = START_MS + self.polls * ROUND_MS / u64::from(self.users);
         self.polls += 1;
         self.clock.set(now_ms);
         let login =
             Who::new(&format!("user-{user}@example.org")).login("bench", "bench", now_ms, &TimeZone::UTC);
-        let cpu = cpu_time::of_this_thread();
+        let cpu_before = cpu_time::of_this_thread();
         let began = Instant::now();
-        let verdict = self.judge.decide(&login).await;
+        let verdict = self.evaluator.decide(&login).await;
         let decision = began.elapsed();
-        let mut computing = cpu_time::of_this_thread().saturating_sub(cpu);
-        let mut outcome = None;
+        let mut poll =
+            Poll { decision, outcome: None, cpu: cpu_time::of_this_thread().saturating_sub(cpu_before) };
         match verdict {
             Ok(Verdict::Deny(_)) => {}
             Err(_) => self.failed += 1,
             Ok(Verdict::Pass(pass)) => {
                 self.passed += 1;
-                let told = Outcome {
+                let outcome = Outcome {
                     session: login.session,
                     client: login.client,
                     claim: login.claim,
@@ -188,14 +208,14 @@ impl Bench {
                     ending: Ending::Authenticated,
                     note: pass.note,
                 };
-                let cpu = cpu_time::of_this_thread();
+                let cpu_before = cpu_time::of_this_thread();
                 let began = Instant::now();
-                let observed = self.judge.observe(&told).await;
-                outcome = Some(began.elapsed());
-                computing += cpu_time::of_this_thread().saturating_sub(cpu);
+                let observed = self.evaluator.observe(&outcome).await;
+                poll.outcome = Some(began.elapsed());
+                poll.cpu += cpu_time::of_this_thread().saturating_sub(cpu_before);
                 self.failed += u64::from(observed.is_err());
             }
         }
-        Polled { decision, outcome, computing }
+        poll
     }
 }

@@ -1,71 +1,71 @@
-//! What a store needs for so many users: it is filled as they would fill it, by as many proxies
-//! as wanted, and measured; larger sites are calculated from that.
+//! Measures what a store needs: simulated proxies fill it as a number of users would. Larger sites
+//! are extrapolated from that.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::histogram::{Percentiles, Times};
-use crate::maildrop::{Begun, Opening, Registry, Standing, Tag, Tagger};
+use crate::maildrop::{Opening, Registry, Standing, Tag, Tagger};
 use reprieve_metrics::cpu_time;
 use reprieve_pop3::credential::{Credentials, Mechanism, Secret};
 use reprieve_pop3::snapshot::{Row, Snapshot};
 use reprieve_store::clock::SystemClock;
-use reprieve_store::{Store, StoreSecrets, Namespace, NamespaceConfig};
-use reprieve_store::{Share, StoreConfig, StoreBackend};
+use reprieve_store::{Namespace, NamespaceConfig, Store, StoreSecrets};
+use reprieve_store::{Share, StoreBackend, StoreConfig};
 
-/// What all keys of a simulation begin with.
+/// Prefix of all keys of a simulation.
 const PREFIX: &str = "reprieve-capacity:";
 
-/// How a site is.
+/// The site to simulate.
 #[derive(Clone, Debug)]
 pub struct Site {
-    /// Where its state is kept.
+    /// The store of the proxies.
     pub store: StoreConfig,
     /// What proxies share.
     pub share: Share,
-    /// Users.
+    /// Number of users.
     pub users: u32,
-    /// Messages in each one's maildrop.
+    /// Number of messages in each maildrop.
     pub messages: u32,
-    /// Proxies that work at once.
+    /// Number of proxies.
     pub proxies: u32,
-    /// Logins that each proxy has under way at once.
-    pub at_once: u32,
+    /// Number of concurrent logins at each proxy.
+    pub concurrent_logins: u32,
 }
 
-/// Work that was done and measured.
+/// Measurements of logins.
 #[derive(Clone, Debug)]
 pub struct Work {
-    /// Logins.
+    /// Number of logins.
     pub logins: u64,
-    /// How long all of them took, one beside the other.
-    pub took: Duration,
-    /// How long each took.
-    pub each: Percentiles,
-    /// CPU time of this process for each.
-    pub computing: Duration,
-    /// Logins of which the store could not tell or take what it should.
+    /// Elapsed time of all logins.
+    pub elapsed: Duration,
+    /// Elapsed time of each login.
+    pub latency: Percentiles,
+    /// CPU time of this process per login.
+    pub cpu_per_login: Duration,
+    /// Number of logins whose data the store could not return or accept.
     pub failed: u64,
 }
 
-/// What was measured.
+/// Measurements of a store.
 #[derive(Clone, Debug)]
 pub struct Capacity {
-    /// Passed logins: the policy's stamp is written, a session begins and leaves a snapshot.
+    /// Passed logins: the policy writes its timestamp, a session begins and leaves a snapshot.
     pub passes: Work,
-    /// Denied logins: the policy's stamp is read, and what is known of the user.
+    /// Denied logins: the policy's timestamp and the user's snapshot are read.
     pub denials: Work,
-    /// Octets that the policy's entries count towards its quota.
-    pub counted: u64,
-    /// Octets of memory that this process has more than before.
-    pub memory: u64,
-    /// Octets of the file.
-    pub file: Option<u64>,
-    /// Octets of memory that Redis has more than before.
-    pub redis: Option<u64>,
+    /// Bytes of the policy's entries that count towards its quota.
+    pub quota_bytes: u64,
+    /// Growth of the memory of this process in bytes.
+    pub process_bytes: u64,
+    /// Size of the file in bytes.
+    pub file_bytes: Option<u64>,
+    /// Growth of the memory of Redis in bytes.
+    pub redis_bytes: Option<u64>,
 }
 
-/// A proxy's part of the work.
+/// A simulated proxy.
 struct Proxy {
     store: Store,
     namespace: Namespace,
@@ -77,7 +77,7 @@ impl Proxy {
     fn open(site: &Site) -> anyhow::Result<Self> {
         let store = Store::open(StoreSecrets::read(&site.store)?, Arc::new(SystemClock))?;
         let namespace = store.namespace(NamespaceConfig::for_policies("policy:capacity", u64::MAX >> 16));
-        let tagger = Tagger::keyed(b"what a simulation shares with itself");
+        let tagger = Tagger::keyed(b"the secret of a simulation");
         let trust = Duration::from_secs(86_400);
         let registry = match site.share {
             Share::Off => Registry::new(u64::MAX >> 16, trust),
@@ -86,31 +86,28 @@ impl Proxy {
         Ok(Self { store, namespace, registry, tagger })
     }
 
-    /// What the default policy and the host do with a login that passes.
+    /// The store operations of a login that passes with the default policy.
     async fn pass(&self, user: u32, snapshot: &Snapshot) -> bool {
         let (name, key, tag) = self.user(user);
-        // As `interval` keeps it: a moment and a day, until they are of no more use.
+        // The policy `interval` keeps a time and a day until they expire.
         let written = self.namespace.set(&name, &[7; 12], Some(Duration::from_secs(86_400))).await;
-        let seen = self.registry.look(key, Some(&tag), now_ms()).await;
-        let stamp = self.namespace.get(&name).await;
-        let opening = Opening { user: key, tag: Some(tag), route: None, accepted_ms: now_ms(), seen };
-        let session = match self.registry.begin(opening) {
-            Begun::Now(session) => session,
-            Begun::Later(session) => session.await,
-        };
+        let fetched = self.registry.look(key, Some(&tag), now_ms()).await;
+        let timestamp = self.namespace.get(&name).await;
+        let opening = Opening { user: key, tag: Some(tag), route: None, accepted_ms: now_ms(), fetched };
+        let session = self.registry.begin(opening).wait().await;
         if let Some(commit) = self.registry.commit(session, Ok(snapshot.clone()), false) {
             commit.await;
         }
-        matches!((stamp, written), (Ok(_), Ok(Ok(()))))
+        matches!((timestamp, written), (Ok(_), Ok(Ok(()))))
     }
 
-    /// What they do with one that is denied.
+    /// The store operations of a login that is denied.
     async fn deny(&self, user: u32) -> bool {
         let (name, key, tag) = self.user(user);
-        let seen = self.registry.look(key, Some(&tag), now_ms()).await;
-        let known = seen.standing == Standing::Known;
-        let stamp = self.namespace.get(&name).await;
-        known && self.registry.snapshot(&seen, key).is_ok() && matches!(stamp, Ok(Some(_)))
+        let fetched = self.registry.look(key, Some(&tag), now_ms()).await;
+        let known = fetched.standing == Standing::Known;
+        let timestamp = self.namespace.get(&name).await;
+        known && self.registry.last_seen(&fetched, key).is_ok() && matches!(timestamp, Ok(Some(_)))
     }
 
     fn user(&self, user: u32) -> (String, crate::maildrop::UserKey, Tag) {
@@ -127,32 +124,32 @@ fn now_ms() -> u64 {
     SystemClock.now_ms()
 }
 
-/// Fills a store and measures it; what was written is taken away again. `progress` is told how
-/// many of how many logins were made.
+/// Fills a store, measures it, and removes the data again. `progress` is called with the number of
+/// logins so far and in total.
 ///
 /// # Errors
-/// Where the store cannot be opened or reached.
+/// If the store cannot be opened or reached.
 pub fn measure(site: &Site, progress: impl Fn(u64, u64) + Sync) -> anyhow::Result<Capacity> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut own = site.clone();
     match &mut own.store.backend {
         StoreBackend::Memory => {}
-        // What others keep there is not touched.
+        // Other data in the same Redis is not touched.
         StoreBackend::Redis(redis) => PREFIX.clone_into(&mut redis.prefix),
         StoreBackend::File(file) => {
             let path = file.path.display();
             anyhow::ensure!(
                 !file.path.exists(),
-                "{path} is there already; name a file that is not, for this alone"
+                "{path} exists already; name a new file, which is only for this measurement"
             );
         }
     }
     let site = &own;
     let proxies = (0..site.proxies.max(1)).map(|_| Proxy::open(site));
     let proxies = proxies.collect::<anyhow::Result<Vec<_>>>()?;
-    // Only what a simulation before has left: its namespaces are its own.
+    // Remove the data of an earlier simulation that was interrupted.
     runtime.block_on(proxies[0].clear())?;
-    let before = resident();
+    let before = resident_bytes();
     let redis_before = runtime.block_on(proxies[0].store.redis_memory_bytes());
     let ids: Vec<_> = (0..site.messages).map(|number| format!("{number:08x}5f3a2b1c")).collect();
     let rows = ids.iter().map(|id| Row { size: 20_000, unique_id: id.as_bytes() });
@@ -169,17 +166,17 @@ pub fn measure(site: &Site, progress: impl Fn(u64, u64) + Sync) -> anyhow::Resul
     let denials = work(
         site,
         &proxies,
-        // Another user each time, far from the last: nobody polls in the order of names.
+        // In a scattered order: real users do not poll in the order of their names.
         async |proxy, user| {
             let other = u64::from(user) * 2_654_435_761 % u64::from(site.users.max(1));
             proxy.deny(u32::try_from(other).unwrap_or(0)).await
         },
         |done| progress(u64::from(site.users) + done, all),
     );
-    let counted = runtime.block_on(proxies[0].namespace.usage())?;
-    let memory = resident().saturating_sub(before);
-    let redis = runtime.block_on(proxies[0].store.redis_memory_bytes());
-    let file = match &site.store.backend {
+    let quota_bytes = runtime.block_on(proxies[0].namespace.usage())?;
+    let process_bytes = resident_bytes().saturating_sub(before);
+    let redis_after = runtime.block_on(proxies[0].store.redis_memory_bytes());
+    let file_bytes = match &site.store.backend {
         StoreBackend::File(file) => std::fs::metadata(&file.path).ok().map(|data| data.len()),
         _ => None,
     };
@@ -189,8 +186,8 @@ pub fn measure(site: &Site, progress: impl Fn(u64, u64) + Sync) -> anyhow::Resul
         std::fs::remove_file(&file.path)?;
     }
     progress(all, all);
-    let redis = redis.zip(redis_before).map(|(after, before)| after.saturating_sub(before));
-    Ok(Capacity { passes, denials, counted, memory, file, redis })
+    let redis_bytes = redis_after.zip(redis_before).map(|(after, before)| after.saturating_sub(before));
+    Ok(Capacity { passes, denials, quota_bytes, process_bytes, file_bytes, redis_bytes })
 }
 
 impl Proxy {
@@ -202,7 +199,7 @@ impl Proxy {
     }
 }
 
-/// Has all users log in once, each proxy on a thread of its own.
+/// Logs in all users once, with a thread per proxy.
 fn work(
     site: &Site,
     proxies: &[Proxy],
@@ -225,8 +222,8 @@ fn work(
         let threads: Vec<_> = threads.collect();
         threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
     });
-    let took = began.elapsed();
-    let computing = cpu_time::of_this_process().saturating_sub(cpu);
+    let elapsed = began.elapsed();
+    let cpu_per_login = cpu_time::of_this_process().saturating_sub(cpu);
     let mut times = Times::new(site.users as usize);
     let mut failed = 0;
     for (share, share_failed) in shares {
@@ -234,11 +231,11 @@ fn work(
         failed += share_failed;
     }
     let logins = u64::from(site.users);
-    let computing = computing / site.users.max(1);
-    Work { logins, took, each: times.percentiles(), computing, failed }
+    let cpu_per_login = cpu_per_login / site.users.max(1);
+    Work { logins, elapsed, latency: times.percentiles(), cpu_per_login, failed }
 }
 
-/// A proxy's share of the users, some at once.
+/// Logs in the users of one proxy, with concurrent logins.
 fn one_share(
     site: &Site,
     proxy: &Proxy,
@@ -261,17 +258,17 @@ fn one_share(
             }
             next.set(user.saturating_add(site.proxies.max(1)));
             let began = Instant::now();
-            let well = login(proxy, user).await;
+            let succeeded = login(proxy, user).await;
             let mut results = results.borrow_mut();
             results.0.add(began.elapsed());
-            *results.1 += u64::from(!well);
+            *results.1 += u64::from(!succeeded);
             if (user / site.proxies.max(1)).is_multiple_of(1024) {
                 progress(1024);
             }
         }
     };
     runtime.block_on(async {
-        let mut clients: Vec<_> = (0..site.at_once.max(1)).map(|_| Box::pin(client())).collect();
+        let mut clients: Vec<_> = (0..site.concurrent_logins.max(1)).map(|_| Box::pin(client())).collect();
         std::future::poll_fn(|task| {
             clients.retain_mut(|client| client.as_mut().poll(task).is_pending());
             if clients.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
@@ -281,8 +278,8 @@ fn one_share(
     (times, failed)
 }
 
-/// Octets of memory that this process has.
-fn resident() -> u64 {
+/// Resident memory of this process.
+fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages: u64 = status.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
     pages * 4096

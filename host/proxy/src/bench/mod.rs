@@ -1,5 +1,4 @@
-//! What a policy costs: its calls as the proxy makes them, on one thread, and the rest of a
-//! denied poll beside them.
+//! Measurements: the calls of a policy, a whole denied poll, and the capacity of a store.
 
 mod calls;
 mod capacity;

@@ -1,5 +1,5 @@
-//! A denied poll as a whole: real sessions over loopback, one after the other, at a server
-//! with the default policy. What the client takes is told apart by its thread.
+//! Measures a whole denied poll: sequential sessions over loopback with a server that has the default
+//! policy. The CPU time of the client, which is a thread of the same process, is subtracted.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
@@ -12,23 +12,23 @@ use crate::server::{Options, Server};
 use reprieve_mailserver::{MailServer, Settings};
 use reprieve_metrics::cpu_time;
 
-/// What a denied poll costs the proxy.
+/// The cost of a denied poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeniedPoll {
-    /// Polls that were measured.
+    /// Number of polls.
     pub polls: u32,
-    /// CPU time of one, the decision of the default policy included.
-    pub computing: Duration,
+    /// CPU time of the proxy per poll, including the decision of the default policy.
+    pub cpu_per_poll: Duration,
 }
 
 const SECRET: &str = "bench";
-/// How long a reply may take before something is wrong.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// How long a reply may take.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Measures a denied poll: banner, USER, PASS, STAT, QUIT.
 ///
 /// # Errors
-/// Where loopback cannot be used, or a session goes otherwise than it must.
+/// If loopback cannot be used, or a command fails.
 pub fn denied_poll(polls: u32) -> anyhow::Result<DeniedPoll> {
     let mail = MailServer::start(Settings { password_rounds: 1, ..Settings::default() })?;
     mail.add_user("bench", SECRET);
@@ -37,7 +37,7 @@ pub fn denied_poll(polls: u32) -> anyhow::Result<DeniedPoll> {
     config.threads = 1;
     config.policy_cache = PolicyCache::Off;
     let mut pool = PoolConfig::new("mail", vec![mail.address().to_string()]);
-    pool.check = None;
+    pool.health_check = None;
     config.pools.push(pool);
     config.virtual_servers.push(VirtualServerConfig::new("bench", listen, "mail"));
     let server = Server::start(config, Options::default())?;
@@ -45,28 +45,28 @@ pub fn denied_poll(polls: u32) -> anyhow::Result<DeniedPoll> {
     let session = || -> anyhow::Result<()> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
         let mut stream = BufReader::new(stream);
         let mut line = String::new();
         for command in ["", "USER bench\r\n", "PASS bench\r\n", "STAT\r\n", "QUIT\r\n"] {
             stream.get_mut().write_all(command.as_bytes())?;
             line.clear();
             stream.read_line(&mut line)?;
-            anyhow::ensure!(line.starts_with("+OK"), "a session was answered {line:?}");
+            anyhow::ensure!(line.starts_with("+OK"), "unexpected reply {line:?}");
         }
         Ok(())
     };
-    // The first passes; the next few fill what is filled once.
+    // The first session passes; the next ones warm up caches.
     (0..16).try_for_each(|_| session())?;
     let relieved = server.counters().relieved;
     let (process, client) = (cpu_time::of_this_process(), cpu_time::of_this_thread());
     (0..polls).try_for_each(|_| session())?;
     let client = cpu_time::of_this_thread().saturating_sub(client);
     let process = cpu_time::of_this_process().saturating_sub(process);
-    // The last session is counted when it has ended, which its client does not wait for.
+    // The last session may not be counted yet: its client does not wait for its end.
     anyhow::ensure!(
         server.counters().relieved - relieved + 1 >= u64::from(polls),
         "not every poll was denied"
     );
-    Ok(DeniedPoll { polls, computing: process.saturating_sub(client) / polls.max(1) })
+    Ok(DeniedPoll { polls, cpu_per_poll: process.saturating_sub(client) / polls.max(1) })
 }

@@ -1,5 +1,5 @@
-//! How an event becomes a line: for people, or as a JSON object. Each session has a line, so
-//! what this costs is a good part of what a denied poll costs.
+//! Formats log events as lines, for people or as JSON objects. This is a considerable part of the
+//! cost of a denied poll, because each session has a line.
 
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
@@ -13,86 +13,87 @@ use tracing_subscriber::layer::{Context, Layer};
 use super::Lines;
 use reprieve_text::escape;
 
-/// How lines look.
+/// Style of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
-    /// For people: time, level, part, message, then `name=value`.
+pub(super) enum Style {
+    /// For people: time, level, target, message, then `name=value`.
     Plain,
-    /// The same in colours.
+    /// The same with colours.
     Coloured,
-    /// One JSON object a line: `timestamp`, `level`, the fields, `target`.
+    /// One JSON object per line: `timestamp`, `level`, the fields, `target`.
     Json,
 }
 
-/// Writes each event as a line.
-pub(super) struct Written {
-    pub(super) look: Look,
+/// Adds a line to the log for each event.
+pub(super) struct LineLayer {
+    pub(super) style: Style,
     pub(super) lines: Lines,
 }
 
 thread_local! {
-    /// The line that is put together.
+    /// Buffer of the line that is being formatted.
     static LINE: RefCell<String> = const { RefCell::new(String::new()) };
-    /// The latest second that a line was written in, since 1970, and its words.
+    /// The second of the last line, since 1970, and its text.
     static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
 }
 
-impl<S: Subscriber> Layer<S> for Written {
+impl<S: Subscriber> Layer<S> for LineLayer {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         LINE.with(|line| match line.try_borrow_mut() {
             Ok(mut line) => {
                 line.clear();
-                put_together(&mut line, self.look, since, event);
+                format_event(&mut line, self.style, since, event);
                 self.lines.add(&line);
             }
-            // A value that logs while it is written.
+            // The value of a field logs an event itself while it is formatted.
             Err(_) => {
                 let mut line = String::new();
-                put_together(&mut line, self.look, since, event);
+                format_event(&mut line, self.style, since, event);
                 self.lines.add(&line);
             }
         });
     }
 }
 
-fn put_together(line: &mut String, look: Look, since: Duration, event: &Event<'_>) {
+fn format_event(line: &mut String, style: Style, since: Duration, event: &Event<'_>) {
     let metadata = event.metadata();
     let (level, target) = (*metadata.level(), metadata.target());
-    match look {
-        Look::Json => {
+    match style {
+        Style::Json => {
             line.push_str("{\"timestamp\":\"");
-            time(line, since);
+            push_time(line, since);
             line.push_str("\",\"level\":\"");
             line.push_str(level.as_str());
             line.push('"');
-            event.record(&mut Json(line));
+            event.record(&mut JsonFields(line));
             line.push_str(",\"target\":");
-            json(line, &target);
+            push_json(line, &target);
             line.push('}');
             escape::escape_json(line, 0);
         }
-        Look::Plain => {
-            time(line, since);
+        Style::Plain => {
+            push_time(line, since);
             line.push(' ');
-            line.push_str(word(level));
+            line.push_str(level_name(level));
             line.push(' ');
             line.push_str(target);
             line.push(':');
-            event.record(&mut Text { line, names: ("", "") });
+            event.record(&mut TextFields { line, name_colour: ("", "") });
         }
-        Look::Coloured => {
+        Style::Coloured => {
             line.push_str("\x1b[2m");
-            time(line, since);
-            let _ = write!(line, "\x1b[0m {}{}\x1b[0m \x1b[2m{target}:\x1b[0m", colour(level), word(level));
-            event.record(&mut Text { line, names: ("\x1b[2m", "\x1b[0m") });
+            push_time(line, since);
+            let _ =
+                write!(line, "\x1b[0m {}{}\x1b[0m \x1b[2m{target}:\x1b[0m", colour(level), level_name(level));
+            event.record(&mut TextFields { line, name_colour: ("\x1b[2m", "\x1b[0m") });
         }
     }
     line.push('\n');
 }
 
-/// Five letters wide.
-fn word(level: Level) -> &'static str {
+/// Name of the level, five characters wide.
+fn level_name(level: Level) -> &'static str {
     match level {
         Level::ERROR => "ERROR",
         Level::WARN => " WARN",
@@ -112,16 +113,16 @@ fn colour(level: Level) -> &'static str {
     }
 }
 
-/// The time as RFC 3339 writes it, in UTC, to the microsecond.
-fn time(line: &mut String, since: Duration) {
-    SECOND.with_borrow_mut(|(second, words)| {
+/// Appends a time in UTC with microseconds (RFC 3339).
+fn push_time(line: &mut String, since: Duration) {
+    SECOND.with_borrow_mut(|(second, text)| {
         if *second != since.as_secs() {
             *second = since.as_secs();
             let seconds = i64::try_from(*second).unwrap_or(i64::MAX);
-            let moment = jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX);
-            *words = moment.strftime("%Y-%m-%dT%H:%M:%S.").to_string();
+            let timestamp = jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX);
+            *text = timestamp.strftime("%Y-%m-%dT%H:%M:%S.").to_string();
         }
-        line.push_str(words);
+        line.push_str(text);
     });
     let mut rest = since.subsec_micros();
     let mut digits = [b'0'; 6];
@@ -133,19 +134,20 @@ fn time(line: &mut String, since: Duration) {
     line.push('Z');
 }
 
-/// Fields for people. What is between the names and around them: colours, or nothing.
-struct Text<'l> {
+/// Appends fields for people.
+struct TextFields<'l> {
     line: &'l mut String,
-    names: (&'static str, &'static str),
+    /// Escape sequences around names: a colour, or empty.
+    name_colour: (&'static str, &'static str),
 }
 
-impl Text<'_> {
+impl TextFields<'_> {
     fn name(&mut self, field: &Field) {
         self.line.push(' ');
-        self.line.push_str(self.names.0);
+        self.line.push_str(self.name_colour.0);
         self.line.push_str(field.name());
         self.line.push('=');
-        self.line.push_str(self.names.1);
+        self.line.push_str(self.name_colour.1);
     }
 
     fn number(&mut self, field: &Field, number: impl itoa::Integer) {
@@ -154,13 +156,13 @@ impl Text<'_> {
     }
 }
 
-impl Visit for Text<'_> {
+impl Visit for TextFields<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
             return self.record_debug(field, &format_args!("{value}"));
         }
         self.name(field);
-        let is_simple = |octet: u8| matches!(octet, b' '..=b'~') && octet != b'"' && octet != b'\\';
+        let is_simple = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
         if value.bytes().all(is_simple) {
             self.line.push('"');
             self.line.push_str(value);
@@ -189,53 +191,53 @@ impl Visit for Text<'_> {
         } else {
             self.name(field);
         }
-        // Nobody outside writes lines of their own into the log, or to its terminal.
-        let _ = write!(Harmless(self.line), "{value:?}");
+        // A value from outside must not start a new line or control the terminal.
+        let _ = write!(EscapedText(self.line), "{value:?}");
     }
 }
 
-/// Text in which active characters are escaped.
-struct Harmless<'l>(&'l mut String);
+/// Appends text with control and bidirectional characters escaped.
+struct EscapedText<'l>(&'l mut String);
 
-impl fmt::Write for Harmless<'_> {
+impl fmt::Write for EscapedText<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         escape::push(self.0, text);
         Ok(())
     }
 }
 
-/// Fields of a JSON object, each after a comma.
-struct Json<'l>(&'l mut String);
+/// Appends fields of a JSON object, each after a comma.
+struct JsonFields<'l>(&'l mut String);
 
-impl Json<'_> {
+impl JsonFields<'_> {
     fn add(&mut self, field: &Field, value: &impl Serialize) {
         self.0.push_str(",\"");
-        // Names are the code's own: nothing in them is to be escaped.
+        // Names are literals in our code and need no escaping.
         self.0.push_str(field.name());
         self.0.push_str("\":");
-        json(self.0, value);
+        push_json(self.0, value);
     }
 }
 
-fn json(line: &mut String, value: &impl Serialize) {
-    /// JSON is UTF-8, and serde_json writes it in whole characters.
-    struct Characters<'l>(&'l mut String);
-    impl std::io::Write for Characters<'_> {
-        fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
-            self.0.push_str(str::from_utf8(octets).map_err(std::io::Error::other)?);
-            Ok(octets.len())
+fn push_json(line: &mut String, value: &impl Serialize) {
+    /// serde_json writes UTF-8 in whole characters.
+    struct Utf8Writer<'l>(&'l mut String);
+    impl std::io::Write for Utf8Writer<'_> {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.push_str(str::from_utf8(bytes).map_err(std::io::Error::other)?);
+            Ok(bytes.len())
         }
 
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
     }
-    if serde_json::to_writer(Characters(line), value).is_err() {
+    if serde_json::to_writer(Utf8Writer(line), value).is_err() {
         line.push_str("null");
     }
 }
 
-impl Visit for Json<'_> {
+impl Visit for JsonFields<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.add(field, &value);
     }
@@ -267,25 +269,25 @@ mod tests {
 
     use super::*;
 
-    /// The lines that something logs, without their times.
-    fn lines(look: Look, something: impl FnOnce()) -> Vec<String> {
+    /// The lines that `log` writes.
+    fn lines(style: Style, log: impl FnOnce()) -> Vec<String> {
         let lines = Lines::default();
-        let written = Written { look, lines: lines.clone() };
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(written), something);
-        let waiting = String::from_utf8(lines.0.0.lock().octets.clone()).unwrap();
+        let layer = LineLayer { style, lines: lines.clone() };
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
+        let waiting = String::from_utf8(lines.0.0.lock().bytes.clone()).unwrap();
         waiting.lines().map(str::to_owned).collect()
     }
 
     #[test]
-    fn nobody_turns_a_line_around_or_ends_it() {
+    fn values_cannot_reverse_or_end_a_line() {
         let name = "a\u{202e}b\u{2028}c\u{200f}d\u{85}e\u{7f}";
-        for look in [Look::Plain, Look::Coloured, Look::Json] {
-            let lines = lines(look, || {
+        for style in [Style::Plain, Style::Coloured, Style::Json] {
+            let lines = lines(style, || {
                 tracing::info!(target: "x", name, why = %name, again = ?Some(name), "{name}");
             });
             assert_eq!(lines.len(), 1);
             let mut text = lines[0].clone();
-            if look == Look::Json {
+            if style == Style::Json {
                 let line: serde_json::Value = serde_json::from_str(&text).unwrap();
                 assert_eq!((&line["name"], &line["message"]), (&name.into(), &name.into()));
             }
@@ -297,9 +299,9 @@ mod tests {
     }
 
     #[test]
-    fn people_read_time_level_part_message_and_fields() {
-        let lines = lines(Look::Plain, || {
-            tracing::info!(target: "session", id = "0a", octets = 7_u64, below = -3, ok = true, "session");
+    fn a_line_for_people_has_time_level_target_message_and_fields() {
+        let lines = lines(Style::Plain, || {
+            tracing::info!(target: "session", id = "0a", bytes = 7_u64, below = -3, ok = true, "session");
             tracing::warn!(target: "policy", peer = %"[::1]:4", why = ?Some("x"), share = 0.5, "it {}", "failed");
             tracing::error!(target: "x", name = "a\"b\\c\u{7}\n", "two\nlines\u{1b}[31m");
         });
@@ -307,7 +309,7 @@ mod tests {
         assert_eq!(
             after_time,
             [
-                r#"  INFO session: session id="0a" octets=7 below=-3 ok=true"#,
+                r#"  INFO session: session id="0a" bytes=7 below=-3 ok=true"#,
                 r#"  WARN policy: it failed peer=[::1]:4 why=Some("x") share=0.5"#,
                 r#" ERROR x: two\nlines\u{1b}[31m name="a\"b\\c\u{7}\n""#,
             ]
@@ -315,9 +317,9 @@ mod tests {
     }
 
     #[test]
-    fn programs_read_an_object_a_line() {
-        let lines = lines(Look::Json, || {
-            tracing::info!(target: "session", id = "0a\"\n", octets = 7_u64, below = -3, ok = true, "session");
+    fn a_json_line_is_an_object_with_all_fields() {
+        let lines = lines(Style::Json, || {
+            tracing::info!(target: "session", id = "0a\"\n", bytes = 7_u64, below = -3, ok = true, "session");
             tracing::warn!(target: "policy", peer = %"[::1]:4", share = 0.5, none = f64::NAN, "it {}", "failed");
         });
         let read: Vec<serde_json::Value> =
@@ -325,7 +327,7 @@ mod tests {
         for (read, expected) in read.into_iter().zip([
             serde_json::json!({
                 "level": "INFO", "target": "session", "message": "session",
-                "id": "0a\"\n", "octets": 7, "below": -3, "ok": true,
+                "id": "0a\"\n", "bytes": 7, "below": -3, "ok": true,
             }),
             serde_json::json!({
                 "level": "WARN", "target": "policy", "message": "it failed",
@@ -340,8 +342,8 @@ mod tests {
     }
 
     #[test]
-    fn terminals_show_levels_in_colours_and_never_those_of_others() {
-        let lines = lines(Look::Coloured, || tracing::warn!(target: "x", a = 1, "hi \u{1b}[0m"));
+    fn levels_are_coloured_and_escape_sequences_in_values_are_escaped() {
+        let lines = lines(Style::Coloured, || tracing::warn!(target: "x", a = 1, "hi \u{1b}[0m"));
         assert_eq!(
             &lines[0][36..],
             "\u{1b}[33m WARN\u{1b}[0m \u{1b}[2mx:\u{1b}[0m hi \\u{1b}[0m \u{1b}[2ma=\u{1b}[0m1"
@@ -349,16 +351,16 @@ mod tests {
     }
 
     #[test]
-    fn times_are_those_of_rfc_3339() {
+    fn times_are_written_as_in_rfc_3339() {
         let mut line = String::new();
-        time(&mut line, Duration::new(1_795_831_858, 7_000));
+        push_time(&mut line, Duration::new(1_795_831_858, 7_000));
         assert_eq!(line, "2026-11-28T02:10:58.000007Z");
-        time(&mut line, Duration::new(0, 999_999_999));
+        push_time(&mut line, Duration::new(0, 999_999_999));
         assert!(line.ends_with("1970-01-01T00:00:00.999999Z"), "{line}");
     }
 
     #[test]
-    fn a_value_that_logs_while_it_is_written_harms_nobody() {
+    fn a_value_may_log_while_it_is_formatted() {
         struct Logs;
         impl fmt::Debug for Logs {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -366,7 +368,7 @@ mod tests {
                 f.write_str("logs")
             }
         }
-        let lines = lines(Look::Plain, || tracing::info!(target: "outer", value = ?Logs, "without"));
+        let lines = lines(Style::Plain, || tracing::info!(target: "outer", value = ?Logs, "without"));
         assert!(lines[lines.len() - 1].ends_with("outer: without value=logs"), "{lines:?}");
     }
 }

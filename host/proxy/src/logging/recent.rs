@@ -1,4 +1,4 @@
-//! The last warnings and errors of the log, for those who look at a running Reprieve.
+//! The most recent warnings and errors of the log, for the dashboard.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
@@ -13,45 +13,45 @@ use tracing_subscriber::layer::{Context, Layer};
 
 use reprieve_text::escape;
 
-/// Lines that are kept.
-const KEPT: usize = 100;
-/// Octets of a line; the rest is cut.
-const LINE: usize = 400;
+/// How many lines are kept.
+const MAX_LINES: usize = 100;
+/// Maximum length of a line in bytes; longer ones are truncated.
+const LINE_LIMIT: usize = 400;
 
 /// A warning or an error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Trouble {
-    /// When it was last so, in Unix milliseconds.
+    /// Time of the last occurrence in Unix milliseconds.
     pub at_ms: u64,
     /// `warn` or `error`.
     pub level: &'static str,
-    /// The part of Reprieve that says so.
+    /// The part of Reprieve that logged it.
     pub part: &'static str,
-    /// What it says.
+    /// Message and fields.
     pub text: String,
-    /// How often in a row.
+    /// Number of consecutive occurrences.
     pub count: u64,
 }
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// How many there were.
-    number: u64,
+    /// Number of all occurrences so far.
+    total: u64,
     lines: VecDeque<Trouble>,
 }
 
-/// Keeps them: each at what the log writes, whatever else it writes.
+/// Keeps the most recent warnings and errors, also if the log filter leaves others out.
 #[derive(Clone, Debug, Default)]
 pub struct Recent(Arc<Mutex<Kept>>);
 
 impl Recent {
-    /// A number that is another one whenever there is something new.
+    /// A number that changes with each new line.
     #[must_use]
     pub fn newest(&self) -> u64 {
-        self.0.lock().number
+        self.0.lock().total
     }
 
-    /// What is kept, newest first.
+    /// The kept lines, newest first.
     #[must_use]
     pub fn lines(&self) -> Vec<Trouble> {
         self.0.lock().lines.iter().rev().cloned().collect()
@@ -61,7 +61,7 @@ impl Recent {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let at_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         let mut kept = self.0.lock();
-        kept.number += 1;
+        kept.total += 1;
         if let Some(last) = kept.lines.back_mut()
             && (last.level, last.part, &last.text) == (level, part, &text)
         {
@@ -69,7 +69,7 @@ impl Recent {
             last.at_ms = at_ms;
             return;
         }
-        if kept.lines.len() == KEPT {
+        if kept.lines.len() == MAX_LINES {
             kept.lines.pop_front();
         }
         kept.lines.push_back(Trouble { at_ms, level, part, text, count: 1 });
@@ -91,21 +91,21 @@ impl<S: Subscriber> Layer<S> for Recent {
     }
 }
 
-/// A line as it is put together: the message, then what it is about.
+/// A line that is being formatted: the message, then the fields.
 #[derive(Default)]
 struct Line {
-    message: Cut,
-    fields: Cut,
+    message: LimitedText,
+    fields: LimitedText,
 }
 
-/// Text up to a length.
+/// Escaped text of at most [`LINE_LIMIT`] bytes.
 #[derive(Default)]
-struct Cut(String);
+struct LimitedText(String);
 
-impl fmt::Write for Cut {
+impl fmt::Write for LimitedText {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = |kept: &str| LINE.saturating_sub(kept.len());
-        // No more than has room is looked at, however long it is.
+        let room = |kept: &str| LINE_LIMIT.saturating_sub(kept.len());
+        // Escape only as much as fits, because the text may be very long.
         let mut escaped = String::new();
         escape::push(&mut escaped, &text[..text.floor_char_boundary(room(&self.0))]);
         self.0.push_str(&escaped[..escaped.floor_char_boundary(room(&self.0))]);
@@ -144,18 +144,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn warnings_and_errors_are_kept_bounded_and_repetition_is_counted() {
+    fn warnings_and_errors_are_kept_up_to_a_limit_and_repetitions_are_counted() {
         let recent = Recent::default();
         tracing::subscriber::with_default(tracing_subscriber::registry().with(recent.clone()), || {
-            tracing::info!("nothing to see");
+            tracing::info!("not kept");
             tracing::warn!(server = "pop3", count = 3, "a warning");
             for _ in 0..5 {
                 tracing::error!("again");
             }
         });
         let lines = recent.lines();
-        let told: Vec<_> = lines.iter().map(|line| (line.level, &*line.text, line.count)).collect();
-        assert_eq!(told, [("error", "again", 5), ("warn", "a warning server=pop3 count=3", 1)]);
+        let kept: Vec<_> = lines.iter().map(|line| (line.level, &*line.text, line.count)).collect();
+        assert_eq!(kept, [("error", "again", 5), ("warn", "a warning server=pop3 count=3", 1)]);
         assert_eq!((lines[0].part, recent.newest()), ("logging", 6));
         tracing::subscriber::with_default(tracing_subscriber::registry().with(recent.clone()), || {
             for number in 0..1000 {
@@ -163,18 +163,18 @@ mod tests {
             }
         });
         let lines = recent.lines();
-        assert_eq!(lines.len(), KEPT);
-        assert!(lines.iter().all(|line| line.text.len() <= LINE && line.text.ends_with('ü')));
+        assert_eq!(lines.len(), MAX_LINES);
+        assert!(lines.iter().all(|line| line.text.len() <= LINE_LIMIT && line.text.ends_with('ü')));
         assert!(lines[0].text.starts_with("999 "));
     }
 
     #[test]
-    fn what_others_say_is_kept_without_characters_that_turn_a_line_around() {
+    fn characters_that_could_reverse_a_line_are_escaped() {
         let recent = Recent::default();
         tracing::subscriber::with_default(tracing_subscriber::registry().with(recent.clone()), || {
             tracing::warn!(user = "a\u{202e}b\u{2028}c", error = %"d\u{2066}e\u{1b}[0m", "f\u{200f}");
         });
-        let told = "f\\u{200f} user=a\\u{202e}b\\u{2028}c error=d\\u{2066}e\\u{1b}[0m";
-        assert_eq!(recent.lines()[0].text, told);
+        let expected = "f\\u{200f} user=a\\u{202e}b\\u{2028}c error=d\\u{2066}e\\u{1b}[0m";
+        assert_eq!(recent.lines()[0].text, expected);
     }
 }

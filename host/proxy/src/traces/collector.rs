@@ -1,5 +1,5 @@
-//! A collector that takes OTLP by HTTP: a connection for each request, of which there is one a
-//! second, or one for some hundreds of sessions.
+//! Requests to a collector of OTLP over HTTP. Each request has its own connection: there is at most
+//! one per second, or one per few hundred sessions.
 
 use std::time::Duration;
 
@@ -14,29 +14,29 @@ use tokio::time::timeout;
 use crate::config::{NodeTls, TracesConfig};
 use crate::net::{NodeConnector, Stream};
 
-/// How long one request may take.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// Octets of an answer.
-const ANSWER: usize = 64 << 10;
+/// How long a request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+/// Maximum size of a response.
+const MAX_RESPONSE_BYTES: usize = 64 << 10;
 
-/// A way to a collector.
+/// The address of a collector and the TLS settings for it.
 #[derive(Debug)]
 pub(super) struct Collector {
-    /// As a resolver takes it.
+    /// Host name or address for the resolver.
     host: String,
     port: u16,
-    /// As it stands in the URL.
+    /// Host and port as in the URL.
     authority: String,
     path: String,
     tls: Option<NodeConnector>,
 }
 
 impl Collector {
-    /// Reads whom to trust.
+    /// Reads the certificates to trust.
     pub(super) fn load(config: &TracesConfig) -> Result<Self, String> {
         let uri: &Uri = &config.endpoint;
         let (Some(host), Some(authority)) = (uri.host(), uri.authority()) else {
-            return Err("its endpoint names no host".to_owned());
+            return Err("`endpoint` has no host".to_owned());
         };
         let is_encrypted = uri.scheme_str() == Some("https");
         let tls = is_encrypted.then(|| {
@@ -53,16 +53,16 @@ impl Collector {
         })
     }
 
-    /// Sends a request. The error is why it was not taken.
+    /// Sends a request. The error says why the collector did not accept it.
     pub(super) async fn send(&self, body: Vec<u8>) -> Result<(), String> {
-        match timeout(PATIENCE, self.ask(body)).await {
+        match timeout(REQUEST_TIMEOUT, self.post(body)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(format!("{error:#}")),
-            Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+            Err(_) => Err(format!("no response within {} s", REQUEST_TIMEOUT.as_secs())),
         }
     }
 
-    async fn ask(&self, body: Vec<u8>) -> anyhow::Result<()> {
+    async fn post(&self, body: Vec<u8>) -> anyhow::Result<()> {
         let stream = TcpStream::connect((&*self.host, self.port)).await?;
         let stream = match &self.tls {
             Some(tls) => tls.connect(&self.host, stream).await?,
@@ -74,12 +74,12 @@ impl Collector {
             .header(HOST, &*self.authority)
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))?;
-        let answer = sender.send_request(request).await?;
-        let status = answer.status();
-        // What it says in detail may be anything.
-        let _ = Limited::new(answer.into_body(), ANSWER).collect().await;
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        // Read and ignore the body, which may contain anything.
+        let _ = Limited::new(response.into_body(), MAX_RESPONSE_BYTES).collect().await;
         connection.abort();
-        anyhow::ensure!(status.is_success(), "it answers {status}");
+        anyhow::ensure!(status.is_success(), "it responded with {status}");
         Ok(())
     }
 }

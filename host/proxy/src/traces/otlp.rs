@@ -1,29 +1,29 @@
-//! OTLP's JSON: a request with spans (opentelemetry-proto, `ExportTraceServiceRequest`). Its
-//! protobuf says the same; JSON needs nothing that is not here already.
+//! Requests of OTLP in JSON (opentelemetry-proto, `ExportTraceServiceRequest`). JSON, because protobuf
+//! would need another dependency.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Serialize, Serializer};
 
-/// How a span stands to others.
+/// Kind of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A part of what this process does.
+    /// An operation within this process.
     Internal = 1,
-    /// It answers a client.
+    /// A request from a client.
     Server = 2,
-    /// It asks a server.
+    /// A request to a server.
     Client = 3,
 }
 
-/// What OpenTelemetry takes for an attribute.
+/// Value of an attribute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) enum Value {
     #[serde(rename = "stringValue")]
     Text(String),
     #[serde(rename = "boolValue")]
-    Truth(bool),
-    /// As text: JSON's own numbers have 53 bits.
+    Bool(bool),
+    /// As text, because JSON numbers have only 53 bits.
     #[serde(rename = "intValue")]
     Number(String),
 }
@@ -41,8 +41,8 @@ impl From<String> for Value {
 }
 
 impl From<bool> for Value {
-    fn from(truth: bool) -> Self {
-        Self::Truth(truth)
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
     }
 }
 
@@ -77,7 +77,7 @@ pub(super) struct Span {
     pub(super) status: Option<Status>,
 }
 
-/// That something went wrong.
+/// Status of a span: present only for errors.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Status {
     code: u8,
@@ -129,7 +129,7 @@ struct Scope {
     version: &'static str,
 }
 
-/// What a collector is sent.
+/// The body of a request to a collector.
 pub(super) fn request(spans: Vec<Span>) -> Vec<u8> {
     let version = env!("CARGO_PKG_VERSION");
     let attributes = [
@@ -143,8 +143,8 @@ pub(super) fn request(spans: Vec<Span>) -> Vec<u8> {
             scope_spans: [ScopeSpans { scope, spans }],
         }],
     };
-    let octets = serde_json::to_vec(&request);
-    // Texts and numbers: nothing that has no JSON.
-    debug_assert!(octets.is_ok(), "{octets:?}");
-    octets.unwrap_or_default()
+    let bytes = serde_json::to_vec(&request);
+    // It has only text and numbers, which can always be serialized.
+    debug_assert!(bytes.is_ok(), "{bytes:?}");
+    bytes.unwrap_or_default()
 }

@@ -1,17 +1,17 @@
-//! The spans of a session: itself; each login with its decision and its way to a mail server;
-//! then the posed and the relayed part, with the upgrade between them. Attributes have the
-//! words of the decision log.
+//! The spans of a session: the session, each login with the decision and the connection to a mail
+//! server, then the posed and the relayed part with the upgrade between them. Attributes have the
+//! keys and values of the decision log.
 
 use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
 use super::otlp::{Attribute, Kind, Span, Status, Value};
-use crate::decision_log::{Became, Decision, Session, Story};
-use reprieve_policy_host::{Ending, Verdict, Worded as _};
+use crate::decision_log::{Decision, Session, SessionEvents};
+use reprieve_policy_host::{Action, Because, Ending, Verdict, Worded as _};
 
-/// A session that is over, with nothing borrowed.
+/// A finished session with owned data.
 #[derive(Debug)]
-pub(super) struct Whole {
+pub(super) struct FinishedSession {
     anchor: Anchor,
     id: String,
     virtual_server: String,
@@ -22,13 +22,13 @@ pub(super) struct Whole {
     ended: Instant,
     upgraded: bool,
     relief: bool,
-    octets_in: u64,
-    octets_out: u64,
+    bytes_in: u64,
+    bytes_out: u64,
     end: &'static str,
-    story: Option<Box<Story>>,
+    events: Option<Box<SessionEvents>>,
 }
 
-/// The moment on the machine's clock that an instant was.
+/// An instant and its system time, to convert other instants.
 #[derive(Clone, Copy, Debug)]
 struct Anchor {
     instant: Instant,
@@ -42,8 +42,8 @@ impl Anchor {
     }
 }
 
-impl Whole {
-    pub(super) fn new(session: &Session<'_>, story: Option<Box<Story>>) -> Self {
+impl FinishedSession {
+    pub(super) fn new(session: &Session<'_>, events: Option<Box<SessionEvents>>) -> Self {
         Self {
             anchor: Anchor { instant: Instant::now(), time: SystemTime::now() },
             id: session.id.to_owned(),
@@ -55,10 +55,10 @@ impl Whole {
             ended: session.ended,
             upgraded: session.upgraded,
             relief: session.relief,
-            octets_in: session.octets_in,
-            octets_out: session.octets_out,
+            bytes_in: session.bytes_in,
+            bytes_out: session.bytes_out,
             end: session.end,
-            story,
+            events,
         }
     }
 }
@@ -70,23 +70,23 @@ struct Trace<'a> {
     spans: &'a mut Vec<Span>,
 }
 
-/// What tells one span from others.
-struct Part {
+/// A span that is being built.
+struct SpanBuilder {
     name: &'static str,
     kind: Kind,
     from: Instant,
     to: Instant,
     attributes: Vec<Attribute>,
-    /// What went wrong, where something did.
+    /// What failed, if something did.
     error: Option<&'static str>,
 }
 
-impl Part {
+impl SpanBuilder {
     fn new(name: &'static str, from: Instant, to: Instant) -> Self {
         Self { name, kind: Kind::Internal, from, to, attributes: Vec::new(), error: None }
     }
 
-    fn of(mut self, kind: Kind) -> Self {
+    fn with_kind(mut self, kind: Kind) -> Self {
         self.kind = kind;
         self
     }
@@ -96,73 +96,74 @@ impl Part {
         self
     }
 
-    fn maybe(self, key: &'static str, value: Option<impl Into<Value>>) -> Self {
+    fn with_optional(self, key: &'static str, value: Option<impl Into<Value>>) -> Self {
         match value {
             Some(value) => self.with(key, value),
             None => self,
         }
     }
 
-    fn failed(mut self, error: Option<&'static str>) -> Self {
+    fn with_error(mut self, error: Option<&'static str>) -> Self {
         self.error = error;
         self
     }
 }
 
-/// Adds the spans of a session to others.
-pub(super) fn spans(session: Whole, spans: &mut Vec<Span>) {
+/// Appends the spans of a session.
+pub(super) fn spans(session: FinishedSession, spans: &mut Vec<Span>) {
     let mut trace = Trace { id: random::<16>(), anchor: session.anchor, spans };
-    let whole = Part::new("session", session.began, session.ended)
-        .of(Kind::Server)
+    let session_span = SpanBuilder::new("session", session.began, session.ended)
+        .with_kind(Kind::Server)
         .with("reprieve.id", session.id)
-        .with("reprieve.virtual-server", session.virtual_server)
+        .with("reprieve.virtual_server", session.virtual_server)
         .with("client.address", session.peer.ip().to_canonical().to_string())
         .with("client.port", u64::from(session.peer.port()))
         .with("server.address", session.local.ip().to_canonical().to_string())
         .with("server.port", u64::from(session.local.port()))
-        .maybe("reprieve.tls.version", session.tls)
+        .with_optional("reprieve.tls.version", session.tls)
         .with("reprieve.upgraded", session.upgraded)
         .with("reprieve.relief", session.relief)
-        .with("reprieve.octets-in", session.octets_in)
-        .with("reprieve.octets-out", session.octets_out)
+        .with("reprieve.bytes_in", session.bytes_in)
+        .with("reprieve.bytes_out", session.bytes_out)
         .with("reprieve.end", session.end);
-    let root = trace.add("", whole);
-    let Some(story) = session.story else { return };
-    for decision in &story.decisions {
+    let root = trace.push("", session_span);
+    let Some(events) = session.events else { return };
+    for decision in &events.decisions {
         trace.login(&root, decision);
     }
-    let Some(last) = story.decisions.last().filter(|_| story.left_out == 0) else { return };
-    let upgrade = story.upgrade.as_ref();
-    let mut relayed_from = match (&last.ending, last.became) {
-        (Some(ending), Became::Passed) if ending.outcome == Ending::Authenticated => Some(ending.ended),
+    let Some(last) = events.decisions.last().filter(|_| events.left_out == 0) else { return };
+    let upgrade = events.upgrade.as_ref();
+    let action = last.disposition.map(|disposition| disposition.action);
+    let mut relayed_from = match (&last.ending, action) {
+        (Some(ending), Some(Action::Passed)) if ending.outcome == Ending::Authenticated => Some(ending.ended),
         _ => None,
     };
-    if last.became == Became::Posed {
+    if action == Some(Action::Posed) {
         let until = upgrade.map_or(session.ended, |upgrade| upgrade.began);
-        trace.add(&root, Part::new("pose", end_of(last), until));
+        trace.push(&root, SpanBuilder::new("pose", end_of(last), until));
     }
     if let Some(upgrade) = upgrade {
-        let failed = (upgrade.outcome != "authenticated").then_some(upgrade.outcome);
-        let part = Part::new("upgrade", upgrade.began, upgrade.ended)
-            .of(Kind::Client)
-            .with("reprieve.upgrade-why", upgrade.why)
-            .with("reprieve.upgrade-outcome", upgrade.outcome)
-            .maybe("reprieve.upgrade-node", upgrade.node.as_deref())
-            .failed(failed);
-        trace.add(&root, part);
+        let failed = (upgrade.outcome != Ending::Authenticated).then(|| upgrade.outcome.word());
+        let upgrade_span = SpanBuilder::new("upgrade", upgrade.began, upgrade.ended)
+            .with_kind(Kind::Client)
+            .with("reprieve.upgrade_command", upgrade.command)
+            .with("reprieve.upgrade_outcome", upgrade.outcome.word())
+            .with_optional("reprieve.upgrade_node", upgrade.node.as_deref())
+            .with_error(failed);
+        trace.push(&root, upgrade_span);
         if session.upgraded {
             relayed_from = Some(upgrade.ended);
         } else {
-            // It stays posed.
-            trace.add(&root, Part::new("pose", upgrade.ended, session.ended));
+            // A failed upgrade: the session stays posed.
+            trace.push(&root, SpanBuilder::new("pose", upgrade.ended, session.ended));
         }
     }
     if let Some(from) = relayed_from {
-        trace.add(&root, Part::new("relay", from, session.ended));
+        trace.push(&root, SpanBuilder::new("relay", from, session.ended));
     }
 }
 
-/// When a login was through.
+/// End of a login: of its outcome if there is one, otherwise of the decision.
 fn end_of(decision: &Decision) -> Instant {
     decision.ending.as_ref().map_or(decision.asked + decision.took, |ending| ending.ended)
 }
@@ -175,61 +176,64 @@ impl Trace<'_> {
             Err(failure) => (None, None, None, Some(*failure)),
         };
         let outcome = decision.ending.as_ref().map(|ending| ending.outcome.word());
-        let login = Part::new("login", decision.asked, end_of(decision))
+        let login = SpanBuilder::new("login", decision.asked, end_of(decision))
             .with("reprieve.seq", decision.seq)
             .with("reprieve.mechanism", decision.claim.mechanism.word())
             .with("reprieve.standing", decision.claim.standing.word())
-            .with("reprieve.became", decision.became.name())
-            .maybe("reprieve.why", decision.why)
-            .maybe("reprieve.outcome", outcome);
-        let login = self.add(root, login);
-        let decide = Part::new("decide", decision.asked, decision.asked + decision.took)
+            .with_optional("reprieve.disposition", decision.disposition.map(|it| it.action.name()))
+            .with_optional(
+                "reprieve.because",
+                decision.disposition.and_then(|it| it.because).map(Because::name),
+            )
+            .with_optional("reprieve.outcome", outcome);
+        let login = self.push(root, login);
+        let decide = SpanBuilder::new("decide", decision.asked, decision.asked + decision.took)
             .with("reprieve.policy.component", &*decision.policy.component)
             .with("reprieve.policy.sha256", &*decision.policy.sha256)
             .with("reprieve.policy.version", decision.policy.version)
-            .maybe("reprieve.verdict", verdict)
-            .maybe("reprieve.manner", manner)
-            .maybe("reprieve.reason", reason)
-            .maybe("reprieve.failure", failure)
-            .failed(failure);
-        self.add(&login, decide);
+            .with_optional("reprieve.verdict", verdict)
+            .with_optional("reprieve.manner", manner)
+            .with_optional("reprieve.reason", reason)
+            .with_optional("reprieve.failure", failure)
+            .with_error(failure);
+        self.push(&login, decide);
         if let Some(ending) = &decision.ending {
             let outcome = ending.outcome.word();
-            let connect = Part::new("connect", ending.began, ending.ended)
-                .of(Kind::Client)
-                .maybe("reprieve.node", ending.node.as_deref())
+            let connect = SpanBuilder::new("connect", ending.began, ending.ended)
+                .with_kind(Kind::Client)
+                .with_optional("reprieve.node", ending.node.as_deref())
                 .with("reprieve.outcome", outcome)
-                .failed((ending.outcome == Ending::Unreachable).then_some(outcome));
-            self.add(&login, connect);
+                .with_error((ending.outcome == Ending::Unreachable).then_some(outcome));
+            self.push(&login, connect);
         }
     }
 
-    /// Adds a span; its id.
-    fn add(&mut self, parent: &str, part: Part) -> String {
+    /// Appends a span and returns its id.
+    fn push(&mut self, parent: &str, span: SpanBuilder) -> String {
         let id = random::<8>();
         self.spans.push(Span {
             trace_id: self.id.clone(),
             span_id: id.clone(),
             parent_span_id: parent.to_owned(),
-            name: part.name,
-            kind: part.kind,
-            start: self.anchor.at(part.from),
-            end: self.anchor.at(part.to.max(part.from)),
-            attributes: part.attributes,
-            status: part.error.map(Status::error),
+            name: span.name,
+            kind: span.kind,
+            start: self.anchor.at(span.from),
+            end: self.anchor.at(span.to.max(span.from)),
+            attributes: span.attributes,
+            status: span.error.map(Status::error),
         });
         id
     }
 }
 
-/// So many random octets, in hexadecimal.
-fn random<const OCTETS: usize>() -> String {
+/// `BYTES` random bytes in hexadecimal.
+fn random<const BYTES: usize>() -> String {
     use std::fmt::Write as _;
-    let mut octets = [0_u8; OCTETS];
-    // Where the system has none, traces are mixed up: nothing else depends on it.
-    let _ = getrandom::fill(&mut octets);
-    octets.iter().fold(String::with_capacity(2 * OCTETS), |mut text, octet| {
-        let _ = write!(text, "{octet:02x}");
+    let mut bytes = [0_u8; BYTES];
+    // If the system has no random bytes, spans of several traces are mixed up, but nothing else.
+    let _ = getrandom::fill(&mut bytes);
+    bytes.iter().fold(String::with_capacity(2 * BYTES), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
         text
     })
 }

@@ -69,19 +69,8 @@ pub(super) fn parse(line: &str, _calendar: &mut Calendar) -> ParsedLine {
     };
     let at_ms = ended.saturating_sub(line.duration_ms.unwrap_or(0));
     let outcome = line.outcome.and_then(Ending::of);
-    let reason = line.reason.as_deref().filter(|reason| !reason.is_empty());
     let because = line.because.and_then(Because::named);
-    let failed = matches!(because, Some(Because::PolicyFailure | Because::PolicyPaused));
-    let verdict = match line.verdict {
-        _ if failed => Some(RecordedVerdict::new(VerdictKind::Failure)),
-        Some("pass") => Some(RecordedVerdict::new(VerdictKind::Pass)),
-        Some("deny") => Some(RecordedVerdict {
-            manner: line.manner.and_then(Manner::of),
-            reason: reason.map(|reason| truncated(reason.to_owned())),
-            ..RecordedVerdict::new(VerdictKind::Deny)
-        }),
-        _ => None,
-    };
+    let verdict = line.recorded_verdict(because);
     // A login without a verdict was passed on.
     let action = line.disposition.and_then(Action::named).unwrap_or(Action::Passed);
     // The outcome of an upgrade is not the outcome of the login, which was posed.
@@ -109,6 +98,27 @@ pub(super) fn parse(line: &str, _calendar: &mut Calendar) -> ParsedLine {
         recorded: Some(Box::new(recorded)),
         ..Entry::new(at_ms, user, Ending::Authenticated)
     })
+}
+
+impl Line<'_> {
+    /// The verdict without the details that the line does not have.
+    fn recorded_verdict(&self, because: Option<Because>) -> Option<RecordedVerdict> {
+        if matches!(because, Some(Because::PolicyFailure | Because::PolicyPaused)) {
+            return Some(RecordedVerdict::new(VerdictKind::Failure));
+        }
+        match self.verdict? {
+            "pass" => Some(RecordedVerdict::new(VerdictKind::Pass)),
+            "deny" => {
+                let reason = self.reason.as_deref().filter(|reason| !reason.is_empty());
+                Some(RecordedVerdict {
+                    manner: self.manner.and_then(Manner::of),
+                    reason: reason.map(|reason| truncated(reason.to_owned())),
+                    ..RecordedVerdict::new(VerdictKind::Deny)
+                })
+            }
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]
