@@ -14,9 +14,9 @@
 //! [`user_name`] shows user names as text.
 //!
 //! Nothing here knows sockets, files, clocks or policies, so that tests and fuzzers run the code
-//! that serves. A new command starts in [`command::Command`], and the compiler then asks for it in
-//! `authorization`, `posed` and `relay`; a new response code is a text in `reply`; a new SASL
-//! mechanism starts in [`credential::Mechanism`].
+//! that serves. A new command starts in [`command::Command`], and needs an answer in `authorization`,
+//! `posed` and `relay`. A new response code is a text in `reply`. A new SASL mechanism starts in
+//! [`credential::Mechanism`].
 
 pub mod authorization;
 pub mod capability;

@@ -36,7 +36,7 @@ pub(crate) enum Missing {
 #[derive(Debug)]
 struct Column<T> {
     rows: Vec<(MessageNumber, T)>,
-    /// MessageNumber of messages that were deleted, and so left out, when this was listed.
+    /// Number of messages that were deleted, and so left out, when this was listed.
     left_out: usize,
 }
 

@@ -70,7 +70,7 @@ impl Snapshot {
         &self.rows
     }
 
-    /// MessageNumber of messages.
+    /// Number of messages.
     #[must_use]
     pub fn count(&self) -> u32 {
         self.count

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::capability::Capabilities;
 use crate::snapshot::Row;
 
 /// A relay between a scripted client and a scripted server.

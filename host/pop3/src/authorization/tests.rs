@@ -1,0 +1,169 @@
+//! Dialogues before the login.
+
+use super::*;
+use crate::capability::Offer;
+use crate::credential::Mechanisms;
+
+fn events(lines: &[&str], capabilities: &Capabilities) -> (String, AuthorizationEvent) {
+    let mut authorization = Authorization::new(Some(b'*'));
+    let mut out = Vec::new();
+    let mut last = AuthorizationEvent::Continue;
+    for line in lines {
+        last = authorization.line(line.as_bytes(), capabilities, &mut out);
+        if !matches!(
+            last,
+            AuthorizationEvent::Continue | AuthorizationEvent::Bad | AuthorizationEvent::Refused
+        ) {
+            break;
+        }
+    }
+    (String::from_utf8(out).unwrap(), last)
+}
+
+fn talk(lines: &[&str]) -> (String, Option<Credentials>) {
+    match events(lines, &Capabilities::default()) {
+        (out, AuthorizationEvent::Login(credentials)) => (out, Some(*credentials)),
+        (out, _) => (out, None),
+    }
+}
+
+fn everything() -> Capabilities {
+    let mechanisms = Mechanisms::of(&Mechanism::ALL);
+    Capabilities::new(&Offer { mechanisms, stls: true, ..Offer::default() })
+}
+
+#[test]
+fn user_and_pass_complete_a_login() {
+    let (out, credentials) = talk(&["user alice", "pass  a STAT QUIT b "]);
+    let credentials = credentials.unwrap();
+    assert_eq!(out, "+OK\r\n");
+    assert_eq!(&*credentials.user, b"alice");
+    assert_eq!(credentials.secret.expose(), b" a STAT QUIT b ");
+}
+
+#[test]
+fn plain_works_with_and_without_an_initial_response() {
+    let (out, credentials) = talk(&["AUTH PLAIN", "AGEAYg=="]);
+    assert_eq!(out, "+ \r\n");
+    assert_eq!(credentials.unwrap().secret.expose(), b"b");
+    let (out, credentials) = talk(&["AUTH PLAIN AGEAYg=="]);
+    assert_eq!(out, "");
+    assert_eq!(&*credentials.unwrap().user, b"a");
+}
+
+#[test]
+fn login_asks_for_user_name_and_password() {
+    let (out, credentials) = talk(&["AUTH LOGIN", "YQ==", "Yg=="]);
+    assert_eq!(out, "+ VXNlcm5hbWU6\r\n+ UGFzc3dvcmQ6\r\n");
+    assert_eq!(credentials.unwrap().secret.expose(), b"b");
+    assert!(talk(&["AUTH LOGIN YQ==", "Yg=="]).1.is_some());
+}
+
+#[test]
+fn a_star_cancels_a_sasl_exchange_and_commands_go_on() {
+    let (out, credentials) = talk(&["AUTH PLAIN", "*", "NOOP"]);
+    assert_eq!(out, "+ \r\n-ERR authentication cancelled\r\n+OK\r\n");
+    assert!(credentials.is_none());
+}
+
+#[test]
+fn commands_about_messages_need_a_login() {
+    for command in ["STAT", "LIST", "UIDL", "RETR 1", "DELE 1", "RSET", "TOP 1 1", "LAST"] {
+        assert_eq!(talk(&[command]).0, "-ERR log in first\r\n", "{command}");
+    }
+}
+
+#[test]
+fn pass_needs_user_before_it() {
+    assert_eq!(talk(&["PASS x"]).0, "-ERR USER comes first\r\n");
+    assert!(talk(&["USER a", "STAT", "PASS x"]).1.is_none());
+    assert!(talk(&["USER a", "CAPA", "PASS x"]).1.is_some());
+}
+
+#[test]
+fn auth_without_arguments_lists_the_mechanisms() {
+    assert_eq!(talk(&["AUTH"]).0, "+OK\r\nPLAIN\r\nLOGIN\r\n.\r\n");
+    assert_eq!(talk(&["AUTH CRAM-MD5"]).0, "-ERR mechanism is not offered\r\n");
+    assert_eq!(talk(&["APOP a 0123"]).0, "-ERR mechanism is not offered\r\n");
+}
+
+#[test]
+fn quit_is_answered_before_login() {
+    let (out, event) = events(&["quit"], &Capabilities::default());
+    assert!(matches!(event, AuthorizationEvent::Quit));
+    assert_eq!(out, "+OK bye\r\n");
+}
+
+#[test]
+fn mechanisms_that_reveal_the_secret_are_refused_on_cleartext_connections() {
+    let mechanisms = Mechanisms::of(&[Mechanism::CramMd5]);
+    let cleartext = Capabilities::new(&Offer { mechanisms, stls: true, ..Offer::default() });
+    for line in ["USER a", "PASS b", "AUTH PLAIN AGEAYg==", "AUTH LOGIN", "AUTH XOAUTH2"] {
+        let (out, event) = events(&[line], &cleartext);
+        assert_eq!(out, "-ERR cleartext login is not possible here, use TLS\r\n", "{line}");
+        assert!(matches!(event, AuthorizationEvent::Refused));
+    }
+    assert!(
+        matches!(events(&["AUTH CRAM-MD5"], &cleartext).1, AuthorizationEvent::ChallengeResponse(login) if matches!(*login, ChallengeResponse::CramMd5))
+    );
+    assert!(matches!(events(&["STLS"], &cleartext).1, AuthorizationEvent::StartTls));
+    assert_eq!(talk(&["STLS"]).0, "-ERR STLS is not possible here\r\n");
+}
+
+#[test]
+fn master_users_are_recognised_by_separator_and_by_authorization_identity() {
+    let by_name = talk(&["USER alice*root", "PASS x"]).1.unwrap();
+    assert_eq!((&*by_name.user, by_name.authorization_id.as_deref()), (&b"root"[..], Some(&b"alice"[..])));
+    // alice NUL root NUL x
+    let by_plain = talk(&["AUTH PLAIN YWxpY2UAcm9vdAB4"]).1.unwrap();
+    assert_eq!(
+        (&*by_plain.user, by_plain.authorization_id.as_deref(), by_plain.separator),
+        (&b"root"[..], Some(&b"alice"[..]), None)
+    );
+}
+
+#[test]
+fn every_other_mechanism_leads_to_its_own_event() {
+    let all = everything();
+    let encoded = |message: &[u8]| String::from_utf8(sasl::encode(message).to_vec()).unwrap();
+    let token = encoded(b"user=a\x01auth=Bearer t\x01\x01");
+    let AuthorizationEvent::Login(login) = events(&[&format!("AUTH XOAUTH2 {token}")], &all).1 else {
+        panic!()
+    };
+    assert_eq!((&*login.user, login.mechanism), (&b"a"[..], Mechanism::Xoauth2));
+    assert!(matches!(events(&["AUTH EXTERNAL ="], &all).1, AuthorizationEvent::External(None)));
+    assert!(matches!(events(&["AUTH EXTERNAL", "YQ=="], &all).1, AuthorizationEvent::External(Some(_))));
+    let first = encoded(b"n,,n=a,r=nonce");
+    let (out, event) = events(&["AUTH SCRAM-SHA-256", &first], &all);
+    assert_eq!(out, "+ \r\n");
+    let AuthorizationEvent::ChallengeResponse(login) = event else { panic!() };
+    assert!(matches!(&*login, ChallengeResponse::Scram { user, .. } if &**user == b"a"));
+    let event = events(&["APOP a 0123456789abcdef"], &all).1;
+    let AuthorizationEvent::ChallengeResponse(login) = event else { panic!() };
+    assert!(matches!(&*login, ChallengeResponse::Apop { user, .. } if &**user == b"a"));
+    assert_eq!(events(&["AUTH CRAM-MD5 YQ=="], &all).0, "-ERR not a message of this mechanism\r\n");
+}
+
+#[test]
+fn only_lines_that_carry_a_login_may_be_longer_than_commands() {
+    let mut authorization = Authorization::default();
+    for (beginning, limit) in [
+        ("STAT x", COMMAND_LIMIT),
+        ("", COMMAND_LIMIT),
+        ("PASS", COMMAND_LIMIT),
+        ("auth plain ", LOGIN_LIMIT),
+        ("USER x", LOGIN_LIMIT),
+        ("pass x", LOGIN_LIMIT),
+        ("APOP x", LOGIN_LIMIT),
+    ] {
+        assert_eq!(
+            authorization.line_limit(beginning.as_bytes()),
+            COMMAND_LIMIT,
+            "{beginning}: a short line needs no other limit"
+        );
+        let long = beginning.to_owned() + &"x".repeat(COMMAND_LIMIT);
+        assert_eq!(authorization.line_limit(long.as_bytes()), limit, "{beginning}");
+    }
+    authorization.line(b"AUTH PLAIN", &Capabilities::default(), &mut Vec::new());
+    assert_eq!(authorization.line_limit(b""), LOGIN_LIMIT);
+}
