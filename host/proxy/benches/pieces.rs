@@ -209,3 +209,82 @@ mod store {
         });
     }
 }
+
+mod registry {
+    use reprieve::maildrop::{MaildropSession, MaybeReady, Opening, Registry, Tag, Tagger, UserKey};
+    use reprieve_pop3::credential::{Credentials, Mechanism, Secret};
+    use reprieve_pop3::snapshot::{Row, Snapshot};
+
+    use super::*;
+
+    const USERS: [u32; 4] = [1_000, 10_000, 100_000, 1_000_000];
+
+    /// Users of this process, each with an accepted secret and a snapshot of one message.
+    struct Filled {
+        runtime: tokio::runtime::Runtime,
+        registry: Registry,
+        tagger: Tagger,
+        users: u32,
+        next: u32,
+    }
+
+    impl Filled {
+        fn new(users: u32) -> Self {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            let registry = Registry::new(1 << 32, Duration::from_secs(86_400));
+            let tagger = Tagger::new().expect("randomness");
+            let filled = Self { runtime, registry, tagger, users, next: 1 };
+            for number in 0..users {
+                filled.pass(filled.user(number));
+            }
+            filled
+        }
+
+        fn user(&self, number: u32) -> (UserKey, Tag) {
+            let name = format!("user{number:07}@example.org");
+            let credentials =
+                Credentials::new(name.as_bytes(), Secret::new(b"correct horse"), Mechanism::UserPass);
+            let user = self.tagger.user("mail", name.as_bytes());
+            (user, self.tagger.tag(user, &credentials))
+        }
+
+        /// Another user each time, in no order that a cache could learn.
+        fn next_user(&mut self) -> (UserKey, Tag) {
+            self.next = self.next.wrapping_mul(2_654_435_761).wrapping_add(12_345);
+            self.user(self.next % self.users)
+        }
+
+        /// A session from the login to the end.
+        fn pass(&self, (user, tag): (UserKey, Tag)) {
+            let fetched = self.runtime.block_on(self.registry.look(user, Some(&tag), NOON_MS));
+            let opening = Opening { user, tag: Some(tag), route: None, accepted_ms: NOON_MS, fetched };
+            let session: MaildropSession = match self.registry.begin(opening) {
+                MaybeReady::Ready(session) => session,
+                MaybeReady::Pending(session) => self.runtime.block_on(session),
+            };
+            let snapshot = Snapshot::pack([Row { size: 1, unique_id: b"1" }]).expect("a valid unique-id");
+            assert!(self.registry.commit(session, Ok(snapshot), false).is_none());
+        }
+    }
+
+    /// What a denied login needs.
+    #[divan::bench(args = USERS)]
+    fn look(bencher: Bencher<'_, '_>, users: u32) {
+        let mut filled = Filled::new(users);
+        bencher.bench_local(move || {
+            let (user, tag) = filled.next_user();
+            let fetched = filled.runtime.block_on(filled.registry.look(user, Some(&tag), NOON_MS));
+            filled.registry.last_seen(&fetched, user).expect("a snapshot")
+        });
+    }
+
+    /// What a passed login needs.
+    #[divan::bench(args = USERS)]
+    fn pass(bencher: Bencher<'_, '_>, users: u32) {
+        let mut filled = Filled::new(users);
+        bencher.bench_local(move || {
+            let user = filled.next_user();
+            filled.pass(user);
+        });
+    }
+}

@@ -2,7 +2,7 @@
 
 mod access;
 mod capacity;
-mod shown;
+mod output;
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
@@ -15,15 +15,15 @@ use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
-use crate::output::{Output, outln, errln};
-use crate::server::{Page, PageRequest, is_about};
+use crate::output::{Output, errln, outln};
+use crate::server::{Page, PageRequest, contains_user};
 use access::Access;
 use reprieve_store::Entry;
 
-/// Look at the store, and at what it knows of a user; forget him; carry it to another home.
+/// Inspect and change stores: show or forget a user, export and import entries.
 ///
-/// Where a Reprieve with this configuration runs and has an admin socket, it is asked: it has the
-/// store open, and a store in memory is nowhere else. Otherwise the store is opened here.
+/// If a Reprieve with this configuration is running and has an admin socket, the command asks it.
+/// Otherwise it opens the stores itself, which is not possible for a store in memory.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Configuration file (TOML)
@@ -35,35 +35,37 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Subcommands {
-    /// What is known of a user: accepted secrets, the maildrop that his clients saw, and what
-    /// policies keep under keys with his name
+    /// Show what is known about a user
+    ///
+    /// Shows accepted secrets (only their number), the maildrop that clients last saw, and entries of
+    /// policies whose keys contain the user's name.
     Get {
-        /// The user's name, as he logs in
+        /// User name, as in the login
         user: String,
-        /// As one JSON object
+        /// Print one JSON object
         #[arg(long)]
         json: bool,
     },
-    /// Forget a user: his next login passes
+    /// Forget a user, so that their next login passes
     Forget {
-        /// The user's name, as he logs in
+        /// User name, as in the login
         user: String,
     },
-    /// Homes, namespaces and what they take
+    /// Show stores, namespaces and their size
     Stats {
-        /// As one JSON array
+        /// Print one JSON array
         #[arg(long)]
         json: bool,
     },
-    /// Write all entries to a file, one JSON object a line
+    /// Write all entries to a file, one JSON object per line
     Export {
-        /// The file; `-` for standard output
+        /// File; `-` for standard output
         file: PathBuf,
     },
     Capacity(capacity::Arguments),
-    /// Read entries that `export` has written, also of another home
+    /// Read entries that `export` has written, also from another backend
     Import {
-        /// The file; `-` for standard input
+        /// File; `-` for standard input
         file: PathBuf,
     },
 }
@@ -71,15 +73,15 @@ enum Subcommands {
 /// A line of an export.
 #[derive(Serialize, Deserialize)]
 struct Line {
-    /// The virtual server that has the store for itself.
+    /// The virtual server that the store is for; None for the one that all others share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    store: Option<String>,
+    virtual_server: Option<String>,
     namespace: String,
     #[serde(flatten)]
     entry: Entry,
 }
 
-/// Entries that are carried at once.
+/// Entries that are imported at once.
 const BATCH: usize = 500;
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -89,7 +91,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let config = super::read_config(&arguments.config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let access = Access::of(&config).await?;
+        let access = Access::to(&config).await?;
         match &arguments.command {
             Subcommands::Get { user, json } => get(&access, user, *json).await,
             Subcommands::Forget { user } => forget(&access, user).await,
@@ -98,7 +100,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 if *json {
                     outln!("{}", serde_json::to_string(&stats)?);
                 } else {
-                    Output.write_all(shown::stats(&stats).as_bytes())?;
+                    Output.write_all(output::stats(&stats).as_bytes())?;
                 }
                 Ok(ExitCode::SUCCESS)
             }
@@ -110,10 +112,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn get(access: &Access, user: &str, json: bool) -> anyhow::Result<ExitCode> {
-    let registered = access.user(user).await?;
+    let known = access.user(user).await?;
     let mut pages = Vec::new();
-    walk(access, "looking through the store", async |mut page: Page| {
-        page.entries.retain(|entry| is_about(&entry.key, user));
+    walk(access, "searching the store", async |mut page: Page| {
+        page.entries.retain(|entry| contains_user(&entry.key, user));
         if !page.entries.is_empty() {
             pages.push(page);
         }
@@ -122,55 +124,56 @@ async fn get(access: &Access, user: &str, json: bool) -> anyhow::Result<ExitCode
     .await?;
     if json {
         let entries = pages.into_iter().flat_map(|page| {
-            let Page { of: store, namespace, entries, .. } = page;
+            let Page { virtual_server, namespace, entries, .. } = page;
             entries.into_iter().map(move |entry| Line {
-                store: store.clone(),
+                virtual_server: virtual_server.clone(),
                 namespace: namespace.clone(),
                 entry,
             })
         });
         let found = serde_json::json!({
             "user": user,
-            "virtual_servers": registered,
+            "virtual_servers": known,
             "entries": entries.collect::<Vec<_>>(),
         });
         outln!("{found}");
     } else {
-        Output.write_all(shown::user(user, &registered, &pages).as_bytes())?;
+        Output.write_all(output::user(user, &known, &pages).as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn forget(access: &Access, user: &str) -> anyhow::Result<ExitCode> {
-    let forgotten = access.forget(user).await?;
-    let mut gone = 0;
-    walk(access, "looking through the store", async |mut page: Page| {
-        page.entries.retain(|entry| is_about(&entry.key, user));
+    let servers = access.forget(user).await?;
+    let mut deleted = 0;
+    walk(access, "searching the store", async |mut page: Page| {
+        page.entries.retain(|entry| contains_user(&entry.key, user));
         if !page.entries.is_empty() {
-            gone += access.delete(page).await?;
+            deleted += access.delete(page).await?;
         }
         Ok(())
     })
     .await?;
-    if forgotten == 0 && gone == 0 {
-        outln!("nothing was known of {user}");
+    if servers == 0 && deleted == 0 {
+        outln!("nothing was known about {user}");
     } else {
         outln!(
-            "{user} is forgotten at {forgotten} virtual servers, with {gone} entries of policies: the next login passes"
+            "forgot {user} at {servers} virtual servers and deleted {deleted} entries of policies: the next login passes"
         );
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn export(access: &Access, file: &Path) -> anyhow::Result<ExitCode> {
-    let shown = file.display().to_string();
-    // What comes half way takes nothing's place; who polls when is nobody else's business. A
-    // device or a pipe is written as it is.
-    let is_plain = file.metadata().map_or(true, |there| there.is_file());
-    let unfinished = if is_plain { file.with_added_extension("unfinished") } else { file.to_owned() };
-    let mut to: Box<dyn std::io::Write> = if shown == "-" {
+    let name = file.display().to_string();
+    // A regular file is written under another name and renamed at the end, so that an interrupted
+    // export replaces nothing. Devices and pipes are written directly.
+    let is_regular = file.metadata().map_or(true, |metadata| metadata.is_file());
+    let unfinished = if is_regular { file.with_added_extension("unfinished") } else { file.to_owned() };
+    let mut to: Box<dyn std::io::Write> = if name == "-" {
         Box::new(BufWriter::new(Output))
     } else {
+        // For its user only: it says who polls when.
         let mut options = File::options();
         let opened = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
         Box::new(BufWriter::new(opened.with_context(|| format!("cannot write {}", unfinished.display()))?))
@@ -178,7 +181,8 @@ async fn export(access: &Access, file: &Path) -> anyhow::Result<ExitCode> {
     let mut count = 0_u64;
     let walked = walk(access, "exporting", async |page: Page| {
         for entry in page.entries {
-            let line = Line { store: page.of.clone(), namespace: page.namespace.clone(), entry };
+            let virtual_server = page.virtual_server.clone();
+            let line = Line { virtual_server, namespace: page.namespace.clone(), entry };
             serde_json::to_writer(&mut to, &line)?;
             to.write_all(b"\n")?;
             count += 1;
@@ -186,14 +190,14 @@ async fn export(access: &Access, file: &Path) -> anyhow::Result<ExitCode> {
         Ok(())
     })
     .await;
-    if walked.is_err() && shown != "-" && is_plain {
+    if walked.is_err() && name != "-" && is_regular {
         let _ = std::fs::remove_file(&unfinished);
     }
     walked?;
-    to.flush().with_context(|| format!("cannot write {shown}"))?;
+    to.flush().with_context(|| format!("cannot write {name}"))?;
     drop(to);
-    if shown != "-" && is_plain {
-        std::fs::rename(&unfinished, file).with_context(|| format!("cannot write {shown}"))?;
+    if name != "-" && is_regular {
+        std::fs::rename(&unfinished, file).with_context(|| format!("cannot write {name}"))?;
     }
     errln!("{count} entries written");
     Ok(ExitCode::SUCCESS)
@@ -201,14 +205,14 @@ async fn export(access: &Access, file: &Path) -> anyhow::Result<ExitCode> {
 
 async fn import(access: &Access, file: &Path) -> anyhow::Result<ExitCode> {
     let name = file.display().to_string();
-    let (from, octets): (Box<dyn std::io::Read>, u64) = if name == "-" {
+    let (from, bytes): (Box<dyn std::io::Read>, u64) = if name == "-" {
         (Box::new(std::io::stdin()), 0)
     } else {
         let from = File::open(file).with_context(|| format!("cannot read {name}"))?;
-        let octets = from.metadata()?.len();
-        (Box::new(from), octets)
+        let bytes = from.metadata()?.len();
+        (Box::new(from), bytes)
     };
-    let bar = bar(octets, "importing");
+    let bar = progress_bar(bytes, "importing");
     let (mut written, mut lines) = (0, 0);
     let mut batch: Option<Page> = None;
     for line in BufReader::new(from).lines() {
@@ -219,16 +223,18 @@ async fn import(access: &Access, file: &Path) -> anyhow::Result<ExitCode> {
             continue;
         }
         let line: Line = serde_json::from_str(&line)
-            .with_context(|| format!("{name}:{lines}: is no line of an export"))?;
+            .with_context(|| format!("{name}:{lines}: not a line that `export` writes"))?;
         let fits = |page: &Page| {
-            page.entries.len() < BATCH && page.of == line.store && page.namespace == line.namespace
+            page.entries.len() < BATCH
+                && page.virtual_server == line.virtual_server
+                && page.namespace == line.namespace
         };
         if let Some(page) = batch.take_if(|page| !fits(page)) {
             written += access.put(page).await?;
         }
         batch
             .get_or_insert_with(|| Page {
-                of: line.store.clone(),
+                virtual_server: line.virtual_server.clone(),
                 namespace: line.namespace.clone(),
                 entries: Vec::new(),
                 next: None,
@@ -239,33 +245,33 @@ async fn import(access: &Access, file: &Path) -> anyhow::Result<ExitCode> {
     if let Some(page) = batch {
         written += access.put(page).await?;
     }
-    anyhow::ensure!(access.save().await, "the store could not be saved; its log says why");
+    anyhow::ensure!(access.save().await, "the store could not be saved; see its log messages");
     bar.finish_and_clear();
     errln!("{written} entries written of {lines}; the others had expired");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Shows every page of every namespace to somebody.
+/// Calls `look` with each page of each namespace of each store.
 async fn walk(
     access: &Access,
-    what: &'static str,
+    activity: &'static str,
     mut look: impl AsyncFnMut(Page) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let stats = access.stats().await?;
     for store in &stats {
-        let of = store.of.as_ref().map_or_else(|| "the store".to_owned(), |of| format!("the store of {of}"));
-        if let Some(why) = &store.unseen {
-            anyhow::bail!("{of} cannot be read, so nothing is known of what it has: {why}");
+        if let Some(error) = &store.error {
+            let of = store.virtual_server.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
+            anyhow::bail!("the store{of} cannot be read: {error}");
         }
     }
-    let octets = stats.iter().flat_map(|store| &store.namespaces).map(|namespace| namespace.bytes).sum();
-    let bar = bar(octets, what);
+    let bytes = stats.iter().flat_map(|store| &store.namespaces).map(|namespace| namespace.bytes).sum();
+    let bar = progress_bar(bytes, activity);
     for store in stats {
         for namespace in store.namespaces {
             let mut from = None;
             loop {
-                let request = PageRequest { of: store.of.clone(), namespace: namespace.name.clone(), from };
-                let mut page = access.page(request).await?;
+                let (virtual_server, namespace) = (store.virtual_server.clone(), namespace.name.clone());
+                let mut page = access.page(PageRequest { virtual_server, namespace, from }).await?;
                 from = page.next.take();
                 bar.inc(page.entries.iter().map(Entry::footprint).sum());
                 look(page).await?;
@@ -279,9 +285,9 @@ async fn walk(
     Ok(())
 }
 
-/// A bar that shows itself where the work is long and somebody can see it.
-fn bar(octets: u64, what: &'static str) -> ProgressBar {
-    let bar = ProgressBar::new(octets).with_message(what);
+/// A progress bar over a number of bytes; hidden if standard error is not a terminal.
+fn progress_bar(bytes: u64, activity: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new(bytes).with_message(activity);
     if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {bytes} of {total_bytes}, {eta} left") {
         bar.set_style(style);
     }

@@ -1,15 +1,29 @@
-//! What the host remembers of users: which secrets their mail servers have accepted, as keyed
-//! tags, and their maildrops' snapshots. It knows no sockets and no policies.
+//! What the proxy remembers about users: which secrets their mail servers have accepted, as keyed
+//! hashes, and what their clients last saw of their maildrops. It knows no sockets and no policies.
+//!
+//! | file | contents |
+//! | --- | --- |
+//! | `registry` | the public interface, the same for all modes |
+//! | `mode` | what a mode has to do; `local_only`, `shared_tags` and `shared_snapshots` do it |
+//! | `user` | what is remembered about one user, and how sessions change it |
+//! | `users`, `table` | users in the memory of this process |
+//! | `records`, `seal` | users in a store that proxies share |
+//! | `tag` | keyed hashes of users and secrets |
 
-mod local;
-mod record;
+mod local_only;
+mod mode;
+mod records;
 mod registry;
-mod shared;
+mod seal;
+mod shared_snapshots;
+mod shared_tags;
 mod table;
 mod tag;
 mod user;
+mod users;
 
-pub use local::Remembered;
-pub use registry::{Begun, Commit, Description, Opening, Registry, Seen, Takes};
+pub use mode::{Fetched, MaybeReady, Opening, Pending, PendingWrite};
+pub use registry::{Description, Registry};
 pub use tag::{Tag, Tagger, UserKey};
-pub use user::{Left, NoSnapshot, Route, Session, Standing};
+pub use user::{LastSeen, MaildropSession, NoSnapshot, Route, Standing};
+pub use users::MemoryUsage;

@@ -1,4 +1,4 @@
-//! Keyed hashes of users and of their secrets: enough to know them again, not enough to learn
+//! Keyed hashes of users and of their secrets: enough to recognise them, not enough to learn
 //! anything about them.
 
 use subtle::ConstantTimeEq;
@@ -6,11 +6,11 @@ use zeroize::Zeroizing;
 
 use reprieve_pop3::credential::Credentials;
 
-/// A keyed hash, as short as may be, for there may be millions: among a billion users, no two
-/// have the same but with a chance of one to a hundred billion.
+/// A keyed hash of 96 bits. Short, because there may be millions of them; long enough that among a
+/// billion users the chance of two equal hashes is less than one in a hundred billion.
 pub(super) type Hash = [u8; 12];
 
-/// Names a user of a pool, without his name.
+/// Identifies a user of a pool without revealing their name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UserKey(pub(super) Hash);
 
@@ -23,17 +23,16 @@ impl UserKey {
     }
 }
 
-/// Stands for a secret that a mail server has accepted.
+/// Keyed hash of a secret of one user.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Tag(Hash);
 
 impl Tag {
-    pub(super) fn from_octets(octets: Hash) -> Self {
-        Self(octets)
+    pub(super) fn from_bytes(bytes: Hash) -> Self {
+        Self(bytes)
     }
 
-    /// The octets themselves, for where users are remembered.
-    pub(super) fn octets(&self) -> Hash {
+    pub(super) fn bytes(&self) -> Hash {
         self.0
     }
 
@@ -50,37 +49,37 @@ impl std::fmt::Debug for Tag {
     }
 }
 
-/// Makes keys and tags, by a key that lives as long as the process and nowhere else; or by one
-/// that the administrator has given to all proxies of a site.
+/// Makes user keys and tags. Its key is either random and lost with the process, or derived from a
+/// secret that all proxies of a site have.
 pub struct Tagger {
     key: Zeroizing<[u8; 32]>,
 }
 
 impl Tagger {
-    /// Draws a key.
+    /// With a random key.
     ///
     /// # Errors
-    /// Where the operating system has no randomness to give.
+    /// If the system has no randomness.
     pub fn new() -> Result<Self, getrandom::Error> {
         let mut key = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *key)?;
         Ok(Self { key })
     }
 
-    /// Takes its key from a secret, so that others with the same secret make the same tags.
+    /// With a key derived from a secret: proxies with the same secret make the same tags.
     #[must_use]
     pub fn keyed(secret: &[u8]) -> Self {
         Self { key: Zeroizing::new(blake3::derive_key("reprieve 2026-11-24 users and tags", secret)) }
     }
 
-    /// The key of what proxies share: made from the same secret, and of no use for tags.
+    /// The key that seals shared records, derived from the same secret; useless for making tags.
     pub(super) fn sealing_key(&self) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(blake3::derive_key("reprieve 2026-11-24 shared records", &*self.key))
     }
 
-    /// A user of a pool: what identifies a maildrop, whichever virtual server leads to it. Names
-    /// are taken byte for byte; if the mail server takes two for one, they are folded before (see
-    /// [`Credentials::identity`]).
+    /// The key of a user of a pool, which identifies a maildrop for all virtual servers that lead to
+    /// it. `user` is compared byte for byte; [`Credentials::identity`] folds names that the mail
+    /// server treats as one.
     #[must_use]
     pub fn user(&self, pool: &str, user: &[u8]) -> UserKey {
         UserKey(self.hash(&[b"user", pool.as_bytes(), user]))
@@ -98,7 +97,7 @@ impl Tagger {
     }
 
     fn hash(&self, parts: &[&[u8]]) -> Hash {
-        // One input: each part behind its length, so that no two lists of parts are the same.
+        // Each part follows its length, so that different lists of parts give different inputs.
         let length = parts.iter().map(|part| part.len() + 8).sum();
         let mut input = Zeroizing::new(Vec::with_capacity(length));
         for part in parts {
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_of_another_process_mean_nothing() {
+    fn tags_of_another_process_never_match() {
         let (one, other) = (Tagger::new().unwrap(), Tagger::new().unwrap());
         let secret = credentials(b"right", Mechanism::UserPass);
         let (a, b) = (one.user("mail", b"a"), other.user("mail", b"a"));

@@ -1,4 +1,4 @@
-//! What is remembered of one user, and how sessions change it: the same wherever it is kept.
+//! What is remembered about one user, and how sessions change it; the same in every mode.
 
 use std::sync::Arc;
 
@@ -9,28 +9,27 @@ use super::tag::{Tag, UserKey};
 use reprieve_pop3::listing::SnapshotError;
 use reprieve_pop3::snapshot::Snapshot;
 
-/// Secrets that are remembered for one user: some give each device a password of its own.
-pub(super) const MOST_TAGS: usize = 8;
+/// Most secrets that are remembered for one user. Some sites give each device its own password.
+pub(super) const MAX_SECRETS: usize = 8;
 
-/// What is known of a presented secret.
+/// What is known about a presented secret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Standing {
     /// The mail server has accepted it.
     Known,
-    /// The mail server has accepted another one of this user's.
+    /// The mail server has accepted another secret of this user.
     Changed,
-    /// Nothing is known of this user.
+    /// The user is not known.
     #[default]
     Unknown,
 }
 
-/// Where a user's session went, where that is not the virtual server's own pool or the name
-/// that the client gave: an upgrade goes there too.
+/// Where a policy has sent a user's session, so that an upgrade goes there too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Name of the pool.
+    /// Name of the pool; None for the virtual server's own.
     pub pool: Option<String>,
-    /// User name at the mail server.
+    /// User name at the mail server; None for the one that the client gave.
     pub user: Option<String>,
 }
 
@@ -38,41 +37,41 @@ pub struct Route {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Accepted {
     pub tag: Tag,
-    /// When it was accepted last, in seconds since 1970.
+    /// When it was last accepted, in seconds since 1970.
     pub at_s: u64,
 }
 
-/// Secrets of a user, the latest first.
-pub(super) type Secrets = ArrayVec<Accepted, MOST_TAGS>;
+/// The accepted secrets of a user, the latest first.
+pub(super) type Secrets = ArrayVec<Accepted, MAX_SECRETS>;
 
-/// Why a user's last session left no snapshot: as long as that is so, they cannot be relieved.
+/// Why there is no snapshot of a user's maildrop: until there is one, their logins pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[repr(u8)]
 pub enum NoSnapshot {
-    /// None has ended yet since the user became known, or it was forgotten.
+    /// No session has ended since the user became known, or the snapshot was forgotten.
     #[default]
     NoneYet,
-    /// Another session of the user looked at the maildrop at the same time.
+    /// Another session of the user saw the maildrop at the same time.
     Overlap,
     /// The session ended before the listing was complete.
     Incomplete,
-    /// The mail server refused to list.
+    /// The mail server refused a listing, RSET or QUIT.
     Refused,
-    /// A row of a listing is not what RFC 1939 allows.
+    /// A reply is not exactly as in RFC 1939.
     Malformed,
-    /// The listings contradict each other, or a unique-id stands there twice.
+    /// The listings contradict each other, or a unique-id occurs twice.
     Contradictory,
-    /// The listing is larger than what may be kept of one user.
+    /// The snapshot is larger than one user's may be.
     TooLarge,
-    /// What is kept of users takes all the room that it may take in the store.
+    /// The users in the store take all of their memory limit there.
     NoRoom,
-    /// Another proxy saw the maildrop last, and listings are not shared.
+    /// Another proxy saw the maildrop last, and snapshots are not shared.
     Elsewhere,
 }
 
 impl NoSnapshot {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 9] = [
         Self::NoneYet,
         Self::Overlap,
@@ -85,7 +84,7 @@ impl NoSnapshot {
         Self::Elsewhere,
     ];
 
-    /// Its word in logs and metrics.
+    /// Its name in logs and metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -114,50 +113,66 @@ impl From<SnapshotError> for NoSnapshot {
     }
 }
 
-/// What is remembered of a user.
+/// What is remembered about a user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct User {
     pub accepted: Secrets,
     pub snapshot: Option<Arc<Snapshot>>,
     pub route: Option<Arc<Route>>,
-    /// Token of the session that may leave a snapshot: the one that saw the maildrop last. It
-    /// also changes with each confirmed deletion. 0: no session has seen the maildrop.
+    /// Token of the session that saw the maildrop last, and that alone may leave a snapshot. Changes
+    /// with each confirmed deletion, too. 0 if no session has seen the maildrop.
     pub latest: u64,
-    /// Logins that the mail server has rejected since it accepted one.
+    /// Logins that the mail server has rejected since it last accepted one.
     pub rejections: u8,
     /// Why there is no snapshot, if there is none.
     pub no_snapshot: NoSnapshot,
 }
 
-/// What a session leaves of the maildrop.
-pub type Leaves = Result<Arc<Snapshot>, NoSnapshot>;
+/// What a session leaves: a snapshot, or the reason why there is none.
+pub type SessionResult = Result<Arc<Snapshot>, NoSnapshot>;
 
-/// A session that has seen the maildrop, for committing what it leaves.
+/// A session that has seen the maildrop, and has to be committed when it ends.
 #[derive(Clone, Debug)]
-pub struct Session {
+pub struct MaildropSession {
     pub(super) user: UserKey,
-    /// Different for each session; 0 if it may leave no snapshot.
+    /// Unique to the session; 0 if it may leave no snapshot.
     pub(super) token: u64,
-    /// The user's record as it was written when the session began, if it is shared: most often
-    /// it still is so when the session ends.
+    /// For users in a store: their record as it was written when the session began. Most often it
+    /// is unchanged when the session ends, which saves fetching it.
     pub(super) written: Option<Box<[u8]>>,
 }
 
 /// A maildrop as the user's clients last saw it.
 #[derive(Clone, Debug)]
-pub struct Left {
+pub struct LastSeen {
     /// What they saw.
     pub snapshot: Arc<Snapshot>,
-    /// Where the maildrop is.
+    /// Where the maildrop is, if that is not the usual pool and user name.
     pub route: Option<Arc<Route>>,
-    /// The token under which it was left.
-    pub by: u64,
+    /// Token of the session that left it; an upgrade passes it to
+    /// [`Registry::begin_upgraded`](super::Registry::begin_upgraded).
+    pub token: u64,
+}
+
+impl MaildropSession {
+    /// A session of a user in this process. `is_undisturbed`: it may leave a snapshot.
+    pub(super) fn new(user: UserKey, token: u64, is_undisturbed: bool) -> Self {
+        Self { user, token: if is_undisturbed { token } else { 0 }, written: None }
+    }
+
+    /// A session of a user in a store; `begun` is None if the store could not be reached, and
+    /// otherwise whether the session may leave a snapshot, and the record.
+    pub(super) fn written(user: UserKey, token: u64, begun: Option<(bool, Box<[u8]>)>) -> Self {
+        let is_undisturbed = matches!(begun, Some((true, _)));
+        Self { written: begun.map(|(_, written)| written), ..Self::new(user, token, is_undisturbed) }
+    }
 }
 
 impl User {
-    /// What is known of a secret, if it counts when it was accepted at `oldest_s` or later.
+    /// What is known about a secret. Secrets that were accepted before `oldest_s`, in seconds since
+    /// 1970, do not count.
     pub fn standing(&self, tag: &Tag, oldest_s: u64) -> Standing {
-        // Each tag is compared, so that the time tells nothing about which one matched.
+        // All tags are compared, so that the duration does not reveal which one matched.
         let known = self
             .accepted
             .iter()
@@ -171,38 +186,38 @@ impl User {
         }
     }
 
-    /// The maildrop as it was left, if that is known.
-    pub fn left(&self) -> Result<Left, NoSnapshot> {
+    /// The maildrop as the user's clients last saw it.
+    pub fn last_seen(&self) -> Result<LastSeen, NoSnapshot> {
         let snapshot = self.snapshot.clone().ok_or(self.no_snapshot)?;
-        Ok(Left { snapshot, route: self.route.clone(), by: self.latest })
+        Ok(LastSeen { snapshot, route: self.route.clone(), token: self.latest })
     }
 
-    /// The mail server has accepted a login. `tag`: None if only it has seen the secret.
+    /// Remembers a secret that the mail server has accepted. `tag`: None if only the mail server has
+    /// seen it.
     pub fn accept(&mut self, tag: Option<Tag>, now_ms: u64) {
         self.rejections = 0;
         let Some(tag) = tag else { return };
         self.accepted.retain(|accepted| !accepted.tag.matches(&tag));
-        self.accepted.truncate(MOST_TAGS - 1);
+        self.accepted.truncate(MAX_SECRETS - 1);
         self.accepted.insert(0, Accepted { tag, at_s: now_ms / 1000 });
     }
 
-    /// The first reply that shows the maildrop has arrived, and the client is about to see it:
-    /// the old snapshot is no longer what the clients saw last. `looked`: `latest` as it was
-    /// before the credentials were sent; None if that is not known any more. Returns whether
-    /// the session may leave a snapshot: no other has seen the maildrop, or has deleted from
-    /// it, since then.
-    pub fn begin(&mut self, token: u64, looked: Option<u64>) -> bool {
-        let undisturbed = looked == Some(self.latest);
+    /// Begins a session: the first reply that shows the maildrop has arrived, and the client is about
+    /// to see it. The old snapshot is no longer what the clients last saw. `latest_at_look`:
+    /// `latest` before the credentials were sent; None if that is not known. Returns whether the
+    /// session may leave a snapshot: no other session has seen the maildrop or has deleted from it
+    /// since.
+    pub fn begin(&mut self, token: u64, latest_at_look: Option<u64>) -> bool {
+        let undisturbed = latest_at_look == Some(self.latest);
         self.snapshot = None;
         self.no_snapshot = if undisturbed { NoSnapshot::NoneYet } else { NoSnapshot::Overlap };
-        // The other session may not leave one either: nobody knows which listing is newer.
+        // A disturbing session may not leave one either: it is not known which listing is newer.
         self.latest = token;
         undisturbed
     }
 
-    /// A posed session goes on at the mail server, and goes on showing what was left under the
-    /// token `posed`. Returns whether it may leave a snapshot: nobody has seen anything else
-    /// since.
+    /// Begins an upgraded session, which goes on showing the snapshot with the token `posed`. Returns
+    /// whether it may leave a snapshot: no client has seen anything else since.
     pub fn begin_upgraded(&mut self, token: u64, posed: u64) -> bool {
         let undisturbed = self.latest == posed;
         if undisturbed {
@@ -213,13 +228,13 @@ impl User {
         undisturbed
     }
 
-    /// A session is over, and leaves a snapshot if it has seen the maildrop last. `deleted`:
-    /// messages are gone, or may be, that sessions under way still list. `fresh`: a token that
-    /// no session has. Returns whether it was the last one.
-    pub fn commit(&mut self, token: u64, fresh: u64, leaves: Leaves, deleted: bool) -> bool {
+    /// Ends a session, which leaves a snapshot if it was the last one to see the maildrop. `deleted`:
+    /// messages were deleted, or may have been, that sessions under way still list. `fresh`: a token
+    /// that no session has. Returns whether the session was the last one.
+    pub fn commit(&mut self, token: u64, fresh: u64, result: SessionResult, deleted: bool) -> bool {
         let is_latest = token != 0 && self.latest == token;
         if is_latest {
-            match leaves {
+            match result {
                 Ok(snapshot) => self.snapshot = Some(snapshot),
                 Err(why) => (self.snapshot, self.no_snapshot) = (None, why),
             }
@@ -232,13 +247,14 @@ impl User {
         is_latest
     }
 
-    /// Forgets the snapshot, and with it what sessions under way would leave.
+    /// Forgets the snapshot, and makes sessions under way leave none. `fresh`: a token that no session
+    /// has.
     pub fn forget_snapshot(&mut self, fresh: u64) {
         (self.snapshot, self.no_snapshot) = (None, NoSnapshot::NoneYet);
         self.latest = fresh;
     }
 
-    /// The mail server has judged a secret to be wrong.
+    /// Counts a rejected login, and forgets the rejected secret.
     pub fn reject(&mut self, tag: Option<&Tag>) {
         self.rejections = self.rejections.saturating_add(1);
         if let Some(tag) = tag {

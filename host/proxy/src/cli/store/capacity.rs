@@ -1,5 +1,6 @@
 //! `reprieve store capacity`
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,61 +11,63 @@ use crate::bench::{Capacity, Site, Work, measure_capacity};
 use crate::cli::FAILED;
 use crate::output::{Output, outln};
 use reprieve_settings::duration;
-use reprieve_store::{Share, StoreConfig, StoreBackend};
+use reprieve_store::{Share, StoreBackend, StoreConfig};
 
-/// Find out what a store needs for so many users, by a simulation
+/// Sizes of the larger sites, in users.
+const LARGER_SITES: [u64; 3] = [1_000_000, 10_000_000, 100_000_000];
+
+/// Measure what a store needs for a number of users
 ///
-/// A store is filled as they would fill it and measured; larger sites are calculated from that.
-/// Each user logs in once and passes, then once and is denied, as with the policy `interval`. What
-/// this writes in Redis has a prefix of its own and is taken away at the end; but do not point it at
-/// one that is at work: it loads it as much as it can, and needs the room. A file must be a new one.
+/// Fills a store as this many users would, measures it, and extrapolates to larger sites. Each user
+/// logs in twice, as with the policy `interval`: the first login passes, the second is denied. In
+/// Redis, all keys have a prefix of their own and are deleted at the end; do not use a server that is
+/// in production, because it is put under full load and needs the memory. A file must not exist yet.
 ///
-/// The calculation: octets a user are measured (what the process, the file or Redis has more than
-/// before, divided by the users) and taken times the users; logins a second are the users divided
-/// by `--poll-every`, of which `--poll-every` / `--interval` pass; cores are the time that the
-/// measured logins took, in the same proportion.
+/// Extrapolation: bytes per user are the growth of the process, the file or Redis, divided by the
+/// users. Logins per second are the users divided by `--poll-every`; of these, `--poll-every` divided
+/// by `--interval` pass. The load is the time that the measured logins took, in the same proportion.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
-    /// Which: memory, file:PATH, or an address such as redis://127.0.0.1:6379
+    /// Store: memory, file:PATH, or a URL such as redis://127.0.0.1:6379
     #[arg(long, value_name = "STORE", default_value = "memory", value_parser = StoreConfig::from_argument)]
     store: StoreConfig,
-    /// Users
+    /// Number of users
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1000..=100_000_000))]
     users: u32,
-    /// Messages in each one's maildrop
+    /// Messages in each user's maildrop
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     messages: u32,
-    /// What is shared through the store; nothing in memory
+    /// What proxies share through the store; always off in memory
     #[arg(long, value_name = "SHARE", default_value = "tags+snapshots", value_parser = ["off", "tags+snapshots"])]
     share: String,
-    /// Proxies that use it at once (Redis only)
+    /// Number of proxies that use the store (more than one only in Redis)
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     proxies: u32,
-    /// Logins that each proxy has under way at once
+    /// Concurrent logins per proxy
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1024))]
     at_once: u32,
-    /// How often clients check mail
+    /// How often each client checks for mail
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = time)]
     poll_every: Duration,
-    /// How often the policy lets each through
+    /// How often the policy lets each user pass
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = time)]
     interval: Duration,
-    /// As one JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
 fn time(text: &str) -> Result<Duration, String> {
     let read = duration(text).filter(|time| !time.is_zero());
-    read.ok_or_else(|| "a time is written as 90s, 10m or 1h".to_owned())
+    read.ok_or_else(|| "write a time as 90s, 10m or 1h".to_owned())
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let is_redis = matches!(arguments.store.backend, StoreBackend::Redis(_));
     anyhow::ensure!(
         is_redis || arguments.proxies == 1,
-        "--proxies {}: only a store in Redis is shared",
+        "--proxies {}: only a store in Redis can be shared by several proxies",
         arguments.proxies
     );
     let in_memory = matches!(arguments.store.backend, StoreBackend::Memory);
@@ -74,87 +77,100 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         users: arguments.users,
         messages: arguments.messages,
         proxies: arguments.proxies,
-        at_once: arguments.at_once,
+        concurrent_logins: arguments.at_once,
     };
-    let bar = super::bar(u64::from(arguments.users) * 2, "logins");
+    let bar = super::progress_bar(u64::from(arguments.users) * 2, "logins");
     let measured = measure_capacity(&site, |done, _| bar.set_position(done))?;
     bar.finish_and_clear();
-    let larger = [1_000_000, 10_000_000, 100_000_000].map(|users| Needs::of(arguments, &measured, users));
+    let larger = LARGER_SITES.map(|users| Extrapolation::new(arguments, &measured, users));
     if arguments.json {
-        let work = |work: &Work| {
-            json!({
-                "logins": work.logins,
-                "failed": work.failed,
-                "a-second": work.a_second(),
-                "p50-us": work.each.p50.as_secs_f64() * 1e6,
-                "p99-us": work.each.p99.as_secs_f64() * 1e6,
-                "cpu-us": work.computing.as_secs_f64() * 1e6,
-            })
-        };
-        let needs = larger.iter().map(|needs| {
-            json!({ "users": needs.users, "logins-a-second": needs.logins, "octets": needs.octets, "share-of-this": needs.share })
-        });
-        let told = json!({
-            "store": arguments.store.backend.name(),
-            "users": arguments.users,
-            "messages": arguments.messages,
-            "proxies": arguments.proxies,
-            "passed": work(&measured.passes),
-            "denied": work(&measured.denials),
-            "octets-a-user": { "counted": measured.counted / u64::from(arguments.users), "process": measured.memory / u64::from(arguments.users),
-                "file": measured.file.map(|octets| octets / u64::from(arguments.users)), "redis": measured.redis.map(|octets| octets / u64::from(arguments.users)) },
-            "calculated": needs.collect::<Vec<_>>(),
-        });
-        outln!("{told}");
+        outln!("{}", as_json(arguments, &measured, &larger));
     } else {
-        Output.write_all(shown(arguments, &measured, &larger).as_bytes())?;
+        Output.write_all(as_text(arguments, &measured, &larger).as_bytes())?;
     }
     let failed = measured.passes.failed + measured.denials.failed;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
-/// What a site of another size needs.
-struct Needs {
+/// What a larger site needs.
+struct Extrapolation {
     users: u64,
-    /// Logins a second.
-    logins: f64,
-    octets: u64,
-    /// How often the store and the proxies that were measured.
-    share: f64,
+    logins_per_second: f64,
+    bytes: u64,
+    /// How many times what was measured, in work per second.
+    load: f64,
 }
 
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-impl Needs {
-    fn of(arguments: &Arguments, measured: &Capacity, users: u64) -> Self {
-        let all = octets(measured) as f64 / f64::from(arguments.users) * users as f64;
-        let logins = users as f64 / arguments.poll_every.as_secs_f64();
+impl Extrapolation {
+    fn new(arguments: &Arguments, measured: &Capacity, users: u64) -> Self {
+        let bytes = store_bytes(measured) as f64 / f64::from(arguments.users) * users as f64;
+        let logins_per_second = users as f64 / arguments.poll_every.as_secs_f64();
         let passed = (arguments.poll_every.as_secs_f64() / arguments.interval.as_secs_f64()).min(1.0);
-        let share = logins * passed / measured.passes.a_second()
-            + logins * (1.0 - passed) / measured.denials.a_second();
-        Self { users, logins, octets: all as u64, share }
+        let load = logins_per_second * passed / per_second(&measured.passes)
+            + logins_per_second * (1.0 - passed) / per_second(&measured.denials);
+        Self { users, logins_per_second, bytes: bytes as u64, load }
     }
 }
 
-/// Octets where the state is.
-fn octets(measured: &Capacity) -> u64 {
-    measured.redis.or(measured.file).unwrap_or(measured.memory)
-}
-
-impl Work {
-    #[allow(clippy::cast_precision_loss)]
-    fn a_second(&self) -> f64 {
-        self.logins as f64 / self.took.as_secs_f64().max(1e-9)
-    }
+/// Bytes where the state is kept.
+fn store_bytes(measured: &Capacity) -> u64 {
+    measured.redis_bytes.or(measured.file_bytes).unwrap_or(measured.process_bytes)
 }
 
 #[allow(clippy::cast_precision_loss)]
-fn shown(arguments: &Arguments, measured: &Capacity, larger: &[Needs]) -> String {
-    use std::fmt::Write as _;
+fn per_second(work: &Work) -> f64 {
+    work.logins as f64 / work.elapsed.as_secs_f64().max(1e-9)
+}
+
+fn microseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+fn as_json(arguments: &Arguments, measured: &Capacity, larger: &[Extrapolation]) -> serde_json::Value {
+    let users = u64::from(arguments.users);
+    let work = |work: &Work| {
+        json!({
+            "logins": work.logins,
+            "failed": work.failed,
+            "logins_per_second": per_second(work),
+            "p50_us": microseconds(work.latency.p50),
+            "p99_us": microseconds(work.latency.p99),
+            "cpu_us": microseconds(work.cpu_per_login),
+        })
+    };
+    let larger = larger.iter().map(|site| {
+        json!({
+            "users": site.users,
+            "logins_per_second": site.logins_per_second,
+            "bytes": site.bytes,
+            "load": site.load,
+        })
+    });
+    json!({
+        "store": arguments.store.backend.name(),
+        "users": arguments.users,
+        "messages": arguments.messages,
+        "proxies": arguments.proxies,
+        "passed": work(&measured.passes),
+        "denied": work(&measured.denials),
+        "bytes_per_user": {
+            "quota": measured.quota_bytes / users,
+            "process": measured.process_bytes / users,
+            "file": measured.file_bytes.map(|bytes| bytes / users),
+            "redis": measured.redis_bytes.map(|bytes| bytes / users),
+        },
+        "extrapolated": larger.collect::<Vec<_>>(),
+    })
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn as_text(arguments: &Arguments, measured: &Capacity, larger: &[Extrapolation]) -> String {
     let mut text = String::new();
     let users = u64::from(arguments.users);
     let _ = writeln!(
         text,
-        "{} users with {} messages each, store in {}, {} proxies with {} logins at once each",
+        "{} users with {} messages each, store in {}, {} proxies with {} concurrent logins each",
         arguments.users,
         arguments.messages,
         arguments.store.backend.name(),
@@ -164,36 +180,36 @@ fn shown(arguments: &Arguments, measured: &Capacity, larger: &[Needs]) -> String
     for (name, work) in [("passed", &measured.passes), ("denied", &measured.denials)] {
         let _ = writeln!(
             text,
-            "{name:8} {:>8.0} logins a second, p50 {:.1} µs, p99 {:.1} µs, {:.1} µs of CPU each, {} failed",
-            work.a_second(),
-            work.each.p50.as_secs_f64() * 1e6,
-            work.each.p99.as_secs_f64() * 1e6,
-            work.computing.as_secs_f64() * 1e6,
+            "{name:8} {:>8.0} logins per second, p50 {:.1} µs, p99 {:.1} µs, {:.1} µs of CPU each, {} failed",
+            per_second(work),
+            microseconds(work.latency.p50),
+            microseconds(work.latency.p99),
+            microseconds(work.cpu_per_login),
             work.failed
         );
     }
     let _ = writeln!(
         text,
-        "octets a user: {} in the process, {} count towards the policy's quota{}{}",
-        measured.memory / users,
-        measured.counted / users,
-        measured.file.map(|octets| format!(", {} in the file", octets / users)).unwrap_or_default(),
-        measured.redis.map(|octets| format!(", {} in Redis", octets / users)).unwrap_or_default()
+        "bytes per user: {} in the process, {} count towards the policy's quota{}{}",
+        measured.process_bytes / users,
+        measured.quota_bytes / users,
+        measured.file_bytes.map(|bytes| format!(", {} in the file", bytes / users)).unwrap_or_default(),
+        measured.redis_bytes.map(|bytes| format!(", {} in Redis", bytes / users)).unwrap_or_default()
     );
     let _ = writeln!(
         text,
-        "calculated for clients that check every {} s and pass every {} s:",
+        "extrapolated to clients that check every {} s and pass every {} s:",
         arguments.poll_every.as_secs(),
         arguments.interval.as_secs()
     );
-    for needs in larger {
+    for site in larger {
         let _ = writeln!(
             text,
-            "  {:>11} users: {:>8.1} GiB, {:>9.0} logins a second, {:>6.2} times what was measured",
-            needs.users,
-            needs.octets as f64 / f64::from(1 << 30),
-            needs.logins,
-            needs.share
+            "  {:>11} users: {:>8.1} GiB, {:>9.0} logins per second, {:>6.2} times the measured load",
+            site.users,
+            site.bytes as f64 / f64::from(1 << 30),
+            site.logins_per_second,
+            site.load
         );
     }
     text

@@ -1,5 +1,6 @@
-//! The registry in each of its modes: in this process, and with a store.
+//! The registry in each of its modes.
 
+use super::super::user::Standing;
 use super::*;
 use reprieve_pop3::credential::{Credentials, Mechanism, Secret};
 use reprieve_pop3::snapshot::Row;
@@ -21,13 +22,13 @@ impl World {
         Self { registry: Registry::new(limit, DAY), tagger, user }
     }
 
-    /// Users as this process knows them, and as a store does with and without snapshots.
-    fn all() -> [Self; 3] {
+    /// One of each mode.
+    fn of_all_modes() -> [Self; 3] {
         let shared = |share| {
             let tagger = Tagger::keyed(b"a secret of the site, long enough");
             let user = tagger.user("mail", b"alice");
-            let home = Home::in_memory(ManualClock::new(NOW));
-            let registry = Registry::shared(1 << 20, DAY, &home, &tagger, share).unwrap();
+            let store = Store::in_memory(ManualClock::new(NOW));
+            let registry = Registry::shared(1 << 20, DAY, &store, &tagger, share).unwrap();
             Self { registry, tagger, user }
         };
         [Self::new(1 << 20), shared(Share::Tags), shared(Share::TagsAndSnapshots)]
@@ -42,49 +43,46 @@ impl World {
         self.registry.look(self.user, Some(&self.tag(secret)), now_ms).await.standing
     }
 
-    /// A login whose credentials are about to be sent.
+    /// Looks up a login whose credentials are about to be sent.
     async fn look(&self, secret: &str) -> Opening {
         self.look_of(self.user, secret).await
     }
 
     async fn look_of(&self, user: UserKey, secret: &str) -> Opening {
         let tag = self.tag(secret);
-        let mut seen = self.registry.look(user, Some(&tag), NOW).await;
-        self.registry.reserve(&mut seen, user).await;
-        Opening { user, tag: Some(tag), route: None, accepted_ms: NOW, seen }
+        let mut fetched = self.registry.look(user, Some(&tag), NOW).await;
+        self.registry.reserve(&mut fetched, user).await;
+        Opening { user, tag: Some(tag), route: None, accepted_ms: NOW, fetched }
     }
 
     /// The first reply that shows the maildrop has arrived.
-    async fn open(&self, opening: Opening) -> Session {
-        match self.registry.begin(opening) {
-            Begun::Now(session) => session,
-            Begun::Later(session) => session.await,
-        }
+    async fn open(&self, opening: Opening) -> MaildropSession {
+        self.registry.begin(opening).wait().await
     }
 
-    async fn begin(&self, secret: &str) -> Session {
+    async fn begin(&self, secret: &str) -> MaildropSession {
         self.open(self.look(secret).await).await
     }
 
-    async fn commit(&self, session: Session, snapshot: &str, deleted: bool) {
+    async fn commit(&self, session: MaildropSession, snapshot: &str, deleted: bool) {
         if let Some(commit) = self.registry.commit(session, Ok(of(snapshot)), deleted) {
             commit.await;
         }
     }
 
-    async fn left(&self) -> Result<Left, NoSnapshot> {
-        let seen = self.registry.look(self.user, None, NOW).await;
-        self.registry.snapshot(&seen, self.user)
+    async fn last_seen(&self) -> Result<LastSeen, NoSnapshot> {
+        let fetched = self.registry.look(self.user, None, NOW).await;
+        self.registry.last_seen(&fetched, self.user)
     }
 
     async fn snapshot(&self) -> Result<Snapshot, NoSnapshot> {
-        self.left().await.map(|left| (*left.snapshot).clone())
+        self.last_seen().await.map(|last_seen| (*last_seen.snapshot).clone())
     }
 
     async fn reject(&self, secret: &str) {
         let tag = self.tag(secret);
-        let seen = self.registry.look(self.user, Some(&tag), NOW).await;
-        self.registry.reject(&seen, self.user, Some(&tag), 5).await;
+        let fetched = self.registry.look(self.user, Some(&tag), NOW).await;
+        self.registry.reject(&fetched, self.user, Some(&tag), 5).await;
     }
 }
 
@@ -94,7 +92,7 @@ fn of(id: &str) -> Snapshot {
 
 #[tokio::test]
 async fn a_secret_is_known_once_the_mail_server_has_accepted_it() {
-    for world in World::all() {
+    for world in World::of_all_modes() {
         assert_eq!(world.standing("a", NOW).await, Standing::Unknown);
         world.begin("a").await;
         assert_eq!(world.standing("a", NOW).await, Standing::Known);
@@ -103,8 +101,8 @@ async fn a_secret_is_known_once_the_mail_server_has_accepted_it() {
 }
 
 #[tokio::test]
-async fn a_secret_that_the_mail_server_rejects_is_forgotten_and_a_wrong_one_changes_nothing() {
-    for world in World::all() {
+async fn a_rejected_secret_is_forgotten_and_a_wrong_one_changes_nothing() {
+    for world in World::of_all_modes() {
         world.begin("a").await;
         world.reject("wrong").await;
         assert_eq!(world.standing("a", NOW).await, Standing::Known);
@@ -114,11 +112,11 @@ async fn a_secret_that_the_mail_server_rejects_is_forgotten_and_a_wrong_one_chan
 }
 
 #[tokio::test]
-async fn a_snapshot_for_which_a_store_has_no_room_costs_the_snapshot_and_not_the_secret() {
+async fn a_snapshot_that_a_full_store_refuses_is_dropped_and_the_secret_kept() {
     let tagger = Tagger::keyed(b"a secret of the site, long enough");
     let user = tagger.user("mail", b"alice");
-    let home = Home::in_memory(ManualClock::new(NOW));
-    let registry = Registry::shared(400, DAY, &home, &tagger, Share::TagsAndSnapshots).unwrap();
+    let store = Store::in_memory(ManualClock::new(NOW));
+    let registry = Registry::shared(400, DAY, &store, &tagger, Share::TagsAndSnapshots).unwrap();
     let world = World { registry, tagger, user };
     let session = world.begin("a").await;
     let ids: Vec<_> = (0..1000_u32).map(|id| format!("{:08x}", id.wrapping_mul(2_654_435_761))).collect();
@@ -131,8 +129,8 @@ async fn a_snapshot_for_which_a_store_has_no_room_costs_the_snapshot_and_not_the
 }
 
 #[tokio::test]
-async fn while_a_session_is_under_way_there_is_no_snapshot() {
-    for world in World::all() {
+async fn there_is_no_snapshot_during_a_session() {
+    for world in World::of_all_modes() {
         let session = world.begin("a").await;
         world.commit(session, "one", false).await;
         assert_eq!(world.snapshot().await.unwrap(), of("one"));
@@ -141,38 +139,46 @@ async fn while_a_session_is_under_way_there_is_no_snapshot() {
     }
 }
 
-/// What a session of the table below does.
+/// A step of a session in the table below.
 #[derive(Clone, Copy)]
 enum Step {
     Look(usize),
     Begin(usize),
-    /// It leaves a maildrop of its own name.
+    /// It leaves a snapshot that names the session.
     Commit(usize),
-    /// The same, after a deletion that the mail server has confirmed.
+    /// As `Commit`, after a deletion that the mail server has confirmed.
     Delete(usize),
-    /// Its password is rejected.
+    /// Another login is rejected.
     Reject,
     /// The user's record is lost.
     Forget,
 }
 
 #[tokio::test]
-async fn a_snapshot_is_never_older_than_a_listing_that_was_seen_or_a_deletion_that_was_confirmed() {
+async fn no_snapshot_is_older_than_a_listing_that_was_seen_or_a_confirmed_deletion() {
     use Step::{Begin, Commit, Delete, Forget, Look, Reject};
     let orders: [(&str, &[Step], Option<usize>); 12] = [
         ("one after the other", &[Look(0), Begin(0), Commit(0), Look(1), Begin(1), Commit(1)], Some(1)),
         (
-            "the later one looked when the first had begun",
+            "the second looks after the first has begun",
             &[Look(0), Begin(0), Look(1), Begin(1), Commit(1), Commit(0)],
             Some(1),
         ),
-        ("the same, and ends last", &[Look(0), Begin(0), Look(1), Begin(1), Commit(0), Commit(1)], Some(1)),
         (
-            "the maildrop was opened before, and the reply came after, another session's",
+            "as before, and the second ends last",
+            &[Look(0), Begin(0), Look(1), Begin(1), Commit(0), Commit(1)],
+            Some(1),
+        ),
+        (
+            "the maildrop was opened before another session, and the reply came after it",
             &[Look(0), Look(1), Begin(1), Commit(1), Begin(0), Commit(0)],
             None,
         ),
-        ("nobody knows whose is newer", &[Look(0), Look(1), Begin(0), Begin(1), Commit(0), Commit(1)], None),
+        (
+            "it is not known which listing is newer",
+            &[Look(0), Look(1), Begin(0), Begin(1), Commit(0), Commit(1)],
+            None,
+        ),
         (
             "a deletion was confirmed between Look and Begin",
             &[Look(0), Begin(0), Look(1), Delete(0), Begin(1), Commit(1)],
@@ -183,26 +189,30 @@ async fn a_snapshot_is_never_older_than_a_listing_that_was_seen_or_a_deletion_th
             &[Look(0), Begin(0), Look(1), Begin(1), Delete(0), Commit(1)],
             None,
         ),
-        ("a deletion of its own", &[Look(0), Begin(0), Delete(0)], Some(0)),
+        ("its own deletion", &[Look(0), Begin(0), Delete(0)], Some(0)),
         (
-            "a rejected login disturbs nobody",
+            "a rejected login disturbs no session",
             &[Look(0), Begin(0), Reject, Commit(0), Reject, Reject],
             Some(0),
         ),
-        ("a rejected login disturbs nobody who has looked", &[Look(0), Reject, Begin(0), Commit(0)], Some(0)),
         (
-            "somebody began and was forgotten since it looked",
+            "a rejected login disturbs no session that has looked",
+            &[Look(0), Reject, Begin(0), Commit(0)],
+            Some(0),
+        ),
+        (
+            "another session began and its user was forgotten since the look",
             &[Look(0), Look(1), Begin(1), Forget, Begin(0), Commit(0)],
             None,
         ),
         (
-            "it was forgotten while it was under way, and has deleted",
+            "its user was forgotten during the session, and it has deleted",
             &[Look(0), Begin(0), Forget, Look(1), Delete(0), Begin(1), Commit(1)],
             None,
         ),
     ];
-    for (name, steps, left) in orders {
-        for (mode, world) in World::all().into_iter().enumerate() {
+    for (name, steps, expected) in orders {
+        for (mode, world) in World::of_all_modes().into_iter().enumerate() {
             let (mut looked, mut begun) = ([None, None], [None, None]);
             for step in steps {
                 match *step {
@@ -215,30 +225,30 @@ async fn a_snapshot_is_never_older_than_a_listing_that_was_seen_or_a_deletion_th
                 }
             }
             let found = world.snapshot().await;
-            assert_eq!(found.ok(), left.map(|it| of(&it.to_string())), "{name}, mode {mode}");
+            assert_eq!(found.ok(), expected.map(|it| of(&it.to_string())), "{name}, mode {mode}");
         }
     }
 }
 
 #[tokio::test]
-async fn an_upgraded_session_leaves_nothing_if_another_has_seen_a_newer_maildrop() {
-    for world in World::all() {
+async fn an_upgraded_session_leaves_no_snapshot_if_another_has_seen_a_newer_maildrop() {
+    for world in World::of_all_modes() {
         let before = world.begin("a").await;
         world.commit(before, "old", false).await;
-        let posed = world.left().await.unwrap().by;
+        let posed = world.last_seen().await.unwrap().token;
         let other = world.begin("a").await;
         world.commit(other, "new", false).await;
         let upgraded = world.registry.begin_upgraded(world.user, world.tag("a"), posed, NOW).await;
         world.commit(upgraded, "old", false).await;
         assert_eq!(world.snapshot().await.unwrap(), of("new"));
-        // Undisturbed, it leaves what it has shown.
-        let posed = world.left().await.unwrap().by;
+        // Undisturbed, it leaves a snapshot.
+        let posed = world.last_seen().await.unwrap().token;
         let upgraded = world.registry.begin_upgraded(world.user, world.tag("a"), posed, NOW).await;
         assert_eq!(world.snapshot().await, Err(NoSnapshot::NoneYet));
         world.commit(upgraded, "left", true).await;
         assert_eq!(world.snapshot().await.unwrap(), of("left"));
-        // After a failed upgrade the next login passes, whatever else is under way.
-        let posed = world.left().await.unwrap().by;
+        // After a failed upgrade the next login passes, even if a session is under way.
+        let posed = world.last_seen().await.unwrap().token;
         world.registry.forget_snapshot(world.user).await;
         let upgraded = world.registry.begin_upgraded(world.user, world.tag("a"), posed, NOW).await;
         world.commit(upgraded, "left", false).await;
@@ -248,9 +258,12 @@ async fn an_upgraded_session_leaves_nothing_if_another_has_seen_a_newer_maildrop
 
 #[tokio::test]
 async fn rejections_are_counted_until_the_mail_server_accepts_a_login() {
-    for world in World::all() {
+    for world in World::of_all_modes() {
         world.reject("wrong").await;
-        assert!(world.registry.describe(world.user, NOW).await.is_none(), "nobody remembers strangers");
+        assert!(
+            world.registry.describe(world.user, NOW).await.is_none(),
+            "an unknown user must stay unknown"
+        );
         world.begin("a").await;
         for count in 1..=5_u8 {
             world.reject("wrong").await;
@@ -262,10 +275,10 @@ async fn rejections_are_counted_until_the_mail_server_accepts_a_login() {
 }
 
 #[tokio::test]
-async fn an_older_session_counts_for_nothing_even_if_its_user_was_forgotten_meanwhile() {
+async fn an_older_session_leaves_no_snapshot_even_if_its_user_was_forgotten_meanwhile() {
     let world = World::new(128 << 10);
     let first = world.begin("a").await;
-    // Looked up before everybody, and so before whoever came and went meanwhile.
+    // Looked up before any user could be evicted.
     let early = world.look("a").await;
     let crowd = |from: u32| {
         let world = &world;
@@ -292,7 +305,7 @@ async fn an_older_session_counts_for_nothing_even_if_its_user_was_forgotten_mean
 
 #[tokio::test]
 async fn a_secret_is_known_for_a_day_after_it_was_accepted() {
-    for world in World::all() {
+    for world in World::of_all_modes() {
         world.begin("a").await;
         let day_ms = 86_400_000;
         assert_eq!(world.standing("a", NOW + day_ms).await, Standing::Known);
@@ -301,7 +314,7 @@ async fn a_secret_is_known_for_a_day_after_it_was_accepted() {
 }
 
 #[tokio::test]
-async fn one_huge_maildrop_pushes_nobody_out() {
+async fn a_huge_snapshot_is_not_kept() {
     let world = World::new(1 << 20);
     let session = world.begin("a").await;
     let huge = |count| Snapshot::pack((0..count).map(|_| Row { size: 1, unique_id: b"0123456789" }));
@@ -311,22 +324,23 @@ async fn one_huge_maildrop_pushes_nobody_out() {
 }
 
 #[tokio::test]
-async fn the_largest_listing_that_is_kept_is_the_same_for_every_user() {
+async fn the_size_limit_of_snapshots_is_the_same_for_every_user() {
     let world = World::new(1 << 20);
     let rows = || (0..5000).map(|_| Row { size: 1, unique_id: b"0123456789" });
     for index in 0..200_u32 {
         let user = world.tagger.user("mail", &index.to_le_bytes());
         let session = world.open(world.look_of(user, "a").await).await;
         let _ = world.registry.commit(session, Ok(Snapshot::pack(rows()).unwrap()), false);
-        let seen = world.registry.look(user, None, NOW).await;
-        assert_eq!(world.registry.snapshot(&seen, user).map(|left| left.snapshot.count()).ok(), Some(5000));
-        assert!(world.registry.octets() <= 1 << 20);
+        let fetched = world.registry.look(user, None, NOW).await;
+        let last_seen = world.registry.last_seen(&fetched, user);
+        assert_eq!(last_seen.map(|last_seen| last_seen.snapshot.count()).ok(), Some(5000));
+        assert!(world.registry.bytes() <= 1 << 20);
     }
 }
 
 #[tokio::test]
-async fn only_the_latest_few_secrets_of_a_user_are_known() {
-    for world in World::all() {
+async fn only_the_latest_eight_secrets_of_a_user_are_known() {
+    for world in World::of_all_modes() {
         for secret in 1..=9 {
             world.begin(&secret.to_string()).await;
         }
@@ -345,8 +359,8 @@ async fn memory_stays_within_its_limit_and_the_latest_users_stay() {
         let session = world.open(world.look_of(last, "a").await).await;
         let _ = world.registry.commit(session, Ok(of("one")), false);
     }
-    assert!(world.registry.octets() <= 256 << 10);
+    assert!(world.registry.bytes() <= 256 << 10);
     assert!(world.registry.users() > 500);
-    let seen = world.registry.look(last, None, NOW).await;
-    assert!(world.registry.snapshot(&seen, last).is_ok());
+    let fetched = world.registry.look(last, None, NOW).await;
+    assert!(world.registry.last_seen(&fetched, last).is_ok());
 }

@@ -1,6 +1,6 @@
-//! A user's record as proxies share it: packed, compressed and sealed with a key that only they
-//! have, so that whoever reads the store learns neither names nor secrets nor listings, and
-//! what somebody else wrote there counts as nothing.
+//! The record of a user in a store: packed, compressed, encrypted and authenticated with a key that
+//! only the proxies of the site have. Those who can read the store learn neither names nor secrets
+//! nor listings, and what they write to it is ignored.
 
 use std::sync::Arc;
 
@@ -8,18 +8,20 @@ use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, Unbou
 use serde::{Deserialize, Serialize};
 
 use super::tag::{Hash, Tag, UserKey};
-use super::user::{Accepted, MOST_TAGS, NoSnapshot, Route, User};
+use super::user::{Accepted, MAX_SECRETS, NoSnapshot, Route, User};
 use reprieve_pop3::snapshot::Snapshot;
 
-/// The longest record before compression; a longer one has no snapshot.
-const LARGEST: usize = 16 << 20;
-/// Fast, and on listings not much worse than slower ones.
-const LEVEL: i32 = 1;
+/// Size of the largest snapshot that a record may have, in bytes; larger ones are left out.
+const MAX_SNAPSHOT_BYTES: usize = 16 << 20;
+/// Bytes of a record besides its snapshot, at most.
+const MAX_OTHER_BYTES: usize = 1 << 16;
+/// Compression level of zstd: the fastest one, which for listings is not much worse than others.
+const COMPRESSION_LEVEL: i32 = 1;
 
 /// Seals records and opens them.
 pub(super) struct Seal(LessSafeKey);
 
-/// The layout; its order is part of it.
+/// The layout of a record; the order of the fields is part of it.
 #[derive(Serialize, Deserialize)]
 struct Packed {
     latest: u64,
@@ -27,7 +29,8 @@ struct Packed {
     rejections: u8,
     no_snapshot: NoSnapshot,
     route: Option<(Option<String>, Option<String>)>,
-    /// The store's crashes when the snapshot was left, messages, octets, and the rows.
+    /// Crashes of the store when the snapshot was written, number of messages, sum of their sizes,
+    /// and the rows.
     snapshot: Option<(u64, u32, u64, Vec<u8>)>,
 }
 
@@ -38,29 +41,27 @@ impl std::fmt::Debug for Seal {
 }
 
 impl Seal {
-    /// `key`: 32 octets.
-    ///
     /// # Errors
-    /// None for a key of that length.
+    /// None for a key of this length.
     pub fn new(key: &[u8; 32]) -> Result<Self, aws_lc_rs::error::Unspecified> {
         UnboundKey::new(&AES_256_GCM_SIV, key).map(LessSafeKey::new).map(Self)
     }
 
-    /// None where the system has no randomness.
+    /// Seals a user's record. `crashes`: how often the store has crashed. None if the system has no
+    /// randomness.
     pub fn close(&self, of: UserKey, user: &User, crashes: u64) -> Option<Vec<u8>> {
-        let packed =
-            Packed {
-                latest: user.latest,
-                accepted: user.accepted.iter().map(|one| (one.tag.octets(), one.at_s)).collect(),
-                rejections: user.rejections,
-                no_snapshot: user.no_snapshot,
-                route: user.route.as_ref().map(|route| (route.pool.clone(), route.user.clone())),
-                snapshot: user.snapshot.as_ref().filter(|snapshot| snapshot.footprint() < LARGEST).map(
-                    |snapshot| (crashes, snapshot.count(), snapshot.bytes(), snapshot.packed().to_vec()),
-                ),
-            };
+        let snapshot = user.snapshot.as_ref().filter(|snapshot| snapshot.footprint() < MAX_SNAPSHOT_BYTES);
+        let packed = Packed {
+            latest: user.latest,
+            accepted: user.accepted.iter().map(|accepted| (accepted.tag.bytes(), accepted.at_s)).collect(),
+            rejections: user.rejections,
+            no_snapshot: user.no_snapshot,
+            route: user.route.as_ref().map(|route| (route.pool.clone(), route.user.clone())),
+            snapshot: snapshot
+                .map(|snapshot| (crashes, snapshot.count(), snapshot.bytes(), snapshot.packed().to_vec())),
+        };
         let packed = postcard::to_allocvec(&packed).ok()?;
-        let mut text = zstd::bulk::compress(&packed, LEVEL).ok()?;
+        let mut text = zstd::bulk::compress(&packed, COMPRESSION_LEVEL).ok()?;
         let mut nonce = [0; NONCE_LEN];
         getrandom::fill(&mut nonce).ok()?;
         let aad = Aad::from(of.0);
@@ -68,25 +69,25 @@ impl Seal {
         Some([&nonce[..], &text].concat())
     }
 
-    /// None where the octets are not a record of this user, sealed with this key. A snapshot
-    /// that was left before the store crashed last is left out: a newer session may have been
-    /// lost with it.
+    /// Opens a user's record. None if it was not sealed for this user with this key. A snapshot that
+    /// was written before the store's last crash is left out: the crash may have lost a newer
+    /// session.
     pub fn open(&self, of: UserKey, sealed: &[u8], crashes: u64) -> Option<User> {
         let (nonce, text) = sealed.split_first_chunk::<NONCE_LEN>()?;
         let mut text = text.to_vec();
         let aad = Aad::from(of.0);
         let opened = self.0.open_in_place(Nonce::assume_unique_for_key(*nonce), aad, &mut text).ok()?;
-        let packed = zstd::bulk::decompress(opened, LARGEST + (1 << 16)).ok()?;
+        let packed = zstd::bulk::decompress(opened, MAX_SNAPSHOT_BYTES + MAX_OTHER_BYTES).ok()?;
         let packed: Packed = postcard::from_bytes(&packed).ok()?;
         let accepted =
-            packed.accepted.into_iter().map(|(tag, at_s)| Accepted { tag: Tag::from_octets(tag), at_s });
+            packed.accepted.into_iter().map(|(tag, at_s)| Accepted { tag: Tag::from_bytes(tag), at_s });
         Some(User {
-            // Another proxy may remember more of them.
-            accepted: accepted.take(MOST_TAGS).collect(),
+            // Another version of Reprieve may remember more of them.
+            accepted: accepted.take(MAX_SECRETS).collect(),
             snapshot: packed
                 .snapshot
-                .filter(|(left_at, ..)| *left_at == crashes)
-                .map(|(_, count, octets, rows)| Snapshot::from_packed(rows.into(), count, octets).shared()),
+                .filter(|(written_at, ..)| *written_at == crashes)
+                .map(|(_, count, bytes, rows)| Snapshot::from_packed(rows.into(), count, bytes).shared()),
             route: packed.route.map(|(pool, user)| Arc::new(Route { pool, user })),
             latest: packed.latest,
             rejections: packed.rejections,
@@ -104,7 +105,7 @@ mod tests {
         let ids: Vec<_> = (0..20).map(|number| format!("{number:08x}5f3a2b1c")).collect();
         let rows = ids.iter().map(|id| Row { size: 20_000, unique_id: id.as_bytes() });
         let mut user = User::default();
-        user.accept(Some(Tag::from_octets([1; 12])), 5_000);
+        user.accept(Some(Tag::from_bytes([1; 12])), 5_000);
         assert!(user.begin(7, Some(0)));
         user.route = Some(Arc::new(Route { pool: Some("other".to_owned()), user: None }));
         assert!(user.commit(7, 8, Ok(Snapshot::pack(rows).unwrap().into()), false));
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_opens_for_its_user_and_with_its_key_only() {
+    fn a_record_opens_only_for_its_user_and_with_its_key() {
         let (seal, other) = (Seal::new(&[1; 32]).unwrap(), Seal::new(&[2; 32]).unwrap());
         let sealed = seal.close(UserKey::numbered(1), &user(), 0).unwrap();
         assert_eq!(seal.open(UserKey::numbered(1), &sealed, 0), Some(user()));
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_from_before_a_crash_does_not_count_and_the_secrets_do() {
+    fn after_a_crash_snapshots_are_ignored_and_secrets_are_kept() {
         let seal = Seal::new(&[1; 32]).unwrap();
         let sealed = seal.close(UserKey::numbered(1), &user(), 3).unwrap();
         let opened = seal.open(UserKey::numbered(1), &sealed, 4).unwrap();
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_is_small_and_nothing_of_it_can_be_read() {
+    fn a_record_is_small_and_its_listing_cannot_be_read() {
         let seal = Seal::new(&[1; 32]).unwrap();
         let sealed = seal.close(UserKey::numbered(1), &user(), 0).unwrap();
         assert!(sealed.len() < 300, "{}", sealed.len());

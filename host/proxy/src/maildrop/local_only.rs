@@ -1,0 +1,87 @@
+//! `share = "off"`: users are remembered in this process alone.
+
+use std::sync::Arc;
+
+use super::mode::{Fetched, MaybeReady, Mode, Opening, PendingWrite, Upgrade};
+use super::tag::{Tag, UserKey};
+use super::user::{LastSeen, MaildropSession, NoSnapshot, SessionResult, User};
+use super::users::Users;
+use reprieve_store::Unavailable;
+
+#[derive(Debug)]
+pub(super) struct LocalOnly {
+    users: Arc<Users>,
+}
+
+impl LocalOnly {
+    pub fn new(users: Arc<Users>) -> Self {
+        Self { users }
+    }
+}
+
+impl Mode for LocalOnly {
+    fn look<'a>(&'a self, user: UserKey, tag: Option<&'a Tag>, oldest_s: u64) -> MaybeReady<'a, Fetched> {
+        let mut fetched = Fetched::unknown();
+        fetched.generation = self.users.look(user, |known| fetched.fill(known, tag, oldest_s)).generation;
+        MaybeReady::Ready(fetched)
+    }
+
+    fn reserve<'a>(&'a self, _: &'a mut Fetched, _: UserKey, _: u64) -> MaybeReady<'a, ()> {
+        MaybeReady::Ready(())
+    }
+
+    fn last_seen(&self, _: &Fetched, user: UserKey) -> Result<LastSeen, NoSnapshot> {
+        self.users.look(user, User::last_seen).found.unwrap_or(Err(NoSnapshot::NoneYet))
+    }
+
+    fn with_user(&self, _: &Fetched, user: UserKey, look: &mut dyn FnMut(&User)) {
+        self.users.look(user, look);
+    }
+
+    fn begin(&self, opening: Opening, token: u64) -> MaybeReady<'static, MaildropSession> {
+        let Fetched { latest, generation, .. } = opening.fetched;
+        let is_undisturbed = self.users.change_in(opening.user, |known, present_generation| {
+            // An unknown user may have had a session, and have been forgotten, since the look.
+            let latest = latest.filter(|&latest| latest != 0 || present_generation == generation);
+            opening.apply(known, token, latest)
+        });
+        MaybeReady::Ready(MaildropSession::new(opening.user, token, is_undisturbed))
+    }
+
+    fn begin_upgraded(&self, upgrade: Upgrade, token: u64) -> MaybeReady<'_, MaildropSession> {
+        let is_undisturbed = self.users.change(upgrade.user, |known| upgrade.apply(known, token));
+        MaybeReady::Ready(MaildropSession::new(upgrade.user, token, is_undisturbed))
+    }
+
+    fn commit(
+        &self,
+        session: MaildropSession,
+        result: SessionResult,
+        deleted: bool,
+        fresh: u64,
+    ) -> Option<PendingWrite> {
+        let result = self.users.check_size(result);
+        self.users.change(session.user, |known| known.commit(session.token, fresh, result, deleted));
+        None
+    }
+
+    fn reject<'a>(
+        &'a self,
+        _: &'a Fetched,
+        user: UserKey,
+        tag: Option<&'a Tag>,
+        _: u8,
+    ) -> MaybeReady<'a, ()> {
+        self.users.update_existing(user, |known| known.reject(tag));
+        MaybeReady::Ready(())
+    }
+
+    fn forget_snapshot(&self, user: UserKey, fresh: u64) -> MaybeReady<'_, ()> {
+        self.users.update_existing(user, |known| known.forget_snapshot(fresh));
+        MaybeReady::Ready(())
+    }
+
+    fn forget(&self, user: UserKey) -> MaybeReady<'_, Result<bool, Unavailable>> {
+        MaybeReady::Ready(Ok(self.users.forget(user)))
+    }
+}

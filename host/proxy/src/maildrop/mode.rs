@@ -1,0 +1,166 @@
+//! What each mode of the registry has to do. There is one mode per value of `store.share`:
+//!
+//! | `share` | mode | accepted secrets, and who saw a maildrop last | snapshots |
+//! | --- | --- | --- | --- |
+//! | `off` | [`LocalOnly`](super::local_only::LocalOnly) | in this process | in this process |
+//! | `tags` | [`SharedTags`](super::shared_tags::SharedTags) | in the store | in this process |
+//! | `tags+snapshots` | [`SharedSnapshots`](super::shared_snapshots::SharedSnapshots) | in the store | in the store |
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::records::FetchedRecord;
+use super::tag::{Tag, UserKey};
+use super::user::{LastSeen, MaildropSession, NoSnapshot, Route, SessionResult, Standing, User};
+use reprieve_store::Unavailable;
+
+/// Work on a store that is under way.
+pub type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// A write that must be finished before the client sees the reply.
+pub type PendingWrite = Pending<()>;
+
+/// A result that is there at once, if users are remembered in this process, or has to be awaited,
+/// if they are in a store.
+pub enum MaybeReady<'a, T> {
+    /// The result.
+    Ready(T),
+    /// The work that leads to it.
+    Pending(Pin<Box<dyn Future<Output = T> + Send + 'a>>),
+}
+
+impl<T> MaybeReady<'_, T> {
+    /// Waits for the result, if necessary.
+    pub async fn wait(self) -> T {
+        match self {
+            Self::Ready(result) => result,
+            Self::Pending(work) => work.await,
+        }
+    }
+}
+
+/// What was known about a user before their credentials were sent to the mail server.
+#[derive(Debug, Default)]
+pub struct Fetched {
+    /// Of the presented secret.
+    pub standing: Standing,
+    /// Logins that the mail server has rejected since it last accepted one.
+    pub rejections: u8,
+    /// [`User::latest`]; 0 for an unknown user, None if the store could not be reached.
+    pub(super) latest: Option<u64>,
+    /// For users in this process: see [`Table::generation`](super::table::Table::generation).
+    pub(super) generation: u32,
+    /// For users in a store: their record.
+    pub(super) record: Option<Box<FetchedRecord>>,
+}
+
+impl Fetched {
+    /// An unknown user, of whom no session has seen the maildrop.
+    pub(super) fn unknown() -> Self {
+        Self { latest: Some(0), ..Self::default() }
+    }
+
+    /// Fills in what is known. `oldest_s`: secrets that were accepted before are not known.
+    pub(super) fn fill(&mut self, known: &User, tag: Option<&Tag>, oldest_s: u64) {
+        self.standing = tag.map_or(Standing::Unknown, |tag| known.standing(tag, oldest_s));
+        self.rejections = known.rejections;
+        self.latest = Some(known.latest);
+    }
+
+    /// The user as the store has them.
+    pub(super) fn stored_user(&self) -> Option<&User> {
+        self.record.as_ref()?.user.as_deref()
+    }
+}
+
+/// A login that the mail server has accepted, before the client has seen anything of the maildrop.
+#[derive(Debug)]
+pub struct Opening {
+    /// The user.
+    pub user: UserKey,
+    /// Of the secret; None if only the mail server has seen it.
+    pub tag: Option<Tag>,
+    /// Where the session went, if that is not the usual pool and user name.
+    pub route: Option<Arc<Route>>,
+    /// When the mail server accepted the login, in milliseconds since 1970.
+    pub accepted_ms: u64,
+    /// What was known before that.
+    pub fetched: Fetched,
+}
+
+impl Opening {
+    /// Applies the login to its user, and begins its session under `token`; `latest` is
+    /// [`User::latest`] before the credentials were sent, if it is still known. Returns whether the
+    /// session may leave a snapshot.
+    pub(super) fn apply(&self, known: &mut User, token: u64, latest: Option<u64>) -> bool {
+        known.accept(self.tag, self.accepted_ms);
+        known.route.clone_from(&self.route);
+        known.begin(token, latest)
+    }
+}
+
+/// A posed session that continues at the mail server, which has accepted its secret.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Upgrade {
+    pub user: UserKey,
+    pub tag: Tag,
+    /// [`LastSeen::token`] of the snapshot that the session has shown.
+    pub posed: u64,
+    pub now_ms: u64,
+}
+
+impl Upgrade {
+    /// Applies the upgrade to its user. Returns whether the session may leave a snapshot.
+    pub(super) fn apply(&self, known: &mut User, token: u64) -> bool {
+        known.accept(Some(self.tag), self.now_ms);
+        known.begin_upgraded(token, self.posed)
+    }
+}
+
+/// Where users are remembered. See the methods of [`Registry`](super::Registry) for what each
+/// operation means; tokens come from there.
+pub(super) trait Mode: std::fmt::Debug + Send + Sync {
+    /// Fetches what is known about a user. `oldest_s`: secrets that were accepted before, in
+    /// seconds since 1970, are not known any more.
+    fn look<'a>(&'a self, user: UserKey, tag: Option<&'a Tag>, oldest_s: u64) -> MaybeReady<'a, Fetched>;
+
+    /// Makes sure that a user without a record has one, if users are in a store.
+    fn reserve<'a>(&'a self, fetched: &'a mut Fetched, user: UserKey, token: u64) -> MaybeReady<'a, ()>;
+
+    /// The maildrop as the user's clients last saw it.
+    fn last_seen(&self, fetched: &Fetched, user: UserKey) -> Result<LastSeen, NoSnapshot>;
+
+    /// Calls `look` with the user, if they are known.
+    fn with_user(&self, fetched: &Fetched, user: UserKey, look: &mut dyn FnMut(&User));
+
+    /// Begins a session.
+    fn begin(&self, opening: Opening, token: u64) -> MaybeReady<'static, MaildropSession>;
+
+    /// Begins an upgraded session.
+    fn begin_upgraded(&self, upgrade: Upgrade, token: u64) -> MaybeReady<'_, MaildropSession>;
+
+    /// Ends a session. `deleted`: messages were deleted, or may have been. `fresh`: a token that no
+    /// session has. Returns None if that is done.
+    fn commit(
+        &self,
+        session: MaildropSession,
+        result: SessionResult,
+        deleted: bool,
+        fresh: u64,
+    ) -> Option<PendingWrite>;
+
+    /// Forgets a secret that the mail server has rejected, and counts the rejection, up to `limit`.
+    fn reject<'a>(
+        &'a self,
+        fetched: &'a Fetched,
+        user: UserKey,
+        tag: Option<&'a Tag>,
+        limit: u8,
+    ) -> MaybeReady<'a, ()>;
+
+    /// Forgets a user's snapshot. `fresh`: a token that no session has.
+    fn forget_snapshot(&self, user: UserKey, fresh: u64) -> MaybeReady<'_, ()>;
+
+    /// Forgets a user. Returns whether they were known.
+    fn forget(&self, user: UserKey) -> MaybeReady<'_, Result<bool, Unavailable>>;
+}

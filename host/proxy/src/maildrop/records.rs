@@ -1,0 +1,347 @@
+//! Users in a store that proxies share: one sealed record per user. Only the store counts: while it
+//! cannot be reached, every user is unknown and passes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::mode::{Fetched, Opening, Upgrade};
+use super::seal::Seal;
+use super::tag::{Tag, UserKey};
+use super::user::{MaildropSession, NoSnapshot, SessionResult, Standing, User};
+use reprieve_store::{Namespace, Refused, Unavailable};
+
+/// Attempts at a change while others change the same user.
+const MAX_ATTEMPTS: usize = 16;
+/// Time to live of a reserved record: longest time that the session of a new user may take until
+/// it sees the maildrop.
+const RESERVATION_TTL: Duration = Duration::from_secs(600);
+/// Pause between attempts to delete stale records.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// Stale records that are deleted before the list is read again.
+const DELETION_BATCH: usize = 1000;
+/// Shortest time between two log lines about a full store.
+const LOG_INTERVAL: Duration = Duration::from_secs(600);
+/// Most stale records that are listed. Beyond, all records are deleted.
+const MAX_STALE: usize = 1_000_000;
+
+/// The records of all users.
+#[derive(Debug)]
+pub(super) struct Records {
+    namespace: Namespace,
+    seal: Seal,
+    /// How long a secret stays known: the time to live of a record.
+    trust: Duration,
+    /// How often the store has crashed; see [`Seal::open`].
+    crashes: u64,
+    /// Whether records have snapshots.
+    keeps_snapshots: bool,
+    stale: Mutex<StaleRecords>,
+    stale_count: AtomicUsize,
+    /// Whether a task is deleting stale records.
+    is_deleting: AtomicBool,
+    /// When it was last logged that the store is full.
+    full_logged: Mutex<Option<Instant>>,
+}
+
+/// Users with a session that could not be written: what the store has about them is out of date.
+/// Each has the number of the failure, because another one may come while the record is deleted.
+#[derive(Debug, Default)]
+struct StaleRecords {
+    users: HashMap<UserKey, u64>,
+    failures: u64,
+}
+
+/// A user's record as it was fetched.
+#[derive(Debug)]
+pub(super) struct FetchedRecord {
+    /// None if there is no valid record.
+    pub user: Option<Box<User>>,
+    /// The record as it is stored.
+    pub sealed: Option<Vec<u8>>,
+}
+
+/// What the store had when a record was last fetched or written, if it was: saves fetching it again.
+type LastFetched<'a> = Option<Option<&'a [u8]>>;
+
+impl Records {
+    pub fn new(
+        namespace: Namespace,
+        seal: Seal,
+        trust: Duration,
+        crashes: u64,
+        keeps_snapshots: bool,
+    ) -> Self {
+        Self {
+            namespace,
+            seal,
+            trust,
+            crashes,
+            keeps_snapshots,
+            stale: Mutex::default(),
+            stale_count: AtomicUsize::new(0),
+            is_deleting: AtomicBool::new(false),
+            full_logged: Mutex::default(),
+        }
+    }
+
+    /// See [`Mode::look`](super::mode::Mode::look).
+    pub async fn look(&self, user: UserKey, tag: Option<&Tag>, oldest_s: u64) -> Fetched {
+        let Some(record) = self.fetch(user).await else { return Fetched::default() };
+        let mut fetched = Fetched::unknown();
+        if let Some(known) = &record.user {
+            fetched.fill(known, tag, oldest_s);
+        }
+        fetched.record = Some(Box::new(record));
+        fetched
+    }
+
+    /// See [`Mode::reserve`](super::mode::Mode::reserve). The record lives for a limited time,
+    /// because the mail server has not accepted the user yet.
+    pub async fn reserve(&self, fetched: &mut Fetched, user: UserKey, token: u64) {
+        let record = self.add_reservation(user, token).await;
+        fetched.latest = record.as_ref().and_then(|record| Some(record.user.as_ref()?.latest));
+        fetched.record = record.map(Box::new);
+    }
+
+    /// See [`Mode::begin`](super::mode::Mode::begin).
+    pub async fn begin(self: &Arc<Self>, opening: &Opening, token: u64) -> MaildropSession {
+        let Fetched { record, latest, .. } = &opening.fetched;
+        let last = record.as_ref().map(|record| record.sealed.as_deref());
+        let begun = self.change(opening.user, last, |known| opening.apply(known, token, *latest)).await;
+        MaildropSession::written(opening.user, token, begun)
+    }
+
+    /// See [`Mode::begin_upgraded`](super::mode::Mode::begin_upgraded).
+    pub async fn begin_upgraded(self: &Arc<Self>, upgrade: Upgrade, token: u64) -> MaildropSession {
+        let begun = self.change(upgrade.user, None, |known| upgrade.apply(known, token)).await;
+        MaildropSession::written(upgrade.user, token, begun)
+    }
+
+    /// See [`Mode::commit`](super::mode::Mode::commit). Returns whether the session was the latest;
+    /// None if the store could not be reached.
+    pub async fn commit(
+        self: &Arc<Self>,
+        session: &MaildropSession,
+        result: &SessionResult,
+        deleted: bool,
+        fresh: u64,
+    ) -> Option<bool> {
+        let last = session.written.as_deref().map(Some);
+        let commit = |known: &mut User| known.commit(session.token, fresh, result.clone(), deleted);
+        let (is_latest, _) = self.change(session.user, last, commit).await?;
+        Some(is_latest)
+    }
+
+    /// See [`Mode::reject`](super::mode::Mode::reject). Guesses cost a limited number of writes, and
+    /// none for users who are not known.
+    pub async fn reject(self: &Arc<Self>, fetched: &Fetched, user: UserKey, tag: Option<&Tag>, limit: u8) {
+        let is_known = fetched.stored_user().is_some_and(|known| !known.accepted.is_empty());
+        if is_known && (fetched.standing == Standing::Known || fetched.rejections < limit) {
+            self.change(user, None, |known| known.reject(tag)).await;
+        }
+    }
+
+    /// See [`Mode::forget_snapshot`](super::mode::Mode::forget_snapshot).
+    pub async fn forget_snapshot(self: &Arc<Self>, user: UserKey, fresh: u64) {
+        self.change(user, None, |known| known.forget_snapshot(fresh)).await;
+    }
+
+    /// See [`Mode::forget`](super::mode::Mode::forget).
+    pub async fn forget(&self, user: UserKey) -> Result<bool, Unavailable> {
+        self.namespace.delete(&record_key(user)).await
+    }
+
+    /// Fetches a user's record. None if the store cannot be reached, or if the record is stale.
+    async fn fetch(&self, user: UserKey) -> Option<FetchedRecord> {
+        if self.is_stale(user) {
+            return None;
+        }
+        let sealed = self.namespace.get(&record_key(user)).await.ok()?;
+        let opened = sealed.as_ref().and_then(|sealed| self.seal.open(user, sealed, self.crashes));
+        Some(FetchedRecord { user: opened.map(Box::new), sealed })
+    }
+
+    /// Adds a record, and returns the one that is there then. None if the store cannot be reached
+    /// or is full.
+    async fn add_reservation(&self, user: UserKey, token: u64) -> Option<FetchedRecord> {
+        if self.is_stale(user) {
+            return None;
+        }
+        let record = User { latest: token, ..User::default() };
+        let sealed = self.seal.close(user, &record, self.crashes)?;
+        match self.namespace.add(&record_key(user), &sealed, Some(RESERVATION_TTL)).await {
+            Ok(Ok(true)) => Some(FetchedRecord { user: Some(Box::new(record)), sealed: Some(sealed) }),
+            // Another session was faster.
+            Ok(Ok(false)) => self.fetch(user).await,
+            _ => None,
+        }
+    }
+
+    /// Changes a user. Returns the result of `change`, and the record as it is stored now. None if
+    /// the store cannot be reached or is full: then the record is stale, and will be deleted.
+    async fn change<T>(
+        self: &Arc<Self>,
+        user: UserKey,
+        last: LastFetched<'_>,
+        change: impl Fn(&mut User) -> T,
+    ) -> Option<(T, Box<[u8]>)> {
+        match self.try_change(user, last, change).await {
+            Ok(changed) => Some(changed),
+            Err(_) => {
+                self.mark_stale(user);
+                None
+            }
+        }
+    }
+
+    async fn try_change<T>(
+        &self,
+        user: UserKey,
+        mut last: LastFetched<'_>,
+        change: impl Fn(&mut User) -> T,
+    ) -> Result<(T, Box<[u8]>), Unavailable> {
+        if self.is_stale(user) {
+            self.delete_stale(user).await?;
+            last = None;
+        }
+        for _ in 0..MAX_ATTEMPTS {
+            let before = match last.take() {
+                Some(last) => last.map(<[u8]>::to_vec),
+                None => self.namespace.get(&record_key(user)).await?,
+            };
+            let opened = before.as_ref().and_then(|sealed| self.seal.open(user, sealed, self.crashes));
+            let mut record = opened.unwrap_or_default();
+            let result = change(&mut record);
+            if !self.keeps_snapshots {
+                record.snapshot = None;
+            }
+            if let Some(stored) = self.replace(user, before.as_deref(), record).await? {
+                return Ok((result, stored));
+            }
+        }
+        Err(Unavailable("others keep changing the same user".to_owned()))
+    }
+
+    /// Writes a record if the store still has `before`, and returns it as it is stored. If the store
+    /// refuses it, writes it without its snapshot. None if the store has another record by now.
+    async fn replace(
+        &self,
+        user: UserKey,
+        before: Option<&[u8]>,
+        mut record: User,
+    ) -> Result<Option<Box<[u8]>>, Unavailable> {
+        let key = record_key(user);
+        loop {
+            let sealed = self.seal.close(user, &record, self.crashes);
+            let sealed = sealed.ok_or_else(|| Unavailable("no randomness".to_owned()))?;
+            let written = match before {
+                None => self.namespace.add(&key, &sealed, Some(self.trust)).await?,
+                Some(before) => {
+                    self.namespace.compare_and_set(&key, before, &sealed, Some(self.trust)).await?
+                }
+            };
+            let refused = match written {
+                Ok(true) => return Ok(Some(sealed.into_boxed_slice())),
+                Ok(false) => return Ok(None),
+                Err(refused) => refused,
+            };
+            self.log_full(refused);
+            if record.snapshot.take().is_none() {
+                return Err(Unavailable(refused.to_string()));
+            }
+            // Without the snapshot it is short, and still says which secrets are known.
+            record.no_snapshot = match refused {
+                Refused::Quota => NoSnapshot::NoRoom,
+                Refused::TooLong | Refused::NotANumber => NoSnapshot::TooLarge,
+            };
+        }
+    }
+
+    /// Logs now and then that the store is full.
+    fn log_full(&self, refused: Refused) {
+        let mut logged = self.full_logged.lock();
+        if refused == Refused::Quota && logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL) {
+            *logged = Some(Instant::now());
+            tracing::warn!(
+                "the users in the store take all of `maildrop.memory`: logins of new users pass until records of others expire"
+            );
+        }
+    }
+
+    /// Marks a user's record as out of date: this proxy ignores it, and deletes it as soon as the
+    /// store can be reached.
+    fn mark_stale(self: &Arc<Self>, user: UserKey) {
+        {
+            let mut stale = self.stale.lock();
+            stale.failures += 1;
+            let failure = stale.failures;
+            if stale.users.len() < MAX_STALE || stale.users.contains_key(&user) {
+                stale.users.insert(user, failure);
+            }
+            self.stale_count.store(stale.users.len(), Ordering::Release);
+        }
+        if self.is_deleting.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            self.is_deleting.store(false, Ordering::Release);
+            return;
+        };
+        runtime.spawn(self.clone().delete_all_stale());
+    }
+
+    /// The task that deletes stale records until there are none.
+    async fn delete_all_stale(self: Arc<Self>) {
+        loop {
+            let batch: Vec<_> = self.stale.lock().users.keys().take(DELETION_BATCH).copied().collect();
+            if batch.is_empty() {
+                self.is_deleting.store(false, Ordering::Release);
+                // A record may have become stale just before; then its session may have relied on
+                // this task.
+                let is_done = self.stale.lock().users.is_empty();
+                if is_done || self.is_deleting.swap(true, Ordering::AcqRel) {
+                    return;
+                }
+            }
+            let is_full = self.stale_count.load(Ordering::Acquire) >= MAX_STALE;
+            if is_full && self.namespace.clear().await.is_ok() {
+                self.stale.lock().users.clear();
+                self.stale_count.store(0, Ordering::Release);
+                continue;
+            }
+            for user in batch {
+                if self.delete_stale(user).await.is_err() {
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Deletes a stale record.
+    async fn delete_stale(&self, user: UserKey) -> Result<(), Unavailable> {
+        let failure = self.stale.lock().users.get(&user).copied();
+        self.forget(user).await?;
+        let mut stale = self.stale.lock();
+        if stale.users.get(&user).copied() == failure {
+            stale.users.remove(&user);
+        }
+        self.stale_count.store(stale.users.len(), Ordering::Release);
+        Ok(())
+    }
+
+    fn is_stale(&self, user: UserKey) -> bool {
+        let count = self.stale_count.load(Ordering::Acquire);
+        count > 0 && (count >= MAX_STALE || self.stale.lock().users.contains_key(&user))
+    }
+}
+
+/// The key of a user's record: their keyed hash in hexadecimal digits.
+fn record_key(user: UserKey) -> String {
+    let number = user.0.iter().rev().fold(0, |number, &byte| number << 8 | u128::from(byte));
+    format!("{number:024x}")
+}

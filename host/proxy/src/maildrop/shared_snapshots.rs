@@ -1,0 +1,82 @@
+//! `share = "tags+snapshots"`: users and their snapshots are in a store that proxies share, and
+//! nothing is in this process.
+
+use std::sync::Arc;
+
+use super::mode::{Fetched, MaybeReady, Mode, Opening, PendingWrite, Upgrade};
+use super::records::Records;
+use super::tag::{Tag, UserKey};
+use super::user::{LastSeen, MaildropSession, NoSnapshot, SessionResult, User};
+use reprieve_store::Unavailable;
+
+#[derive(Debug)]
+pub(super) struct SharedSnapshots {
+    records: Arc<Records>,
+}
+
+impl SharedSnapshots {
+    pub fn new(records: Arc<Records>) -> Self {
+        Self { records }
+    }
+}
+
+impl Mode for SharedSnapshots {
+    fn look<'a>(&'a self, user: UserKey, tag: Option<&'a Tag>, oldest_s: u64) -> MaybeReady<'a, Fetched> {
+        MaybeReady::Pending(Box::pin(self.records.look(user, tag, oldest_s)))
+    }
+
+    fn reserve<'a>(&'a self, fetched: &'a mut Fetched, user: UserKey, token: u64) -> MaybeReady<'a, ()> {
+        MaybeReady::Pending(Box::pin(self.records.reserve(fetched, user, token)))
+    }
+
+    fn last_seen(&self, fetched: &Fetched, _: UserKey) -> Result<LastSeen, NoSnapshot> {
+        fetched.stored_user().ok_or(NoSnapshot::NoneYet)?.last_seen()
+    }
+
+    fn with_user(&self, fetched: &Fetched, _: UserKey, look: &mut dyn FnMut(&User)) {
+        fetched.stored_user().map(look);
+    }
+
+    fn begin(&self, opening: Opening, token: u64) -> MaybeReady<'static, MaildropSession> {
+        let records = self.records.clone();
+        MaybeReady::Pending(Box::pin(async move { records.begin(&opening, token).await }))
+    }
+
+    fn begin_upgraded(&self, upgrade: Upgrade, token: u64) -> MaybeReady<'_, MaildropSession> {
+        MaybeReady::Pending(Box::pin(self.records.begin_upgraded(upgrade, token)))
+    }
+
+    fn commit(
+        &self,
+        session: MaildropSession,
+        result: SessionResult,
+        deleted: bool,
+        fresh: u64,
+    ) -> Option<PendingWrite> {
+        if session.token == 0 && !deleted {
+            return None;
+        }
+        let records = self.records.clone();
+        Some(Box::pin(async move {
+            records.commit(&session, &result, deleted, fresh).await;
+        }))
+    }
+
+    fn reject<'a>(
+        &'a self,
+        fetched: &'a Fetched,
+        user: UserKey,
+        tag: Option<&'a Tag>,
+        limit: u8,
+    ) -> MaybeReady<'a, ()> {
+        MaybeReady::Pending(Box::pin(self.records.reject(fetched, user, tag, limit)))
+    }
+
+    fn forget_snapshot(&self, user: UserKey, fresh: u64) -> MaybeReady<'_, ()> {
+        MaybeReady::Pending(Box::pin(self.records.forget_snapshot(user, fresh)))
+    }
+
+    fn forget(&self, user: UserKey) -> MaybeReady<'_, Result<bool, Unavailable>> {
+        MaybeReady::Pending(Box::pin(self.records.forget(user)))
+    }
+}

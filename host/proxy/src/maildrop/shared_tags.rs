@@ -1,0 +1,112 @@
+//! `share = "tags"`: accepted secrets, and the token of the session that saw a maildrop last, are in
+//! a store that proxies share. Snapshots stay in this process. A snapshot counts only if the
+//! store has the same token: then no session at another proxy has seen the maildrop since.
+
+use std::sync::Arc;
+
+use super::mode::{Fetched, MaybeReady, Mode, Opening, PendingWrite, Upgrade};
+use super::records::Records;
+use super::tag::{Tag, UserKey};
+use super::user::{LastSeen, MaildropSession, NoSnapshot, SessionResult, User};
+use super::users::Users;
+use reprieve_store::Unavailable;
+
+#[derive(Debug)]
+pub(super) struct SharedTags {
+    records: Arc<Records>,
+    /// Users with their snapshots.
+    users: Arc<Users>,
+}
+
+impl SharedTags {
+    pub fn new(records: Arc<Records>, users: Arc<Users>) -> Self {
+        Self { records, users }
+    }
+}
+
+impl Mode for SharedTags {
+    fn look<'a>(&'a self, user: UserKey, tag: Option<&'a Tag>, oldest_s: u64) -> MaybeReady<'a, Fetched> {
+        MaybeReady::Pending(Box::pin(self.records.look(user, tag, oldest_s)))
+    }
+
+    fn reserve<'a>(&'a self, fetched: &'a mut Fetched, user: UserKey, token: u64) -> MaybeReady<'a, ()> {
+        MaybeReady::Pending(Box::pin(self.records.reserve(fetched, user, token)))
+    }
+
+    fn last_seen(&self, fetched: &Fetched, user: UserKey) -> Result<LastSeen, NoSnapshot> {
+        let stored = fetched.stored_user().ok_or(NoSnapshot::NoneYet)?;
+        let if_latest = |here: &User| (here.latest == stored.latest).then(|| here.last_seen());
+        match self.users.look(user, if_latest).found.flatten() {
+            Some(last_seen) => last_seen,
+            None if stored.latest == 0 => Err(NoSnapshot::NoneYet),
+            None => Err(NoSnapshot::Elsewhere),
+        }
+    }
+
+    fn with_user(&self, fetched: &Fetched, _: UserKey, look: &mut dyn FnMut(&User)) {
+        fetched.stored_user().map(look);
+    }
+
+    fn begin(&self, opening: Opening, token: u64) -> MaybeReady<'static, MaildropSession> {
+        let (records, users) = (self.records.clone(), self.users.clone());
+        MaybeReady::Pending(Box::pin(async move {
+            let session = records.begin(&opening, token).await;
+            let is_undisturbed = session.token != 0;
+            users.change(session.user, |here| here.begin(token, is_undisturbed.then_some(here.latest)));
+            session
+        }))
+    }
+
+    fn begin_upgraded(&self, upgrade: Upgrade, token: u64) -> MaybeReady<'_, MaildropSession> {
+        MaybeReady::Pending(Box::pin(async move {
+            let session = self.records.begin_upgraded(upgrade, token).await;
+            if session.token != 0 {
+                self.users.change(session.user, |here| here.begin(token, Some(here.latest)));
+            }
+            session
+        }))
+    }
+
+    fn commit(
+        &self,
+        session: MaildropSession,
+        result: SessionResult,
+        deleted: bool,
+        fresh: u64,
+    ) -> Option<PendingWrite> {
+        if session.token == 0 && !deleted {
+            return None;
+        }
+        let result = self.users.check_size(result);
+        if !deleted {
+            self.users.change(session.user, |here| here.commit(session.token, fresh, result, false));
+            return None;
+        }
+        let (records, users) = (self.records.clone(), self.users.clone());
+        Some(Box::pin(async move {
+            let Some(is_latest) = records.commit(&session, &result, true, fresh).await else { return };
+            let token = if is_latest { session.token } else { 0 };
+            users.change(session.user, |here| here.commit(token, fresh, result, true));
+        }))
+    }
+
+    fn reject<'a>(
+        &'a self,
+        fetched: &'a Fetched,
+        user: UserKey,
+        tag: Option<&'a Tag>,
+        limit: u8,
+    ) -> MaybeReady<'a, ()> {
+        MaybeReady::Pending(Box::pin(self.records.reject(fetched, user, tag, limit)))
+    }
+
+    fn forget_snapshot(&self, user: UserKey, fresh: u64) -> MaybeReady<'_, ()> {
+        self.users.update_existing(user, |here| here.forget_snapshot(fresh));
+        MaybeReady::Pending(Box::pin(self.records.forget_snapshot(user, fresh)))
+    }
+
+    fn forget(&self, user: UserKey) -> MaybeReady<'_, Result<bool, Unavailable>> {
+        let was_here = self.users.forget(user);
+        MaybeReady::Pending(Box::pin(async move { Ok(self.records.forget(user).await? | was_here) }))
+    }
+}

@@ -1,0 +1,238 @@
+//! Users in the memory of this process. Their memory is bounded: the least recently used are
+//! forgotten first, and their next login passes.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use super::table::{Size, Table, Turn};
+use super::tag::UserKey;
+use super::user::{NoSnapshot, SessionResult, User};
+use reprieve_containers::sharding::{SHARDS, shard};
+
+/// A snapshot may take one part in so many of the memory: a larger one would push out too many
+/// users.
+const SNAPSHOT_SHARE: u64 = 16;
+
+#[derive(Debug, Default)]
+struct Shard {
+    users: Table,
+    bytes: usize,
+    snapshots: usize,
+    forgotten: u64,
+}
+
+impl Shard {
+    fn release(&mut self, size: Size) {
+        self.bytes -= size.bytes;
+        self.snapshots -= size.snapshots;
+    }
+}
+
+/// Users in memory, and what they take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUsage {
+    /// Number of users.
+    pub users: usize,
+    /// Number of users with a snapshot.
+    pub snapshots: usize,
+    /// Bytes in use.
+    pub bytes: u64,
+    /// Most bytes that may be in use.
+    pub limit: u64,
+    /// Users that were forgotten so far because the memory was full.
+    pub forgotten: u64,
+}
+
+/// What was found about a user.
+pub(super) struct Look<T> {
+    /// None if the user is not known.
+    pub found: Option<T>,
+    /// See [`Table::generation`].
+    pub generation: u32,
+}
+
+/// All users in memory.
+#[derive(Debug)]
+pub(super) struct Users {
+    shards: Box<[Mutex<Shard>]>,
+    /// Bytes in use in all shards: a large snapshot in one may push out users of another.
+    bytes: AtomicU64,
+    limit: u64,
+    /// The shard in which the next user is forgotten, modulo their number.
+    hand: AtomicUsize,
+}
+
+impl Users {
+    /// `limit`: bytes that all users may take together.
+    pub fn new(limit: u64) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            bytes: AtomicU64::new(0),
+            limit,
+            hand: AtomicUsize::new(0),
+        }
+    }
+
+    /// Calls `look` with a user, if they are known. Counts as use.
+    pub fn look<T>(&self, user: UserKey, look: impl FnOnce(&User) -> T) -> Look<T> {
+        let mut shard = self.shard(user);
+        let found = shard.users.with(user, |user| look(user));
+        Look { found, generation: shard.users.generation() }
+    }
+
+    /// Changes a user, if they are known, to one that takes no more memory.
+    pub fn update_existing(&self, user: UserKey, change: impl FnOnce(&mut User)) {
+        let mut shard = self.shard(user);
+        let before = shard.users.size(user);
+        shard.users.with(user, change);
+        self.account(&mut shard, before, user);
+    }
+
+    /// Changes a user; an unknown user becomes known.
+    pub fn change<T>(&self, user: UserKey, change: impl FnOnce(&mut User) -> T) -> T {
+        self.change_in(user, |user, _| change(user))
+    }
+
+    /// As [`change`](Self::change); `change` also gets the [`Table::generation`] of the user's
+    /// shard.
+    pub fn change_in<T>(&self, user: UserKey, change: impl FnOnce(&mut User, u32) -> T) -> T {
+        let result = {
+            let mut shard = self.shard(user);
+            let before = shard.users.size(user);
+            let generation = shard.users.generation();
+            let result = shard.users.change(user, |user| change(user, generation));
+            self.account(&mut shard, before, user);
+            result
+        };
+        self.evict();
+        result
+    }
+
+    /// Counts a user that had the size `before`.
+    fn account(&self, shard: &mut Shard, before: Size, user: UserKey) {
+        let after = shard.users.size(user);
+        if after == before {
+            return;
+        }
+        shard.release(before);
+        shard.bytes += after.bytes;
+        shard.snapshots += after.snapshots;
+        if after.bytes >= before.bytes {
+            self.bytes.fetch_add((after.bytes - before.bytes) as u64, Ordering::Relaxed);
+        } else {
+            self.bytes.fetch_sub((before.bytes - after.bytes) as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets users of one shard after the other while the memory is over its limit. The caller
+    /// must not hold the lock of a shard.
+    fn evict(&self) {
+        let mut empty_shards = 0;
+        while self.bytes.load(Ordering::Relaxed) > self.limit && empty_shards < SHARDS {
+            let at = self.hand.fetch_add(1, Ordering::Relaxed) % SHARDS;
+            let mut shard = self.shards[at].lock();
+            match shard.users.turn() {
+                Turn::Empty => empty_shards += 1,
+                Turn::Spared => empty_shards = 0,
+                Turn::Forgotten(size) => {
+                    empty_shards = 0;
+                    shard.release(size);
+                    shard.forgotten += 1;
+                    self.bytes.fetch_sub(size.bytes as u64, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    /// Forgets a user, and returns whether they were known.
+    pub fn forget(&self, user: UserKey) -> bool {
+        let mut shard = self.shard(user);
+        let Some(size) = shard.users.remove(user) else { return false };
+        shard.release(size);
+        self.bytes.fetch_sub(size.bytes as u64, Ordering::Relaxed);
+        true
+    }
+
+    /// Replaces a snapshot that is too large to be kept by the reason.
+    pub fn check_size(&self, result: SessionResult) -> SessionResult {
+        let snapshot = result?;
+        if snapshot.footprint() as u64 <= self.limit / SNAPSHOT_SHARE {
+            Ok(snapshot)
+        } else {
+            Err(NoSnapshot::TooLarge)
+        }
+    }
+
+    /// Users in memory, and what they take.
+    pub fn memory_usage(&self) -> MemoryUsage {
+        let none = MemoryUsage { limit: self.limit, ..MemoryUsage::default() };
+        self.shards.iter().fold(none, |sum, shard| {
+            let shard = shard.lock();
+            MemoryUsage {
+                users: sum.users + shard.users.len(),
+                snapshots: sum.snapshots + shard.snapshots,
+                bytes: sum.bytes + shard.bytes as u64,
+                forgotten: sum.forgotten + shard.forgotten,
+                ..sum
+            }
+        })
+    }
+
+    /// Bytes in use.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Number of users.
+    pub fn count(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().users.len()).sum()
+    }
+
+    fn shard(&self, user: UserKey) -> parking_lot::MutexGuard<'_, Shard> {
+        let [a, b, c, d, ..] = user.0;
+        self.shards[shard(u32::from_le_bytes([a, b, c, d]))].lock()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use reprieve_pop3::snapshot::{Row, Snapshot};
+
+    #[test]
+    fn counts_and_bytes_follow_every_change() {
+        let users = Users::new(1 << 10);
+        let count = || {
+            let all = users.memory_usage();
+            (all.users, all.snapshots, all.forgotten)
+        };
+        let [one, other] = [UserKey::numbered(0), UserKey::numbered(1 << 32)];
+        let message = Row { size: 1, unique_id: b"x" };
+        let leave = |user: &mut User| user.snapshot = Snapshot::pack([message]).map(Arc::new);
+        users.change(one, leave);
+        users.change(one, leave);
+        users.change(other, |_| ());
+        assert_eq!(count(), (2, 1, 0));
+        let with_one = users.bytes();
+        users.update_existing(one, |user| user.snapshot = None);
+        assert_eq!(count(), (2, 0, 0));
+        assert!(users.bytes() < with_one);
+        users.change(one, leave);
+        assert_eq!(users.bytes(), with_one);
+        users.change(other, leave);
+        assert!(users.forget(other));
+        assert_eq!(count(), (1, 1, 0));
+        for more in 2..100_u128 {
+            // In one shard, and in many.
+            users.change(UserKey::numbered(more << 32 | (more % 2 * more) << 25), leave);
+        }
+        let all = users.memory_usage();
+        assert_eq!((all.users, all.bytes), (users.count(), users.bytes()));
+        assert_eq!(all.snapshots, all.users);
+        assert_eq!(all.users as u64 + all.forgotten, 99);
+        assert!(all.forgotten > 0 && all.bytes <= all.limit);
+    }
+}
