@@ -47,7 +47,7 @@ mod tests {
         u64::try_from(u128::from(keys) * weight / u128::from(TOTAL_WEIGHT)).unwrap()
     }
 
-    /// Buckets of a hash table that holds so many keys.
+    /// Number of buckets of a hash table with this number of keys.
     fn buckets(keys: u64) -> u64 {
         (keys * 8 / 7).next_power_of_two()
     }

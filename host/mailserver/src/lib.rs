@@ -157,7 +157,7 @@ async fn accept(
                     meter.closed();
                 });
             }
-            // Usually there are no file descriptors left. Connections end meanwhile.
+            // Usually there are no file descriptors left: wait until connections have ended.
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }

@@ -7,7 +7,7 @@
 //!
 //! This crate knows nothing about what is counted, and nothing about Prometheus: names, labels and
 //! the text format are in the proxy's `admin::metrics`. A new kind of metric (a gauge, say) belongs
-//! here; a new counter belongs where the counted thing happens.
+//! here; a new counter belongs to the code that counts.
 
 pub mod cpu_time;
 mod family;

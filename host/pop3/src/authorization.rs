@@ -90,7 +90,7 @@ enum State {
     #[default]
     Start,
     UserGiven(Box<[u8]>),
-    /// The client sends the message of a mechanism with a single one.
+    /// The next line is the only message of this mechanism.
     MessageAwaited(Mechanism),
     LoginUserAwaited,
     LoginSecretAwaited(Box<[u8]>),

@@ -33,6 +33,7 @@ pub(crate) enum Missing {
     Sizes,
 }
 
+/// One of the listings: sizes or unique-ids.
 #[derive(Debug)]
 struct Column<T> {
     rows: Vec<(MessageNumber, T)>,
@@ -40,11 +41,19 @@ struct Column<T> {
     left_out: usize,
 }
 
+impl<T> Column<T> {
+    /// Number of messages at login.
+    fn count(&self) -> usize {
+        self.rows.len() + self.left_out
+    }
+}
+
 /// The reply to STAT.
 #[derive(Clone, Copy, Debug)]
 struct Totals {
+    /// Number of messages at login: those that STAT counts, and those that were deleted before.
     messages: usize,
-    /// None if messages were deleted: then STAT does not count all of them.
+    /// None if messages were deleted before: then STAT does not count their bytes.
     bytes: Option<u64>,
 }
 
@@ -185,17 +194,12 @@ impl Listing {
     /// The maildrop as the session leaves it: the messages at login without the deleted ones.
     ///
     /// # Errors
-    /// If there is the slightest doubt about it.
+    /// Why it is not known beyond doubt.
     pub fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
         if let Some(why) = self.error {
             return Err(why);
         }
-        let counts = [
-            self.totals.map(|totals| totals.messages),
-            self.sizes.as_ref().map(|column| column.rows.len() + column.left_out),
-            self.unique_ids.as_ref().map(|column| column.rows.len() + column.left_out),
-        ];
-        let mut counts = counts.into_iter().flatten();
+        let mut counts = self.counts();
         let count = counts.next().ok_or(SnapshotError::Incomplete)?;
         if counts.any(|other| other != count) {
             return Err(SnapshotError::Contradictory);
@@ -235,10 +239,15 @@ impl Listing {
 
     /// Whether all messages are deleted, or there were none, so that no listing is needed.
     fn is_empty(&self) -> bool {
-        let all_of = |numbers: Option<usize>| numbers == Some(self.deleted.len());
-        all_of(self.totals.map(|totals| totals.messages))
-            || all_of(self.sizes.as_ref().map(|column| column.rows.len() + column.left_out))
-            || all_of(self.unique_ids.as_ref().map(|column| column.rows.len() + column.left_out))
+        self.counts().any(|count| count == self.deleted.len())
+    }
+
+    /// Number of messages at login, according to each reply that shows it.
+    fn counts(&self) -> impl Iterator<Item = usize> {
+        let totals = self.totals.map(|totals| totals.messages);
+        let sizes = self.sizes.as_ref().map(Column::count);
+        let unique_ids = self.unique_ids.as_ref().map(Column::count);
+        [totals, sizes, unique_ids].into_iter().flatten()
     }
 }
 

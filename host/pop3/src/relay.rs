@@ -1,7 +1,7 @@
 //! The relayed TRANSACTION state: which commands are sent to the mail server, with which message
 //! numbers, and where each reply ends.
 //!
-//! Commands are parsed and written anew, so that client and mail server always agree on what was
+//! Commands are parsed and written again in one form, so that client and mail server always agree on what was
 //! asked. Replies pass unchanged. A [`Relay`] keeps no bytes of replies except an incomplete line.
 
 mod commands;

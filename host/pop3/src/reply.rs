@@ -1,4 +1,4 @@
-//! The replies that Reprieve gives itself, and the parts of those of mail servers.
+//! The replies that Reprieve itself sends, and the parts of mail servers' replies that it reads.
 
 /// No such command, or not in this state.
 pub const UNKNOWN: &[u8] = b"-ERR unknown command\r\n";

@@ -82,7 +82,7 @@ impl Snapshot {
         self.bytes
     }
 
-    /// The snapshot behind a pointer. All empty snapshots share one: many maildrops are empty.
+    /// The snapshot behind a pointer. Empty ones, which many users have, share one allocation.
     #[must_use]
     pub fn shared(self) -> Arc<Self> {
         static EMPTY: LazyLock<Arc<Snapshot>> = LazyLock::new(Arc::default);

@@ -42,7 +42,7 @@ pub fn readable(name: &[u8]) -> String {
     out
 }
 
-/// The name for a text that [`readable`] has made, or that somebody has typed in that form.
+/// The name for a text in the form of [`readable`], which an administrator may have typed.
 #[must_use]
 pub fn from_readable(text: &str) -> Vec<u8> {
     if !text.contains("\\x") {

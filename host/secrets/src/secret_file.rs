@@ -147,8 +147,8 @@ enum Changer {
 }
 
 /// Who can decide which file is at a path, other than root. The walk along the path stops at the
-/// first part that another user can change; what it has passed until then only root can change, so
-/// the result stays true.
+/// first part that another user can change. Everything before it can be changed only by root, so the
+/// result stays true.
 fn changeable_by(path: &Path) -> io::Result<Option<Changer>> {
     let mut links = 0;
     let mut folder = PathBuf::from("/");
