@@ -1,5 +1,5 @@
-//! Sessions of one user at the same time, in orders that the test chooses: nobody is shown an
-//! older maildrop than the one that a client was just shown, and nobody a deleted message.
+//! Concurrent sessions of one user in chosen orders: none is shown an older maildrop than a previous
+//! one, or a deleted message.
 
 use crate::history::checker::violations;
 use crate::history::client::Client;
@@ -10,7 +10,7 @@ use crate::history::script::Site;
 use crate::history::stepwise::{Ends, Kind, STEPS, Stepwise, orders};
 use crate::support::account::PASSWORD;
 
-/// Makes tests of checks, for each set-up.
+/// Makes a test of each check for each set-up.
 macro_rules! in_each_set_up {
     ($accepts:ident: $($check:ident)+) => {
         mod one_proxy_in_memory {
@@ -34,7 +34,7 @@ macro_rules! in_each_set_up {
     };
 }
 
-/// The mail server opens the maildrop, and then says +OK.
+/// The mail server opens the maildrop before it replies `+OK`.
 mod opened_before_ok {
     use super::*;
 
@@ -50,7 +50,7 @@ mod opened_before_ok {
     }
 }
 
-/// The mail server says +OK, and opens the maildrop when it is asked for.
+/// The mail server replies `+OK` and opens the maildrop later.
 mod opened_after_ok {
     use super::*;
 
@@ -246,7 +246,7 @@ fn what_another_session_sees_meanwhile_is_not_lost_by_a_later_quit(site: &Site) 
     }
 }
 
-/// What a login is refused with, and whether it was the right password.
+/// The replies of refused logins, and whether the password was right.
 const REFUSALS: [(&str, Judgement, bool); 8] = [
     ("wrong", Judgement::Refuse("-ERR [AUTH] wrong\r\n"), false),
     ("without-code", Judgement::Refuse("-ERR wrong\r\n"), false),
@@ -347,7 +347,7 @@ const BEFORE_HANGING_UP: [&[Step]; 9] = [
     &[DELE],
 ];
 
-/// A session that deletes nothing leaves a snapshot, whichever way it ends.
+/// A session that deletes nothing leaves a snapshot, however it ends.
 fn every_way_to_leave_leaves_a_snapshot(site: &Site) {
     let quits = BEFORE_QUIT.iter().map(|steps| (steps, true));
     let hangs_up = BEFORE_HANGING_UP.iter().map(|steps| (steps, false));

@@ -1,5 +1,5 @@
-//! Listings as mail servers write them, right or not: what a posed session shows is byte for
-//! byte what the session before it was shown, or the login passes.
+//! Correct and incorrect listings of mail servers: a posed session shows the previous session's
+//! listing byte for byte, or the login passes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,15 +8,14 @@ use crate::history::proxies::{INTERVAL, Proxies, Share};
 use crate::history::raw::session;
 use crate::support::scripted::{Conversation, Scripted};
 
-/// What a mail server says: the reply to STAT after +OK, and the rows of LIST and of UIDL, each
-/// with its end.
+/// Replies of a mail server: to STAT, after `+OK`, and the rows of LIST and UIDL with line ends.
 #[derive(Clone, Copy)]
 struct Case {
     name: &'static str,
     stat: &'static str,
     sizes: &'static [&'static str],
     ids: &'static [&'static str],
-    /// Whether nothing is wrong with it, so that a denied login has to be relieved.
+    /// Whether it is correct, so that a denied login must be posed to.
     is_right: bool,
 }
 
@@ -117,7 +116,7 @@ impl Case {
     fn serve(&self, client: &mut Conversation) {
         let rows = |rows: &[&str]| format!("+OK\r\n{}.\r\n", rows.concat());
         let one = |rows: &[&str]| rows.first().map_or("-ERR none\r\n".to_owned(), |row| format!("+OK {row}"));
-        client.let_in();
+        client.accept_login();
         client.answer(&[
             ("STAT", &format!("+OK {}\r\n", self.stat)),
             ("LIST", &rows(self.sizes)),
@@ -131,12 +130,11 @@ impl Case {
 
 const EVERYTHING: &[&str] = &["STAT", "LIST", "UIDL", "LIST 1", "UIDL 1"];
 
-/// Commands of the session that leaves the snapshot: what the client does not ask for, the
-/// proxy does.
+/// Commands of the session that leaves the snapshot; the proxy requests the rest.
 const BEFORE: &[&[&str]] =
     &[EVERYTHING, &[], &["STAT"], &["LIST"], &["UIDL"], &["UIDL", "LIST"], &["STAT", "UIDL"]];
 
-/// Whether the next login was relieved; an error if it was shown something else.
+/// Whether the next login was posed to; an error if it was shown something different.
 fn next_login(proxies: &Proxies, server: &Scripted, before: &[&'static str]) -> Result<bool, String> {
     let user = format!("user{}", server.connections());
     let first = session(proxies.address(0), user.as_bytes(), before);
@@ -149,7 +147,7 @@ fn next_login(proxies: &Proxies, server: &Scripted, before: &[&'static str]) -> 
     let real = session(proxies.address(0), user.as_bytes(), EVERYTHING);
     assert!(first.iter().all(|reply| real.contains(reply)), "{first:?}, and then {real:?}");
     let differs = second.iter().zip(&real).find(|((command, shown), (_, real))| {
-        // Nobody has seen the totals of the mail server if the first client did not ask for them.
+        // No client has seen the totals if the first one did not request them.
         shown != real && (*command != "STAT" || before.contains(command))
     });
     match differs {

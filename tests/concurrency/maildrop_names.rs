@@ -1,5 +1,5 @@
-//! One maildrop by several names or doors: what decides whether a user is denied and what a
-//! denied user is shown go by the same maildrop.
+//! One maildrop with several user names or virtual servers: the verdict and the posed listing are
+//! about the same maildrop.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use crate::history::script::Site;
 use crate::support::proxy::{NOON, Proxy};
 use crate::support::redis::{Make, Redis};
 
-/// Unique-ids that a poll shows.
+/// Polls; the number of unique-ids.
 #[track_caller]
 fn poll(server: SocketAddr, user: &[u8]) -> usize {
     let shown = session(server, user, &["UIDL"]);
     shown[0].1.matches('|').count() - 1
 }
 
-/// Names that look the same to somebody, and that a mail server may tell apart.
+/// Similar names that a mail server may distinguish.
 const NAMES: &[[&[u8]; 2]] = &[
     [b"Alice", b"alice"],
     [b"m\xFCller", b"m\xF6ller"],
@@ -34,8 +34,8 @@ const NAMES: &[[&[u8]; 2]] = &[
     [b"\xFF\xFE7", b"\xFE\xFF7"],
 ];
 
-/// Each of two names has a clock and a snapshot of its own: the second is let through as often
-/// as the first, and sees what has arrived.
+/// Each of two names has its own interval and snapshot: the second passes as often as the first,
+/// and sees new mail.
 fn two_names_do_not_starve_each_other(share: Share) {
     let site = Site::new(share, Judgement::AcceptThenOpen);
     for [first, second] in NAMES {
@@ -50,7 +50,7 @@ fn two_names_do_not_starve_each_other(share: Share) {
             }
             site.proxies.clock().advance(INTERVAL);
         }
-        // The first login of each, and the one after each interval.
+        // The first login of each, and one after each interval.
         for user in [first, second] {
             assert_eq!(site.server.maildrop(&name(user)).visits.len(), 4, "{}", name(user));
         }
@@ -58,12 +58,12 @@ fn two_names_do_not_starve_each_other(share: Share) {
 }
 
 #[test]
-fn two_names_do_not_starve_each_other_at_one_proxy() {
+fn two_names_of_one_maildrop_are_both_served_by_one_proxy() {
     two_names_do_not_starve_each_other(Share::Alone);
 }
 
 #[test]
-fn two_names_do_not_starve_each_other_at_two_proxies() {
+fn two_names_of_one_maildrop_are_both_served_by_two_proxies() {
     two_names_do_not_starve_each_other(Share::Snapshots);
 }
 
@@ -74,13 +74,13 @@ struct Doors {
     store: &'static str,
     /// Keys of each virtual server.
     server: &'static str,
-    /// Whether both are of one process.
+    /// Whether both are in one process.
     one_process: bool,
 }
 
 const DOORS: &[Doors] = &[
-    Doors { store: "home = \"memory\"", server: "", one_process: true },
-    Doors { store: "home = \"memory\"", server: "store = { namespace = \"site\" }", one_process: true },
+    Doors { store: "backend = \"memory\"", server: "", one_process: true },
+    Doors { store: "backend = \"memory\"", server: "store = { namespace = \"site\" }", one_process: true },
     Doors { store: "REDIS, share = \"tags\", SECRET", server: "", one_process: true },
     Doors { store: "REDIS, share = \"tags+snapshots\", SECRET", server: "", one_process: true },
     Doors { store: "REDIS", server: "", one_process: true },
@@ -91,7 +91,7 @@ const DOORS: &[Doors] = &[
 ];
 
 impl Doors {
-    /// Starts the servers and says where they listen, or why they refuse.
+    /// Starts the servers; returns their addresses, or the configuration error.
     fn open(
         self,
         node: SocketAddr,
@@ -101,7 +101,7 @@ impl Doors {
     ) -> Result<(Vec<Proxy>, Vec<SocketAddr>), String> {
         let secret = folder.path().join("secret");
         std::fs::write(&secret, "the secret that proxies of this site have\n").expect("a file");
-        let url = format!("home = \"redis\", url = \"{}\", timeout = \"10s\"", redis.url());
+        let url = format!("backend = \"redis\", url = \"{}\", timeout = \"10s\"", redis.url());
         let store = self.store.replace("REDIS", &url).replace("SECRET", &format!("secret-file = {secret:?}"));
         let names: &[&str] = if self.one_process { &["one", "two"] } else { &["one"] };
         let servers = names.iter().map(|name| {
@@ -130,10 +130,10 @@ impl Doors {
     }
 }
 
-/// A client that was shown a message at one door is shown it at the other, whichever clock
-/// denies it there; or the configuration is refused.
+/// A message that was shown at one virtual server is also shown at the other, whichever policy
+/// state denies the login; or the configuration is refused.
 #[test]
-fn no_door_shows_an_older_maildrop_than_another_has_just_shown() {
+fn no_virtual_server_shows_an_older_maildrop_than_another_just_did() {
     let site = Site::new(Share::Alone, Judgement::AcceptThenOpen);
     let folder = TempDir::new().expect("a temporary folder");
     let mut wrong = Vec::new();
@@ -158,7 +158,7 @@ fn no_door_shows_an_older_maildrop_than_another_has_just_shown() {
                 }
                 seen = shown;
             }
-            // Now one clock has come to its end, now both have, now none.
+            // One interval has ended, or both, or none.
             clock.advance(INTERVAL / 2);
         }
         clock.advance(INTERVAL);

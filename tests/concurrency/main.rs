@@ -1,5 +1,4 @@
-//! Many sessions at the same time: what each of them is shown, in orders that a test chooses and
-//! in orders that chance chooses.
+//! Concurrent sessions: what each of them is shown, in chosen and in random orders.
 
 mod history;
 #[path = "../support/mod.rs"]

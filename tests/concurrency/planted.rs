@@ -1,9 +1,9 @@
-//! Histories that were made up: each breaks one rule, and the checker has to notice which.
+//! Invented histories: each breaks one rule, which the checker has to report.
 
 use crate::history::checker::{Rule, violations};
 use crate::history::record::{Event, History, Login, Message, Session, Visit, What};
 
-/// A history in the making: each call is the next thing that happens.
+/// Builds a history: each call is the next event.
 struct Planted {
     now: u64,
     clock: u64,
@@ -11,7 +11,7 @@ struct Planted {
 }
 
 impl Planted {
-    /// Of a user with two messages.
+    /// Starts with a user who has two messages.
     fn new() -> Self {
         let history =
             History { user: "u".to_owned(), interval_ms: 1000, shares_snapshots: true, ..History::default() };
@@ -39,7 +39,7 @@ impl Planted {
         self.history.maildrop.messages[index].removed = Some((now, by.map(|session| session as u64)));
     }
 
-    /// A login; the mail server has the password between start and answer.
+    /// A login; the mail server gets the password between its start and its reply.
     fn begin(&mut self, login: Login) -> usize {
         let (start, began, answered) = (self.next(), self.next(), self.next());
         if let Login::Passed(number) = login {
@@ -59,7 +59,7 @@ impl Planted {
         self.history.sessions.len() - 1
     }
 
-    /// A session that passes; its visit has its number.
+    /// A passed session; its visit has its number.
     fn pass(&mut self) -> usize {
         self.begin(Login::Passed(self.history.sessions.len() as u64))
     }
@@ -86,7 +86,7 @@ impl Planted {
         }
     }
 
-    /// QUIT in order.
+    /// A regular QUIT.
     fn quit(&mut self, session: usize) {
         self.see(session, What::QuitSent);
         let shown = self.history.maildrop.visit(session as u64).and_then(|visit| visit.opened.clone());
@@ -97,7 +97,7 @@ impl Planted {
         self.end(session);
     }
 
-    /// A whole session that passes, as the policy wants it, and lists.
+    /// A complete passed session that lists the maildrop.
     fn poll(&mut self) {
         self.clock += self.history.interval_ms;
         let session = self.pass();
@@ -106,7 +106,7 @@ impl Planted {
         self.quit(session);
     }
 
-    /// A whole session that is posed, and shows these messages.
+    /// A complete posed session that shows these messages.
     fn shown(&mut self, messages: &[usize]) {
         let session = self.pose();
         self.ids(session, messages);
@@ -128,18 +128,18 @@ fn check(plants: &[Plant]) {
 }
 
 #[test]
-fn what_keeps_the_rules_is_not_reported() {
+fn a_correct_history_has_no_violation() {
     check(&[
         ("a poll, and the same shown", &[], |it| {
             it.poll();
             it.shown(&[0, 1]);
         }),
-        ("a message that nobody was shown", &[], |it| {
+        ("a message that no session showed", &[], |it| {
             it.poll();
             it.deliver();
             it.shown(&[0, 1]);
         }),
-        ("a message that is gone, and nobody knows", &[], |it| {
+        ("a message that is gone without a deletion", &[], |it| {
             it.poll();
             it.remove(0, None);
             it.shown(&[0, 1]);
@@ -185,7 +185,7 @@ fn what_keeps_the_rules_is_not_reported() {
 }
 
 #[test]
-fn an_older_maildrop_is_noticed() {
+fn an_older_maildrop_is_a_violation() {
     check(&[
         ("than that of a session that is over", &[Rule::NeverOlder], |it| {
             it.poll();
@@ -253,7 +253,7 @@ fn an_older_maildrop_is_noticed() {
 }
 
 #[test]
-fn a_deleted_message_that_comes_back_is_noticed() {
+fn a_deleted_message_that_comes_back_is_a_violation() {
     check(&[
         ("in its place", &[Rule::NeverDeleted], |it| {
             let late = it.pass();
@@ -279,7 +279,7 @@ fn a_deleted_message_that_comes_back_is_noticed() {
 }
 
 #[test]
-fn other_bytes_are_noticed() {
+fn different_bytes_are_a_violation() {
     check(&[
         ("a word less", &[Rule::ByteForByte], |it| {
             it.poll();
@@ -324,7 +324,7 @@ fn other_bytes_are_noticed() {
 }
 
 #[test]
-fn what_is_not_committed_before_quit_is_answered_is_noticed() {
+fn a_deletion_committed_after_the_reply_to_quit_is_a_violation() {
     check(&[
         ("a login that passes without need", &[Rule::Committed], |it| {
             it.poll();
@@ -350,7 +350,7 @@ fn what_is_not_committed_before_quit_is_answered_is_noticed() {
 }
 
 #[test]
-fn deletions_that_nobody_confirmed_and_those_that_were_not_made_are_noticed() {
+fn unconfirmed_and_missing_deletions_are_violations() {
     check(&[
         ("without QUIT", &[Rule::Confirmed], |it| {
             let session = it.pass();
@@ -391,7 +391,7 @@ fn deletions_that_nobody_confirmed_and_those_that_were_not_made_are_noticed() {
 }
 
 #[test]
-fn a_wrong_message_is_noticed() {
+fn a_wrong_message_is_a_violation() {
     check(&[
         ("another one", &[Rule::RightMessage], |it| {
             it.poll();

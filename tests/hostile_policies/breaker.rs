@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use reprieve_policy_host::harness::{Becomes, Trial, Who};
+use reprieve_policy_host::Action;
+use reprieve_policy_host::harness::{Trial, Who};
 use reprieve_policy_host::{BreakerSettings, Failure, Verdict};
 use reprieve_store::Namespace;
 use reprieve_store::clock::ManualClock;
@@ -15,7 +16,7 @@ use crate::support::mail_server;
 use crate::support::proxy::NOON;
 
 #[test]
-fn a_policy_that_fails_now_and_then_is_not_paused() {
+fn a_policy_that_fails_occasionally_is_not_paused() {
     let mail = mail_server(1);
     let pair = Pair::start(
         "now-and-then",
@@ -31,9 +32,9 @@ fn a_policy_that_fails_now_and_then_is_not_paused() {
 }
 
 #[test]
-fn a_policy_that_always_fails_is_paused_longer_and_longer_and_heals_by_a_trial() {
+fn a_policy_that_always_fails_is_paused_for_longer_each_time_until_a_trial_succeeds() {
     let mail = mail_server(1);
-    let more = "on-failure = \"deny\"\nbreaker = { failures = 3, pause = \"10s\", longest-pause = \"15s\" }";
+    let more = "on-failure = \"deny\"\nbreaker = { failures = 3, pause = \"10s\", max-pause = \"15s\" }";
     let pair = Pair::start("always", &hostile("decide", "trap", more), mail.address()).unwrap();
     let failed = || pair.metrics().failed("trap");
     for _ in 0..6 {
@@ -44,7 +45,7 @@ fn a_policy_that_always_fails_is_paused_longer_and_longer_and_heals_by_a_trial()
         (3, 3),
         "it is not called while it is paused"
     );
-    // One trial after ten seconds, the next after fifteen.
+    // A trial after ten seconds, the next one after fifteen.
     for (seconds, expected) in [(9, 3), (1, 4), (14, 4), (1, 5), (15, 6)] {
         pair.clock.advance(Duration::from_secs(seconds));
         pair.answer();
@@ -82,7 +83,7 @@ async fn a_trial_that_succeeds_ends_the_pause() {
 }
 
 #[test]
-fn a_failure_at_the_outcome_does_not_hide_behind_good_decisions() {
+fn failures_at_the_outcome_count_although_decisions_succeed() {
     let mail = mail_server(1);
     let pair =
         Pair::start("outcome", &hostile("observe", "trap", "breaker = { failures = 3 }"), mail.address())
@@ -93,5 +94,5 @@ fn a_failure_at_the_outcome_does_not_hide_behind_good_decisions() {
     let metrics = pair.metrics();
     assert_eq!((metrics.failed("trap"), metrics.pauses), (3, 1), "{metrics:?}");
     let mut trial = Trial::of("interval").build().unwrap();
-    assert_eq!(trial.login("alice").becomes, Becomes::Passed);
+    assert_eq!(trial.login("alice").action(), Action::Passed);
 }

@@ -16,7 +16,7 @@ pub fn without(function: &str) -> String {
     WIT.replace(line, "")
 }
 
-/// What cannot be loaded, and what the administrator must be told beside file and line.
+/// Components that cannot be loaded, and the expected error in addition to file and line.
 fn misfits() -> Vec<(&'static str, &'static str, Vec<u8>, &'static str)> {
     let interval = reprieve_policy_host::load_source("interval").unwrap().into_owned();
     let numbers: Vec<u8> =
@@ -29,9 +29,9 @@ fn misfits() -> Vec<(&'static str, &'static str, Vec<u8>, &'static str)> {
     vec![
         ("empty", "is an empty file", Vec::new(), "the file is empty"),
         ("text", "is a text", b"#!/bin/sh\n".to_vec(), "it is not WebAssembly"),
-        ("random", "is made of random octets", numbers, "it is not WebAssembly"),
+        ("random", "is made of random bytes", numbers, "it is not WebAssembly"),
         ("core-module", "is a core module", b"\0asm\x01\0\0\0".to_vec(), "wasm-tools component new"),
-        ("head-only", "ends after five octets", b"\0asm\x0d".to_vec(), "it is cut off"),
+        ("head-only", "ends after five bytes", b"\0asm\x0d".to_vec(), "it is cut off"),
         ("truncated", "is cut off in the middle", interval[..middle].to_vec(), "cut off or damaged"),
         ("damaged", "is damaged in the middle", damaged, "it cannot be compiled"),
         ("unknown-version", "is of an unknown version of WebAssembly", preview3, "cannot be compiled"),
@@ -126,12 +126,12 @@ pub fn load_failures(rows: &mut Vec<Row>) {
             Err(error) => format!("{error:#}"),
         };
         assert!(error.contains(expected), "{name}: {error}");
-        // Where the mistake is: file and line, virtual server.
+        // The location: file, line, virtual server.
         let place = format!("test.toml:12: virtual server {name}: ");
         let told = error.strip_prefix(&place).unwrap_or_else(|| panic!("{name}: {error}"));
         let told = told.replace(&format!("{}/", folder.path().display()), "");
         let told = told.replace(&folder.path().display().to_string(), "folder");
-        // The rest tells where in a file that a compiler has made.
+        // The rest is an offset in a compiler's output.
         let told = told.split(": wasm[").next().unwrap_or_default();
         let told = told.split(": failed to ").next().unwrap_or_default();
         let told = told.replace(&guests::hostile().display().to_string(), "hostile.wasm");
@@ -142,9 +142,9 @@ pub fn load_failures(rows: &mut Vec<Row>) {
             "nothing: the start is refused".to_owned(),
         ));
     };
-    for (name, what, octets, expected) in misfits() {
+    for (name, what, bytes, expected) in misfits() {
         let path = folder.path().join(format!("{name}.wasm"));
-        std::fs::write(&path, octets).unwrap();
+        std::fs::write(&path, bytes).unwrap();
         refuse(name, what, &format!("component = {path:?}"), expected);
     }
     refuse("folder", "is a folder", &format!("component = {:?}", folder.path()), "cannot read the component");
@@ -170,7 +170,7 @@ pub fn load_failures(rows: &mut Vec<Row>) {
     }
 }
 
-/// The body of a function with blocks in each other.
+/// The body of a function with nested blocks.
 fn nested(depth: usize) -> Vec<u8> {
     [vec![0], [0x02, 0x40].repeat(depth), vec![0x0b; depth], vec![0x0b]].concat()
 }

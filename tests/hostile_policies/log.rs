@@ -1,4 +1,4 @@
-//! Everything that this process logs.
+//! The log of this process.
 
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -7,7 +7,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Everything that is logged in this process: each event's fields, its level and target among them.
+/// All log events of this process: their fields, with level and target.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<serde_json::Map<String, serde_json::Value>>>>);
 
@@ -47,7 +47,7 @@ pub fn log() -> &'static Log {
     })
 }
 
-/// The lines of a virtual server's policy, as JSON.
+/// The log lines of a virtual server's policy, as JSON.
 pub fn lines_of(server: &str) -> Vec<serde_json::Value> {
     let lines = log().0.lock().unwrap();
     let lines = lines.iter().filter(|line| {

@@ -1,6 +1,6 @@
-//! Hostile policies: what the administrator is told, what the client sees, and that others go
-//! on. What happens stands in `docs/hostile-policies.md`, which this suite compares with what it sees;
-//! with REPRIEVE_WRITE_TABLE=1 it writes it.
+//! Hostile policies: what the log says, what the client sees, and that other sessions continue.
+//! `docs/hostile-policies.md` is compared with the results; with REPRIEVE_WRITE_TABLE=1 it is
+//! written.
 
 #[path = "../support/judge.rs"]
 mod judge;

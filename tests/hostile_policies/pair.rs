@@ -1,4 +1,4 @@
-//! A virtual server with a hostile policy, and its neighbor with the default policy.
+//! A virtual server with a hostile policy, and its neighbour with the default policy.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::support::dialogue::Dialogue;
 use crate::support::guests;
 use crate::support::proxy::NOON;
 
-/// A server with two virtual servers: one with a policy, and its neighbour with the default.
+/// Two virtual servers: one with a hostile policy, and `neighbour` with the default policy.
 pub struct Pair {
     pub server: Server,
     pub clock: Arc<ManualClock>,
@@ -30,7 +30,7 @@ threads = 1
 policy-cache = {cache:?}
 [pool.mail]
 nodes = ["{node}"]
-check = "off"
+health-check = "off"
 [[virtual-server]]
 name = "{name}"
 listen = ["127.0.0.1:0"]
@@ -58,7 +58,7 @@ pool = "mail"
         }
     }
 
-    /// What a client is answered to PASS.
+    /// The reply to PASS.
     pub fn answer(&self) -> String {
         let mut session = Dialogue::open(self.server.address(&self.name));
         session.ok("USER alice");
@@ -81,7 +81,7 @@ pool = "mail"
         self.server.policy_metrics(&self.name).expect("its metrics")
     }
 
-    /// What the log says of a failure or an overrun.
+    /// The log line of a failure or an overrun.
     pub fn told(&self) -> String {
         let lines = lines_of(&self.name);
         let failed = |line: &&serde_json::Value| {

@@ -17,7 +17,7 @@ fn a_policy_finds_no_files_environment_arguments_or_network() {
 }
 
 #[test]
-fn a_call_of_its_own_instance_leaves_nothing_for_the_next() {
+fn with_an_instance_per_call_nothing_is_left_for_the_next_call() {
     let mail = mail_server(1);
     for (isolation, recycled) in [("reuse", 3), ("call", 20)] {
         let name = format!("grow-{isolation}");

@@ -8,7 +8,7 @@ use super::log::lines_of;
 use super::pair::{Pair, hostile};
 use crate::support::mail_server;
 
-/// What is done at `decide`, and the kind of failure that is counted.
+/// Misbehaviour at `decide`, and the counted kind of failure.
 const FAILURES: [(&str, &str, &str); 29] = [
     ("spin", "loops for ever", "time"),
     ("spin-store", "asks the store for ever", "time"),
@@ -24,41 +24,40 @@ const FAILURES: [(&str, &str, &str); 29] = [
     ("divide", "divides by zero", "trap"),
     ("out-of-bounds", "reads outside its memory", "trap"),
     ("exit", "ends the process", "trap"),
-    ("long-note", "returns a note of 100,000 octets", "verdict"),
+    ("long-note", "returns a note of 100,000 bytes", "verdict"),
     ("giant-note", "returns a note of 8 MiB", "strings"),
     ("giant-user", "returns a user name of 8 MiB", "strings"),
     ("giant-reason", "returns a reason of 8 MiB", "strings"),
-    ("long-reason", "returns a reason of 65 octets", "verdict"),
+    ("long-reason", "returns a reason of 65 bytes", "verdict"),
     ("forged-reason", "returns a reason with a line feed", "verdict"),
     ("unknown-pool", "names a pool that does not exist", "verdict"),
     ("smuggling-user", "returns a user name with CR LF and a command", "verdict"),
     ("nul-user", "returns a user name with NUL", "verdict"),
     ("blank-user", "returns a blank user name", "verdict"),
-    ("long-user", "returns a user name of 249 octets", "verdict"),
+    ("long-user", "returns a user name of 249 bytes", "verdict"),
     ("invalid-string", "returns a string that is not UTF-8", "trap"),
     ("bad-pointer", "returns a string outside its memory", "trap"),
     ("bad-discriminant", "returns a manner that does not exist", "trap"),
     ("giant-value", "passes the store a value of 8 MiB", "strings"),
 ];
 
-/// What goes beyond a limit without failing the call, and the kind that is counted.
+/// Misbehaviour that exceeds a limit without failing the call, and the counted kind.
 const OVERRUNS: [(&str, &str, &str); 6] = [
     ("fill-store", "fills the store", "store-quota"),
-    ("store-too-long", "passes the store a value of 65,537 octets", "store-length"),
+    ("store-too-long", "passes the store a value of 65,537 bytes", "store-length"),
     ("flood-log", "writes 100,000 lines to the log", "log-lines"),
     ("flood-output", "writes 20,000 lines to standard output and error", "log-lines"),
-    ("long-line", "writes a line of 5,000 octets", "log-line"),
+    ("long-line", "writes a line of 5,000 bytes", "log-line"),
     ("absurd-delay", "refuses with a delay of 49 days", "delay"),
 ];
 
-/// A row of the table: component, what it does, what the administrator is told, what the
-/// client sees.
+/// A row of the table: component, what it does, what the log says, what the client sees.
 pub type Row = (String, String, String, String);
 
 fn failures_at_decide(rows: &mut Vec<Row>) {
     let mail = mail_server(1);
     for (how, what, kind) in FAILURES {
-        // On a busy machine even a short way to another limit may take longer than usual.
+        // On a busy machine the time limit may be reached before another one.
         let limits = if kind == "time" { "" } else { "limits = { time = \"5s\" }\n" };
         let pair = Pair::start(how, &hostile("decide", how, limits), mail.address()).unwrap();
         pair.neighbour_is_served();
@@ -100,7 +99,7 @@ fn overruns_at_decide(rows: &mut Vec<Row>) {
         let refused = how == "absurd-delay";
         assert_eq!(answer.starts_with("-ERR [LOGIN-DELAY]"), refused, "{how}: {answer}");
         assert_eq!(answer.starts_with("+OK"), !refused, "{how}: {answer}");
-        // What a policy writes stays within its own lines, and within their number.
+        // A policy's output stays in its own log lines, whose number is limited.
         let lines = lines_of(how);
         assert!(lines.len() < 500, "{how}: {} lines", lines.len());
         assert!(
@@ -134,7 +133,7 @@ fn failures_at_observe(rows: &mut Vec<Row>) {
 }
 
 #[test]
-fn what_hostile_policies_do_stands_in_the_table() {
+fn the_table_of_hostile_policies_is_up_to_date() {
     let mut rows = Vec::new();
     failures_at_decide(&mut rows);
     overruns_at_decide(&mut rows);
@@ -146,7 +145,7 @@ fn what_hostile_policies_do_stands_in_the_table() {
     );
     for (component, what, told, seen) in rows {
         let told = told.replace('|', "\\|").replace('\n', " ");
-        // Digests and numbers of octets follow from the compiler's version.
+        // Digests and sizes depend on the compiler's version.
         let told = hide_what_changes(&told);
         let _ = writeln!(table, "| {component} | {what} | {told} | {seen} |");
     }
@@ -174,12 +173,12 @@ fn what_hostile_policies_do_stands_in_the_table() {
     );
 }
 
-/// Digests, offsets and sizes of components that a compiler has made.
+/// Masks digests, offsets and sizes of compiled components.
 fn hide_what_changes(text: &str) -> String {
     let mut out = String::new();
     for word in text.split(' ') {
         let digits = word.bytes().filter(u8::is_ascii_hexdigit).count();
-        let is_number = !word.is_empty() && word.bytes().all(|octet| octet.is_ascii_digit());
+        let is_number = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
         let changes = digits == 64
             || word.contains("..")
             || word.contains("0x")

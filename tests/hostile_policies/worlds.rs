@@ -1,9 +1,9 @@
-//! Components of any world, made from its WIT: their functions do nothing.
+//! Components of any WIT world, with functions that do nothing.
 
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 use wit_parser::{ManglingAndAbi, Resolve};
 
-/// A component of the world `policy` in a package's WIT.
+/// A component of the world `policy` of a WIT package.
 #[track_caller]
 pub fn of(wit: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();

@@ -1,4 +1,4 @@
-//! Attacks on the article's rule, before a real Dovecot: none of them works here.
+//! Attacks that worked on the article's rule, in front of Dovecot: none of them works here.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -12,10 +12,10 @@ use crate::support::dialogue::Dialogue;
 use crate::support::dovecot::Dovecot;
 use crate::support::proxy::Proxy;
 
-/// How often an attack is repeated that the article's rule let succeed each time.
+/// Repetitions of an attack that succeeded each time with the article's rule.
 const TRIES: usize = 25;
 
-/// Passwords that are not alice's, though some come close.
+/// Wrong passwords for alice, some of them similar to hers.
 const WRONG: [&str; 8] = [
     "wrong",
     "open",
@@ -27,11 +27,11 @@ const WRONG: [&str; 8] = [
     BOBS_PASSWORD,
 ];
 
-/// Right, but for somebody else.
+/// The password of another user.
 const BOBS_PASSWORD: &str = "bob's own";
 
 #[test]
-fn a_user_name_alone_keeps_nobody_out() {
+fn a_user_name_alone_locks_nobody_out() {
     let (dovecot, proxy, alice) = a_victim();
     for login in 1..=TRIES {
         proxy.let_the_interval_pass();
@@ -44,7 +44,7 @@ fn a_user_name_alone_keeps_nobody_out() {
         drop(abrupt);
 
         let mut victim = Dialogue::log_in(&alice);
-        assert_eq!(victim.lines("UIDL").len(), login, "the victim was kept out");
+        assert_eq!(victim.lines("UIDL").len(), login, "the victim was locked out");
         victim.quit();
         assert_eq!(dovecot.logins("alice"), login);
     }
@@ -52,19 +52,19 @@ fn a_user_name_alone_keeps_nobody_out() {
 }
 
 #[test]
-fn a_wrong_password_keeps_nobody_out() {
+fn a_wrong_password_locks_nobody_out() {
     let (dovecot, proxy, alice) = a_victim();
     for (login, wrong) in WRONG.iter().enumerate() {
         proxy.let_the_interval_pass();
         rejection(alice.server, "alice", wrong);
         Dialogue::log_in(&alice).quit();
-        assert_eq!(dovecot.logins("alice"), login + 1, "the victim was kept out");
+        assert_eq!(dovecot.logins("alice"), login + 1, "the victim was locked out");
     }
     assert_eq!(proxy.denied(), 0);
 }
 
 #[test]
-fn a_wrong_password_in_the_window_gets_the_servers_own_answer() {
+fn a_wrong_password_during_the_interval_gets_the_mail_servers_own_reply() {
     let (dovecot, proxy, alice) = a_victim();
     Dialogue::log_in(&alice).quit();
     let (there, here) = (dovecot.address(), alice.server);
@@ -79,7 +79,7 @@ fn a_wrong_password_in_the_window_gets_the_servers_own_answer() {
 }
 
 #[test]
-fn a_mistyped_password_does_not_cost_the_slot() {
+fn a_mistyped_password_does_not_start_the_interval() {
     let (dovecot, proxy, alice) = a_victim();
     rejection(alice.server, "alice", "open seasme");
     Dialogue::log_in(&alice).quit();
@@ -113,7 +113,7 @@ fn a_mistyped_password_can_be_corrected_on_the_same_connection() {
 fn a_wrong_password_does_not_make_the_right_one_unknown() {
     let (dovecot, proxy, alice) = a_victim();
     Dialogue::log_in(&alice).quit();
-    // After `max-rejected-logins` in a row only the mail server lets her in again.
+    // Fewer than `max-rejected-logins`, after which alice would not be posed to.
     at_once(&WRONG[..4], |wrong| drop(rejection(alice.server, "alice", wrong)));
     Dialogue::log_in(&alice).quit();
     assert_eq!(dovecot.logins("alice"), 1, "attackers bring the load back");
@@ -121,10 +121,10 @@ fn a_wrong_password_does_not_make_the_right_one_unknown() {
 }
 
 #[test]
-fn no_wrong_password_is_ever_let_in() {
+fn no_wrong_password_is_ever_accepted() {
     let (dovecot, _proxy, alice) = a_victim();
     dovecot.deliver("alice");
-    // In the window of a session that went well: from here on alice is posed for.
+    // After a successful session: until the interval ends, alice is posed to.
     Dialogue::log_in(&alice).quit();
     let long = "x".repeat(200);
     at_once(WRONG.into_iter().chain(["", &long]), |wrong| {
@@ -199,7 +199,7 @@ fn commands_may_be_written_in_lower_case() {
 }
 
 #[test]
-fn a_line_end_inside_a_credential_smuggles_no_command() {
+fn a_line_end_in_a_credential_injects_no_command() {
     let (dovecot, proxy, _) = a_victim();
     dovecot.deliver("alice");
     let smuggled = [
@@ -216,9 +216,9 @@ fn a_line_end_inside_a_credential_smuggles_no_command() {
     assert_eq!(dovecot.messages("alice"), 1);
 }
 
-/// ALPACA: a web page has a browser send a request to the POP3 port, with commands in its body.
+/// ALPACA: a web page makes a browser send a request to the POP3 port, with commands in its body.
 #[test]
-fn a_web_page_cannot_have_commands_carried_out() {
+fn a_web_page_cannot_inject_commands() {
     let (dovecot, proxy, _) = a_victim();
     dovecot.deliver("alice");
     let body = format!("USER alice\r\nPASS {PASSWORD}\r\nDELE 1\r\nQUIT\r\n");
@@ -243,20 +243,20 @@ fn a_web_page_cannot_have_commands_carried_out() {
         let mut lines = answer.lines();
         assert!(lines.next().is_some_and(|greeting| greeting.starts_with("+OK")), "{request:.40}");
         let last: Vec<_> = lines.collect();
-        // A method that is not known, and whose line is too long, is a bad command.
+        // An unknown method in a line that is too long is a bad command.
         let at_once = last == ["-ERR this is a POP3 server"];
         let in_time = last.len() == 4 && last[3] == "-ERR too many bad commands";
         assert!(at_once || request.starts_with("PROPFIND /x") && in_time, "{request:.40}: {answer}");
         assert!(!answer.contains("mail.example"), "nothing of the request is in the answer: {answer}");
     }
-    // The first line may be another one: then the headers are three bad commands.
+    // Without the request line, the headers are three bad commands.
     let answer = said(proxy.address(), &format!("{headers}{body}"));
     assert!(answer.ends_with("-ERR too many bad commands\r\n"), "{answer}");
     assert_eq!(answer.matches("-ERR unknown command").count(), 3, "{answer}");
     assert_eq!((dovecot.logins("alice"), dovecot.messages("alice")), (0, 1));
 }
 
-/// What is said from greeting to end; the connection may be cut while the request is sent.
+/// Everything the server sends; it may close the connection while the request is sent.
 fn said(server: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(server).unwrap();
     stream.set_read_timeout(Some(crate::support::DEADLINE)).unwrap();
@@ -271,7 +271,7 @@ fn said(server: SocketAddr, request: &str) -> String {
     String::from_utf8_lossy(&said).into_owned()
 }
 
-/// A server, a proxy before it, and the account that is attacked; she has not been there yet.
+/// A server, a proxy in front of it, and the account that is attacked, which has not logged in yet.
 fn a_victim() -> (Dovecot, Proxy, Account) {
     let dovecot = Dovecot::start_with_passwords(&[("alice", PASSWORD), ("bob", BOBS_PASSWORD)]);
     let proxy = Proxy::in_front_of(&dovecot);
@@ -279,7 +279,7 @@ fn a_victim() -> (Dovecot, Proxy, Account) {
     (dovecot, proxy, alice)
 }
 
-/// Tries all of them at the same time; Dovecot takes its half second to refuse each.
+/// Makes all attempts at the same time: Dovecot delays each refusal by half a second.
 fn at_once<T: Send>(tries: impl IntoIterator<Item = T>, attempt: impl Fn(T) + Sync) {
     thread::scope(|scope| {
         for one in tries {
@@ -289,7 +289,7 @@ fn at_once<T: Send>(tries: impl IntoIterator<Item = T>, attempt: impl Fn(T) + Sy
     });
 }
 
-/// The answer to a wrong password by USER and PASS.
+/// The reply to a wrong password with USER and PASS.
 #[track_caller]
 fn rejection(server: SocketAddr, user: &str, password: &str) -> String {
     let mut session = Dialogue::open(server);
@@ -297,7 +297,7 @@ fn rejection(server: SocketAddr, user: &str, password: &str) -> String {
     session.err(&format!("PASS {password}"))
 }
 
-/// The answer to a wrong password by AUTH PLAIN.
+/// The reply to a wrong password with AUTH PLAIN.
 #[track_caller]
 fn rejection_of_plain(server: SocketAddr, user: &str, password: &str) -> String {
     let mut session = Dialogue::open(server);
@@ -306,7 +306,7 @@ fn rejection_of_plain(server: SocketAddr, user: &str, password: &str) -> String 
     session.err(&plain(user, password))
 }
 
-/// The answer to a wrong password by AUTH LOGIN.
+/// The reply to a wrong password with AUTH LOGIN.
 #[track_caller]
 fn rejection_of_login(server: SocketAddr, user: &str, password: &str) -> String {
     let mut session = Dialogue::open(server);
@@ -321,7 +321,7 @@ fn rejection_of_login(server: SocketAddr, user: &str, password: &str) -> String 
     session.err(&STANDARD.encode(password))
 }
 
-/// The response of the mechanism PLAIN.
+/// A SASL PLAIN response.
 fn plain(user: &str, password: &str) -> String {
     STANDARD.encode(format!("\0{user}\0{password}"))
 }

@@ -1,5 +1,5 @@
-//! Ways to log in: passwords and tokens that Reprieve knows again, digests that only the mail
-//! server can judge, master users who are kept apart from those they act as.
+//! Mechanisms: passwords and tokens that Reprieve recognises, challenge-response that only the mail
+//! server can verify, and master users.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ fn with_digests() -> Dovecot {
 }
 
 #[test]
-fn digests_pass_through_to_dovecot_with_a_real_client() {
+fn challenge_response_logins_of_a_real_client_pass_to_dovecot() {
     let dovecot = with_digests();
     let front = Proxy::start(&configuration(dovecot.address(), DIGESTS, "", ""));
     let alice = dovecot.account_at(front.address(), "alice");
@@ -45,7 +45,7 @@ fn digests_pass_through_to_dovecot_with_a_real_client() {
         (Box::new(Mpop::that_keeps_and_says_scram()), "SCRAM-SHA-256"),
     ];
     for (client, name) in clients {
-        // The second is denied, and passes: nobody but Dovecot can tell right from wrong.
+        // The second is denied but passes: only Dovecot can verify the response.
         for _ in 0..2 {
             let poll = client.poll(&alice);
             assert_eq!(poll.total, 2, "{name}: {poll:?}");
@@ -57,7 +57,7 @@ fn digests_pass_through_to_dovecot_with_a_real_client() {
     assert_eq!(dovecot.logins("alice"), passed);
     let counters = front.server.counters();
     assert_eq!((counters.authenticated, counters.unverified, counters.posed), (6, 5, 0));
-    // What such a session has left is shown to a password that is known.
+    // A known password is posed to from the snapshot of such a session.
     let mut session = Dialogue::open(front.address());
     session.give_password("alice", PASSWORD);
     assert_eq!(session.lines("UIDL").len(), 2);
@@ -70,7 +70,7 @@ fn digests_pass_through_to_dovecot_with_a_real_client() {
 }
 
 #[test]
-fn a_wrong_digest_is_refused_in_dovecots_words_and_a_cancelled_one_costs_nothing() {
+fn a_wrong_response_gets_dovecots_reply_and_a_cancelled_exchange_costs_nothing() {
     let dovecot = with_digests();
     let front = Proxy::start(&configuration(dovecot.address(), DIGESTS, "", ""));
     let mut wrong = dovecot.account_at(front.address(), "alice");
@@ -96,7 +96,7 @@ fn a_wrong_digest_is_refused_in_dovecots_words_and_a_cancelled_one_costs_nothing
 }
 
 #[test]
-fn denied_digests_are_refused_where_that_is_set() {
+fn denied_challenge_response_logins_are_refused_if_configured() {
     let dovecot = with_digests();
     let server = format!("{DIGESTS}\nunverifiable = \"refuse\"");
     let front = Proxy::start(&configuration(dovecot.address(), &server, "", ""));
@@ -113,27 +113,27 @@ fn denied_digests_are_refused_where_that_is_set() {
 }
 
 #[test]
-fn a_digest_cannot_be_sent_elsewhere_and_the_client_is_told_so() {
+fn a_challenge_response_login_cannot_be_routed_elsewhere_and_the_reply_says_so() {
     let dovecot = with_digests();
     let policy = format!("component = {:?}\nsettings = {{ user = \"bob\" }}", guests::mirror());
     let front = Proxy::start(&configuration(dovecot.address(), DIGESTS, &policy, ""));
     let mut session = Dialogue::open(front.address());
     // n,,n=alice,r=nonce
     let reply = session.err("AUTH SCRAM-SHA-256 biwsbj1hbGljZSxyPW5vbmNl");
-    assert!(reply.starts_with("-ERR [SYS/PERM] this way to log in is not possible for you"), "{reply}");
+    assert!(reply.starts_with("-ERR [SYS/PERM] this mechanism is not possible for you"), "{reply}");
     session.quit();
     assert_eq!((dovecot.logins("alice"), dovecot.logins("bob")), (0, 0));
 }
 
 #[test]
-fn a_denied_digest_goes_where_the_users_last_session_went() {
+fn a_denied_challenge_response_login_goes_to_the_users_last_server() {
     let (own, dovecot) = (FarmNode::start(), with_digests());
     let policy = format!(
         "component = {:?}\nsettings = {{ pool = \"other\", digests = \"denied\" }}",
         guests::mirror()
     );
     let other =
-        format!("check = \"off\"\n[pool.other]\nnodes = [\"{}\"]\ncheck = \"off\"", dovecot.address());
+        format!("health-check = \"off\"\n[pool.other]\nnodes = [\"{}\"]\ncheck = \"off\"", dovecot.address());
     let front = Proxy::start(&configuration(own.address(), DIGESTS, &policy, &other));
     let account = dovecot.account_at(front.address(), "alice");
     Dialogue::log_in(&account).quit();
@@ -143,7 +143,7 @@ fn a_denied_digest_goes_where_the_users_last_session_went() {
 }
 
 #[test]
-fn digests_are_offered_only_where_the_mail_servers_have_them() {
+fn challenge_response_is_offered_only_if_the_mail_servers_offer_it() {
     let dovecot = Dovecot::start(&["alice"]);
     let front = Proxy::start(&configuration(dovecot.address(), DIGESTS, "", ""));
     let mut session = Dialogue::open(front.address());
@@ -154,22 +154,22 @@ fn digests_are_offered_only_where_the_mail_servers_have_them() {
     session.quit();
 }
 
-/// A mail server that knows one token, and says what is wrong with any other.
+/// A mail server that accepts one token, and explains what is wrong with any other.
 fn token_server() -> Scripted {
     Scripted::start(|conversation| {
-        conversation.say(b"+OK ready\r\n");
-        while let Some(command) = conversation.hear() {
+        conversation.send(b"+OK ready\r\n");
+        while let Some(command) = conversation.read_command() {
             match &*command {
-                "CAPA" => conversation.say(b"+OK\r\nUIDL\r\nTOP\r\nSASL XOAUTH2 OAUTHBEARER\r\n.\r\n"),
+                "CAPA" => conversation.send(b"+OK\r\nUIDL\r\nTOP\r\nSASL XOAUTH2 OAUTHBEARER\r\n.\r\n"),
                 "AUTH XOAUTH2" | "AUTH OAUTHBEARER" => {
-                    conversation.say(b"+ \r\n");
+                    conversation.send(b"+ \r\n");
                     // user=alice ^A auth=Bearer t0ken ^A ^A, and n,a=alice, ^A auth=Bearer t0ken ^A ^A
                     let right = [
                         "dXNlcj1hbGljZQFhdXRoPUJlYXJlciB0MGtlbgEB",
                         "bixhPWFsaWNlLAFhdXRoPUJlYXJlciB0MGtlbgEB",
                     ];
-                    if conversation.hear().is_some_and(|message| right.contains(&&*message)) {
-                        conversation.say(b"+OK in\r\n");
+                    if conversation.read_command().is_some_and(|message| right.contains(&&*message)) {
+                        conversation.send(b"+OK in\r\n");
                         conversation.answer(&[
                             ("LIST", "+OK\r\n1 10\r\n.\r\n"),
                             ("UIDL", "+OK\r\n1 a\r\n.\r\n"),
@@ -177,22 +177,22 @@ fn token_server() -> Scripted {
                         ]);
                         return;
                     }
-                    conversation.say(b"+ eyJzdGF0dXMiOiI0MDEifQ==\r\n");
-                    conversation.hear();
-                    conversation.say(b"-ERR [AUTH] token expired\r\n");
+                    conversation.send(b"+ eyJzdGF0dXMiOiI0MDEifQ==\r\n");
+                    conversation.read_command();
+                    conversation.send(b"-ERR [AUTH] token expired\r\n");
                 }
-                "QUIT" => return conversation.say(b"+OK\r\n"),
-                _ => conversation.say(b"-ERR no\r\n"),
+                "QUIT" => return conversation.send(b"+OK\r\n"),
+                _ => conversation.send(b"-ERR no\r\n"),
             }
         }
     })
 }
 
 #[test]
-fn a_token_is_known_again_and_a_new_one_is_asked_about() {
+fn a_known_token_is_recognised_and_a_new_one_is_verified() {
     let node = token_server();
     let server = "mechanisms = [\"XOAUTH2\", \"OAUTHBEARER\"]";
-    let front = Proxy::start(&configuration(node.address(), server, "", "check = \"off\""));
+    let front = Proxy::start(&configuration(node.address(), server, "", "health-check = \"off\""));
     let mut session = Dialogue::open(front.address());
     assert!(session.lines("CAPA").contains(&"SASL XOAUTH2 OAUTHBEARER".to_owned()));
     session.send("AUTH XOAUTH2");
@@ -200,14 +200,14 @@ fn a_token_is_known_again_and_a_new_one_is_asked_about() {
     session.ok("dXNlcj1hbGljZQFhdXRoPUJlYXJlciB0MGtlbgEB");
     assert_eq!(session.lines("UIDL"), ["1 a"]);
     session.quit();
-    // The same token, by the other mechanism, with host and port in it as clients send them.
+    // The same token with the other mechanism, with host and port as clients send them.
     let mut session = Dialogue::open(front.address());
     session.ok("AUTH OAUTHBEARER bixhPWFsaWNlLAFob3N0PW1haWwBcG9ydD0xMTABYXV0aD1CZWFyZXIgdDBrZW4BAQ==");
     assert_eq!(session.lines("UIDL"), ["1 a"]);
     session.quit();
     until("it is counted", || front.server.counters().relieved == 1);
     assert_eq!(node.connections(), 1);
-    // Another token is not known: the mail server is asked, and says what is wrong with it.
+    // An unknown token passes to the mail server, which explains what is wrong.
     let mut session = Dialogue::open(front.address());
     session.send("AUTH XOAUTH2 dXNlcj1hbGljZQFhdXRoPUJlYXJlciBvbGQBAQ==");
     assert_eq!(session.line(), "+ eyJzdGF0dXMiOiI0MDEifQ==");
@@ -217,17 +217,17 @@ fn a_token_is_known_again_and_a_new_one_is_asked_about() {
 }
 
 #[test]
-fn a_token_of_ten_thousand_octets_fits() {
+fn a_token_of_ten_thousand_bytes_fits() {
     let node = Scripted::start(|conversation| {
-        conversation.say(b"+OK ready\r\n");
-        conversation.hear();
-        conversation.say(b"+ \r\n");
-        let length = conversation.hear().map_or(0, |message| message.len());
-        conversation.say(format!("-ERR [AUTH] {length} octets\r\n").as_bytes());
+        conversation.send(b"+OK ready\r\n");
+        conversation.read_command();
+        conversation.send(b"+ \r\n");
+        let length = conversation.read_command().map_or(0, |message| message.len());
+        conversation.send(format!("-ERR [AUTH] {length} bytes\r\n").as_bytes());
     });
     let server = "mechanisms = [\"XOAUTH2\"]";
-    let front = Proxy::start(&configuration(node.address(), server, "", "check = \"off\""));
-    // user=alice ^A auth=Bearer, then a's: three octets of base64 are "YWFh".
+    let front = Proxy::start(&configuration(node.address(), server, "", "health-check = \"off\""));
+    // user=alice ^A auth=Bearer, then a's: three bytes of base64 are "YWFh".
     let token = format!("dXNlcj1hbGljZQFhdXRoPUJlYXJlciBh{}AQE=", "YWFh".repeat(2500));
     for initial in [true, false] {
         let mut session = Dialogue::open(front.address());
@@ -238,7 +238,7 @@ fn a_token_of_ten_thousand_octets_fits() {
             assert_eq!(session.line(), "+ ");
             session.send(&token);
         }
-        assert_eq!(session.refused(), format!("-ERR [AUTH] {} octets", token.len()));
+        assert_eq!(session.refused(), format!("-ERR [AUTH] {} bytes", token.len()));
         session.quit();
     }
     let mut session = Dialogue::open(front.address());
@@ -249,28 +249,28 @@ fn a_token_of_ten_thousand_octets_fits() {
     session.quit();
 }
 
-/// A mail server that begins SCRAM, and counts what it hears after its first challenge.
+/// A mail server that starts SCRAM and counts the lines after its first challenge.
 fn scram_server(heard: &Arc<AtomicUsize>) -> Scripted {
     let heard = heard.clone();
     Scripted::start(move |conversation| {
-        conversation.say(b"+OK ready\r\n");
-        if conversation.hear().is_some_and(|command| command == "AUTH SCRAM-SHA-256") {
-            conversation.say(b"+ \r\n");
-            conversation.hear();
-            conversation.say(b"+ cj1hYmM=\r\n");
-            while conversation.hear().is_some() {
+        conversation.send(b"+OK ready\r\n");
+        if conversation.read_command().is_some_and(|command| command == "AUTH SCRAM-SHA-256") {
+            conversation.send(b"+ \r\n");
+            conversation.read_command();
+            conversation.send(b"+ cj1hYmM=\r\n");
+            while conversation.read_command().is_some() {
                 heard.fetch_add(1, Ordering::SeqCst);
-                conversation.say(b"-ERR [AUTH] no\r\n");
+                conversation.send(b"-ERR [AUTH] no\r\n");
             }
         }
     })
 }
 
 #[test]
-fn each_line_of_an_exchange_is_checked_before_a_mail_server_hears_it() {
+fn each_line_of_an_exchange_is_checked_before_it_is_relayed() {
     let heard = Arc::new(AtomicUsize::new(0));
     let node = scram_server(&heard);
-    let front = Proxy::start(&configuration(node.address(), DIGESTS, "", "check = \"off\""));
+    let front = Proxy::start(&configuration(node.address(), DIGESTS, "", "health-check = \"off\""));
     let long = "YWFh".repeat(4000);
     for (line, reply) in [
         ("Yz1iaXdz\rDELE 1", "-ERR not base64"),
@@ -299,36 +299,36 @@ fn each_line_of_an_exchange_is_checked_before_a_mail_server_hears_it() {
     assert_eq!(heard.load(Ordering::SeqCst), 1);
 }
 
-/// A mail server that accepts every login, by whichever command.
+/// A mail server that accepts every login with any mechanism.
 fn accepting() -> Scripted {
     Scripted::start(|conversation| {
-        conversation.say(b"+OK ready <1896.697170952@mail.example>\r\n");
-        while let Some(command) = conversation.hear() {
+        conversation.send(b"+OK ready <1896.697170952@mail.example>\r\n");
+        while let Some(command) = conversation.read_command() {
             match command.split(' ').next().unwrap() {
                 "AUTH" => {
                     let challenge: &[u8] = if command.ends_with("MD5") { b"+ PDE+\r\n" } else { b"+ \r\n" };
-                    conversation.say(challenge);
-                    conversation.hear();
+                    conversation.send(challenge);
+                    conversation.read_command();
                     if command.contains("SCRAM") {
-                        conversation.say(b"+ cj1hYmM=\r\n");
-                        conversation.hear();
+                        conversation.send(b"+ cj1hYmM=\r\n");
+                        conversation.read_command();
                     }
-                    conversation.say(b"+OK in\r\n");
+                    conversation.send(b"+OK in\r\n");
                 }
-                "LIST" | "UIDL" => conversation.say(b"+OK\r\n.\r\n"),
-                "QUIT" => return conversation.say(b"+OK\r\n"),
-                _ => conversation.say(b"+OK\r\n"),
+                "LIST" | "UIDL" => conversation.send(b"+OK\r\n.\r\n"),
+                "QUIT" => return conversation.send(b"+OK\r\n"),
+                _ => conversation.send(b"+OK\r\n"),
             }
         }
     })
 }
 
 #[test]
-fn no_secret_or_proof_is_in_memory_after_its_session() {
+fn no_secret_or_response_is_in_memory_after_the_session() {
     let node = accepting();
     let folder = tempfile::tempdir().unwrap();
     let encode = |text: &str| STANDARD.encode(text);
-    // The needles: what can only be the secret, the proof, or a part of them.
+    // Needles that can only come from the secret or the response.
     let long = "W1pe-me-1ong".repeat(100);
     let digest = "d1935700000000000000000000c0ffee";
     let logins: [(&str, Vec<String>, &str); 8] = [
@@ -356,7 +356,7 @@ fn no_secret_or_proof_is_in_memory_after_its_session() {
     for (way, lines, needle) in &logins {
         let mechanisms = format!("mechanisms = [{way:?}]");
         let policy = "settings = { interval = \"0s\" }";
-        let text = configuration(node.address(), &mechanisms, policy, "check = \"off\"");
+        let text = configuration(node.address(), &mechanisms, policy, "health-check = \"off\"");
         let mut reprieve = Running::with_configuration(folder.path(), &text);
         let server = reprieve.address();
         let mut session = Dialogue::open(server);
@@ -370,7 +370,7 @@ fn no_secret_or_proof_is_in_memory_after_its_session() {
         reprieve.line_with("\"session\"");
         let last = lines.last().unwrap();
         let encoded = last.rsplit(' ').next().unwrap();
-        // What is in use is found: the search can fail.
+        // Secrets in use are found, so the search works.
         if *way == "USER" {
             let mut waiting = Dialogue::open(server);
             waiting.ok("USER in-u5e-n0w");
@@ -383,14 +383,15 @@ fn no_secret_or_proof_is_in_memory_after_its_session() {
 }
 
 #[test]
-fn a_master_user_reads_anybodys_mail_and_is_nobody_else() {
+fn a_master_user_is_kept_apart_from_the_users_whose_mail_they_read() {
     let features = Features { master: Some(("root", "master's")), ..Features::default() };
     let dovecot = Dovecot::start_with(&[("alice", PASSWORD), ("bob", PASSWORD)], features);
     dovecot.deliver("alice");
     dovecot.deliver_many("bob", 2);
     let folder = tempfile::tempdir().unwrap();
     let policy = format!("component = {:?}", guests::mirror());
-    let text = configuration(dovecot.address(), "master-separator = \"*\"", &policy, "check = \"off\"");
+    let text =
+        configuration(dovecot.address(), "master-separator = \"*\"", &policy, "health-check = \"off\"");
     let mut reprieve = Running::with_configuration(folder.path(), &text);
     let server = reprieve.address();
     let by_name = |name: &str, password: &str| {
@@ -411,7 +412,7 @@ fn a_master_user_reads_anybodys_mail_and_is_nobody_else() {
     session.quit();
     let told = reprieve.line_with(r#"authorization-id: Some(\"bob\")"#);
     assert!(told.contains(r#"user: \"root\""#), "{told}");
-    // The master's password is not alice's, nor hers the master's.
+    // Neither has the other's password.
     for (name, password) in [("alice", "master's"), ("alice*root", PASSWORD)] {
         let mut session = Dialogue::open(server);
         session.ok(&format!("USER {name}"));
@@ -421,13 +422,13 @@ fn a_master_user_reads_anybodys_mail_and_is_nobody_else() {
 }
 
 #[test]
-fn what_a_master_user_has_seen_is_posed_to_him_for_that_user_only() {
+fn a_master_user_is_posed_to_per_maildrop() {
     let features = Features { master: Some(("root", "master's")), ..Features::default() };
     let dovecot = Dovecot::start_with(&[("alice", PASSWORD), ("bob", PASSWORD)], features);
     dovecot.deliver("alice");
     dovecot.deliver_many("bob", 2);
     let server = "master-separator = \"*\"";
-    let front = Proxy::start(&configuration(dovecot.address(), server, "", "check = \"off\""));
+    let front = Proxy::start(&configuration(dovecot.address(), server, "", "health-check = \"off\""));
     let listed = |name: &str, password: &str| {
         let mut session = Dialogue::open(front.address());
         session.give_password(name, password);
@@ -437,7 +438,7 @@ fn what_a_master_user_has_seen_is_posed_to_him_for_that_user_only() {
     };
     assert_eq!(listed("alice*root", "master's"), 1);
     assert_eq!(listed("bob*root", "master's"), 2, "alice's maildrop is not shown for bob's");
-    assert_eq!(listed("alice", PASSWORD), 1, "she is somebody else than her master user");
+    assert_eq!(listed("alice", PASSWORD), 1, "the user and the master user differ");
     assert_eq!(front.server.counters().relieved, 0);
     assert_eq!(listed("alice*root", "master's"), 1);
     assert_eq!(listed("bob*root", "master's"), 2);
@@ -445,11 +446,11 @@ fn what_a_master_user_has_seen_is_posed_to_him_for_that_user_only() {
 }
 
 #[test]
-fn a_master_users_logins_for_one_do_not_push_on_his_clock_for_another() {
+fn a_master_users_intervals_are_per_maildrop() {
     let features = Features { master: Some(("root", "master's")), ..Features::default() };
     let dovecot = Dovecot::start_with(&[("alice", PASSWORD), ("bob", PASSWORD)], features);
     let server = "master-separator = \"*\"";
-    let front = Proxy::start(&configuration(dovecot.address(), server, "", "check = \"off\""));
+    let front = Proxy::start(&configuration(dovecot.address(), server, "", "health-check = \"off\""));
     for (name, logins) in [("alice*root", 1), ("bob*root", 1), ("alice*root", 2)] {
         let mut session = Dialogue::open(front.address());
         session.give_password(name, "master's");
@@ -461,9 +462,9 @@ fn a_master_users_logins_for_one_do_not_push_on_his_clock_for_another() {
 }
 
 #[test]
-fn base64_is_strict_and_an_empty_response_is_one() {
+fn base64_is_strict_and_a_response_may_be_empty() {
     let dovecot = Dovecot::start(&["alice"]);
-    let front = Proxy::start(&configuration(dovecot.address(), "", "", "check = \"off\""));
+    let front = Proxy::start(&configuration(dovecot.address(), "", "", "health-check = \"off\""));
     let mut session = Dialogue::open(front.address());
     for (line, expected) in [
         ("AUTH PLAIN =", "-ERR not a message of this mechanism"),

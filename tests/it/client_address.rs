@@ -1,5 +1,5 @@
-//! The client's own address: told by whoever is before Reprieve, believed only from those who
-//! are trusted, and told on to the mail server.
+//! The client's own address: accepted from trusted proxies in front of Reprieve, and passed on to
+//! the mail server.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -15,35 +15,35 @@ use crate::support::mail_server;
 use crate::support::proxy::{Proxy, Setup};
 use crate::support::running::Running;
 
-/// A client far away, as a PROXY header tells of it.
+/// The PROXY header of a remote client.
 const CLIENT: &str = "PROXY TCP4 192.0.2.7 198.51.100.1 4711 110\r\n";
 
 fn front(node: SocketAddr, server: &str, pool: &str) -> Proxy {
-    let pool = format!("check = \"off\"\n{pool}");
+    let pool = format!("health-check = \"off\"\n{pool}");
     Setup { server, pool: &pool, ..Setup::default() }.in_front_of(&[node])
 }
 
-/// A connection that begins with these octets, and what is said until the server closes.
-fn said(server: SocketAddr, octets: &[u8]) -> String {
+/// Connects, sends these bytes, and returns everything until the server closes.
+fn said(server: SocketAddr, bytes: &[u8]) -> String {
     let mut tcp = TcpStream::connect(server).unwrap();
     tcp.set_read_timeout(Some(DEADLINE)).unwrap();
-    tcp.write_all(octets).unwrap();
+    tcp.write_all(bytes).unwrap();
     let mut said = String::new();
     let _ = tcp.read_to_string(&mut said);
     said
 }
 
 #[test]
-fn a_header_is_believed_from_who_is_trusted_and_from_nobody_else() {
+fn a_proxy_header_is_accepted_only_from_trusted_networks() {
     let mail = mail_server(0);
     let commands = format!("{CLIENT}USER alice\r\nPASS {PASSWORD}\r\nQUIT\r\n");
     let trusting = front(mail.address(), "proxy-from = [\"127.0.0.0/8\"]", "");
     assert!(said(trusting.address(), commands.as_bytes()).ends_with("+OK bye\r\n"));
     assert_eq!(trusting.server.counters().authenticated, 1);
-    // From there it must be; whoever is trusted does not forget it.
+    // A trusted proxy must send it.
     assert_eq!(said(trusting.address(), b"USER alice\r\n"), "");
     assert_eq!(trusting.server.counters().failed_handshakes, 1);
-    // From elsewhere it is a command that is none, and what is claimed in it counts for nothing.
+    // From others it is an unknown command, and its address is ignored.
     let wary = front(mail.address(), "proxy-from = [\"192.0.2.0/24\"]", "");
     let answer = said(wary.address(), format!("{CLIENT}QUIT\r\n").as_bytes());
     assert!(answer.contains("-ERR unknown command\r\n+OK bye\r\n"), "{answer}");
@@ -70,7 +70,7 @@ fn the_policy_and_the_log_see_the_clients_own_address() {
 }
 
 #[test]
-fn limits_go_by_the_clients_own_address() {
+fn limits_apply_to_the_clients_own_address() {
     let mail = mail_server(0);
     let server = "proxy-from = [\"127.0.0.1\"]\nmax-connections-per-address = 1";
     let front = front(mail.address(), server, "");
@@ -92,7 +92,7 @@ fn limits_go_by_the_clients_own_address() {
 }
 
 #[test]
-fn dovecot_learns_the_address_by_a_proxy_header_of_either_version() {
+fn dovecot_gets_the_address_by_a_proxy_header_of_either_version() {
     let dovecot = Dovecot::start(&["alice"]);
     for version in ["v1", "v2"] {
         let pool = format!("proxy-protocol = {version:?}");
@@ -104,7 +104,7 @@ fn dovecot_learns_the_address_by_a_proxy_header_of_either_version() {
 }
 
 #[test]
-fn dovecot_learns_the_address_by_xclient_where_it_offers_it() {
+fn dovecot_gets_the_address_by_xclient_if_it_offers_it() {
     for offered in [true, false] {
         let features = Features { xclient: offered, ..Features::default() };
         let dovecot = Dovecot::start_with(&[("alice", PASSWORD)], features);
@@ -117,28 +117,28 @@ fn dovecot_learns_the_address_by_xclient_where_it_offers_it() {
 }
 
 #[test]
-fn a_failed_login_is_held_against_the_client_and_not_against_reprieve() {
+fn password_guesses_reach_dovecot_with_the_clients_address_and_are_limited() {
     let features = Features { xclient: true, ..Features::default() };
     let dovecot = Dovecot::start_with(&[("alice", PASSWORD)], features);
     let front = front(dovecot.address(), "proxy-from = [\"127.0.0.1\"]", "");
-    // Whoever guesses gets one judgement of the mail server for each guess, and is cut off.
+    // The mail server judges each guess, and the session ends after a few.
     let guesses: String = (0..5).map(|guess| format!("USER alice\r\nPASS wrong{guess}\r\n")).collect();
     let answers = said(front.address(), format!("{CLIENT}{guesses}").as_bytes());
     assert_eq!(answers.matches("-ERR [AUTH]").count(), 3, "{answers}");
     assert!(answers.ends_with("-ERR too many failed logins\r\n"), "{answers}");
     let judged = dovecot.log_lines(&["auth failed", "user=<alice>", "rip=192.0.2.7"]);
     assert_eq!(judged.len(), 3, "each guess was judged by the mail server, with the guesser's address");
-    // A session later it is the same: nothing is known, nothing is posed.
+    // The same in the next session: nothing is known, nobody is posed to.
     let answers = said(front.address(), format!("{CLIENT}{guesses}").as_bytes());
     assert_eq!(answers.matches("-ERR [AUTH]").count(), 3, "{answers}");
 }
 
 #[test]
-fn haproxy_in_front_tells_the_address_and_that_it_has_ended_tls() {
+fn haproxy_in_front_passes_on_the_address_and_that_it_terminated_tls() {
     let (authority, dovecot) = (Authority::new(), Dovecot::start(&["alice"]));
     dovecot.deliver("alice");
     let files = authority.server("haproxy", &["localhost"], Age::Valid);
-    // Cleartext logins are denied: only what came by TLS to HAProxy is let in.
+    // Cleartext logins are refused: only TLS connections to HAProxy may log in.
     let server = format!(
         "proxy-from = [\"127.0.0.1\"]\n[virtual-server.tls]\ncertificate = {:?}\nkey = {:?}\n",
         files.chain, files.key

@@ -1,8 +1,8 @@
-//! Real clients before a real Dovecot: a denied poll is like one that finds nothing new, and costs no mail.
+//! Mail clients in front of Dovecot: a denied poll looks like one without new mail, and neither
+//! loses nor duplicates a message.
 //!
-//! Every test polls in a real session, a denied one, a real one after another message came, and
-//! a denied one again. What a client does when there is nothing new is taken from the client
-//! itself, at Dovecot without Reprieve.
+//! Every test polls four times: passed, denied, passed after another message has arrived, denied.
+//! The expected behaviour is the client's own, at Dovecot without Reprieve.
 
 use crate::support::clients::{Client, Curl, Fetchmail, Getmail, Mpop, MuttFetch, MuttFolder, Poll, Poplib};
 use crate::support::dovecot::Dovecot;
@@ -44,22 +44,22 @@ fn a_poplib_script_gets_each_message_once() {
 }
 
 #[test]
-fn curl_lists_what_it_saw_last() {
+fn curl_lists_the_maildrop_as_last_seen() {
     each_message_arrives_once(Curl::that_lists);
 }
 
 #[test]
-fn curl_with_an_initial_response_lists_what_it_saw_last() {
+fn curl_with_an_initial_response_lists_the_maildrop_as_last_seen() {
     each_message_arrives_once(Curl::that_lists_and_says_it_all_at_once);
 }
 
 #[test]
-fn curl_with_auth_login_lists_what_it_saw_last() {
+fn curl_with_auth_login_lists_the_maildrop_as_last_seen() {
     each_message_arrives_once(Curl::that_lists_and_says_auth_login);
 }
 
 #[test]
-fn mutt_shows_the_folder_as_it_saw_it_last() {
+fn mutt_shows_the_folder_as_last_seen() {
     each_message_arrives_once(MuttFolder::with_caches);
 }
 
@@ -80,7 +80,7 @@ fn each_message_arrives_once_and_is_deleted<C: Client>(client: impl Fn() -> C) {
     assert_eq!(dovecot.messages("alice"), 0, "mail that was fetched is still there");
 }
 
-/// Polls as this page says; the server, to look at what is left there.
+/// Polls four times; returns the server, for checks of what is left there.
 fn polls_with_a_denial<C: Client>(client: impl Fn() -> C) -> Dovecot {
     let dovecot = Dovecot::start(&["alice", "bob"]);
     let (new_mail, nothing_new) = without_reprieve(&dovecot, &client());
@@ -101,7 +101,7 @@ fn polls_with_a_denial<C: Client>(client: impl Fn() -> C) -> Dovecot {
     assert_eq!(denied.exit, nothing_new.exit, "the denied session: {denied:?}");
     assert_eq!(proxy.denied(), 1);
     assert_eq!(dovecot.logins("alice"), 1, "the denied session reached Dovecot");
-    assert_eq!(dovecot.connections(), connections, "the denied session touched Dovecot");
+    assert_eq!(dovecot.connections(), connections, "the denied session connected to Dovecot");
 
     dovecot.deliver("alice");
     proxy.let_the_interval_pass();
@@ -118,7 +118,7 @@ fn polls_with_a_denial<C: Client>(client: impl Fn() -> C) -> Dovecot {
     dovecot
 }
 
-/// What the client does by itself: a poll with five new messages and one with nothing new.
+/// The client's behaviour at Dovecot: a poll with five new messages, and one without new mail.
 fn without_reprieve(dovecot: &Dovecot, client: &impl Client) -> (Poll, Poll) {
     dovecot.deliver_many("bob", 5);
     let bob = dovecot.account("bob");

@@ -1,5 +1,5 @@
-//! Lines that the RFCs leave open or forbid: what a real Dovecot does with each, and what
-//! Reprieve was decided to do. Where the two differ, the table says why.
+//! Commands that the RFCs leave open or forbid: how Dovecot answers each of them, and how Reprieve
+//! does. If the two differ, the table says why.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ use crate::support::proxy::{Proxy, Setup};
 use crate::support::scripted::Scripted;
 use crate::support::until;
 
-/// What a line is answered with: `+` or `-`.
+/// Whether a line is answered with `+OK` or `-ERR`.
 use Sign::{Accepted, Refused};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,45 +33,50 @@ const fn row(line: &'static str, dovecot: Sign, reprieve: Sign, why: &'static st
     Row { line, dovecot, reprieve, why }
 }
 
-/// Before the login. RFC 1939 gives these commands no arguments, and says nothing of any that
-/// are sent all the same.
+/// Before the login. RFC 1939 defines no arguments for these commands, and does not say what to do
+/// with arguments.
 const BEFORE: [Row; 20] = [
-    row("QUIT x", Accepted, Accepted, "a client that wants to leave may leave"),
+    row("QUIT x", Accepted, Accepted, "a client may always leave"),
     row("quit", Accepted, Accepted, "RFC 1939, section 3: keywords in any case"),
     row("CAPA x", Accepted, Accepted, "as Dovecot; arguments are dropped"),
-    row("CAPA ", Accepted, Accepted, "trailing blanks are nobody's business"),
-    row("NOOP", Refused, Accepted, "RFC 1939 has it after the login only; it keeps nobody waiting"),
+    row("CAPA ", Accepted, Accepted, "trailing blanks are harmless"),
+    row("NOOP", Refused, Accepted, "RFC 1939 has it after the login only; it is harmless"),
     row("STAT", Refused, Refused, "RFC 1939, section 5: after the login"),
     row("STAT x", Refused, Refused, "the same"),
     row("LAST", Refused, Refused, "of RFC 1460, gone since"),
     row(" STAT", Refused, Refused, "RFC 1939, section 3: a command begins with its keyword"),
     row("", Refused, Refused, "the same"),
-    row("+ok", Refused, Refused, "a reply is no command"),
+    row("+ok", Refused, Refused, "a reply is not a command"),
     row("UTF8", Refused, Refused, "RFC 6856 is not relayed"),
     row("LANG *", Refused, Refused, "the same"),
     row("APOP alice 0123", Refused, Refused, "not offered"),
     row("AUTH NTLM", Refused, Refused, "not offered"),
-    row("AUTH", Accepted, Accepted, "before RFC 5034 it asked for the list; clients still do"),
+    row(
+        "AUTH",
+        Accepted,
+        Accepted,
+        "before RFC 5034 it requested the list of mechanisms; clients still use it",
+    ),
     row("USER alice", Accepted, Accepted, "RFC 1939, section 7"),
-    row("USER al ice", Accepted, Accepted, "names with blanks exist"),
+    row("USER al ice", Accepted, Accepted, "user names with blanks exist"),
     row("USER", Accepted, Refused, "RFC 1939, section 7: it needs a name"),
     row("PASS x", Refused, Refused, "RFC 1939, section 7: USER comes first"),
 ];
 
-/// After the login, to a maildrop of one message.
+/// After the login, with one message in the maildrop.
 const AFTER: [Row; 33] = [
-    row("QUIT x", Accepted, Accepted, "refused, a client that then hangs up would lose its deletions"),
+    row("QUIT x", Accepted, Accepted, "after a refusal, a client that hangs up would lose its deletions"),
     row("STAT x", Accepted, Accepted, "as Dovecot; arguments are dropped"),
     row("STAT ", Accepted, Accepted, "the same"),
     row("NOOP x", Accepted, Accepted, "the same"),
     row("RSET x", Accepted, Accepted, "the same"),
     row("CAPA x", Accepted, Accepted, "the same"),
     row("LIST 1", Accepted, Accepted, "RFC 1939, section 5"),
-    row("LIST  1", Accepted, Accepted, "more blanks than one are read by both"),
+    row("LIST  1", Accepted, Accepted, "both accept several blanks"),
     row("LIST 1 ", Refused, Accepted, "old clients send trailing blanks; only one number can be meant"),
-    row("LIST 1 2", Refused, Refused, "it cannot be told what is meant"),
-    row("LIST 0000000001", Accepted, Accepted, "leading zeros change no number"),
-    row("LIST 00000000000000000001", Accepted, Accepted, "however many"),
+    row("LIST 1 2", Refused, Refused, "ambiguous"),
+    row("LIST 0000000001", Accepted, Accepted, "leading zeros do not change a number"),
+    row("LIST 00000000000000000001", Accepted, Accepted, "any number of them"),
     row("LIST +1", Refused, Refused, "RFC 1939: digits"),
     row("LIST -1", Refused, Refused, "the same"),
     row("LIST 0", Refused, Refused, "there is no message 0"),
@@ -84,13 +89,13 @@ const AFTER: [Row; 33] = [
     row("RETR", Refused, Refused, "RFC 1939, section 5: it needs a number"),
     row("TOP 1 0", Accepted, Accepted, "RFC 1939, section 7"),
     row("TOP 0000000001  00000000000000", Accepted, Accepted, "as LIST"),
-    row("TOP 1 4294967296", Accepted, Accepted, "more lines than any message has are all of them"),
+    row("TOP 1 4294967296", Accepted, Accepted, "more lines than the message has means all of them"),
     row("TOP 1 18446744073709551615", Accepted, Accepted, "the same"),
-    row("TOP 1 18446744073709551616", Refused, Refused, "beyond 64 bits neither counts"),
+    row("TOP 1 18446744073709551616", Refused, Refused, "neither accepts numbers beyond 64 bits"),
     row("TOP 1 -1", Refused, Refused, "RFC 1939, section 7: not negative"),
     row("TOP 1", Refused, Refused, "RFC 1939, section 7: it needs both"),
     row("LAST", Refused, Refused, "of RFC 1460, gone since"),
-    row("+ok", Refused, Refused, "a reply is no command"),
+    row("+ok", Refused, Refused, "a reply is not a command"),
     row("USER alice", Refused, Refused, "RFC 1939, section 4: before the login"),
     row("STLS", Refused, Refused, "RFC 2595, section 4: before the login"),
 ];
@@ -100,7 +105,7 @@ fn front(node: SocketAddr, interval: &str) -> Proxy {
     Setup { policy: &policy, ..Setup::default() }.in_front_of(&[node])
 }
 
-/// What a line is answered with; of listings and messages the rows too.
+/// The reply to a line, with the rows of listings and messages.
 fn answer(session: &mut Dialogue, line: &str) -> (Sign, Vec<String>) {
     session.send(line);
     let mut rows = vec![session.line()];
@@ -113,7 +118,7 @@ fn answer(session: &mut Dialogue, line: &str) -> (Sign, Vec<String>) {
 }
 
 #[test]
-fn before_the_login_each_line_is_answered_as_was_decided() {
+fn each_line_before_the_login_is_answered_as_the_table_says() {
     let dovecot = Dovecot::start(&["alice"]);
     let front = front(dovecot.address(), "1h");
     for Row { line, dovecot: theirs, reprieve: ours, why } in BEFORE {
@@ -125,7 +130,7 @@ fn before_the_login_each_line_is_answered_as_was_decided() {
 }
 
 #[test]
-fn after_the_login_each_line_is_answered_as_was_decided_relayed_and_posed() {
+fn each_line_after_the_login_is_answered_as_the_table_says_relayed_and_posed() {
     let dovecot = Dovecot::start(&["alice"]);
     dovecot.deliver("alice");
     let (relaying, posing) = (front(dovecot.address(), "0s"), front(dovecot.address(), "1h"));
@@ -147,7 +152,7 @@ fn after_the_login_each_line_is_answered_as_was_decided_relayed_and_posed() {
                 session.quit();
             }
         }
-        // What is shown of the mail is Dovecot's own, in every kind of session.
+        // Every kind of session shows Dovecot's own content.
         if theirs == Accepted
             && ["STAT", "LIST", "UIDL", "TOP", "RETR"].contains(&line.split(' ').next().unwrap())
         {
@@ -161,7 +166,7 @@ fn after_the_login_each_line_is_answered_as_was_decided_relayed_and_posed() {
 }
 
 #[test]
-fn a_token_without_a_name_is_refused_as_by_dovecot() {
+fn a_token_without_a_user_name_is_refused_as_dovecot_does() {
     let features = Features { mechanisms: "oauthbearer xoauth2", ..Features::default() };
     let dovecot = Dovecot::start_with(&[("alice", PASSWORD)], features);
     let setup = Setup {
@@ -170,8 +175,8 @@ fn a_token_without_a_name_is_refused_as_by_dovecot() {
         ..Setup::default()
     };
     let front = setup.in_front_of(&[dovecot.address()]);
-    // RFC 7628, section 3.1, lets the name be left out, where the token tells it. Whom to judge,
-    // and whose mail it is, nobody but the mail server could say then; Dovecot refuses it too.
+    // RFC 7628, section 3.1, allows a message without a user name if the token has it. Then only
+    // the mail server could tell whose login it is; Dovecot refuses it too.
     for (mechanism, message) in [
         ("OAUTHBEARER", "n,,\x01auth=Bearer t0ken\x01\x01"),
         ("OAUTHBEARER", "y,,\x01host=mail\x01auth=Bearer t0ken\x01\x01"),
@@ -193,16 +198,16 @@ fn a_token_without_a_name_is_refused_as_by_dovecot() {
     }
 }
 
-/// RFC 1939, section 3: servers must send `+OK` and `-ERR` in upper case. Dovecot as a proxy
-/// goes by that too: with a server that does not, a login fails, and nothing is shown.
+/// RFC 1939, section 3: servers must send `+OK` and `-ERR` in upper case. As with Dovecot's proxy,
+/// logins fail at a server that does not.
 #[test]
-fn a_mail_server_whose_replies_are_in_lower_case_is_none() {
+fn a_mail_server_that_replies_in_lower_case_is_rejected() {
     for (greeting, accepted) in [("+ok ready", "+OK in"), ("+OK ready", "+ok in"), ("+Ok ready", "+OK in")] {
         let node = Scripted::start(move |conversation| {
-            conversation.say(format!("{greeting}\r\n").as_bytes());
-            while let Some(command) = conversation.hear() {
+            conversation.send(format!("{greeting}\r\n").as_bytes());
+            while let Some(command) = conversation.read_command() {
                 let reply = if command.starts_with("PASS") { accepted } else { "+OK" };
-                conversation.say(format!("{reply}\r\n").as_bytes());
+                conversation.send(format!("{reply}\r\n").as_bytes());
             }
         });
         let front = front(node.address(), "1h");

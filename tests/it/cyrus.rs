@@ -1,4 +1,4 @@
-//! A mail server of another make behind Reprieve: Cyrus.
+//! Cyrus as the mail server behind Reprieve.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ fn in_front_of(cyrus: &Cyrus) -> Proxy {
     Setup { server, pool: "", ..Setup::default() }.in_front_of(&[cyrus.address()])
 }
 
-/// A server whose users have logged in once, so that they have mailboxes.
+/// A server whose users have logged in once, which creates their mailboxes.
 fn cyrus() -> Cyrus {
     let cyrus = Cyrus::start(&["alice"]);
     Dialogue::log_in(&cyrus.account_at(cyrus.address(), "alice")).quit();
@@ -40,7 +40,7 @@ fn each_message_arrives_once(client: &impl Client) {
 
 #[test]
 fn fetchmail_gets_each_message_of_cyrus_once() {
-    // It prefers CRAM-MD5 where that is offered, which nobody but Cyrus can judge.
+    // It prefers CRAM-MD5 if offered, which only Cyrus can verify.
     let cyrus = cyrus();
     let front = in_front_of(&cyrus);
     let alice = cyrus.account_at(front.address(), "alice");
@@ -67,13 +67,13 @@ fn poplib_gets_each_message_of_cyrus_once() {
 }
 
 #[test]
-fn curl_lists_what_it_saw_of_cyrus() {
-    // By itself it takes CRAM-MD5 too.
+fn curl_lists_the_maildrop_of_cyrus_as_last_seen() {
+    // By default it uses CRAM-MD5 too.
     each_message_arrives_once(&Curl::that_lists_and_says_auth_login());
 }
 
 #[test]
-fn capabilities_are_reprieves_own_and_only_what_cyrus_has_is_offered() {
+fn only_capabilities_that_cyrus_has_are_offered() {
     let cyrus = cyrus();
     let front = in_front_of(&cyrus);
     let mut session = Dialogue::open(front.address());

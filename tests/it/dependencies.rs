@@ -1,5 +1,5 @@
-//! What the project depends on: licences that are allowed, sources that are known, no version that
-//! a security advisory names, and nothing but Rust and a C compiler for the binary.
+//! Dependencies: allowed licences, known sources, no version with a security advisory, and no build
+//! tool other than Rust and a C compiler.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use std::process::Command;
 
 use semver::{Version, VersionReq};
 
-/// The advisories, one a line: package, id, versions that are not affected.
+/// The advisories, one per line: package, id, versions that are not affected.
 const ADVISORIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/advisories.txt");
 
 fn packages() -> Vec<serde_json::Value> {
@@ -22,7 +22,7 @@ fn packages() -> Vec<serde_json::Value> {
     metadata["packages"].as_array().expect("packages").clone()
 }
 
-/// What cargo-deny is told.
+/// The configuration of cargo-deny.
 fn deny() -> toml::Table {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../deny.toml")).unwrap();
     text.parse().unwrap()
@@ -42,7 +42,7 @@ fn every_dependency_has_a_licence_that_deny_toml_allows() {
     }
 }
 
-/// Of alternatives one is enough; what is joined by AND must all be allowed.
+/// One of several alternatives must be allowed; licences joined by AND must all be.
 fn is_allowed(expression: &str, allowed: &BTreeSet<&str>) -> bool {
     expression
         .replace('/', " OR ")
@@ -52,7 +52,7 @@ fn is_allowed(expression: &str, allowed: &BTreeSet<&str>) -> bool {
 }
 
 #[test]
-fn alternatives_need_one_allowed_licence_and_conjunctions_all() {
+fn of_alternative_licences_one_must_be_allowed_and_of_joint_ones_all() {
     let allowed = BTreeSet::from(["MIT", "Unicode-3.0"]);
     assert!(is_allowed("MIT OR GPL-3.0", &allowed));
     assert!(is_allowed("(MIT OR Apache-2.0) AND Unicode-3.0", &allowed));
@@ -68,9 +68,9 @@ fn every_dependency_comes_from_the_registry() {
     }
 }
 
-/// A build script could ask for a Wasm target, as one once did.
+/// A build script could need a Wasm target; an earlier one did.
 #[test]
-fn the_binary_is_built_without_a_script_of_its_own() {
+fn the_binary_has_no_build_script() {
     let packages = packages();
     let reprieve = packages.iter().find(|package| package["name"] == "reprieve").expect("the host");
     for target in reprieve["targets"].as_array().expect("targets") {
@@ -90,7 +90,7 @@ fn advisories<'a>(snapshot: &'a str, name: &str, version: &Version) -> Vec<&'a s
 }
 
 #[test]
-fn no_dependency_has_a_version_that_an_advisory_names() {
+fn no_dependency_has_a_version_with_an_advisory() {
     let snapshot = std::fs::read_to_string(ADVISORIES).unwrap();
     let rules = deny();
     let ignored =
@@ -110,7 +110,7 @@ fn no_dependency_has_a_version_that_an_advisory_names() {
 }
 
 #[test]
-fn an_advisory_names_all_versions_but_those_that_it_calls_safe() {
+fn an_advisory_covers_all_versions_except_patched_and_unaffected_ones() {
     let snapshot = std::fs::read_to_string(ADVISORIES).unwrap();
     assert!(snapshot.lines().count() > 500, "the snapshot is not whole");
     for (name, version, named) in [
@@ -118,11 +118,11 @@ fn an_advisory_names_all_versions_but_those_that_it_calls_safe() {
         ("lru", "0.18.1", Some("RUSTSEC-2026-0253")),
         ("lru", "0.18.2", None),
         ("lru", "0.19.1", None),
-        // Several ranges, and one version alone.
+        // Several ranges, and a single version.
         ("wasmtime", "47.0.2", Some("RUSTSEC-2026-0222")),
         ("wasmtime", "46.0.3", None),
         ("hyper", "0.13.9", Some("RUSTSEC-2021-0020")),
-        // Never mended, but later versions do not have it.
+        // Never fixed, but later versions are unaffected.
         ("hickory-proto", "0.25.2", Some("RUSTSEC-2026-0118")),
         ("hickory-proto", "0.26.3", None),
         ("reprieve", "0.1.0", None),
@@ -135,7 +135,7 @@ fn an_advisory_names_all_versions_but_those_that_it_calls_safe() {
     }
 }
 
-/// `tests/advisories` runs this.
+/// Run by `tests/advisories`.
 #[test]
 #[ignore = "needs a checkout of the advisory database: tests/advisories renews the snapshot"]
 fn renew_the_snapshot_of_advisories() {
@@ -163,7 +163,7 @@ fn renew_the_snapshot_of_advisories() {
     std::fs::write(ADVISORIES, snapshot).unwrap();
 }
 
-/// The line of an advisory; none of one that does not name a fault of the code.
+/// The line of an advisory; `None` if it is not about a vulnerability.
 fn line_of(advisory: &toml::Table) -> Option<String> {
     let about = advisory["advisory"].as_table()?;
     let kind = about.get("informational").and_then(|kind| kind.as_str());

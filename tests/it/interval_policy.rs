@@ -1,4 +1,4 @@
-//! The default policy's rule on the wire, with a clock that the test owns: nobody waits.
+//! The default policy's rule over POP3, with a clock that the test controls.
 
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,7 @@ fn polled(mail: &MailServer, reprieve: &Proxy) -> &'static str {
 }
 
 #[test]
-fn the_day_change_in_the_servers_time_zone_lets_everybody_through_once() {
+fn at_midnight_in_the_servers_time_zone_everybody_passes_once() {
     let mail = mail_server(1);
     let reprieve = Setup { policy: "settings = { interval = \"6h\" }", ..Setup::default() }
         .in_front_of(&[mail.address()]);
@@ -32,7 +32,7 @@ fn the_day_change_in_the_servers_time_zone_lets_everybody_through_once() {
     reprieve.clock.advance(Duration::from_secs(1));
     assert_eq!(polled(&mail, &reprieve), "passed");
     assert_eq!(polled(&mail, &reprieve), "denied");
-    // Midnight in UTC is no midnight here.
+    // Midnight in UTC does not count.
     reprieve.clock.advance(Duration::from_secs(2 * 3600));
     assert_eq!(polled(&mail, &reprieve), "denied");
 }
@@ -51,7 +51,7 @@ fn without_the_daily_reset_only_the_interval_counts() {
 }
 
 #[test]
-fn over_the_memory_limit_everybody_is_forgotten_and_it_goes_on() {
+fn over_the_memory_limit_all_users_are_forgotten_and_the_policy_continues() {
     let mail = mail_server(1);
     for user in 0..30 {
         mail.add_user(&format!("user{user}"), crate::support::account::PASSWORD);
@@ -68,7 +68,7 @@ fn over_the_memory_limit_everybody_is_forgotten_and_it_goes_on() {
 }
 
 #[test]
-fn the_clock_starts_when_the_mail_server_accepts_the_login() {
+fn the_interval_starts_when_the_mail_server_accepts_the_login() {
     let mail = mail_server(1);
     let reprieve = Setup { policy: "settings = { interval = \"10m\" }", ..Setup::default() }
         .in_front_of(&[mail.address()]);
@@ -77,15 +77,17 @@ fn the_clock_starts_when_the_mail_server_accepts_the_login() {
     wrong.err("PASS wrong");
     wrong.quit();
     assert_eq!(polled(&mail, &reprieve), "passed");
-    // A session that goes on for long does not move the clock.
+    // The end of a long session does not restart the interval.
     assert_eq!(polled(&mail, &reprieve), "denied");
     reprieve.clock.advance(Duration::from_secs(600));
     assert_eq!(polled(&mail, &reprieve), "passed");
 }
 
 #[test]
-fn spellings_of_a_name_are_two_users_unless_the_virtual_server_folds_them() {
-    for (server, logins, listed) in [("", 2, 0), ("case = \"exact\"", 2, 0), ("case = \"fold\"", 1, 1)] {
+fn spellings_of_a_name_are_different_users_unless_folded() {
+    for (server, logins, listed) in
+        [("", 2, 0), ("user-name-case = \"exact\"", 2, 0), ("user-name-case = \"fold\"", 1, 1)]
+    {
         let mail = mail_server(1);
         mail.add_user("Alice", crate::support::account::PASSWORD);
         let policy = "settings = { interval = \"10m\" }";
@@ -93,7 +95,7 @@ fn spellings_of_a_name_are_two_users_unless_the_virtual_server_folds_them() {
         for round in 1..=3 {
             Dialogue::log_in(&reprieve.account("alice")).quit();
             let mut other = Dialogue::log_in(&reprieve.account("Alice"));
-            // Whose maildrop is empty at the mail server.
+            // Their maildrop at the mail server is empty.
             assert_eq!(other.lines("UIDL").len(), listed, "{server}");
             other.quit();
             assert_eq!(mail.stats().logins, logins * round, "{server}");
@@ -103,20 +105,20 @@ fn spellings_of_a_name_are_two_users_unless_the_virtual_server_folds_them() {
     }
 }
 
-/// A mail server that takes any user and password, and shows each name a message of its own.
+/// A mail server that accepts any user and password, and has one message per user name.
 fn anybodys_mail_server() -> (Scripted, Arc<Mutex<Vec<Vec<u8>>>>) {
     let heard: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
     let names = heard.clone();
     let scripted = Scripted::start(move |conversation| {
-        conversation.say(b"+OK ready\r\n");
+        conversation.send(b"+OK ready\r\n");
         let Some(name) =
-            conversation.hear_bytes().and_then(|line| line.strip_prefix(b"USER ").map(Vec::from))
+            conversation.read_command_bytes().and_then(|line| line.strip_prefix(b"USER ").map(Vec::from))
         else {
             return;
         };
-        conversation.say(b"+OK\r\n");
-        conversation.hear();
-        conversation.say(b"+OK in\r\n");
+        conversation.send(b"+OK\r\n");
+        conversation.read_command();
+        conversation.send(b"+OK in\r\n");
         let uidl = format!("+OK\r\n{}\r\n.\r\n", row(&name));
         names.lock().unwrap().push(name);
         conversation.answer(&[
@@ -129,7 +131,7 @@ fn anybodys_mail_server() -> (Scripted, Arc<Mutex<Vec<Vec<u8>>>>) {
     (scripted, heard)
 }
 
-/// A row of UIDL that tells whose maildrop it is.
+/// A row of UIDL that identifies the maildrop.
 fn row(name: &[u8]) -> String {
     let unique_id: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("1 {unique_id}")
@@ -146,14 +148,14 @@ fn listed(reprieve: &Proxy, name: &[u8]) -> Vec<String> {
 }
 
 #[test]
-fn users_who_are_not_one_at_the_mail_server_are_not_one_here() {
+fn users_that_differ_at_the_mail_server_differ_here() {
     let pairs: [[&[u8]; 2]; 7] = [
-        // In Latin-1, which is no UTF-8.
+        // Latin-1, which is not UTF-8.
         [b"m\xFCller", b"m\xF6ller"],
         [b"m\xFCller", "m\u{FFFD}ller".as_bytes()],
         [b"m\xFCller", b"m\\xFCller"],
         ["MÜLLER".as_bytes(), "MüLLER".as_bytes()],
-        // A master user, who acts for two others.
+        // A master user for two other users.
         [b"alice*root", b"bob*root"],
         [b"alice*root", b"root"],
         [b"m\xFCller*root", b"m\xF6ller*root"],
@@ -170,7 +172,7 @@ fn users_who_are_not_one_at_the_mail_server_are_not_one_here() {
                 assert_eq!(heard.lock().unwrap().last().unwrap(), name, "{shown:?} {case}");
             }
             assert_eq!(heard.lock().unwrap().len(), 2 * round, "{shown:?} {case}");
-            // And in between each is shown what is theirs.
+            // Denied, each is shown their own maildrop.
             for name in pair {
                 assert_eq!(listed(&reprieve, name), [row(name)], "{shown:?} {case}");
             }

@@ -1,4 +1,4 @@
-//! Hostile clients and hostile mail servers: within bounds, and nothing is lost or made up.
+//! Limits on hostile clients and mail servers, without lost or invented mail.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -20,7 +20,7 @@ fn commands_of_255_bytes_pass_and_longer_ones_are_refused_unless_they_log_in() {
     let mut session = Dialogue::open(reprieve.address());
     assert_eq!(session.err(&format!("NOOP {}", "x".repeat(249))), "-ERR line too long");
     session.ok("USER long");
-    // The mail server judges it.
+    // The mail server decides.
     session.err(&format!("PASS {longest}p"));
     session.ok("USER long");
     session.ok(&format!("PASS {longest}"));
@@ -50,7 +50,7 @@ fn too_many_bad_commands_or_failed_logins_end_the_connection() {
 }
 
 #[test]
-fn known_commands_that_are_refused_are_not_bad_ones() {
+fn known_commands_that_are_refused_do_not_count_as_bad() {
     let mail = mail_server(0);
     let reprieve = Setup::default().in_front_of(&[mail.address()]);
     let known = [
@@ -82,7 +82,7 @@ fn known_commands_that_are_refused_are_not_bad_ones() {
         session.give_password("alice", crate::support::account::PASSWORD);
         session.quit();
     }
-    // All together they are held against a client after all.
+    // Together they count as bad commands after all.
     let mut session = Dialogue::open(reprieve.address());
     for _ in 0..20 {
         session.err("STAT");
@@ -92,7 +92,7 @@ fn known_commands_that_are_refused_are_not_bad_ones() {
 }
 
 #[test]
-fn bad_commands_before_the_login_have_a_limit_of_their_own() {
+fn bad_commands_before_the_login_have_a_separate_limit() {
     let mail = mail_server(0);
     for (server, before) in [("", 3), ("max-bad-commands-before-login = 1", 1), ("max-bad-commands = 2", 2)] {
         let reprieve = Setup { server, ..Setup::default() }.in_front_of(&[mail.address()]);
@@ -119,7 +119,7 @@ fn bad_commands_before_the_login_have_a_limit_of_their_own() {
 }
 
 #[test]
-fn connections_beyond_the_limits_are_told_why() {
+fn connections_beyond_the_limits_get_the_reason() {
     let mail = mail_server(0);
     let reprieve = Setup { server: "max-connections-per-address = 2", ..Setup::default() }
         .in_front_of(&[mail.address()]);
@@ -144,7 +144,7 @@ fn connections_beyond_the_limits_are_told_why() {
 }
 
 #[test]
-fn a_client_that_does_not_log_in_is_told_and_let_go() {
+fn a_client_that_does_not_log_in_times_out_with_a_reply() {
     let mail = mail_server(0);
     let reprieve =
         Setup { server: "login-timeout = \"100ms\"", ..Setup::default() }.in_front_of(&[mail.address()]);
@@ -154,11 +154,11 @@ fn a_client_that_does_not_log_in_is_told_and_let_go() {
 }
 
 #[test]
-fn a_node_that_dies_in_a_message_ends_the_session_without_a_false_end() {
+fn a_node_that_dies_during_a_message_ends_the_session_without_a_final_dot() {
     let node = Scripted::start(|server| {
-        server.let_in();
-        server.hear();
-        server.say(b"+OK\r\nhalf of a mess");
+        server.accept_login();
+        server.read_command();
+        server.send(b"+OK\r\nhalf of a mess");
     });
     let reprieve = Setup::default().in_front_of(&[node.address()]);
     let mut stream = TcpStream::connect(reprieve.address()).unwrap();
@@ -170,7 +170,7 @@ fn a_node_that_dies_in_a_message_ends_the_session_without_a_false_end() {
 }
 
 #[test]
-fn a_node_that_cannot_be_reached_is_passed_over_and_when_none_can_the_client_is_told() {
+fn unreachable_nodes_are_skipped_and_if_all_are_the_client_gets_a_temporary_error() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mail = mail_server(1);
     let reprieve = Setup { policy: "settings = { interval = \"0s\" }", ..Setup::default() }
@@ -189,14 +189,14 @@ fn a_node_that_cannot_be_reached_is_passed_over_and_when_none_can_the_client_is_
 }
 
 #[test]
-fn a_secret_that_one_node_has_seen_is_shown_to_no_other() {
+fn a_secret_is_never_sent_to_a_second_node() {
     let lost = Scripted::start(|server| {
-        server.say(b"+OK\r\n");
-        server.hear();
-        server.say(b"+OK\r\n");
-        server.hear();
+        server.send(b"+OK\r\n");
+        server.read_command();
+        server.send(b"+OK\r\n");
+        server.read_command();
     });
-    let other = Scripted::start(|server| server.let_in());
+    let other = Scripted::start(|server| server.accept_login());
     let reprieve = Setup::default().in_front_of(&[lost.address(), other.address()]);
     let mut session = Dialogue::open(reprieve.address());
     session.ok("USER alice");
@@ -205,8 +205,8 @@ fn a_secret_that_one_node_has_seen_is_shown_to_no_other() {
 }
 
 #[test]
-fn a_node_that_does_not_greet_is_passed_over_before_it_sees_a_name() {
-    let rude = Scripted::start(|server| server.say(b"-ERR too busy\r\n"));
+fn a_node_that_does_not_greet_is_skipped_before_it_sees_a_name() {
+    let rude = Scripted::start(|server| server.send(b"-ERR too busy\r\n"));
     let mail = mail_server(1);
     let reprieve = Setup::default().in_front_of(&[rude.address(), mail.address()]);
     Dialogue::log_in(&reprieve.account("alice")).quit();
@@ -214,9 +214,9 @@ fn a_node_that_does_not_greet_is_passed_over_before_it_sees_a_name() {
 }
 
 #[test]
-fn listings_that_contradict_each_other_are_forgotten_and_the_next_login_passes() {
+fn contradictory_listings_leave_no_snapshot_and_the_next_login_passes() {
     let node = Scripted::start(|server| {
-        server.let_in();
+        server.accept_login();
         server.answer(&[
             ("STAT", "+OK 3 300\r\n"),
             ("UIDL", "+OK\r\n1 a\r\n2 b\r\n.\r\n"),
@@ -235,9 +235,9 @@ fn listings_that_contradict_each_other_are_forgotten_and_the_next_login_passes()
 }
 
 #[test]
-fn deletions_that_the_server_did_not_confirm_at_quit_leave_no_snapshot() {
+fn deletions_that_quit_did_not_confirm_leave_no_snapshot() {
     let node = Scripted::start(|server| {
-        server.let_in();
+        server.accept_login();
         server.answer(&[
             ("UIDL", "+OK\r\n1 a\r\n.\r\n"),
             ("LIST", "+OK\r\n1 100\r\n.\r\n"),
@@ -257,12 +257,12 @@ fn deletions_that_the_server_did_not_confirm_at_quit_leave_no_snapshot() {
 }
 
 #[test]
-fn a_client_that_falls_silent_after_the_login_is_told_and_let_go() {
+fn a_client_that_is_idle_after_the_login_times_out_with_a_reply() {
     let mail = mail_server(2);
     let setup = Setup { idle_timeout: Some(Duration::from_secs(1)), ..Setup::default() };
     let reprieve = setup.in_front_of(&[mail.address()]);
     let account = reprieve.account("alice");
-    // Relayed: the mail server is let go too, and what the client may have seen is remembered.
+    // Relayed: the connection to the mail server ends too, and the snapshot is kept.
     let mut relayed = Dialogue::log_in(&account);
     relayed.ok("STAT");
     assert_eq!(relayed.line(), "-ERR disconnected for inactivity");

@@ -1,5 +1,5 @@
-//! Long names and secrets: what Dovecot accepts by itself, it accepts through Reprieve; beyond
-//! the documented limits the client and the log say why.
+//! Long user names and secrets: Dovecot accepts the same through Reprieve as directly; beyond the
+//! documented limits, the reply and the log give the reason.
 
 use std::net::SocketAddr;
 
@@ -14,7 +14,7 @@ use crate::support::running::Running;
 use crate::support::scripted::Scripted;
 use crate::support::until;
 
-/// What a `PASS` line of RFC 2449's 255 bytes carries, what Dovecot's own line carries, tokens.
+/// Lengths: at RFC 2449's limit of 255 bytes per line, at Dovecot's limit, and of tokens.
 const LENGTHS: [usize; 6] = [248, 249, 300, 1_000, 1_500, 4_000];
 
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +33,7 @@ fn plain(user: &str, secret: &str) -> String {
     STANDARD.encode(format!("\0{user}\0{secret}"))
 }
 
-/// The reply to a login.
+/// Logs in and returns the reply.
 fn log_in(server: SocketAddr, way: Way, user: &str, secret: &str) -> String {
     let mut session = Dialogue::open(server);
     let last = match way {
@@ -65,12 +65,12 @@ fn log_in(server: SocketAddr, way: Way, user: &str, secret: &str) -> String {
 }
 
 #[test]
-fn what_dovecot_accepts_it_accepts_through_reprieve() {
+fn dovecot_accepts_the_same_credentials_through_reprieve() {
     let users: Vec<_> = LENGTHS.iter().map(|&length| (format!("u{length}"), "p".repeat(length))).collect();
     let pairs: Vec<_> = users.iter().map(|(user, secret)| (user.as_str(), secret.as_str())).collect();
     let dovecot = Dovecot::start_with_passwords(&pairs);
     let mut refused = Vec::new();
-    for pool in ["", "check = \"off\"", "login = \"plain\""] {
+    for pool in ["", "health-check = \"off\"", "login = \"plain\""] {
         let front = Proxy::start(&configuration(dovecot.address(), pool));
         for (user, secret) in &users {
             for way in [Way::Pass, Way::PlainAtOnce, Way::Plain, Way::Login] {
@@ -79,7 +79,7 @@ fn what_dovecot_accepts_it_accepts_through_reprieve() {
                 if directly.starts_with("+OK") && !through.starts_with("+OK") {
                     refused.push(format!("{pool} {way:?} {user}: {through}"));
                 }
-                // A longer line than Dovecot's own is not let in by another password.
+                // Beyond Dovecot's own limit, a different password is not accepted either.
                 let wrong = log_in(front.address(), way, user, &format!("{secret}!"));
                 assert!(wrong.starts_with("-ERR"), "{pool} {way:?} {user}");
             }
@@ -89,28 +89,28 @@ fn what_dovecot_accepts_it_accepts_through_reprieve() {
     assert!(refused.is_empty(), "{refused:#?}");
 }
 
-/// A mail server that knows USER and PASS only, and says how long the secret was.
+/// A mail server with USER and PASS only, which replies with the length of the secret.
 fn without_plain() -> Scripted {
     Scripted::start(|conversation| {
-        conversation.say(b"+OK ready\r\n");
-        while let Some(command) = conversation.hear() {
+        conversation.send(b"+OK ready\r\n");
+        while let Some(command) = conversation.read_command() {
             match command.split_once(' ').unwrap_or((&command, "")) {
-                ("CAPA", _) => conversation.say(b"+OK\r\nTOP\r\nUIDL\r\nUSER\r\n.\r\n"),
-                ("USER", _) => conversation.say(b"+OK\r\n"),
+                ("CAPA", _) => conversation.send(b"+OK\r\nTOP\r\nUIDL\r\nUSER\r\n.\r\n"),
+                ("USER", _) => conversation.send(b"+OK\r\n"),
                 ("PASS", secret) => {
-                    conversation.say(format!("-ERR [AUTH] {} bytes\r\n", secret.len()).as_bytes());
+                    conversation.send(format!("-ERR [AUTH] {} bytes\r\n", secret.len()).as_bytes());
                 }
-                ("QUIT", _) => return conversation.say(b"+OK\r\n"),
-                _ => conversation.say(b"-ERR unknown\r\n"),
+                ("QUIT", _) => return conversation.send(b"+OK\r\n"),
+                _ => conversation.send(b"-ERR unknown\r\n"),
             }
         }
     })
 }
 
 #[test]
-fn a_node_without_auth_plain_judges_the_length_itself() {
+fn a_node_without_auth_plain_decides_about_the_length_itself() {
     let node = without_plain();
-    for pool in ["check = { interval = \"1h\" }", "check = \"off\""] {
+    for pool in ["health-check = { interval = \"1h\" }", "health-check = \"off\""] {
         let front = Proxy::start(&configuration(node.address(), pool));
         for way in [Way::Pass, Way::PlainAtOnce, Way::Login] {
             let reply = log_in(front.address(), way, "alice", &"p".repeat(3_000));
@@ -122,10 +122,10 @@ fn a_node_without_auth_plain_judges_the_length_itself() {
 }
 
 #[test]
-fn a_login_that_nobody_can_be_asked_about_is_refused_with_its_reason_in_the_log() {
+fn a_login_that_no_node_can_take_is_refused_and_the_reason_logged() {
     let mail = mail_server(0);
     let folder = tempfile::tempdir().unwrap();
-    let text = configuration(mail.address(), "check = \"off\"");
+    let text = configuration(mail.address(), "health-check = \"off\"");
     let mut reprieve = Running::with_configuration(folder.path(), &text);
     let server = reprieve.address();
     let (long, longest) = ("s3cret".repeat(2_200), "n".repeat(321));
@@ -161,7 +161,7 @@ fn a_login_that_nobody_can_be_asked_about_is_refused_with_its_reason_in_the_log(
         assert!(told.contains(&format!("\"reason\":\"{reason}\"")), "{told}");
         assert!(!told.contains("s3cret") && !told.contains(&STANDARD.encode("s3cret")), "{told}");
     }
-    // Each of them is a login that failed.
+    // Each of them counts as a failed login.
     let mut session = Dialogue::open(server);
     for _ in 0..3 {
         session.ok(&format!("USER {longest}"));

@@ -1,5 +1,5 @@
-//! Messages that are long enough to pass within the system, unseen: each arrives whole, whatever
-//! stands in it and however it comes, and what is asked after it is answered in order.
+//! Messages that are long enough to be spliced: each arrives complete, whatever its content and
+//! timing, and later commands are answered in order.
 
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use crate::support::dialogue::Dialogue;
 use crate::support::proxy::{Proxy, Setup};
 use crate::support::scripted::{Conversation, Scripted};
 
-/// Numbers that look like chance and are the same each time.
+/// A deterministic random number generator.
 struct Chance(u64);
 
 impl Chance {
@@ -21,7 +21,7 @@ impl Chance {
     }
 }
 
-/// A message as it goes over the wire, full of what is nearly its end.
+/// A message on the wire, full of sequences that resemble its end.
 fn message(number: u64) -> Vec<u8> {
     let mut chance = Chance(0x9E37_79B9_7F4A_7C15 ^ (number << 20));
     let parts: [&[u8]; 8] = [
@@ -34,25 +34,25 @@ fn message(number: u64) -> Vec<u8> {
         b"\r\r\n..",
         b"a long line \r\n",
     ];
-    let mut octets = b"+OK it follows\r\n".to_vec();
+    let mut bytes = b"+OK it follows\r\n".to_vec();
     let length = 300_000 + chance.below(5_000_000);
-    while octets.len() < length {
+    while bytes.len() < length {
         if chance.below(50) == 0 {
-            octets.extend_from_slice(parts[chance.below(parts.len())]);
+            bytes.extend_from_slice(parts[chance.below(parts.len())]);
         } else {
-            octets.extend_from_slice(b"Lorem ipsum dolor sit amet, consectetur adipisici elit. ");
+            bytes.extend_from_slice(b"Lorem ipsum dolor sit amet, consectetur adipisici elit. ");
         }
     }
-    octets.extend_from_slice(b"\r\n.\r\n");
-    octets
+    bytes.extend_from_slice(b"\r\n.\r\n");
+    bytes
 }
 
-/// Brings messages, in pieces as chance has it.
+/// A mail server that sends messages in pieces of random size.
 fn node(chance: u64) -> Scripted {
     Scripted::start(move |conversation: &mut Conversation| {
         let mut chance = Chance(chance);
-        conversation.let_in();
-        while let Some(command) = conversation.hear() {
+        conversation.accept_login();
+        while let Some(command) = conversation.read_command() {
             match command.strip_prefix("RETR ") {
                 Some(number) => {
                     let message = message(number.parse().unwrap());
@@ -64,13 +64,13 @@ fn node(chance: u64) -> Scripted {
                             _ => chance.below(900_000),
                         };
                         let (now, later) = rest.split_at(piece.min(rest.len()));
-                        conversation.say(now);
+                        conversation.send(now);
                         rest = later;
                     }
                 }
-                // It tells no listing, so that none has to be made up.
-                None if command == "UIDL" || command == "LIST" => conversation.say(b"-ERR no\r\n"),
-                None => conversation.say(format!("+OK {command}\r\n").as_bytes()),
+                // It has no listing, so that the proxy need not complete one.
+                None if command == "UIDL" || command == "LIST" => conversation.send(b"-ERR no\r\n"),
+                None => conversation.send(format!("+OK {command}\r\n").as_bytes()),
             }
             if command == "QUIT" {
                 return;
@@ -89,7 +89,7 @@ fn log_in(front: &Proxy) -> Dialogue {
     session
 }
 
-/// Reads what has to come, in pieces as chance has it.
+/// Reads the expected bytes in pieces of random size.
 fn expect(session: &mut Dialogue, expected: &[u8], chance: &mut Chance) {
     let mut read = vec![0; 200_000];
     let mut at = 0;
@@ -97,8 +97,8 @@ fn expect(session: &mut Dialogue, expected: &[u8], chance: &mut Chance) {
         let piece = 1 + chance.below(read.len());
         let piece = piece.min(expected.len() - at);
         let count = session.tcp().read(&mut read[..piece]).unwrap();
-        assert!(count > 0, "closed after {at} of {} octets", expected.len());
-        assert!(read[..count] == expected[at..at + count], "other octets from {at} on");
+        assert!(count > 0, "closed after {at} of {} bytes", expected.len());
+        assert!(read[..count] == expected[at..at + count], "other bytes from {at} on");
         at += count;
     }
 }
@@ -123,7 +123,7 @@ fn long_messages_arrive_whole_and_in_order() {
 }
 
 #[test]
-fn what_is_asked_while_a_message_comes_is_answered_after_it() {
+fn commands_during_a_message_are_answered_after_it() {
     for seed in 1..=6 {
         let node = node(seed);
         let front = front(node.address());
@@ -131,7 +131,7 @@ fn what_is_asked_while_a_message_comes_is_answered_after_it() {
         let mut chance = Chance(seed << 16);
         let messages: Vec<_> = (1..=3).map(message).collect();
         session.tcp().write_all(b"RETR 1\r\n").unwrap();
-        // In the middle of it, more is asked for: at once, and in halves of a command.
+        // During the message, more commands are sent: whole ones, and one in two halves.
         let part = 1 + chance.below(messages[0].len() - 1);
         expect(&mut session, &messages[0][..part], &mut chance);
         session.tcp().write_all(b"RETR 2\r\nRET").unwrap();
@@ -146,7 +146,7 @@ fn what_is_asked_while_a_message_comes_is_answered_after_it() {
 }
 
 #[test]
-fn of_a_message_that_breaks_off_the_client_gets_what_came() {
+fn a_truncated_message_is_relayed_as_far_as_it_came() {
     let sent = {
         let mut whole = message(1);
         whole.truncate(250_000);
@@ -155,9 +155,9 @@ fn of_a_message_that_breaks_off_the_client_gets_what_came() {
     let node = Scripted::start({
         let sent = sent.clone();
         move |conversation| {
-            conversation.let_in();
-            conversation.hear();
-            conversation.say(&sent);
+            conversation.accept_login();
+            conversation.read_command();
+            conversation.send(&sent);
         }
     });
     let front = front(node.address());
@@ -165,5 +165,5 @@ fn of_a_message_that_breaks_off_the_client_gets_what_came() {
     session.tcp().write_all(b"RETR 1\r\n").unwrap();
     let mut got = Vec::new();
     session.tcp().read_to_end(&mut got).unwrap();
-    assert!(got == sent, "{} of {} octets", got.len(), sent.len());
+    assert!(got == sent, "{} of {} bytes", got.len(), sent.len());
 }

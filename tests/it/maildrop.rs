@@ -1,4 +1,4 @@
-//! What a denied session shows of the maildrop: what the user's clients saw last, whole and at once.
+//! The maildrop of a denied session: the one that the user's clients saw last.
 
 use crate::support::account::Account;
 use crate::support::dialogue::{Dialogue, Maildrop};
@@ -6,7 +6,7 @@ use crate::support::dovecot::Dovecot;
 use crate::support::proxy::Proxy;
 
 #[test]
-fn a_denied_session_shows_the_maildrop_as_it_was_seen_last() {
+fn a_denied_session_shows_the_maildrop_as_last_seen() {
     let (dovecot, proxy, alice) = with_messages(4);
     let mut real = Dialogue::log_in(&alice);
     let seen = real.maildrop();
@@ -16,7 +16,7 @@ fn a_denied_session_shows_the_maildrop_as_it_was_seen_last() {
 }
 
 #[test]
-fn what_the_client_did_not_ask_for_is_shown_too() {
+fn a_denied_session_can_list_what_the_previous_client_did_not() {
     for asked in [&[][..], &["STAT"], &["LIST"], &["UIDL"], &["UIDL 1"], &["LIST 2", "UIDL 2"], &["RETR 2"]] {
         let (dovecot, proxy, alice) = with_messages(3);
         let mut real = Dialogue::log_in(&alice);
@@ -32,7 +32,7 @@ fn what_the_client_did_not_ask_for_is_shown_too() {
 }
 
 #[test]
-fn a_client_that_sends_quit_at_once_leaves_a_whole_maildrop() {
+fn a_client_that_quits_at_once_leaves_a_complete_snapshot() {
     let (dovecot, proxy, alice) = with_messages(3);
     let mut real = Dialogue::open(alice.server);
     let (user, pass) = (format!("USER {}", alice.user), format!("PASS {}", alice.password));
@@ -45,7 +45,7 @@ fn a_client_that_sends_quit_at_once_leaves_a_whole_maildrop() {
 }
 
 #[test]
-fn deletions_that_the_server_confirmed_are_gone() {
+fn confirmed_deletions_are_gone() {
     let (dovecot, proxy, alice) = with_messages(5);
     let mut real = Dialogue::log_in(&alice);
     real.maildrop();
@@ -58,7 +58,7 @@ fn deletions_that_the_server_confirmed_are_gone() {
 }
 
 #[test]
-fn deletions_that_were_taken_back_are_not_gone() {
+fn deletions_undone_by_rset_are_not_gone() {
     let (dovecot, proxy, alice) = with_messages(3);
     let mut real = Dialogue::log_in(&alice);
     real.maildrop();
@@ -82,14 +82,14 @@ fn a_maildrop_that_was_emptied_is_shown_empty() {
 }
 
 #[test]
-fn a_session_that_breaks_off_deletes_nothing_from_what_is_shown() {
+fn a_session_that_disconnects_deletes_nothing_from_the_snapshot() {
     let (dovecot, _proxy, alice) = with_messages(3);
     let mut real = Dialogue::log_in(&alice);
     let seen = real.maildrop();
     real.ok("DELE 1");
     drop(real);
     dovecot.wait_for_ended_sessions("alice", 1);
-    // Whether the next session is posed or passed: all three are there.
+    // All three are there, whether the next session is posed or passed.
     let mut next = Dialogue::log_in(&alice);
     assert_eq!(next.maildrop(), seen);
     next.quit();
@@ -109,7 +109,7 @@ fn users_are_shown_their_own_maildrop() {
     assert_eq!(shown_when_denied(&proxy, &bob).uidl.len(), 3);
 }
 
-/// A server with so many messages for alice, a proxy before it, and her account there.
+/// A server with this many messages for alice, a proxy in front of it, and her account there.
 fn with_messages(count: usize) -> (Dovecot, Proxy, Account) {
     let dovecot = Dovecot::start(&["alice"]);
     dovecot.deliver_many("alice", count);
@@ -118,7 +118,7 @@ fn with_messages(count: usize) -> (Dovecot, Proxy, Account) {
     (dovecot, proxy, alice)
 }
 
-/// What a session shows that must be denied and need not go on at the server.
+/// The maildrop of a session that must be denied and not upgraded.
 #[track_caller]
 fn shown_when_denied(proxy: &Proxy, account: &Account) -> Maildrop {
     let (denied, upgrades) = (proxy.denied(), proxy.upgrades());
@@ -129,7 +129,7 @@ fn shown_when_denied(proxy: &Proxy, account: &Account) -> Maildrop {
     shown
 }
 
-/// What Dovecot itself shows alice.
+/// Alice's maildrop at Dovecot.
 #[track_caller]
 fn at_the_server(dovecot: &Dovecot) -> Maildrop {
     let mut session = Dialogue::log_in(&dovecot.account("alice"));

@@ -1,4 +1,4 @@
-//! Every manner over the wire, octet for octet, pipelined and not.
+//! Every manner, byte for byte, with and without pipelining.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -15,13 +15,13 @@ const LOGIN: [&str; 2] = ["USER alice", "PASS open sesame"];
 const GREETING: &str = "+OK ready\r\n";
 const CAPABILITIES: &str = "+OK\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\n.\r\n";
 
-/// All that the server says to these commands, up to its close.
+/// Everything the server sends to these commands until it closes.
 fn spoken(address: SocketAddr, commands: &[&str], pipelined: bool) -> String {
     if pipelined {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.write_all((commands.join("\r\n") + "\r\n").as_bytes()).unwrap();
-        // A client that has said everything may close its end.
+        // A client that has sent everything may close its end.
         stream.shutdown(Shutdown::Write).unwrap();
         let mut all = String::new();
         stream.read_to_string(&mut all).unwrap();
@@ -47,7 +47,7 @@ fn unchanged_answers_every_command_as_a_mail_server_would() {
     let (mail, reprieve) = known_user("unchanged", 2);
     let messages = mail.messages("alice");
     let (ids, sizes): (Vec<_>, Vec<_>) =
-        messages.iter().map(|message| (message.unique_id.clone(), message.octets.len())).unzip();
+        messages.iter().map(|message| (message.unique_id.clone(), message.bytes.len())).unzip();
     let total: usize = sizes.iter().sum();
     let commands = [
         "CAPA", LOGIN[0], LOGIN[1], "STAT", "LIST", "UIDL", "LIST 2", "uidl 1", "LIST 3", "UIDL 0", "RETR 3",
@@ -72,7 +72,7 @@ fn unchanged_answers_every_command_as_a_mail_server_would() {
         .concat();
         assert_eq!(spoken(reprieve.address(), &commands, pipelined), expected, "pipelined: {pipelined}");
     }
-    assert_eq!(mail.stats().logins, before, "the mail server saw none of it");
+    assert_eq!(mail.stats().logins, before, "no session reached the mail server");
     crate::support::until("both sessions are counted", || reprieve.server.counters().relieved == 2);
 }
 
@@ -92,7 +92,7 @@ fn empty_is_a_complete_maildrop_without_messages() {
 }
 
 #[test]
-fn busy_lets_in_and_tells_nothing() {
+fn busy_accepts_the_login_and_refuses_commands() {
     let (mail, reprieve) = known_user("busy", 2);
     let before = mail.stats().logins;
     let commands =
@@ -124,7 +124,7 @@ fn refuse_tells_the_seconds_to_wait_and_capa_announces_the_delay() {
 }
 
 #[test]
-fn disconnect_closes_without_a_word() {
+fn disconnect_closes_without_a_reply() {
     let (_mail, reprieve) = known_user("disconnect", 2);
     for pipelined in [false, true] {
         assert_eq!(spoken(reprieve.address(), &LOGIN, pipelined), "+OK ready\r\n+OK\r\n");
@@ -132,7 +132,7 @@ fn disconnect_closes_without_a_word() {
 }
 
 #[test]
-fn manners_that_let_in_are_for_the_known_secret_only() {
+fn manners_that_accept_the_login_require_the_known_secret() {
     for manner in ["unchanged", "empty", "busy"] {
         let (mail, reprieve) = known_user(manner, 2);
         let mut wrong = Dialogue::open(reprieve.address());
@@ -140,7 +140,7 @@ fn manners_that_let_in_are_for_the_known_secret_only() {
         let told = wrong.err("PASS wrong");
         let mut direct = Dialogue::open(mail.address());
         direct.ok("USER alice");
-        assert_eq!(told, direct.err("PASS wrong"), "the mail server's own words");
+        assert_eq!(told, direct.err("PASS wrong"), "the mail server's own reply");
         wrong.quit();
         assert_eq!(reprieve.server.counters().unverified, 1, "{manner}");
     }
@@ -162,7 +162,7 @@ fn the_default_policy_refuses_and_disconnects_only_the_known_user() {
 }
 
 #[test]
-fn without_verification_anybody_sees_the_posed_maildrop_but_no_mail() {
+fn without_verification_anybody_sees_the_posed_listing_but_no_mail() {
     let (mail, reprieve) = known_user_with("unchanged", 2, "verify = \"off\"");
     let mut wrong = Dialogue::open(reprieve.address());
     wrong.ok("USER alice");
@@ -175,24 +175,24 @@ fn without_verification_anybody_sees_the_posed_maildrop_but_no_mail() {
 }
 
 #[test]
-fn no_snapshot_no_unchanged() {
+fn without_a_snapshot_a_denied_login_passes() {
     let (mail, reprieve) = known_user("unchanged", 2);
     let before = mail.stats().logins;
     reprieve.clock.advance(std::time::Duration::from_secs(600));
-    // A session whose mail server is lost leaves nothing that could be shown.
+    // A session that loses its mail server leaves no snapshot.
     let mut lost = Dialogue::log_in(&reprieve.account("alice"));
     lost.ok("STAT");
     reprieve.lose(mail.address(), lost);
     Dialogue::log_in(&reprieve.account("alice")).quit();
     assert_eq!(mail.stats().logins, before + 2);
     assert_eq!(reprieve.server.counters().no_snapshot, 1);
-    // That one left a snapshot.
+    // That one has left a snapshot.
     Dialogue::log_in(&reprieve.account("alice")).quit();
     assert_eq!(mail.stats().logins, before + 2);
 }
 
 #[test]
-fn every_way_to_log_in_is_the_same_to_a_posed_session() {
+fn posed_sessions_are_the_same_for_every_mechanism() {
     let (mail, reprieve) = known_user("unchanged", 2);
     let before = mail.stats().logins;
     // NUL alice NUL open sesame
@@ -216,7 +216,7 @@ fn every_way_to_log_in_is_the_same_to_a_posed_session() {
 }
 
 #[test]
-fn an_upgraded_session_hides_nothing_that_another_client_saw_meanwhile() {
+fn an_upgraded_session_keeps_the_newer_snapshot_of_another_client() {
     let (mail, reprieve) = known_user("unchanged", 2);
     let account = reprieve.account("alice");
     let mut posed = Dialogue::log_in(&account);
@@ -236,7 +236,7 @@ fn an_upgraded_session_hides_nothing_that_another_client_saw_meanwhile() {
 }
 
 #[test]
-fn a_session_that_the_drain_cuts_off_is_counted() {
+fn sessions_cut_off_by_the_drain_timeout_are_counted() {
     let (_mail, reprieve) = known_user("unchanged", 1);
     reprieve.clock.advance(std::time::Duration::from_secs(600));
     crate::support::until("the session before is counted", || reprieve.server.counters().sessions == 1);

@@ -1,5 +1,4 @@
-//! Connecting to nodes: TLS with certificates that are right or wrong, capabilities that are
-//! learned, names that are resolved again.
+//! Connections to nodes: TLS and certificates, capabilities, and name resolution.
 
 use std::fmt::Display;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -25,7 +24,7 @@ fn front<N: Display>(nodes: &[N], pool: &str) -> Proxy {
 }
 
 fn tls(mode: &str, ca: &Path) -> String {
-    format!("check = \"off\"\ntls = {{ mode = {mode:?}, ca = {ca:?} }}")
+    format!("health-check = \"off\"\ntls = {{ mode = {mode:?}, ca = {ca:?} }}")
 }
 
 fn dovecot(authority: &Authority, names: &[&str], age: Age) -> Dovecot {
@@ -37,7 +36,7 @@ fn dovecot(authority: &Authority, names: &[&str], age: Age) -> Dovecot {
 }
 
 #[test]
-fn dovecot_is_reached_in_cleartext_by_stls_and_by_tls() {
+fn dovecot_is_reached_in_cleartext_with_stls_and_with_implicit_tls() {
     let authority = Authority::new();
     let dovecot = dovecot(&authority, &["localhost", "127.0.0.1"], Age::Valid);
     for (mode, address, encrypted) in [
@@ -45,7 +44,7 @@ fn dovecot_is_reached_in_cleartext_by_stls_and_by_tls() {
         ("stls", dovecot.address(), true),
         ("implicit", dovecot.tls_address(), true),
     ] {
-        let pool = if encrypted { tls(mode, &authority.file()) } else { "check = \"off\"".to_owned() };
+        let pool = if encrypted { tls(mode, &authority.file()) } else { "health-check = \"off\"".to_owned() };
         let front = front(&[address], &pool);
         let before = dovecot.log_lines(&["Login: user=<alice>", "TLS"]).len();
         let mut session = Dialogue::open(front.address());
@@ -71,21 +70,23 @@ fn a_node_with_an_expired_certificate_gets_no_password() {
 }
 
 #[test]
-fn a_node_with_somebody_elses_certificate_gets_no_password() {
+fn a_node_with_a_certificate_for_another_name_gets_no_password() {
     let authority = Authority::new();
     let dovecot = dovecot(&authority, &["other.example"], Age::Valid);
     refused_and_why(&dovecot, &tls("stls", &authority.file()), dovecot.address(), "not valid for name");
-    // Its own name can be told, or all checks be given up.
+    // A name can be configured, or verification switched off.
     for more in ["server-name = \"other.example\"", "verify = false"] {
-        let pool =
-            format!("check = \"off\"\ntls = {{ mode = \"implicit\", ca = {:?}, {more} }}", authority.file());
+        let pool = format!(
+            "health-check = \"off\"\ntls = {{ mode = \"implicit\", ca = {:?}, {more} }}",
+            authority.file()
+        );
         let front = front(&[dovecot.tls_address()], &pool);
         Dialogue::log_in(&dovecot.account_at(front.address(), "alice")).quit();
     }
 }
 
 #[test]
-fn a_node_whose_certificate_nobody_trusted_has_signed_gets_no_password() {
+fn a_node_with_an_untrusted_certificate_gets_no_password() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let dovecot = dovecot(&authority, &["127.0.0.1"], Age::Valid);
     refused_and_why(
@@ -110,13 +111,13 @@ fn refused_and_why(dovecot: &Dovecot, pool: &str, address: SocketAddr, why: &str
 }
 
 #[test]
-fn a_node_is_shown_a_certificate_where_it_asks_for_one() {
+fn a_client_certificate_is_presented_to_a_node_that_requests_one() {
     let authority = Authority::new();
     let files = authority.server("node", &["127.0.0.1"], Age::Valid);
     let (node, shown) = node_that_asks_for_certificates(&authority, &files);
     let own = authority.client("reprieve");
     let with = format!(
-        "check = \"off\"\ntls = {{ mode = \"implicit\", ca = {:?}, certificate = {:?}, key = {:?} }}",
+        "health-check = \"off\"\ntls = {{ mode = \"implicit\", ca = {:?}, certificate = {:?}, key = {:?} }}",
         authority.file(),
         own.chain,
         own.key
@@ -129,8 +130,7 @@ fn a_node_is_shown_a_certificate_where_it_asks_for_one() {
     assert_eq!(shown.recv_timeout(crate::support::DEADLINE).unwrap(), certificate.to_vec());
 }
 
-/// A mail server for one session, which only clients with certificates can talk to; it tells
-/// which one it was shown.
+/// A mail server for one session that requires a client certificate, which is sent to the test.
 fn node_that_asks_for_certificates(authority: &Authority, files: &Files) -> (SocketAddr, Receiver<Vec<u8>>) {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authority.file()).unwrap()).unwrap();
@@ -167,13 +167,13 @@ fn node_that_asks_for_certificates(authority: &Authority, files: &Files) -> (Soc
 }
 
 #[test]
-fn a_node_that_speaks_before_its_handshake_gets_no_password() {
+fn a_node_that_sends_data_before_the_handshake_gets_no_password() {
     let node = Scripted::start(|conversation| {
-        conversation.say(b"+OK ready\r\n");
-        if conversation.hear().as_deref() == Some("STLS") {
-            // Whoever sits on the line adds a reply that the client would take for an encrypted one.
-            conversation.say(b"+OK\r\n+OK in\r\n");
-            assert_eq!(conversation.hear(), None, "nothing is said in cleartext after STLS");
+        conversation.send(b"+OK ready\r\n");
+        if conversation.read_command().as_deref() == Some("STLS") {
+            // An attacker on the path adds a reply that could be taken for an encrypted one.
+            conversation.send(b"+OK\r\n+OK in\r\n");
+            assert_eq!(conversation.read_command(), None, "nothing is said in cleartext after STLS");
         }
     });
     let authority = Authority::new();
@@ -185,29 +185,29 @@ fn a_node_that_speaks_before_its_handshake_gets_no_password() {
     assert!(state.last_error.unwrap().contains("speaks before the TLS handshake"));
 }
 
-/// A node that answers CAPA so, for as many connections as come one after the other.
+/// A node with this reply to CAPA, for consecutive connections.
 fn with_capabilities(answer: &'static [u8]) -> Scripted {
     Scripted::start(move |conversation| {
-        conversation.say(b"+OK ready\r\n");
-        while let Some(command) = conversation.hear() {
+        conversation.send(b"+OK ready\r\n");
+        while let Some(command) = conversation.read_command() {
             match command.split(' ').next() {
-                Some("CAPA") => conversation.say(answer),
-                Some("QUIT") => return conversation.say(b"+OK\r\n"),
-                _ => conversation.say(b"+OK\r\n"),
+                Some("CAPA") => conversation.send(answer),
+                Some("QUIT") => return conversation.send(b"+OK\r\n"),
+                _ => conversation.send(b"+OK\r\n"),
             }
         }
     })
 }
 
 #[test]
-fn what_one_node_cannot_is_promised_by_none() {
+fn only_capabilities_of_all_nodes_are_offered() {
     let poor = with_capabilities(b"+OK\r\nTOP\r\nUSER\r\nSASL PLAIN\r\n.\r\n");
     let rich = with_capabilities(
         b"+OK\r\nTOP\r\nUIDL\r\nUTF8\r\nLANG\r\nPIPELINING\r\nUSER\r\nSASL PLAIN XOAUTH2\r\n.\r\n",
     );
     let setup = Setup {
         server: "mechanisms = [\"USER\", \"PLAIN\", \"XOAUTH2\"]",
-        pool: "check = { interval = \"1h\" }",
+        pool: "health-check = { interval = \"1h\" }",
         ..Setup::default()
     };
     let promised = |nodes: &[SocketAddr]| {
@@ -227,34 +227,34 @@ fn what_one_node_cannot_is_promised_by_none() {
 }
 
 #[test]
-fn a_node_without_pipelining_hears_one_command_at_a_time() {
+fn a_node_without_pipelining_gets_one_command_at_a_time() {
     let (checked, overrun) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let node = Scripted::start({
         let (checked, overrun) = (checked.clone(), overrun.clone());
         move |conversation| {
             if !checked.swap(true, Ordering::SeqCst) {
-                // The check: it knows no CAPA.
-                conversation.say(b"+OK old\r\n");
-                conversation.hear();
-                conversation.say(b"-ERR what?\r\n");
-                conversation.hear();
-                return conversation.say(b"+OK\r\n");
+                // The health check: CAPA is not supported.
+                conversation.send(b"+OK old\r\n");
+                conversation.read_command();
+                conversation.send(b"-ERR what?\r\n");
+                conversation.read_command();
+                return conversation.send(b"+OK\r\n");
             }
-            conversation.let_in();
-            while let Some(command) = conversation.hear() {
-                // Whatever is there already was sent before this reply.
+            conversation.accept_login();
+            while let Some(command) = conversation.read_command() {
+                // Bytes that are already there were sent before this reply.
                 overrun.fetch_or(conversation.has_more(), Ordering::SeqCst);
                 let rows = matches!(&*command, "LIST" | "UIDL");
-                conversation.say(if rows { b"+OK\r\n.\r\n" } else { b"+OK 0 0\r\n" });
+                conversation.send(if rows { b"+OK\r\n.\r\n" } else { b"+OK 0 0\r\n" });
                 if command == "QUIT" {
                     return;
                 }
             }
         }
     });
-    let front = front(&[node.address()], "check = { interval = \"1h\" }");
+    let front = front(&[node.address()], "health-check = { interval = \"1h\" }");
     let mut session = Dialogue::open(front.address());
-    assert!(session.lines("CAPA").contains(&"PIPELINING".to_owned()), "that is between client and host");
+    assert!(session.lines("CAPA").contains(&"PIPELINING".to_owned()), "that is between client and proxy");
     session.give_password("alice", PASSWORD);
     session.send_at_once(&["STAT", "NOOP", "LIST", "UIDL", "NOOP", "QUIT"]);
     for multi in [false, false, true, true, false, false] {
@@ -267,37 +267,37 @@ fn a_node_without_pipelining_hears_one_command_at_a_time() {
     assert!(!overrun.load(Ordering::SeqCst));
 }
 
-/// A node that lists TOP and UIDL after the login only, as RFC 2449, section 5, lets it. `after`:
-/// its answer to CAPA then; None hangs up. `asked`: how often it was asked so.
+/// A node that lists TOP and UIDL only after the login, which RFC 2449, section 5, allows. `after`
+/// is its reply to that CAPA; `None` hangs up. `asked` counts these CAPAs.
 fn that_lists_more_after_the_login(after: Option<&'static [u8]>, asked: &Arc<AtomicU32>) -> Scripted {
     let asked = asked.clone();
     Scripted::start(move |conversation| {
-        conversation.say(b"+OK ready\r\n");
+        conversation.send(b"+OK ready\r\n");
         let mut logged_in = false;
-        while let Some(command) = conversation.hear() {
+        while let Some(command) = conversation.read_command() {
             match command.split(' ').next().unwrap() {
                 "CAPA" if logged_in => {
                     asked.fetch_add(1, Ordering::SeqCst);
                     match after {
-                        Some(answer) => conversation.say(answer),
+                        Some(answer) => conversation.send(answer),
                         None => return,
                     }
                 }
-                "CAPA" => conversation.say(b"+OK\r\nUSER\r\nPIPELINING\r\nRESP-CODES\r\n.\r\n"),
+                "CAPA" => conversation.send(b"+OK\r\nUSER\r\nPIPELINING\r\nRESP-CODES\r\n.\r\n"),
                 "PASS" => {
                     logged_in = true;
-                    conversation.say(b"+OK in\r\n");
+                    conversation.send(b"+OK in\r\n");
                 }
-                "STAT" => conversation.say(b"+OK 0 0\r\n"),
-                "LIST" | "UIDL" => conversation.say(b"+OK\r\n.\r\n"),
-                "QUIT" => return conversation.say(b"+OK\r\n"),
-                _ => conversation.say(b"+OK\r\n"),
+                "STAT" => conversation.send(b"+OK 0 0\r\n"),
+                "LIST" | "UIDL" => conversation.send(b"+OK\r\n.\r\n"),
+                "QUIT" => return conversation.send(b"+OK\r\n"),
+                _ => conversation.send(b"+OK\r\n"),
             }
         }
     })
 }
 
-/// A front of such nodes that has everybody pass.
+/// A proxy in front of these nodes that passes every login.
 fn passing(nodes: &[SocketAddr], pool: &str) -> Proxy {
     Setup { policy: "settings = { interval = \"0s\" }", pool, ..Setup::default() }.in_front_of(nodes)
 }
@@ -310,15 +310,15 @@ fn promised(front: &Proxy) -> String {
 }
 
 #[test]
-fn what_a_node_lists_after_the_login_is_learned_once_and_promised() {
+fn capabilities_after_the_login_are_learned_once_and_offered() {
     const MORE: &[u8] = b"+OK\r\nTOP\r\nUIDL\r\nEXPIRE NEVER\r\n.\r\n";
     let asked = Arc::new(AtomicU32::new(0));
     let node = that_lists_more_after_the_login(Some(MORE), &asked);
-    let front = passing(&[node.address()], "check = { interval = \"1h\" }");
+    let front = passing(&[node.address()], "health-check = { interval = \"1h\" }");
     assert_eq!(promised(&front), "RESP-CODES AUTH-RESP-CODE PIPELINING USER SASL PLAIN LOGIN");
     for login in 1..=5 {
         let mut session = Dialogue::open(front.address());
-        // The dialogue goes on as if nothing else had been asked.
+        // The client does not see the proxy's own CAPA.
         session.send_at_once(&["USER alice", "PASS x", "STAT", "UIDL", "CAPA", "QUIT"]);
         session.accepted();
         assert_eq!(session.accepted(), "in");
@@ -340,13 +340,13 @@ fn what_a_node_lists_after_the_login_is_learned_once_and_promised() {
 }
 
 #[test]
-fn a_node_that_cannot_be_asked_after_the_login_costs_one_login_at_most() {
+fn a_failed_capa_after_the_login_costs_at_most_one_login() {
     for (after, first_fails) in
         [(Some(&b"-ERR what?\r\n"[..]), false), (Some(b"rubbish\r\n"), true), (None, true)]
     {
         let asked = Arc::new(AtomicU32::new(0));
         let node = that_lists_more_after_the_login(after, &asked);
-        let front = passing(&[node.address()], "check = { interval = \"1h\" }");
+        let front = passing(&[node.address()], "health-check = { interval = \"1h\" }");
         for login in 1..=4 {
             let mut session = Dialogue::open(front.address());
             session.ok("USER alice");
@@ -370,12 +370,12 @@ fn a_node_that_cannot_be_asked_after_the_login_costs_one_login_at_most() {
 }
 
 #[test]
-fn what_one_node_lists_after_the_login_is_not_promised_for_another() {
+fn capabilities_after_the_login_are_offered_only_if_all_nodes_have_them() {
     let asked = Arc::new(AtomicU32::new(0));
     let more = that_lists_more_after_the_login(Some(b"+OK\r\nTOP\r\nUIDL\r\n.\r\n"), &asked);
     let less = that_lists_more_after_the_login(Some(b"+OK\r\nUIDL\r\n.\r\n"), &asked);
     let (more, less) = (more.address(), less.address());
-    let front = passing(&[more, less], "check = { interval = \"1h\" }");
+    let front = passing(&[more, less], "health-check = { interval = \"1h\" }");
     for _ in 0..4 {
         let mut session = Dialogue::open(front.address());
         session.give_password("alice", "x");
@@ -386,16 +386,16 @@ fn what_one_node_lists_after_the_login_is_not_promised_for_another() {
 }
 
 #[test]
-fn a_name_is_resolved_again_when_its_time_is_over() {
+fn a_name_is_resolved_again_after_its_time_to_live() {
     let mut first = FarmNode::start();
     // The same port at another address of this machine.
     let address = format!("127.0.0.2:{}", first.address().port()).parse().unwrap();
     let second = FarmNode::at_address(address);
-    let last_octet = Arc::new(AtomicU32::new(1));
-    let names = name_server(last_octet.clone());
+    let last_number = Arc::new(AtomicU32::new(1));
+    let names = name_server(last_number.clone());
     let setup = Setup {
         top: &format!("name-servers = [\"{names}\"]"),
-        pool: "check = { interval = \"1h\" }\nretry-after = \"1s\"",
+        pool: "health-check = { interval = \"1h\" }\nretry-after = \"1s\"",
         ..Setup::default()
     };
     let front = setup.in_front_of(&[format!("mail.example:{}", first.address().port())]);
@@ -407,12 +407,12 @@ fn a_name_is_resolved_again_when_its_time_is_over() {
     };
     log_in();
     assert_eq!((first.logins(), second.logins()), (1, 0));
-    last_octet.store(2, Ordering::SeqCst);
+    last_number.store(2, Ordering::SeqCst);
     first.kill();
     until("the name's new address is known", || {
         let state = front.server.pool("mail").unwrap().node_states().next().unwrap();
         let mut session = Dialogue::open(front.address());
-        // Alice would be shown what she saw last while no node can be reached.
+        // Not alice, who would be posed to while no node can be reached.
         session.ok("USER bob");
         session.send(&format!("PASS {PASSWORD}"));
         let accepted = session.line().starts_with("+OK");
@@ -422,8 +422,8 @@ fn a_name_is_resolved_again_when_its_time_is_over() {
     assert_eq!(second.logins(), 1);
 }
 
-/// A name server that knows one address for every name, for a second.
-fn name_server(last_octet: Arc<AtomicU32>) -> SocketAddr {
+/// A name server with one address for every name and a time to live of one second.
+fn name_server(last_number: Arc<AtomicU32>) -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -431,7 +431,7 @@ fn name_server(last_octet: Arc<AtomicU32>) -> SocketAddr {
         while let Ok((length, client)) = socket.recv_from(&mut query) {
             let query = &query[..length];
             // The question ends with a root label, a type and a class.
-            let Some(end) = query[12..].iter().position(|&octet| octet == 0).map(|at| 12 + at + 5) else {
+            let Some(end) = query[12..].iter().position(|&byte| byte == 0).map(|at| 12 + at + 5) else {
                 continue;
             };
             let is_a = query[end - 4..end - 2] == [0, 1];
@@ -440,7 +440,7 @@ fn name_server(last_octet: Arc<AtomicU32>) -> SocketAddr {
             answer.extend_from_slice(&query[12..end]);
             if is_a {
                 answer.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4, 127, 0, 0]);
-                answer.push(u8::try_from(last_octet.load(Ordering::SeqCst)).unwrap());
+                answer.push(u8::try_from(last_number.load(Ordering::SeqCst)).unwrap());
             }
             let _ = socket.send_to(&answer, client);
         }

@@ -1,4 +1,5 @@
-//! Policies that fail: the mail flows on, others are not held up, and the administrator is told.
+//! Policies that fail: logins get their fallback, other sessions are not affected, and the log says
+//! why.
 
 use std::process::Command;
 
@@ -19,7 +20,7 @@ fn hostile(at: &str, how: &str, more: &str) -> (MailServer, anyhow::Result<Proxy
     (mail, reprieve)
 }
 
-/// Ways in which a verdict fails to come, or makes no sense.
+/// Failures and invalid verdicts.
 const FAILURES: [&str; 9] = [
     "trap",
     "spin",
@@ -33,7 +34,7 @@ const FAILURES: [&str; 9] = [
 ];
 
 #[test]
-fn a_login_that_a_failed_policy_has_not_judged_passes() {
+fn if_the_policy_fails_the_login_passes() {
     for how in FAILURES.into_iter().chain(["forged-reason"]) {
         let (mail, reprieve) = hostile("decide", how, "");
         let reprieve = reprieve.unwrap();
@@ -46,7 +47,7 @@ fn a_login_that_a_failed_policy_has_not_judged_passes() {
 }
 
 #[test]
-fn where_the_administrator_wants_it_such_a_login_is_refused() {
+fn if_configured_a_login_without_a_verdict_is_refused() {
     let (mail, reprieve) = hostile("decide", "trap", "on-failure = \"deny\"");
     let reprieve = reprieve.unwrap();
     let mut session = Dialogue::open(reprieve.address());
@@ -68,7 +69,7 @@ fn a_policy_that_fails_at_the_outcome_changes_nothing_for_the_client() {
 }
 
 #[test]
-fn a_policy_that_fills_the_store_or_floods_the_log_is_held_to_its_limits() {
+fn limits_hold_for_a_policy_that_fills_the_store_or_floods_the_log() {
     for how in ["fill-store", "flood-log"] {
         let (_mail, reprieve) =
             hostile("decide", how, "store-quota = \"1MiB\"\nlimits = { time = \"500ms\" }");
@@ -79,7 +80,7 @@ fn a_policy_that_fills_the_store_or_floods_the_log_is_held_to_its_limits() {
 }
 
 #[test]
-fn a_policy_that_refuses_its_settings_or_cannot_start_stops_the_start_with_its_name() {
+fn a_policy_that_cannot_start_or_refuses_its_settings_stops_the_start() {
     for (how, expected) in [
         ("refuse-settings", "the setting `at` is refused by the test"),
         ("trap", "it could not be started"),
@@ -97,16 +98,16 @@ fn a_policy_that_refuses_its_settings_or_cannot_start_stops_the_start_with_its_n
 }
 
 #[test]
-fn what_is_no_policy_is_refused_in_words() {
+fn a_file_that_is_no_policy_is_refused_with_an_explanation() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, octets, expected) in [
+    for (name, bytes, expected) in [
         ("text.wasm", &b"hello"[..], "it is not WebAssembly"),
         ("core.wasm", b"\0asm\x01\0\0\0", "core WebAssembly module"),
         ("cut.wasm", b"\0asm\x0d\0\x01\0\x07\xff", "cut off or damaged"),
         ("nothing.wasm", b"\0asm\x0d\0\x01\0", "it exports nothing"),
     ] {
         let path = folder.path().join(name);
-        std::fs::write(&path, octets).unwrap();
+        std::fs::write(&path, bytes).unwrap();
         let mail = mail_server(0);
         let policy = format!("component = {path:?}");
         let error = match (Setup { policy: &policy, ..Setup::default() }).try_in_front_of(&[mail.address()]) {
@@ -118,7 +119,7 @@ fn what_is_no_policy_is_refused_in_words() {
 }
 
 #[test]
-fn a_thousand_failures_leave_the_policy_host_as_it_was() {
+fn a_thousand_failures_do_not_affect_the_policy_host() {
     let (_mail, reprieve) = hostile("decide", "trap", "breaker = { failures = 0 }");
     let reprieve = reprieve.unwrap();
     let account = reprieve.account("alice");
@@ -129,7 +130,7 @@ fn a_thousand_failures_leave_the_policy_host_as_it_was() {
 }
 
 #[test]
-fn a_denied_login_that_passes_after_all_goes_where_the_users_last_session_went() {
+fn a_denied_login_that_passes_goes_to_the_users_last_server() {
     let (mail, reprieve) = hostile("decide", "reroute-once-then-deny", "");
     let reprieve = reprieve.unwrap();
     mail.add_user("alice@home", crate::support::account::PASSWORD);
@@ -138,12 +139,12 @@ fn a_denied_login_that_passes_after_all_goes_where_the_users_last_session_went()
     let mut lost = Dialogue::log_in(&reprieve.account("alice"));
     assert!(lost.ok("STAT").starts_with("2 "));
     reprieve.lose(mail.address(), lost);
-    // Without a snapshot it passes, and to the same maildrop.
+    // Without a snapshot it passes, to the same maildrop.
     let mut session = Dialogue::log_in(&reprieve.account("alice"));
     assert!(session.ok("STAT").starts_with("2 "));
     session.quit();
     assert_eq!(reprieve.server.counters().no_snapshot, 1);
-    // Posed, and upgraded, it is the same maildrop too.
+    // Posed and upgraded, it is the same maildrop too.
     let mut session = Dialogue::log_in(&reprieve.account("alice"));
     assert!(session.ok("STAT").starts_with("2 "));
     assert!(session.lines("RETR 1").contains(&"Subject: routed".to_owned()));
@@ -151,7 +152,7 @@ fn a_denied_login_that_passes_after_all_goes_where_the_users_last_session_went()
     assert_eq!((mail.logins("alice@home"), mail.logins("alice")), (3, 0));
 }
 
-/// Bytes that a process has in memory.
+/// Bytes of a process that are in physical memory.
 fn resident(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("its memory");
@@ -159,10 +160,10 @@ fn resident(process: u32) -> u64 {
 }
 
 #[test]
-fn twenty_swaps_leave_no_memory_behind() {
+fn twenty_swaps_leak_no_memory() {
     let folder = tempfile::tempdir().unwrap();
     let interval = reprieve_policy_host::load_source("interval").unwrap();
-    // Two that take a hundred times their size to compile.
+    // Two components that take a hundred times their size to compile.
     let paths = [3_000, 3_001].map(|functions| {
         let path = folder.path().join(format!("{functions}.wasm"));
         let component = components::with_functions(&interval, &vec![vec![0, 0x0b]; functions]);
@@ -183,7 +184,7 @@ listen = ["127.0.0.1:0"]
 pool = "mail"
 [pool.mail]
 nodes = ["127.0.0.1:1"]
-check = "off"
+health-check = "off"
 "#
         ),
     );
@@ -198,6 +199,6 @@ check = "off"
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     let after = resident(reprieve.id());
-    // The one in force, and the one before for `--back`.
+    // The active policy, and the previous one for `--back`.
     assert!(after < before + (12 << 20), "{before} bytes before, {after} after");
 }

@@ -1,5 +1,5 @@
-//! Pools of real sockets: a node that dies under load and comes back, limits and queues, users
-//! who keep their servers, and logins that no second node gets to judge.
+//! Pools: nodes that fail under load and return, session limits and queues, sticky users, and
+//! secrets that no second node sees.
 
 use std::fmt::Display;
 use std::io::{Read as _, Write as _};
@@ -17,7 +17,7 @@ use crate::support::{guests, until};
 use reprieve::config::NodeMode;
 
 fn front<N: Display>(nodes: &[N], pool: &str) -> Proxy {
-    // Every login passes: this is about where to.
+    // Every login passes: these tests are about the choice of the node.
     let policy = "settings = { interval = \"0s\" }";
     Setup { policy, pool, threads: 2, ..Setup::default() }.in_front_of(nodes)
 }
@@ -26,21 +26,21 @@ fn addresses(nodes: &[FarmNode]) -> Vec<SocketAddr> {
     nodes.iter().map(FarmNode::address).collect()
 }
 
-/// Logs in and out; whether that went well.
+/// Logs in and out; whether the login was accepted.
 fn session(server: SocketAddr, user: &str) -> bool {
     let mut session = Dialogue::open(server);
     session.ok(&format!("USER {user}"));
     session.send(&format!("PASS {PASSWORD}"));
     let accepted = session.line().starts_with("+OK");
-    // A session that was let in may be lost with its node.
+    // A session may end with its node after the login.
     session.leave();
     accepted
 }
 
-const CHECKED: &str = "check = { interval = \"100ms\", rise = 2, fall = 2 }\nretry-after = \"200ms\"";
+const CHECKED: &str = "health-check = { interval = \"100ms\", rise = 2, fall = 2 }\nretry-after = \"200ms\"";
 
 #[test]
-fn a_node_that_dies_under_load_fails_no_login_and_comes_back_slowly() {
+fn a_node_that_dies_under_load_fails_no_login_and_returns_with_slow_start() {
     let mut nodes: Vec<_> = (0..3).map(|_| FarmNode::start()).collect();
     let front = front(&addresses(&nodes), &format!("{CHECKED}\nslow-start = \"2s\""));
     let server = front.address();
@@ -50,7 +50,7 @@ fn a_node_that_dies_under_load_fails_no_login_and_comes_back_slowly() {
             let (stop, failed, done) = (&stop, &failed, &done);
             scope.spawn(move || {
                 while !stop.load(Ordering::SeqCst) {
-                    // One that was at the node when it died may be lost: its secret was shown.
+                    // A login at the node when it died may fail: its secret has been sent.
                     if !session(server, &format!("user{worker}")) {
                         failed.fetch_add(1, Ordering::SeqCst);
                     }
@@ -67,7 +67,7 @@ fn a_node_that_dies_under_load_fails_no_login_and_comes_back_slowly() {
             assert!(node.logins() >= 80, "each has its share: {}", node.logins());
         }
         nodes[1].kill();
-        // Whatever was under way there is over.
+        // Sessions at that node have ended.
         until("the node is known to be down", || front.server.pool("mail").unwrap().state().healthy == 2);
         more(20);
         let lost = failed.load(Ordering::SeqCst);
@@ -99,9 +99,9 @@ fn a_node_that_dies_under_load_fails_no_login_and_comes_back_slowly() {
 }
 
 #[test]
-fn a_full_node_queues_and_serves_in_turn() {
+fn logins_at_a_full_node_queue_in_order() {
     let node = FarmNode::start();
-    let pool = "check = \"off\"\nmax-sessions = 2\nqueue = { timeout = \"30s\", length = 2 }";
+    let pool = "health-check = \"off\"\nmax-sessions = 2\nqueue = { timeout = \"30s\", length = 2 }";
     let front = front(&[node.address()], pool);
     let open = || {
         let mut session = Dialogue::open(front.address());
@@ -138,9 +138,9 @@ fn a_full_node_queues_and_serves_in_turn() {
 }
 
 #[test]
-fn who_waits_too_long_is_told_so_and_his_place_is_not_lost() {
+fn a_login_that_waits_too_long_fails_and_frees_its_place() {
     let node = FarmNode::start();
-    let pool = "check = \"off\"\nmax-sessions = 1\nqueue = { timeout = \"100ms\" }";
+    let pool = "health-check = \"off\"\nmax-sessions = 1\nqueue = { timeout = \"100ms\" }";
     let front = front(&[node.address()], pool);
     let mut inside = Dialogue::open(front.address());
     inside.give_password("alice", PASSWORD);
@@ -154,7 +154,7 @@ fn who_waits_too_long_is_told_so_and_his_place_is_not_lost() {
 }
 
 #[test]
-fn users_keep_their_server_through_the_loss_and_return_of_another() {
+fn users_keep_their_node_when_another_fails_and_returns() {
     let mut nodes: Vec<_> = (0..3).map(|_| FarmNode::start()).collect();
     let front = front(&addresses(&nodes), &format!("{CHECKED}\nbalance = \"user\""));
     let users: Vec<_> = (0..150).map(|number| format!("user{number}")).collect();
@@ -189,7 +189,10 @@ fn a_pass_goes_to_the_pool_that_the_policy_names() {
             "component = {:?}\nsettings = {{ pool = \"other\", user = \"alice@other\" }}",
             guests::mirror()
         ),
-        pool: &format!("check = \"off\"\n[pool.other]\nnodes = [\"{}\"]\ncheck = \"off\"", other.address()),
+        pool: &format!(
+            "health-check = \"off\"\n[pool.other]\nnodes = [\"{}\"]\ncheck = \"off\"",
+            other.address()
+        ),
         ..Setup::default()
     };
     let front = setup.in_front_of(&[own.address()]);
@@ -198,9 +201,9 @@ fn a_pass_goes_to_the_pool_that_the_policy_names() {
 }
 
 #[test]
-fn the_least_busy_node_gets_the_next_session() {
+fn the_node_with_the_fewest_sessions_gets_the_next() {
     let nodes: Vec<_> = (0..2).map(|_| FarmNode::start()).collect();
-    let front = front(&addresses(&nodes), "check = \"off\"\nbalance = \"least-sessions\"");
+    let front = front(&addresses(&nodes), "health-check = \"off\"\nbalance = \"least-sessions\"");
     let mut open: Vec<_> = (0..10)
         .map(|_| {
             let mut session = Dialogue::open(front.address());
@@ -209,7 +212,7 @@ fn the_least_busy_node_gets_the_next_session() {
         })
         .collect();
     assert_eq!((nodes[0].logins(), nodes[1].logins()), (5, 5));
-    // Two of the first node end; the next two go there.
+    // Two sessions at the first node end; the next two go there.
     let at = |session: &mut Dialogue| session.ok("NOOP");
     open.iter_mut().for_each(|session| drop(at(session)));
     let (even, odd): (Vec<_>, Vec<_>) = open.into_iter().enumerate().partition(|(index, _)| index % 2 == 0);
@@ -231,7 +234,7 @@ fn the_least_busy_node_gets_the_next_session() {
 }
 
 #[test]
-fn a_backup_serves_only_while_nobody_else_can() {
+fn a_backup_node_serves_only_while_no_other_can() {
     let (mut first, backup) = (FarmNode::start(), FarmNode::start());
     let nodes =
         [first.address().to_string(), format!("{{ address = \"{}\", backup = true }}", backup.address())];
@@ -254,7 +257,7 @@ fn a_backup_serves_only_while_nobody_else_can() {
 #[test]
 fn a_drained_node_keeps_its_sessions_and_a_disabled_one_loses_them() {
     let nodes: Vec<_> = (0..2).map(|_| FarmNode::start()).collect();
-    let front = front(&addresses(&nodes), "check = \"off\"");
+    let front = front(&addresses(&nodes), "health-check = \"off\"");
     let pool = front.server.pool("mail").unwrap();
     let names: Vec<_> = nodes.iter().map(|node| node.address().to_string()).collect();
     pool.set_mode(&names[1], NodeMode::Drain).unwrap();
@@ -263,8 +266,8 @@ fn a_drained_node_keeps_its_sessions_and_a_disabled_one_loses_them() {
     assert_eq!((nodes[0].logins(), nodes[1].logins()), (1, 0));
     pool.set_mode(&names[0], NodeMode::Drain).unwrap();
     stays.ok("STAT");
-    // Alice would be shown what she saw last.
-    assert!(!session(front.address(), "bob"), "nobody is left to log in at");
+    // Not alice, who would be posed to.
+    assert!(!session(front.address(), "bob"), "no node is left");
     pool.set_mode(&names[1], NodeMode::Enabled).unwrap();
     assert!(session(front.address(), "alice"));
     pool.set_mode(&names[0], NodeMode::Disabled).unwrap();
@@ -273,10 +276,10 @@ fn a_drained_node_keeps_its_sessions_and_a_disabled_one_loses_them() {
 }
 
 #[test]
-fn a_wrong_password_is_judged_once_and_trouble_is_tried_elsewhere() {
+fn a_wrong_password_is_tried_once_and_a_temporary_error_on_another_node() {
     let nodes: Vec<_> = (0..2).map(|_| FarmNode::start()).collect();
-    let front = front(&addresses(&nodes), "check = \"off\"");
-    // Whichever is asked first, the other one would let it in.
+    let front = front(&addresses(&nodes), "health-check = \"off\"");
+    // Whichever node is first, the other one would accept the login.
     for (word, tried_elsewhere) in [
         ("-ERR [AUTH] wrong password", false),
         ("-ERR wrong password", false),
@@ -290,7 +293,7 @@ fn a_wrong_password_is_judged_once_and_trouble_is_tried_elsewhere() {
         assert_eq!(nodes[1].logins(), accepted);
         assert_eq!(accepted, if tried_elsewhere { 4 } else { 2 }, "{word}");
     }
-    // Where all have trouble, the client hears so in their words.
+    // If all nodes have a temporary error, the client gets their reply.
     nodes.iter().for_each(|node| node.refuse(Some("-ERR [SYS/TEMP] all busy")));
     let mut session = Dialogue::open(front.address());
     session.ok("USER alice");
@@ -298,7 +301,7 @@ fn a_wrong_password_is_judged_once_and_trouble_is_tried_elsewhere() {
     session.quit();
 }
 
-/// How a node takes leave of one client alone.
+/// When a node hangs up on one client.
 #[derive(Clone, Copy, Debug)]
 enum Dies {
     AtTheAddress,
@@ -313,39 +316,39 @@ fn with_a_killer(dies: Dies) -> Scripted {
     Scripted::start(move |conversation| {
         let mut killer = false;
         if let Dies::AtTheAddress = dies {
-            let Some(header) = conversation.hear() else { return };
+            let Some(header) = conversation.read_command() else { return };
             if header.contains("192.0.2.66") {
                 return;
             }
         }
         let offer: &[u8] =
             if let Dies::AtXclient = dies { b"+OK [XCLIENT] ready\r\n" } else { b"+OK ready\r\n" };
-        conversation.say(offer);
-        while let Some(command) = conversation.hear() {
+        conversation.send(offer);
+        while let Some(command) = conversation.read_command() {
             match command.split(' ').next().unwrap() {
-                "CAPA" => conversation.say(b"+OK\r\nTOP\r\nUIDL\r\nPIPELINING\r\nUSER\r\n.\r\n"),
-                "XCLIENT" if command.contains("192.0.2.66") => conversation.say(b"-ERR banned\r\n"),
+                "CAPA" => conversation.send(b"+OK\r\nTOP\r\nUIDL\r\nPIPELINING\r\nUSER\r\n.\r\n"),
+                "XCLIENT" if command.contains("192.0.2.66") => conversation.send(b"-ERR banned\r\n"),
                 "USER" => {
                     killer = command == "USER killer";
                     match dies {
                         Dies::AtTheName if killer => return,
-                        Dies::InRubbish if killer => conversation.say(b"Segmentation fault\r\n"),
-                        _ => conversation.say(b"+OK\r\n"),
+                        Dies::InRubbish if killer => conversation.send(b"Segmentation fault\r\n"),
+                        _ => conversation.send(b"+OK\r\n"),
                     }
                 }
                 "PASS" if killer => return,
-                "LIST" | "UIDL" => conversation.say(b"+OK\r\n.\r\n"),
-                "QUIT" => return conversation.say(b"+OK\r\n"),
-                _ => conversation.say(b"+OK\r\n"),
+                "LIST" | "UIDL" => conversation.send(b"+OK\r\n.\r\n"),
+                "QUIT" => return conversation.send(b"+OK\r\n"),
+                _ => conversation.send(b"+OK\r\n"),
             }
         }
     })
 }
 
 #[test]
-fn a_client_on_whom_a_node_hangs_up_takes_no_node_from_the_others() {
+fn a_client_that_makes_nodes_hang_up_marks_no_node_unhealthy() {
     for dies in [Dies::AtTheAddress, Dies::AtXclient, Dies::AtTheName, Dies::AtTheSecret, Dies::InRubbish] {
-        for check in ["check = \"off\"", "check = { interval = \"1h\", fall = 1 }"] {
+        for check in ["health-check = \"off\"", "health-check = { interval = \"1h\", fall = 1 }"] {
             let nodes = [with_a_killer(dies), with_a_killer(dies)];
             let header = if let Dies::AtTheAddress = dies { "proxy-protocol = \"v1\"" } else { "" };
             let setup = Setup {
@@ -376,26 +379,26 @@ fn a_client_on_whom_a_node_hangs_up_takes_no_node_from_the_others() {
     }
 }
 
-/// What only one client meets says nothing of the node; what the node's own check meets does.
+/// Failures of one client's sessions do not count against a node; those of its health check do.
 #[test]
-fn a_node_that_hangs_up_on_everybody_is_found_out_by_its_check() {
+fn a_node_that_hangs_up_on_everybody_fails_its_health_check() {
     let broken = Arc::new(AtomicBool::new(false));
     let node = Scripted::start({
         let broken = broken.clone();
         move |conversation| {
-            conversation.say(b"+OK ready\r\n");
-            while let Some(command) = conversation.hear() {
+            conversation.send(b"+OK ready\r\n");
+            while let Some(command) = conversation.read_command() {
                 if broken.load(Ordering::SeqCst) {
                     return;
                 }
-                conversation.say(if command == "CAPA" { b"+OK\r\n.\r\n" } else { b"+OK\r\n" });
+                conversation.send(if command == "CAPA" { b"+OK\r\n.\r\n" } else { b"+OK\r\n" });
                 if command == "QUIT" {
                     return;
                 }
             }
         }
     });
-    let front = front(&[node.address()], "check = { interval = \"1h\" }");
+    let front = front(&[node.address()], "health-check = { interval = \"1h\" }");
     broken.store(true, Ordering::SeqCst);
     let mut session = Dialogue::open(front.address());
     session.ok("USER alice");

@@ -1,5 +1,5 @@
-//! Every user who may be relieved is, however their clients end their sessions and whatever happens
-//! to the mail server; and those who cannot be are reported with the reason.
+//! Every user who can be posed to is, however their sessions end and whatever happens to the mail
+//! server; the others are reported with the reason.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -72,7 +72,7 @@ fn hang_up(session: Dialogue, leaves: Leaves) {
 }
 
 #[test]
-fn an_upgraded_session_without_quit_leaves_what_was_posed() {
+fn an_upgraded_session_without_quit_keeps_the_snapshot() {
     let dovecot = Dovecot::start(&["alice"]);
     dovecot.deliver_many("alice", 3);
     let proxy = Proxy::in_front_of(&dovecot);
@@ -91,10 +91,10 @@ fn an_upgraded_session_without_quit_leaves_what_was_posed() {
     assert_eq!((dovecot.logins("alice"), dovecot.messages("alice")), (logins, 3));
 }
 
-/// A mail server whose listings are these.
+/// A mail server with these listings.
 fn listing(stat: &'static str, list: &'static str, uidl: &'static str) -> Scripted {
     Scripted::start(move |conversation| {
-        conversation.let_in();
+        conversation.accept_login();
         conversation.answer(&[
             ("STAT", stat),
             ("LIST", list),
@@ -131,7 +131,7 @@ fn users_who_can_never_be_relieved_are_reported_with_the_reason() {
         assert_eq!(node.connections(), 3, "{reason}: none is posed");
         assert_eq!(unrelieved(&reprieve), [("alice".to_owned(), reason.to_owned(), 2)]);
     }
-    // The same server without the fault: the second and the third are posed.
+    // The same server without the fault: the second and third login are posed to.
     let node = listing(STAT, LIST, UIDL);
     let reprieve = Setup::default().in_front_of(&[node.address()]);
     for _ in 0..3 {
@@ -148,8 +148,8 @@ fn unrelieved(reprieve: &Proxy) -> Vec<(String, String, u64)> {
 }
 
 #[test]
-fn an_outage_is_no_wrong_password_for_users_in_good_standing() {
-    // For each value: what a user with a snapshot is shown, one without, and one with another password.
+fn an_outage_is_not_reported_as_a_wrong_password_to_known_users() {
+    // For each value: the reply to a user with a snapshot, without one, and with another password.
     for (value, with, without) in [
         ("", "unchanged", "busy"),
         ("pose", "unchanged", "busy"),
@@ -197,22 +197,22 @@ fn an_outage_is_no_wrong_password_for_users_in_good_standing() {
 }
 
 #[test]
-fn connections_are_closed_before_the_greeting_while_all_nodes_are_down_if_that_is_set() {
+fn if_configured_connections_are_closed_before_the_greeting_while_all_nodes_are_down() {
     let mut node = crate::support::farm::FarmNode::start();
     let setup = Setup {
         server: "on-unreachable = \"close\"",
-        pool: "check = { interval = \"20ms\", rise = 1, fall = 1 }",
+        pool: "health-check = { interval = \"20ms\", rise = 1, fall = 1 }",
         ..Setup::default()
     };
     let front = setup.in_front_of(&[node.address()]);
     assert!(greeting(front.address()).starts_with("+OK"));
     node.kill();
-    crate::support::until("nobody is greeted", || greeting(front.address()).is_empty());
+    crate::support::until("connections are closed", || greeting(front.address()).is_empty());
     node.revive();
-    crate::support::until("everybody is greeted", || greeting(front.address()).starts_with("+OK"));
+    crate::support::until("connections are greeted", || greeting(front.address()).starts_with("+OK"));
 }
 
-/// What a server says before the client has said anything, or nothing if it closes.
+/// The greeting, or nothing if the server closes.
 fn greeting(address: SocketAddr) -> String {
     use std::io::{BufRead as _, BufReader};
     let mut line = String::new();
@@ -223,7 +223,7 @@ fn greeting(address: SocketAddr) -> String {
 }
 
 #[test]
-fn logins_that_nobody_judged_do_not_count_as_failed_and_have_a_limit_of_their_own() {
+fn logins_that_no_node_judged_do_not_count_as_failed_and_have_a_separate_limit() {
     let nobody = crate::support::dovecot::free_address();
     let reprieve = Setup { server: "max-failed-logins = 2", ..Setup::default() }.in_front_of(&[nobody]);
     let mut session = Dialogue::open(reprieve.address());
@@ -233,7 +233,7 @@ fn logins_that_nobody_judged_do_not_count_as_failed_and_have_a_limit_of_their_ow
     }
     assert!(session.line().starts_with("-ERR [SYS/TEMP]"));
     session.closed();
-    // The same if the mail server is to give the challenge.
+    // The same if the challenge has to come from the mail server.
     let server = "max-failed-logins = 2\nmechanisms = [\"CRAM-MD5\", \"SCRAM-SHA-256\"]";
     let reprieve = Setup { server, ..Setup::default() }.in_front_of(&[nobody]);
     let mut session = Dialogue::open(reprieve.address());
@@ -247,7 +247,7 @@ fn logins_that_nobody_judged_do_not_count_as_failed_and_have_a_limit_of_their_ow
 }
 
 #[test]
-fn an_upgrade_whose_password_the_mail_server_refuses_says_what_the_mail_server_said() {
+fn an_upgrade_whose_login_is_refused_fails_with_the_mail_servers_reply() {
     let dovecot = Dovecot::start(&["alice"]);
     dovecot.deliver_many("alice", 2);
     let proxy = Proxy::in_front_of(&dovecot);
@@ -265,7 +265,7 @@ fn an_upgrade_whose_password_the_mail_server_refuses_says_what_the_mail_server_s
         );
     }
     posed.quit();
-    // The next login passes, and hears it itself.
+    // The next login passes and gets the mail server's reply.
     let mut next = Dialogue::open(alice.server);
     next.ok("USER alice");
     assert!(next.err(&format!("PASS {}", alice.password)).contains("[AUTH]"));
@@ -273,7 +273,7 @@ fn an_upgrade_whose_password_the_mail_server_refuses_says_what_the_mail_server_s
 }
 
 #[test]
-fn after_too_many_rejected_logins_in_a_row_nobody_is_posed_to_before_the_next_accepted_one() {
+fn after_too_many_rejected_logins_in_a_row_a_user_is_not_posed_to_until_one_is_accepted() {
     let mail = mail_server(1);
     let reprieve = Setup { server: "max-failed-logins = 100\nmax-rejected-logins = 3", ..Setup::default() }
         .in_front_of(&[mail.address()]);
@@ -302,8 +302,8 @@ fn guess(account: &Account, times: usize) {
 }
 
 #[test]
-fn virtual_servers_of_one_pool_show_one_maildrop_whatever_their_policies_share() {
-    // With a clock of its own the second lets the user through while the first would not.
+fn virtual_servers_of_one_pool_show_the_same_maildrop() {
+    // with separate policy state, the second passes a user that the first would deny.
     for (namespace, seconds) in [("", 300), ("store = { namespace = \"site\" }", 600)] {
         let dovecot = Dovecot::start(&["alice"]);
         dovecot.deliver("alice");
@@ -331,7 +331,7 @@ settings = {{ interval = "10m" }}
         assert_eq!(poll("one"), 1);
         dovecot.deliver("alice");
         front.clock.advance(Duration::from_secs(seconds));
-        // The second has let the user through, and shown them more: the first shows no less.
+        // The second has passed the user and shown more: the first must not show less.
         assert_eq!(poll("two"), 2, "{namespace}");
         let logins = dovecot.logins("alice");
         assert_eq!((poll("one"), poll("two")), (2, 2), "{namespace}");

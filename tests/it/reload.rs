@@ -221,7 +221,10 @@ fn a_reload_is_complete_and_sessions_continue() {
             .replace(&mail.address().to_string(), &other.address().to_string())
     );
     let done = front.reload(&more).unwrap();
-    assert_eq!(done.changed, ["pool mail changed", "virtual server pop3 changed", "virtual server second added"]);
+    assert_eq!(
+        done.changed,
+        ["pool mail changed", "virtual server pop3 changed", "virtual server second added"]
+    );
     assert_eq!((done.needs_restart.len(), done.warnings.len()), (0, 0), "{done:?}");
     assert_eq!(front.address(), address);
     let mut session = Dialogue::open(address);

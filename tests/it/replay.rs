@@ -136,7 +136,7 @@ fn replay_of_dovecots_log_gives_the_proxys_verdicts_line_for_line() {
             "decision-log = {{ path = {decision_log:?} }}\n\
              [[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\n\
              [virtual-server.policy]\nsettings = {{ interval = \"{}s\", reset = \"never\" }}\n\
-             [pool.mail]\nnodes = [\"{}\"]\ncheck = \"off\"\n",
+             [pool.mail]\nnodes = [\"{}\"]\nhealth-check = \"off\"\n",
             INTERVAL.as_secs(),
             dovecot.address()
         ),

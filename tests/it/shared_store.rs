@@ -1,4 +1,4 @@
-//! Two proxies with one store relieve as one.
+//! Two proxies with a shared store behave like one.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use reprieve::server::{Options, Server};
 use reprieve_store::clock::ManualClock;
 use tempfile::TempDir;
 
-/// Proxies with one clock.
+/// Proxies with a shared clock.
 struct Site {
     proxies: Vec<Proxy>,
     clock: Arc<ManualClock>,
@@ -56,7 +56,7 @@ impl Site {
         self.proxies[proxy % self.proxies.len()].address()
     }
 
-    /// Verdicts and what became of them, of all proxies together.
+    /// Verdicts and dispositions, summed over all proxies.
     fn counted(&self) -> [u64; 6] {
         let mut sum = [0; 6];
         for proxy in &self.proxies {
@@ -78,10 +78,10 @@ impl Site {
 }
 
 fn shared(redis: &Redis, share: &str) -> String {
-    format!("home = \"redis\", url = \"{}\", timeout = \"10s\", share = \"{share}\", SECRET", redis.url())
+    format!("backend = \"redis\", url = \"{}\", timeout = \"10s\", share = \"{share}\", SECRET", redis.url())
 }
 
-/// One of the sessions that are open at once.
+/// An open session.
 struct Open {
     dialogue: Dialogue,
     user: usize,
@@ -89,8 +89,7 @@ struct Open {
     deletes: bool,
 }
 
-/// What happens at a site, as chance has it: the same for the same seed, whatever the site is.
-/// Returns all that clients were told and all that was counted, step by step.
+/// Random sessions, the same for every site. Returns every reply and count, step by step.
 fn life(site: &Site, dovecot: &Dovecot, prefix: &str, sessions: usize) -> Vec<String> {
     const USERS: usize = 25;
     let mut chance = StdRng::seed_from_u64(7);
@@ -98,7 +97,7 @@ fn life(site: &Site, dovecot: &Dovecot, prefix: &str, sessions: usize) -> Vec<St
     let mut begun = 0;
     let mut told = Vec::new();
     while begun < sessions || !open.is_empty() {
-        // Drawn first, so that each step takes the same from chance.
+        // Drawn first, so that each step uses the same number of random values.
         let (what, user, proxy) =
             (chance.random_range(0..100), chance.random_range(0..USERS), chance.random_range(0..2));
         let (wrong, deletes) = (chance.random_bool(0.05), chance.random_bool(0.1));
@@ -106,8 +105,8 @@ fn life(site: &Site, dovecot: &Dovecot, prefix: &str, sessions: usize) -> Vec<St
         let name = format!("{prefix}{user}");
         if what < 3 {
             dovecot.deliver(&name);
-            // A Dovecot that finds its list of messages locked by another session of the user leaves
-            // out what is new. That is its own chance, and is not to be taken for the proxies'.
+            // Dovecot leaves out new messages if another session of the user has locked the list.
+            // That depends on timing, and must not look like a difference between the proxies.
             until("Dovecot has numbered it", || {
                 let mut direct = Dialogue::log_in(&dovecot.account(&name));
                 let listed = direct.lines("UIDL").len();
@@ -122,7 +121,7 @@ fn life(site: &Site, dovecot: &Dovecot, prefix: &str, sessions: usize) -> Vec<St
             dialogue.ok(&format!("USER {name}"));
             dialogue.send(&format!("PASS {}", if wrong { "wrong" } else { PASSWORD }));
             let accepted = dialogue.line().starts_with("+OK");
-            // Relief counts when a session is over, which may be after the client knows.
+            // Relief is counted when the session ends, which may be after the client has left.
             let [passed, denied, unverified, no_snapshot, _, failed] = site.counted();
             let counted = [passed, denied, unverified, no_snapshot, failed];
             told.push(format!("{begun}: user {user} accepted {accepted} {counted:?}"));
@@ -138,7 +137,7 @@ fn life(site: &Site, dovecot: &Dovecot, prefix: &str, sessions: usize) -> Vec<St
                 0 => format!("{:?} messages", session.dialogue.ok("STAT").split(' ').next()),
                 1 => format!("{} unique-ids", session.dialogue.lines("UIDL").len()),
                 2 if session.deletes => {
-                    // A message that another session has deleted is gone.
+                    // Another session may have deleted the message.
                     session.dialogue.send("DELE 1");
                     format!("DELE {}", session.dialogue.line().starts_with("+OK"))
                 }
@@ -157,13 +156,13 @@ fn life(site: &Site, dovecot: &Dovecot, prefix: &str, sessions: usize) -> Vec<St
 }
 
 #[test]
-fn two_proxies_with_one_store_give_the_verdicts_of_one_over_a_thousand_sessions() {
+fn two_proxies_with_one_store_decide_a_thousand_sessions_as_one_does() {
     let names: Vec<_> = (0..25).flat_map(|user| [format!("one{user}"), format!("two{user}")]).collect();
     let dovecot = Dovecot::start(&names.iter().map(String::as_str).collect::<Vec<_>>());
     for name in &names {
         dovecot.deliver_many(name, 3);
     }
-    let one = Site::new(1, dovecot.address(), "home = \"memory\"", "");
+    let one = Site::new(1, dovecot.address(), "backend = \"memory\"", "");
     let expected = life(&one, &dovecot, "one", 1000);
     let redis = Redis::start(Make::Valkey);
     let two = Site::new(2, dovecot.address(), &shared(&redis, "tags+snapshots"), "");
@@ -173,10 +172,10 @@ fn two_proxies_with_one_store_give_the_verdicts_of_one_over_a_thousand_sessions(
     }
     assert_eq!(got.len(), expected.len());
     let [passed, denied, unverified, no_snapshot, relieved, failures] = two.counted();
-    // It was a life with everything in it.
+    // Everything occurred.
     assert!(passed > 100 && relieved > 300 && unverified > 5 && no_snapshot > 5, "{:?}", two.counted());
     assert_eq!((passed + denied, failures), (1000, 0));
-    // Whoever reads the store learns no password and no listing.
+    // The store has no readable password or listing.
     for key in redis.ask(&["--raw", "keys", "*"]).lines() {
         let value = redis.ask(&["--raw", "get", key]);
         assert!(!value.contains(PASSWORD), "{key}");
@@ -186,7 +185,7 @@ fn two_proxies_with_one_store_give_the_verdicts_of_one_over_a_thousand_sessions(
 }
 
 #[test]
-fn a_session_at_another_proxy_makes_a_local_snapshot_worthless_where_only_tags_are_shared() {
+fn if_only_tags_are_shared_a_session_at_another_proxy_invalidates_the_snapshot() {
     let dovecot = Dovecot::start(&["anna"]);
     dovecot.deliver_many("anna", 2);
     let redis = Redis::start(Make::Redis);
@@ -197,19 +196,19 @@ fn a_session_at_another_proxy_makes_a_local_snapshot_worthless_where_only_tags_a
         dialogue.quit();
         count
     };
-    // Where the user comes back to the same proxy, he is posed from what it has seen.
+    // At the same proxy, the user is posed to from its snapshot.
     assert_eq!((poll(0), poll(0), dovecot.logins("anna")), (2, 2, 1));
-    // The other has no snapshot, and he is let through, known though he is.
+    // The other proxy has no snapshot, so the known user passes.
     dovecot.deliver("anna");
     assert_eq!((poll(1), dovecot.logins("anna")), (3, 2));
-    assert_eq!(site.proxies[1].server.counters().unverified, 0, "his password is known there");
-    // What the first has is older than what his clients saw: it is not shown.
+    assert_eq!(site.proxies[1].server.counters().unverified, 0, "the password is known there");
+    // The first proxy's snapshot is now outdated, and not shown.
     assert_eq!((poll(0), dovecot.logins("anna")), (3, 3));
     assert_eq!((poll(0), dovecot.logins("anna")), (3, 3));
 }
 
 #[test]
-fn of_ten_logins_at_the_moment_the_window_opens_exactly_one_passes() {
+fn of_ten_simultaneous_logins_after_the_interval_exactly_one_passes() {
     let dovecot = Dovecot::start(&["anna"]);
     let redis = Redis::start(Make::Valkey);
     let store = shared(&redis, "tags+snapshots");
@@ -235,8 +234,8 @@ fn of_ten_logins_at_the_moment_the_window_opens_exactly_one_passes() {
     }
 }
 
-/// A real client polls through a balancer before two proxies: each message arrives once, and one
-/// login in a window reaches Dovecot, whichever proxies the client comes to.
+/// A client polls through a load balancer in front of two proxies: each message arrives once, and
+/// one login per interval reaches Dovecot, whichever proxy the client gets.
 fn alternates<C: Client>(client: impl Fn() -> C) {
     let dovecot = Dovecot::start(&["alice", "bob"]);
     dovecot.deliver_many("bob", 5);
@@ -289,7 +288,7 @@ fn mpop_gets_each_message_once_through_two_proxies() {
 }
 
 #[test]
-fn curl_lists_what_it_saw_last_through_two_proxies() {
+fn curl_lists_the_maildrop_as_last_seen_through_two_proxies() {
     alternates(Curl::that_lists);
 }
 
@@ -299,7 +298,7 @@ fn a_poplib_script_gets_each_message_once_through_two_proxies() {
 }
 
 #[test]
-fn virtual_servers_share_what_their_policy_keeps_where_they_have_one_namespace() {
+fn virtual_servers_with_one_namespace_share_their_policys_state() {
     let dovecot = Dovecot::start(&["anna"]);
     let text = |namespace: &str, quota: &str| {
         let server = |name: &str, own: &str| {

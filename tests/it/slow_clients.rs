@@ -1,5 +1,4 @@
-//! Clients and mail servers that take their time, on purpose or not: they hold nothing for
-//! longer than is allowed, and whoever is only slow is served.
+//! Slow clients and mail servers: stalled ones are cut off in time, and slow ones are served.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -21,24 +20,24 @@ fn front(node: SocketAddr, change: impl FnOnce(&mut Config)) -> Proxy {
     Proxy::with(&Setup::default().text(&[node]), change)
 }
 
-/// A mail server that brings messages without end, until nobody takes them any more.
+/// A mail server that sends an endless message until the connection closes.
 fn flood() -> (Scripted, Arc<AtomicBool>) {
     let released = Arc::new(AtomicBool::new(false));
     let node = Scripted::start({
         let released = released.clone();
         move |conversation| {
-            conversation.let_in();
-            conversation.hear();
-            conversation.say(b"+OK here it comes\r\n");
+            conversation.accept_login();
+            conversation.read_command();
+            conversation.send(b"+OK here it comes\r\n");
             let row = [b'x'; 1022];
-            while conversation.try_say(&row).is_ok() && conversation.try_say(b"\r\n").is_ok() {}
+            while conversation.try_send(&row).is_ok() && conversation.try_send(b"\r\n").is_ok() {}
             released.store(true, Ordering::SeqCst);
         }
     });
     (node, released)
 }
 
-/// A client that has asked for a message, at a proxy that soon cuts off clients that do not read.
+/// A client that has requested a message, at a proxy with a short stall timeout.
 fn retrieving(node: SocketAddr) -> (Proxy, Dialogue) {
     let front = front(node, |config| {
         config.virtual_servers[0].stall_timeout = Duration::from_millis(300);
@@ -50,29 +49,29 @@ fn retrieving(node: SocketAddr) -> (Proxy, Dialogue) {
 }
 
 #[test]
-fn a_client_that_does_not_read_is_cut_off_and_its_node_is_free_again() {
+fn a_client_that_does_not_read_is_cut_off_and_its_node_freed() {
     let (node, released) = flood();
     let (front, session) = retrieving(node.address());
-    // A full window: nothing is read.
+    // Nothing is read, so the window fills up.
     until("the node is free", || released.load(Ordering::SeqCst));
     until("the session is over", || front.server.pool("mail").unwrap().state().sessions == 0);
     drop(session);
 }
 
 #[test]
-fn a_client_that_reads_an_octet_a_tick_is_cut_off_too() {
+fn a_client_that_reads_a_byte_per_tick_is_cut_off_too() {
     let (node, released) = flood();
     let (_front, session) = retrieving(node.address());
-    let mut octet = [0];
+    let mut byte = [0];
     until("the node is free", || {
-        let _ = session.tcp().read(&mut octet);
+        let _ = session.tcp().read(&mut byte);
         std::thread::sleep(Duration::from_millis(5));
         released.load(Ordering::SeqCst)
     });
 }
 
 #[test]
-fn a_client_that_reads_slowly_but_in_earnest_gets_everything() {
+fn a_client_that_reads_slowly_but_steadily_gets_everything() {
     let mail = mail_server(0);
     let body: String = (0..6000).map(|line| format!("{line:0998}\r\n")).collect();
     mail.deliver("alice", format!("Subject: six megabytes\r\n\r\n{body}").as_bytes());
@@ -83,7 +82,7 @@ fn a_client_that_reads_slowly_but_in_earnest_gets_everything() {
     session.give_password("alice", PASSWORD);
     session.send("RETR 1");
     session.accepted();
-    // Four times the time-out in all, with pauses shorter than it.
+    // Four times the timeout in total, with shorter pauses.
     let began = Instant::now();
     let mut lines = 0;
     while session.line() != "." {
@@ -98,7 +97,7 @@ fn a_client_that_reads_slowly_but_in_earnest_gets_everything() {
 }
 
 #[test]
-fn a_command_that_comes_octet_by_octet_does_not_keep_a_session_alive() {
+fn a_command_that_comes_byte_by_byte_does_not_keep_a_session_alive() {
     let mail = mail_server(1);
     for posed in [false, true] {
         let front = front(mail.address(), |config| {
@@ -113,7 +112,7 @@ fn a_command_that_comes_octet_by_octet_does_not_keep_a_session_alive() {
         session.give_password("alice", PASSWORD);
         let mut tcp = session.tcp().try_clone().unwrap();
         let writing = std::thread::spawn(move || {
-            // One octet of a command that never ends, as long as somebody takes it.
+            // One byte at a time of an endless command, until the connection closes.
             while tcp.write_all(b"N").is_ok() {
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -128,7 +127,7 @@ fn a_command_that_comes_octet_by_octet_does_not_keep_a_session_alive() {
 }
 
 #[test]
-fn a_login_that_comes_octet_by_octet_is_given_its_time_and_no_more() {
+fn a_login_that_comes_byte_by_byte_has_a_time_limit() {
     let mail = mail_server(0);
     let front = front(mail.address(), |config| {
         config.virtual_servers[0].login_timeout = Duration::from_millis(400);
@@ -140,7 +139,7 @@ fn a_login_that_comes_octet_by_octet_is_given_its_time_and_no_more() {
             std::thread::sleep(Duration::from_millis(20));
         }
     });
-    // Too long for a command, once; then the time is over.
+    // One error for the overlong command, then the timeout.
     let said = session.refused();
     let said = if said == "-ERR line too long" { session.refused() } else { said };
     assert_eq!(said, "-ERR disconnected for inactivity");
@@ -149,7 +148,7 @@ fn a_login_that_comes_octet_by_octet_is_given_its_time_and_no_more() {
 }
 
 #[test]
-fn a_posed_listing_that_nobody_reads_is_given_up() {
+fn a_posed_listing_that_the_client_does_not_read_ends_the_session() {
     let mail = mail_server(0);
     for _ in 0..20_000 {
         mail.deliver("alice", b"Subject: many\r\n\r\n");
@@ -170,15 +169,15 @@ fn a_posed_listing_that_nobody_reads_is_given_up() {
 }
 
 #[test]
-fn a_node_that_falls_silent_in_a_message_ends_the_session_without_a_false_end() {
+fn a_node_that_stalls_during_a_message_ends_the_session_without_a_final_dot() {
     let node = Scripted::start(|conversation| {
-        conversation.let_in();
-        conversation.hear();
-        conversation.say(b"+OK half of it\r\nSubject: half\r\n\r\nhalf");
-        // And nothing more, until Reprieve has had enough.
-        conversation.hear();
+        conversation.accept_login();
+        conversation.read_command();
+        conversation.send(b"+OK half of it\r\nSubject: half\r\n\r\nhalf");
+        // Then nothing, until Reprieve gives up.
+        conversation.read_command();
     });
-    let pool = "check = \"off\"\nreply-timeout = \"300ms\"";
+    let pool = "health-check = \"off\"\nreply-timeout = \"300ms\"";
     let front = Setup { pool, ..Setup::default() }.in_front_of(&[node.address()]);
     let mut session = Dialogue::open(front.address());
     session.give_password("alice", PASSWORD);
@@ -192,7 +191,7 @@ fn a_node_that_falls_silent_in_a_message_ends_the_session_without_a_false_end() 
 }
 
 #[test]
-fn a_half_closed_client_gets_all_that_it_asked_for_under_tls_too() {
+fn a_half_closed_tls_client_gets_everything_it_requested() {
     let (authority, mail) = (Authority::new(), mail_server(3));
     let files = authority.server("front", &["localhost"], Age::Valid);
     let front = Setup { server: &files.virtual_server(), ..Setup::default() }.in_front_of(&[mail.address()]);
@@ -201,7 +200,7 @@ fn a_half_closed_client_gets_all_that_it_asked_for_under_tls_too() {
     let mut stream = crate::support::dialogue::handshake(tcp, &authority.trusted(None), "localhost").unwrap();
     let commands = format!("USER alice\r\nPASS {PASSWORD}\r\nRETR 1\r\nRETR 2\r\nRETR 3\r\nQUIT\r\n");
     stream.write_all(commands.as_bytes()).unwrap();
-    // All is said: the client's end of the connection closes, in order.
+    // The client closes its sending side properly.
     stream.conn.send_close_notify();
     stream.flush().unwrap();
     let mut said = String::new();

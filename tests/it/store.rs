@@ -1,5 +1,4 @@
-//! The store means the same wherever it is kept: in memory, in a file, in Redis, in Valkey and
-//! in a cluster.
+//! The store behaves the same in memory, in a file, in Redis, in Valkey and in a cluster.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,54 +9,54 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use reprieve::config::Config;
 use reprieve_store::clock::{ManualClock, SystemClock};
-use reprieve_store::{Home, Keys, Namespace, Refused, Space};
+use reprieve_store::{Namespace, NamespaceConfig, Refused, Store, StoreSecrets};
 use tempfile::TempDir;
 
 const SECOND: Duration = Duration::from_secs(1);
-/// What an entry counts beside key and value.
+/// Bytes that an entry counts in addition to key and value.
 const ENTRY: u64 = 72;
 
-/// How time passes for a store.
+/// The clock of a store.
 enum Time {
-    /// When the test says so.
+    /// Controlled by the test.
     Manual(Arc<ManualClock>),
-    /// By itself.
+    /// Real time.
     Real,
 }
 
-/// A store of some make.
+/// A store under test.
 struct World {
-    home: Home,
+    store: Store,
     time: Time,
-    /// Whether a namespace is in one place, so that its quota is exact.
+    /// Whether a namespace is on one server, so that its quota is exact.
     exact_quota: bool,
-    /// Another process's way to the same store, where there can be one.
-    other: Option<Home>,
+    /// The same store as another process sees it, if possible.
+    other: Option<Store>,
     servers: Vec<Redis>,
     _folder: Option<TempDir>,
 }
 
-/// Opens a store by its table in the configuration.
-fn open(table: &str, clock: Option<Arc<ManualClock>>) -> Home {
-    // What is shared of users is not opened here.
+/// Opens a store as configured by a table.
+fn open(table: &str, clock: Option<Arc<ManualClock>>) -> Store {
+    // Without the state that proxies share.
     let share = if table.contains("\"redis\"") { ", secret-file = \"/never/read\"" } else { "" };
     let text = format!(
         "store = {{ {table}{share} }}\n[pool.p]\nnodes = [\"127.0.0.1:1\"]\n[[virtual-server]]\nname = \"s\"\nlisten = [\"127.0.0.1:0\"]\npool = \"p\"\n"
     );
     let config = Config::parse(&text, "test.toml").unwrap_or_else(|error| panic!("{error}"));
-    let keys = Keys::read(&config.store).unwrap();
+    let keys = StoreSecrets::read(&config.store).unwrap();
     match clock {
-        Some(clock) => Home::open(keys, clock).unwrap(),
-        None => Home::open(keys, Arc::new(SystemClock)).unwrap(),
+        Some(clock) => Store::open(keys, clock).unwrap(),
+        None => Store::open(keys, Arc::new(SystemClock)).unwrap(),
     }
 }
 
 impl World {
     fn memory() -> Self {
         let clock = ManualClock::new(1_700_000_000_000);
-        let home = Home::in_memory(clock.clone());
+        let store = Store::in_memory(clock.clone());
         Self {
-            home,
+            store,
             time: Time::Manual(clock),
             exact_quota: true,
             other: None,
@@ -70,12 +69,14 @@ impl World {
         let clock = ManualClock::new(1_700_000_000_000);
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("store.redb");
-        // So small a cache that most is read from the file again and again.
-        let table =
-            format!("home = \"file\", path = \"{}\", cache = \"1MiB\", save-every = \"5ms\"", path.display());
-        let home = open(&table, Some(clock.clone()));
+        // A cache so small that most reads go to the file.
+        let table = format!(
+            "backend = \"file\", path = \"{}\", cache = \"1MiB\", save-every = \"5ms\"",
+            path.display()
+        );
+        let store = open(&table, Some(clock.clone()));
         Self {
-            home,
+            store,
             time: Time::Manual(clock),
             exact_quota: true,
             other: None,
@@ -86,10 +87,10 @@ impl World {
 
     fn redis(make: Make) -> Self {
         let server = Redis::start(make);
-        // Tests load the machine: here a late answer is no failure.
-        let table = format!("home = \"redis\", url = \"{}\", timeout = \"10s\"", server.url());
+        // A long timeout, because tests load the machine.
+        let table = format!("backend = \"redis\", url = \"{}\", timeout = \"10s\"", server.url());
         Self {
-            home: open(&table, None),
+            store: open(&table, None),
             time: Time::Real,
             exact_quota: true,
             other: Some(open(&table, None)),
@@ -101,7 +102,7 @@ impl World {
     fn cluster() -> Self {
         let nodes: Vec<_> =
             (0..3).map(|_| Redis::with(Make::Valkey, &["--cluster-enabled", "yes"])).collect();
-        // A third of the slots for each.
+        // Each has a third of the slots.
         for (node, slots) in nodes.iter().zip([("0", "5460"), ("5461", "10922"), ("10923", "16383")]) {
             assert_eq!(node.ask(&["cluster", "addslotsrange", slots.0, slots.1]), "OK");
         }
@@ -112,9 +113,9 @@ impl World {
             nodes.iter().all(|node| node.ask(&["cluster", "info"]).contains("cluster_state:ok"))
         });
         let table =
-            format!("home = \"redis\", url = \"{}\", cluster = true, timeout = \"10s\"", nodes[0].url());
+            format!("backend = \"redis\", url = \"{}\", cluster = true, timeout = \"10s\"", nodes[0].url());
         Self {
-            home: open(&table, None),
+            store: open(&table, None),
             time: Time::Real,
             exact_quota: false,
             other: Some(open(&table, None)),
@@ -124,14 +125,14 @@ impl World {
     }
 
     fn namespace(&self, name: &str) -> Namespace {
-        self.home.namespace(Space::for_policies(name, 1 << 24))
+        self.store.namespace(NamespaceConfig::for_policies(name, 1 << 24))
     }
 
-    /// Lets so much time pass, and a little more.
+    /// Lets this much time pass, and a little more.
     async fn pass(&self, time: Duration) {
         match &self.time {
             Time::Manual(clock) => clock.advance(time),
-            // There is no event for an hour of somebody else's clock.
+            // No event announces the time on the server's clock.
             Time::Real => tokio::time::sleep(time + Duration::from_millis(5)).await,
         }
     }
@@ -151,7 +152,7 @@ async fn a_value_is_there_until_its_time_to_live_is_over(world: &World) {
     assert_eq!(get(&space, "a").await, None);
     assert_eq!(get(&space, "b").await.unwrap(), b"2");
     assert_eq!(get(&space, "c").await.unwrap(), b"3");
-    // Written again without one, a value stays; with one of nothing, it is gone at once.
+    // Written again without a time to live, a value stays; with one of 0, it expires at once.
     space.set("a", b"1", Some(SECOND)).await.unwrap().unwrap();
     space.set("a", b"4", None).await.unwrap().unwrap();
     world.pass(SECOND).await;
@@ -159,7 +160,7 @@ async fn a_value_is_there_until_its_time_to_live_is_over(world: &World) {
     space.set("a", b"5", Some(Duration::ZERO)).await.unwrap().unwrap();
     assert_eq!(get(&space, "a").await, None);
     assert!(space.add("a", b"6", None).await.unwrap().unwrap());
-    // As long as the interface lets it be.
+    // The maximum length.
     let longest = Duration::from_secs(u64::from(u32::MAX));
     space.set("a", b"7", Some(longest)).await.unwrap().unwrap();
     assert_eq!(get(&space, "a").await.unwrap(), b"7");
@@ -249,14 +250,14 @@ async fn usage_is_what_the_entries_count(world: &World) {
     assert_eq!(space.usage().await.unwrap(), 0);
 }
 
-async fn the_quota_holds_and_freed_octets_can_be_used_again(world: &World) {
-    let space = world.home.namespace(Space::for_policies("narrow", 400));
+async fn the_quota_holds_and_freed_bytes_can_be_used_again(world: &World) {
+    let space = world.store.namespace(NamespaceConfig::for_policies("narrow", 400));
     space.set("a", &[0; 100], None).await.unwrap().unwrap();
     space.set("b", &[0; 100], None).await.unwrap().unwrap();
     assert_eq!(space.set("c", &[0; 100], None).await.unwrap(), Err(Refused::Quota));
     assert_eq!(space.add("c", &[0; 100], None).await.unwrap(), Err(Refused::Quota));
     assert_eq!(get(&space, "c").await, None);
-    // What gets no larger can always be written.
+    // Writes that do not grow are always allowed.
     space.set("a", &[1; 100], None).await.unwrap().unwrap();
     assert_eq!(space.set("a", &[1; 200], None).await.unwrap(), Err(Refused::Quota));
     assert_eq!(get(&space, "a").await.unwrap(), [1; 100]);
@@ -280,8 +281,9 @@ async fn what_is_too_long_is_refused_and_any_key_will_do(world: &World) {
 
 async fn of_many_at_once_each_operation_is_whole(world: &World) {
     let space = world.namespace("busy");
-    // Where there is another process, it takes part.
-    let other = world.other.as_ref().map(|home| home.namespace(Space::for_policies("busy", 1 << 24)));
+    // The other process takes part, if there is one.
+    let other =
+        world.other.as_ref().map(|store| store.namespace(NamespaceConfig::for_policies("busy", 1 << 24)));
     let tasks = (0..8).map(|index| {
         let space = match &other {
             Some(other) if index % 2 == 1 => other.clone(),
@@ -321,8 +323,8 @@ async fn of_many_at_once_each_operation_is_whole(world: &World) {
     }
 }
 
-/// Random operations against a model. What has a time to live lives longer than the test, or
-/// dies when the test lets time pass.
+/// Random operations, compared with a model. Times to live are longer than the test, or expire when
+/// the test advances the clock.
 async fn random_operations_come_out_as_the_model_says(world: &World) {
     let space = world.namespace("random");
     for seed in 0..4 {
@@ -397,7 +399,7 @@ async fn random_operations_come_out_as_the_model_says(world: &World) {
                 }
             }
             if matches!(world.time, Time::Real) {
-                // Time goes on by itself here: nothing may die in the middle.
+                // In real time, nothing may expire during the test.
                 for (key, (value, mortal)) in &mut model {
                     if std::mem::take(mortal) {
                         space.set(key, value, Some(SECOND * 600)).await.unwrap().unwrap();
@@ -414,7 +416,7 @@ async fn random_operations_come_out_as_the_model_says(world: &World) {
         let mut seen = HashMap::new();
         let mut from = None;
         loop {
-            let (entries, next) = world.home.entries("random", from).await.unwrap();
+            let (entries, next) = world.store.entries("random", from).await.unwrap();
             seen.extend(entries.into_iter().map(|entry| (entry.key, entry.value)));
             if next.is_none() {
                 break;
@@ -433,7 +435,7 @@ async fn a_walk_comes_to_every_entry_in_steps(world: &World) {
     }
     let (mut seen, mut from) = (HashSet::new(), None);
     loop {
-        let (entries, next) = world.home.entries("walked", from).await.unwrap();
+        let (entries, next) = world.store.entries("walked", from).await.unwrap();
         assert!(entries.len() < 3000, "{} at once", entries.len());
         seen.extend(entries.into_iter().map(|entry| entry.key));
         if next.is_none() {
@@ -444,7 +446,7 @@ async fn a_walk_comes_to_every_entry_in_steps(world: &World) {
     assert_eq!(seen.len(), 4000);
 }
 
-/// What has expired stops to count by itself, within a minute or two.
+/// Expired entries stop counting towards the quota within two minutes.
 async fn what_has_expired_stops_to_count(world: &World) {
     let space = world.namespace("fading");
     for number in 0..200 {
@@ -458,7 +460,7 @@ async fn what_has_expired_stops_to_count(world: &World) {
     while space.usage().await.unwrap() != ENTRY + 6 {
         assert!(Instant::now() < deadline, "{}", space.usage().await.unwrap());
         if matches!(world.time, Time::Manual(_)) {
-            // In memory it is later writes that take away what has expired.
+            // In memory, later writes remove expired entries.
             space.set(&format!("later{turn}"), b"1", None).await.unwrap().unwrap();
             space.delete(&format!("later{turn}")).await.unwrap();
             turn += 1;
@@ -468,9 +470,9 @@ async fn what_has_expired_stops_to_count(world: &World) {
     }
 }
 
-/// A Redis that is told to throw away what it likes does so with the accounts, too.
+/// A Redis with an eviction policy may evict the accounting, too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_that_has_lost_its_accounts_still_serves() {
+async fn redis_that_has_lost_its_accounting_still_works() {
     let world = World::redis(Make::Redis);
     let space = world.namespace("lossy");
     for key in ["a", "b"] {
@@ -482,7 +484,7 @@ async fn redis_that_has_lost_its_accounts_still_serves() {
     assert_eq!(space.usage().await.unwrap(), 0, "less than nothing is nothing");
     space.clear().await.unwrap();
     assert_eq!((get(&space, "b").await, space.usage().await.unwrap()), (None, 0));
-    // What somebody else has written under its keys fails alone.
+    // A foreign value under one of its keys affects only that key.
     world.servers[0].ask(&["set", "reprieve:{lossy}:c", "short"]);
     assert!(space.increment("c", 1, None).await.is_err() && space.get("c").await.is_err());
     space.set("e", b"1", None).await.unwrap().unwrap();
@@ -497,7 +499,7 @@ async fn everything(world: &World) {
     what_is_deleted_or_cleared_is_gone_and_the_neighbours_stay(world).await;
     usage_is_what_the_entries_count(world).await;
     if world.exact_quota {
-        the_quota_holds_and_freed_octets_can_be_used_again(world).await;
+        the_quota_holds_and_freed_bytes_can_be_used_again(world).await;
     }
     what_is_too_long_is_refused_and_any_key_will_do(world).await;
     of_many_at_once_each_operation_is_whole(world).await;
@@ -507,26 +509,26 @@ async fn everything(world: &World) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn memory_keeps_to_the_rules() {
+async fn memory_behaves_as_the_model() {
     everything(&World::memory()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_keeps_to_the_rules() {
+async fn a_file_behaves_as_the_model() {
     everything(&World::file()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_keeps_to_the_rules() {
+async fn redis_behaves_as_the_model() {
     everything(&World::redis(Make::Redis)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn valkey_keeps_to_the_rules() {
+async fn valkey_behaves_as_the_model() {
     everything(&World::redis(Make::Valkey)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_keeps_to_the_rules() {
+async fn a_cluster_behaves_as_the_model() {
     everything(&World::cluster()).await;
 }

@@ -1,5 +1,4 @@
-//! The store in a file outlives its process, however that ends, and a disk that cannot be
-//! written.
+//! The store in a file survives restarts, kills and full disks.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -20,19 +19,19 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use reprieve_store::StoreConfig;
 use reprieve_store::clock::SystemClock;
-use reprieve_store::{Home, Keys, Space};
+use reprieve_store::{NamespaceConfig, Store, StoreSecrets};
 
 fn configuration(folder: &Path, node: SocketAddr, store: &str) -> String {
     let at = folder.display();
     crate::support::write_secret(&folder.join("secret"), "the secret of this machine alone\n");
     let top = format!(
-        "admin = {{ socket = \"{at}/admin.sock\" }}\n[store]\nhome = \"file\"\npath = \"{at}/store.redb\"\n{store}"
+        "admin = {{ socket = \"{at}/admin.sock\" }}\n[store]\nbackend = \"file\"\npath = \"{at}/store.redb\"\n{store}"
     );
     let policy = "settings = { interval = \"1h\" }";
     Setup { top: &top, policy, threads: 2, ..Setup::default() }.text(&[node])
 }
 
-/// What `reprieve store` says.
+/// Runs `reprieve store`; returns success and output.
 fn store(folder: &Path, arguments: &[&str]) -> (bool, String) {
     let file = folder.join("reprieve.toml");
     let run = Command::new(BINARY).arg("store").args(arguments).arg("--config").arg(file).output().unwrap();
@@ -42,7 +41,7 @@ fn store(folder: &Path, arguments: &[&str]) -> (bool, String) {
 
 fn poll(server: SocketAddr, user: &str) -> std::io::Result<bool> {
     use std::io::{BufRead as _, BufReader, Write as _};
-    // Its server may be killed in the middle: that is no failure of the test.
+    // The server may be killed at any time, which is not a failure.
     let mut stream = std::net::TcpStream::connect(server)?;
     let mut replies = BufReader::new(stream.try_clone()?).lines();
     stream.write_all(format!("USER {user}\r\nPASS {PASSWORD}\r\nSTAT\r\nQUIT\r\n").as_bytes())?;
@@ -54,8 +53,8 @@ fn poll(server: SocketAddr, user: &str) -> std::io::Result<bool> {
 }
 
 #[test]
-fn fifty_kills_at_random_moments_lose_what_was_written_last_and_nothing_else() {
-    /// What the configuration promises.
+fn fifty_kills_at_random_times_lose_only_the_latest_writes() {
+    /// The documented bound on lost writes.
     const SAVE_EVERY: Duration = Duration::from_millis(300);
     let node = FarmNode::start();
     let folder = tempfile::tempdir().unwrap();
@@ -83,7 +82,7 @@ fn fifty_kills_at_random_moments_lose_what_was_written_last_and_nothing_else() {
                 });
             }
             let lives = Duration::from_millis(chance.random_range(50..900));
-            // How long it lives is what is tried here.
+            // The lifetime of the process is the variable of this test.
             std::thread::sleep(lives);
             let killed = Instant::now();
             running.signal("-KILL");
@@ -117,22 +116,22 @@ fn fifty_kills_at_random_moments_lose_what_was_written_last_and_nothing_else() {
         assert!(known.len() > round, "round {round}: {} known, {forgotten} forgotten", known.len());
     }
     assert!(known.len() > 1000, "there was load: {}", known.len());
-    // What counts towards the quota is what is there, whatever the kills have cut off.
+    // The quota counts the existing entries, whatever was lost.
     let export = std::fs::read_to_string(folder.path().join("export")).unwrap();
     let counted: usize = export
         .lines()
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
-        // `interval` keeps twelve octets of a user: sixteen in Base64, without padding.
+        // `interval` keeps twelve bytes of a user: sixteen in Base64, without padding.
         .map(|line| 72 + line["key"].as_str().unwrap().len() + line["value"].as_str().unwrap().len() / 4 * 3)
         .sum();
     let (done, said) = store(folder.path(), &["stats", "--json"]);
     assert!(done, "{said}");
     let stats: serde_json::Value = serde_json::from_str(&said).unwrap();
-    assert_eq!(stats[0]["namespaces"][0]["octets"], counted, "{said}");
+    assert_eq!(stats[0]["namespaces"][0]["bytes"], counted, "{said}");
 }
 
 #[test]
-fn after_an_orderly_end_nobody_passes_again_and_after_a_kill_each_user_passes_once() {
+fn after_a_shutdown_nobody_passes_again_and_after_a_kill_each_user_passes_once() {
     let dovecot = Dovecot::start(&["anna"]);
     dovecot.deliver_many("anna", 2);
     let folder = tempfile::tempdir().unwrap();
@@ -152,13 +151,13 @@ fn after_an_orderly_end_nobody_passes_again_and_after_a_kill_each_user_passes_on
     assert_eq!((polled(server), polled(server)), ((2, 1), (2, 1)));
     running.signal("-TERM");
     assert!(running.ended().success());
-    // A new process poses from what the old one has left.
+    // A new process poses from the old one's snapshot.
     let mut running = Running::with_configuration(folder.path(), &text);
     let server = running.address();
     assert_eq!(polled(server), (2, 1));
     running.signal("-KILL");
     running.ended();
-    // The last moments may have been lost, and with them a session that saw a newer maildrop.
+    // The last writes may be lost, including a session that saw a newer maildrop.
     let mut running = Running::with_configuration(folder.path(), &text);
     let server = running.address();
     assert_eq!(polled(server), (2, 2));
@@ -166,12 +165,12 @@ fn after_an_orderly_end_nobody_passes_again_and_after_a_kill_each_user_passes_on
 }
 
 #[test]
-fn a_full_disk_is_told_once_and_the_server_goes_on_in_memory_until_there_is_room() {
+fn a_full_disk_is_reported_once_and_the_store_continues_in_memory() {
     let node = FarmNode::start();
     let folder = tempfile::tempdir().unwrap();
     let text = configuration(folder.path(), node.address(), "save-every = \"20ms\"");
     std::fs::write(folder.path().join("reprieve.toml"), &text).unwrap();
-    // Files of this process cannot grow beyond 2 MB: for it, the disk is full.
+    // Files of this process cannot grow beyond 2 MB, which looks like a full disk.
     let mut running = Running::spawn(
         Command::new("sh")
             .args(["-c", "trap '' XFSZ; exec prlimit --fsize=2000000:unlimited \"$0\" \"$@\"", BINARY])
@@ -185,7 +184,7 @@ fn a_full_disk_is_told_once_and_the_server_goes_on_in_memory_until_there_is_room
         for _ in 0..count {
             users += 1;
             let name = format!("user-with-a-long-name-so-that-the-file-fills-{users}-{}", "x".repeat(150));
-            assert!(poll(server, &name).unwrap(), "nobody notices");
+            assert!(poll(server, &name).unwrap(), "clients are not affected");
         }
         users
     };
@@ -202,11 +201,11 @@ fn a_full_disk_is_told_once_and_the_server_goes_on_in_memory_until_there_is_room
     let line = running.line_with("store's file cannot be used");
     assert!(line.contains("store.redb") && line.contains("ERROR"), "{line}");
     let known = fill(20);
-    // Room comes.
+    // Space becomes available.
     let raised =
         Command::new("prlimit").args(["--fsize=unlimited", "--pid", &running.id().to_string()]).status();
     assert!(raised.unwrap().success());
-    until("all is written", || status().contains("store.redb, well"));
+    until("all is written", || status().contains("store.redb, healthy"));
     running.line_with("can be written again");
     running.signal("-TERM");
     assert!(running.ended().success());
@@ -218,7 +217,7 @@ fn a_full_disk_is_told_once_and_the_server_goes_on_in_memory_until_there_is_room
 }
 
 #[test]
-fn what_is_wrong_with_a_file_is_told_with_its_place() {
+fn errors_in_the_stores_file_are_reported_with_their_location() {
     let node = FarmNode::start();
     let folder = tempfile::tempdir().unwrap();
     let start = |change: &dyn Fn(String) -> String| {
@@ -232,20 +231,20 @@ fn what_is_wrong_with_a_file_is_told_with_its_place() {
     assert!(code == Some(2) && said.contains("reprieve.toml:4: `path`: the folder"), "{said}");
     std::fs::write(folder.path().join("other"), "some other file ".repeat(1000)).unwrap();
     let (code, said) = start(&|text| text.replace("/store.redb", "/other"));
-    assert!(code == Some(2) && said.contains("is no store of Reprieve's; move it away"), "{said}");
+    assert!(code == Some(2) && said.contains("is not a store of Reprieve; move it away"), "{said}");
     let (code, said) = start(&|text| text.replace("/store.redb", ""));
     assert!(code == Some(2) && said.contains("is a folder"), "{said}");
-    let (code, said) = start(&|text| text.replace("home = \"file\"", "home = \"redis\""));
+    let (code, said) = start(&|text| text.replace("backend = \"file\"", "backend = \"redis\""));
     assert!(
-        code == Some(2) && said.contains("reprieve.toml:6: `store.path` belongs to home = \"file\""),
+        code == Some(2) && said.contains("reprieve.toml:6: `store.path` belongs to backend = \"file\""),
         "{said}"
     );
-    let (code, said) = start(&|text| text.replace("home =", "share = \"tags\"\nhome ="));
+    let (code, said) = start(&|text| text.replace("backend =", "share = \"tags\"\nbackend ="));
     assert!(code == Some(2) && said.contains("`store.secret-file` is missing"), "{said}");
     let short = folder.path().join("short");
     crate::support::write_secret(&short, "guess me\n");
-    let with_short = format!("share = \"tags\"\nsecret-file = \"{}\"\nhome =", short.display());
-    let (code, said) = start(&|text| text.replace("home =", &with_short));
+    let with_short = format!("share = \"tags\"\nsecret-file = \"{}\"\nbackend =", short.display());
+    let (code, said) = start(&|text| text.replace("backend =", &with_short));
     assert!(code == Some(2) && said.contains("openssl rand -base64 32") && !said.contains("guess"), "{said}");
 
     let text = configuration(folder.path(), node.address(), "");
@@ -253,47 +252,47 @@ fn what_is_wrong_with_a_file_is_told_with_its_place() {
     running.address();
     let (code, said) = start(&|text| text);
     assert!(code == Some(2) && said.contains("in use by another process"), "{said}");
-    // A check leaves alone what a running server has.
+    // `check` does not touch a running server's file.
     let file = folder.path().join("reprieve.toml");
     let check = Command::new(BINARY).args(["check", "--config"]).arg(&file).status().unwrap();
     assert!(check.success());
 }
 
 #[tokio::test]
-async fn a_file_that_was_large_becomes_small_again() {
+async fn a_large_file_shrinks_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
-    let config = StoreConfig::by_word(&format!("file:{}", path.display())).unwrap();
-    let open = || Home::open(Keys::read(&config).unwrap(), Arc::new(SystemClock)).unwrap();
+    let config = StoreConfig::from_argument(&format!("file:{}", path.display())).unwrap();
+    let open = || Store::open(StoreSecrets::read(&config).unwrap(), Arc::new(SystemClock)).unwrap();
     let size = || std::fs::metadata(&path).unwrap().len();
-    let home = open();
-    let space = home.namespace(Space::for_policies("large", 1 << 30));
+    let store = open();
+    let space = store.namespace(NamespaceConfig::for_policies("large", 1 << 30));
     for number in 0..1500 {
         space.set(&number.to_string(), &[7; 65_536], None).await.unwrap().unwrap();
     }
-    assert!(home.save().await);
+    assert!(store.save().await);
     assert!(size() > 90 << 20, "{}", size());
     space.clear().await.unwrap();
     space.set("stays", b"1", None).await.unwrap().unwrap();
-    // What was cleared is taken away with the next rounds.
+    // Cleared entries are removed by the next rounds.
     for _ in 0..3 {
-        assert!(home.save().await);
+        assert!(store.save().await);
     }
-    drop((space, home));
-    let home = open();
+    drop((space, store));
+    let store = open();
     assert!(size() < 16 << 20, "{}", size());
-    let space = home.namespace(Space::for_policies("large", 1 << 30));
+    let space = store.namespace(NamespaceConfig::for_policies("large", 1 << 30));
     assert_eq!(space.get("stays").await.unwrap().unwrap(), b"1");
     assert_eq!((space.get("7").await.unwrap(), space.usage().await.unwrap()), (None, 72 + 6));
 }
 
 #[test]
-fn what_is_in_the_memory_of_a_running_server_is_asked_of_it() {
+fn a_running_servers_store_in_memory_is_shown_over_its_socket() {
     let dovecot = Dovecot::start(&["anna"]);
     dovecot.deliver_many("anna", 2);
     let folder = tempfile::tempdir().unwrap();
-    let text =
-        configuration(folder.path(), dovecot.address(), "").replace("home = \"file\"", "home = \"memory\"");
+    let text = configuration(folder.path(), dovecot.address(), "")
+        .replace("backend = \"file\"", "backend = \"memory\"");
     let path = format!("path = \"{}/store.redb\"", folder.path().display());
     let text = text.replace(&path, "");
     std::fs::write(folder.path().join("reprieve.toml"), &text).unwrap();
@@ -309,28 +308,28 @@ fn what_is_in_the_memory_of_a_running_server_is_asked_of_it() {
     let (done, said) = store(folder.path(), &["get", "anna"]);
     assert!(done && said.contains("clients last saw 2 messages") && said.contains("\"anna\" = 0x"), "{said}");
     let (done, said) = store(folder.path(), &["stats"]);
-    assert!(done && said.contains("store: memory, well") && said.contains("users in memory: 1"), "{said}");
-    // Written to a file and read again, the policy still knows.
+    assert!(done && said.contains("store: memory, healthy") && said.contains("users in memory: 1"), "{said}");
+    // After an export and an import, the policy still knows the users.
     let export = folder.path().join("export");
     let export = export.to_str().unwrap();
     assert!(store(folder.path(), &["export", export]).1.contains("1 entries written"));
     let (done, said) = store(folder.path(), &["forget", "anna"]);
-    assert!(done && said.contains("anna is forgotten at 1 virtual servers, with 1 entries"), "{said}");
-    assert!(store(folder.path(), &["get", "anna"]).1.contains("nothing is known of anna"));
+    assert!(done && said.contains("forgot anna at 1 virtual servers and deleted 1 entries"), "{said}");
+    assert!(store(folder.path(), &["get", "anna"]).1.contains("nothing is known about anna"));
     assert!(store(folder.path(), &["import", export]).1.contains("1 entries written of 1"));
     assert!(store(folder.path(), &["get", "anna"]).1.contains("\"anna\" = 0x"));
     poll();
     assert_eq!(dovecot.logins("anna"), 2, "denied, but not proven any more");
 }
 
-/// Files that were set aside because they were damaged.
+/// Damaged files that were set aside.
 fn set_aside(folder: &Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.filter(|path| path.to_string_lossy().contains("store.redb.damaged-")).collect()
 }
 
 #[test]
-fn a_damaged_file_ends_neither_a_start_nor_a_login() {
+fn a_damaged_file_prevents_neither_start_nor_logins() {
     let node = FarmNode::start();
     let folder = tempfile::tempdir().unwrap();
     let text = configuration(folder.path(), node.address(), "save-every = \"20ms\"");
@@ -369,7 +368,7 @@ fn a_damaged_file_ends_neither_a_start_nor_a_login() {
         let log = running.rest_of_log();
         assert!(running.ended().success(), "damage {number}");
         let aside = set_aside(folder.path());
-        // Those who look later may have come across it before; nobody says it twice.
+        // It may have been reported before, but never twice.
         assert!(log.matches("file was damaged").count() <= aside.len(), "damage {number}: {log}");
         assert!(!log.contains("panicked"), "damage {number}: {log}");
         if let Some(kept) = aside.first() {
@@ -381,6 +380,6 @@ fn a_damaged_file_ends_neither_a_start_nor_a_login() {
         }
         std::fs::remove_file(&file).unwrap();
     }
-    // Damage while it serves is tried beside the code: what is small is in memory then.
+    // Damage while serving is a unit test: a small file is entirely in memory.
     assert!(found > 5, "there were damages: {found}");
 }

@@ -1,5 +1,4 @@
-//! TLS towards clients: from the start and by STLS, with the right certificate, for nobody who
-//! is not to have it, and replaced while it is used.
+//! TLS for clients: implicit TLS and STLS, certificates and their reload, client certificates.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -22,7 +21,7 @@ use reprieve_mailserver::MailServer;
 
 const OPENSSL: Tool = Tool { program: "openssl", package: "openssl" };
 
-/// A front with TLS on a second door; `tls` and `server` are lines of its configuration.
+/// A proxy with implicit TLS and STLS; `server` and `tls` are lines of its configuration.
 fn front(mail: &MailServer, files: &Files, server: &str, tls: &str) -> Proxy {
     Proxy::start(&configuration(mail.address(), files, server, tls))
 }
@@ -33,7 +32,7 @@ fn configuration(node: SocketAddr, files: &Files, server: &str, tls: &str) -> St
 }
 
 #[test]
-fn both_doors_speak_tls_and_denials_are_shown_on_both() {
+fn implicit_tls_and_stls_work_for_passed_and_denied_logins() {
     let (authority, mail) = (Authority::new(), mail_server(2));
     let files = authority.server("front", &["localhost"], Age::Valid);
     let front = front(&mail, &files, "", "");
@@ -55,7 +54,7 @@ fn both_doors_speak_tls_and_denials_are_shown_on_both() {
 }
 
 #[test]
-fn a_large_message_comes_whole_through_tls() {
+fn a_large_message_arrives_complete_over_tls() {
     let (authority, mail) = (Authority::new(), mail_server(0));
     let body: String = (0..200_000).map(|line| format!("{line:030}\r\n")).collect();
     mail.deliver("alice", format!("Subject: large\r\n\r\n{body}").as_bytes());
@@ -70,19 +69,19 @@ fn a_large_message_comes_whole_through_tls() {
 }
 
 #[test]
-fn commands_that_are_injected_before_the_handshake_are_not_carried_out_in_it() {
+fn commands_injected_before_the_handshake_are_discarded() {
     let (authority, mail) = (Authority::new(), mail_server(1));
     let files = authority.server("front", &["localhost"], Age::Valid);
     let front = front(&mail, &files, "cleartext-login = \"allow\"", "");
     let mut tcp = TcpStream::connect(front.address()).unwrap();
     tcp.set_read_timeout(Some(DEADLINE)).unwrap();
-    // Somebody on the line adds a login of his own, and a command, to the client's STLS.
+    // An attacker on the path appends a login and a command to the client's STLS.
     tcp.write_all(format!("STLS\r\nUSER alice\r\nPASS {PASSWORD}\r\nSTAT\r\n").as_bytes()).unwrap();
     let mut said = Vec::new();
     while !said.ends_with(b"negotiation\r\n") {
-        let mut octet = [0];
-        tcp.read_exact(&mut octet).unwrap();
-        said.push(octet[0]);
+        let mut byte = [0];
+        tcp.read_exact(&mut byte).unwrap();
+        said.push(byte[0]);
     }
     let mut stream = handshake(tcp, &authority.trusted(None), "localhost").expect("a handshake");
     stream.write_all(b"NOOP\r\nSTAT\r\nQUIT\r\n").unwrap();
@@ -109,7 +108,7 @@ fn a_user_name_given_before_the_handshake_is_forgotten() {
 }
 
 #[test]
-fn secrets_in_cleartext_are_taken_only_where_that_is_allowed() {
+fn cleartext_logins_are_accepted_only_if_allowed() {
     let (authority, mail) = (Authority::new(), mail_server(0));
     let files = authority.server("front", &["localhost"], Age::Valid);
     let refused = "-ERR cleartext login is not possible here, use TLS";
@@ -138,14 +137,15 @@ fn secrets_in_cleartext_are_taken_only_where_that_is_allowed() {
 }
 
 #[test]
-fn each_name_has_its_certificate_and_versions_are_as_configured() {
+fn each_server_name_has_its_certificate_and_versions_are_as_configured() {
     let (authority, mail) = (Authority::new(), mail_server(0));
     let one = authority.server("one", &["one.example", "localhost"], Age::Valid);
     let two = authority.server("two", &["*.two.example"], Age::Valid);
-    let more = format!("more = [{{ certificate = {:?}, key = {:?} }}]", two.chain, two.key);
+    let more =
+        format!("additional-certificates = [{{ certificate = {:?}, key = {:?} }}]", two.chain, two.key);
     let front = front(&mail, &one, "", &more);
     for name in ["one.example", "pop.two.example", "localhost"] {
-        // The client checks that the certificate is for this name.
+        // The client verifies the name in the certificate.
         Dialogue::open_tls(front.tls_address(), &authority.trusted(None), name).quit();
     }
     let wrong = handshake(
@@ -153,14 +153,14 @@ fn each_name_has_its_certificate_and_versions_are_as_configured() {
         &authority.trusted(None),
         "other.example",
     );
-    assert!(wrong.is_err(), "the first certificate is shown to whoever asks for another name");
+    assert!(wrong.is_err(), "a client that asks for another name gets the first certificate");
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let config = authority.trusted_with(None, &[version]);
         let session = Dialogue::open_tls(front.tls_address(), &config, "localhost");
         assert_eq!(session.tls().protocol_version(), Some(version.version));
         session.quit();
     }
-    let strict = self::front(&mail, &one, "", "least-version = \"1.3\"");
+    let strict = self::front(&mail, &one, "", "min-version = \"1.3\"");
     let old = authority.trusted_with(None, &[&rustls::version::TLS12]);
     assert!(handshake(TcpStream::connect(strict.tls_address()).unwrap(), &old, "localhost").is_err());
 }
@@ -206,7 +206,7 @@ fn a_certificate_is_swapped_while_200_sessions_are_open_and_nobody_notices() {
         .collect();
     let before = shown(&open[0]);
 
-    // A file that is no certificate changes nothing.
+    // An invalid file changes nothing.
     let right = std::fs::read_to_string(&files.chain).unwrap();
     crate::support::certificates::write(&files.chain, "no certificate");
     assert!(!front.server.reload_certificates());
@@ -217,7 +217,7 @@ fn a_certificate_is_swapped_while_200_sessions_are_open_and_nobody_notices() {
     crate::support::certificates::write(&files.chain, &right);
 
     authority.server("front", &["localhost"], Age::Valid);
-    front.server.look_at_certificates();
+    front.server.reload_changed_certificates();
     let fresh = Dialogue::open_tls(front.tls_address(), &authority.trusted(None), "localhost");
     assert_ne!(shown(&fresh), before, "new connections get the new certificate");
     fresh.quit();
@@ -233,22 +233,22 @@ fn a_certificate_is_swapped_while_200_sessions_are_open_and_nobody_notices() {
 }
 
 #[test]
-fn a_client_certificate_logs_its_user_in_and_nobody_else() {
+fn a_client_certificate_logs_in_its_user_only() {
     let (authority, stranger, mail) = (Authority::new(), Authority::new(), mail_server(1));
-    // The node's master user has the password that the file holds.
+    // The password file has the master password of the node.
     let folder = tempfile::tempdir().unwrap();
     let password = folder.path().join("master");
     crate::support::write_secret(&password, "master's secret\n");
     let node = crate::support::scripted::Scripted::start(|conversation| {
-        conversation.say(b"+OK ready\r\n");
-        let (auth, message) = (conversation.hear(), conversation.say(b"+ \r\n"));
+        conversation.send(b"+OK ready\r\n");
+        let (auth, message) = (conversation.read_command(), conversation.send(b"+ \r\n"));
         let () = message;
-        let said = conversation.hear();
+        let said = conversation.read_command();
         // alice NUL reprieve NUL master's secret
         if (auth.as_deref(), said.as_deref())
             == (Some("AUTH PLAIN"), Some("YWxpY2UAcmVwcmlldmUAbWFzdGVyJ3Mgc2VjcmV0"))
         {
-            conversation.say(b"+OK in\r\n");
+            conversation.send(b"+OK in\r\n");
             conversation.answer(&[
                 ("STAT", "+OK 0 0\r\n"),
                 ("LIST", "+OK\r\n.\r\n"),
@@ -256,12 +256,13 @@ fn a_client_certificate_logs_its_user_in_and_nobody_else() {
                 ("QUIT", "+OK\r\n"),
             ]);
         } else {
-            conversation.say(b"-ERR [AUTH] no\r\n");
+            conversation.send(b"-ERR [AUTH] no\r\n");
         }
     });
     drop(mail);
     let files = authority.server("front", &["localhost"], Age::Valid);
-    let pool = format!("check = \"off\"\nmaster = {{ user = \"reprieve\", password-file = {password:?} }}\n");
+    let pool =
+        format!("health-check = \"off\"\nmaster = {{ user = \"reprieve\", password-file = {password:?} }}\n");
     let ca = authority.file();
     for wanted in ["optional", "required"] {
         let server = format!(
@@ -271,7 +272,7 @@ fn a_client_certificate_logs_its_user_in_and_nobody_else() {
         let front = Setup { server: &server, pool: &pool, ..Setup::default() }.in_front_of(&[node.address()]);
         let alice = authority.trusted(Some(&authority.client("alice")));
         let bob = authority.trusted(Some(&authority.client("bob")));
-        // alice logs in; her second login is denied and posed, known by her certificate.
+        // Alice logs in; her second login is denied, and posed to because of her certificate.
         for denied in [0, 1] {
             let mut session = Dialogue::open_tls(front.tls_address(), &alice, "localhost");
             assert!(session.lines("CAPA").contains(&"SASL PLAIN EXTERNAL".to_owned()));
@@ -286,7 +287,7 @@ fn a_client_certificate_logs_its_user_in_and_nobody_else() {
         assert!(session.err("AUTH EXTERNAL YWxpY2U=").contains("another user's"));
         assert!(session.err("AUTH EXTERNAL =").starts_with("-ERR [AUTH] no"), "the mail server has no bob");
         session.quit();
-        // Without a certificate, and with somebody else's.
+        // Without a certificate, and with one of another authority.
         let without = handshake_and_read(front.tls_address(), &authority.trusted(None));
         let strange =
             handshake_and_read(front.tls_address(), &authority.trusted(Some(&stranger.client("alice"))));
@@ -300,16 +301,16 @@ fn handshake_and_read(server: SocketAddr, config: &std::sync::Arc<rustls::Client
     let tcp = TcpStream::connect(server).unwrap();
     tcp.set_read_timeout(Some(DEADLINE)).unwrap();
     let Ok(mut stream) = handshake(tcp, config, "localhost") else { return false };
-    let mut octets = [0; 3];
-    stream.read_exact(&mut octets).is_ok() && &octets == b"+OK"
+    let mut bytes = [0; 3];
+    stream.read_exact(&mut bytes).is_ok() && &bytes == b"+OK"
 }
 
 #[test]
-fn who_does_not_shake_hands_is_sent_away() {
+fn a_client_that_does_not_complete_the_handshake_is_disconnected() {
     let (authority, mail) = (Authority::new(), mail_server(0));
     let files = authority.server("front", &["localhost"], Age::Valid);
     let front = front(&mail, &files, "", "handshake-timeout = \"200ms\"");
-    // One says nothing, one speaks POP3, one begins and stops.
+    // One sends nothing, one speaks POP3, one stops during the handshake.
     let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
     for words in [&b""[..], b"USER alice\r\n", hello] {
         let mut tcp = TcpStream::connect(front.tls_address()).unwrap();
@@ -328,7 +329,7 @@ fn who_does_not_shake_hands_is_sent_away() {
 }
 
 #[test]
-fn the_end_of_a_session_is_an_alert_and_no_truncation() {
+fn a_session_ends_with_close_notify() {
     let (authority, mail) = (Authority::new(), mail_server(0));
     let files = authority.server("front", &["localhost"], Age::Valid);
     let front = front(&mail, &files, "", "");
@@ -337,19 +338,19 @@ fn the_end_of_a_session_is_an_alert_and_no_truncation() {
     let mut stream = handshake(tcp, &authority.trusted(None), "localhost").unwrap();
     stream.write_all(b"QUIT\r\n").unwrap();
     let mut said = String::new();
-    // Without close_notify this is an error: UnexpectedEof.
+    // Without close_notify, this fails with UnexpectedEof.
     stream.read_to_string(&mut said).expect("an end that was announced");
     assert!(said.ends_with("+OK bye\r\n"), "{said}");
 }
 
 #[test]
-fn a_wrong_file_is_named_with_its_place() {
+fn a_wrong_certificate_file_is_reported_with_its_location() {
     let authority = Authority::new();
     let (one, other) = (
         authority.server("one", &["localhost"], Age::Valid),
         authority.server("other", &["localhost"], Age::Valid),
     );
-    // A key must be nobody else's to read, even one that is none.
+    // Key files must be private, even invalid ones.
     std::fs::set_permissions(&one.chain, std::fs::Permissions::from_mode(0o600)).unwrap();
     let node = "127.0.0.1:1".parse().unwrap();
     for (files, tls, expected) in [
@@ -369,7 +370,7 @@ fn a_wrong_file_is_named_with_its_place() {
 }
 
 #[test]
-fn openssl_agrees() {
+fn openssl_verifies_the_certificate() {
     let (authority, mail) = (Authority::new(), mail_server(0));
     let files = authority.server("front", &["localhost"], Age::Valid);
     let front = front(&mail, &files, "", "");
@@ -392,7 +393,7 @@ fn openssl_agrees() {
 }
 
 #[test]
-fn a_policy_sees_the_tls_session_and_the_certificate_that_was_shown() {
+fn a_policy_sees_the_tls_session_and_the_client_certificate() {
     let (authority, mail) = (Authority::new(), mail_server(0));
     let files = authority.server("front", &["localhost"], Age::Valid);
     let folder = tempfile::tempdir().unwrap();
@@ -418,7 +419,7 @@ fn a_policy_sees_the_tls_session_and_the_certificate_that_was_shown() {
     assert!(reprieve.line_with("\"session\"").contains("\"tls\":\"TLSv1.3\""));
 }
 
-/// What the TLS library has decrypted is freed by it, not by us.
+/// The TLS library frees its decrypted buffers, not Reprieve.
 #[test]
 fn no_secret_is_in_memory_after_a_session_under_tls() {
     let (authority, mail) = (Authority::new(), mail_server(0));
@@ -449,7 +450,7 @@ fn no_secret_is_in_memory_after_a_session_under_tls() {
             session.ok("STAT");
             session.quit();
             reprieve.line_with("\"session\"");
-            // Its task is told of before its memory is freed.
+            // A session is counted shortly before its memory is freed.
             let after = Dialogue::open(cleartext);
             after.quit();
             reprieve.line_with("\"session\"");
@@ -459,9 +460,9 @@ fn no_secret_is_in_memory_after_a_session_under_tls() {
     assert!(left.is_empty(), "{left:#?}");
 }
 
-/// A browser that is led here has other protocols in mind (ALPACA): it gets no connection.
+/// A browser that is redirected here (ALPACA) offers other protocols in ALPN, and is refused.
 #[test]
-fn clients_that_name_protocols_must_name_pop3_among_them() {
+fn clients_that_use_alpn_must_offer_pop3() {
     let (authority, mail) = (Authority::new(), mail_server(0));
     let files = authority.server("front", &["localhost"], Age::Valid);
     let front = front(&mail, &files, "cleartext-login = \"allow\"", "");
@@ -497,15 +498,15 @@ fn clients_that_name_protocols_must_name_pop3_among_them() {
     }
 }
 
-/// Names that a client may ask for and that no certificate has, or that are none: it is shown
-/// the first certificate, as by Dovecot. What is no name at all (the last ones) is refused by
-/// rustls with the alert `illegal_parameter`, which nothing here can change.
+/// Unknown or unusual server names get the first certificate, as at Dovecot. rustls refuses invalid
+/// names (the last ones) with the alert `illegal_parameter`, which Reprieve cannot change.
 #[test]
-fn clients_that_ask_for_odd_names_get_the_first_certificate() {
+fn unknown_server_names_get_the_first_certificate() {
     let (authority, mail) = (Authority::new(), mail_server(0));
     let first = authority.server("first", &["first.example"], Age::Valid);
     let second = authority.server("second", &["second.example"], Age::Valid);
-    let more = format!("more = [{{ certificate = {:?}, key = {:?} }}]", second.chain, second.key);
+    let more =
+        format!("additional-certificates = [{{ certificate = {:?}, key = {:?} }}]", second.chain, second.key);
     let front = front(&mail, &first, "", &more);
     for (name, shown) in [
         ("first.example", Some("first.example")),
@@ -529,7 +530,7 @@ fn clients_that_ask_for_odd_names_get_the_first_certificate() {
     }
 }
 
-/// What OpenSSL's client says of a handshake in which it asks for a name.
+/// The output of OpenSSL's client after a handshake with this server name.
 fn shown_to(mut client: std::process::Command, server: SocketAddr, name: &str) -> String {
     let ran = client
         .args(["s_client", "-connect", &server.to_string(), "-servername", name])
@@ -539,9 +540,8 @@ fn shown_to(mut client: std::process::Command, server: SocketAddr, name: &str) -
     String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()).into_owned()
 }
 
-/// Whether the limit of a time-out is kept for a door that speaks TLS.
 #[test]
-fn a_greeted_client_that_says_nothing_more_is_told_so_under_tls() {
+fn the_login_timeout_applies_over_tls() {
     let (authority, mail) = (Authority::new(), mail_server(0));
     let files = authority.server("front", &["localhost"], Age::Valid);
     let text = configuration(mail.address(), &files, "", "");

@@ -1,6 +1,5 @@
-//! Real clients through TLS, at both doors, before a Dovecot that is reached by TLS too: a real
-//! session, a denied one, and a real one again, with each message once. And sslyze, which looks
-//! for weaknesses.
+//! Mail clients over implicit TLS and STLS, in front of Dovecot over TLS: passed, denied and passed
+//! sessions receive each message once. And sslyze, which scans for weaknesses.
 
 use std::path::PathBuf;
 
@@ -102,7 +101,7 @@ fn poplib_by_stls() {
     each_message_arrives_once(&Poplib::that_keeps(), true);
 }
 
-/// Python, in the environment that `tests/setup` makes.
+/// Python in the environment of `tests/setup`.
 fn sslyze(arguments: &[&str]) -> serde_json::Value {
     let python = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/test-tools/python/bin/python3");
     assert!(std::path::Path::new(python).exists(), "sslyze is not installed; install it with: tests/setup");
@@ -122,7 +121,7 @@ fn sslyze(arguments: &[&str]) -> serde_json::Value {
 }
 
 #[test]
-fn sslyze_finds_no_weakness_at_either_door() {
+fn sslyze_finds_no_weakness_with_implicit_tls_and_stls() {
     let (authority, mail) = (Authority::new(), mail_server(0));
     let files = authority.server("front", &["localhost"], Age::Valid);
     let front = Setup { server: &files.virtual_server(), ..Setup::default() }.in_front_of(&[mail.address()]);

@@ -1,4 +1,5 @@
-//! A denied session goes on at the mail server as soon as the client asks for what only the mail server has.
+//! Upgrades: a denied session continues at the mail server when the client asks for something that
+//! only the mail server has.
 
 use crate::support::account::Account;
 use crate::support::clients::{Client, Curl, Fetchmail, Getmail, Mpop, MuttFetch, MuttFolder, Poplib};
@@ -42,7 +43,7 @@ fn mutt_opens_what_another_client_saw_first() {
     what_another_client_saw_first_arrives_once(&MuttFolder::with_caches());
 }
 
-/// Another client sees a message first; this one, denied, fetches exactly that one, and nothing
+/// Another client sees a message first. This one, denied, fetches exactly that message, and nothing
 /// when denied again.
 fn what_another_client_saw_first_arrives_once(client: &impl Client) -> Dovecot {
     let dovecot = Dovecot::start(&["alice"]);
@@ -71,7 +72,7 @@ fn what_another_client_saw_first_arrives_once(client: &impl Client) -> Dovecot {
 
 #[test]
 fn mutt_that_fetches_without_deleting_gets_the_same_as_at_the_server() {
-    // It knows no unique-ids and asks for everything each time.
+    // It does not use unique-ids and asks for everything each time.
     let (dovecot, proxy, alice) = denied_with_messages(3);
     let (there, here) = (MuttFetch::that_keeps(), MuttFetch::that_keeps());
     for upgrades in 1..=2 {
@@ -115,7 +116,7 @@ fn a_session_that_only_polls_never_reaches_the_server() {
 }
 
 #[test]
-fn retr_and_top_give_what_the_server_has() {
+fn retr_and_top_return_the_servers_message() {
     let (dovecot, proxy, alice) = denied_with_messages(3);
     let mut real = Dialogue::log_in(&dovecot.account("alice"));
     let mut posed = Dialogue::log_in(&alice);
@@ -129,10 +130,10 @@ fn retr_and_top_give_what_the_server_has() {
 }
 
 #[test]
-fn a_large_message_full_of_dots_arrives_whole() {
+fn a_large_message_full_of_dots_arrives_complete() {
     let dovecot = Dovecot::start(&["alice"]);
     let dots = ".\n..\n...\n.\n\n..x\n".repeat(1_000);
-    let long_lines = format!("{}\n", "octets ".repeat(140)).repeat(2_000);
+    let long_lines = format!("{}\n", "bytes ".repeat(140)).repeat(2_000);
     dovecot.deliver_with("alice", &format!("{dots}{long_lines}{dots}"));
     dovecot.deliver_with("alice", ".\n");
     let proxy = Proxy::in_front_of(&dovecot);
@@ -200,7 +201,7 @@ fn a_message_deleted_in_a_denied_session_is_gone_after_quit_and_not_before() {
 }
 
 #[test]
-fn a_message_deleted_in_a_denied_session_that_breaks_off_is_still_there() {
+fn a_message_deleted_in_a_denied_session_that_disconnects_is_still_there() {
     let (dovecot, _proxy, alice) = denied_with_messages(3);
     let mut posed = Dialogue::log_in(&alice);
     posed.ok("DELE 2");
@@ -213,7 +214,7 @@ fn a_message_deleted_in_a_denied_session_that_breaks_off_is_still_there() {
 }
 
 #[test]
-fn rset_takes_back_the_deletions_of_a_denied_session() {
+fn rset_undoes_the_deletions_of_a_denied_session() {
     let (dovecot, _proxy, alice) = denied_with_messages(3);
     let mut posed = Dialogue::log_in(&alice);
     let maildrop = posed.maildrop();
@@ -269,7 +270,7 @@ fn numbers_that_the_client_was_shown_stay_valid_when_the_maildrop_has_moved() {
     let mut posed = Dialogue::log_in(&alice);
     let shown = posed.lines("UIDL");
 
-    // Meanwhile, past the proxy, the first message goes and another one comes.
+    // Meanwhile, directly at the server, the first message is deleted and another one arrives.
     let mut elsewhere = Dialogue::log_in(&dovecot.account("alice"));
     elsewhere.ok("DELE 1");
     elsewhere.quit();
@@ -300,7 +301,7 @@ fn an_upgrade_that_fails_is_a_temporary_error_and_the_next_login_passes() {
     let (dovecot, proxy, alice) = denied_with_messages(2);
     dovecot.change_password("alice", "something else");
 
-    // The old password was right when it was last seen, so the session is posed; the server will not have it.
+    // The old password is known, so the session is posed; the server refuses it.
     let mut posed = Dialogue::log_in(&alice);
     assert!(posed.ok("STAT").starts_with("2 "));
     let reply = posed.err("RETR 1");
@@ -319,8 +320,8 @@ fn an_upgrade_that_fails_is_a_temporary_error_and_the_next_login_passes() {
     changed.quit();
 }
 
-/// A server with so many messages for alice, and her account at a proxy that denies her: she has
-/// just been there.
+/// A server with this many messages for alice, and her account at a proxy that denies her, because
+/// she has just polled.
 fn denied_with_messages(count: usize) -> (Dovecot, Proxy, Account) {
     let dovecot = Dovecot::start(&["alice"]);
     dovecot.deliver_many("alice", count);
@@ -330,7 +331,7 @@ fn denied_with_messages(count: usize) -> (Dovecot, Proxy, Account) {
     (dovecot, proxy, alice)
 }
 
-/// The subjects of all messages, in the order of their numbers.
+/// The subjects of all messages, by number.
 fn subjects(account: &Account) -> Vec<String> {
     let mut session = Dialogue::log_in(account);
     let count = session.lines("LIST").len();
@@ -343,7 +344,7 @@ fn subjects(account: &Account) -> Vec<String> {
     subjects
 }
 
-/// What Dovecot itself says to a wrong password of alice.
+/// Dovecot's reply to a wrong password of alice.
 fn rejection_by(dovecot: &Dovecot, password: &str) -> String {
     let mut session = Dialogue::open(dovecot.address());
     session.ok("USER alice");

@@ -1,4 +1,4 @@
-//! Failures of a policy leave no memory behind.
+//! Policy failures leak no memory.
 
 use jiff::tz::TimeZone;
 use reprieve_policy_host::harness::Who;
@@ -9,7 +9,7 @@ use crate::alone::alone;
 use crate::support::proxy::NOON;
 use crate::{judge, resident};
 
-/// How often each kind fails: ten thousand times for the quick ones.
+/// Kinds of failure, and how often each is repeated.
 const MANY: [(&str, u32); 7] = [
     ("trap", 10_000),
     ("bad-pointer", 5_000),
@@ -21,7 +21,7 @@ const MANY: [(&str, u32); 7] = [
 ];
 
 #[test]
-fn many_thousand_failures_leave_no_memory_behind() {
+fn many_thousand_failures_leak_no_memory() {
     let _alone = alone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(fail_many_times());

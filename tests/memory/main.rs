@@ -1,4 +1,4 @@
-//! The memory of the test process itself, in which Reprieve runs. One measurement at a time.
+//! Memory of the test process, in which Reprieve runs. The tests take turns.
 
 #[path = "../support/alone.rs"]
 mod alone;

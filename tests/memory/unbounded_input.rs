@@ -1,4 +1,4 @@
-//! Clients and mail servers that send or ask for too much fill no memory.
+//! Clients and mail servers that send or request too much take no memory.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use crate::support::proxy::Setup;
 use crate::support::scripted::Scripted;
 
 #[test]
-fn ten_megabytes_without_a_line_end_are_one_error_and_no_memory() {
+fn ten_megabytes_without_a_line_end_are_one_error_and_take_no_memory() {
     let _alone = alone();
     let mail = mail_server(0);
     let reprieve = Setup::default().in_front_of(&[mail.address()]);
@@ -32,7 +32,7 @@ fn ten_megabytes_without_a_line_end_are_one_error_and_no_memory() {
 }
 
 #[test]
-fn a_client_that_asks_much_and_reads_nothing_fills_no_memory() {
+fn a_client_that_asks_a_lot_and_reads_nothing_takes_no_memory() {
     let _alone = alone();
     let mail = mail_server(200);
     let reprieve = Setup { policy: "settings = { interval = \"10m\" }", ..Setup::default() }
@@ -43,31 +43,31 @@ fn a_client_that_asks_much_and_reads_nothing_fills_no_memory() {
     let before = resident();
     stream.set_nonblocking(true).unwrap();
     let asked = "UIDL\r\n".repeat(1000);
-    // Until the kernel's buffers are full, or as much as 200 megabytes of replies are due.
+    // Until the kernel's buffers are full, or 200 megabytes of replies are due.
     for _ in 0..30 {
         if stream.write_all(asked.as_bytes()).is_err() {
             break;
         }
     }
-    // The proxy still answers others, and has not taken the replies into its memory.
+    // The proxy still serves others, and does not buffer the replies.
     Dialogue::log_in(&reprieve.account("alice")).quit();
     let grown = resident().saturating_sub(before);
     assert!(grown < 20 << 20, "{grown} bytes more are resident");
 }
 
 #[test]
-fn a_node_that_lists_without_end_at_an_upgrade_fails_it_and_fills_no_memory() {
+fn an_endless_listing_fails_an_upgrade_and_takes_no_memory() {
     let _alone = alone();
     let endless = AtomicBool::new(false);
     let node = Scripted::start(move |server| {
-        server.let_in();
+        server.accept_login();
         if endless.swap(true, Ordering::SeqCst) {
-            server.hear();
-            server.say(b"+OK\r\n");
-            // Far more than any maildrop has; it ends only so that a failing test does too.
+            server.read_command();
+            server.send(b"+OK\r\n");
+            // Far more than any maildrop has, but finite, so that a failing test ends.
             let rows: String = (1..=1000).map(|row| format!("{row} {row:070}\r\n")).collect();
             for _ in 0..2000 {
-                server.say(rows.as_bytes());
+                server.send(rows.as_bytes());
             }
         } else {
             server.answer(&[

@@ -1,8 +1,8 @@
-//! What a poll costs, in instructions: counted, not timed, so that it is the same on each run.
-//! `tests/instructions.txt` keeps the counts. Who makes a poll dearer by more than 5 % is told.
+//! Instructions per poll, which hardly vary between runs. `tests/instructions.txt` has the counts;
+//! the test fails if a poll takes more than 5 % more.
 //!
-//! Counted is what the process itself computes; what the system does for it is not. The binary
-//! is that of the tests, where Reprieve itself is not optimised: docs/performance.md has a release.s.
+//! Only instructions in user space count. The binary is the one of the tests, in which Reprieve
+//! itself is not optimised; docs/performance.md has the counts of a release.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -18,16 +18,16 @@ use crate::support::tool::Tool;
 const VALGRIND: Tool = Tool { program: "valgrind", package: "valgrind" };
 const CONTROL: Tool = Tool { program: "callgrind_control", package: "valgrind" };
 
-/// Where the counts are kept.
+/// File of the expected counts.
 const KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/instructions.txt");
-/// Polls before those that are counted: then everything is in place that stays.
+/// Polls before the counted ones, to warm up.
 const BEFORE: usize = 100;
-/// Polls that are counted.
+/// Counted polls.
 const COUNTED: u64 = 500;
-/// Per cent more that are let pass.
+/// Tolerated increase in percent.
 const TOLERATED: u64 = 5;
 
-/// Instructions a poll, with these settings of `interval`.
+/// Instructions per poll with this setting of `interval`.
 fn count(setting: &str) -> u64 {
     let server = mail_server(20);
     let folder = tempfile::tempdir().unwrap();
@@ -64,7 +64,7 @@ fn count(setting: &str) -> u64 {
     totals.trim().parse::<u64>().unwrap() / COUNTED
 }
 
-/// Compiled policies are kept within the build, as tests/run says.
+/// Folder for compiled policies, below the target folder.
 fn cache() -> std::path::PathBuf {
     std::env::var_os("CACHE_DIRECTORY").map_or_else(
         || Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled-policies"),
@@ -73,7 +73,7 @@ fn cache() -> std::path::PathBuf {
 }
 
 #[test]
-fn a_poll_takes_no_more_instructions_than_it_did() {
+fn a_poll_takes_no_more_instructions_than_before() {
     let _alone = alone();
     let kept = std::fs::read_to_string(KEPT).unwrap();
     let mut found = String::new();
@@ -86,22 +86,22 @@ fn a_poll_takes_no_more_instructions_than_it_did() {
         let setting = match name {
             "denied poll" => "interval=1h",
             "passed poll" => "interval=0s",
-            _ => panic!("{KEPT}: nobody knows how to count a {name:?}"),
+            _ => panic!("{KEPT}: unknown kind of poll: {name:?}"),
         };
         let before: u64 = rest.trim().parse().unwrap();
         let now = count(setting);
-        println!("{name}: {now} instructions; kept are {before}");
+        println!("{name}: {now} instructions, expected {before}");
         writeln!(found, "{name}: {now}").unwrap();
         if now > before + before * TOLERATED / 100 {
-            dearer.push(format!("a {name} takes {now} instructions, before it took {before}"));
+            dearer.push(format!("a {name} takes {now} instructions instead of {before}"));
         }
     }
-    // For whoever has reason to keep them: the file as it would be now.
+    // The file with the new counts, for a change that justifies them.
     std::fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("instructions.txt"), found).unwrap();
     assert!(
         dearer.is_empty(),
-        "{}. Where that is worth it, say why and keep what target/tmp/instructions.txt says in \
-         tests/instructions.txt; otherwise `valgrind --tool=callgrind` shows where they go.",
+        "{}. If that is justified, copy target/tmp/instructions.txt to tests/instructions.txt and give \
+         the reason in the commit; otherwise `valgrind --tool=callgrind` shows where they are spent.",
         dearer.join("; ")
     );
 }

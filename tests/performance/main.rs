@@ -1,5 +1,4 @@
-//! What Reprieve costs: instructions per poll, and how long others wait for an answer. One
-//! measurement at a time.
+//! Instructions per poll, and latency beside a policy that misbehaves. The tests take turns.
 
 #[path = "../support/alone.rs"]
 mod alone;

@@ -1,21 +1,21 @@
-//! Where a client collects mail, and as whom.
+//! What a mail client is configured with.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// The password of every user whose password does not matter to the test.
+/// The password of users in tests that do not care about passwords.
 ///
-/// The space is deliberate: POP3 passwords may contain them.
+/// It has a space because POP3 passwords may have them.
 pub const PASSWORD: &str = "open sesame";
 
-/// What is typed into a client's set-up: a server, a user and a password.
+/// A mail account as a client is configured with it.
 #[derive(Clone, Debug)]
 pub struct Account {
-    /// The server to connect to: Dovecot itself or the proxy before it.
+    /// The server to connect to: the mail server, or the proxy in front of it.
     pub server: SocketAddr,
-    /// The user name.
+    /// User name.
     pub user: String,
-    /// The password.
+    /// Password.
     pub password: String,
     /// How the connection is encrypted.
     pub security: Security,
@@ -24,22 +24,22 @@ pub struct Account {
 /// How a client encrypts its connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Security {
-    /// Not at all.
+    /// Without encryption.
     #[default]
     Cleartext,
-    /// By STLS; the server's certificate must be signed by the one in this file.
+    /// With STLS; the file has the CA certificate.
     Stls(PathBuf),
-    /// From the start; the same.
+    /// With implicit TLS; the file has the CA certificate.
     Tls(PathBuf),
 }
 
 impl Account {
-    /// The same account at another door of the server.
+    /// The same account at another address.
     pub fn by(&self, server: SocketAddr, security: Security) -> Self {
         Self { server, security, ..self.clone() }
     }
 
-    /// The server's name: that in its certificate where there is one.
+    /// The server's host name: with TLS, the one in its certificate.
     pub fn host(&self) -> String {
         match self.security {
             Security::Cleartext => self.server.ip().to_string(),

@@ -1,4 +1,4 @@
-//! Pages in a real browser: scripts of tests/dashboard, which open a headless Chromium.
+//! Scripts of tests/dashboard, which open pages in a headless Chromium.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,14 +8,14 @@ use super::tool::Tool;
 const NODE: Tool = Tool { program: "node", package: "nodejs" };
 const CHROMIUM: Tool = Tool { program: "chromium", package: "chromium" };
 
-/// Where pictures of pages are kept, for people to look at.
+/// Folder for screenshots, which are for people to look at.
 pub fn pictures() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/dashboard-pictures");
     std::fs::create_dir_all(&folder).unwrap();
     folder.canonicalize().unwrap()
 }
 
-/// A script of tests/dashboard, which opens a browser.
+/// A command that runs a script of tests/dashboard.
 pub fn script(name: &str, arguments: &[&str]) -> Command {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/dashboard").join(name);
     let tools = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -26,7 +26,7 @@ pub fn script(name: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a script to its end; fails with what it says where it does.
+/// Runs a script; panics with its standard error if it fails.
 #[track_caller]
 pub fn run(mut command: Command) {
     let output = command.output().expect("running node");

@@ -1,4 +1,4 @@
-//! Certificates of all kinds, right and wrong, and clients that trust whoever has signed them.
+//! A certificate authority for the tests, and TLS clients that trust it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
 
-/// A certificate and its key, as files in PEM.
+/// A certificate and its key, as PEM files.
 #[derive(Clone, Debug)]
 pub struct Files {
     /// The certificate.
@@ -30,26 +30,26 @@ impl Files {
     }
 }
 
-/// Somebody who signs certificates, and the folder that they are in.
+/// A certificate authority, with the folder of its certificates.
 pub struct Authority {
     folder: TempDir,
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// A certificate's days.
+/// Whether a certificate has expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Age {
-    /// It is valid.
+    /// Valid today.
     Valid,
-    /// It was, until long ago.
+    /// Expired years ago.
     Expired,
 }
 
 impl Authority {
-    /// Somebody new.
+    /// A new authority.
     pub fn new() -> Self {
         let folder = TempDir::with_prefix("certificates-").expect("a temporary folder");
-        // Other users run the clients.
+        // Clients run as other users.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
@@ -60,12 +60,12 @@ impl Authority {
         Self { folder, issuer: Issuer::new(params, key) }
     }
 
-    /// The file of its own certificate, for whoever is to trust it.
+    /// Path of its own certificate.
     pub fn file(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
     }
 
-    /// A certificate for a server with these names; addresses are names too.
+    /// Signs a certificate for a server with these names or addresses.
     pub fn server(&self, file: &str, names: &[&str], age: Age) -> Files {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names.clone()).expect("names");
@@ -81,7 +81,7 @@ impl Authority {
         self.sign(file, &params)
     }
 
-    /// A certificate for a user.
+    /// Signs a client certificate for a user.
     pub fn client(&self, user: &str) -> Files {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, user);
@@ -105,12 +105,12 @@ impl Authority {
         files
     }
 
-    /// A TLS client that trusts it, and shows a certificate where it has one.
+    /// A TLS client that trusts this authority and presents this certificate, if any.
     pub fn trusted(&self, certificate: Option<&Files>) -> Arc<ClientConfig> {
         self.trusted_with(certificate, rustls::DEFAULT_VERSIONS)
     }
 
-    /// The same, with these versions of TLS.
+    /// The same, limited to these versions of TLS.
     pub fn trusted_with(
         &self,
         certificate: Option<&Files>,
@@ -137,8 +137,7 @@ impl Authority {
     }
 }
 
-/// Readable by the other users who run clients. Written aside first, as whoever replaces
-/// certificates does.
+/// Writes a file that other users can read. Replaces the file in one step, as certificate clients do.
 pub fn write(path: &Path, text: &str) {
     let aside = path.with_extension("new");
     fs::write(&aside, text).expect("a file");

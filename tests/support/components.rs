@@ -1,9 +1,9 @@
-//! Components with additional core modules, written byte by byte.
+//! Components with additional core modules, assembled byte by byte.
 
-/// A component with one more core module, of functions with these bodies. Nobody calls them, but
-/// they are compiled.
+/// A component with one more core module, which has functions with these bodies. They are compiled
+/// but never called.
 pub fn with_functions(component: &[u8], bodies: &[Vec<u8>]) -> Vec<u8> {
-    // One type: takes a number, returns nothing.
+    // One type: (i32) -> ().
     let types = section(1, &[1, 0x60, 1, 0x7f, 0]);
     let functions = section(3, &[number(bodies.len()), vec![0; bodies.len()]].concat());
     let sized = bodies.iter().flat_map(|body| [number(body.len()), body.clone()].concat()).collect();
@@ -12,15 +12,15 @@ pub fn with_functions(component: &[u8], bodies: &[Vec<u8>]) -> Vec<u8> {
     [component.to_vec(), section(1, &module)].concat()
 }
 
-/// The body of a function with loops in each other, all of which work on the same variables. To
-/// compile it takes much longer than its size suggests.
+/// The body of a function with nested loops that all use the same variables. It takes much longer
+/// to compile than its size suggests.
 pub fn loops(depth: usize, variables: usize) -> Vec<u8> {
-    // Each variable becomes the sum of itself and the parameter.
+    // Adds the parameter to each variable.
     let use_all: Vec<u8> = (1..=variables)
         .flat_map(|one| [vec![0x20], number(one), vec![0x20, 0, 0x6a, 0x21], number(one)].concat())
         .collect();
     let variables = [vec![1], number(variables), vec![0x7f]].concat();
-    // Each loop begins again while the parameter is not 0.
+    // Each loop repeats while the parameter is not 0.
     let ends = [0x20, 0, 0x0d, 0, 0x0b].repeat(depth);
     [variables, use_all.clone(), [0x03, 0x40].repeat(depth), use_all.clone(), ends, use_all, vec![0x0b]]
         .concat()
@@ -30,7 +30,7 @@ fn section(kind: u8, content: &[u8]) -> Vec<u8> {
     [vec![kind], number(content.len()), content.to_vec()].concat()
 }
 
-/// A number as WebAssembly writes it (LEB128).
+/// An unsigned number in LEB128.
 fn number(mut value: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {

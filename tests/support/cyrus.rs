@@ -1,5 +1,5 @@
-//! A real Cyrus: a mail server of another make, from Debian's packages, unpacked beside the
-//! build because Debian lets only one POP3 server be installed.
+//! A Cyrus IMAP server from Debian's packages. It is unpacked into the target folder because
+//! Debian installs only one POP3 server at a time.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -18,10 +18,10 @@ use super::until;
 
 const SASLPASSWD: Tool = Tool { program: "saslpasswd2", package: "sasl2-bin" };
 
-/// Where `tests/setup` has unpacked it.
+/// Where `tests/setup` unpacks it.
 const PLACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/test-tools/cyrus");
 
-/// A running Cyrus; dropping it ends all its processes and removes its folder.
+/// A running Cyrus; dropping it stops its processes and removes its folder.
 pub struct Cyrus {
     process: Child,
     address: SocketAddr,
@@ -30,7 +30,7 @@ pub struct Cyrus {
 }
 
 impl Cyrus {
-    /// Starts a server with these users, whose password is the usual one.
+    /// Starts a server with these users, whose password is [`PASSWORD`].
     #[track_caller]
     pub fn start(users: &[&str]) -> Self {
         let place = fs::canonicalize(PLACE).unwrap_or_else(|_| {
@@ -84,18 +84,19 @@ impl Cyrus {
         cyrus
     }
 
-    /// Where it listens.
+    /// Its POP3 address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// A user's account, at another server than itself.
+    /// The account of one of its users, reached through `server`.
     pub fn account_at(&self, server: SocketAddr, user: &str) -> Account {
         let password = PASSWORD.to_owned();
         Account { server, user: user.to_owned(), password, security: Security::Cleartext }
     }
 
-    /// Delivers a message to a user by LMTP; the mailbox comes with the user's first login.
+    /// Delivers a message to a user by LMTP. The user must have logged in before: that creates the
+    /// mailbox.
     #[track_caller]
     pub fn deliver(&self, user: &str) {
         let number = self.delivered.fetch_add(1, Ordering::Relaxed) + 1;
@@ -135,7 +136,7 @@ fn libraries(place: &Path) -> PathBuf {
     folders.find(|folder| folder.join("libcyrus.so.0").exists()).expect("its libraries")
 }
 
-/// Brings the programs into the server's own folder: its user may not be let into the build's.
+/// Copies the programs into the server's folder: its user may have no access to the build's.
 fn bring(place: &Path, here: &Path) {
     let programs = here.join("programs");
     fs::create_dir(&programs).expect("a folder");
@@ -187,8 +188,8 @@ impl Drop for Cyrus {
     fn drop(&mut self) {
         let group = libc::pid_t::try_from(self.process.id()).expect("a process id");
         for signal in [libc::SIGTERM, libc::SIGKILL] {
-            // SAFETY: kill has no preconditions; the group is ours, as its leader has not been
-            // waited for before the first and nobody has its number before the second.
+            // SAFETY: kill has no preconditions. The group is ours: its leader is not waited for
+            // before the first signal, and its id is not reused before the second.
             unsafe { libc::kill(-group, signal) };
             if signal == libc::SIGTERM {
                 let _ = self.process.wait();

@@ -1,4 +1,4 @@
-//! A POP3 client of single lines, for tests that care about each of them.
+//! A POP3 client that sends and receives single lines.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use super::DEADLINE;
 use super::account::Account;
 
-/// One connection to a POP3 server; every wait has a deadline, every failure shows the dialogue so far.
+/// A connection to a POP3 server. Every read has a deadline; a failure shows the dialogue so far.
 pub struct Dialogue {
     stream: BufReader<Channel>,
     transcript: String,
@@ -20,7 +20,7 @@ pub struct Dialogue {
 /// A maildrop as a session shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Maildrop {
-    /// The reply to STAT: how many messages and octets.
+    /// The reply to STAT: messages and bytes.
     pub stat: String,
     /// The lines of LIST: numbers and sizes.
     pub list: Vec<String>,
@@ -34,7 +34,7 @@ pub enum Channel {
     Plain(TcpStream),
     /// Encrypted.
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
-    /// Given away.
+    /// Moved elsewhere, during the TLS handshake of STLS.
     Gone,
 }
 
@@ -49,20 +49,20 @@ impl Channel {
 }
 
 impl Read for Channel {
-    fn read(&mut self, octets: &mut [u8]) -> std::io::Result<usize> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
         match self {
-            Self::Plain(stream) => stream.read(octets),
-            Self::Tls(stream) => stream.read(octets),
+            Self::Plain(stream) => stream.read(bytes),
+            Self::Tls(stream) => stream.read(bytes),
             Self::Gone => Ok(0),
         }
     }
 }
 
 impl Write for Channel {
-    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         match self {
-            Self::Plain(stream) => stream.write(octets),
-            Self::Tls(stream) => stream.write(octets),
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
             Self::Gone => Ok(0),
         }
     }
@@ -76,7 +76,7 @@ impl Write for Channel {
     }
 }
 
-/// Shakes hands as a client; the error is why not.
+/// Performs the TLS handshake as a client.
 pub fn handshake(
     tcp: TcpStream,
     config: &Arc<ClientConfig>,
@@ -92,7 +92,7 @@ pub fn handshake(
 }
 
 impl Dialogue {
-    /// Connects from a TLS handshake on and takes the greeting.
+    /// Connects with implicit TLS and reads the greeting.
     #[track_caller]
     pub fn open_tls(server: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Self {
         let tcp = TcpStream::connect(server).unwrap_or_else(|error| panic!("connecting: {error}"));
@@ -100,7 +100,7 @@ impl Dialogue {
         Self::greeted(Channel::Tls(stream))
     }
 
-    /// Encrypts a connection by STLS; nothing may be waiting to be read.
+    /// Sends STLS and performs the handshake; nothing may be left to read.
     #[track_caller]
     pub fn start_tls(&mut self, config: &Arc<ClientConfig>, name: &str) {
         self.ok("STLS");
@@ -112,7 +112,7 @@ impl Dialogue {
         self.stream = BufReader::new(Channel::Tls(stream));
     }
 
-    /// What is known of the TLS session.
+    /// The TLS session.
     pub fn tls(&self) -> &ClientConnection {
         match self.stream.get_ref() {
             Channel::Tls(stream) => &stream.conn,
@@ -130,12 +130,12 @@ impl Dialogue {
         dialogue
     }
 
-    /// The connection itself.
+    /// The TCP connection.
     pub fn tcp(&self) -> &TcpStream {
         self.stream.get_ref().tcp()
     }
 
-    /// Connects and takes the greeting.
+    /// Connects and reads the greeting.
     #[track_caller]
     pub fn open(server: SocketAddr) -> Self {
         let stream =
@@ -143,14 +143,14 @@ impl Dialogue {
         Self::greeted(Channel::Plain(stream))
     }
 
-    /// Logs in by USER and PASS.
+    /// Logs in with USER and PASS.
     #[track_caller]
     pub fn give_password(&mut self, user: &str, password: &str) {
         self.ok(&format!("USER {user}"));
         self.ok(&format!("PASS {password}"));
     }
 
-    /// Connects and logs in by USER and PASS.
+    /// Connects and logs in with USER and PASS.
     #[track_caller]
     pub fn log_in(account: &Account) -> Self {
         let mut dialogue = Self::open(account.server);
@@ -159,7 +159,7 @@ impl Dialogue {
         dialogue
     }
 
-    /// Sends a command, or what goes for one.
+    /// Sends a line.
     #[track_caller]
     pub fn send(&mut self, command: &str) {
         writeln!(self.transcript, "C: {command}").expect("writing to a string");
@@ -167,18 +167,18 @@ impl Dialogue {
         self.check(sent.is_ok(), "the server to take the command");
     }
 
-    /// Sends commands in one write, as clients do that know of pipelining.
+    /// Sends commands in one write, as clients that use pipelining do.
     #[track_caller]
     pub fn send_at_once(&mut self, commands: &[&str]) {
         self.send(&commands.join("\r\n"));
     }
 
-    /// The next line, without its end.
+    /// Reads the next line, without its line end.
     #[track_caller]
     pub fn line(&mut self) -> String {
-        let octets = self.octets();
-        let Some(text) = octets.strip_suffix(b"\r\n") else {
-            self.fail(if octets.is_empty() {
+        let bytes = self.bytes();
+        let Some(text) = bytes.strip_suffix(b"\r\n") else {
+            self.fail(if bytes.is_empty() {
                 "a line; the server closed"
             } else {
                 "a line that ends in CRLF"
@@ -187,14 +187,14 @@ impl Dialogue {
         String::from_utf8_lossy(text).into_owned()
     }
 
-    /// Sends a command that must succeed; the text after `+OK`.
+    /// Sends a command that must succeed; returns the text after `+OK`.
     #[track_caller]
     pub fn ok(&mut self, command: &str) -> String {
         self.send(command);
         self.accepted()
     }
 
-    /// Takes the reply to a command sent before, which must have succeeded; the text after `+OK`.
+    /// Reads the reply to an earlier command, which must have succeeded; returns the text after `+OK`.
     #[track_caller]
     pub fn accepted(&mut self) -> String {
         let reply = self.line();
@@ -204,14 +204,14 @@ impl Dialogue {
         }
     }
 
-    /// Sends a command that must fail; the whole reply.
+    /// Sends a command that must fail; returns the whole reply.
     #[track_caller]
     pub fn err(&mut self, command: &str) -> String {
         self.send(command);
         self.refused()
     }
 
-    /// Takes the reply to a command sent before, which must have failed; the whole reply.
+    /// Reads the reply to an earlier command, which must have failed; returns the whole reply.
     #[track_caller]
     pub fn refused(&mut self) -> String {
         let reply = self.line();
@@ -219,14 +219,14 @@ impl Dialogue {
         reply
     }
 
-    /// Sends a command that must succeed with a multi-line reply; its lines, without the stuffed dots.
+    /// Sends a command that must succeed with a multi-line reply; returns its lines, unstuffed.
     #[track_caller]
     pub fn lines(&mut self, command: &str) -> Vec<String> {
         self.ok(command);
         self.body()
     }
 
-    /// The lines of a multi-line reply up to the dot that ends it.
+    /// Reads the lines of a multi-line reply, up to the final dot.
     #[track_caller]
     pub fn body(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
@@ -240,66 +240,64 @@ impl Dialogue {
         }
     }
 
-    /// What the session shows of the maildrop: the replies to STAT, LIST and UIDL.
+    /// Reads the maildrop with STAT, LIST and UIDL.
     #[track_caller]
     pub fn maildrop(&mut self) -> Maildrop {
         Maildrop { stat: self.ok("STAT"), list: self.lines("LIST"), uidl: self.lines("UIDL") }
     }
 
-    /// Ends the session with QUIT; afterwards the server must close.
+    /// Sends QUIT; the server must accept it and close the connection.
     #[track_caller]
     pub fn quit(mut self) {
         self.ok("QUIT");
         self.closed();
     }
 
-    /// All that comes until the connection ends, however it does.
-    pub fn rest(mut self, octets: &mut Vec<u8>) -> std::io::Result<usize> {
+    /// Reads until the connection ends or fails.
+    pub fn rest(mut self, bytes: &mut Vec<u8>) -> std::io::Result<usize> {
         let _ = self.tcp().set_read_timeout(Some(DEADLINE));
-        self.stream.read_to_end(octets)
+        self.stream.read_to_end(bytes)
     }
 
-    /// Says QUIT to a server that may have gone meanwhile, and waits for the end.
+    /// Sends QUIT to a server that may be gone, and waits for the end of the connection.
     pub fn leave(mut self) {
         let _ = self.stream.get_mut().write_all(b"QUIT\r\n");
         let _ = self.tcp().set_read_timeout(Some(DEADLINE));
         let _ = self.stream.read_to_end(&mut Vec::new());
     }
 
-    /// The server closes without another word.
+    /// The server must close the connection and send nothing more.
     #[track_caller]
     pub fn closed(mut self) {
-        let octets = self.octets();
-        self.check(octets.is_empty(), "the end of the connection");
+        let bytes = self.bytes();
+        self.check(bytes.is_empty(), "the end of the connection");
     }
 
-    /// Octets up to and with the next LF, or none where the server closed.
+    /// Reads bytes up to and including the next LF; none if the server has closed the connection.
     #[track_caller]
-    fn octets(&mut self) -> Vec<u8> {
+    fn bytes(&mut self) -> Vec<u8> {
         let deadline = Instant::now() + DEADLINE;
-        let mut octets = Vec::new();
-        while octets.last() != Some(&b'\n') {
+        let mut bytes = Vec::new();
+        while bytes.last() != Some(&b'\n') {
             let left = deadline.saturating_duration_since(Instant::now());
             self.check(!left.is_zero(), "a line before the deadline");
             self.tcp().set_read_timeout(Some(left)).expect("a read deadline");
             let taken = match self.stream.fill_buf() {
                 Ok([]) => break,
                 Ok(available) => {
-                    let end = available
-                        .iter()
-                        .position(|&octet| octet == b'\n')
-                        .map_or(available.len(), |at| at + 1);
-                    octets.extend_from_slice(&available[..end]);
+                    let end =
+                        available.iter().position(|&byte| byte == b'\n').map_or(available.len(), |at| at + 1);
+                    bytes.extend_from_slice(&available[..end]);
                     end
                 }
                 Err(error) => self.fail(&format!("a line; reading failed: {error}")),
             };
             self.stream.consume(taken);
         }
-        if !octets.is_empty() {
-            write!(self.transcript, "S: {}", String::from_utf8_lossy(&octets)).expect("writing to a string");
+        if !bytes.is_empty() {
+            write!(self.transcript, "S: {}", String::from_utf8_lossy(&bytes)).expect("writing to a string");
         }
-        octets
+        bytes
     }
 
     #[track_caller]
@@ -315,28 +313,28 @@ impl Dialogue {
     }
 }
 
-/// All that a server says, greeting to close, to commands of which each waits for the reply to
-/// the one before.
+/// Everything that a server sends, from greeting to close, if each command waits for the reply to
+/// the previous one.
 #[track_caller]
 pub fn spoken_one_by_one(server: SocketAddr, commands: &[&str]) -> String {
     let stream = TcpStream::connect(server).unwrap_or_else(|error| panic!("connecting to {server}: {error}"));
     let mut dialogue = Dialogue { stream: BufReader::new(Channel::Plain(stream)), transcript: String::new() };
-    let mut all = dialogue.octets();
+    let mut all = dialogue.bytes();
     for command in commands {
         dialogue.send(command);
-        let reply = dialogue.octets();
-        // Of the commands that are sent here, these have more lines where they succeed.
+        let reply = dialogue.bytes();
+        // These commands have multi-line replies if they succeed.
         let upper = command.to_ascii_uppercase();
         let more = reply.starts_with(b"+OK") && matches!(&*upper, "LIST" | "UIDL" | "CAPA" | "AUTH");
         all.extend_from_slice(&reply);
         let mut line = Vec::new();
         while more && line != b".\r\n" {
-            line = dialogue.octets();
+            line = dialogue.bytes();
             dialogue.check(!line.is_empty(), "a line of a multi-line reply");
             all.extend_from_slice(&line);
         }
     }
-    let rest = dialogue.octets();
+    let rest = dialogue.bytes();
     dialogue.check(rest.is_empty(), "the end of the connection");
     String::from_utf8_lossy(&all).into_owned()
 }

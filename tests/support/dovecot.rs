@@ -1,5 +1,4 @@
-//! A real Dovecot with its mailboxes, on a free port, in a folder of its own, for as long as a
-//! test needs it.
+//! A Dovecot server with its mailboxes in a temporary folder.
 
 mod configuration;
 mod log;
@@ -26,22 +25,22 @@ use maildir::{Maildir, message};
 use super::DEADLINE;
 use super::account::{Account, PASSWORD, Security};
 use super::dialogue::Dialogue;
-use super::ordinary::OrdinaryUser;
 use super::tool::Tool;
+use super::unprivileged::UnprivilegedUser;
 
 const DOVECOT: Tool = Tool { program: "dovecot", package: "dovecot-pop3d" };
 
-/// Logs in directly only to leave a mark in the log; no test uses it for anything else.
+/// A user that logs in only to leave a mark in the log.
 const MARKER: &str = "marker";
 
-/// How long a mark may be missing before another one is left. On a busy machine Dovecot's log process
-/// holds the first line of another process back until that one writes the next.
+/// Wait before another mark is made. On a busy machine Dovecot's log process holds back the first
+/// line of another process until that process writes the next one.
 const MARK_AGAIN: Duration = Duration::from_secs(2);
 
-/// How often another port is tried when somebody took the free one before Dovecot could.
+/// Attempts to start: another process may take the free port before Dovecot does.
 const PORTS_TO_TRY: usize = 10;
 
-/// A running Dovecot; dropping it ends all its processes and removes its folder.
+/// A running Dovecot; dropping it stops its processes and removes its folder.
 pub struct Dovecot {
     process: Child,
     log: Arc<Log>,
@@ -50,15 +49,15 @@ pub struct Dovecot {
     tls: Option<SocketAddr>,
     proxied: SocketAddr,
     users: Mutex<BTreeMap<String, String>>,
-    owner: Option<OrdinaryUser>,
+    owner: Option<UnprivilegedUser>,
     delivered: AtomicUsize,
     marks: Mutex<usize>,
-    // Last, so that the folder goes after the processes that write to it.
+    // The last field: removed after the processes that write to it have stopped.
     folder: TempDir,
 }
 
 impl Dovecot {
-    /// Starts a server with these users, whose password is the usual one.
+    /// Starts a server with these users, whose password is [`PASSWORD`].
     #[track_caller]
     pub fn start(users: &[&str]) -> Self {
         Self::start_with_passwords(&users.iter().map(|&user| (user, PASSWORD)).collect::<Vec<_>>())
@@ -70,7 +69,7 @@ impl Dovecot {
         Self::start_with(users, Features::default())
     }
 
-    /// Starts a server with these users and passwords that can do more.
+    /// Starts a server with these users, passwords and features.
     #[track_caller]
     pub fn start_with(users: &[(&str, &str)], features: Features) -> Self {
         let mut users: BTreeMap<_, _> =
@@ -89,11 +88,11 @@ impl Dovecot {
     /// Starts a server; the error is its log.
     fn start_once(users: BTreeMap<String, String>, mut features: Features) -> Result<Self, String> {
         let folder = TempDir::with_prefix("dovecot-").expect("a temporary folder");
-        // Dovecot's processes run as several users and must reach their files.
+        // Dovecot's processes run as several users, which all need access.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))
             .expect("permissions of a folder");
-        // It lets nobody read mail as root.
-        let owner = OrdinaryUser::instead_of_root();
+        // Dovecot does not open mailboxes as root.
+        let owner = UnprivilegedUser::instead_of_root();
         let mail = folder.path().join("mail");
         fs::create_dir(&mail).expect("the mailboxes' folder");
         if let Some(owner) = owner {
@@ -114,7 +113,7 @@ impl Dovecot {
             .arg("-F")
             .arg("-c")
             .arg(&configuration)
-            // A group of its own: the end can then be told to all of its processes at once.
+            // A process group, so that one signal stops all of its processes.
             .process_group(0)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -135,7 +134,7 @@ impl Dovecot {
             marks: Mutex::new(0),
             folder,
         };
-        // Its listeners are open by the time it says so.
+        // Dovecot logs this when its listeners are open.
         if dovecot.log.wait_for(DEADLINE, 1, |line| line.contains("starting up for pop3")) {
             dovecot.mark();
             Ok(dovecot)
@@ -144,22 +143,22 @@ impl Dovecot {
         }
     }
 
-    /// Where it listens.
+    /// Its address for cleartext and STLS.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where it speaks TLS from the start.
+    /// Its address for implicit TLS.
     pub fn tls_address(&self) -> SocketAddr {
         self.tls.expect("a server with TLS")
     }
 
-    /// Where connections begin with a PROXY header.
+    /// Its address for connections that begin with a PROXY header.
     pub fn proxied_address(&self) -> SocketAddr {
         self.proxied
     }
 
-    /// The lines of the log that hold all of these words, once everything before now is in it.
+    /// The log lines so far that contain all of these words.
     #[track_caller]
     pub fn log_lines(&self, words: &[&str]) -> Vec<String> {
         self.mark();
@@ -171,36 +170,36 @@ impl Dovecot {
             .collect()
     }
 
-    /// A user's account at Dovecot itself, past any proxy.
+    /// A user's account at Dovecot itself.
     pub fn account(&self, user: &str) -> Account {
         self.account_at(self.address, user)
     }
 
-    /// The account of a user of this server who connects to `server`.
+    /// The account of one of its users, reached through `server`.
     pub fn account_at(&self, server: SocketAddr, user: &str) -> Account {
         let password = self.users.lock().expect("users")[user].clone();
         Account { server, user: user.to_owned(), password, security: Security::Cleartext }
     }
 
-    /// Gives a user another password, and waits until the server goes by it.
+    /// Changes a user's password, and waits until the server uses it.
     #[track_caller]
     pub fn change_password(&self, user: &str, password: &str) {
         let mut users = self.users.lock().expect("users");
         users.insert(user.to_owned(), password.to_owned()).expect("a user that exists");
-        // Dovecot looks for a new password file once a second, and knows it by its size. The
-        // marker's password makes the difference, and tells by its success that the file was read.
+        // Dovecot checks its password file once per second, and compares sizes. The marker's new
+        // password changes the size, and its successful login shows that the file was read.
         users.get_mut(MARKER).expect("the marker").push('!');
         write_passwords(self.folder.path(), &users);
         drop(users);
         let deadline = Instant::now() + DEADLINE;
-        // No pause between the tries: Dovecot takes its half second for each refusal.
+        // No pause between attempts: Dovecot delays each refusal by half a second.
         while !self.accepts(&self.account(MARKER)) {
             assert!(Instant::now() < deadline, "Dovecot does not read its password file again");
         }
         *self.marks.lock().expect("marks") += 1;
     }
 
-    /// Whether it lets somebody in.
+    /// Whether it accepts a login.
     #[track_caller]
     fn accepts(&self, account: &Account) -> bool {
         let mut session = Dialogue::open(self.address);
@@ -211,37 +210,37 @@ impl Dovecot {
         accepted
     }
 
-    /// Delivers so many messages to a user.
+    /// Delivers this many messages to a user.
     pub fn deliver_many(&self, user: &str, count: usize) {
         for _ in 0..count {
             self.deliver(user);
         }
     }
 
-    /// Delivers a message to a user; its subject is `Message N`, N counting those of this server.
+    /// Delivers a message with the subject `Message N`, where N counts the messages of this server.
     pub fn deliver(&self, user: &str) {
         self.deliver_with(user, "");
     }
 
-    /// Delivers a message that ends in these lines.
+    /// Delivers a message that ends with these lines.
     pub fn deliver_with(&self, user: &str, lines: &str) {
         let number = self.delivered.fetch_add(1, Ordering::Relaxed) + 1;
         self.maildir(user).deliver(number, &format!("{}{lines}", message(user, number)));
     }
 
-    /// How many messages a user has, by the files in the mailbox.
+    /// Messages of a user, counted by the files in the mailbox.
     pub fn messages(&self, user: &str) -> usize {
         self.maildir(user).count()
     }
 
-    /// How many logins of a user have succeeded so far.
+    /// Successful logins of a user so far.
     #[track_caller]
     pub fn logins(&self, user: &str) -> usize {
         self.mark();
         self.log.count(|line| line.contains(&login_line(user)))
     }
 
-    /// How many connections have got as far as a login or have gone without one, the marker's left out.
+    /// Connections that have logged in or ended without a login, except the marker's.
     #[track_caller]
     pub fn connections(&self) -> usize {
         self.mark();
@@ -249,7 +248,7 @@ impl Dovecot {
         self.log.count(|line| line.contains("pop3-login: Info: ") && !line.contains(&of_the_marker))
     }
 
-    /// Waits until so many sessions of a user have ended, in whichever way, and are done with the mailbox.
+    /// Waits until this many sessions of a user have ended and released the mailbox.
     #[track_caller]
     pub fn wait_for_ended_sessions(&self, user: &str, count: usize) {
         let session = format!("pop3({user})<");
@@ -261,9 +260,8 @@ impl Dovecot {
         );
     }
 
-    /// Leaves a mark in the log and waits for it: whatever happened before is then in the log too.
-    ///
-    /// That holds because one single login process writes all lines about connections and logins.
+    /// Makes a mark in the log and waits for it. Everything that happened before is then in the log
+    /// too, because a single login process writes all lines about connections and logins.
     #[track_caller]
     fn mark(&self) {
         let mut marks = self.marks.lock().expect("marks");
@@ -283,10 +281,10 @@ impl Dovecot {
         Maildir::new(self.folder.path().join("mail").join(user), self.owner)
     }
 
-    /// Tells all its processes to end.
+    /// Sends a signal to all of its processes.
     fn signal(&self, signal: libc::c_int) {
         let group = libc::pid_t::try_from(self.process.id()).expect("a process id");
-        // SAFETY: kill has no preconditions; the group is ours, as its leader has not been waited for.
+        // SAFETY: kill has no preconditions. The group is ours: its leader has not been waited for.
         unsafe { libc::kill(-group, signal) };
     }
 }
@@ -297,7 +295,7 @@ impl Drop for Dovecot {
             eprintln!("dovecot's log:\n{}", self.log.text());
         }
         self.signal(libc::SIGTERM);
-        // The log ends when the last process that could write to it has gone.
+        // The log ends when the last process that can write to it exits.
         if !self.log.wait_for_end() {
             self.signal(libc::SIGKILL);
         }
@@ -308,12 +306,12 @@ impl Drop for Dovecot {
     }
 }
 
-/// The line that a successful login leaves in the log.
+/// The log line of a successful login.
 fn login_line(user: &str) -> String {
     format!("pop3-login: Info: Login: user=<{user}>,")
 }
 
-/// An address on which nobody listens, as far as one can know.
+/// A loopback address with a port that was free a moment ago.
 pub fn free_address() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("a port")

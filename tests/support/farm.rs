@@ -1,5 +1,5 @@
-//! Mail servers of a farm: as many as a test needs, which let everybody in, count, and can be
-//! killed and brought back at the same address.
+//! A mail server that accepts every login and counts sessions. It can be killed and restarted at
+//! the same address, so that several of them make a pool.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -16,12 +16,12 @@ struct Seen {
     open: Mutex<BTreeMap<usize, TcpStream>>,
     /// Sessions that are logged in, and the most at once so far.
     sessions: Mutex<(usize, usize)>,
-    /// What is said to a PASS, where that is not +OK.
+    /// The reply to PASS, if not `+OK`.
     refusal: Mutex<Option<String>>,
     stopped: AtomicBool,
 }
 
-/// A mail server; dropping it kills it.
+/// A running mail server; dropping it kills it.
 pub struct FarmNode {
     address: SocketAddr,
     seen: Arc<Seen>,
@@ -34,7 +34,7 @@ impl FarmNode {
         Self::at(TcpListener::bind("127.0.0.1:0").expect("a free port"))
     }
 
-    /// Starts one at an address.
+    /// Starts one at this address.
     pub fn at_address(address: SocketAddr) -> Self {
         Self::at(TcpListener::bind(address).expect("an address that is free"))
     }
@@ -65,37 +65,37 @@ impl FarmNode {
         Self { address, seen, thread: Some(thread) }
     }
 
-    /// Where it listens.
+    /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Logins that it has accepted.
+    /// Accepted logins.
     pub fn logins(&self) -> usize {
         self.seen.logins.lock().unwrap().values().sum()
     }
 
-    /// The users whom it has let in.
+    /// Users that have logged in.
     pub fn users(&self) -> Vec<String> {
         self.seen.logins.lock().unwrap().keys().cloned().collect()
     }
 
-    /// Forgets whom it has let in.
+    /// Resets the counts of logins.
     pub fn forget(&self) {
         self.seen.logins.lock().unwrap().clear();
     }
 
-    /// The most sessions that it has had logged in at once.
+    /// The most sessions that were logged in at once.
     pub fn most_open(&self) -> usize {
         self.seen.sessions.lock().unwrap().1
     }
 
-    /// Answers PASS so from now on; None lets everybody in.
+    /// Sets the reply to PASS; `None` accepts every login.
     pub fn refuse(&self, word: Option<&str>) {
         *self.seen.refusal.lock().unwrap() = word.map(str::to_owned);
     }
 
-    /// Ends it, with all of its connections.
+    /// Stops the server and closes its connections.
     pub fn kill(&mut self) {
         self.seen.stopped.store(true, Ordering::SeqCst);
         let _ = TcpStream::connect(self.address);
@@ -107,7 +107,7 @@ impl FarmNode {
         }
     }
 
-    /// Starts it again where it was.
+    /// Starts it again at the same address.
     pub fn revive(&mut self) {
         self.kill();
         let address = self.address;
@@ -125,7 +125,7 @@ impl Drop for FarmNode {
     }
 }
 
-/// A session from its login to its end.
+/// A session from its login to its end, counted in `Seen::sessions`.
 struct Session<'a>(&'a Seen);
 
 impl<'a> Session<'a> {

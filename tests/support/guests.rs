@@ -1,17 +1,17 @@
-//! Components that the tests build from their sources.
+//! Policies of `tests/guests`, built on first use.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The policy that misbehaves as its settings say.
+/// A policy that misbehaves as its settings say.
 #[track_caller]
 pub fn hostile() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| build("hostile"))
 }
 
-/// The policy that tells the log what it is given.
+/// A policy that logs its arguments.
 #[track_caller]
 pub fn mirror() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
@@ -21,7 +21,7 @@ pub fn mirror() -> &'static Path {
 #[track_caller]
 fn build(package: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace");
-    // A target directory of its own: cargo may hold the lock of the usual one.
+    // A separate target folder: a running cargo may hold the lock of the usual one.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
     let output = Command::new(env!("CARGO"))
         .current_dir(root)
@@ -34,7 +34,7 @@ fn build(package: &str) -> PathBuf {
         .expect("running cargo");
     assert!(
         output.status.success(),
-        "the guest {package} does not build (is the target there? rustup target add wasm32-wasip2):\n{}",
+        "the guest {package} does not build; is the target installed (rustup target add wasm32-wasip2)?:\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
     target.join("wasm32-wasip2/policy").join(format!("{package}.wasm"))

@@ -1,4 +1,4 @@
-//! A real HAProxy with whatever a test writes into its configuration.
+//! An HAProxy with the sections that a test configures.
 
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Stdio};
@@ -10,14 +10,14 @@ use super::until;
 
 const HAPROXY: Tool = Tool { program: "haproxy", package: "haproxy" };
 
-/// A running HAProxy; dropping it ends it.
+/// A running HAProxy; dropping it stops it.
 pub struct HaProxy {
     process: Child,
     _folder: TempDir,
 }
 
 impl HaProxy {
-    /// Starts it in tcp mode with these sections, and waits until it listens.
+    /// Starts it in TCP mode with these sections, and waits until it listens at this address.
     #[track_caller]
     pub fn start(sections: &str, listens: SocketAddr) -> Self {
         let folder = TempDir::with_prefix("haproxy-").expect("a temporary folder");

@@ -1,28 +1,28 @@
-//! A client of HTTP that asks one thing.
+//! An HTTP client for one request per connection.
 
 use std::io::{Read, Write};
 
 use super::DEADLINE;
 
-/// What was answered.
+/// An HTTP response.
 #[derive(Debug)]
 pub struct Answer {
-    /// Such as 200.
+    /// Status code.
     pub status: u16,
-    /// The header lines.
+    /// Header lines, unparsed.
     pub headers: String,
-    /// What comes after them.
+    /// Body.
     pub body: String,
 }
 
-/// Asks over an open connection. `headers`: whole lines, without the last line end.
+/// Sends a request over an open connection. `headers` are lines without their line ends.
 pub fn ask(
     mut stream: impl Read + Write,
     line: &str,
     headers: &[&str],
     body: &str,
 ) -> std::io::Result<Answer> {
-    // Version 1.0 has the answer come as it is, until the end of the connection.
+    // With HTTP/1.0 the response is not chunked and ends with the connection.
     let mut request = format!("{line} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {}\r\n", body.len());
     for header in headers {
         request += &format!("{header}\r\n");
@@ -32,13 +32,13 @@ pub fn ask(
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer);
-    let odd = || std::io::Error::other(format!("no answer in HTTP: {answer:?}"));
+    let odd = || std::io::Error::other(format!("not an HTTP response: {answer:?}"));
     let (headers, body) = answer.split_once("\r\n\r\n").ok_or_else(odd)?;
     let status = headers.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(odd)?;
     Ok(Answer { status, headers: headers.to_owned(), body: body.to_owned() })
 }
 
-/// Connects to a port and asks.
+/// Connects and sends a request.
 pub fn ask_at(
     address: std::net::SocketAddr,
     line: &str,

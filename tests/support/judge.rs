@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reprieve_policy_host::{
-    BreakerSettings, Cache, Engine, EngineSize, Judge, Limits, Policy, PolicyOptions,
+    BreakerSettings, Cache, Engine, EngineSize, Evaluator, Limits, Policy, PolicyOptions,
 };
 use reprieve_store::Namespace;
 use reprieve_store::clock::ManualClock;
@@ -18,7 +18,7 @@ pub async fn hostile(
     clock: &Arc<ManualClock>,
     namespace: &Namespace,
     change: impl FnOnce(&mut PolicyOptions),
-) -> Judge {
+) -> Evaluator {
     let bytes = std::fs::read(guests::hostile()).unwrap();
     let limits = Limits {
         time: Duration::from_millis(1),
@@ -35,5 +35,5 @@ pub async fn hostile(
         ..PolicyOptions::new("pop3", "hostile", namespace.clone(), clock.clone())
     };
     change(&mut options);
-    Judge::new(Policy::load(Engine::new(size, Some(&cache)).unwrap(), &bytes, options).await.unwrap())
+    Evaluator::new(Policy::load(Engine::new(size, Some(&cache)).unwrap(), &bytes, options).await.unwrap())
 }

@@ -1,8 +1,8 @@
-//! Looking for secrets in the memory of another process.
+//! Search for secrets in the memory of another process.
 
 use std::os::unix::fs::FileExt as _;
 
-/// Which of these are in the memory of a process, freed memory included.
+/// The needles that are in the memory of a process, freed memory included.
 pub fn in_memory<'n>(process: u32, needles: &[&'n str]) -> Vec<&'n str> {
     const PIECE: u64 = 1 << 20;
     const OVERLAP: u64 = 1 << 12;

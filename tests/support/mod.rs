@@ -1,4 +1,4 @@
-//! What the end-to-end tests share: a real Dovecot, real clients, a client of single lines, and Reprieve.
+//! What the end-to-end tests share: mail servers, mail clients, other programs, and Reprieve itself.
 
 pub mod account;
 pub mod browser;
@@ -13,13 +13,14 @@ pub mod guests;
 pub mod haproxy;
 pub mod http;
 pub mod memory;
-pub mod ordinary;
+
 pub mod prometheus;
 pub mod proxy;
 pub mod redis;
 pub mod running;
 pub mod scripted;
 pub mod tool;
+pub mod unprivileged;
 
 use std::time::{Duration, Instant};
 
@@ -27,12 +28,11 @@ use reprieve_mailserver::{MailServer, Settings};
 
 use account::PASSWORD;
 
-/// How long anything that a test waits for may take before the test calls it missing.
-///
-/// Nothing waits this long in a run that passes; it is generous for loaded machines.
+/// How long a test waits for something before it fails. Generous, for loaded machines: no test
+/// that passes waits this long.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Writes a file that only its owner can read, as Reprieve wants its secrets.
+/// Writes a file that only its owner can read, as Reprieve requires for secrets.
 pub fn write_secret(path: &std::path::Path, text: &str) {
     use std::io::Write as _;
     use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -42,12 +42,12 @@ pub fn write_secret(path: &std::path::Path, text: &str) {
     file.write_all(text.as_bytes()).expect("a file");
 }
 
-/// Waits until something holds that no event announces, looking again and again.
+/// Polls a condition that no event announces, until it holds.
 #[track_caller]
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !holds() {
-        assert!(Instant::now() < deadline, "still not so: {what}");
+        assert!(Instant::now() < deadline, "timed out waiting until {what}");
         std::thread::yield_now();
     }
 }

@@ -1,4 +1,4 @@
-//! A real Prometheus, which scrapes what a test has it scrape, and its tool.
+//! A Prometheus server that scrapes one target, and promtool.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -17,10 +17,10 @@ use super::until;
 const PROMETHEUS: Tool = Tool { program: "prometheus", package: "prometheus" };
 const PROMTOOL: Tool = Tool { program: "promtool", package: "prometheus" };
 
-/// Labels and a value.
+/// A sample: labels and value.
 pub type Sample = (BTreeMap<String, String>, f64);
 
-/// A running Prometheus; dropping it ends it.
+/// A running Prometheus; dropping it stops it.
 pub struct Prometheus {
     process: Child,
     address: SocketAddr,
@@ -28,8 +28,8 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts one that scrapes a target each second, as the job `reprieve`, with this token, and
-    /// evaluates these rules as often.
+    /// Starts a server that scrapes a target with this token as the job `reprieve`, and evaluates
+    /// these rules, both once per second.
     #[track_caller]
     pub fn scraping(target: SocketAddr, token: &str, rules: &[PathBuf]) -> Self {
         let folder = TempDir::with_prefix("prometheus-").expect("a temporary folder");
@@ -59,7 +59,7 @@ impl Prometheus {
         started
     }
 
-    /// Evaluates an expression now: labels and values, or what is wrong with it.
+    /// Evaluates an expression; the error is Prometheus's message.
     pub fn try_query(&self, expression: &str) -> Result<Vec<Sample>, String> {
         let body = format!("query={}", escaped(expression));
         let headers = ["Content-Type: application/x-www-form-urlencoded"];
@@ -80,7 +80,7 @@ impl Prometheus {
         samples.collect()
     }
 
-    /// The one value that an expression has now; None where there is none.
+    /// The value of an expression that has at most one.
     #[track_caller]
     pub fn value(&self, expression: &str) -> Option<f64> {
         let samples = self.try_query(expression).unwrap_or_else(|error| panic!("{expression}: {error}"));
@@ -88,7 +88,7 @@ impl Prometheus {
         samples.first().map(|(_, value)| *value)
     }
 
-    /// Names of all metrics that it knows.
+    /// Names of all scraped metrics.
     #[track_caller]
     pub fn names(&self) -> BTreeSet<String> {
         let told = self.get("/api/v1/label/__name__/values");
@@ -96,7 +96,7 @@ impl Prometheus {
         names.iter().map(|name| name.as_str().expect("a name").to_owned()).collect()
     }
 
-    /// What it answers to a GET.
+    /// The JSON of a GET request.
     #[track_caller]
     pub fn get(&self, path: &str) -> Value {
         let answer = http::ask_at(self.address, &format!("GET {path}"), &[], "").expect("an answer");
@@ -111,7 +111,7 @@ impl Drop for Prometheus {
     }
 }
 
-/// Runs promtool in a folder; what it says where it is content, and fails where it is not.
+/// Runs promtool in a folder and returns its output; fails unless promtool succeeds.
 #[track_caller]
 pub fn promtool(folder: &Path, arguments: &[&str], input: &str) -> String {
     let mut child = PROMTOOL
@@ -134,5 +134,5 @@ pub fn promtool(folder: &Path, arguments: &[&str], input: &str) -> String {
 }
 
 fn escaped(text: &str) -> String {
-    text.bytes().map(|octet| format!("%{octet:02X}")).collect()
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }

@@ -42,7 +42,14 @@ pub struct Setup<'a> {
 
 impl Default for Setup<'_> {
     fn default() -> Self {
-        Self { top: "", server: "", policy: "", pool: "check = \"off\"", threads: 1, idle_timeout: None }
+        Self {
+            top: "",
+            server: "",
+            policy: "",
+            pool: "health-check = \"off\"",
+            threads: 1,
+            idle_timeout: None,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! A real Redis or Valkey in a folder of its own, for as long as a test needs it.
+//! A Redis or Valkey server in a temporary folder.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,16 +12,16 @@ use super::until;
 const REDIS: Tool = Tool { program: "redis-server", package: "redis-server" };
 const CLIENT: Tool = Tool { program: "redis-cli", package: "redis-tools" };
 
-/// Which of the two.
+/// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Make {
-    /// Debian's.
+    /// Redis, from Debian.
     Redis,
-    /// From Python's registry.
+    /// Valkey, from the Python package index.
     Valkey,
 }
 
-/// A running server; dropping it ends it.
+/// A running server; dropping it kills it.
 pub struct Redis {
     make: Make,
     more: Vec<String>,
@@ -53,13 +53,13 @@ impl Make {
 }
 
 impl Redis {
-    /// Starts one on this machine's loopback.
+    /// Starts a server on the loopback interface.
     #[track_caller]
     pub fn start(make: Make) -> Self {
         Self::with(make, &[])
     }
 
-    /// Starts one with more arguments.
+    /// Starts a server with additional arguments.
     #[track_caller]
     pub fn with(make: Make, more: &[&str]) -> Self {
         let folder = TempDir::with_prefix("redis-").expect("a temporary folder");
@@ -73,37 +73,37 @@ impl Redis {
         panic!("no {make:?} can be started");
     }
 
-    /// Starts Debian's with a configuration file.
+    /// Starts Redis with a configuration file.
     #[track_caller]
     pub fn configured(file: &Path, more: &[&str]) -> Self {
         let file = file.to_str().expect("a path in UTF-8");
         Self::with(Make::Redis, &[&[file], more].concat())
     }
 
-    /// Its port on loopback.
+    /// Its port on the loopback interface.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Its address.
+    /// Its URL for the configuration.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Asks it something by its own client.
+    /// Runs a command with redis-cli and returns the reply.
     #[track_caller]
     pub fn ask(&self, arguments: &[&str]) -> String {
         let asked = CLIENT.command().args(["-p", &self.port.to_string()]).args(arguments).output();
         String::from_utf8_lossy(&asked.expect("redis-cli").stdout).trim_end().to_owned()
     }
 
-    /// Kills it.
+    /// Kills the process.
     pub fn kill(&mut self) {
         self.process.kill().expect("killing it");
         self.process.wait().expect("its end");
     }
 
-    /// Starts it again where it was, empty.
+    /// Starts it again at the same port, with an empty store.
     #[track_caller]
     pub fn start_again(&mut self) {
         for entry in std::fs::read_dir(self.folder.path()).expect("its folder") {
@@ -133,11 +133,11 @@ impl Drop for Redis {
     }
 }
 
-/// Starts a server and waits until it answers; None where it ends instead.
+/// Starts a server and waits until it answers; `None` if it exits instead.
 fn launch(make: Make, port: u16, folder: &Path, more: &[String]) -> Option<Child> {
     let mut process = make
         .command()
-        // A configuration file comes first.
+        // A configuration file must be the first argument.
         .args(more.iter().take_while(|argument| !argument.starts_with("--")))
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
         .arg(folder)

@@ -1,4 +1,4 @@
-//! The binary itself, running, with its log.
+//! The `reprieve` binary as a child process, with its log.
 
 use std::io::{BufRead, BufReader, Read as _};
 use std::net::SocketAddr;
@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use super::DEADLINE;
 
-/// The binary.
+/// Path of the `reprieve` binary.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_reprieve");
 
-/// A process that is killed, if it still runs, when the test ends.
+/// A running `reprieve`; dropping it kills the process.
 pub struct Running {
     child: Child,
     log: BufReader<std::process::ChildStderr>,
@@ -23,7 +23,7 @@ impl Running {
         Self::spawn(Command::new(BINARY).args(arguments))
     }
 
-    /// Starts it by a command of the test's own.
+    /// Starts any command that runs it and logs to standard error.
     pub fn spawn(command: &mut Command) -> Self {
         let mut child =
             command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("starting reprieve");
@@ -31,13 +31,13 @@ impl Running {
         Self { child, log }
     }
 
-    /// By one line, without a configuration file.
-    pub fn before(server: SocketAddr) -> Self {
+    /// Starts it in front of a mail server, without a configuration file.
+    pub fn in_front_of(server: SocketAddr) -> Self {
         let server = server.to_string();
         Self::start(&["run", "--listen", "127.0.0.1:0", "--backend", &server, "--log-format", "json"])
     }
 
-    /// Starts it with a configuration in this folder.
+    /// Starts it with a configuration, which is written to `reprieve.toml` in this folder.
     pub fn with_configuration(folder: &Path, text: &str) -> Self {
         let file = folder.join("reprieve.toml");
         std::fs::write(&file, text).expect("a configuration");
@@ -45,7 +45,7 @@ impl Running {
         Self::start(&["run", "--config", file, "--log-format", "json", "--log-level", "debug"])
     }
 
-    /// Its process.
+    /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -64,14 +64,14 @@ impl Running {
         }
     }
 
-    /// What it logs to its end.
+    /// The log from here to the end of the process.
     pub fn rest_of_log(&mut self) -> String {
         let mut rest = String::new();
         self.log.read_to_string(&mut rest).expect("reading the log");
         rest
     }
 
-    /// Where it listens, by its own JSON log.
+    /// The next address that it logs as a listen address.
     pub fn address(&mut self) -> SocketAddr {
         let line = self.line_with("\"listening\"");
         let line: serde_json::Value = serde_json::from_str(&line).expect("a JSON line");
@@ -84,14 +84,14 @@ impl Running {
         assert!(done.expect("running kill").success());
     }
 
-    /// Waits for its end.
+    /// Waits for the process to exit.
     pub fn ended(&mut self) -> ExitStatus {
         let deadline = Instant::now() + DEADLINE;
         loop {
             if let Some(status) = self.child.try_wait().expect("waiting") {
                 return status;
             }
-            assert!(Instant::now() < deadline, "it does not end");
+            assert!(Instant::now() < deadline, "the process does not exit");
             std::thread::yield_now();
         }
     }

@@ -1,4 +1,4 @@
-//! A mail server that says what the test tells it to, right or wrong.
+//! A mail server that follows a script of the test, which may break the protocol.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -6,30 +6,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
-/// One connection of Reprieve's to it.
+/// A connection to the server.
 pub struct Conversation {
     stream: BufReader<TcpStream>,
 }
 
 impl Conversation {
-    /// Says octets as they are.
-    pub fn say(&mut self, octets: &[u8]) {
-        // Reprieve may have hung up: that is for the test to see at the other end.
-        let _ = self.stream.get_mut().write_all(octets);
+    /// Sends bytes as they are; a closed connection is ignored.
+    pub fn send(&mut self, bytes: &[u8]) {
+        // The test sees a closed connection at the other end.
+        let _ = self.stream.get_mut().write_all(bytes);
     }
 
-    /// Says octets as they are; an error once Reprieve has hung up.
-    pub fn try_say(&mut self, octets: &[u8]) -> std::io::Result<()> {
-        self.stream.get_mut().write_all(octets)
+    /// Sends bytes as they are; fails if the peer has closed the connection.
+    pub fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
     }
 
-    /// The next command, without its end; nothing once Reprieve has closed.
-    pub fn hear(&mut self) -> Option<String> {
-        self.hear_bytes().and_then(|line| String::from_utf8(line).ok())
+    /// The next command without its line end; `None` if the peer has closed the connection.
+    pub fn read_command(&mut self) -> Option<String> {
+        self.read_command_bytes().and_then(|line| String::from_utf8(line).ok())
     }
 
-    /// The same, if it need not be text.
-    pub fn hear_bytes(&mut self) -> Option<Vec<u8>> {
+    /// The same as bytes, for commands that may not be UTF-8.
+    pub fn read_command_bytes(&mut self) -> Option<Vec<u8>> {
         let mut line = Vec::new();
         match self.stream.read_until(b'\n', &mut line) {
             Ok(length) if length > 0 => Some(line.trim_ascii_end().to_owned()),
@@ -37,7 +37,7 @@ impl Conversation {
         }
     }
 
-    /// Whether more has arrived than was heard.
+    /// Whether more has arrived than was read.
     pub fn has_more(&mut self) -> bool {
         if !self.stream.buffer().is_empty() {
             return true;
@@ -49,20 +49,20 @@ impl Conversation {
         there
     }
 
-    /// Greets and accepts any login.
-    pub fn let_in(&mut self) {
-        self.say(b"+OK scripted\r\n");
-        self.hear();
-        self.say(b"+OK\r\n");
-        self.hear();
-        self.say(b"+OK in\r\n");
+    /// Greets, and accepts a login with USER and PASS.
+    pub fn accept_login(&mut self) {
+        self.send(b"+OK scripted\r\n");
+        self.read_command();
+        self.send(b"+OK\r\n");
+        self.read_command();
+        self.send(b"+OK in\r\n");
     }
 
-    /// Answers commands with fixed replies until Reprieve closes; QUIT ends it.
+    /// Answers commands with these replies until QUIT or the end of the connection.
     pub fn answer(&mut self, replies: &[(&str, &str)]) {
-        while let Some(command) = self.hear() {
+        while let Some(command) = self.read_command() {
             let reply = replies.iter().find(|(known, _)| *known == command).map(|(_, reply)| *reply);
-            self.say(reply.unwrap_or("-ERR no\r\n").as_bytes());
+            self.send(reply.unwrap_or("-ERR no\r\n").as_bytes());
             if command == "QUIT" {
                 return;
             }
@@ -70,7 +70,7 @@ impl Conversation {
     }
 }
 
-/// The server; dropping it ends it.
+/// A running server; dropping it stops it.
 pub struct Scripted {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -79,7 +79,7 @@ pub struct Scripted {
 }
 
 impl Scripted {
-    /// Holds each conversation by the script, one after the other.
+    /// Starts a server that runs the script for each connection, one at a time.
     pub fn start(script: impl Fn(&mut Conversation) + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("its address");
@@ -105,12 +105,12 @@ impl Scripted {
         Self { address, connections, ended, thread: Some(thread) }
     }
 
-    /// Where it listens.
+    /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Connections that it has had.
+    /// Connections so far.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }

@@ -1,27 +1,28 @@
-//! Programs of the system: found or reported missing, limited in time, and never left behind.
+//! Programs of the system: a missing one is reported with the package that has it, and none runs
+//! longer than the test.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::DEADLINE;
-use super::ordinary::OrdinaryUser;
+use super::unprivileged::UnprivilegedUser;
 
-/// Where the system keeps its programs; a test does not depend on the caller's own PATH.
+/// Where programs are looked for, so that a test does not depend on the caller's PATH.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
 
-/// A program of the system, by its file name and the Debian package that brings it.
+/// A program of the system.
 #[derive(Clone, Copy, Debug)]
 pub struct Tool {
-    /// The program's file name.
+    /// File name.
     pub program: &'static str,
-    /// The package that contains it.
+    /// Debian package that contains it.
     pub package: &'static str,
 }
 
-/// How a program ended, and what it said.
+/// The exit code and the output of a program.
 #[derive(Debug)]
 pub struct Ending {
-    /// The exit code.
+    /// Exit code.
     pub code: i32,
     /// Standard output.
     pub stdout: String,
@@ -30,7 +31,7 @@ pub struct Ending {
 }
 
 impl Tool {
-    /// The program's place; where it is missing, a failure that names the command that installs it.
+    /// Path of the program. Panics with the command that installs it if it is missing.
     #[track_caller]
     pub fn path(self) -> PathBuf {
         let found =
@@ -40,33 +41,33 @@ impl Tool {
         })
     }
 
-    /// A command for the program that ends when the thread that started it ends, however that happens.
+    /// A command for the program. The process is terminated when the thread that starts it exits.
     #[track_caller]
     pub fn command(self) -> Command {
         self.command_as(None)
     }
 
     #[track_caller]
-    fn command_as(self, user: Option<OrdinaryUser>) -> Command {
+    fn command_as(self, user: Option<UnprivilegedUser>) -> Command {
         let path = self.path();
         let mut command = Command::new(SETPRIV.path());
-        if let Some(OrdinaryUser { uid, gid }) = user {
+        if let Some(UnprivilegedUser { uid, gid }) = user {
             command.args([format!("--reuid={uid}"), format!("--regid={gid}"), "--clear-groups".to_owned()]);
         }
         command.args(["--pdeathsig", "TERM"]).arg(path).stdin(Stdio::null());
         command
     }
 
-    /// Runs the program at home in `home`, as an ordinary user, with nothing of the caller's environment.
+    /// Runs the program in `home` as an unprivileged user, without the caller's environment.
     ///
-    /// A program that does not end by itself is ended with all that it started, and the test fails: it hung.
+    /// Panics if the program does not exit in time; it is then killed with its children.
     #[track_caller]
     pub fn run<I: AsRef<std::ffi::OsStr>>(
         self,
         home: &Path,
         arguments: impl IntoIterator<Item = I>,
     ) -> Ending {
-        let user = OrdinaryUser::instead_of_root();
+        let user = UnprivilegedUser::instead_of_root();
         if let Some(user) = user {
             user.own_all(home);
         }
@@ -87,7 +88,7 @@ impl Tool {
             .stderr(Stdio::piped());
         let mut child =
             command.spawn().unwrap_or_else(|error| panic!("{} does not start: {error}", self.program));
-        // Held open until the program has ended: some take the end of their input for a command.
+        // Stays open until the program exits: some take the end of their input for a command.
         let stdin = child.stdin.take();
         let output = child.wait_with_output().expect("output of a started program");
         drop(stdin);
@@ -104,6 +105,6 @@ impl Tool {
 const SETPRIV: Tool = Tool { program: "setpriv", package: "util-linux" };
 const TIMEOUT: Tool = Tool { program: "timeout", package: "coreutils" };
 
-/// What `timeout` reports when it ended the program, and when it had to kill it.
+/// Exit codes of `timeout` after it terminated the program, and after it killed it.
 const TIMED_OUT: i32 = 124;
 const TIMED_OUT_AND_KILLED: i32 = 137;

@@ -1,5 +1,5 @@
-//! The default policy in other languages: the ports under `tests/ports` judge as `interval`
-//! itself does, verdict for verdict. `policies/build` builds them.
+//! The default policy in other languages: the ports in `tests/ports` return the same verdicts as
+//! `interval`. `policies/build` builds them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,18 +8,18 @@ use crate::support::proxy::NOON;
 use jiff::tz::TimeZone;
 use reprieve_policy_host::harness::Who;
 use reprieve_policy_host::{
-    Cache, Ending, Engine, EngineSize, Judge, Outcome, Policy, PolicyOptions, Standing, Verdict, load_source,
-    moment,
+    Cache, Ending, Engine, EngineSize, Evaluator, Outcome, Policy, PolicyOptions, Standing, Verdict,
+    load_source, moment,
 };
 use reprieve_store::Namespace;
 use reprieve_store::clock::ManualClock;
 
 /// Languages that `interval` is ported to.
 const PORTS: [&str; 6] = ["c", "cpp", "go", "javascript", "python", "zig"];
-/// Logins that each port judges, over all settings.
+/// Logins per port, over all settings.
 const LOGINS: usize = 10_000;
 
-/// Settings that are tried, each with the same share of the logins.
+/// Settings, each with an equal share of the logins.
 const SETTINGS: [&[(&str, &str)]; 8] = [
     &[],
     &[("interval", "90s"), ("manner", "busy")],
@@ -31,7 +31,7 @@ const SETTINGS: [&[(&str, &str)]; 8] = [
     &[("interval", "1500ms"), ("reset", "daily"), ("memory-limit", "4000B")],
 ];
 
-/// Numbers that look random and are the same each time (SplitMix64).
+/// A deterministic random number generator (SplitMix64).
 struct Numbers(u64);
 
 impl Numbers {
@@ -47,7 +47,7 @@ impl Numbers {
     }
 }
 
-/// One login and what becomes of it if it passes.
+/// A login, and its outcome if it passes.
 struct Poll {
     who: Who,
     unix_ms: u64,
@@ -58,13 +58,13 @@ fn polls(seed: u64, count: usize) -> Vec<Poll> {
     let mut numbers = Numbers(seed);
     let mut users: Vec<String> = (0..12).map(|number| format!("user{number}@example.org")).collect();
     users.extend(["Alice", "alice", "ALICE", "äÄ", "ÄÄ", "İ", "", " ", "a\u{0}b", "😀"].map(str::to_owned));
-    // Longer than a key of the store may be, in octets but not in characters.
+    // Longer than the store's limit for keys in bytes, but not in characters.
     users.extend(["x".repeat(1024), "x".repeat(1025), "é".repeat(600), "Y".repeat(4000)]);
     let mut unix_ms = NOON;
     let mut polls = Vec::with_capacity(count);
     for _ in 0..count {
         match numbers.below(100) {
-            // A clock that is set back, and a night.
+            // A clock that is set back, and a long break.
             0 => unix_ms -= numbers.below(7_200_000),
             1 => unix_ms += numbers.below(14_400_000),
             2..6 => unix_ms += numbers.below(900_000),
@@ -74,7 +74,7 @@ fn polls(seed: u64, count: usize) -> Vec<Poll> {
         let user = &users[usize::try_from(numbers.below(users.len() as u64)).expect("a small number")];
         let mut who = Who::new(user);
         if numbers.below(8) == 0 {
-            // A master user. A name that is empty, or a language's word for none, is one too.
+            // A master user, whose name may be empty or look like a null value.
             let acting = ["alice", "user1@example.org", "😀", "null", ""];
             let acting = acting[usize::try_from(numbers.below(acting.len() as u64)).expect("a small number")];
             who.authorization_id = Some(acting.to_owned());
@@ -95,24 +95,24 @@ fn polls(seed: u64, count: usize) -> Vec<Poll> {
     polls
 }
 
-/// A policy on a desk, with a clock and a store of its own.
+/// A policy with a separate clock and store.
 struct Desk {
     runtime: tokio::runtime::Runtime,
     engine: Arc<Engine>,
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
     name: String,
 }
 
 impl Desk {
     fn new(name: &str) -> Self {
-        let octets = load_source(name).unwrap_or_else(|error| panic!("{error}")).into_owned();
-        // Large components take seconds to compile, and are loaded for each of the settings.
+        let bytes = load_source(name).unwrap_or_else(|error| panic!("{error}")).into_owned();
+        // Large components take seconds to compile and are loaded once per settings.
         let cache = Cache::open(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("compiled")).expect("a folder");
         let size = EngineSize { memory: 64 << 20, stack: 512 << 10, instances: 4 };
         Self {
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime"),
             engine: Engine::new(size, Some(&cache)).expect("an engine"),
-            octets,
+            bytes,
             name: name.to_owned(),
         }
     }
@@ -121,24 +121,23 @@ impl Desk {
         let namespace = Namespace::exact_in_memory(64 << 10, clock.clone());
         let mut options = PolicyOptions::new("pop3", &self.name, namespace, clock.clone());
         options.settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        // A busy machine is not to fail it.
+        // Generous, for busy machines.
         options.limits.time = std::time::Duration::from_secs(2);
         options.limits.start = std::time::Duration::from_secs(20);
         self.runtime
-            .block_on(Policy::load(self.engine.clone(), &self.octets, options))
+            .block_on(Policy::load(self.engine.clone(), &self.bytes, options))
             .map_err(|error| error.to_string())
     }
 
-    /// Every verdict, in words.
+    /// All verdicts as text.
     fn judge(&self, settings: &[(&str, &str)], polls: &[Poll]) -> Vec<String> {
         let clock = ManualClock::new(NOON);
         let zone = TimeZone::get("Europe/Berlin").expect("a time zone");
-        let judge = Judge::new(self.load(settings, &clock).unwrap_or_else(|error| panic!("{error}")));
+        let judge = Evaluator::new(self.load(settings, &clock).unwrap_or_else(|error| panic!("{error}")));
         self.runtime.block_on(async {
             let mut verdicts = Vec::with_capacity(polls.len());
             for poll in polls {
-                // The store's time goes on: what expires of it on a clock that is set back is
-                // a matter of chance.
+                // The store's clock is not set back: whether entries expire must not depend on it.
                 clock.set(clock.now_ms().max(poll.unix_ms));
                 let login = poll.who.login("pop3", "1", poll.unix_ms, &zone);
                 let verdict =
@@ -192,12 +191,12 @@ fn every_port_of_interval_gives_the_same_verdicts_over_ten_thousand_logins() {
             }
         }
     }
-    // Were all logins judged alike, equality would show little.
+    // Both verdicts must occur.
     assert!((LOGINS / 5..LOGINS * 4 / 5).contains(&denied), "{denied} of {LOGINS} are denied");
 }
 
 #[test]
-fn every_port_of_interval_refuses_the_same_settings_by_their_name() {
+fn every_port_of_interval_rejects_the_same_settings_by_name() {
     let clock = ManualClock::new(NOON);
     for port in PORTS.map(|name| Desk::new(&port(name).display().to_string())) {
         for (key, value) in [

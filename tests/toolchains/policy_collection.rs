@@ -1,4 +1,4 @@
-//! The policies under `policies/`, each in front of a mail server. `policies/build` builds them.
+//! The policies in `policies/`, each in front of a mail server. `policies/build` builds them.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ fn component(name: &str) -> PathBuf {
 /// A mail server with one message for alice, behind Reprieve with a policy.
 fn proxied(name: &str, settings: &str, server: &str) -> (MailServer, Proxy) {
     let mail = mail_server(1);
-    // A busy machine is not to fail a policy that takes a while to start.
+    // Generous limits, for busy machines.
     let policy = format!(
         "component = {:?}\nlimits = {{ start = \"20s\", time = \"2s\" }}\n[virtual-server.policy.settings]\n{settings}",
         component(name)
@@ -26,14 +26,14 @@ fn proxied(name: &str, settings: &str, server: &str) -> (MailServer, Proxy) {
     (mail, reprieve)
 }
 
-/// Logs in, sees the message, and leaves.
+/// Logs in, sees the message and quits.
 fn poll(reprieve: &Proxy) {
     let mut session = Dialogue::log_in(&reprieve.account("alice"));
     assert!(session.ok("STAT").starts_with("1 "));
     session.quit();
 }
 
-/// What a login is answered.
+/// The error reply to a login.
 fn answer(reprieve: &Proxy) -> String {
     let mut session = Dialogue::open(reprieve.address());
     session.ok("USER alice");
@@ -41,7 +41,7 @@ fn answer(reprieve: &Proxy) -> String {
 }
 
 #[test]
-fn quota_poses_when_the_tokens_are_spent() {
+fn quota_poses_when_the_tokens_are_used_up() {
     let (mail, reprieve) = proxied("quota", "burst = 2", "");
     (0..5).for_each(|_| poll(&reprieve));
     assert_eq!(mail.stats().logins, 2);
@@ -57,7 +57,7 @@ fn stress_poses_only_while_the_pool_is_stressed() {
     assert_eq!(mail.stats().logins, 3, "a quiet server relieves nobody");
     let mut busy = Dialogue::log_in(&reprieve.account("alice"));
     busy.ok("NOOP");
-    // The one that is busy has taken the listing away: the next brings none back either.
+    // The busy session has discarded the snapshot; the next denied one has none either.
     assert_eq!(mail.stats().logins, 4);
     busy.quit();
     mail.add_user("bob", crate::support::account::PASSWORD);
@@ -70,7 +70,7 @@ fn stress_poses_only_while_the_pool_is_stressed() {
 }
 
 #[test]
-fn office_hours_poses_by_the_clock_on_the_wall() {
+fn office_hours_poses_by_local_time() {
     let (mail, reprieve) = proxied("office-hours", "hours = \"11:00-13:00 1h, otherwise 0s\"", "");
     (0..3).for_each(|_| poll(&reprieve));
     assert_eq!(mail.stats().logins, 1);
@@ -80,7 +80,7 @@ fn office_hours_poses_by_the_clock_on_the_wall() {
 }
 
 #[test]
-fn plans_tells_those_who_abuse_it_that_it_is_busy_and_refuses_robots() {
+fn plans_answers_busy_to_abusers_and_refuses_robots() {
     let settings = "\"plan.abuse\" = \"interval=1h, manner=busy\"\n\"user.alice\" = \"abuse\"";
     let (mail, reprieve) = proxied("plans", settings, "");
     poll(&reprieve);
@@ -96,7 +96,7 @@ fn plans_tells_those_who_abuse_it_that_it_is_busy_and_refuses_robots() {
 }
 
 #[test]
-fn networks_passes_refuses_and_lets_wait_by_the_clients_network() {
+fn networks_passes_refuses_or_delays_by_the_clients_network() {
     let (mail, reprieve) = proxied("networks", "pass = \"127.0.0.0/8\"", "");
     (0..3).for_each(|_| poll(&reprieve));
     assert_eq!(mail.stats().logins, 3);
@@ -109,12 +109,12 @@ fn networks_passes_refuses_and_lets_wait_by_the_clients_network() {
 }
 
 #[test]
-fn article_does_what_the_article_did() {
+fn article_behaves_as_the_article() {
     let (mail, reprieve) = proxied("article", "", "verify = \"off\"");
     poll(&reprieve);
     let mut session = Dialogue::open(reprieve.address());
     session.ok("USER alice");
-    // Any password, and an empty maildrop.
+    // Any password is accepted, and the maildrop is empty.
     session.ok("PASS wrong");
     assert!(session.ok("STAT").starts_with("0 0"));
     session.quit();
@@ -122,7 +122,7 @@ fn article_does_what_the_article_did() {
 }
 
 #[test]
-fn wrong_settings_stop_the_start_in_the_policys_words() {
+fn wrong_settings_stop_the_start_with_the_policys_message() {
     for (name, settings, expected) in [
         ("quota", "per-hour = 0", "`per-hour`"),
         ("stress", "sessions = \"5\"", "`sessions`"),

@@ -1,5 +1,5 @@
-//! A newcomer's path in every language: `policy new`, the README's commands, `policy test`.
-//! The toolchains are those that `policies/build` installs.
+//! Policy templates in every language: `policy new`, the commands of the project's README, and
+//! `policy test`. `policies/build` installs the toolchains.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,21 +10,21 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace")
 }
 
-/// The tools of the policies, before those of the machine.
+/// PATH with the toolchains in front of the system's programs.
 fn path() -> String {
     let tools = root().join("target/toolchains/bin");
     assert!(tools.exists(), "the toolchains are missing; install them with: policies/build");
     format!("{}:{}", tools.display(), std::env::var("PATH").unwrap_or_default())
 }
 
-/// The commands of a README's section.
+/// The commands in a section of a page.
 fn commands(readme: &str, section: &str) -> String {
     let after = readme.split_once(&format!("## {section}\n")).expect("the section").1;
     let block = after.split_once("```sh\n").expect("a block of commands").1;
     block.split_once("```").expect("the block's end").0.to_owned()
 }
 
-/// Runs commands in a project as its reader would, and tells what they say.
+/// Runs commands in a project; returns success and output.
 fn run(folder: &Path, commands: &str) -> (bool, String) {
     let output = Command::new("bash")
         .args(["-euc", commands])
@@ -70,7 +70,7 @@ fn try_language(language: &str) {
     let test = commands(&readme, "Test").replace("target/", "$CARGO_TARGET_DIR/");
     let (good, said) = run(&folder, &test);
     assert!(good && said.contains("8 passed, 0 failed"), "{language}: {said}");
-    // A rule that is changed is seen: the scenario wants a minute.
+    // A changed rule fails: the scenario expects a minute.
     let (good, said) = run(&folder, &format!("{} --set pause=30", test.trim()));
     assert!(!good && said.contains("expected: deny"), "{language}: {said}");
 }
@@ -103,9 +103,9 @@ fn go() {
     try_language("go");
 }
 
-/// An adapter that keeps its things in Go's memory makes one call in two hundred fail.
+/// With an adapter that keeps its state in Go's memory, one call in two hundred failed.
 #[test]
-fn a_go_policy_asks_for_the_time_as_often_as_it_likes() {
+fn a_go_policy_may_read_the_clock_any_number_of_times() {
     for flags in ["", "-trimpath"] {
         let (_parent, folder, readme) = project("go");
         let edit = |file: &str, from: &str, to: &str| {
@@ -130,7 +130,7 @@ fn a_go_policy_asks_for_the_time_as_often_as_it_likes() {
 }
 
 #[test]
-fn git_takes_all_that_a_project_is_built_from() {
+fn git_tracks_every_source_file_of_a_project() {
     for language in ["rust", "javascript", "typescript", "python", "c", "cpp", "go", "zig"] {
         let (_parent, folder, _) = project(language);
         let (good, said) =
@@ -160,7 +160,7 @@ fn the_change_of_policy_in_operations_works_with_the_readmes_configuration() {
 }
 
 #[test]
-fn a_tool_that_is_missing_is_named_with_the_command_that_installs_it() {
+fn a_missing_tool_is_named_with_the_command_that_installs_it() {
     for (language, expected) in [
         ("c", "build: wit-bindgen is missing; install it with: cargo install"),
         ("python", "build: componentize-py is missing; install it with: python3 -m venv"),
@@ -180,7 +180,7 @@ fn a_tool_that_is_missing_is_named_with_the_command_that_installs_it() {
 }
 
 #[test]
-fn a_folder_that_is_in_use_and_a_name_that_is_none_are_refused() {
+fn a_folder_in_use_and_an_invalid_name_are_refused() {
     let parent = tempfile::tempdir().expect("a folder");
     for (folder, expected) in
         [(parent.path().join("Night"), "lower-case"), (root().join("tests"), "is not empty")]

@@ -201,28 +201,28 @@ impl<P: Pace> Shared<P> {
 
     /// Serves a connection to its end; None where the other side has ended it.
     fn serve(&self, stay: &mut Stay) -> Option<()> {
-        stay.say("+OK at your pace\r\n");
+        stay.send("+OK at your pace\r\n");
         let judgement = loop {
-            let line = stay.hear()?;
+            let line = stay.read_command()?;
             let (command, argument) = line.split_once(' ').unwrap_or((&line, ""));
             match command {
-                "CAPA" => stay.say("+OK\r\nUSER\r\nUIDL\r\nTOP\r\n.\r\n"),
+                "CAPA" => stay.send("+OK\r\nUSER\r\nUIDL\r\nTOP\r\n.\r\n"),
                 "USER" => {
                     argument.clone_into(&mut stay.caller.user);
-                    stay.say("+OK\r\n");
+                    stay.send("+OK\r\n");
                 }
                 "PASS" => match self.pace.judge(&stay.caller, argument) {
                     Judgement::Refuse(why) => {
                         self.wait(stay, Moment::Answer);
-                        stay.say(why);
+                        stay.send(why);
                     }
                     judgement => break judgement,
                 },
                 "QUIT" => {
-                    stay.say("+OK\r\n");
+                    stay.send("+OK\r\n");
                     return Some(());
                 }
-                _ => stay.say("-ERR log in first\r\n"),
+                _ => stay.send("-ERR log in first\r\n"),
             }
         };
         if judgement == Judgement::Close {
@@ -236,7 +236,7 @@ impl<P: Pace> Shared<P> {
             self.open(stay);
         }
         self.wait(stay, Moment::Answer);
-        stay.say(&format!("+OK visit {}\r\n", stay.caller.number));
+        stay.send(&format!("+OK visit {}\r\n", stay.caller.number));
         self.transaction(stay)
     }
 
@@ -247,7 +247,7 @@ impl<P: Pace> Shared<P> {
         }
         self.wait(stay, Moment::Open);
         let mut maildrops = self.maildrops();
-        let maildrop = maildrops.get_mut(&stay.caller.user).expect("he has visited it");
+        let maildrop = maildrops.get_mut(&stay.caller.user).expect("a user with a maildrop");
         let present = maildrop.present();
         let shown = present
             .iter()
@@ -260,7 +260,7 @@ impl<P: Pace> Shared<P> {
 
     fn transaction(&self, stay: &mut Stay) -> Option<()> {
         loop {
-            let line = stay.hear()?;
+            let line = stay.read_command()?;
             let (command, argument) = line.split_once(' ').unwrap_or((&line, ""));
             if command != "NOOP" {
                 self.open(stay);
@@ -268,12 +268,12 @@ impl<P: Pace> Shared<P> {
             if command == "QUIT" {
                 self.delete(stay);
                 self.wait(stay, Moment::Reply);
-                stay.say("+OK\r\n");
+                stay.send("+OK\r\n");
                 return Some(());
             }
             let reply = stay.reply(command, argument);
             self.wait(stay, Moment::Reply);
-            stay.say(&reply);
+            stay.send(&reply);
         }
     }
 
@@ -283,7 +283,7 @@ impl<P: Pace> Shared<P> {
             self.wait(stay, Moment::Delete);
         }
         let mut maildrops = self.maildrops();
-        let maildrop = maildrops.get_mut(&stay.caller.user).expect("he has visited it");
+        let maildrop = maildrops.get_mut(&stay.caller.user).expect("a user with a maildrop");
         let now = self.sequence.next();
         for number in &stay.marked {
             let (index, ..) = stay.shown.as_ref().expect("it is open")[number - 1];
@@ -314,13 +314,13 @@ struct Stay {
 }
 
 impl Stay {
-    fn say(&mut self, text: &str) {
+    fn send(&mut self, text: &str) {
         // The proxy may have hung up: that is for the test to see at the other end.
         let _ = self.stream.get_mut().write_all(text.as_bytes());
     }
 
     /// The next command; each byte of it is one character.
-    fn hear(&mut self) -> Option<String> {
+    fn read_command(&mut self) -> Option<String> {
         let mut line = Vec::new();
         match self.stream.read_until(b'\n', &mut line) {
             Ok(length) if length > 0 => Some(line.trim_ascii_end().iter().copied().map(char::from).collect()),
@@ -337,8 +337,8 @@ impl Stay {
         match (command, there) {
             ("NOOP", _) => "+OK\r\n".to_owned(),
             ("STAT", _) => {
-                let octets: u64 = unmarked().map(|((.., size), _)| size).sum();
-                format!("+OK {} {octets}\r\n", unmarked().count())
+                let bytes: u64 = unmarked().map(|((.., size), _)| size).sum();
+                format!("+OK {} {bytes}\r\n", unmarked().count())
             }
             ("LIST", None) if argument.is_empty() => {
                 unmarked().fold("+OK\r\n".to_owned(), |mut all, ((.., size), number)| {

@@ -1,4 +1,4 @@
-//! A history as text, for whoever looks for a fault.
+//! A history as text, for debugging.
 
 use std::fmt;
 

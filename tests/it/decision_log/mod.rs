@@ -1,4 +1,4 @@
-//! The decision log: a line for each session, true, without secrets, and never in the way.
+//! The decision log: one record per session, without secrets, which never delays a session.
 
 mod names;
 mod output;
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::support::until;
 
-/// A folder with a log in it.
+/// A temporary folder with a decision log.
 struct Log {
     folder: tempfile::TempDir,
 }
@@ -24,12 +24,12 @@ impl Log {
         self.folder.path().join("decisions.jsonl")
     }
 
-    /// The section of the configuration, with more keys.
+    /// The key `decision-log` of the configuration, with additional settings.
     fn section(&self, more: &str) -> String {
         format!("decision-log = {{ path = {:?}{more} }}", self.path())
     }
 
-    /// Waits until so many sessions are told of.
+    /// Waits for this many records.
     #[track_caller]
     fn lines(&self, count: usize) -> Vec<Value> {
         until("the lines are written", || text_of(&self.path()).lines().count() >= count);
@@ -49,7 +49,7 @@ fn parsed(text: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Some members of an object, for comparing.
+/// Some members of a record, by JSON pointer.
 fn some(value: &Value, keys: &[&str]) -> Vec<Value> {
     keys.iter().map(|key| value.pointer(key).cloned().unwrap_or(Value::Null)).collect()
 }

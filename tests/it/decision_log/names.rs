@@ -6,7 +6,7 @@ use crate::support::mail_server;
 use crate::support::proxy::Setup;
 
 #[test]
-fn hashed_names_are_the_same_after_a_restart_and_at_another_proxy() {
+fn hashed_names_are_stable_across_restarts_and_proxies() {
     let (mail, key) = (mail_server(1), tempfile::NamedTempFile::new().unwrap());
     crate::support::write_secret(key.path(), "PNMmnYO2pgJhVPDRpcfJfuGmkoDq\nwhat follows does not count\n");
     let mut seen = Vec::new();
@@ -17,14 +17,14 @@ fn hashed_names_are_the_same_after_a_restart_and_at_another_proxy() {
         Dialogue::log_in(&reprieve.account("alice")).quit();
         let line = log.lines(1).remove(0);
         assert!(!line.to_string().contains("alice"), "{line}");
-        seen.push(line["logins"][0]["user-hash"].as_str().unwrap().to_owned());
+        seen.push(line["logins"][0]["user_hash"].as_str().unwrap().to_owned());
     }
     assert_eq!(seen[0], seen[1]);
-    assert!(seen[0].len() == 32 && seen[0].bytes().all(|octet| octet.is_ascii_hexdigit()), "{seen:?}");
+    assert!(seen[0].len() == 32 && seen[0].bytes().all(|byte| byte.is_ascii_hexdigit()), "{seen:?}");
 }
 
 #[test]
-fn a_name_that_turns_lines_around_or_ends_them_is_escaped_and_read_the_same() {
+fn line_breaks_and_direction_marks_in_names_are_escaped() {
     let (mail, log) = (mail_server(0), Log::new());
     let reprieve = Setup { top: &log.section(""), ..Setup::default() }.in_front_of(&[mail.address()]);
     let names =

@@ -17,7 +17,7 @@ use crate::support::running::{BINARY, Running};
 use crate::support::{mail_server, until};
 
 #[test]
-fn mistakes_are_told_at_the_start_with_file_line_and_key() {
+fn configuration_errors_are_reported_at_the_start_with_file_line_and_key() {
     let (mail, log) = (mail_server(0), Log::new());
     let short = log.folder.path().join("short");
     crate::support::write_secret(&short, "too short\n");
@@ -50,7 +50,7 @@ fn mistakes_are_told_at_the_start_with_file_line_and_key() {
             assert!(error.contains(part), "{error:?} lacks {part:?}");
         }
     }
-    // A check leaves nothing behind.
+    // `check` creates no file.
     let text = format!(
         "{}\n[pool.mail]\nnodes = [{:?}]\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\n",
         log.section(""),
@@ -80,23 +80,23 @@ fn journald_gets_each_line_as_an_entry() {
     assert_eq!(parsed(fields[2].1)[0]["logins"][0]["user"], "alice");
 }
 
-/// Sessions without a login, which need no mail server's time.
+/// Opens and closes sessions without a login.
 fn greet(address: SocketAddr, sessions: usize) {
     for _ in 0..sessions {
         Dialogue::open(address).quit();
     }
 }
 
-/// The lines of all files in a folder that begin with the log's name.
+/// The number of files in the log's folder, and the records in all of them.
 fn all_lines(log: &Log) -> (usize, Vec<Value>) {
     let files: Vec<_> =
         std::fs::read_dir(log.folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     let lines = files.iter().flat_map(|file| {
-        let octets = std::fs::read(file).unwrap();
+        let bytes = std::fs::read(file).unwrap();
         let whole = if file.extension().is_some_and(|end| end == "zst") {
-            zstd::decode_all(&*octets).unwrap()
+            zstd::decode_all(&*bytes).unwrap()
         } else {
-            octets
+            bytes
         };
         parsed(&String::from_utf8(whole).unwrap())
     });
@@ -104,12 +104,12 @@ fn all_lines(log: &Log) -> (usize, Vec<Value>) {
 }
 
 #[test]
-fn files_rotate_by_size_and_lose_no_line() {
+fn files_rotate_by_size_without_losing_a_line() {
     let (mail, log) = (mail_server(0), Log::new());
     let more = ", rotate-size = \"4KiB\", keep = 1000, compress = \"zstd\"";
     let reprieve = Setup { top: &log.section(more), ..Setup::default() }.in_front_of(&[mail.address()]);
     greet(reprieve.address(), 60);
-    until("all are written", || reprieve.server.journal().unwrap().counts().written == 60);
+    until("all are written", || reprieve.server.decision_log().unwrap().counts().written == 60);
     until("all are compressed", || {
         let plain = std::fs::read_dir(log.folder.path()).unwrap().map(|entry| entry.unwrap().path());
         plain.filter(|path| path.extension().is_none_or(|end| end != "zst")).count() == 1
@@ -122,7 +122,7 @@ fn files_rotate_by_size_and_lose_no_line() {
 }
 
 #[test]
-fn nothing_is_lost_when_it_ends_under_load() {
+fn a_shutdown_under_load_loses_no_line() {
     let (node, log) = (FarmNode::start(), Log::new());
     let policy = "settings = { interval = \"0s\" }";
     let Proxy { server, .. } =
@@ -132,7 +132,7 @@ fn nothing_is_lost_when_it_ends_under_load() {
     std::thread::scope(|scope| {
         for client in 0..polls {
             scope.spawn(move || {
-                // Until the server is gone: each of these sessions may be cut off anywhere.
+                // Until the server is gone, which may cut off a session anywhere.
                 while let Ok(mut stream) = std::net::TcpStream::connect(address) {
                     use std::io::Write as _;
                     let said = format!("USER user{client}\r\nPASS {PASSWORD}\r\nSTAT\r\nQUIT\r\n");
@@ -151,13 +151,13 @@ fn nothing_is_lost_when_it_ends_under_load() {
 }
 
 #[test]
-fn a_reader_that_does_not_read_costs_lines_and_no_sessions() {
+fn a_reader_that_stalls_costs_lines_but_no_sessions() {
     let (mail, log) = (mail_server(0), Log::new());
     let made = Command::new("mkfifo").arg(log.path()).status().unwrap();
     assert!(made.success());
     let top = log.section(", buffer = \"64KiB\"");
     let reprieve = Setup { top: &top, ..Setup::default() }.in_front_of(&[mail.address()]);
-    let journal = reprieve.server.journal().unwrap().clone();
+    let journal = reprieve.server.decision_log().unwrap().clone();
     let mut sessions = 0;
     // More than the pipe and the buffer hold.
     while journal.counts().dropped < 10 {
@@ -165,13 +165,13 @@ fn a_reader_that_does_not_read_costs_lines_and_no_sessions() {
         sessions += 20;
         assert!(sessions < 10_000, "{:?}", journal.counts());
     }
-    // Somebody reads: what waited comes, and what comes from now on too.
+    // Once there is a reader, buffered and new records arrive.
     let mut pipe = std::fs::OpenOptions::new().read(true).write(true).open(log.path()).unwrap();
     let mut read = Vec::new();
     let mut some = [0; 4096];
     until("all that was not dropped is read", || {
         let counts = journal.counts();
-        if read.iter().filter(|&&octet| octet == b'\n').count() as u64 + counts.dropped < sessions as u64 {
+        if read.iter().filter(|&&byte| byte == b'\n').count() as u64 + counts.dropped < sessions as u64 {
             let count = pipe.read(&mut some).unwrap();
             read.extend_from_slice(&some[..count]);
             return false;
@@ -190,7 +190,7 @@ fn binary(log: &Log, node: SocketAddr, path: &Path) -> Running {
 }
 
 #[test]
-fn a_full_disk_is_told_and_the_log_goes_on_when_there_is_room() {
+fn a_full_disk_is_reported_and_logging_resumes_when_there_is_space() {
     let (mail, log) = (mail_server(1), Log::new());
     let path = log.folder.path().join("current.jsonl");
     std::os::unix::fs::symlink("/dev/full", &path).unwrap();
@@ -202,17 +202,17 @@ fn a_full_disk_is_told_and_the_log_goes_on_when_there_is_room() {
     let mut session = Dialogue::open(address);
     session.give_password("alice", PASSWORD);
     session.quit();
-    // Another disk.
+    // The log moves to another disk.
     std::fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink(log.path(), &path).unwrap();
     reprieve.line_with("is written to");
-    assert_eq!(log.lines(3)[2]["logins"][0]["user"], "alice", "what waited meanwhile is there");
+    assert_eq!(log.lines(3)[2]["logins"][0]["user"], "alice", "buffered records are written");
     reprieve.signal("-TERM");
     assert!(reprieve.ended().success());
 }
 
 #[test]
-fn a_file_that_was_renamed_is_let_go_at_a_signal_and_by_itself() {
+fn a_renamed_file_is_reopened_on_a_signal_and_automatically() {
     let (mail, log) = (mail_server(0), Log::new());
     let mut reprieve = binary(&log, mail.address(), &log.path());
     let address = reprieve.address();
@@ -229,7 +229,7 @@ fn a_file_that_was_renamed_is_let_go_at_a_signal_and_by_itself() {
     greet(address, 1);
     log.lines(1);
     assert_eq!(text_of(&old).lines().count(), 2);
-    // All is written at the end, too.
+    // Everything is written at the shutdown, too.
     greet(address, 50);
     reprieve.signal("-TERM");
     assert!(reprieve.ended().success());
@@ -237,10 +237,10 @@ fn a_file_that_was_renamed_is_let_go_at_a_signal_and_by_itself() {
 }
 
 #[test]
-fn who_writes_after_root_owns_the_file_and_its_folder_or_is_told() {
+fn the_service_user_must_own_the_file_and_its_folder() {
     // SAFETY: geteuid has no preconditions.
     if unsafe { libc::geteuid() } != 0 {
-        // Only root can become somebody else: tests/privileges.rs has what others are told.
+        // Only root can change the user; tests/privileges.rs tests the error for others.
         return;
     }
     let (mail, log) = (mail_server(0), Log::new());
@@ -255,13 +255,13 @@ fn who_writes_after_root_owns_the_file_and_its_folder_or_is_told() {
             mail.address()
         )
     };
-    // A folder of root's: the user who writes can make no file there, and root makes none.
+    // In a folder of root's, the service user cannot create a file, and root does not.
     let mut reprieve = Running::with_configuration(log.folder.path(), &text(""));
     let told = reprieve.line_with("cannot write to");
     assert!(told.contains("reprieve.toml:3") && told.contains("install -o reprieve"), "{told}");
     assert_eq!(reprieve.ended().code(), Some(2));
     assert!(!log.path().exists());
-    // With a file of theirs, rotation cannot work, and that is not left for later to find out.
+    // With a file of the service user's, rotation cannot work, which is reported at the start.
     std::fs::write(log.path(), "").unwrap();
     std::os::unix::fs::chown(log.path(), Some(nobody.uid.as_raw()), None).unwrap();
     std::fs::set_permissions(log.path(), may(0o640)).unwrap();
@@ -276,14 +276,14 @@ fn who_writes_after_root_owns_the_file_and_its_folder_or_is_told() {
     use std::os::unix::fs::MetadataExt as _;
     assert_eq!((metadata.uid(), metadata.mode() & 0o777), (nobody.uid.as_raw(), 0o640));
     drop(reprieve);
-    // A folder of that user's.
+    // In a folder of the service user's, everything works.
     std::os::unix::fs::chown(log.folder.path(), Some(nobody.uid.as_raw()), None).unwrap();
     let mut reprieve = Running::with_configuration(log.folder.path(), &text(", rotate-size = \"4KiB\""));
     greet(reprieve.address(), 40);
     until("it has rotated", || all_lines_of_user(&log) == 41);
 }
 
-/// Lines in the log and in what was put aside.
+/// Lines in the log and its rotated files; 0 before the first rotation.
 fn all_lines_of_user(log: &Log) -> usize {
     let files = std::fs::read_dir(log.folder.path()).unwrap().map(|entry| entry.unwrap().path());
     let ours: Vec<_> = files.filter(|path| path.to_string_lossy().contains(".jsonl")).collect();

@@ -1,4 +1,4 @@
-//! What the record of a session says.
+//! The content of a record.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -62,14 +62,14 @@ fn six_sessions(log: &Log, mail: &MailServer) -> (SocketAddr, Vec<Value>) {
 }
 
 #[test]
-fn each_session_is_a_line_with_what_its_decisions_needed() {
+fn each_session_is_a_record_with_the_facts_of_its_decisions() {
     let (mail, log) = (mail_server(2), Log::new());
     let (_, lines) = six_sessions(&log, &mail);
-    let session = "v virtual-server ended upgraded relief end";
+    let session = "v virtual_server ended_ms upgraded relief end";
     let minute_later = NOON + 60_000;
     let node = mail.address().to_string();
-    let login =
-        "at user mechanism standing verdict manner reason retry-after became why outcome outcome-at node";
+    let login = "at_ms user mechanism standing verdict manner reason retry_after_s disposition because outcome outcome_at_ms \
+         node";
     for (line, (of_session, of_login)) in lines.iter().zip([
         (
             format!("1 pop3 {NOON} false false quit"),
@@ -99,10 +99,10 @@ fn each_session_is_a_line_with_what_its_decisions_needed() {
             assert_eq!(words(&line["logins"][0], login), of_login, "{line}");
         }
     }
-    assert_eq!(lines[4]["logins"], serde_json::json!([]), "nobody was judged");
-    assert_eq!(lines[5]["logins"][0]["became"], "passed");
+    assert_eq!(lines[4]["logins"], serde_json::json!([]), "there was no login");
+    assert_eq!(lines[5]["logins"][0]["disposition"], "passed");
     assert_eq!(
-        some(&lines[2], &["/upgrade-why", "/upgrade-outcome", "/upgrade-node"]),
+        some(&lines[2], &["/upgrade_command", "/upgrade_outcome", "/upgrade_node"]),
         [Value::from("RETR"), "authenticated".into(), node.into()]
     );
 }
@@ -117,29 +117,29 @@ fn records_have_ids_times_addresses_and_sizes_and_no_secrets() {
     sequence.dedup();
     assert_eq!(sequence, in_order, "decisions are numbered in their order");
     for line in &lines {
-        assert!(line["began"].as_u64() <= line["ended"].as_u64(), "{line}");
+        assert!(line["began_ms"].as_u64() <= line["ended_ms"].as_u64(), "{line}");
         assert_eq!(line["local"], address.to_string());
         assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{line}");
         assert_eq!(line["id"].as_str().unwrap().len(), 16);
-        assert!(line["octets-in"].as_u64() > Some(0) && line["octets-out"].as_u64() > Some(0), "{line}");
+        assert!(line["bytes_in"].as_u64() > Some(0) && line["bytes_out"].as_u64() > Some(0), "{line}");
     }
     let first = &lines[0]["logins"][0];
     assert_eq!(
         first["backend"],
-        serde_json::json!({ "pool": "mail", "nodes": 1, "healthy-nodes": 1, "sessions": 0, "waiting": 0 })
+        serde_json::json!({ "pool": "mail", "nodes": 1, "healthy_nodes": 1, "sessions": 0, "waiting": 0 })
     );
     assert_eq!((&first["policy"]["component"], &first["policy"]["version"]), (&"interval".into(), &1.into()));
     assert_eq!(first["policy"]["sha256"].as_str().unwrap().len(), 64);
-    assert!(lines[2]["logins"][0]["backend"]["login-latency-ms"].is_u64(), "the node is known by now");
+    assert!(lines[2]["logins"][0]["backend"]["login_latency_ms"].is_u64(), "the node is known by now");
     assert!(lines[0]["time"].as_str().unwrap().starts_with("2026-03-10T11:00:00"), "{}", lines[0]);
     let text = text_of(&log.path());
     for secret in [PASSWORD, "sesame", "hocus", "pocus"] {
-        assert!(!text.contains(secret), "{secret} stands in the log");
+        assert!(!text.contains(secret), "{secret} is in the log");
     }
 }
 
 #[test]
-fn a_denial_that_lets_nobody_in_is_told_as_it_was_shown() {
+fn refused_and_disconnected_logins_are_recorded_as_such() {
     for (manner, became, end) in
         [("refuse", "refused", "quit"), ("disconnect", "disconnected", "disconnected")]
     {
@@ -160,13 +160,16 @@ fn a_denial_that_lets_nobody_in_is_told_as_it_was_shown() {
         }
         let lines = log.lines(2);
         let login = &lines[1]["logins"][0];
-        assert_eq!(some(login, &["/manner", "/became", "/why"]), [manner.into(), became.into(), Value::Null]);
+        assert_eq!(
+            some(login, &["/manner", "/disposition", "/because"]),
+            [manner.into(), became.into(), Value::Null]
+        );
         assert_eq!(some(&lines[1], &["/relief", "/end"]), [true.into(), Value::from(end)]);
     }
 }
 
 #[test]
-fn several_logins_of_one_session_stand_in_their_order() {
+fn several_logins_of_one_session_are_recorded_in_order() {
     let (mail, log) = (mail_server(1), Log::new());
     let reprieve = Setup { top: &log.section(""), ..Setup::default() }.in_front_of(&[mail.address()]);
     let mut session = Dialogue::open(reprieve.address());
@@ -181,8 +184,8 @@ fn several_logins_of_one_session_stand_in_their_order() {
 }
 
 #[test]
-fn what_was_done_instead_of_the_verdict_has_its_reason() {
-    // No snapshot: the mail server was lost in the session before.
+fn a_disposition_other_than_the_verdict_is_recorded_with_its_reason() {
+    // No snapshot: the previous session lost its mail server.
     let (mail, log) = (mail_server(1), Log::new());
     let server = "on-unreachable = \"pose\"";
     let reprieve = Setup { top: &log.section(""), server, ..Setup::default() }.in_front_of(&[mail.address()]);
@@ -192,19 +195,19 @@ fn what_was_done_instead_of_the_verdict_has_its_reason() {
     log.lines(1);
     Dialogue::log_in(&reprieve.account("alice")).quit();
     log.lines(2);
-    // The mail server is gone when the next one passes.
+    // The mail server is down when the next one passes.
     reprieve.clock.advance(Duration::from_secs(600));
     drop(mail);
     Dialogue::log_in(&reprieve.account("alice")).quit();
     let lines = log.lines(3);
-    let what = ["/verdict", "/became", "/why", "/outcome"];
+    let what = ["/verdict", "/disposition", "/because", "/outcome"];
     let of = |line: &Value| Value::from(some(&line["logins"][0], &what));
     assert_eq!(of(&lines[1]), serde_json::json!(["deny", "passed", "no-snapshot", "authenticated"]));
     assert_eq!(of(&lines[2]), serde_json::json!(["pass", "posed", "unreachable", "unreachable"]));
 }
 
 #[test]
-fn a_policy_that_fails_is_told_with_the_kind_of_its_failure() {
+fn a_policy_failure_is_recorded_with_its_kind() {
     for (on_failure, became) in [("pass", "passed"), ("deny", "refused")] {
         let (mail, log) = (mail_server(1), Log::new());
         let policy = format!(
@@ -223,19 +226,19 @@ fn a_policy_that_fails_is_told_with_the_kind_of_its_failure() {
             session.quit();
             log.lines(count);
         }
-        let what = ["/verdict", "/failure", "/became", "/why"];
+        let what = ["/verdict", "/failure", "/disposition", "/because"];
         for (line, expected) in log.lines(2).iter().zip([
             serde_json::json!([null, "trap", became, "policy-failure"]),
             serde_json::json!([null, "paused", became, "policy-paused"]),
         ]) {
             assert_eq!(Value::from(some(&line["logins"][0], &what)), expected, "{line}");
-            assert_eq!(line["relief"], false, "nobody knows what the policy would have said");
+            assert_eq!(line["relief"], false, "there was no verdict");
         }
     }
 }
 
 #[test]
-fn tls_is_told_with_its_names() {
+fn tls_sessions_are_recorded_with_their_names() {
     let (authority, mail, log) = (Authority::new(), mail_server(1), Log::new());
     let files = authority.server("front", &["localhost"], Age::Valid);
     let client = authority.client("alice");
@@ -252,30 +255,30 @@ fn tls_is_told_with_its_names() {
     session.give_password("alice", PASSWORD);
     session.quit();
     let tls = &log.lines(1)[0]["tls"];
-    assert_eq!((&tls["version"], &tls["server-name"]), (&"TLSv1.3".into(), &"localhost".into()));
-    assert!(tls["client-subject"].as_str().unwrap().contains("CN=alice"), "{tls}");
+    assert_eq!((&tls["version"], &tls["server_name"]), (&"TLSv1.3".into(), &"localhost".into()));
+    assert!(tls["client_subject"].as_str().unwrap().contains("CN=alice"), "{tls}");
 }
 
 #[test]
-fn a_login_whose_secret_nobody_sees_is_told_too() {
+fn challenge_response_logins_are_recorded() {
     let node = Scripted::start(|conversation| {
-        conversation.say(b"+OK ready\r\n");
-        while let Some(command) = conversation.hear() {
+        conversation.send(b"+OK ready\r\n");
+        while let Some(command) = conversation.read_command() {
             let answer: &[u8] = match &*command {
                 "AUTH CRAM-MD5" => {
-                    conversation.say(b"+ PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2U+\r\n");
-                    conversation.hear();
+                    conversation.send(b"+ PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2U+\r\n");
+                    conversation.read_command();
                     b"+OK in\r\n"
                 }
                 "STAT" => b"+OK 0 0\r\n",
                 "LIST" | "UIDL" => b"+OK\r\n.\r\n",
                 "QUIT" => {
-                    conversation.say(b"+OK bye\r\n");
+                    conversation.send(b"+OK bye\r\n");
                     return;
                 }
                 _ => b"-ERR no\r\n",
             };
-            conversation.say(answer);
+            conversation.send(answer);
         }
     });
     let (digest, encoded) =
@@ -294,7 +297,7 @@ fn a_login_whose_secret_nobody_sees_is_told_too() {
             session.quit();
             log.lines(count);
         }
-        let what = ["/mechanism", "/standing", "/verdict", "/became", "/why", "/outcome"];
+        let what = ["/mechanism", "/standing", "/verdict", "/disposition", "/because", "/outcome"];
         let line = &log.lines(2)[1];
         let expected = match unverifiable {
             "pass" => {

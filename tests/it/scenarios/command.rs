@@ -24,7 +24,7 @@ fn the_default_policys_scenarios_hold() {
 }
 
 #[test]
-fn what_differs_is_told_with_line_time_and_what_the_policy_did() {
+fn a_failed_expectation_is_reported_with_line_time_and_verdict() {
     let (code, report, _) = play(
         r#"
 settings = { interval = "10m" }
@@ -36,7 +36,7 @@ expect = "pass"
 after = "1m"
 login = "alice"
 expect = { manner = "busy", retry-after = 541 }
-becomes = "passed"
+disposition = "passed"
 store = { lacks = ["alice"] }
 "#,
         &[],
@@ -62,7 +62,7 @@ store = { lacks = ["alice"] }
 }
 
 #[test]
-fn a_mistake_in_a_scenario_is_named_with_line_key_and_remedy() {
+fn an_error_in_a_scenario_is_reported_with_line_key_and_remedy() {
     for (content, expected) in [
         ("[[step]]\nlogin = \"alice\"\nexpct = \"pass\"\n", &["one.toml:3", "expct", "`expect`"][..]),
         (
@@ -105,14 +105,14 @@ fn a_mistake_in_a_scenario_is_named_with_line_key_and_remedy() {
 }
 
 #[test]
-fn a_time_that_is_past_fails_the_step() {
+fn a_step_in_the_past_fails() {
     let (code, report, _) = play("[[step]]\nat = \"2026-03-09T00:00:00\"\nlogin = \"alice\"\n", &[]);
     assert_eq!(code, Some(1));
     assert!(report.contains("2026-03-10 12:00:00 already"), "{report}");
 }
 
 #[test]
-fn settings_and_counts_that_do_not_come_fail_it() {
+fn missing_settings_and_counts_fail_the_scenario() {
     for (content, expected) in [
         ("settings = { interval = \"soon\" }\n[[step]]\nlogin = \"a\"\n", "refused: `interval` is \"soon\""),
         ("refuses = \"interval\"\n", "got:      taken"),
@@ -128,7 +128,7 @@ fn settings_and_counts_that_do_not_come_fail_it() {
 }
 
 #[test]
-fn groups_users_and_writes_of_other_proxies_are_played() {
+fn scenarios_have_groups_users_and_writes_of_other_proxies() {
     let (code, report, _) = play(
         r#"
 settings = { interval = "1h", reset = "never" }
@@ -165,7 +165,7 @@ fn reports_for_machines_are_json_and_xml() {
     let path = folder.0.path().join("report.xml");
     let (_, report, _) = play(content, &["--format", "junit", "--output", &path.display().to_string()]);
     assert_eq!(report, "");
-    // A real parser's word for it.
+    // Checked with a real parser.
     let parsed = Command::new("python3")
         .args(["-c", "import sys, xml.etree.ElementTree as t; s = t.parse(sys.argv[1]).getroot()[0]; print(s.get('failures'), s[0].get('name'), s[0][0].get('message'))"])
         .arg(&path)
@@ -176,7 +176,7 @@ fn reports_for_machines_are_json_and_xml() {
 }
 
 #[test]
-fn settings_of_the_command_line_replace_those_of_the_file() {
+fn settings_on_the_command_line_replace_those_in_the_file() {
     let content =
         "settings = { interval = \"10m\" }\n[[step]]\nrepeat = 2\nlogin = \"alice\"\ncount = { pass = 2 }\n";
     assert_eq!(play(content, &[]).0, Some(1));
@@ -199,7 +199,7 @@ fn a_seed_gives_the_same_randomness_each_time() {
 }
 
 #[test]
-fn the_command_lines_seed_takes_the_place_of_the_files() {
+fn a_seed_on_the_command_line_replaces_the_one_in_the_file() {
     let folder = Folder::new();
     let random = |seed: &str| {
         let content = format!(
@@ -223,7 +223,7 @@ fn the_command_lines_seed_takes_the_place_of_the_files() {
 }
 
 #[test]
-fn a_line_of_the_log_is_expected_of_a_step_not_of_each_of_its_logins() {
+fn an_expected_log_line_is_per_step_not_per_login() {
     let content = "settings = { memory-limit = \"1KiB\" }\n[[step]]\nusers = { count = 20, name = \"u{}\" }\n\
                    log = [\"memory-limit reached\"]\n";
     assert_eq!(play(content, &[]).0, Some(0));
@@ -233,7 +233,7 @@ fn a_line_of_the_log_is_expected_of_a_step_not_of_each_of_its_logins() {
 }
 
 #[test]
-fn a_scenario_adds_to_the_files_settings_and_replaces_its_store() {
+fn a_scenario_extends_the_files_settings_and_replaces_its_store() {
     let content = r#"
 settings = { interval = "1m", manner = "busy" }
 store = { a = "1" }
@@ -256,7 +256,7 @@ store = { lacks = ["b"], values = { a = "1" } }
 }
 
 #[test]
-fn all_that_a_step_says_of_a_login_reaches_the_policy() {
+fn every_fact_of_a_step_reaches_the_policy() {
     let folder = Folder::new();
     let path = folder.file(
         "whole.toml",

@@ -18,8 +18,8 @@ fn run(arguments: &[&str]) -> Output {
     Command::new(BINARY).args(["policy", "test"]).args(arguments).output().expect("running reprieve")
 }
 
-fn text(octets: &[u8]) -> String {
-    String::from_utf8_lossy(octets).into_owned()
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 struct Folder(tempfile::TempDir);
@@ -36,7 +36,7 @@ impl Folder {
     }
 }
 
-/// Plays one scenario for `interval`: exit code and report.
+/// Runs one scenario for `interval`; returns exit code, report and errors.
 fn play(content: &str, more: &[&str]) -> (Option<i32>, String, String) {
     let folder = Folder::new();
     let path = folder.file("one.toml", content);

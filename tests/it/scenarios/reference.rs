@@ -2,13 +2,13 @@
 
 use super::{Folder, root, run, text};
 
-/// The reference for authors.
+/// The text of the reference.
 fn reference() -> String {
     std::fs::read_to_string(root().join("docs/scenarios.md")).expect("the reference")
 }
 
 #[test]
-fn the_references_examples_hold_and_its_report_is_the_real_one() {
+fn the_references_examples_pass_and_its_report_is_current() {
     let page = reference();
     let folder = Folder::new();
     let mut reports = Vec::new();
@@ -21,7 +21,7 @@ fn the_references_examples_hold_and_its_report_is_the_real_one() {
         reports.push(text(&output.stdout));
     }
     assert!(reports.len() >= 5);
-    // How long it took is the machine's.
+    // The duration varies.
     let shown = |report: &str| {
         report.lines().map(|line| line.split(" s in ").next().unwrap().to_owned()).collect::<Vec<_>>()
     };

@@ -9,7 +9,7 @@ use super::Folder;
 use crate::support::running::BINARY;
 use crate::support::{DEADLINE, guests, until};
 
-/// A test that is repeated on each change; ended with the test at the latest.
+/// A running `policy test --watch`; dropping it kills the process.
 struct Watching {
     child: Child,
     lines: Receiver<String>,
@@ -17,7 +17,7 @@ struct Watching {
 
 impl Watching {
     fn start(policy: &Path, scenario: &Path) -> Self {
-        // Whoever starts the tests in the background may have them ignore Ctrl-C, and so would it.
+        // Tests that run in the background may ignore Ctrl-C, and child processes inherit that.
         let mut child = Command::new("env")
             .args(["--default-signal=INT", BINARY, "policy", "test", "--watch"])
             .args([policy, scenario])
@@ -29,7 +29,7 @@ impl Watching {
         let errors = BufReader::new(child.stderr.take().expect("its errors"));
         let (tell, lines) = std::sync::mpsc::channel();
         let tell_errors = tell.clone();
-        // Reading has no time-out; waiting for a line has.
+        // Reads have no timeout; waiting for a line does.
         std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
         std::thread::spawn(move || {
             errors.lines().map_while(Result::ok).try_for_each(|line| tell_errors.send(line))
@@ -61,12 +61,12 @@ impl Drop for Watching {
 }
 
 #[test]
-fn a_watched_test_is_repeated_when_the_scenario_or_the_policy_changes_until_ctrl_c() {
+fn watch_repeats_the_test_when_the_scenario_or_the_policy_changes() {
     let folder = Folder::new();
     let good = "settings = { note = \"a\" }\n[[step]]\nlogin = \"alice\"\nexpect = { note = \"a\" }\n";
     let (scenario, policy) = (folder.0.path().join("one.toml"), folder.0.path().join("policy.wasm"));
     let new = folder.0.path().join("new");
-    // As editors and builds do it: the new file takes the place of the old.
+    // Replaces the file, as editors and builds do.
     let become_scenario = |content: &str| {
         std::fs::write(&new, content).unwrap();
         std::fs::rename(&new, &scenario).unwrap();
@@ -81,18 +81,18 @@ fn a_watched_test_is_repeated_when_the_scenario_or_the_policy_changes_until_ctrl
     assert_eq!(watching.summary(), "1 passed, 0 failed");
     become_scenario(&good.replace("{ note = \"a\" }\n[[", "{ note = \"longer\" }\n[["));
     assert_eq!(watching.summary(), "0 passed, 1 failed");
-    // What cannot be read is told and waited for; the next test is of what can be read again.
+    // An unreadable file is reported; the next run follows when it is readable again.
     become_scenario("[[step");
     watching.line_with("one.toml:1");
     become_scenario(good);
     assert_eq!(watching.summary(), "1 passed, 0 failed");
-    // Others empty a file before they write it, and take their time: that is one change.
+    // Emptying and slowly rewriting a file is one change.
     std::fs::write(&scenario, "").unwrap();
     std::fs::write(&scenario, good.replace("expect = { note = \"a\" }", "expect = \"deny\"")).unwrap();
     assert_eq!(watching.summary(), "0 passed, 1 failed");
     become_scenario(good);
     assert_eq!(watching.summary(), "1 passed, 0 failed");
-    // This one takes any settings and gives no note.
+    // This policy accepts any settings and returns no note.
     become_policy(guests::hostile());
     assert_eq!(watching.summary(), "0 passed, 1 failed");
     let signalled = Command::new("kill").args(["-INT", &watching.child.id().to_string()]).status();

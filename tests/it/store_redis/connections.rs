@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use reprieve_pop3::credential::Secret;
 use reprieve_store::clock::SystemClock;
-use reprieve_store::{Home, Keys, Space};
-use reprieve_store::{StoreConfig, StoreHome};
+use reprieve_store::{NamespaceConfig, Store, StoreSecrets};
+use reprieve_store::{StoreBackend, StoreConfig};
 
 use super::{TIMEOUT, configuration, mail_server, poll};
 use crate::support::certificates::{Age, Authority};
@@ -60,24 +60,24 @@ fn tls_an_acl_user_a_database_and_a_prefix_are_used() {
     let keys = redis.ask(&[&there[..], &["keys", "*"]].concat());
     assert!(keys.contains("site:{policy:pop3}:user1") && keys.contains("site:{maildrop}:"), "{keys}");
 
-    // A wrong password is told, without itself, and mail flows.
+    // A wrong password is reported but not shown, and logins work.
     crate::support::write_secret(&password, "something-else\n");
     let front = Proxy::start(&configuration(folder.path(), mail.address(), &store));
     poll(front.address(), 2);
-    let status = front.server.view().stores()[0].home.status();
+    let status = front.server.view().stores()[0].store.status();
     let health = format!("{:?}", status.health);
     assert!(health.contains("WRONGPASS") || health.contains("Authentication"), "{health}");
     assert!(!format!("{status:?}").contains("something-else"));
-    // So is a certificate of somebody else's.
+    // The same for a certificate of another authority.
     let other = Authority::new();
     let store = store.replace(&text(&authority.file()), &text(&other.file()));
     let front = Proxy::start(&configuration(folder.path(), mail.address(), &store));
     poll(front.address(), 3);
-    let health = format!("{:?}", front.server.view().stores()[0].home.status().health);
+    let health = format!("{:?}", front.server.view().stores()[0].store.status().health);
     assert!(health.contains("ertificate"), "{health}");
 }
 
-/// Where somebody accepts connections and says nothing, as long as it is held.
+/// A listener that accepts connections and sends nothing, until it is dropped.
 fn silent() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -85,22 +85,22 @@ fn silent() -> (TcpListener, SocketAddr) {
 }
 
 #[tokio::test]
-async fn silent_addresses_do_not_hide_the_one_that_answers() {
+async fn unresponsive_addresses_do_not_block_the_one_that_answers() {
     let valkey = Redis::start(Make::Valkey);
     let ((_one, one), (_other, other)) = (silent(), silent());
-    let mut config = StoreConfig::by_word(&format!("redis://{one}")).unwrap();
-    let StoreHome::Redis(redis) = &mut config.home else { panic!("a store in Redis") };
+    let mut config = StoreConfig::from_argument(&format!("redis://{one}")).unwrap();
+    let StoreBackend::Redis(redis) = &mut config.backend else { panic!("a store in Redis") };
     redis.timeout = TIMEOUT;
     let more = [format!("redis://{other}"), valkey.url()];
     redis.urls.extend(more.iter().map(|url| Secret::new(url.as_bytes())));
-    let home = Home::open(Keys::read(&config).unwrap(), Arc::new(SystemClock)).unwrap();
-    let space = home.namespace(Space::for_policies("asked", 1 << 20));
+    let store = Store::open(StoreSecrets::read(&config).unwrap(), Arc::new(SystemClock)).unwrap();
+    let space = store.namespace(NamespaceConfig::for_policies("asked", 1 << 20));
     until("it answers", || space.ready().is_ok());
     assert_eq!(space.increment("key", 1, None).await.unwrap().unwrap(), 1);
 }
 
 #[test]
-fn a_sentinel_names_the_master_and_after_a_failover_the_next_one() {
+fn sentinels_are_asked_for_the_master_again_after_a_failover() {
     let folder = tempfile::tempdir().unwrap();
     let mut master = Redis::start(Make::Redis);
     let port = master.port().to_string();
@@ -113,7 +113,7 @@ fn a_sentinel_names_the_master_and_after_a_failover_the_next_one() {
     std::fs::write(&file, text).unwrap();
     let sentinel = Redis::configured(&file, &["--sentinel"]);
     let mail = mail_server();
-    // Another sentinel is on a machine that is down.
+    // One sentinel's machine is down.
     let (_down, down) = silent();
     let store = format!(
         "url = [\"redis://{down}\", \"{}\"]\nsentinel = \"mymaster\"\ntimeout = \"500ms\"",

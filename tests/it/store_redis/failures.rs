@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use reprieve_store::clock::SystemClock;
-use reprieve_store::{Home, Keys, Space};
-use reprieve_store::{StoreConfig, StoreHome};
+use reprieve_store::{NamespaceConfig, Store, StoreSecrets};
+use reprieve_store::{StoreBackend, StoreConfig};
 
 use super::{TIMEOUT, configuration, mail_server, poll};
 use crate::support::proxy::Proxy;
 use crate::support::redis::{Make, Redis};
 use crate::support::until;
 
-/// Clients that poll all the time; a session that fails fails the test.
+/// Clients that poll continuously; a failed session fails the test.
 struct Load {
     stop: Arc<AtomicBool>,
     took: Arc<Mutex<Vec<Duration>>>,
@@ -48,7 +48,7 @@ impl Load {
         self.clients.iter().all(|client| !client.is_finished())
     }
 
-    /// Waits for so many more sessions.
+    /// Waits for this many more sessions.
     fn more(&self, count: usize) {
         let wanted = self.done.load(Ordering::SeqCst) + count;
         until("load goes on", || {
@@ -57,7 +57,7 @@ impl Load {
         });
     }
 
-    /// The 99th percentile of logins since it was asked last.
+    /// The 99th percentile of login durations since the last call.
     fn p99(&self) -> Duration {
         let mut took = std::mem::take(&mut *self.took.lock().unwrap());
         took.sort_unstable();
@@ -72,7 +72,7 @@ impl Load {
     }
 }
 
-/// Answers nonsense at a port until it is dropped.
+/// A server that sends nonsense until it is dropped.
 struct Nonsense {
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -117,13 +117,13 @@ impl Drop for Nonsense {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
         let _ = TcpStream::connect(self.address);
-        // One that it serves ends with its client.
+        // A connection ends with its client.
         drop(self.thread.take());
     }
 }
 
 #[test]
-fn whatever_becomes_of_valkey_under_load_no_client_notices_and_relief_comes_back() {
+fn when_valkey_fails_under_load_no_client_is_affected_and_relief_returns() {
     let mail = mail_server();
     let folder = tempfile::tempdir().unwrap();
     let mut valkey = Redis::start(Make::Valkey);
@@ -177,7 +177,7 @@ fn whatever_becomes_of_valkey_under_load_no_client_notices_and_relief_comes_back
     valkey.start_again();
     relief_is_back("itself again");
 
-    // Full: it answers, and takes nothing.
+    // Out of memory: it answers, and refuses writes.
     load.p99();
     valkey.ask(&["config", "set", "maxmemory", "1"]);
     front.clock.advance(Duration::from_secs(3600));
@@ -185,7 +185,7 @@ fn whatever_becomes_of_valkey_under_load_no_client_notices_and_relief_comes_back
     valkey.ask(&["config", "set", "maxmemory", "0"]);
     relief_is_back("roomy again");
 
-    // Restarted empty between two breaths: all that it knew is gone, and that is all.
+    // Restarted empty: its data is gone, with no other effect.
     load.p99();
     valkey.ask(&["flushall"]);
     relief_is_back("flushed");
@@ -194,7 +194,7 @@ fn whatever_becomes_of_valkey_under_load_no_client_notices_and_relief_comes_back
     assert_eq!(front.server.counters().unreachable, 0);
 }
 
-/// The command that a client of Redis has sent.
+/// Reads a command of a Redis client.
 fn asked(from: &mut impl BufRead) -> Option<Vec<Vec<u8>>> {
     let mut number = |sign: char| {
         let mut line = String::new();
@@ -203,17 +203,17 @@ fn asked(from: &mut impl BufRead) -> Option<Vec<Vec<u8>>> {
         if sign == '*' {
             return Some((number, Vec::new()));
         }
-        let mut octets = vec![0; number + 2];
-        from.read_exact(&mut octets).ok()?;
-        octets.truncate(number);
-        Some((number, octets))
+        let mut bytes = vec![0; number + 2];
+        from.read_exact(&mut bytes).ok()?;
+        bytes.truncate(number);
+        Some((number, bytes))
     };
     let (count, _) = number('*')?;
-    (0..count).map(|_| number('$').map(|(_, octets)| octets)).collect()
+    (0..count).map(|_| number('$').map(|(_, bytes)| bytes)).collect()
 }
 
-/// A server that does what a keeper tries out, and answers all else as it was told; the rest of
-/// its life is that of the test's process.
+/// A server that passes Reprieve's connection check and gives this answer to everything else. It
+/// runs until the test process exits.
 fn answering(answer: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -245,7 +245,7 @@ fn answering(answer: &'static [u8]) -> SocketAddr {
 }
 
 #[tokio::test]
-async fn an_answer_to_something_else_is_never_taken_for_one() {
+async fn an_unexpected_reply_is_never_taken_for_a_valid_one() {
     let deep: &[u8] = b"*1\r\n".repeat(300).leak();
     let answers: [&[u8]; 18] = [
         b"+OK\r\n",
@@ -256,7 +256,7 @@ async fn an_answer_to_something_else_is_never_taken_for_one() {
         b"*2\r\n$-1\r\n$-1\r\n",
         b"*3\r\n$2\r\n-1\r\n$-1\r\n$-1\r\n",
         b"*3\r\n$-1\r\n$1\r\nx\r\n$-1\r\n",
-        // An entry that is too short for one.
+        // An entry that is too short.
         b"*3\r\n$-1\r\n$-1\r\n$5\r\nshort\r\n",
         b"%1\r\n+a\r\n+b\r\n",
         b"*999999999\r\n:1\r\n:1\r\n",
@@ -270,29 +270,29 @@ async fn an_answer_to_something_else_is_never_taken_for_one() {
     ];
     for answer in answers {
         let what = String::from_utf8_lossy(&answer[..answer.len().min(50)]).into_owned();
-        let mut config = StoreConfig::by_word(&format!("redis://{}", answering(answer))).unwrap();
-        let StoreHome::Redis(redis) = &mut config.home else { panic!("a store in Redis") };
+        let mut config = StoreConfig::from_argument(&format!("redis://{}", answering(answer))).unwrap();
+        let StoreBackend::Redis(redis) = &mut config.backend else { panic!("a store in Redis") };
         redis.timeout = TIMEOUT;
-        let home = Home::open(Keys::read(&config).unwrap(), Arc::new(SystemClock)).unwrap();
-        let space = home.namespace(Space::for_policies("asked", 1 << 20));
+        let store = Store::open(StoreSecrets::read(&config).unwrap(), Arc::new(SystemClock)).unwrap();
+        let space = store.namespace(NamespaceConfig::for_policies("asked", 1 << 20));
         let began = Instant::now();
         assert!(space.get("key").await.is_err(), "{what}");
-        // The keeper connects again meanwhile.
+        // Reprieve reconnects meanwhile.
         while space.ready().is_err() {
             assert!(began.elapsed() < Duration::from_secs(10), "{what}");
             tokio::task::yield_now().await;
         }
         assert!(space.increment("key", 1, None).await.is_err(), "{what}");
-        assert!(home.status().failures >= 1, "{what}");
+        assert!(store.status().failures >= 1, "{what}");
     }
 }
 
-/// A way to a server on which each answer takes so long.
+/// A proxy in front of a server that delays each answer.
 fn slowed(to: SocketAddr, delay_ms: &Arc<AtomicUsize>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let delay_ms = delay_ms.clone();
-    // It ends with the test's process; its connections end with Reprieve's.
+    // It runs until the test process exits; its connections end with Reprieve's.
     std::thread::spawn(move || {
         for client in listener.incoming() {
             let (Ok(client), Ok(server)) = (client, TcpStream::connect(to)) else { continue };
@@ -300,11 +300,11 @@ fn slowed(to: SocketAddr, delay_ms: &Arc<AtomicUsize>) -> SocketAddr {
             std::thread::spawn(move || std::io::copy(&mut asking, &mut asked));
             let (mut answering, mut answered, delay_ms) = (server, client, delay_ms.clone());
             std::thread::spawn(move || {
-                let mut octets = [0; 65_536];
-                while let Ok(count @ 1..) = answering.read(&mut octets) {
-                    // The slowness is what is tried here.
+                let mut bytes = [0; 65_536];
+                while let Ok(count @ 1..) = answering.read(&mut bytes) {
+                    // The delay is what is tested.
                     std::thread::sleep(Duration::from_millis(delay_ms.load(Ordering::SeqCst) as u64));
-                    if answered.write_all(&octets[..count]).is_err() {
+                    if answered.write_all(&bytes[..count]).is_err() {
                         return;
                     }
                 }
@@ -315,13 +315,13 @@ fn slowed(to: SocketAddr, delay_ms: &Arc<AtomicUsize>) -> SocketAddr {
 }
 
 #[test]
-fn a_store_that_is_slow_but_in_time_is_not_held_against_the_policy() {
+fn a_store_that_is_slow_but_in_time_is_not_a_policy_failure() {
     let mail = mail_server();
     let folder = tempfile::tempdir().unwrap();
     let valkey = Redis::start(Make::Valkey);
     let delay_ms = Arc::<AtomicUsize>::default();
     let slow = slowed(([127, 0, 0, 1], valkey.port()).into(), &delay_ms);
-    // Each operation is in time, and two of them are more than a call may wait.
+    // Each operation is in time, but two of them exceed the time that a call may wait.
     let store = format!("url = \"redis://{slow}\"\ntimeout = \"400ms\"");
     let text = configuration(folder.path(), mail.address(), &store);
     let text = text.replace("interval = \"1h\" }", "interval = \"1h\" }\nlimits = { wait = \"30ms\" }");

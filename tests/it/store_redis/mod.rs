@@ -1,5 +1,5 @@
-//! Redis and Valkey as sites have them: failing in every way, behind TLS and passwords, with a
-//! sentinel; and entries carried from one home to another.
+//! Stores in Redis and Valkey: failures, TLS, passwords and sentinels, and transfers between
+//! backends.
 
 mod connections;
 mod failures;
@@ -37,7 +37,7 @@ fn mail_server() -> MailServer {
     server
 }
 
-/// Logs in, lists, and leaves; how long the login took.
+/// Logs in, lists and quits; returns the duration of the login.
 fn poll(server: SocketAddr, user: usize) -> Duration {
     let mut dialogue = Dialogue::open(server);
     dialogue.ok(&format!("USER user{user}"));

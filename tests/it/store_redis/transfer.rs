@@ -11,7 +11,7 @@ use crate::support::redis::{Make, Redis};
 use crate::support::running::BINARY;
 use crate::support::until;
 
-/// What `reprieve store` says.
+/// Runs `reprieve store`; returns its output.
 fn store(configuration: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new(BINARY);
     let run = command.arg("store").args(arguments).arg("--config").arg(configuration).output().unwrap();
@@ -20,14 +20,14 @@ fn store(configuration: &Path, arguments: &[&str]) -> String {
     said
 }
 
-/// Reprieve by the machine's clock.
+/// The system clock in Unix milliseconds.
 fn now(text: &str) -> Server {
     let config = Config::parse(text, "test.toml").unwrap_or_else(|error| panic!("{error}"));
     Server::start(config, Options::default()).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 #[test]
-fn entries_are_looked_at_forgotten_and_carried_to_another_home() {
+fn entries_are_shown_deleted_exported_and_imported() {
     let folder = tempfile::tempdir().unwrap();
     let mut redis = Redis::start(Make::Redis);
     let mail = mail_server();
@@ -50,20 +50,20 @@ fn entries_are_looked_at_forgotten_and_carried_to_another_home() {
         serde_json::from_str(&store(&in_redis, &["get", "user1", "--json"])).unwrap();
     assert_eq!(json["entries"][0]["key"], "user1");
     assert_eq!(json["virtual_servers"][0]["known"]["messages"], 2);
-    assert!(store(&in_redis, &["get", "nobody"]).contains("nothing is known of nobody"));
+    assert!(store(&in_redis, &["get", "nobody"]).contains("nothing is known about nobody"));
     let stats = store(&in_redis, &["stats"]);
     assert!(stats.contains("redis at 127.0.0.1:") && stats.contains("policy:pop3"), "{stats}");
 
     let said = store(&in_redis, &["forget", "user1"]);
-    assert!(said.contains("forgotten at 1 virtual servers, with 1 entries"), "{said}");
+    assert!(said.contains("forgot user1 at 1 virtual servers and deleted 1 entries"), "{said}");
     let logins = reprieve.counters().authenticated;
     poll(server, 1);
-    assert_eq!(reprieve.counters().authenticated, logins + 1, "his next login passes");
+    assert_eq!(reprieve.counters().authenticated, logins + 1, "their next login passes");
     poll(server, 11);
-    assert_eq!(reprieve.counters().authenticated, logins + 1, "and nobody else's");
+    assert_eq!(reprieve.counters().authenticated, logins + 1, "and only theirs");
     poll(server, 1);
 
-    // To a file and on with it.
+    // Through a file.
     drop(reprieve);
     let export = folder.path().join("export.jsonl");
     let export = export.to_str().unwrap();
@@ -81,7 +81,7 @@ fn entries_are_looked_at_forgotten_and_carried_to_another_home() {
     }
     until("all are counted", || reprieve.counters().relieved == 12);
 
-    // What cannot be asked is not taken for empty.
+    // An unreachable store is not taken for an empty one.
     redis.kill();
     for arguments in [&["get", "user1"][..], &["forget", "user1"], &["export", export]] {
         let mut command = Command::new(BINARY);
@@ -97,7 +97,7 @@ fn entries_are_looked_at_forgotten_and_carried_to_another_home() {
 }
 
 #[test]
-fn capacity_is_measured_in_each_home_and_nothing_stays() {
+fn capacity_is_measured_in_each_backend_and_leaves_nothing_behind() {
     let redis = Redis::start(Make::Valkey);
     let folder = tempfile::tempdir().unwrap();
     let file = format!("file:{}/store.redb", folder.path().display());
@@ -112,7 +112,7 @@ fn capacity_is_measured_in_each_home_and_nothing_stays() {
         for what in ["passed", "denied"] {
             assert_eq!((&told[what]["logins"], &told[what]["failed"]), (&2000.into(), &0.into()), "{told}");
         }
-        assert_eq!(told["calculated"][2]["users"], 100_000_000);
+        assert_eq!(told["extrapolated"][2]["users"], 100_000_000);
     }
     until("nothing stays", || redis.ask(&["keys", "*:*user*"]).is_empty());
     let run = Command::new(BINARY)

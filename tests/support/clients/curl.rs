@@ -1,4 +1,4 @@
-//! curl: lists a maildrop or retrieves one message; it remembers nothing.
+//! curl: lists a maildrop or retrieves one message, and keeps no state.
 
 use tempfile::TempDir;
 
@@ -8,29 +8,29 @@ use crate::support::tool::{Ending, Tool};
 
 const CURL: Tool = Tool { program: "curl", package: "curl" };
 
-/// curl with one of its ways to log in; a poll is the maildrop's listing, its total the messages listed.
+/// curl with one of its login mechanisms. A poll lists the maildrop; its total is the messages listed.
 pub struct Curl {
     home: TempDir,
     login: &'static str,
 }
 
 impl Curl {
-    /// Logs in by AUTH PLAIN in two steps, as it does by itself.
+    /// Logs in with AUTH PLAIN without an initial response, which is curl's default.
     pub fn that_lists() -> Self {
         Self::new("")
     }
 
-    /// Logs in by AUTH PLAIN with an initial response.
+    /// Logs in with AUTH PLAIN and an initial response.
     pub fn that_lists_and_says_it_all_at_once() -> Self {
         Self::new("sasl-ir\n")
     }
 
-    /// Logs in by AUTH LOGIN.
+    /// Logs in with AUTH LOGIN.
     pub fn that_lists_and_says_auth_login() -> Self {
         Self::new("login-options = \"AUTH=LOGIN\"\n")
     }
 
-    /// Logs in by APOP.
+    /// Logs in with APOP.
     pub fn that_lists_and_says_apop() -> Self {
         Self::new("login-options = \"AUTH=+APOP\"\n")
     }
@@ -39,7 +39,7 @@ impl Curl {
         Self { home: TempDir::with_prefix("curl-").expect("a temporary folder"), login }
     }
 
-    /// Retrieves the message of a number: the exit code and the message.
+    /// Retrieves a message; returns the exit code and the message.
     pub fn retrieve(&self, account: &Account, number: usize) -> (i32, String) {
         let ending = self.get(account, &number.to_string());
         (ending.code, ending.stdout)

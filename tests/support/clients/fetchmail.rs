@@ -1,4 +1,4 @@
-//! fetchmail: collects for local delivery.
+//! fetchmail: fetches for local delivery.
 
 use std::fs;
 
@@ -10,10 +10,10 @@ use crate::support::tool::Tool;
 
 const FETCHMAIL: Tool = Tool { program: "fetchmail", package: "fetchmail" };
 
-/// A delivery agent that puts each message into a file of its own.
+/// A delivery agent that writes each message to a separate file.
 const DELIVER: &str = "set -e\nfile=$(mktemp \"$HOME/delivered/XXXXXXXX\")\ncat > \"$file\"\n";
 
-/// fetchmail with one of its ways to treat what it has fetched.
+/// fetchmail with one of its ways to treat fetched messages.
 pub struct Fetchmail {
     home: TempDir,
     server_options: &'static str,
@@ -21,17 +21,17 @@ pub struct Fetchmail {
 }
 
 impl Fetchmail {
-    /// Leaves messages on the server and knows them by their unique-ids.
+    /// Leaves messages on the server and recognises them by unique-id.
     pub fn that_keeps_by_unique_id() -> Self {
         Self::new("uidl", "keep")
     }
 
-    /// Leaves messages on the server and lets the protocol tell it which ones are new.
+    /// Leaves messages on the server, without the option `uidl`.
     pub fn that_keeps() -> Self {
         Self::new("", "keep")
     }
 
-    /// Deletes on the server what it has fetched.
+    /// Deletes fetched messages on the server.
     pub fn that_deletes() -> Self {
         Self::new("", "no keep")
     }
@@ -56,7 +56,7 @@ impl Client for Fetchmail {
             }
             Security::Tls(ca) => format!("ssl sslcertck sslcertfile \"{}\"", ca.display()),
         };
-        // An empty sslproto keeps it from trying STLS where nobody offers it.
+        // With an empty sslproto it does not try STLS if the server does not offer it.
         let configuration = format!(
             "set no bouncemail\n\
              set idfile \"{here}/ids\"\n\

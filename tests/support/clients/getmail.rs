@@ -1,4 +1,4 @@
-//! getmail6: collects for local delivery and leaves everything on the server.
+//! getmail6: fetches for local delivery and leaves messages on the server.
 
 use tempfile::TempDir;
 
@@ -9,15 +9,15 @@ use crate::support::tool::Tool;
 
 const GETMAIL: Tool = Tool { program: "getmail", package: "getmail6" };
 
-/// getmail that leaves messages on the server and knows them by their unique-ids.
+/// getmail that leaves messages on the server and recognises them by unique-id.
 pub struct Getmail {
-    // Before the home that it lives in, so that it ends first.
+    // Before `home`, which has its socket, so that it is dropped first.
     inbox: Inbox,
     home: TempDir,
 }
 
 impl Getmail {
-    /// One that has never polled.
+    /// A client that has not polled yet.
     pub fn that_keeps() -> Self {
         let home = TempDir::with_prefix("getmail-").expect("a temporary folder");
         Self { inbox: Inbox::at(home.path()), home }
@@ -33,8 +33,8 @@ impl Client for Getmail {
             Security::Tls(ca) => ("SimplePOP3SSLRetriever", format!("ca_certs = {}\n", ca.display())),
             Security::Stls(_) => panic!("getmail does not know STLS"),
         };
-        // Its deliveries to files and programs fork, and wait for a child that has gone already if that
-        // one was fast.
+        // LMTP, because getmail's deliveries to files and programs fork, and hang if the child exits
+        // too soon.
         let configuration = format!(
             "[retriever]\n\
              type = {retriever}\n\

@@ -1,4 +1,4 @@
-//! A local delivery agent that speaks LMTP (RFC 2033), for clients that would rather talk than fork.
+//! A local delivery agent that speaks LMTP (RFC 2033).
 
 use std::io::{BufRead, BufReader, Result, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
-/// Takes every message and counts it; dropping it ends it.
+/// Accepts and counts messages; dropping it stops it.
 pub struct Inbox {
     socket: PathBuf,
     taken: Arc<AtomicUsize>,
@@ -16,7 +16,7 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// Opens an inbox in a client's home.
+    /// Listens at a socket in a client's home folder.
     pub fn at(home: &Path) -> Self {
         let socket = home.join("lmtp");
         let listener = UnixListener::bind(&socket).expect("a socket");
@@ -28,7 +28,7 @@ impl Inbox {
                     if closing.load(Ordering::SeqCst) {
                         return;
                     }
-                    // A client that breaks off delivers nothing more; the test sees it in the count.
+                    // A client that disconnects delivers nothing; the test sees it in the count.
                     let _ = stream.and_then(|stream| converse(stream, &taken));
                 }
             })
@@ -36,12 +36,12 @@ impl Inbox {
         Self { socket, taken, closing, thread: Some(thread) }
     }
 
-    /// Where to deliver.
+    /// Path of the socket.
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// How many messages have been delivered.
+    /// Messages delivered so far.
     pub fn count(&self) -> usize {
         self.taken.load(Ordering::SeqCst)
     }
@@ -50,7 +50,7 @@ impl Inbox {
 impl Drop for Inbox {
     fn drop(&mut self) {
         self.closing.store(true, Ordering::SeqCst);
-        // Wakes the thread up, to see that it is over.
+        // Wakes the thread, which then ends.
         let _ = UnixStream::connect(&self.socket);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -58,7 +58,7 @@ impl Drop for Inbox {
     }
 }
 
-/// Holds a conversation in which each message has one recipient.
+/// Serves a connection; each message has one recipient.
 fn converse(mut stream: UnixStream, taken: &AtomicUsize) -> Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).split(b'\n');
     stream.write_all(b"220 ready\r\n")?;

@@ -1,4 +1,4 @@
-//! Real POP3 clients: each polls an account once and tells what has arrived so far.
+//! POP3 clients of the system, which poll an account.
 
 mod curl;
 mod fetchmail;
@@ -20,26 +20,26 @@ pub use poplib::Poplib;
 
 use super::account::Account;
 
-/// A mail program with a home of its own, where it keeps what it knows between its polls.
+/// A mail client with a home folder, where it keeps its state between polls.
 pub trait Client {
-    /// Checks the account once, as a user's program does it from time to time.
+    /// Checks the account once.
     fn poll(&self, account: &Account) -> Poll;
 }
 
-/// What one poll came to.
+/// The result of a poll.
 #[derive(Debug)]
 pub struct Poll {
-    /// The program's exit code.
+    /// Exit code of the client.
     pub exit: i32,
-    /// The messages that have arrived at the client in all its polls; one that arrived twice counts twice.
-    /// For a program that shows the mailbox and keeps nothing: the messages shown.
+    /// Messages that the client has received in all its polls; a duplicate counts twice. For a client
+    /// that stores nothing, the messages that it shows.
     pub total: usize,
     /// The program's output; a failing test shows it with `{:?}`.
     #[allow(dead_code, reason = "only Debug reads it")]
     pub said: String,
 }
 
-/// Writes a file that only its owner can read: several clients insist where passwords are in it.
+/// Writes a file that only its owner can read: several clients require it for passwords.
 fn write_private(path: &Path, text: &str) {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
@@ -55,12 +55,12 @@ fn make_maildir(path: &Path) {
     }
 }
 
-/// The messages in a maildir, or none where it does not exist.
+/// Messages in a maildir; 0 if it does not exist.
 fn messages_in(maildir: &Path) -> usize {
     ["new", "cur"].iter().map(|part| files_in(&maildir.join(part))).sum()
 }
 
-/// The files in a folder, or none where it does not exist.
+/// Files in a folder; 0 if it does not exist.
 fn files_in(folder: &Path) -> usize {
     fs::read_dir(folder).map_or(0, Iterator::count)
 }

@@ -1,4 +1,4 @@
-//! mpop: a small fetcher that sends its commands in bundles.
+//! mpop: fetches mail with pipelining.
 
 use tempfile::TempDir;
 
@@ -8,29 +8,29 @@ use crate::support::tool::Tool;
 
 const MPOP: Tool = Tool { program: "mpop", package: "mpop" };
 
-/// mpop that leaves messages on the server and knows them by their unique-ids.
+/// mpop that leaves messages on the server and recognises them by unique-id.
 pub struct Mpop {
     home: TempDir,
     mechanism: &'static str,
 }
 
 impl Mpop {
-    /// Logs in by USER and PASS, in one write.
+    /// Logs in with USER and PASS, sent in one write.
     pub fn that_keeps() -> Self {
         Self::with_mechanism("user")
     }
 
-    /// Logs in by AUTH LOGIN.
+    /// Logs in with AUTH LOGIN.
     pub fn that_keeps_and_says_auth_login() -> Self {
         Self::with_mechanism("login")
     }
 
-    /// Logs in by AUTH SCRAM-SHA-256.
+    /// Logs in with AUTH SCRAM-SHA-256.
     pub fn that_keeps_and_says_scram() -> Self {
         Self::with_mechanism("scram-sha-256")
     }
 
-    /// Logs in by AUTH CRAM-MD5.
+    /// Logs in with AUTH CRAM-MD5.
     pub fn that_keeps_and_says_cram_md5() -> Self {
         Self::with_mechanism("cram-md5")
     }

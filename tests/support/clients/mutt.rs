@@ -1,4 +1,4 @@
-//! mutt: a mail program for the terminal, told what to do by the keys that it finds pushed at its start.
+//! mutt: a mail client for the terminal, controlled by keys that are pushed at its start.
 
 use std::path::Path;
 
@@ -10,22 +10,22 @@ use crate::support::tool::{Ending, Tool};
 
 const MUTT: Tool = Tool { program: "mutt", package: "mutt" };
 
-/// Gives a program the terminal that it insists on.
+/// Gives a program the terminal that it requires.
 const SCRIPT: Tool = Tool { program: "script", package: "bsdutils" };
 
-/// Settings that answer all of its questions, and let it talk to a server without TLS.
+/// Settings that answer all its questions and allow servers without TLS.
 const QUIET: &str = "set quit=yes move=no delete=yes confirmappend=no confirmcreate=no wait_key=no beep=no\n\
                      set folder=. mbox_type=Maildir pop_reconnect=no sleep_time=0\n\
                      set ssl_starttls=no ssl_force_tls=no\n";
 
-/// mutt that opens the maildrop as a folder, with its caches; a poll saves what the folder shows,
-/// its total the messages shown.
+/// mutt that opens the maildrop as a folder, with its caches. A poll saves the messages that the
+/// folder shows; its total is their number.
 pub struct MuttFolder {
     home: TempDir,
 }
 
 impl MuttFolder {
-    /// One that has never polled.
+    /// A client that has not polled yet.
     pub fn with_caches() -> Self {
         Self { home: TempDir::with_prefix("mutt-").expect("a temporary folder") }
     }
@@ -59,19 +59,19 @@ impl Client for MuttFolder {
     }
 }
 
-/// mutt that fetches everything from the maildrop into its own mailbox.
+/// mutt that fetches all messages into its own mailbox.
 pub struct MuttFetch {
     home: TempDir,
     delete: &'static str,
 }
 
 impl MuttFetch {
-    /// Deletes on the server what it has fetched.
+    /// Deletes fetched messages on the server.
     pub fn that_deletes() -> Self {
         Self::new("yes")
     }
 
-    /// Leaves messages on the server, and fetches them again each time.
+    /// Leaves messages on the server and fetches them again each time.
     pub fn that_keeps() -> Self {
         Self::new("no")
     }
@@ -101,7 +101,7 @@ impl Client for MuttFetch {
     }
 }
 
-/// Settings that have a connection encrypted, and its certificate looked at.
+/// Settings that encrypt the connection and verify the certificate.
 fn encrypted(ca: &Path) -> String {
     format!("set ssl_starttls=yes ssl_force_tls=yes certificate_file={}\n", ca.display())
 }

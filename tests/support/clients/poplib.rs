@@ -1,4 +1,4 @@
-//! Python's poplib: the library under many home-made scripts.
+//! Python's poplib, the library of many scripts.
 
 use tempfile::TempDir;
 
@@ -8,16 +8,16 @@ use crate::support::tool::Tool;
 
 const PYTHON: Tool = Tool { program: "python3", package: "python3" };
 
-/// A script as people write it: it asks for everything and retrieves what it does not know.
+/// A typical script: asks for everything and retrieves new messages.
 const SCRIPT: &str = include_str!("poplib.py");
 
-/// A poplib script that leaves messages on the server and knows them by their unique-ids.
+/// A poplib script that leaves messages on the server and recognises them by unique-id.
 pub struct Poplib {
     home: TempDir,
 }
 
 impl Poplib {
-    /// One that has never polled.
+    /// A client that has not polled yet.
     pub fn that_keeps() -> Self {
         Self { home: TempDir::with_prefix("poplib-").expect("a temporary folder") }
     }

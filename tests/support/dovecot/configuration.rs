@@ -1,4 +1,4 @@
-//! What Dovecot is told: its configuration and its users' passwords.
+//! Dovecot's configuration and password file.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,27 +8,27 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::support::certificates::Files;
-use crate::support::ordinary::OrdinaryUser;
+use crate::support::unprivileged::UnprivilegedUser;
 
-/// What a server can do beside letting users in by their passwords.
+/// Features of a server beyond plain passwords.
 #[derive(Clone, Debug, Default)]
 pub struct Features {
-    /// Ways to log in beside PLAIN and LOGIN.
+    /// SASL mechanisms in addition to PLAIN and LOGIN.
     pub mechanisms: &'static str,
-    /// Who may log in as anybody, with his password.
+    /// The master user and their password.
     pub master: Option<(&'static str, &'static str)>,
-    /// Whether XCLIENT is offered to connections from this machine.
+    /// Whether XCLIENT is accepted from this machine.
     pub xclient: bool,
-    /// Certificate and address for TLS; STLS is offered too.
+    /// Implicit TLS, and STLS at the cleartext address.
     pub tls: Option<Tls>,
-    /// Where connections begin with a PROXY header; set by the server.
+    /// Address for connections that begin with a PROXY header; set at the start.
     pub proxied: Option<SocketAddr>,
 }
 
-/// TLS of a server.
+/// A server's TLS settings.
 #[derive(Clone, Debug)]
 pub struct Tls {
-    /// The certificate.
+    /// Certificate and key.
     pub files: Files,
     pub address: SocketAddr,
 }
@@ -68,11 +68,11 @@ impl Features {
     }
 }
 
-/// Writes the configuration of a server that keeps everything in `folder`; the file's place.
+/// Writes the configuration of a server that keeps everything in `folder`; returns its path.
 pub(super) fn write(
     folder: &Path,
     address: SocketAddr,
-    owner: Option<OrdinaryUser>,
+    owner: Option<UnprivilegedUser>,
     features: &Features,
 ) -> PathBuf {
     let file = folder.join("dovecot.conf");
@@ -80,7 +80,7 @@ pub(super) fn write(
     file
 }
 
-/// Writes the password file anew, in one step.
+/// Replaces the password file in one step.
 pub(super) fn write_passwords(folder: &Path, users: &BTreeMap<String, String>) {
     let mut text = String::new();
     for (user, password) in users {
@@ -93,8 +93,8 @@ pub(super) fn write_passwords(folder: &Path, users: &BTreeMap<String, String>) {
     fs::rename(&aside, folder.join("users")).expect("the password file");
 }
 
-/// A server that takes one password a user, says so at once when it is wrong, and punishes nobody for it.
-fn text(folder: &Path, address: SocketAddr, owner: Option<OrdinaryUser>, features: &Features) -> String {
+/// The main part: no delay after a wrong password, and no penalty for the address.
+fn text(folder: &Path, address: SocketAddr, owner: Option<UnprivilegedUser>, features: &Features) -> String {
     let extra = features.text(folder);
     let (tls_port, proxied_port) = (
         features.tls.as_ref().map_or(0, |tls| tls.address.port()),
@@ -102,9 +102,9 @@ fn text(folder: &Path, address: SocketAddr, owner: Option<OrdinaryUser>, feature
     );
     let folder = folder.display();
     let (ip, port) = (address.ip(), address.port());
-    // Without root all of it runs as the caller, who can lock none of it up in a chroot.
+    // Without root, all processes run as the caller, and chroot is not possible.
     let (mail_user, without_root, no_chroot) = match owner {
-        Some(OrdinaryUser { uid, gid }) => (format!("uid={uid} gid={gid}"), String::new(), ""),
+        Some(UnprivilegedUser { uid, gid }) => (format!("uid={uid} gid={gid}"), String::new(), ""),
         None => {
             let ours = fs::metadata("/proc/self").expect("this process");
             let (uid, gid) = (ours.uid(), ours.gid());
@@ -172,7 +172,7 @@ service pop3-login {{
     )
 }
 
-/// The name behind a number in the system's list of users or groups.
+/// The name of an id in /etc/passwd or /etc/group.
 fn name_of(id: u32, list: &str) -> String {
     let names = fs::read_to_string(list).expect("the system's users and groups");
     let id = id.to_string();

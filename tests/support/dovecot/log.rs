@@ -1,4 +1,4 @@
-//! Dovecot's log, followed as it is written.
+//! Dovecot's log, read as it is written.
 
 use std::io::{BufRead, BufReader};
 use std::process::ChildStderr;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::support::DEADLINE;
 
-/// What Dovecot has logged so far, and a way to wait for more.
+/// The log so far, and a way to wait for more.
 #[derive(Default)]
 pub(super) struct Log {
     state: Mutex<LogState>,
@@ -22,7 +22,7 @@ struct LogState {
 }
 
 impl Log {
-    /// Keeps up with a log until its end.
+    /// Starts a thread that reads the log to its end.
     pub(super) fn follow(log: &Arc<Self>, source: ChildStderr) -> JoinHandle<()> {
         let log = Arc::clone(log);
         thread::spawn(move || {
@@ -35,7 +35,7 @@ impl Log {
         })
     }
 
-    /// Waits for so many lines as wanted; whether they came in time and before the log's end.
+    /// Waits for this many matching lines; false if the time is up or the log ends first.
     pub(super) fn wait_for(&self, time: Duration, count: usize, wanted: impl Fn(&str) -> bool) -> bool {
         let enough = |state: &LogState| state.lines.iter().filter(|line| wanted(line)).count() >= count;
         let waiting = |state: &mut LogState| !enough(state) && !state.ended;
@@ -43,19 +43,19 @@ impl Log {
         enough(&state)
     }
 
-    /// Waits for its end; whether it came before the deadline.
+    /// Waits for the end of the log; false if the deadline passes first.
     pub(super) fn wait_for_end(&self) -> bool {
         let (state, _) =
             self.changed.wait_timeout_while(self.lock(), DEADLINE, |state| !state.ended).expect("the log");
         state.ended
     }
 
-    /// How many lines are as wanted.
+    /// Number of matching lines.
     pub(super) fn count(&self, wanted: impl Fn(&str) -> bool) -> usize {
         self.lock().lines.iter().filter(|line| wanted(line)).count()
     }
 
-    /// All of it.
+    /// The whole log so far.
     pub(super) fn text(&self) -> String {
         self.lock().lines.join("\n")
     }

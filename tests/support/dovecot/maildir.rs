@@ -1,28 +1,28 @@
-//! A user's mailbox, filled as a delivery agent fills it.
+//! A user's maildir, filled as a delivery agent does.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::ordinary::OrdinaryUser;
+use crate::support::unprivileged::UnprivilegedUser;
 
-/// A maildir and whom its files belong to.
+/// A maildir and the owner of its files.
 pub(super) struct Maildir {
     home: PathBuf,
     path: PathBuf,
-    owner: Option<OrdinaryUser>,
+    owner: Option<UnprivilegedUser>,
 }
 
 impl Maildir {
-    /// The maildir in a user's home.
-    pub(super) fn new(home: PathBuf, owner: Option<OrdinaryUser>) -> Self {
+    /// The maildir in a user's home folder.
+    pub(super) fn new(home: PathBuf, owner: Option<UnprivilegedUser>) -> Self {
         let path = home.join("Maildir");
         Self { home, path, owner }
     }
 
-    /// Delivers a message: written aside, then moved in.
+    /// Delivers a message: writes it to `tmp`, then moves it to `new`.
     pub(super) fn deliver(&self, number: usize, message: &str) {
         self.make();
-        // Dovecot numbers new messages in the order of the time in their names.
+        // Dovecot numbers new messages by the time in their names.
         let name = format!("{}.M{number}.localhost", 1_700_000_000 + number);
         let aside = self.path.join("tmp").join(&name);
         fs::write(&aside, message).expect("a message");
@@ -30,13 +30,13 @@ impl Maildir {
         fs::rename(&aside, self.path.join("new").join(&name)).expect("a delivery");
     }
 
-    /// How many messages there are.
+    /// Number of messages.
     pub(super) fn count(&self) -> usize {
         let files = |part| fs::read_dir(self.path.join(part)).map_or(0, Iterator::count);
         files("new") + files("cur")
     }
 
-    /// Makes it where Dovecot has not made it yet.
+    /// Creates the folders that Dovecot has not created yet.
     fn make(&self) {
         let make = |folder: &Path| {
             if !folder.exists() {
@@ -58,7 +58,7 @@ impl Maildir {
     }
 }
 
-/// A message that differs from all others in text and size, with lines that start with a dot.
+/// A message with unique text and size, and with lines that start with a dot.
 pub(super) fn message(user: &str, number: usize) -> String {
     format!(
         "From: Sender <sender@example.org>\n\
