@@ -70,7 +70,7 @@ pub struct Civil {
     pub day: u8,
     /// 0 (Monday) to 6 (Sunday).
     pub weekday: u8,
-    /// Seconds since midnight, as a clock on the wall shows them.
+    /// Local time of day in seconds: 3600 at 01:00, also on days when clocks are changed.
     pub second_of_day: u32,
 }
 

@@ -62,9 +62,9 @@ pub enum NoSnapshot {
     Malformed,
     /// The listings contradict each other, or a unique-id occurs twice.
     Contradictory,
-    /// The snapshot is larger than one user's may be.
+    /// The snapshot exceeds the limit for one user.
     TooLarge,
-    /// The users in the store take all of their memory limit there.
+    /// The store is full: records of users take all of `maildrop.memory` there.
     NoRoom,
     /// Another proxy saw the maildrop last, and snapshots are not shared.
     Elsewhere,
@@ -119,8 +119,8 @@ pub(super) struct User {
     pub accepted: Secrets,
     pub snapshot: Option<Arc<Snapshot>>,
     pub route: Option<Arc<Route>>,
-    /// Token of the session that saw the maildrop last, and that alone may leave a snapshot. Changes
-    /// with each confirmed deletion, too. 0 if no session has seen the maildrop.
+    /// Token of the session that saw the maildrop last. Only that session may leave a snapshot. Each
+    /// confirmed deletion replaces the token, too. 0 if no session has seen the maildrop.
     pub latest: u64,
     /// Logins that the mail server has rejected since it last accepted one.
     pub rejections: u8,
@@ -211,7 +211,7 @@ impl User {
         let undisturbed = latest_at_look == Some(self.latest);
         self.snapshot = None;
         self.no_snapshot = if undisturbed { NoSnapshot::NoneYet } else { NoSnapshot::Overlap };
-        // A disturbing session may not leave one either: it is not known which listing is newer.
+        // Nor may the other session leave one: it is not known whose listing is newer.
         self.latest = token;
         undisturbed
     }

@@ -193,7 +193,7 @@ mod tests {
         for number in (0..ENTRIES).step_by(61) {
             let got = loop {
                 match namespace.get(&number.to_string()).await {
-                    // The machine may be busy.
+                    // A busy machine: try again.
                     Err(Unavailable(why)) if why.contains("in time") => {}
                     got => break got,
                 }

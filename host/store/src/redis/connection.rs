@@ -15,8 +15,8 @@ use redis::{
 use crate::{RedisKind, RedisSettings};
 use reprieve_secrets::secret_file;
 
-/// Longest time that a silent sentinel takes: the library's own limits for connecting to it and for
-/// its answer.
+/// How long it takes to give up on a silent sentinel: the library's own limits for connecting and
+/// for the answer.
 const SENTINEL_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// A multiplexed connection; clones share it.
@@ -195,7 +195,7 @@ impl Target {
         Err(last)
     }
 
-    /// A client for the master of a service, asked from the sentinels.
+    /// Asks the sentinels for the master of a service; returns a client for it.
     async fn master(&self, service: &str) -> RedisResult<Client> {
         let settings = self.nodes[0].redis_settings();
         let addresses = self.nodes.iter().map(|node| node.addr().clone());
