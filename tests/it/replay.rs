@@ -307,6 +307,24 @@ fn two_policies_are_compared_login_by_login() {
 }
 
 #[test]
+fn the_virtual_servers_settings_decide_about_denied_logins() {
+    let folder = tempfile::tempdir().unwrap();
+    let rejected = "Disconnected (auth failed, 1 attempts in 1 secs)";
+    let log = dovecot("Nov 27 22:11:26", "Login", "alice") + &dovecot("Nov 27 22:12:26", rejected, "alice");
+    let apop = dovecot("Nov 27 22:13:26", "Login", "alice").replace("method=PLAIN", "method=APOP");
+    let log = write(folder.path(), "mail.log", &(log + &apop));
+    for (settings, expected) in [
+        (&[][..], (3, 0, 0)),
+        (&["--verify", "off"], (2, 1, 0)),
+        (&["--unverifiable", "refuse"], (2, 0, 1)),
+    ] {
+        let totals = &json(&[&[&*log, "--year", "2026"], settings].concat())["totals"];
+        let count = |key: &str| totals[key].as_u64().unwrap();
+        assert_eq!((count("passed"), count("posed"), count("refused")), expected, "{settings:?}");
+    }
+}
+
+#[test]
 fn logs_may_be_compressed_and_come_from_standard_input() {
     let folder = tempfile::tempdir().unwrap();
     let plain = write(folder.path(), "mail.log", &a_day());
@@ -460,6 +478,7 @@ fn errors_say_how_to_correct_them() {
         (&[&log, "--set", "intervall=5m"], 2, "unknown setting `intervall`"),
         (&[&log, "--set", "interval"], 2, "KEY=VALUE"),
         (&[&log, "--time-zone", "Berlin"], 2, "an example is Europe/Berlin"),
+        (&[&log, "--verify", "maybe"], 2, "must be on or off"),
         (&[&log, "--login-cost", "14"], 2, "a time is written as 14ms or 1s"),
         (&[&log, "--decisions", "/nowhere/x"], 2, "cannot write /nowhere/x"),
         (&["-", "-"], 2, "standard input can be given only once"),

@@ -15,8 +15,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use line::{Style, LineLayer};
-pub use recent::{Recent, Trouble};
+use line::{LineLayer, Style};
+pub use recent::{Recent, RecentLine};
 
 /// Maximum size in bytes of lines that wait to be written. Further lines are dropped and counted.
 const MAX_WAITING_BYTES: usize = 4 << 20;

@@ -4,8 +4,8 @@ use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 
-/// A line that is earlier than the previous one by no more than this is out of order; by more, the
-/// clock was set back by an hour.
+/// At the end of daylight saving time, a line that is earlier than the previous one by up to this time
+/// is only out of order. If it is earlier by more, the clock was set back in between.
 const OUT_OF_ORDER_MS: u64 = 30 * 60 * 1000;
 /// How many years back to look for one that has the 29 February of a line.
 const YEARS_BACK: i16 = 8;
@@ -32,7 +32,7 @@ pub struct Calendar {
     first_year: FirstYear,
     /// Year and month of the last line that had no year.
     last: Option<(i16, i8)>,
-    /// The year of a 29 February that the year does not have: the year is wrong.
+    /// The year, if it is wrong: the log has a 29 February, and the year does not.
     without_leap_day: Option<i16>,
     last_ms: u64,
     /// Whether the log is in the second of two hours with the same local times.

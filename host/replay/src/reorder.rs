@@ -1,5 +1,5 @@
-//! Sorts the logins of a log by time, within a window that is limited in time and size. Reprieve's
-//! own logs have a session at its end, other logs are slightly out of order.
+//! Sorts the logins of a log by time, within a window that is limited in time and size. Reprieve logs
+//! a session when it ends; the lines of other logs are slightly out of order.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;

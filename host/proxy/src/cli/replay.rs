@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 
 use super::FAILED;
 use crate::output::{Output, errln};
-use reprieve_policy_host::Rules;
+use reprieve_policy_host::{OnFailure, Rules, Unverifiable, Verify};
 use reprieve_replay::{
     self as replay, Format, LogSource, LogWithoutLogins, Plan, PolicySource, Progress, Report, report,
 };
@@ -30,13 +30,14 @@ use reprieve_replay::{
 ///   journalctl -u dovecot -o short-iso | reprieve replay - --login-cost 14ms
 ///   reprieve replay decisions.jsonl --policy ./mine.wasm --against interval
 ///
-/// Logs may be compressed (gzip, zstd), in any order, and from several servers: their logins are
-/// merged by time. Lines that cannot be read are counted and shown. If they are most of a log, there
+/// Logs may be named in any order and compressed with gzip or zstd. Logins of several logs are merged
+/// by time. Lines that cannot be read are counted and shown; if most of a log cannot be read, there
 /// is no report. If a log has no logins, Reprieve says what it contains instead.
 ///
-/// Logs do not have passwords: an accepted login is assumed to have the user's password and to leave
-/// a snapshot, a rejected one to have another password. Reprieve's decision log has what was known,
-/// and the verdicts of that time: without --against, the policy is compared with them.
+/// Logs do not contain passwords. An accepted login is assumed to use the user's password and to
+/// leave a snapshot, a rejected login to use another password. Reprieve's decision log needs no such
+/// assumptions. It also has the verdicts of that time: without --against, the policy is compared
+/// with them.
 ///
 /// Exit codes: 0 done, 1 no login was found, 2 wrong usage or an unreadable log or policy.
 #[derive(Debug, clap::Args)]
@@ -69,6 +70,15 @@ pub(super) struct Arguments {
     /// Pools that the policy may choose, the default pool first
     #[arg(long, value_name = "POOL,…", value_delimiter = ',', default_value = "mail")]
     pools: Vec<String>,
+    /// The virtual server's setting `verify`
+    #[arg(long, value_name = "on|off", default_value = "on", value_parser = choice(&[("on", Verify::On), ("off", Verify::Off)]))]
+    verify: Verify,
+    /// The virtual server's setting `on-failure`
+    #[arg(long, value_name = "pass|deny", default_value = "pass", value_parser = choice(&[("pass", OnFailure::Pass), ("deny", OnFailure::Deny)]))]
+    on_failure: OnFailure,
+    /// The virtual server's setting `unverifiable`
+    #[arg(long, value_name = "pass|refuse", default_value = "pass", value_parser = choice(&[("pass", Unverifiable::Pass), ("refuse", Unverifiable::Refuse)]))]
+    unverifiable: Unverifiable,
     /// Time that a login costs the mail server, such as 14ms [default: as measured in the log]
     #[arg(long, value_name = "TIME", value_parser = login_cost)]
     login_cost: Option<Duration>,
@@ -95,6 +105,17 @@ enum OutputFormat {
     Json,
     /// A self-contained page with charts
     Html,
+}
+
+/// Parses one of these words.
+fn choice<T: Copy + Send + Sync + 'static>(
+    choices: &'static [(&'static str, T)],
+) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |text| {
+        let found = choices.iter().find(|(name, _)| *name == text);
+        let names = || choices.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" or ");
+        found.map(|(_, value)| *value).ok_or_else(|| format!("must be {}", names()))
+    }
 }
 
 fn login_cost(text: &str) -> Result<Duration, String> {
@@ -175,7 +196,11 @@ fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {
         year: arguments.year,
         policy,
         baseline,
-        rules: Rules::default(),
+        rules: Rules {
+            verify: arguments.verify,
+            on_failure: arguments.on_failure,
+            unverifiable: arguments.unverifiable,
+        },
         pools: arguments.pools.clone(),
         login_cost: arguments.login_cost,
         top_pollers: arguments.top as usize,

@@ -20,7 +20,7 @@ const LINE_LIMIT: usize = 400;
 
 /// A warning or an error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Trouble {
+pub struct RecentLine {
     /// Time of the last occurrence in Unix milliseconds.
     pub at_ms: u64,
     /// `warn` or `error`.
@@ -37,7 +37,7 @@ pub struct Trouble {
 struct Kept {
     /// Number of all occurrences so far.
     total: u64,
-    lines: VecDeque<Trouble>,
+    lines: VecDeque<RecentLine>,
 }
 
 /// Keeps the most recent warnings and errors, also if the log filter leaves others out.
@@ -53,7 +53,7 @@ impl Recent {
 
     /// The kept lines, newest first.
     #[must_use]
-    pub fn lines(&self) -> Vec<Trouble> {
+    pub fn lines(&self) -> Vec<RecentLine> {
         self.0.lock().lines.iter().rev().cloned().collect()
     }
 
@@ -72,7 +72,7 @@ impl Recent {
         if kept.lines.len() == MAX_LINES {
             kept.lines.pop_front();
         }
-        kept.lines.push_back(Trouble { at_ms, level, part, text, count: 1 });
+        kept.lines.push_back(RecentLine { at_ms, level, part, text, count: 1 });
     }
 }
 

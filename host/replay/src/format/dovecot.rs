@@ -7,7 +7,7 @@
 //! … pop3-login: Logged in: user=<alice>, …                                          (2.4)
 //! … pop3-login: proxy(alice,10.0.0.5:110): Started proxying to <10.0.0.5> (0.012 secs): user=<alice>, …
 //! … pop3-login: proxy(alice,10.0.0.5:110): Login failed: [AUTH] …: user=<alice>, …  (with `auth_verbose`)
-//! … pop3-login: Disconnected (auth failed, 1 attempts in 2 secs): user=<alice>, …   (to 2.3)
+//! … pop3-login: Disconnected (auth failed, 1 attempts in 2 secs): user=<alice>, …   (up to 2.3)
 //! … pop3-login: Login aborted: Connection closed (auth failed, 1 attempts in 0 secs) (auth_failed): user=<alice>, …   (2.4)
 //! ```
 //!

@@ -234,16 +234,18 @@ fn verdicts(report: &Report, out: &mut String) -> fmt::Result {
     }
     let optional = [
         ("Posed: accepted and answered by Reprieve", totals.posed),
-        ("… then passed, for something that only the mail server has", totals.upgraded),
+        ("… of these, upgraded: continued at the mail server", totals.upgraded),
         ("Refused with -ERR", totals.refused),
         ("Disconnected", totals.disconnected),
     ];
     rows.extend(
         optional.into_iter().filter(|(_, count)| *count > 0).map(|(text, count)| (text.into(), count)),
     );
-    rows.extend(totals.manners.iter().map(|(manner, count)| (format!("Denials: {manner}"), *count)));
     rows.extend(
-        totals.reasons.iter().map(|(reason, count)| (format!("Denials because of {reason}"), *count)),
+        totals.manners.iter().map(|(manner, count)| (format!("Denials with manner {manner}"), *count)),
+    );
+    rows.extend(
+        totals.reasons.iter().map(|(reason, count)| (format!("Denials with reason {reason}"), *count)),
     );
     rows.extend(totals.failures.iter().map(|(kind, count)| (format!("Policy failures: {kind}"), *count)));
     if totals.rejected > 0 {
@@ -328,7 +330,7 @@ fn difference_table(report: &Report, kinds: &[DifferenceKind], other: &str, out:
 fn input(report: &Report, out: &mut String) -> fmt::Result {
     writeln!(
         out,
-        "<section aria-labelledby=\"input\">\n<h2 id=\"input\">Input</h2>\n<p>{} of {}; {} could not be read.</p>",
+        "<section aria-labelledby=\"input\">\n<h2 id=\"input\">Input</h2>\n<p>{} in {}; {} could not be read.</p>",
         counted(report.logs.lines, "line", "lines"),
         counted(report.logs.names.len() as u64, "log", "logs"),
         counted(report.logs.problems.malformed_lines, "line", "lines")

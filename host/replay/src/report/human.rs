@@ -75,7 +75,7 @@ fn totals(report: &Report, out: &mut String) -> fmt::Result {
         row("denied, but passed", *count, explanation(because))?;
     }
     if totals.upgraded > 0 {
-        row("posed, then passed", totals.upgraded, "needed something that only the mail server has")?;
+        row("upgraded", totals.upgraded, "posed first, then continued at the mail server")?;
     }
     for (kind, count) in &totals.failures {
         row("policy failed", *count, kind)?;
