@@ -49,11 +49,11 @@ fn longest_pauses() {
         println!("{name}: slowest of all insertions ({batch} at a time) {slowest:?}");
     }
     let mut slab = Slab::default();
-    slowest("Slab", 1, |key| drop(black_box(slab.insert(value(key)))));
+    slowest("Slab", 1, |key| _ = black_box(slab.insert(value(key))));
     let mut vec = Vec::new();
     slowest("Vec<Option<_>>", 1, |key| vec.push(Some(value(key))));
     let mut map = HashMap::new();
-    slowest("HashMap", 1, |key| drop(map.insert(key, value(key))));
+    slowest("HashMap", 1, |key| _ = map.insert(key, value(key)));
     let mut tables = tables();
     slowest("equal shards", 10_000, |key| insert(&mut tables, equal_shard(key), key));
     let mut tables = self::tables();
@@ -95,7 +95,7 @@ mod values {
 
     #[divan::bench]
     fn slab(bencher: Bencher<'_, '_>) {
-        fill(bencher, Slab::default, |slab, key| drop(slab.insert(value(key))));
+        fill(bencher, Slab::default, |slab, key| _ = slab.insert(value(key)));
     }
 
     #[divan::bench]
@@ -105,7 +105,7 @@ mod values {
 
     #[divan::bench]
     fn hash_map(bencher: Bencher<'_, '_>) {
-        fill(bencher, HashMap::new, |map, key| drop(map.insert(key, value(key))));
+        fill(bencher, HashMap::new, |map, key| _ = map.insert(key, value(key)));
     }
 }
 
@@ -148,7 +148,7 @@ mod expiries {
 
     #[divan::bench]
     fn btree_set(bencher: Bencher<'_, '_>) {
-        fill(bencher, BTreeSet::new, |set, key| drop(set.insert((expires(key), key))));
+        fill(bencher, BTreeSet::new, |set, key| _ = set.insert((expires(key), key)));
     }
 
     #[divan::bench]

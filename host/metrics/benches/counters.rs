@@ -37,13 +37,13 @@ fn count(bencher: Bencher<'_, '_>, count: impl Fn() + Sync) {
 #[divan::bench(threads = [1, 2])]
 fn one_shared_atomic(bencher: Bencher<'_, '_>) {
     let counter = AtomicU64::new(0);
-    count(bencher, || drop(counter.fetch_add(1, Ordering::Relaxed)));
+    count(bencher, || _ = counter.fetch_add(1, Ordering::Relaxed));
 }
 
 #[divan::bench(threads = [1, 2])]
 fn sharded_atomic(bencher: Bencher<'_, '_>) {
     let counter = Sharded::<AtomicU64>::default();
-    count(bencher, || drop(counter.local().fetch_add(1, Ordering::Relaxed)));
+    count(bencher, || _ = counter.local().fetch_add(1, Ordering::Relaxed));
 }
 
 #[divan::bench(threads = [1, 2])]
