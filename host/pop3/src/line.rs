@@ -9,8 +9,8 @@ pub const COMMAND_LIMIT: usize = 255;
 /// limit, and mail servers accept longer passwords than RFC 2449 allows. This is also the memory
 /// that a client can occupy without a login.
 pub const LOGIN_LIMIT: usize = 12_288;
-/// Capacity in bytes up to which a buffer is not worth shrinking.
-const SMALL: usize = 4096;
+/// Capacity in bytes up to which a buffer is not shrunk.
+const KEPT_CAPACITY: usize = 4096;
 
 /// The result of [`LineBuffer::next_line`].
 #[derive(Debug, PartialEq, Eq)]
@@ -130,7 +130,7 @@ impl LineBuffer {
             self.bytes[rest..].zeroize();
             self.bytes.truncate(rest);
         }
-        if self.bytes.capacity() > SMALL && self.bytes.capacity() / 2 > self.bytes.len() {
+        if self.bytes.capacity() > KEPT_CAPACITY && self.bytes.capacity() / 2 > self.bytes.len() {
             // One read can bring much more than the incomplete line that is left of it.
             self.replace(self.bytes.len());
         }
@@ -233,7 +233,7 @@ mod tests {
         buffer.discard();
         buffer.push(&[&b"NOOP\r\n".repeat(2000)[..], b"NO"].concat());
         while buffer.next_line(COMMAND_LIMIT) == NextLine::Line {}
-        assert!(buffer.bytes.capacity() <= SMALL);
+        assert!(buffer.bytes.capacity() <= KEPT_CAPACITY);
     }
 
     #[test]
