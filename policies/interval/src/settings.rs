@@ -70,9 +70,9 @@ impl Settings {
     }
 }
 
-/// The store's key, one per maildrop, from the unchanged names. The host has folded their case if the
-/// virtual server's `case` says so; a policy that folded it by itself could deny one user because of
-/// another user's login.
+/// The store's key, one per maildrop, from the unchanged names. The host has folded their case if
+/// `user-name-case` of the virtual server says so; a policy that folded it by itself could deny one
+/// user because of another user's login.
 ///
 /// A master user has a separate clock for each maildrop that they open. With a single one, each login
 /// would restart it, and it might never run out.
@@ -183,7 +183,7 @@ mod tests {
     fn an_error_names_the_setting_and_what_would_be_right() {
         assert!(parse(&[("intervall", "1m")]).unwrap_err().contains("interval, reset"));
         // A setting of the virtual server.
-        assert!(parse(&[("case", "fold")]).unwrap_err().contains("`case`"));
+        assert!(parse(&[("user-name-case", "fold")]).unwrap_err().contains("`user-name-case`"));
         assert!(parse(&[("interval", "soon")]).unwrap_err().contains("10m"));
         assert!(parse(&[("interval", "99999999999999999999d")]).unwrap_err().contains("10m"));
         assert!(parse(&[("manner", "rude")]).unwrap_err().contains("\"unchanged\""));
