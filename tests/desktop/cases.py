@@ -34,15 +34,15 @@ class Row:
 
 
 def is_passed(login):
-    return login["became"] == "passed" and login.get("outcome") == "authenticated"
+    return login["disposition"] == "passed" and login.get("outcome") == "authenticated"
 
 
 def is_denied(login):
-    return login["verdict"] == "deny" and login["became"] == "posed" and not login["upgraded"]
+    return login["verdict"] == "deny" and login["disposition"] == "posed" and not login["upgraded"]
 
 
 def is_posed_for_an_outage(login):
-    return login["became"] == "posed" and login.get("why") == "unreachable" and not login["upgraded"]
+    return login["disposition"] == "posed" and login.get("because") == "unreachable" and not login["upgraded"]
 
 
 class Run:

@@ -83,7 +83,7 @@ settings = {{ interval = "{interval}s", reset = "never", manner = "{manner}" }}
 nodes = ["{node}"]
 connect-timeout = "2s"
 retry-after = "1s"
-check = {{ interval = "1s", rise = 1, fall = 1 }}
+health-check = {{ interval = "1s", rise = 1, fall = 1 }}
 """
 
 

@@ -9,9 +9,9 @@ def cell(text):
 
 def disposition(login):
     """What became of a login, and why."""
-    reason = login.get("why") or login.get("reason") or login.get("outcome")
+    reason = login.get("because") or login.get("reason") or login.get("outcome")
     upgraded = ", upgraded" if login["upgraded"] else ""
-    return f"{login['became']} ({reason}{upgraded})" if reason else login["became"]
+    return f"{login['disposition']} ({reason}{upgraded})" if reason else login["disposition"]
 
 
 def cells(row, version):

@@ -122,7 +122,7 @@ fn the_new_process_gets_the_stores_file() {
     let mail = mail_server(1);
     let folder = tempfile::tempdir().unwrap();
     let listen = free_address();
-    let store = format!("[store]\nhome = \"file\"\npath = {:?}", folder.path().join("store.redb"));
+    let store = format!("[store]\nbackend = \"file\"\npath = {:?}", folder.path().join("store.redb"));
     let text = configuration(folder.path(), listen, mail.address(), 1, &store);
     let mut serving = successor(folder.path(), &text);
     serving.line_with("admin socket ready");
@@ -190,7 +190,7 @@ fn if_the_new_process_dies_during_the_takeover_the_old_one_continues() {
     {
         let folder = tempfile::tempdir().unwrap();
         let listen = free_address();
-        let store = format!("[store]\nhome = \"file\"\npath = {:?}", folder.path().join("store.redb"));
+        let store = format!("[store]\nbackend = \"file\"\npath = {:?}", folder.path().join("store.redb"));
         let text = configuration(folder.path(), listen, mail.address(), 1, &store);
         let mut serving = successor(folder.path(), &text);
         serving.line_with("admin socket ready");

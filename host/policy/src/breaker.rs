@@ -1,20 +1,19 @@
-//! The circuit breaker: after a run of failures a policy is not called for a while, then once
-//! on trial. Each trial that fails makes the next pause longer. It does no I/O and takes the
-//! time from its caller.
+//! The circuit breaker: after several failures in a row a policy is paused, then called once as a
+//! trial. Each failed trial doubles the next pause. Without I/O; the caller supplies the time.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// When a policy is paused, and for how long.
+/// Settings of the circuit breaker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BreakerSettings {
-    /// Failures in a row after which it is paused. 0 never pauses it.
+    /// Failures in a row that open the circuit breaker; 0 disables it.
     pub failures: u32,
-    /// The first pause. Each trial that fails doubles it.
+    /// The first pause. Each failed trial doubles it.
     pub pause: Duration,
-    /// The longest pause.
+    /// Upper limit of the pause.
     pub max_pause: Duration,
 }
 
@@ -24,18 +23,18 @@ impl Default for BreakerSettings {
     }
 }
 
-/// What a success or a failure has changed.
+/// What the result of a call changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     /// Nothing.
     None,
-    /// The policy is paused, for this long. `again`: a trial has failed.
+    /// The policy is paused for this long. `again`: after a failed trial.
     Paused { pause: Duration, again: bool },
-    /// The policy is called again as usual.
+    /// The circuit breaker is closed again.
     Resumed,
 }
 
-/// How a call was admitted.
+/// Whether a call is admitted, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admitted {
     AsUsual,
@@ -45,7 +44,7 @@ pub(super) enum Admitted {
 #[derive(Debug)]
 struct Pause {
     length: Duration,
-    /// Milliseconds since 1970 from which a trial is allowed.
+    /// Unix time in milliseconds from which a trial is allowed.
     until_ms: u64,
     began_ms: u64,
 }
@@ -53,7 +52,7 @@ struct Pause {
 #[derive(Debug)]
 pub(super) struct Breaker {
     settings: BreakerSettings,
-    /// Failures since the last success.
+    /// Failures in a row.
     run: AtomicU32,
     paused: AtomicBool,
     pause: Mutex<Option<Pause>>,
@@ -64,8 +63,8 @@ impl Breaker {
         Self { settings, run: AtomicU32::new(0), paused: AtomicBool::new(false), pause: Mutex::new(None) }
     }
 
-    /// Whether the policy may be called now. While it is paused one call a pause is, on trial:
-    /// one that never ends, because its client has left, is followed by another.
+    /// Whether the policy may be called now. After a pause one call is admitted as a trial; if that
+    /// never ends, because its client disconnected, another follows after the next pause.
     pub(super) fn admit(&self, now_ms: impl FnOnce() -> u64) -> Option<Admitted> {
         if !self.paused.load(Ordering::Acquire) {
             return Some(Admitted::AsUsual);
@@ -73,7 +72,7 @@ impl Breaker {
         let now_ms = now_ms();
         let mut pause = self.pause.lock();
         let Some(pause) = pause.as_mut() else { return Some(Admitted::AsUsual) };
-        // A clock that was set back does not prolong a pause.
+        // A clock that is set back does not prolong a pause.
         if now_ms < pause.until_ms && now_ms >= pause.began_ms {
             return None;
         }
@@ -103,7 +102,7 @@ impl Breaker {
         let (length, again) = match (&*pause, admitted) {
             (Some(pause), Admitted::OnTrial) => ((pause.length * 2).min(self.settings.max_pause), true),
             (None, Admitted::AsUsual) if run >= self.settings.failures => (self.settings.pause, false),
-            // A call that began before the pause or the recovery tells nothing new.
+            // A call that began before the pause or the recovery says nothing new.
             _ => return Change::None,
         };
         *pause = Some(Pause { length, began_ms: now_ms, until_ms: after(now_ms, length) });
@@ -111,7 +110,7 @@ impl Breaker {
         Change::Paused { pause: length, again }
     }
 
-    /// Whether the policy is paused now.
+    /// Whether the circuit breaker is open.
     pub(super) fn is_paused(&self) -> bool {
         self.paused.load(Ordering::Relaxed)
     }
@@ -145,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_of_failures_pauses_and_a_success_between_them_does_not() {
+    fn only_failures_in_a_row_pause_the_policy() {
         let breaker = breaker();
         for _ in 0..5 {
             assert_eq!(fail(&breaker, 0), Change::None);
@@ -159,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn each_failed_trial_doubles_the_pause_up_to_the_longest() {
+    fn each_failed_trial_doubles_the_pause_up_to_the_limit() {
         let breaker = breaker();
         fail_thrice(&breaker, 0);
         let mut now = 1000;
@@ -177,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_that_were_under_way_when_it_paused_change_nothing() {
+    fn calls_in_progress_when_it_pauses_change_nothing() {
         let breaker = breaker();
         let admitted = breaker.admit(|| 0).expect("it is admitted");
         fail_thrice(&breaker, 0);
@@ -188,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_that_never_ends_is_followed_by_another_and_a_clock_set_back_prolongs_nothing() {
+    fn another_trial_follows_one_that_never_ends() {
         let breaker = breaker();
         fail_thrice(&breaker, 10_000);
         assert_eq!(breaker.admit(|| 11_000), Some(Admitted::OnTrial));
@@ -198,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn where_it_is_off_nothing_pauses() {
+    fn zero_failures_disable_it() {
         let breaker = Breaker::new(BreakerSettings { failures: 0, ..BreakerSettings::default() });
         (0..100).for_each(|now| assert_eq!(fail(&breaker, now), Change::None));
     }

@@ -1,25 +1,25 @@
-//! Where a component comes from: one that the binary carries, or a file.
+//! The source of a component: built into the binary, or a file.
 
 use std::borrow::Cow;
 use std::path::Path;
 
-/// Name and component of each. The repository has the components, so that the binary is built
-/// without a Wasm target: `policies/renew` makes them from the policies' sources.
+/// The built-in policies. Their components are committed, so that building the binary needs no Wasm
+/// target; `policies/renew` builds them from source.
 const BUILT_IN: &[(&str, &[u8])] =
     &[("interval", include_bytes!("../../../policies/built-in/interval.wasm"))];
 
-/// Names of the policies that the binary carries.
+/// Names of the built-in policies.
 pub fn names() -> impl Iterator<Item = &'static str> {
     BUILT_IN.iter().map(|(name, _)| *name)
 }
 
-/// The octets of a component: `name` is a built-in policy's, or a file's path.
+/// The bytes of a component. `name`: a built-in policy or a path.
 ///
 /// # Errors
-/// One sentence that says what is wrong and what would be right.
+/// What is wrong and what to do, in one sentence.
 pub fn source(name: &str) -> Result<Cow<'static, [u8]>, String> {
-    if let Some((_, octets)) = BUILT_IN.iter().find(|(known, _)| *known == name) {
-        return Ok(Cow::Borrowed(octets));
+    if let Some((_, bytes)) = BUILT_IN.iter().find(|(known, _)| *known == name) {
+        return Ok(Cow::Borrowed(bytes));
     }
     std::fs::read(Path::new(name)).map(Cow::Owned).map_err(|error| {
         if name.contains(['/', '.']) {

@@ -1,5 +1,5 @@
-//! Where compiled code is kept, so that a large component is compiled once. Nobody else may write
-//! to the folder: machine code in it is run.
+//! The cache of compiled policies on disk. Its folder contains machine code that will be run, so it
+//! must be writable by Reprieve's user only.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -12,14 +12,14 @@ use std::time::SystemTime;
 use super::compile::Code;
 use super::digest;
 
-/// What the names of files with code end with, and of those that are being written.
+/// Extensions of code files, and of files being written.
 const ENDINGS: [&str; 2] = [".code", ".new"];
-/// Bytes of all files. When there are more, those that were used longest ago are removed.
+/// Total size in bytes; beyond it the least recently used files are removed.
 const LARGEST: u64 = 512 << 20;
-/// Bytes of the digest that a file begins with.
+/// Size of the digest at the beginning of a file.
 const DIGEST: usize = 32;
 
-/// A folder with compiled code.
+/// The folder of compiled code.
 #[derive(Clone, Debug)]
 pub struct Cache(Arc<Folder>);
 
@@ -30,18 +30,18 @@ struct Folder {
     misses: AtomicUsize,
 }
 
-/// Why a folder cannot be used, with a remedy.
+/// Why a folder cannot be used, with the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
-    /// It cannot be made or read.
+    /// It cannot be created or read.
     #[error("the folder for compiled policies, {0}, cannot be used: {1}")]
     Io(PathBuf, io::Error),
-    /// Others may write to it.
+    /// Other users may write to it.
     #[error(
         "the folder for compiled policies, {0}, can be written by others, who could have Reprieve run their code; run: chmod 700 {0}"
     )]
     Shared(PathBuf),
-    /// It is another user's.
+    /// It belongs to another user.
     #[error(
         "the folder for compiled policies, {0}, belongs to user {1}, and Reprieve runs as user {2}, who must not run that user's code; give the folder to the user that Reprieve runs as: chown {2} {0}"
     )]
@@ -49,10 +49,10 @@ pub enum CacheError {
 }
 
 impl Cache {
-    /// Opens a folder, which is made if it is not there.
+    /// Opens the folder, and creates it if it does not exist.
     ///
     /// # Errors
-    /// Where it cannot be made, or others could write to it.
+    /// If it cannot be created, or other users may write to it.
     pub fn open(folder: &Path) -> Result<Self, CacheError> {
         let failed = |error| CacheError::Io(folder.to_owned(), error);
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
@@ -68,9 +68,8 @@ impl Cache {
         Ok(Self(Arc::new(Folder { path: folder, hits: AtomicUsize::new(0), misses: AtomicUsize::new(0) })))
     }
 
-    /// The user that a folder belongs to, if this process is root's and the folder is not, but
-    /// that user's alone: as a service's folder is for an administrator who checks its
-    /// configuration.
+    /// The owner of a folder, if this process runs as root and the folder belongs to another user
+    /// alone: the service's folder when an administrator runs `reprieve check`.
     #[must_use]
     pub fn of_a_service_user(folder: &Path) -> Option<u32> {
         let metadata = folder.metadata().ok()?;
@@ -78,8 +77,7 @@ impl Cache {
         (fits && nix::unistd::geteuid().is_root()).then(|| metadata.uid())
     }
 
-    /// The folder that is used where none is set: what a service manager has made for it, or
-    /// the user's own. None where there is neither.
+    /// The default folder: the service manager's cache directory, or the user's. None without either.
     #[must_use]
     pub fn usual_folder() -> Option<PathBuf> {
         let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -89,7 +87,7 @@ impl Cache {
             .filter(|folder| folder.is_absolute())
     }
 
-    /// What `load` makes of the code under a key, if it is there, whole, and can be loaded.
+    /// Loads the code under a key by `load`, if it exists and is intact.
     pub(super) fn get<T>(&self, key: &str, load: impl FnOnce(Code) -> Option<T>) -> Option<T> {
         let path = self.file(key, ENDINGS[0]);
         let loaded = File::open(&path).and_then(unpack).ok().and_then(load);
@@ -98,16 +96,16 @@ impl Cache {
         if loaded.is_some()
             && let Ok(file) = File::open(&path)
         {
-            // Only for `remove_old`.
+            // The access time is for `remove_old`.
             let _ = file.set_modified(SystemTime::now());
         }
         loaded
     }
 
-    /// Keeps code under a key. Without it the next start compiles again.
+    /// Stores code under a key. If that fails, the next start compiles again.
     pub(super) fn put(&self, key: &str, code: &File) {
         if let Err(error) = self.write(key, code).and_then(|()| self.remove_old()) {
-            tracing::warn!(folder = %self.0.path.display(), %error, "cannot keep a compiled policy");
+            tracing::warn!(folder = %self.0.path.display(), %error, "cannot store a compiled policy");
         }
     }
 
@@ -115,7 +113,7 @@ impl Cache {
         let new = self.file(&format!("{key}-{}", std::process::id()), ENDINGS[1]);
         let mut options = std::fs::OpenOptions::new();
         let mut file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        // The place of the digest, which is known at the end.
+        // Room for the digest, which is known at the end.
         file.write_all(&[0; DIGEST])?;
         zstd::stream::copy_encode(&mut code, &mut file, zstd::DEFAULT_COMPRESSION_LEVEL)?;
         code.rewind()?;
@@ -131,7 +129,7 @@ impl Cache {
         for entry in std::fs::read_dir(&self.0.path)? {
             let path = entry?.path();
             let ours = path.to_str().is_some_and(|path| ENDINGS.iter().any(|ending| path.ends_with(ending)));
-            // Another process may just have removed it.
+            // Another process may have removed it.
             if let Some(metadata) = ours.then(|| path.metadata().ok()).flatten() {
                 files.push((metadata.modified()?, metadata.len(), path));
             }
@@ -152,14 +150,14 @@ impl Cache {
         self.0.path.join(format!("{key}{ending}"))
     }
 
-    /// Components whose code was found, and whose code had to be made.
+    /// Cache hits and misses.
     #[must_use]
     pub fn hits_and_misses(&self) -> (usize, usize) {
         (self.0.hits.load(Ordering::Relaxed), self.0.misses.load(Ordering::Relaxed))
     }
 }
 
-/// The code of a file, if the file is as it was written.
+/// The code in a file, if its digest matches.
 fn unpack(mut file: File) -> io::Result<Code> {
     let mut expected = [0; DIGEST];
     file.read_exact(&mut expected)?;
@@ -182,7 +180,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
-    fn a_folder_that_others_can_write_is_refused() {
+    fn a_folder_that_others_can_write_to_is_refused() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("compiled/policies");
         Cache::open(&folder).unwrap();

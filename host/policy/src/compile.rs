@@ -1,7 +1,6 @@
-//! From a component's bytes to machine code. The time and memory that a compiler takes are not
-//! bounded by the size of what it compiles, so the binary does it in a process of its own, which
-//! ends when it has taken more than such a component is worth. What the compiler took goes back
-//! to the machine with that process.
+//! Compiles components to machine code. A compiler's time and memory are not bounded by the size of
+//! its input, so the binary compiles in a child process, which ends itself beyond a budget and
+//! returns all of its memory to the system.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -17,30 +16,30 @@ use std::time::Duration;
 use wasmtime::component::Component;
 
 use super::engine::{Engine, EngineSize, config};
-use super::{digest, diagnostics};
+use super::{diagnostics, digest};
 use reprieve_metrics::cpu_time;
 
-/// The first argument of the process that compiles.
+/// The first argument of the compiling process.
 const COMMAND: &str = "compile-policy";
-/// What it writes of an error.
+/// Bytes of an error message that it writes.
 const LONGEST_ERROR: usize = 4096;
-/// How often it looks at what it has taken.
+/// How often it checks its budget.
 const LOOK: Duration = Duration::from_millis(20);
-/// CPU time for any component, and for each MiB of it. Optimised code takes about a second for
-/// each MiB on a slow core.
+/// CPU time for any component, and per MiB of it. Compiling takes about a second per MiB on a slow
+/// core.
 const TIME: Duration = Duration::from_secs(15);
-/// Memory for any component, and for each byte of it: real ones need half of that or less.
+/// Memory for any component, and per byte of it. Real components need at most half of that.
 const MEMORY: u64 = 512 << 20;
 const MEMORY_PER_BYTE: u64 = 64;
 const MIB: u64 = 1 << 20;
 
-/// Whether the program that runs begins with [`compile_if_asked`]. Others, such as tests, compile
-/// in their own process.
+/// Whether this program calls [`compile_if_asked`] first. Other programs, such as tests, compile in
+/// their own process.
 static APART: AtomicBool = AtomicBool::new(false);
-/// The file that runs, as it was at the start.
+/// The program's file, as it was at the start.
 static PROGRAM: OnceLock<(PathBuf, (u64, u64))> = OnceLock::new();
 
-/// Compiles a component if this process was started for that. For the first line of `main`.
+/// Compiles a component if this process was started for that. To be called first in `main`.
 #[must_use]
 pub fn compile_if_asked() -> Option<ExitCode> {
     APART.store(true, Ordering::Relaxed);
@@ -78,7 +77,7 @@ fn compile_here(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Vec<u8>, Stri
     engine.precompile_component(bytes).map_err(|error| diagnostics::not_compiled(&format!("{error:#}")))
 }
 
-/// What compiling a component may take.
+/// The budget for compiling a component.
 #[derive(Clone, Copy, Debug)]
 struct Budget {
     time: Duration,
@@ -95,7 +94,7 @@ impl Budget {
         }
     }
 
-    /// Ends this process when it has taken more, or when nobody waits for it any longer.
+    /// Ends this process when the budget is exceeded or the parent has gone.
     fn watch(self) -> io::Result<()> {
         let parent = std::os::unix::process::parent_id();
         let watch = move || {
@@ -123,7 +122,7 @@ impl Budget {
     }
 }
 
-/// Bytes of memory that this process has.
+/// Memory of this process in bytes.
 fn resident() -> Option<u64> {
     let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = pages.split(' ').nth(1)?.parse().ok()?;
@@ -134,13 +133,12 @@ fn resident() -> Option<u64> {
 
 fn give_up(why: &str) -> ! {
     let _ = write!(io::stderr(), "{why}");
-    // SAFETY: the call only ends the process. Unlike `exit` it waits for no other thread, which
-    // may hold what would be waited for.
+    // SAFETY: the call only ends the process. Unlike `exit` it does not wait for other threads, which
+    // may hold locks.
     unsafe { libc::_exit(1) }
 }
 
-/// Makes a component of its bytes, which have this digest: from the engine's cache, or by
-/// compiling them if `check` has nothing against it.
+/// Loads a component with this digest from the engine's cache, or compiles it if `check` permits.
 pub(super) async fn component(
     engine: &Engine,
     bytes: &[u8],
@@ -162,13 +160,13 @@ pub(super) async fn component(
     let (component, file) = match apart {
         Ok(compiled) => {
             compiled?;
-            // Under an emulator the other process may see a processor that can do more than this
-            // one's. What it has compiled once takes no more than it may here.
+            // Under an emulator the child may see a processor with more features than this process
+            // sees. Then this process compiles; the child has shown that the budget suffices.
             loaded(engine, code).or_else(|_| compiled_here(engine, bytes))?
         }
         Err(error) => {
             if error.kind() != io::ErrorKind::Unsupported {
-                tracing::warn!(%error, "cannot start a process that compiles; a policy is compiled without a limit of memory");
+                tracing::warn!(%error, "cannot start a process to compile in; the policy is compiled without a memory limit");
             }
             compiled_here(engine, bytes)?
         }
@@ -195,8 +193,8 @@ fn no_room(error: &io::Error) -> String {
     format!("there is no room for its machine code: {error}")
 }
 
-/// Machine code on its way into the engine: a file in memory, which the engine maps. On the heap
-/// it would leave a hole of many megabytes when it goes.
+/// Machine code on its way to the engine, as an anonymous file that the engine maps. On the heap it
+/// would leave many megabytes of unusable space.
 #[derive(Debug)]
 pub(super) struct Code(File);
 
@@ -206,7 +204,7 @@ impl Code {
         Ok(Self(nix::sys::memfd::memfd_create("policy", flags)?.into()))
     }
 
-    /// What was written, from its beginning.
+    /// The file, rewound.
     pub(super) fn into_file(mut self) -> io::Result<File> {
         self.0.rewind()?;
         Ok(self.0)
@@ -225,21 +223,21 @@ impl io::Write for Code {
 
 fn load(engine: &Engine, file: File) -> Result<Component, String> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    // SAFETY: the code was made by this very program for an engine of this configuration, which
-    // the call checks, and was either handed over by the process that made it or comes from a
-    // folder that nobody else can write, with a digest that holds. Nobody else has the file.
+    // SAFETY: the code was made by this same program for an engine of this configuration, which the
+    // call checks. It comes from the child process, or from a folder that no other user can write to
+    // and with a matching digest. No other process has this file open.
     unsafe { Component::deserialize_file(engine.wasmtime(), path) }
         .map_err(|error| format!("its machine code cannot be loaded: {error:#}"))
 }
 
-/// What code is kept under: it depends on the component, and on the engine.
+/// The cache key, which depends on the component and on the engine.
 fn key(engine: &Engine, sha256: &[u8; 32]) -> String {
     let mut hasher = DefaultHasher::new();
     engine.wasmtime().precompile_compatibility_hash().hash(&mut hasher);
     format!("{}-{:016x}", digest::hex(sha256), hasher.finish())
 }
 
-/// A process that ends when nobody waits for it any longer.
+/// A child process that is killed when this is dropped.
 struct Compiler(Child);
 
 impl Drop for Compiler {
@@ -249,8 +247,7 @@ impl Drop for Compiler {
     }
 }
 
-/// The file that runs: by its name, under which a debugger or a profiler finds it too, unless an
-/// upgrade has put another there.
+/// The path of the running program, unless an upgrade has replaced the file.
 fn program() -> &'static Path {
     match PROGRAM.get() {
         Some((path, known)) if identity(path).is_some_and(|found| found == *known) => path,
@@ -258,13 +255,13 @@ fn program() -> &'static Path {
     }
 }
 
-/// Which file a path leads to: its device and its inode.
+/// Identity of a file: device and inode.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.dev(), metadata.ino()))
 }
 
-/// Compiles in another process. The outer error: there is none.
+/// Compiles in a child process. The outer error: it cannot be started.
 async fn compile_apart(size: EngineSize, bytes: &[u8], code: &Code) -> io::Result<Result<(), String>> {
     let Budget { time, memory } = Budget::of(bytes.len());
     let numbers = [size.memory, size.stack, time.as_secs(), memory];
@@ -281,7 +278,7 @@ async fn compile_apart(size: EngineSize, bytes: &[u8], code: &Code) -> io::Resul
     };
     let bytes = bytes.to_vec();
     let talk = move || {
-        // One that has given up reads no further; it says why below.
+        // A child that has given up stops reading; its error is read below.
         let _ = stdin.write_all(&bytes);
         drop(stdin);
         let mut why = String::new();

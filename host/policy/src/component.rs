@@ -1,4 +1,4 @@
-//! A virtual server's policy: compiled once, shared by the judges of all threads.
+//! A virtual server's policy: compiled once, shared by the evaluators of all threads.
 
 use std::sync::Arc;
 
@@ -21,45 +21,45 @@ pub enum Isolation {
     /// For many calls: until it fails, grows, or has had `limits.calls`.
     #[default]
     Reuse,
-    /// For one call. No call can leave anything for another but in the store.
+    /// For one call. Calls can share state only through the store.
     Call,
 }
 
-/// Everything that a policy is loaded with.
+/// Options for loading a policy.
 #[derive(Debug)]
 pub struct PolicyOptions {
     /// Name of the virtual server, for log lines.
     pub server: String,
     /// A built-in policy's name or a file's path, for messages.
     pub component: String,
-    /// SHA-256 that the component's octets must have.
+    /// SHA-256 that the component must have.
     pub sha256: Option<[u8; 32]>,
-    /// Settings in their order.
+    /// Settings, in order.
     pub settings: Vec<(String, String)>,
-    /// What it may use.
+    /// Resource limits.
     pub limits: Limits,
     /// How long an instance lives.
     pub isolation: Isolation,
-    /// When it is paused.
+    /// Settings of the circuit breaker.
     pub breaker: BreakerSettings,
-    /// What becomes of logins meanwhile, for the log line that says so.
+    /// What happens to logins while it is paused, for the log line.
     pub on_failure: OnFailure,
-    /// Its part of the store.
+    /// Its namespace of the store.
     pub namespace: Namespace,
-    /// The time that it is started with.
+    /// The clock that it sees.
     pub clock: Arc<dyn Clock>,
-    /// Names of the pools that it may choose.
+    /// Names of the pools that verdicts may name.
     pub pools: Vec<String>,
-    /// How many policies its virtual server has had, with this one.
+    /// Version: the number of policies that the virtual server has had, including this one.
     pub version: u64,
-    /// Seed of its randomness; without it randomness is the system's.
+    /// Seed of its random numbers; None for the system's randomness.
     pub seed: Option<u64>,
-    /// Who takes its log lines; without it the host's log.
+    /// Receiver of its log lines; None for the host's log.
     pub lines: Option<Arc<dyn Lines>>,
 }
 
 impl PolicyOptions {
-    /// A component with no settings and the usual limits.
+    /// Options without settings and with default limits.
     #[must_use]
     pub fn new(server: &str, component: &str, namespace: Namespace, clock: Arc<dyn Clock>) -> Self {
         Self {
@@ -81,18 +81,18 @@ impl PolicyOptions {
     }
 }
 
-/// What tells a policy from others, for those who log its decisions.
+/// The identity of a policy, for logs of its decisions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// A built-in policy's name or a file's path.
     pub component: String,
-    /// SHA-256 of the component's octets, in hexadecimal.
+    /// SHA-256 of the component, in hexadecimal.
     pub sha256: String,
-    /// How many policies its virtual server has had, with this one.
+    /// Version: the number of policies that the virtual server has had, including this one.
     pub version: u64,
 }
 
-/// Which of its functions is called.
+/// The exported functions that are called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
     Decide,
@@ -108,7 +108,7 @@ impl Call {
     }
 }
 
-/// A policy that is compiled and linked, and was configured once.
+/// A policy that is compiled, linked and configured.
 pub struct Policy {
     options: PolicyOptions,
     engine: Arc<Engine>,
@@ -119,7 +119,8 @@ pub struct Policy {
     metrics: Arc<Metrics>,
     /// Whether it imports the store.
     needs_store: bool,
-    /// One for each function: one that always fails is not to hide behind one that never does.
+    /// One circuit breaker per function, so that a function that always fails is noticed even if the
+    /// other never fails.
     breakers: [Breaker; 2],
 }
 
@@ -154,7 +155,7 @@ impl Policy {
         Self { options, engine, component, sha256, identity, log, metrics, needs_store, breakers }
     }
 
-    /// What it runs in.
+    /// The engine that it runs in.
     #[must_use]
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
@@ -198,19 +199,19 @@ impl Policy {
 
     /// Whether it may be called now.
     pub(super) fn admit(&self, call: Call) -> Result<Admitted, Failure> {
-        // Without its store it can only fail: that is known without starting it for that.
+        // Without its store the call could only fail.
         if self.needs_store
             && let Err(why) = self.options.namespace.ready()
         {
             let failure = Failure::Store(why.to_string());
-            // The store itself has told the log.
+            // The store has already logged it.
             let _ = self.metrics.failed(&failure);
             return Err(failure);
         }
         self.breakers[call as usize].admit(|| self.now_ms()).ok_or(Failure::Paused)
     }
 
-    /// Counts how a call ended, and tells the log.
+    /// Counts and logs how a call ended.
     pub(super) fn ended<T>(
         &self,
         call: Call,
@@ -250,7 +251,7 @@ impl Policy {
                 };
                 let (pause_s, call) = (pause.as_secs_f64(), call.name());
                 if again {
-                    tracing::warn!(target: "policy", server, policy, call, pause_s, "a trial call failed too, the pause grows: {failure}");
+                    tracing::warn!(target: "policy", server, policy, call, pause_s, "a trial call failed too; the pause is extended: {failure}");
                 } else {
                     tracing::error!(
                         target: "policy",
@@ -264,13 +265,13 @@ impl Policy {
                 }
             }
             (Change::Resumed, _) => {
-                tracing::info!(target: "policy", server, policy, call = call.name(), "a trial call succeeded: the policy is asked again");
+                tracing::info!(target: "policy", server, policy, call = call.name(), "a trial call succeeded; the policy is active again");
             }
             _ => {}
         }
     }
 
-    /// What it may use.
+    /// Resource limits.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.options.limits
@@ -282,31 +283,31 @@ impl Policy {
         &self.options.component
     }
 
-    /// SHA-256 of the component's octets.
+    /// SHA-256 of the component.
     #[must_use]
     pub fn sha256(&self) -> [u8; 32] {
         self.sha256
     }
 
-    /// What tells it from others. It may outlive the policy.
+    /// Its identity, which may outlive the policy.
     #[must_use]
     pub fn identity(&self) -> &Arc<Identity> {
         &self.identity
     }
 
-    /// How many policies its virtual server has had, with this one.
+    /// Version: the number of policies that the virtual server has had, including this one.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.options.version
     }
 
-    /// Whether the circuit breaker keeps it from being asked now.
+    /// Whether the circuit breaker for `decide` is open.
     #[must_use]
     pub fn is_paused(&self) -> bool {
         self.breakers[Call::Decide as usize].is_paused()
     }
 
-    /// What has been counted, on all threads.
+    /// The metrics of all threads.
     #[must_use]
     pub fn metrics(&self) -> MetricsSnapshot {
         self.metrics.snapshot()

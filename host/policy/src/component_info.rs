@@ -1,9 +1,9 @@
-//! What a WebAssembly file is made of, as far as it can be read: also of files that are no
-//! policies, to tell why.
+//! The contents of a WebAssembly file, as far as it can be parsed. Also for files that are not
+//! policies, to explain why.
 
 use wasmparser::{ComponentTypeRef, KnownCustom, Parser, Payload, ProducersSectionReader};
 
-/// What kind of WebAssembly it is.
+/// The kind of a WebAssembly file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A component.
@@ -15,87 +15,87 @@ pub enum Kind {
 /// A core module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Module {
-    /// Its octets.
-    pub octets: usize,
-    /// The memory that it begins with, in octets.
+    /// Its size in bytes.
+    pub bytes: usize,
+    /// Its initial memory in bytes.
     pub memory: u64,
 }
 
-/// A tool that had a part in making it.
+/// A tool that took part in building a component, from its producers section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Producer {
     /// `language`, `processed-by` or `sdk`.
     pub field: String,
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its version, which may be empty.
+    /// The version, which may be empty.
     pub version: String,
 }
 
-/// What a file is made of.
+/// The contents of a WebAssembly file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ComponentInfo {
-    /// Component or core module, if its head says so.
+    /// Component or core module, if the header says so.
     pub kind: Option<Kind>,
-    /// Names of what it imports, as they stand.
+    /// Names of the imports, unchanged.
     pub imports: Vec<String>,
-    /// Names of what it exports, as they stand.
+    /// Names of the exports, unchanged.
     pub exports: Vec<String>,
     /// The core modules in it, itself included if it is one.
     pub modules: Vec<Module>,
-    /// The language that it was written in, as far as it can be told.
+    /// The source language, if it can be determined.
     pub language: Option<String>,
-    /// Who made it, from the producers sections of all its parts.
+    /// The tools that built it, from the producers sections of all its modules.
     pub producers: Vec<Producer>,
-    /// Why it cannot be read to its end.
+    /// Why the file cannot be parsed completely.
     pub damage: Option<String>,
 }
 
 const PAGE: u64 = 64 << 10;
-/// What only components of a language have in them. The runtimes of the first ones are written in
-/// other languages, whose marks they have, too; JavaScript's does not tell what was TypeScript.
+/// Bytes that only components of one language contain. The runtimes of the first ones are written in
+/// other languages and contain their marks too. JavaScript and TypeScript look the same.
 const MARKS: [(&str, &[u8]); 4] = [
     ("Python", b"componentize_py"),
     ("JavaScript or TypeScript", b"quickjs"),
     ("JavaScript or TypeScript", b"SpiderMonkey"),
-    // The names of its library's files, in its own strings of UTF-16.
+    // File names of its library, as UTF-16.
     ("AssemblyScript", b"~\0l\0i\0b\0/\0r\0t\0/\0"),
 ];
-/// What the tools of a language call it or themselves in producers sections, in the same order.
+/// Names of the languages' tools in producers sections, in the same order.
 const TOOLS: [(&str, &str); 4] = [
     ("Go", "Go"),
     ("wit-bindgen-rust", "Rust"),
     ("C_plus_plus", "C++"),
-    // Their compilers leave no trace in a component without debugging information.
+    // These compilers leave no trace in a component without debug information.
     ("wit-bindgen-c", "C, C++ or Zig"),
 ];
-/// The most tools that are kept: a component has a handful.
+/// Tools that are kept; a component has a handful.
 const PRODUCERS: usize = 64;
 
 impl ComponentInfo {
-    /// Reads a file as far as it can be read.
+    /// Parses a file as far as possible.
     #[must_use]
-    pub fn of(octets: &[u8]) -> Self {
+    pub fn of(bytes: &[u8]) -> Self {
         let mut anatomy = Self::default();
-        if let Err(error) = anatomy.read(octets) {
+        if let Err(error) = anatomy.read(bytes) {
             anatomy.damage = Some(error.to_string());
         }
         if anatomy.language.is_none() {
-            anatomy.language = anatomy.likely_language(octets).map(str::to_owned);
+            anatomy.language = anatomy.likely_language(bytes).map(str::to_owned);
         }
         anatomy
     }
 
-    fn likely_language(&self, octets: &[u8]) -> Option<&'static str> {
-        let marked = |(_, mark): &&(_, &[u8])| memchr::memmem::find(octets, mark).is_some();
+    fn likely_language(&self, bytes: &[u8]) -> Option<&'static str> {
+        let marked = |(_, mark): &&(_, &[u8])| memchr::memmem::find(bytes, mark).is_some();
         let made = |(tool, _): &&(&str, _)| self.producers.iter().any(|one| one.name.starts_with(tool));
         let by_mark = MARKS.iter().find(marked).map(|(language, _)| *language);
         by_mark.or_else(|| TOOLS.iter().find(made).map(|(_, language)| *language))
     }
 
-    fn read(&mut self, octets: &[u8]) -> wasmparser::Result<()> {
+    fn read(&mut self, bytes: &[u8]) -> wasmparser::Result<()> {
         let mut depth = 0_u32;
-        for payload in Parser::new(0).parse_all(octets) {
+        for payload in Parser::new(0).parse_all(bytes) {
             match payload? {
                 Payload::Version { encoding, range, .. } => {
                     let kind = match encoding {
@@ -106,12 +106,12 @@ impl ComponentInfo {
                         self.kind = Some(kind);
                     }
                     if kind == Kind::Module && depth == 0 {
-                        self.modules.push(Module { octets: octets.len() - range.start, memory: 0 });
+                        self.modules.push(Module { bytes: bytes.len() - range.start, memory: 0 });
                     }
                     depth += 1;
                 }
                 Payload::ModuleSection { unchecked_range, .. } => {
-                    self.modules.push(Module { octets: unchecked_range.len(), memory: 0 });
+                    self.modules.push(Module { bytes: unchecked_range.len(), memory: 0 });
                 }
                 Payload::MemorySection(memories) => {
                     for memory in memories {
@@ -135,7 +135,7 @@ impl ComponentInfo {
                 Payload::ComponentImportSection(imports) if depth == 1 => {
                     for import in imports {
                         let import = import?;
-                        // A type says only how it is called.
+                        // A type only has a name.
                         if !matches!(import.ty, ComponentTypeRef::Type(_)) {
                             self.imports.push(import.name.name.to_owned());
                         }
@@ -158,7 +158,7 @@ impl ComponentInfo {
         Ok(())
     }
 
-    /// `whole`: they are of the whole file, and not of a part of it.
+    /// `whole`: they describe the whole file, not a module in it.
     fn read_producers(
         &mut self,
         producers: ProducersSectionReader<'_>,
@@ -173,7 +173,7 @@ impl ComponentInfo {
                     name: value.name.to_owned(),
                     version: value.version.to_owned(),
                 };
-                // What was written beside the finished component is its author's word.
+                // The section of the finished component is the author's own statement.
                 if whole && producer.field == "language" && self.kind == Some(Kind::Component) {
                     self.language = Some(producer.name.clone());
                 }
@@ -185,7 +185,7 @@ impl ComponentInfo {
         Ok(())
     }
 
-    /// The version of the policies' WIT that it was built for, by its imports.
+    /// The version of the policy WIT that it was built for, from its imports.
     #[must_use]
     pub fn wit_version(&self) -> Option<&str> {
         let of_policies = self.imports.iter().filter_map(|name| name.strip_prefix("reprieve:policy/"));
@@ -199,9 +199,9 @@ mod tests {
     use crate::load_source;
 
     #[test]
-    fn the_default_policy_is_told_from_other_files() {
-        let octets = load_source("interval").unwrap();
-        let interval = ComponentInfo::of(&octets);
+    fn the_default_policy_is_recognised() {
+        let bytes = load_source("interval").unwrap();
+        let interval = ComponentInfo::of(&bytes);
         assert_eq!(interval.kind, Some(Kind::Component));
         assert_eq!(interval.wit_version(), Some("0.1.0"));
         for export in ["configure", "decide", "observe"] {
@@ -215,7 +215,7 @@ mod tests {
         );
         assert_eq!(interval.language.as_deref(), Some("Rust"));
         assert_eq!(interval.damage, None);
-        let cut = ComponentInfo::of(&octets[..octets.len() / 2]);
+        let cut = ComponentInfo::of(&bytes[..bytes.len() / 2]);
         assert_eq!(cut.kind, Some(Kind::Component));
         assert!(cut.damage.is_some());
         assert_eq!(ComponentInfo::of(b"\0asm\x01\0\0\0").kind, Some(Kind::Module));

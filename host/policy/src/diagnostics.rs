@@ -1,15 +1,15 @@
-//! Why octets are no policy for this host, in words that say what to do. What wasmtime says is
-//! meant for those who build it.
+//! Explains why a file is not a policy that this host can run, and what to do. wasmtime's own messages
+//! are for its developers.
 
 use super::component_info::ComponentInfo;
 
 /// Functions that the world `policy` exports.
 const EXPORTS: [&str; 3] = ["configure", "decide", "observe"];
-/// Names of exports that a message shows.
+/// Exports that a message names.
 const SHOWN: usize = 8;
 
-/// What may be in a component that this host does not run: a word of the compiler's own message,
-/// what it is, and what to do.
+/// Features that this host does not support: a word of the compiler's message, what it means, and
+/// what to do.
 const FEATURES: [(&str, &str, &str); 6] = [
     (
         "async",
@@ -26,18 +26,18 @@ const FEATURES: [(&str, &str, &str); 6] = [
     ("stack switching", "stack switching", "build it without that"),
     ("error-context", "error contexts, which came with WASI 0.3", "build it for WASI 0.2"),
 ];
-/// How the compiler says that it does not run something.
+/// The compiler's phrase for an unsupported feature.
 const NOT_ENABLED: [&str; 5] = ["not enabled", "disabled", "must be enabled", "requires the", "disallowed"];
 
-/// Refuses octets that are no component at all.
-pub(super) fn not_a_component(octets: &[u8]) -> Result<(), String> {
-    if octets.is_empty() {
+/// Refuses a file that is not a component.
+pub(super) fn not_a_component(bytes: &[u8]) -> Result<(), String> {
+    if bytes.is_empty() {
         return Err("the file is empty".to_owned());
     }
-    if !octets.starts_with(b"\0asm") {
+    if !bytes.starts_with(b"\0asm") {
         return Err("it is not WebAssembly".to_owned());
     }
-    match octets.get(4..8) {
+    match bytes.get(4..8) {
         Some([1, 0, 0, 0]) => Err(
             "it is a core WebAssembly module, not a component; make one of it with: wasm-tools component new"
                 .to_owned(),
@@ -48,7 +48,7 @@ pub(super) fn not_a_component(octets: &[u8]) -> Result<(), String> {
     }
 }
 
-/// What the compiler's or the parser's message means.
+/// Translates a message of the compiler or the parser.
 pub(super) fn not_compiled(text: &str) -> String {
     if ["unexpected end", "unexpected EOF", "out of bounds"].iter().any(|sign| text.contains(sign)) {
         return format!("it is cut off or damaged: {text}");
@@ -64,7 +64,7 @@ pub(super) fn not_compiled(text: &str) -> String {
     format!("it cannot be compiled: {text}")
 }
 
-/// Refuses a component that imports what is not offered, or lacks what a policy exports.
+/// Refuses a component with an import that the host does not provide or without the policy exports.
 pub(super) fn not_a_policy(anatomy: &ComponentInfo) -> Result<(), String> {
     if let Some(damage) = &anatomy.damage {
         return Err(not_compiled(&format!("failed to parse it: {damage}")));
@@ -92,13 +92,14 @@ pub(super) fn not_a_policy(anatomy: &ComponentInfo) -> Result<(), String> {
     Ok(())
 }
 
-/// The packages of WASI 0.2 that are there, virtual: language runtimes import them.
+/// The WASI 0.2 packages that the host provides in virtual form, because language runtimes import
+/// them.
 const WASI: [&str; 6] =
     ["wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:io", "wasi:random", "wasi:sockets"];
-/// The version of the WIT that this host speaks.
+/// The WIT version of this host.
 const VERSION: &str = "0.1.0";
 
-/// Refuses the name of an import that is not offered, with a remedy.
+/// Refuses an import that the host does not provide, with the remedy.
 fn offered(name: &str) -> Result<(), String> {
     let (path, version) = name.split_once('@').unwrap_or((name, ""));
     let (package, interface) = path.split_once('/').unwrap_or((path, ""));
@@ -129,9 +130,9 @@ fn offered(name: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    /// Messages of the engine and its parser, as they stand.
+    /// Messages of the engine and its parser, unchanged.
     #[test]
-    fn what_the_compiler_does_not_run_is_said_in_words_of_our_own() {
+    fn compiler_messages_are_translated() {
         for (text, expected) in [
             ("`future` requires the component model async feature", "WASI 0.2, with functions"),
             ("`error-context` requires the component model error-context feature", "for WASI 0.2"),
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn imports_that_are_not_offered_are_refused_with_a_remedy() {
+    fn unknown_imports_are_refused_with_a_remedy() {
         for name in ["reprieve:policy/store@0.1.0", "wasi:io/streams@0.2.6", "reprieve:policy/log@0.1.3"] {
             assert_eq!(offered(name), Ok(()), "{name}");
         }

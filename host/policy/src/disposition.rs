@@ -230,8 +230,11 @@ mod tests {
     fn all_rules() -> impl Iterator<Item = Rules> {
         [Verify::On, Verify::Off].into_iter().flat_map(|verify| {
             [OnFailure::Pass, OnFailure::Deny].into_iter().flat_map(move |on_failure| {
-                [Unverifiable::Pass, Unverifiable::Refuse]
-                    .map(|unverifiable| Rules { verify, on_failure, unverifiable })
+                [Unverifiable::Pass, Unverifiable::Refuse].map(|unverifiable| Rules {
+                    verify,
+                    on_failure,
+                    unverifiable,
+                })
             })
         })
     }
@@ -298,7 +301,11 @@ mod tests {
             (Decided::Failed, PROVEN, strict, Action::Refused, Some(Because::PolicyFailure)),
             (Decided::Paused, PROVEN, strict, Action::Refused, Some(Because::PolicyPaused)),
         ] {
-            assert_eq!(dispose(decided, facts, rules), Disposition { action, because }, "{decided:?} {facts:?}");
+            assert_eq!(
+                dispose(decided, facts, rules),
+                Disposition { action, because },
+                "{decided:?} {facts:?}"
+            );
         }
     }
 

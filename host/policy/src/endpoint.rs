@@ -1,11 +1,11 @@
-//! An address as policies see it.
+//! Addresses in the form that policies see.
 
 use std::net::SocketAddr;
 
 use super::Endpoint;
 use reprieve_text::ip_text;
 
-/// An address as policies see it: one of IPv4 as such, whatever socket it came in by.
+/// The WIT form of an address. An IPv4 address from a dual-stack socket is written as IPv4.
 #[must_use]
 pub fn endpoint(address: SocketAddr) -> Endpoint {
     Endpoint { address: ip_text(address.ip().to_canonical()), port: address.port() }
@@ -16,7 +16,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_of_ipv4_is_one_by_either_socket() {
+    fn ipv4_addresses_look_the_same_from_either_socket() {
         for (address, expected) in [
             ("192.0.2.7:110", "192.0.2.7"),
             ("[::ffff:192.0.2.7]:110", "192.0.2.7"),

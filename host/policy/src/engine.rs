@@ -1,4 +1,4 @@
-//! The WebAssembly engine of the process, and the thread that keeps its epochs.
+//! The WebAssembly engine of the process, and the thread that advances its epochs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,32 +10,31 @@ use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::cache::Cache;
 
-/// How often a guest that computes is interrupted, to look at its budget and to let others
-/// run.
+/// How often a running guest is interrupted, to check its budget and to yield to other tasks.
 const TICK: Duration = Duration::from_millis(4);
-/// How often the thread looks whether a guest computes. Calls take microseconds: most are not
-/// seen at all, and one that goes on holds up its thread no longer than this before it is.
+/// How often the thread checks whether a guest is running. Calls take microseconds, so most are never
+/// noticed, and a long one is noticed within this time.
 const LOOK: Duration = Duration::from_millis(16);
-/// Looks without a call since the last, after which the thread sleeps until the next one.
+/// Checks without any call after which the thread sleeps until the next call.
 const IDLE_LOOKS: u32 = 2;
 
-/// Stack that the host's own functions need when a guest calls them.
+/// Stack for host functions that a guest calls.
 const STACK_OF_THE_HOST: usize = 512 << 10;
-/// The most memories, tables or instances that addresses are set aside for.
+/// Upper limit of memories, tables and instances for which address space is reserved.
 const MOST_POOLED: u32 = 100_000;
 
-/// What an engine makes room for.
+/// The sizes that an engine reserves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineSize {
-    /// The most octets of memory that an instance may have.
+    /// Largest memory of an instance, in bytes.
     pub memory: u64,
-    /// Octets of an instance's stack.
+    /// Stack of an instance, in bytes.
     pub stack: u64,
-    /// Instances at a time, of all policies on all threads.
+    /// Instances at one time, of all policies on all threads.
     pub instances: u32,
 }
 
-/// Compiles and runs components. Its thread ends with it.
+/// Compiles and runs components. Dropping it ends its thread.
 #[derive(Debug)]
 pub struct Engine {
     engine: wasmtime::Engine,
@@ -47,9 +46,9 @@ pub struct Engine {
 
 #[derive(Debug, Default)]
 pub(super) struct Ticker {
-    /// Calls since the start; what has changed since the last tick keeps the thread awake.
+    /// Calls since the start; a change since the last tick keeps the thread awake.
     calls: AtomicU64,
-    /// Calls that have not ended.
+    /// Calls in progress.
     active: AtomicU64,
     asleep: AtomicBool,
     ended: Mutex<bool>,
@@ -57,16 +56,16 @@ pub(super) struct Ticker {
 }
 
 impl Engine {
-    /// An engine for policies of these sizes. `cache`: where compiled code is kept.
+    /// An engine for policies of these sizes. `cache`: the cache of compiled code.
     ///
     /// # Errors
-    /// Where the machine cannot run it.
+    /// If the machine does not support it.
     pub fn new(size: EngineSize, cache: Option<&Cache>) -> anyhow::Result<Arc<Self>> {
         let engine = match wasmtime::Engine::new(&config(size, true)) {
             Ok(engine) => engine,
             Err(error) => {
-                // Address space may be limited; instances then cost a little more to make.
-                tracing::warn!(%error, "no pool of address space for policies: they start more slowly");
+                // Address space may be limited; then instances cost a little more to create.
+                tracing::warn!(%error, "cannot reserve address space for policies; their instances start more slowly");
                 wasmtime::Engine::new(&config(size, false)).map_err(|error| anyhow::anyhow!("{error:#}"))?
             }
         };
@@ -90,7 +89,7 @@ impl Engine {
         self.cache.as_ref()
     }
 
-    /// Keeps the epochs running as long as the guard lives.
+    /// Keeps the epochs advancing while the guard lives.
     pub(super) fn enter(&self) -> Running<'_> {
         self.ticker.active.fetch_add(1, Ordering::SeqCst);
         self.ticker.calls.fetch_add(1, Ordering::Relaxed);
@@ -112,7 +111,7 @@ impl Drop for Engine {
     }
 }
 
-/// A call that is under way.
+/// A call in progress.
 pub(super) struct Running<'a>(&'a Ticker);
 
 impl Drop for Running<'_> {
@@ -135,7 +134,7 @@ impl Ticker {
                 self.wake.wait_for(&mut ended, if computing { TICK } else { LOOK });
             } else {
                 self.asleep.store(true, Ordering::SeqCst);
-                // A call that came before it could see the flag is seen here.
+                // A call that started before the flag was set is noticed here.
                 if self.active.load(Ordering::SeqCst) == 0 {
                     self.wake.wait(&mut ended);
                 }

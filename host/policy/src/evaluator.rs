@@ -1,4 +1,4 @@
-//! Asks a policy, on one thread, with instances of that thread's own.
+//! Evaluates a policy on one thread, with instances of that thread.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use super::limits;
 use super::metrics::Overrun;
 use super::{Login, Outcome, Verdict};
 
-/// Asks a policy, on one thread. Instances are made when they are needed, and kept.
+/// Evaluates a policy on one thread. Instances are created on demand and reused.
 pub struct Evaluator {
     policy: Arc<Policy>,
     idle: Mutex<Vec<Instance>>,
@@ -30,7 +30,7 @@ impl std::fmt::Debug for Evaluator {
 }
 
 impl Evaluator {
-    /// A judge for one thread.
+    /// An evaluator for one thread.
     #[must_use]
     pub fn new(policy: Arc<Policy>) -> Self {
         let places = Semaphore::new(policy.limits().instances);
@@ -43,27 +43,27 @@ impl Evaluator {
         }
     }
 
-    /// The policy that it asks.
+    /// The policy.
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// Has an instance ready, so that the first login pays nothing for it.
+    /// Creates an instance in advance, so that the first login does not wait for it.
     ///
     /// # Errors
-    /// Where the policy cannot be started.
+    /// If the policy cannot be started.
     pub async fn warm_up(&self) -> Result<(), Failure> {
         let instance = Instance::start(&self.policy).await?;
         self.idle.lock().push(instance);
         Ok(())
     }
 
-    /// Asks for a verdict. One that cannot be carried out safely is a failure; a delay that is
-    /// too long is shortened.
+    /// Calls `decide`. A verdict that cannot be carried out is a failure; a delay beyond the limit is
+    /// shortened.
     ///
     /// # Errors
-    /// Where the call failed, or its verdict cannot be carried out.
+    /// If the call fails or its verdict cannot be carried out.
     pub async fn decide(&self, login: &Login) -> Result<Verdict, Failure> {
         let admitted = self.policy.admit(Call::Decide)?;
         let began = Instant::now();
@@ -73,10 +73,10 @@ impl Evaluator {
         result
     }
 
-    /// Tells what became of a passed login.
+    /// Calls `observe` with the outcome of a passed login.
     ///
     /// # Errors
-    /// Where the call failed.
+    /// If the call fails.
     pub async fn observe(&self, outcome: &Outcome) -> Result<(), Failure> {
         let admitted = self.policy.admit(Call::Observe)?;
         let result = self.call_observe(outcome).await;
@@ -84,25 +84,25 @@ impl Evaluator {
         result
     }
 
-    /// The next `decide` finds that its time is over: for trials of what happens then.
+    /// Makes the next `decide` exceed its CPU budget at once, for tests of that failure.
     pub fn exhaust_next_decision(&self) {
         self.exhausted.store(true, Ordering::Relaxed);
     }
 
-    /// Octets of memory of the instances that wait for calls.
+    /// Memory of the idle instances, in bytes.
     #[must_use]
     pub fn idle_memory(&self) -> u64 {
         self.idle.lock().iter().map(Instance::memory).sum()
     }
 
-    /// Another has taken its place: calls that are under way end, and no instance is kept for
-    /// more of them.
+    /// Retires this evaluator after it was replaced: calls in progress finish, and instances are not
+    /// kept.
     pub fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
         self.forget_instances();
     }
 
-    /// Throws the waiting instances away: the next call gets a fresh one.
+    /// Drops the idle instances, so that the next call gets a new one.
     pub fn forget_instances(&self) {
         self.idle.lock().clear();
     }
@@ -154,13 +154,13 @@ impl Evaluator {
             return;
         }
         let mut idle = self.idle.lock();
-        // Looked at under the lock: whoever retires it empties what is kept after that.
+        // Checked under the lock, because `retire` sets the flag before it empties the list.
         if !self.retired.load(Ordering::Relaxed) {
             idle.push(instance);
         }
     }
 
-    /// A verdict comes from a stranger: what cannot be carried out safely is a failure.
+    /// Validates a verdict: it comes from untrusted code.
     fn check(&self, mut verdict: Verdict) -> Result<Verdict, Failure> {
         match &mut verdict {
             Verdict::Pass(pass) => {
@@ -176,14 +176,14 @@ impl Evaluator {
                     return Err(Failure::Verdict(format!("{} cannot be a user name", excerpt(user))));
                 }
                 if pass.note.as_ref().is_some_and(|note| note.len() > limits::NOTE) {
-                    return Err(Failure::Verdict(format!("its note is longer than {} octets", limits::NOTE)));
+                    return Err(Failure::Verdict(format!("its note is longer than {} bytes", limits::NOTE)));
                 }
             }
             Verdict::Deny(deny) => {
                 self.shorten(&mut deny.delay_ms);
                 let fits = |reason: &str| {
                     reason.len() <= limits::REASON
-                        && reason.bytes().all(|octet| matches!(octet, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+                        && reason.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
                 };
                 if !fits(&deny.reason) {
                     return Err(Failure::Verdict(format!(

@@ -1,5 +1,5 @@
-//! Lines that a policy writes, by the `log` import or to its standard output: made harmless
-//! and limited in rate, then handed to the host's log, or to whoever tries the policy.
+//! Log lines of a policy, from the `log` import and its standard output: escaped, limited in rate,
+//! then passed to the host's log or to the test harness.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -10,24 +10,24 @@ use super::limits::Limits;
 use super::metrics::{Metrics, Overrun};
 use reprieve_store::clock::{Clock, SystemClock};
 
-/// Takes the lines that a policy writes, instead of the host's log.
+/// Receives a policy's log lines instead of the host's log.
 pub trait Lines: Send + Sync + std::fmt::Debug {
-    /// One line, harmless already.
+    /// One line, already escaped.
     fn line(&self, level: Level, text: &str);
 }
 
-/// Lines of one virtual server's policy, on all its instances.
+/// The log of one virtual server's policy, shared by its instances.
 #[derive(Debug)]
 pub(super) struct GuestLog {
     server: Arc<str>,
     policy: Arc<str>,
-    /// Lines a second, where they go to the host's log.
+    /// Lines per second, if they go to the host's log.
     rate: u32,
-    /// Octets of a line.
+    /// Bytes per line.
     pub(super) longest: usize,
     taker: Option<Arc<dyn Lines>>,
     metrics: Arc<Metrics>,
-    /// The second that is being counted.
+    /// The current second.
     second: AtomicU64,
     in_second: AtomicU32,
 }
@@ -61,7 +61,7 @@ impl GuestLog {
             taker.line(level, &line);
             return;
         }
-        // The machine's own clock: the rate protects this machine, whatever time a test plays.
+        // The system clock: the rate limit protects this machine, also in virtual time.
         let second = SystemClock.now_ms() / 1000;
         if self.second.swap(second, Ordering::Relaxed) != second {
             self.in_second.store(0, Ordering::Relaxed);
@@ -88,7 +88,7 @@ impl GuestLog {
     }
 }
 
-/// Cuts a line to its limit and escapes what could forge another line or move a terminal.
+/// Truncates a line and escapes characters that could forge lines or control a terminal.
 pub(super) fn harmless(text: &str, longest: usize) -> String {
     let mut cut = text.len().min(longest);
     while !text.is_char_boundary(cut) {
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_are_escaped_and_long_lines_cut() {
+    fn control_characters_are_escaped_and_long_lines_truncated() {
         assert_eq!(harmless("a\r\nb\u{1b}[2J", 1024), "a\\u{d}\\u{a}b\\u{1b}[2J");
         let long = harmless(&"ä".repeat(2000), 1024);
         assert_eq!(long.chars().count(), 512 + 1);

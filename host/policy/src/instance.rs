@@ -1,5 +1,5 @@
-//! One instance of a policy and its calls, each within the limits. After a failure the
-//! instance is of no more use: whoever holds it throws it away.
+//! One instance of a policy and its calls, each within the limits. After a failure the instance
+//! cannot be used again and must be dropped.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -22,10 +22,10 @@ use super::{Login, Outcome, Verdict, bindings};
 use reprieve_metrics::cpu_time;
 use reprieve_store::{Namespace, Unavailable};
 
-/// Octets of a guest's last words that are worth telling.
+/// Bytes of a trap message that are kept.
 const WORDS: usize = 300;
 
-/// What the host keeps beside a guest.
+/// The host's state beside a guest.
 pub(super) struct State {
     pub(super) namespace: Namespace,
     pub(super) log: Arc<GuestLog>,
@@ -45,14 +45,14 @@ impl WasiView for State {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("computing time is over")]
+#[error("CPU budget exhausted")]
 struct BudgetSpent;
 
 #[derive(Debug, thiserror::Error)]
-#[error("memory is over")]
+#[error("memory limit reached")]
 struct CeilingReached;
 
-/// Counts all memories of an instance together, and all tables.
+/// Limits the memories of an instance together, and its tables together.
 struct Ceiling {
     limit: u64,
     used: u64,
@@ -68,7 +68,7 @@ impl ResourceLimiter for Ceiling {
     ) -> wasmtime::Result<bool> {
         let used = self.used + desired.saturating_sub(current) as u64;
         if used > self.limit {
-            // An error rather than a refusal: the guest's own words for it are seldom clear.
+            // An error instead of a refusal, because a guest's own message is rarely clear.
             return Err(wasmtime::Error::new(CeilingReached));
         }
         self.used = used;
@@ -90,17 +90,17 @@ impl ResourceLimiter for Ceiling {
     }
 }
 
-/// Counts the CPU time that a guest takes. Time on the wall would not do: a thread that the
-/// kernel holds up in the middle of a call has computed nothing meanwhile.
+/// Measures a guest's CPU time. Wall time would also count the time in which the kernel runs other
+/// threads.
 ///
-/// Most calls are over before the first tick and never look at a clock: the meter begins to
-/// run at the first tick, and so allows a call one tick more than its budget.
+/// Most calls end before the first tick and never read a clock. The meter starts at the first tick,
+/// so a call may exceed its budget by one tick.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     running: AtomicBool,
-    /// Whether the call was interrupted only to let others run.
+    /// Whether the call was interrupted only to yield.
     yielded: AtomicBool,
-    /// Whether the call waits for the store.
+    /// Whether the call is waiting for the store.
     asks_store: AtomicBool,
     spent_ns: AtomicU64,
     resumed_ns: AtomicU64,
@@ -114,7 +114,7 @@ impl Meter {
         self.spent_ns.store(0, Ordering::Relaxed);
     }
 
-    /// At a tick, inside the call: what it has spent.
+    /// CPU time used so far, at a tick inside the call.
     fn tick(&self) -> Duration {
         if !self.running.swap(true, Ordering::Relaxed) {
             self.resumed_ns.store(now_ns(), Ordering::Relaxed);
@@ -122,7 +122,7 @@ impl Meter {
         Duration::from_nanos(self.spent_ns.load(Ordering::Relaxed) + self.since_resumed_ns())
     }
 
-    /// Waits for the store, and has it on record.
+    /// Waits for the store, and records that it does.
     pub(super) async fn ask<T>(&self, operation: impl Future<Output = T>) -> T {
         self.asks_store.store(true, Ordering::Relaxed);
         let answer = operation.await;
@@ -151,7 +151,7 @@ fn now_ns() -> u64 {
     u64::try_from(cpu_time::of_this_thread().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A guest that is configured and waits for calls.
+/// A configured instance that is ready for calls.
 pub(super) struct Instance {
     store: Store<State>,
     exports: bindings::Policy,
@@ -160,7 +160,7 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    /// Makes one and has it configured.
+    /// Creates and configures an instance.
     pub(super) async fn start(policy: &Policy) -> Result<Self, Failure> {
         let limits = policy.limits();
         policy.metrics_now().started();
@@ -195,7 +195,7 @@ impl Instance {
         let running = policy.engine().enter();
         let started = within(limits, &meter, async {
             let exports = policy.component().instantiate_async(&mut store).await?;
-            store.set_hostcall_fuel(octets(limits.strings));
+            store.set_hostcall_fuel(bytes(limits.strings));
             let answer = exports.call_configure(&mut store, policy.settings()).await?;
             Ok((exports, answer))
         })
@@ -211,7 +211,7 @@ impl Instance {
         Ok(Self { store, exports, calls: 0, memory_at_start })
     }
 
-    /// `exhausted`: its time is over before it begins.
+    /// `exhausted`: the CPU budget counts as used up from the start.
     pub(super) async fn decide(
         &mut self,
         policy: &Policy,
@@ -233,12 +233,12 @@ impl Instance {
         within(policy.limits(), &meter, self.exports.call_observe(&mut self.store, outcome)).await
     }
 
-    /// Octets of memory that it has.
+    /// Its memory in bytes.
     pub(super) fn memory(&self) -> u64 {
         self.store.data().ceiling.used
     }
 
-    /// Whether it is better to begin anew than to go on with it.
+    /// Whether the instance should be replaced, because of its age or the growth of its memory.
     pub(super) fn is_worn(&self, policy: &Policy) -> bool {
         let used = self.memory();
         let half = policy.limits().memory / 2;
@@ -248,7 +248,7 @@ impl Instance {
     fn prepare(&mut self, policy: &Policy, unix_ms: u64) -> Arc<Meter> {
         self.calls += 1;
         self.store.set_epoch_deadline(1);
-        self.store.set_hostcall_fuel(octets(policy.limits().strings));
+        self.store.set_hostcall_fuel(bytes(policy.limits().strings));
         let state = self.store.data_mut();
         state.clock.set(unix_ms);
         state.budget = policy.limits().time;
@@ -258,8 +258,8 @@ impl Instance {
     }
 }
 
-/// Runs a call within its limits of time. What it waits counts by the clock on the wall, but
-/// not while it only lets others run.
+/// Runs a call within its time limits. Waiting is measured in wall time, except while the call only
+/// yields.
 async fn within<T>(
     limits: &Limits,
     meter: &Meter,
@@ -284,7 +284,7 @@ async fn within<T>(
         }
         let over = || {
             let ms = limits.wait.as_millis();
-            // A slow store is not the policy's fault.
+            // A slow store does not count against the policy.
             Poll::Ready(Err(if meter.asks_store.load(Ordering::Relaxed) {
                 Failure::Store(format!("the store kept it waiting for more than its {ms} ms (limits.wait)"))
             } else {
@@ -303,7 +303,7 @@ async fn within<T>(
     .await
 }
 
-fn octets(limit: u64) -> usize {
+fn bytes(limit: u64) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
@@ -334,7 +334,7 @@ fn classify(error: &wasmtime::Error, limits: &Limits) -> Failure {
     if text.contains("fuel allocated for hostcalls") {
         return Failure::Strings(limits.strings);
     }
-    // The backtrace of a guest is long and full of its own names; its last line tells.
+    // A guest's backtrace is long; the last line has the message.
     let brief = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
     let brief = brief.rsplit("wasm trap: ").next().unwrap_or(brief).trim();
     Failure::Trap(harmless(brief, WORDS))

@@ -1,4 +1,4 @@
-//! From octets to a policy that was tried: checked, compiled, linked, configured once.
+//! Loads a policy: checks, compiles, links and configures a component.
 
 use std::sync::Arc;
 
@@ -9,44 +9,44 @@ use super::digest;
 use super::engine::Engine;
 use super::failure::Failure;
 use super::instance::{Instance, State};
-use super::{ComponentInfo, sync_store, bindings, compile, extent, diagnostics};
+use super::{ComponentInfo, bindings, compile, diagnostics, extent, sync_store};
 
-/// Why a policy could not be loaded: one sentence for the administrator.
+/// Why a policy could not be loaded, in one sentence for the administrator.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The octets are no component that this host can run.
+    /// The file is not a component that this host can run.
     #[error("policy {component}: {why}")]
     Component {
-        /// What was to be loaded.
+        /// The built-in name or path.
         component: String,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
-    /// It refuses its settings, in its own words.
+    /// The policy refuses its settings.
     #[error("policy {component} refuses its settings: {why}")]
     Settings {
-        /// What was to be loaded.
+        /// The built-in name or path.
         component: String,
-        /// What it says.
+        /// The policy's own message.
         why: String,
     },
 }
 
 impl Policy {
-    /// Compiles and links a component and tries it with its settings.
+    /// Compiles and links a component and configures it.
     ///
     /// # Errors
-    /// Where it is not the one that was pinned, is no policy, or refuses its settings.
+    /// If it does not have the pinned digest, is not a policy, or refuses its settings.
     pub async fn load(
         engine: Arc<Engine>,
-        octets: &[u8],
+        bytes: &[u8],
         options: PolicyOptions,
     ) -> Result<Arc<Self>, LoadError> {
-        Prepared::new(engine, octets, &options).await?.configure(options).await
+        Prepared::new(engine, bytes, &options).await?.configure(options).await
     }
 }
 
-/// A component that is compiled and linked, and can be tried with several settings.
+/// A compiled and linked component, which can be configured several times.
 pub struct Prepared {
     engine: Arc<Engine>,
     component: bindings::PolicyPre<State>,
@@ -61,32 +61,32 @@ impl std::fmt::Debug for Prepared {
 }
 
 impl Prepared {
-    /// Compiles and links a component for policies with these options, whatever their settings.
+    /// Compiles and links a component for these options; the settings are not used yet.
     ///
     /// # Errors
-    /// Where it is not the one that was pinned, or is no policy.
-    pub async fn new(engine: Arc<Engine>, octets: &[u8], options: &PolicyOptions) -> Result<Self, LoadError> {
+    /// If it does not have the pinned digest or is not a policy.
+    pub async fn new(engine: Arc<Engine>, bytes: &[u8], options: &PolicyOptions) -> Result<Self, LoadError> {
         let refuse = |why: String| LoadError::Component { component: options.component.clone(), why };
-        let sha256 = digest::of(octets);
+        let sha256 = digest::of(bytes);
         if options.sha256.is_some_and(|pinned| pinned != sha256) {
             return Err(refuse(format!(
                 "it is not the component that `sha256` pins; its SHA-256 is {}",
                 digest::hex(&sha256)
             )));
         }
-        if octets.len() as u64 > options.limits.component {
+        if bytes.len() as u64 > options.limits.component {
             return Err(refuse(format!(
-                "it has {} octets, more than its {} (limits.component)",
-                octets.len(),
+                "it has {} bytes, more than its {} (limits.component)",
+                bytes.len(),
                 options.limits.component
             )));
         }
-        diagnostics::not_a_component(octets).map_err(&refuse)?;
+        diagnostics::not_a_component(bytes).map_err(&refuse)?;
         let check = || {
-            diagnostics::not_a_policy(&ComponentInfo::of(octets))?;
-            extent::check(octets)
+            diagnostics::not_a_policy(&ComponentInfo::of(bytes))?;
+            extent::check(bytes)
         };
-        let component = compile::component(&engine, octets, &sha256, check).await.map_err(&refuse)?;
+        let component = compile::component(&engine, bytes, &sha256, check).await.map_err(&refuse)?;
         let imports = component.component_type();
         let needs_store =
             imports.imports(engine.wasmtime()).any(|(name, _)| name.starts_with("reprieve:policy/store"));
@@ -97,10 +97,10 @@ impl Prepared {
         Ok(Self { engine, component, sha256, needs_store })
     }
 
-    /// Tries it with the settings of these options.
+    /// Configures it with the settings of these options.
     ///
     /// # Errors
-    /// Where it refuses its settings, or cannot be started.
+    /// If it refuses its settings or cannot be started.
     pub async fn configure(&self, options: PolicyOptions) -> Result<Arc<Policy>, LoadError> {
         let (engine, component) = (self.engine.clone(), self.component.clone());
         let policy = Arc::new(Policy::new(options, engine, component, self.sha256, self.needs_store));
@@ -144,12 +144,12 @@ mod tests {
     }
 
     async fn load(cache: Option<&Cache>, sha256: Option<[u8; 32]>) -> Result<Arc<Policy>, LoadError> {
-        let octets = load_source("interval").unwrap();
-        Policy::load(Engine::new(SIZE, cache).unwrap(), &octets, options(sha256)).await
+        let bytes = load_source("interval").unwrap();
+        Policy::load(Engine::new(SIZE, cache).unwrap(), &bytes, options(sha256)).await
     }
 
     #[tokio::test]
-    async fn a_component_that_is_not_the_pinned_one_is_refused_with_its_digest() {
+    async fn a_component_without_the_pinned_digest_is_refused() {
         let policy = load(None, None).await.unwrap();
         load(None, Some(policy.sha256())).await.unwrap();
         let error = load(None, Some([0; 32])).await.unwrap_err().to_string();
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn compiled_code_is_kept_and_damaged_code_is_made_anew() {
+    async fn compiled_code_is_cached_and_damaged_code_recompiled() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(&folder.path().join("compiled")).unwrap();
         load(Some(&cache), None).await.unwrap();

@@ -1,5 +1,5 @@
-//! What is counted of a virtual server's policy, and the lines that tell of its failures: for
-//! each kind one a second, however many there are.
+//! Metrics of a virtual server's policy, and the rate-limited log lines about its failures: at most
+//! one per second and kind.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,8 +9,8 @@ use super::failure::Failure;
 use reprieve_metrics::{Family, Histogram, HistogramSnapshot, Sharded};
 use reprieve_store::clock::{Clock as _, SystemClock};
 
-/// Upper bounds of what decisions take, in nanoseconds: from one in a warm instance to one that
-/// has waited for the store as long as it may.
+/// Bucket bounds of decision times in nanoseconds, from a warm instance to the longest wait for the
+/// store.
 const DECISIONS: [u64; 16] = [
     1_000,
     2_500,
@@ -30,16 +30,16 @@ const DECISIONS: [u64; 16] = [
     250_000_000,
 ];
 
-/// A limit that was reached without failing the call.
+/// A limit that was reached without making the call fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Overrun {
     /// A log line beyond `limits.log-lines` or `limits.log-rate` was dropped.
     LogLines,
-    /// A log line longer than `limits.log-line` was cut.
+    /// A log line longer than `limits.log-line` was truncated.
     LogLine,
     /// A write beyond `store-quota` was refused.
     StoreQuota,
-    /// A key or a value longer than the store takes was refused.
+    /// A key or value that is too long was refused.
     StoreLength,
     /// A delay beyond `limits.delay` was shortened.
     Delay,
@@ -56,19 +56,17 @@ impl Overrun {
             Self::LogLines => "log lines were dropped (limits.log-lines, limits.log-rate)",
             Self::LogLine => "log lines were cut (limits.log-line)",
             Self::StoreQuota => "writes were refused: the store is full (store-quota)",
-            Self::StoreLength => {
-                "writes were refused: a key has at most 1,024 octets, a value at most 65,536"
-            }
+            Self::StoreLength => "writes were refused: a key has at most 1,024 bytes, a value at most 65,536",
             Self::Delay => "delays were shortened (limits.delay)",
             Self::Recycled => "instances were replaced",
         }
     }
 }
 
-/// Counts, on all threads.
+/// The metrics, shared by all threads.
 #[derive(Debug)]
 pub(super) struct Metrics {
-    /// Each login adds to these.
+    /// Updated by every login.
     calls: Sharded<Family<2>>,
     decisions: Histogram<16>,
     started: AtomicU64,
@@ -97,7 +95,7 @@ struct Occurrence {
 }
 
 impl Occurrence {
-    /// Counts one; its number where a line is due.
+    /// Counts one, and returns the count if a log line is due.
     fn happened(&self) -> Option<u64> {
         let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
         let second = SystemClock.now_ms() / 1000;
@@ -110,7 +108,7 @@ impl Metrics {
         self.calls.local().count(call as usize);
     }
 
-    /// A call of `decide` is over, whatever came of it.
+    /// Records a finished call of `decide`, successful or not.
     pub(super) fn decided(&self, took: Duration) {
         self.decisions.observe(took);
     }
@@ -123,14 +121,14 @@ impl Metrics {
         self.pauses.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many there are of this kind now, where the log is due to be told.
+    /// The count of this kind, if a log line is due.
     pub(super) fn failed(&self, failure: &Failure) -> Option<u64> {
         self.failures[failure.index()].happened()
     }
 
     pub(super) fn overran(&self, server: &str, policy: &str, overrun: Overrun) {
         let due = self.overruns[overrun as usize].happened();
-        // An instance that has done its work is nothing to worry about.
+        // Replacing an old instance is normal.
         if overrun != Overrun::Recycled
             && let Some(count) = due
         {
@@ -138,7 +136,7 @@ impl Metrics {
         }
     }
 
-    /// What has been counted.
+    /// The present values.
     pub(super) fn snapshot(&self) -> MetricsSnapshot {
         let counts = |words: &[&'static str], all: &[Occurrence]| {
             let pairs = words.iter().zip(all);
@@ -160,42 +158,41 @@ impl Metrics {
     }
 }
 
-/// What has been counted of a policy at one moment.
+/// The metrics of a policy at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricsSnapshot {
     /// Calls of `decide` and `observe`.
     pub calls: u64,
-    /// Those of `decide`.
+    /// Calls of `decide`.
     pub decides: u64,
-    /// Those of `observe`.
+    /// Calls of `observe`.
     pub observes: u64,
-    /// What calls of `decide` took, those that failed included: with a new instance where it
-    /// needed one, and the time that it has waited for the store.
+    /// Duration of `decide`, including failed calls, the creation of instances and waits for the store.
     pub decisions: HistogramSnapshot,
     /// Instances that were started.
     pub started: u64,
-    /// Times that the circuit breaker has paused it, trials that failed included.
+    /// Times that the circuit breaker opened, including failed trials.
     pub pauses: u64,
     /// Failures by kind: see [`Failure::KINDS`].
     pub failures: Vec<(&'static str, u64)>,
-    /// Limits that were reached without failing the call, by kind.
+    /// Limits reached without making the call fail, by kind.
     pub overruns: Vec<(&'static str, u64)>,
 }
 
 impl MetricsSnapshot {
-    /// How many failures there were of a kind.
+    /// Failures of one kind.
     #[must_use]
     pub fn failed(&self, kind: &str) -> u64 {
         self.failures.iter().find(|(word, _)| *word == kind).map_or(0, |(_, count)| *count)
     }
 
-    /// How many failures there were of all kinds.
+    /// Failures of all kinds.
     #[must_use]
     pub fn all_failures(&self) -> u64 {
         self.failures.iter().map(|(_, count)| count).sum()
     }
 
-    /// How often a limit was reached without failing the call.
+    /// How often one limit was reached without making the call fail.
     #[must_use]
     pub fn overran(&self, kind: &str) -> u64 {
         self.overruns.iter().find(|(word, _)| *word == kind).map_or(0, |(_, count)| *count)

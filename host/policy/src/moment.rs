@@ -1,11 +1,11 @@
-//! A moment as policies see it.
+//! Times in the form that policies see.
 
 use jiff::tz::TimeZone;
 
 use super::{Date, Moment, Weekday};
 use reprieve_store::clock::civil;
 
-/// The moment that is `unix_ms` milliseconds since 1970, with the civil time of a time zone.
+/// The WIT form of a Unix time in milliseconds, with the civil time of a time zone.
 #[must_use]
 pub fn moment(unix_ms: u64, zone: &TimeZone) -> Moment {
     let civil = civil(unix_ms, zone);

@@ -1,8 +1,8 @@
-//! The WIT's words, as settings, scenarios, logs and metrics write them.
+//! Names of the WIT's enumeration values in settings, scenarios, logs and metrics.
 
 use super::{Ending, Manner, Mechanism, ResponseCode, Standing};
 
-/// The words for manners.
+/// Names of manners.
 pub const MANNERS: [(&str, Manner); 5] = [
     ("unchanged", Manner::Unchanged),
     ("empty", Manner::Empty),
@@ -11,7 +11,7 @@ pub const MANNERS: [(&str, Manner); 5] = [
     ("disconnect", Manner::Disconnect),
 ];
 
-/// The words for response codes.
+/// Names of response codes.
 pub const RESPONSE_CODES: [(&str, ResponseCode); 5] = [
     ("login-delay", ResponseCode::LoginDelay),
     ("in-use", ResponseCode::InUse),
@@ -20,7 +20,7 @@ pub const RESPONSE_CODES: [(&str, ResponseCode); 5] = [
     ("auth", ResponseCode::Auth),
 ];
 
-/// The words for how logins at mail servers end.
+/// Names of outcomes.
 pub const ENDINGS: [(&str, Ending); 4] = [
     ("authenticated", Ending::Authenticated),
     ("rejected", Ending::Rejected),
@@ -28,11 +28,11 @@ pub const ENDINGS: [(&str, Ending); 4] = [
     ("abandoned", Ending::Abandoned),
 ];
 
-/// The words for what is known of a secret.
+/// Names of standings.
 pub const STANDINGS: [(&str, Standing); 3] =
     [("known", Standing::Known), ("changed", Standing::Changed), ("unknown", Standing::Unknown)];
 
-/// The words for mechanisms.
+/// Names of mechanisms.
 pub const MECHANISMS: [(&str, Mechanism); 10] = [
     ("user-pass", Mechanism::UserPass),
     ("plain", Mechanism::Plain),
@@ -46,19 +46,19 @@ pub const MECHANISMS: [(&str, Mechanism); 10] = [
     ("other", Mechanism::Other),
 ];
 
-/// Something of the WIT that has a word.
+/// An enumeration of the WIT whose values have names.
 pub trait Worded: Copy + PartialEq + 'static {
-    /// All of its kind, with their words.
+    /// All values with their names.
     const WORDS: &'static [(&'static str, Self)];
 
-    /// Its word.
+    /// The name.
     #[must_use]
     fn word(self) -> &'static str {
         let found = Self::WORDS.iter().find(|(_, one)| *one == self);
         found.map_or("", |(word, _)| word)
     }
 
-    /// What a word means, where it means one of these.
+    /// The value with this name.
     #[must_use]
     fn of(word: &str) -> Option<Self> {
         Self::WORDS.iter().find(|(known, _)| *known == word).map(|(_, one)| *one)
@@ -94,7 +94,7 @@ impl Mechanism {
 mod tests {
     use super::*;
 
-    /// Each value has a word of its own, and the word leads back to it.
+    /// Each value has its own name, and the name leads back to it.
     fn lead_back<T: Worded + std::fmt::Debug>() {
         for (word, one) in T::WORDS {
             assert_eq!(one.word(), *word, "{one:?}");
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn words_lead_back_to_what_they_stand_for() {
+    fn names_lead_back_to_their_values() {
         lead_back::<Manner>();
         lead_back::<ResponseCode>();
         lead_back::<Ending>();

@@ -9,11 +9,11 @@ use lru::LruCache;
 use tokio::sync::mpsc;
 
 use super::component::Policy;
-use super::failure::Failure;
+use super::disposition::{Action, Decided, Facts, Rules, dispose};
 use super::evaluator::Evaluator;
+use super::failure::Failure;
 use super::shadow_metrics::{Difference, ShadowMetrics, ShadowMetricsSnapshot};
 use super::{Ending, Login, Manner, Moment, Outcome, Standing, Verdict, Worded as _};
-use super::disposition::{Action, Decided, Facts, Rules, dispose};
 use reprieve_metrics::cpu_time;
 
 /// Queue of logins and outcomes; beyond it they are skipped.
@@ -178,7 +178,7 @@ impl Worker {
             match event {
                 Event::Judged { login, has_snapshot, actual, told } => {
                     self.judge(login, has_snapshot, &actual, &told).await
-                },
+                }
                 Event::Outcome(outcome) => self.outcome(*outcome).await,
                 Event::NotAsked { session, time } => self.not_asked(&session, time).await,
             }

@@ -1,5 +1,5 @@
-//! The host's side of the WIT's store where that is in memory: the same functions, without the
-//! detour by which others let a guest wait.
+//! The WIT's store functions for a store in memory. They never wait, so they are linked as plain
+//! functions instead of asynchronous ones.
 
 use std::future::Future;
 use std::pin::pin;
@@ -13,8 +13,8 @@ use super::instance::State;
 
 type Caller<'a> = StoreContextMut<'a, State>;
 
-/// Has these functions take the place of those that may wait. That their types are the WIT's is
-/// seen when a component is linked.
+/// Replaces the asynchronous functions by these. wasmtime checks their types against the WIT when a
+/// component is linked.
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     linker.allow_shadowing(true);
     let mut store = linker.instance("reprieve:policy/store@0.1.0")?;
@@ -38,7 +38,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     Ok(())
 }
 
-/// What a future comes to that is ready.
+/// The result of a future that is ready.
 fn done<T>(operation: impl Future<Output = Result<T>>) -> Result<(T,)> {
     match pin!(operation).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => result.map(|value| (value,)),

@@ -1,4 +1,4 @@
-//! WASI 0.2 as far as language runtimes import it, and virtual: the clock is the login's, and
+//! Virtual WASI 0.2, as far as language runtimes import it: the clock shows the login's time, and
 //! output becomes log lines. There are no files, sockets, environment variables or arguments.
 
 use std::pin::Pin;
@@ -18,11 +18,11 @@ use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx};
 
 use super::guest_log::GuestLog;
 
-/// Octets that a guest may write to its output at once.
+/// Bytes that a guest may write to its output at once.
 const WRITE_AT_ONCE: usize = 4096;
 
-/// The time that a guest sees, in milliseconds since 1970: set before each call, and still
-/// while it runs.
+/// The time that a guest sees, as Unix time in milliseconds. It is set before each call and does not
+/// advance during the call.
 #[derive(Clone, Debug, Default)]
 pub(super) struct GuestClock(Arc<AtomicU64>);
 
@@ -52,8 +52,8 @@ impl HostMonotonicClock for GuestClock {
     }
 }
 
-/// `strings`: the most octets of randomness at once. `seed`: of randomness that is to be the same
-/// each time; without it it is the system's.
+/// `strings`: largest request of random bytes. `seed`: for reproducible random numbers; None for the
+/// system's.
 pub(super) fn context(clock: &GuestClock, log: &Arc<GuestLog>, strings: u64, seed: Option<u64>) -> WasiCtx {
     let mut builder = WasiCtx::builder();
     builder
@@ -96,15 +96,15 @@ impl StdoutStream for Output {
     }
 }
 
-/// Makes lines of what is written.
+/// Splits output into log lines.
 struct Lines {
     output: Output,
     partial: Vec<u8>,
 }
 
 impl Lines {
-    fn take(&mut self, octets: &[u8]) {
-        for part in octets.split_inclusive(|&octet| octet == b'\n') {
+    fn take(&mut self, bytes: &[u8]) {
+        for part in bytes.split_inclusive(|&byte| byte == b'\n') {
             let room = (self.output.log.longest + 1).saturating_sub(self.partial.len());
             self.partial.extend_from_slice(&part[..part.len().min(room)]);
             if part.ends_with(b"\n") {
@@ -135,8 +135,8 @@ impl Pollable for Lines {
 }
 
 impl OutputStream for Lines {
-    fn write(&mut self, octets: Bytes) -> StreamResult<()> {
-        self.take(&octets);
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.take(&bytes);
         Ok(())
     }
 
@@ -153,10 +153,10 @@ impl AsyncWrite for Lines {
     fn poll_write(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-        octets: &[u8],
+        bytes: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        self.take(octets);
-        Poll::Ready(Ok(octets.len()))
+        self.take(bytes);
+        Poll::Ready(Ok(bytes.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {

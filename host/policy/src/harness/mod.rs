@@ -37,7 +37,8 @@ pub use decision::{Decision, LogLine};
 pub use login::{Attempt, Happens, Who};
 
 use crate::{
-    Action, Decided, Ending, Facts, Failure, Evaluator, Outcome, Policy, Rules, Standing, Verdict, dispose, moment,
+    Action, Decided, Ending, Evaluator, Facts, Failure, Outcome, Policy, Rules, Standing, Verdict, dispose,
+    moment,
 };
 use recorder::{Lines, Recorder};
 pub(crate) use recorder::{octets, text as text_in_words};

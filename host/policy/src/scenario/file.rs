@@ -8,9 +8,9 @@ use super::expectation::value;
 use super::step::Step;
 use reprieve_settings::{Error, Section, Source, Table as _, Value};
 
-use crate::{Unverifiable, Verify};
 use crate::harness::{Builder, Trial};
 use crate::{Limits, OnFailure};
+use crate::{Unverifiable, Verify};
 
 /// A scenario: circumstances, and steps with what is expected of them.
 #[derive(Clone, Debug)]

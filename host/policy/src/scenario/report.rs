@@ -11,12 +11,12 @@ use crate::harness::text_in_words as in_words;
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// For people.
+    /// Text for people
     #[default]
     Human,
-    /// One JSON object.
+    /// One JSON object
     Json,
-    /// JUnit's XML, which continuous integration systems read.
+    /// JUnit XML, for continuous integration
     Junit,
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::expectation::{Counts, Difference};
 use super::file::Scenario;
-use super::step::{StepAction, Login, Step, When};
+use super::step::{Login, Step, StepAction, When};
 use crate::Action;
 use crate::harness::{Attempt, Decision, Trial, in_words, octets, refusal, text_in_words};
 

@@ -1,5 +1,5 @@
-//! Lines in a file. It follows a file that somebody else has renamed or deleted, and begins a
-//! new one itself when it has its size.
+//! Lines in a file. It notices that the file was renamed or deleted, and rotates the file itself at
+//! a size limit.
 
 mod rotation;
 
@@ -14,9 +14,9 @@ use super::folder_of;
 use super::writer::Sink;
 use crate::config::Rotation;
 
-/// Who may read: its owner and his group.
+/// Readable by owner and group.
 const MODE: u32 = 0o640;
-/// How long it writes on where a new file could not be begun.
+/// How long it continues with the old file after a failed rotation.
 const AGAIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -24,12 +24,12 @@ pub(super) struct LogFile {
     path: PathBuf,
     file: File,
     rotation: Option<Rotation>,
-    /// Nobody has written to it, and it was not there before.
+    /// Created by us and still empty.
     is_new: bool,
-    /// Whether the last octet that was written ends a line.
+    /// Whether the last byte written ends a line.
     at_line_start: bool,
     rotate_after: Option<Instant>,
-    /// Whether the log was told that the file cannot be opened again.
+    /// Whether it has been logged that the file cannot be reopened.
     told: bool,
 }
 
@@ -53,7 +53,7 @@ impl LogFile {
                 )
             }
         })?;
-        // Only a file can be put aside, and not a pipe or a terminal.
+        // Pipes and terminals cannot be rotated.
         let rotation = rotation
             .filter(|_| standard(path).is_none() && file.metadata().is_ok_and(|metadata| metadata.is_file()));
         let opened = Self {
@@ -77,13 +77,13 @@ impl LogFile {
         Ok(opened)
     }
 
-    /// It is written to from now on, and stays.
+    /// Keeps the file, even if it is empty.
     pub(super) fn kept(mut self) -> Self {
         self.is_new = false;
         self
     }
 
-    /// Opens the file at the path if that is another one than ours. True where it is.
+    /// Opens the file at the path if it is not the one that is open. True if so.
     fn follow(&mut self) -> bool {
         let is_ours = match (std::fs::metadata(&self.path), self.file.metadata()) {
             (Ok(there), Ok(ours)) => (there.dev(), there.ino()) == (ours.dev(), ours.ino()),
@@ -114,18 +114,18 @@ impl LogFile {
         }
     }
 
-    /// Octets that the file can still take; all that there are where it does not rotate.
+    /// Bytes until the size limit; unlimited without rotation.
     fn room(&self) -> io::Result<Option<(u64, u64)>> {
         let Some(rotation) = &self.rotation else { return Ok(None) };
         if self.rotate_after.is_some_and(|after| Instant::now() < after) {
             return Ok(None);
         }
-        // Asked each time: somebody else may have cut it, or write to it too.
+        // Checked each time: another program may truncate the file or write to it.
         let size = self.file.metadata()?.len();
         Ok(Some((size, rotation.size.saturating_sub(size))))
     }
 
-    /// Puts the file aside and begins a new one. False where it goes on in the old one.
+    /// Rotates the file. False if it must continue with the old one.
     fn rotate(&mut self) -> bool {
         let Some(rotation) = self.rotation else { return false };
         match rotation::put_aside(&self.path) {
@@ -151,7 +151,7 @@ impl LogFile {
 impl Sink for LogFile {
     fn write(&mut self, batch: &[u8], done: &mut usize) -> io::Result<()> {
         if self.follow() && !self.at_line_start {
-            // The line was torn: the new file gets it whole.
+            // The line was torn; it is written whole to the new file.
             *done = memchr::memrchr(b'\n', &batch[..*done]).map_or(0, |end| end + 1);
             self.at_line_start = true;
         }
@@ -166,8 +166,7 @@ impl Sink for LogFile {
                 length = match memchr::memrchr(b'\n', within) {
                     Some(end) => end + 1,
                     None if self.at_line_start && size > 0 && self.rotate() => continue,
-                    // A torn line, one that no file has room for, or a file that cannot be put
-                    // aside.
+                    // A torn line, a line longer than the limit, or a failed rotation.
                     None => first,
                 };
             }
@@ -185,7 +184,7 @@ impl Sink for LogFile {
     }
 
     fn reopen(&mut self) {
-        // Where a line is torn, the next write sees to it.
+        // If a line is torn, the next write repairs it.
         if self.at_line_start {
             self.follow();
         }
@@ -205,8 +204,8 @@ impl Drop for LogFile {
     }
 }
 
-/// A standard stream that a path names. It may be a pipe of root's, which the service user can
-/// write to, but not open again.
+/// A standard stream by its path. It may be a pipe of root's, which the service user can write to
+/// but not reopen.
 fn standard(path: &Path) -> Option<io::Result<OwnedFd>> {
     match path.to_str()? {
         "/dev/stdout" => Some(io::stdout().as_fd().try_clone_to_owned()),
@@ -215,7 +214,7 @@ fn standard(path: &Path) -> Option<io::Result<OwnedFd>> {
     }
 }
 
-/// Opens a file to write at its end, and whether it is new.
+/// Opens a file for appending; also returns whether it is new.
 fn open(path: &Path) -> io::Result<(File, bool)> {
     if let Some(stream) = standard(path) {
         return Ok((stream?.into(), false));
@@ -223,7 +222,7 @@ fn open(path: &Path) -> io::Result<(File, bool)> {
     let mut options = OpenOptions::new();
     options.append(true).mode(MODE);
     let before = std::fs::metadata(path).map(|metadata| metadata.file_type());
-    // A pipe is opened at both ends: so nobody waits for a reader, and none is missed.
+    // A pipe is opened for reading too, so that opening does not wait for a reader.
     options.read(before.as_ref().map_or(true, |kind| kind.is_file() || kind.is_fifo()));
     let (file, is_new) = match before {
         Ok(_) => (options.open(path)?, false),
@@ -241,7 +240,7 @@ fn open(path: &Path) -> io::Result<(File, bool)> {
         file.read_exact_at(&mut last, metadata.len() - 1)?;
     }
     if last != *b"\n" {
-        // Whoever wrote it was cut off within a line, which is not to spoil the next one.
+        // A previous writer was cut off within a line; the next line must not be joined to it.
         let _ = (&file).write(b"\n");
     }
     Ok((file, is_new))

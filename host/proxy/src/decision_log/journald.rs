@@ -1,6 +1,5 @@
-//! Lines as entries of journald, in its native protocol: a datagram an entry, a field a line.
-//! It is that simple as long as no value has a line end and a datagram suffices; lines here
-//! have neither (their length has a limit).
+//! Lines as journal entries in journald's native protocol: one datagram per entry, one field per
+//! line. This form suffices for values without line ends that fit into a datagram, as these do.
 
 use std::io;
 use std::os::unix::net::UnixDatagram;
@@ -8,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use super::writer::Sink;
 
-/// What comes before a line: `journalctl -t reprieve-decisions -o cat` shows the lines alone.
+/// The fields in front of a line; `journalctl -t reprieve-decisions -o cat` shows the lines alone.
 const FIELDS: &[u8] = b"SYSLOG_IDENTIFIER=reprieve-decisions\nPRIORITY=6\nMESSAGE=";
-/// Room for datagrams that wait for journald, as its own library asks for it.
+/// Send buffer, as large as journald's own library requests.
 const SEND_BUFFER: usize = 8 << 20;
 
 #[derive(Debug)]
@@ -39,12 +38,12 @@ impl Sink for Journald {
             self.entry.extend_from_slice(&batch[*done..next]);
             if let Err(error) = self.socket.send(&self.entry) {
                 if error.raw_os_error() == Some(libc::EMSGSIZE) {
-                    // It would never be taken, and those behind it would wait for ever.
-                    tracing::warn!(target: "decision-log", "journald takes no entry of {} octets", self.entry.len());
+                    // Too large: it would never be accepted and would block those behind it.
+                    tracing::warn!(target: "decision-log", "journald takes no entry of {} bytes", self.entry.len());
                     *done = next;
                     continue;
                 }
-                // After a restart of journald the socket is another one.
+                // After a restart journald has a new socket.
                 self.reopen();
                 return Err(error);
             }
@@ -69,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_line_is_an_entry_and_goes_on_after_a_restart() {
+    fn each_line_is_an_entry_also_after_a_restart_of_journald() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         assert!(Journald::open(&path).unwrap_err().contains("cannot reach journald"));
@@ -93,7 +92,7 @@ mod tests {
         sink.write(batch, &mut done).unwrap_err();
         assert_eq!(done, 0, "nothing is lost meanwhile");
         let journal = UnixDatagram::bind(&path).unwrap();
-        // The first try finds out that the socket is another one.
+        // The first attempt finds that the socket is gone.
         let _ = sink.write(batch, &mut done);
         sink.write(batch, &mut done).unwrap();
         assert!(heard(&journal).ends_with("=one\n") && heard(&journal).ends_with("=two\n"));

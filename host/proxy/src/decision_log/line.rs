@@ -5,22 +5,22 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::names::{Names, Shown};
-use super::story::{Decision, Session, Story};
-use reprieve_policy_host::{Difference, Identity, Opinion, Verdict, Worded};
+use super::session_events::{Decision, Session, SessionEvents};
+use reprieve_policy_host::{Because, Difference, Identity, Opinion, Verdict, Worded};
 use reprieve_text::escape;
 
 /// Version of the schema: it grows when a key gets another meaning or goes.
 const VERSION: u8 = 1;
 
 #[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 struct Line<'a> {
     v: u8,
     time: String,
     id: &'a str,
     virtual_server: &'a str,
-    began: u64,
-    ended: u64,
+    began_ms: u64,
+    ended_ms: u64,
     peer: String,
     local: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,19 +30,19 @@ struct Line<'a> {
     logins_left_out: Option<u32>,
     upgraded: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    upgrade_why: Option<&'static str>,
+    upgrade_command: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     upgrade_outcome: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     upgrade_node: Option<&'a str>,
     relief: bool,
-    octets_in: u64,
-    octets_out: u64,
+    bytes_in: u64,
+    bytes_out: u64,
     end: &'static str,
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 struct Tls<'a> {
     version: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,10 +54,10 @@ struct Tls<'a> {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 struct Login<'a> {
     seq: u64,
-    at: u64,
+    at_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,7 +79,7 @@ struct Login<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    retry_after: Option<u32>,
+    retry_after_s: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,13 +92,14 @@ struct Login<'a> {
     as_user_hash: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     has_note: Option<bool>,
-    became: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<&'static str>,
+    disposition: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    because: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    outcome_at: Option<u64>,
+    outcome_at_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,7 +110,7 @@ struct Login<'a> {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 struct Shadow<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     verdict: Option<&'static str>,
@@ -120,7 +121,7 @@ struct Shadow<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    retry_after: Option<u32>,
+    retry_after_s: Option<u32>,
     /// Whether it says something else, and in what.
     differs: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,7 +130,7 @@ struct Shadow<'a> {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 struct Backend<'a> {
     pool: &'a str,
     nodes: u32,
@@ -148,19 +149,20 @@ struct Policy<'a> {
 }
 
 /// A session as a line, its end included.
-pub(super) fn line(session: &Session<'_>, story: Option<&Story>, names: &Names) -> Vec<u8> {
+pub(super) fn line(session: &Session<'_>, events: Option<&SessionEvents>, names: &Names) -> Vec<u8> {
     let lasted = session.ended.saturating_duration_since(session.began).as_millis();
-    let first = story.and_then(|story| story.decisions.first()).map_or(u64::MAX, |decision| decision.at_ms);
+    let first =
+        events.and_then(|events| events.decisions.first()).map_or(u64::MAX, |decision| decision.at_ms);
     let began = session.ended_ms.saturating_sub(u64::try_from(lasted).unwrap_or(u64::MAX));
-    let upgrade = story.and_then(|story| story.upgrade.as_ref());
+    let upgrade = events.and_then(|events| events.upgrade.as_ref());
     let line = Line {
         v: VERSION,
         time: time(session.ended_ms),
         id: session.id,
         virtual_server: session.virtual_server,
         // A clock that was set meanwhile leaves the order as it was.
-        began: began.min(first),
-        ended: session.ended_ms,
+        began_ms: began.min(first),
+        ended_ms: session.ended_ms,
         peer: canonical(session.peer),
         local: canonical(session.local),
         tls: session.tls.map(|tls| {
@@ -173,17 +175,17 @@ pub(super) fn line(session: &Session<'_>, story: Option<&Story>, names: &Names) 
                 client_subject_hash,
             }
         }),
-        logins: story
-            .map(|story| story.decisions.iter().map(|decision| login(decision, names)).collect())
+        logins: events
+            .map(|events| events.decisions.iter().map(|decision| login(decision, names)).collect())
             .unwrap_or_default(),
-        logins_left_out: story.map(|story| story.left_out).filter(|&count| count > 0),
+        logins_left_out: events.map(|events| events.left_out).filter(|&count| count > 0),
         upgraded: session.upgraded,
-        upgrade_why: upgrade.map(|upgrade| upgrade.why),
-        upgrade_outcome: upgrade.map(|upgrade| upgrade.outcome),
+        upgrade_command: upgrade.map(|upgrade| upgrade.command),
+        upgrade_outcome: upgrade.map(|upgrade| upgrade.outcome.word()),
         upgrade_node: upgrade.and_then(|upgrade| upgrade.node.as_deref()),
         relief: session.relief,
-        octets_in: session.octets_in,
-        octets_out: session.octets_out,
+        bytes_in: session.bytes_in,
+        bytes_out: session.bytes_out,
         end: session.end,
     };
     // Texts, numbers and truths: nothing that has no JSON.
@@ -201,7 +203,7 @@ fn login<'a>(decision: &'a Decision, names: &Names) -> Login<'a> {
     let backend = &decision.backend;
     let mut login = Login {
         seq: decision.seq,
-        at: decision.at_ms,
+        at_ms: decision.at_ms,
         user,
         user_hash,
         authorization_id,
@@ -221,17 +223,17 @@ fn login<'a>(decision: &'a Decision, names: &Names) -> Login<'a> {
         failure: None,
         manner: None,
         code: None,
-        retry_after: None,
+        retry_after_s: None,
         reason: None,
         delay_ms: None,
         to_pool: None,
         as_user: None,
         as_user_hash: None,
         has_note: None,
-        became: decision.became.name(),
-        why: decision.why,
+        disposition: decision.disposition.map(|it| it.action.name()),
+        because: decision.disposition.and_then(|it| it.because).map(Because::name),
         outcome: None,
-        outcome_at: None,
+        outcome_at_ms: None,
         node: None,
         latency_ms: None,
         decide_us: u64::try_from(decision.took.as_micros()).unwrap_or(u64::MAX),
@@ -249,7 +251,7 @@ fn login<'a>(decision: &'a Decision, names: &Names) -> Login<'a> {
             login.verdict = Some("deny");
             login.manner = Some(deny.manner.word());
             login.code = deny.code.map(Worded::word);
-            login.retry_after = deny.retry_after;
+            login.retry_after_s = deny.retry_after;
             login.reason = Some(&deny.reason);
             login.delay_ms = Some(deny.delay_ms);
         }
@@ -257,7 +259,7 @@ fn login<'a>(decision: &'a Decision, names: &Names) -> Login<'a> {
     }
     if let Some(ending) = &decision.ending {
         login.outcome = Some(ending.outcome.word());
-        login.outcome_at = Some(ending.at_ms);
+        login.outcome_at_ms = Some(ending.at_ms);
         login.node = ending.node.as_deref();
         login.latency_ms = Some(ending.latency_ms);
     }
@@ -278,7 +280,7 @@ fn shadow(decision: &Decision) -> Option<Shadow<'_>> {
         failure: None,
         manner: None,
         reason: None,
-        retry_after: None,
+        retry_after_s: None,
         differs: difference.is_some(),
         difference,
         policy: policy(identity),
@@ -289,7 +291,7 @@ fn shadow(decision: &Decision) -> Option<Shadow<'_>> {
             shadow.verdict = Some("deny");
             shadow.manner = Some(manner.word());
             shadow.reason = Some(reason);
-            shadow.retry_after = *retry_after;
+            shadow.retry_after_s = *retry_after;
         }
         Opinion::Failed(kind) => shadow.failure = Some(kind),
     }

@@ -1,23 +1,22 @@
-//! User names as the decision log shows them.
+//! User names in the decision log: plain or hashed.
 
 use reprieve_secrets::Secret;
 
-/// What keys of hashes are derived for: a secret that is used elsewhere too gives another key
-/// there.
+/// The context of the key derivation, so that a secret used elsewhere gives a different key there.
 const CONTEXT: &str = "reprieve decision-log user names v1";
 
-/// How user names are shown.
+/// How user names are written.
 pub(super) enum Names {
-    /// As they are.
+    /// Plain.
     Plain,
     /// As keyed hashes.
     Hashed(Box<[u8; 32]>),
 }
 
-/// A name as it is shown.
+/// A name as it is written.
 pub(super) enum Shown<'a> {
     Plain(&'a str),
-    /// Thirty-two hexadecimal digits.
+    /// 32 hexadecimal digits.
     Hash(String),
 }
 
@@ -35,7 +34,7 @@ impl Names {
         Self::Hashed(Box::new(blake3::derive_key(CONTEXT, secret.expose())))
     }
 
-    /// The same name is always shown the same, so that a user can be followed.
+    /// The same name always gives the same result, so that a user can be followed.
     pub(super) fn show<'a>(&self, name: &'a str) -> Shown<'a> {
         match self {
             Self::Plain => Shown::Plain(name),
@@ -52,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hash_is_the_same_for_the_same_name_and_key_only() {
+    fn a_hash_depends_on_name_and_key() {
         let hash = |key: &str, name: &str| match Names::hashed(&Secret::new(key.as_bytes())).show(name) {
             Shown::Hash(hash) => hash,
             Shown::Plain(name) => panic!("{name} is shown"),

@@ -1,72 +1,72 @@
-//! Lines on their way from the threads that serve to the one that writes. There is room for so
-//! many octets; what comes beyond is dropped and counted, and nobody waits.
+//! The queue of lines between the worker threads and the writer. Its size in bytes is limited; lines
+//! beyond it are dropped and counted, so that no worker waits.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
 
-/// How long lines are gathered before they are written, so that many take one write.
+/// How long lines are gathered before a write, so that one write takes many.
 const GATHERED_FOR: Duration = Duration::from_millis(50);
-/// How long no line may have been dropped before the trouble counts as over.
+/// Time without dropped lines after which the end of the problem is logged.
 const CALM: Duration = Duration::from_secs(2);
 
-/// What has become of lines.
+/// Lines written and dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Lines that were written.
+    /// Lines written.
     pub written: u64,
-    /// Lines that were dropped, because there was no room for them or no way to write them.
+    /// Lines dropped because the queue was full or they could not be written.
     pub dropped: u64,
 }
 
-/// What came of a push.
+/// The result of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pushed {
-    /// It waits to be written.
+    /// The line is queued.
     Waits,
-    /// It was dropped, the first for a while.
+    /// The line was dropped, the first in a while.
     FirstDropped,
-    /// It was dropped, as others just before.
+    /// The line was dropped, like others before it.
     Dropped,
 }
 
-/// Lines that are to be written now.
+/// Lines to write now.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    pub(super) octets: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     pub(super) reopen: bool,
-    /// Nothing comes after it.
+    /// It is the last batch.
     pub(super) last: bool,
-    /// Lines that were dropped while the trouble lasted that is over now.
+    /// Lines dropped in a problem that has just ended.
     pub(super) dropped: Option<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
-    octets: Vec<u8>,
-    /// Octets of the batch that is being written.
+    bytes: Vec<u8>,
+    /// Bytes of the batch being written.
     under_way: u64,
-    /// Lines that were dropped since the first one that the log was told of; and when the last.
+    /// Lines dropped since that was logged, and when the last one was.
     trouble: Option<(u64, Instant)>,
     counts: Counts,
     reopen: bool,
     ended: bool,
-    /// The writer has done all that it could.
+    /// The writer has stopped.
     done: bool,
-    /// Lines that were taken, and neither written nor given up.
+    /// Lines accepted that are neither written nor given up.
     pending: u64,
     lost_at_end: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct Queue {
-    /// Octets that may wait.
+    /// Size limit in bytes.
     room: u64,
     waiting: Mutex<Waiting>,
-    /// There is something for the writer.
+    /// Signals the writer.
     arrived: Condvar,
-    /// The writer is done.
+    /// Signals that the writer has stopped.
     finished: Condvar,
 }
 
@@ -75,21 +75,21 @@ impl Queue {
         Self { room, waiting: Mutex::default(), arrived: Condvar::new(), finished: Condvar::new() }
     }
 
-    /// Takes a line, with its end.
+    /// Queues a line, which includes its line end.
     pub(super) fn push(&self, line: &[u8]) -> Pushed {
         let mut waiting = self.waiting.lock();
-        let taken = waiting.octets.len() as u64 + waiting.under_way;
+        let taken = waiting.bytes.len() as u64 + waiting.under_way;
         if waiting.ended || taken + line.len() as u64 > self.room {
             waiting.counts.dropped += 1;
             let before = waiting.trouble.map(|(count, _)| count);
             waiting.trouble = Some((before.unwrap_or(0) + 1, Instant::now()));
             return if before.is_none() { Pushed::FirstDropped } else { Pushed::Dropped };
         }
-        let before = waiting.octets.len() as u64;
-        waiting.octets.extend_from_slice(line);
+        let before = waiting.bytes.len() as u64;
+        waiting.bytes.extend_from_slice(line);
         waiting.pending += 1;
         let half = self.room / 2;
-        let wakes = before == 0 || before < half && waiting.octets.len() as u64 >= half;
+        let wakes = before == 0 || before < half && waiting.bytes.len() as u64 >= half;
         drop(waiting);
         if wakes {
             self.arrived.notify_one();
@@ -97,11 +97,11 @@ impl Queue {
         Pushed::Waits
     }
 
-    /// What the writer has to do next. It waits for that.
+    /// Waits for the writer's next batch.
     pub(super) fn next(&self) -> Batch {
         let mut waiting = self.waiting.lock();
         waiting.under_way = 0;
-        while waiting.octets.is_empty() && !waiting.reopen && !waiting.ended {
+        while waiting.bytes.is_empty() && !waiting.reopen && !waiting.ended {
             if let Some(dropped) = waiting.calm() {
                 return Batch { dropped: Some(dropped), ..Batch::default() };
             }
@@ -111,19 +111,19 @@ impl Queue {
             }
         }
         let gather_until = Instant::now() + GATHERED_FOR;
-        while !waiting.reopen && !waiting.ended && (waiting.octets.len() as u64) < self.room / 2 {
+        while !waiting.reopen && !waiting.ended && (waiting.bytes.len() as u64) < self.room / 2 {
             if self.arrived.wait_until(&mut waiting, gather_until).timed_out() {
                 break;
             }
         }
-        let octets = std::mem::take(&mut waiting.octets);
-        waiting.under_way = octets.len() as u64;
+        let bytes = std::mem::take(&mut waiting.bytes);
+        waiting.under_way = bytes.len() as u64;
         let reopen = std::mem::take(&mut waiting.reopen);
-        Batch { octets, reopen, last: waiting.ended, dropped: waiting.calm() }
+        Batch { bytes, reopen, last: waiting.ended, dropped: waiting.calm() }
     }
 
-    /// What the writer cannot write waits for so long, if nothing happens meanwhile. True where
-    /// the file is to be opened again; and whether it is the end.
+    /// Waits before the writer tries again, or until something happens. Returns whether to reopen the
+    /// file, and whether this is the end.
     pub(super) fn pause(&self, pause: Duration) -> (bool, bool) {
         let mut waiting = self.waiting.lock();
         let until = Instant::now() + pause;
@@ -135,15 +135,15 @@ impl Queue {
         (std::mem::take(&mut waiting.reopen), waiting.ended)
     }
 
-    /// So many octets less are under way.
-    pub(super) fn wrote(&self, octets: u64, lines: u64) {
+    /// Records bytes that were written.
+    pub(super) fn wrote(&self, bytes: u64, lines: u64) {
         let mut waiting = self.waiting.lock();
-        waiting.under_way = waiting.under_way.saturating_sub(octets);
+        waiting.under_way = waiting.under_way.saturating_sub(bytes);
         waiting.counts.written += lines;
         waiting.pending = waiting.pending.saturating_sub(lines);
     }
 
-    /// The writer gives so many lines up.
+    /// Records lines that the writer gives up.
     pub(super) fn gave_up(&self, lines: u64) {
         let mut waiting = self.waiting.lock();
         waiting.under_way = 0;
@@ -152,20 +152,20 @@ impl Queue {
         waiting.lost_at_end += lines;
     }
 
-    /// The writer is done.
+    /// Signals that the writer has stopped.
     pub(super) fn done(&self) {
         self.waiting.lock().done = true;
         self.finished.notify_all();
     }
 
-    /// Has the writer open its file again.
+    /// Makes the writer reopen its file.
     pub(super) fn reopen(&self) {
         self.waiting.lock().reopen = true;
         self.arrived.notify_one();
     }
 
-    /// Nothing comes any more; waits until what is there is written, for so long at the most.
-    /// The error is how many lines could not be written.
+    /// Closes the queue and waits, at most `within`, until it is written. The error is the number of
+    /// lines that could not be written.
     pub(super) fn end(&self, within: Duration) -> Result<(), u64> {
         let mut waiting = self.waiting.lock();
         waiting.ended = true;
@@ -188,7 +188,7 @@ impl Queue {
 }
 
 impl Waiting {
-    /// How many lines were dropped, where that is over.
+    /// Lines dropped in a problem that has ended.
     fn calm(&mut self) -> Option<u64> {
         let (dropped, _) = self.trouble.filter(|(_, last)| last.elapsed() >= CALM)?;
         self.trouble = None;
@@ -201,15 +201,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_there_is_no_room_for_is_dropped_and_counted_and_nobody_waits() {
+    fn lines_beyond_the_limit_are_dropped_and_counted_without_waiting() {
         let queue = Queue::with_room(10);
         assert_eq!(queue.push(b"12345\n"), Pushed::Waits);
         assert_eq!(queue.push(b"12345\n"), Pushed::FirstDropped);
         assert_eq!(queue.push(b"12345\n"), Pushed::Dropped);
         assert_eq!(queue.push(b"123\n"), Pushed::Waits, "a shorter one still fits");
         let batch = queue.next();
-        assert_eq!((&*batch.octets, batch.dropped), (&b"12345\n123\n"[..], None));
-        // What is being written takes room too.
+        assert_eq!((&*batch.bytes, batch.dropped), (&b"12345\n123\n"[..], None));
+        // The batch being written counts towards the limit.
         assert_eq!(queue.push(b"1\n"), Pushed::Dropped);
         queue.wrote(10, 2);
         assert_eq!(queue.push(b"1\n"), Pushed::Waits);
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_trouble_is_told_once_with_its_count() {
+    fn the_end_of_a_problem_is_reported_once_with_its_count() {
         let queue = Queue::with_room(4);
         queue.push(b"123\n");
         queue.push(b"123\n");
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_does_not_wait_for_a_writer_that_hangs() {
+    fn closing_does_not_wait_for_a_hanging_writer() {
         let queue = Queue::with_room(100);
         queue.push(b"123\n");
         assert_eq!(queue.end(Duration::from_millis(10)), Err(1));

@@ -1,5 +1,5 @@
-//! The thread that writes. It tells the log when lines cannot be written, and when they can
-//! again; in between it keeps what it has and tries again.
+//! The writer's thread. If lines cannot be written, it logs that, keeps them and retries, and logs
+//! when they can be written again.
 
 use std::io;
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use super::queue::Queue;
 
-/// How soon it tries again what could not be written.
+/// Pause before a retry.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Where lines end up.
+/// A target of lines.
 pub(super) trait Sink: Send {
-    /// Writes what of a batch is not yet, and moves `done` on; it may move it back to the
-    /// beginning of a line.
+    /// Writes the rest of a batch from `done`, and advances `done`. It may move back to the beginning
+    /// of a line.
     fn write(&mut self, batch: &[u8], done: &mut usize) -> io::Result<()>;
-    /// Opens it again, where that makes sense.
+    /// Reopens the target, if it has a path.
     fn reopen(&mut self);
-    /// Its name, for the log.
+    /// The name for log lines.
     fn name(&self) -> String;
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts a thread, which ends with the queue.
+    /// Starts the thread, which ends when the queue is closed.
     pub(super) fn start(queue: Arc<Queue>, sink: Box<dyn Sink>) -> io::Result<()> {
         let mut writer = Self { queue, sink };
         std::thread::Builder::new().name("decision-log".to_owned()).spawn(move || writer.run()).map(drop)
@@ -42,7 +42,7 @@ impl Writer {
             if let Some(dropped) = batch.dropped {
                 tracing::warn!(target: "decision-log", dropped, "the decision log goes on; {dropped} lines were dropped");
             }
-            self.write(&batch.octets);
+            self.write(&batch.bytes);
             if batch.last {
                 self.queue.done();
                 return;
@@ -50,7 +50,7 @@ impl Writer {
         }
     }
 
-    /// Writes a batch, however often it takes; at the end, as much as goes.
+    /// Writes a batch, retrying until it succeeds; the last batch is tried once.
     fn write(&mut self, batch: &[u8]) {
         let mut done = 0;
         let mut troubled = false;
@@ -87,8 +87,8 @@ impl Writer {
     }
 }
 
-fn lines(octets: &[u8]) -> u64 {
-    memchr::memchr_iter(b'\n', octets).count() as u64
+fn lines(bytes: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', bytes).count() as u64
 }
 
 #[cfg(test)]
@@ -98,7 +98,7 @@ mod tests {
     use super::super::queue::Counts;
     use super::*;
 
-    /// A disk that is full for some writes, and takes a few octets at once.
+    /// A disk that is full for some writes and takes a few bytes per write.
     struct Full {
         refusals: usize,
         written: Arc<Mutex<Vec<u8>>>,
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waited_while_the_disk_was_full_is_written_when_it_is_not() {
+    fn lines_are_kept_while_the_disk_is_full() {
         let (queue, written) = writing(usize::MAX);
         for _ in 0..100 {
             queue.push(b"one line\n");
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_at_the_end_is_counted() {
+    fn lines_that_cannot_be_written_at_the_end_are_counted() {
         let (queue, written) = writing(usize::MAX);
         for _ in 0..3 {
             queue.push(b"one line\n");

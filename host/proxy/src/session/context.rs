@@ -1,4 +1,4 @@
-//! What all sessions of a virtual server share on one thread.
+//! What the sessions of a virtual server share on one thread.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,17 +8,16 @@ use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
+use super::capabilities::OfferedCapabilities;
 use super::counters::Counters;
-use super::offers::Offers;
-use super::pollers::Pollers;
-use super::telling::Telling;
+use super::sinks::Sinks;
+use super::top_pollers::Pollers;
 use super::unrelieved::UnrelievedUsers;
-use crate::config::{CleartextLogin, OnUnreachable, Unverifiable};
+use crate::config::CleartextLogin;
 use crate::maildrop::{Registry, Tagger};
 use crate::net::TlsAcceptor;
 use crate::pool::Pool;
-use reprieve_policy_host::Verify;
-use reprieve_policy_host::{Judge, OnFailure, Shadow};
+use reprieve_policy_host::{Evaluator, OnUnreachable, Rules, Shadow};
 use reprieve_pop3::user_name::NameCase;
 use reprieve_store::clock::Clock;
 
@@ -30,78 +29,73 @@ pub struct Settings {
     /// The greeting, `+OK` included, without its line end.
     pub banner: Box<[u8]>,
     /// What CAPA and AUTH answer.
-    pub offers: Offers,
-    /// TLS, where there is any.
+    pub offers: OfferedCapabilities,
+    /// TLS, if it is configured.
     pub tls: Option<Arc<TlsAcceptor>>,
-    /// Where secrets may come in cleartext.
+    /// Whether clients may send secrets in cleartext.
     pub cleartext_login: CleartextLogin,
     /// Networks whose connections begin with a PROXY header.
     pub proxy_from: Vec<IpNet>,
-    /// How long they may take for it.
+    /// How long a client may take to send the PROXY header.
     pub proxy_timeout: Duration,
-    /// Whether APOP is configured: then the greeting is a mail server's in part.
+    /// Whether APOP is configured: then the greeting contains a mail server's challenge.
     pub apop: bool,
-    /// What becomes of a denied login whose secret only the mail server can verify.
-    pub unverifiable: Unverifiable,
-    /// What stands between a user's name and a master user's.
+    /// The separator between a user's name and a master user's.
     pub master_separator: Option<u8>,
-    /// Where its days change.
+    /// The time zone whose days policies see.
     pub time_zone: TimeZone,
-    /// Whether posing needs a proven user.
-    pub verify: Verify,
-    /// What happens when the policy fails.
-    pub on_failure: OnFailure,
-    /// What a known user is shown when no node can be reached.
+    /// The settings that decide the disposition of a verdict.
+    pub rules: Rules,
+    /// What users in good standing are shown if no node can be reached.
     pub on_unreachable: OnUnreachable,
     /// How long a client may take to log in.
     pub login_timeout: Duration,
-    /// How long a client that is logged in may take for its next command.
+    /// How long a client that is logged in may stay idle.
     pub idle_timeout: Duration,
-    /// How long a client may take for 1 KiB of a reply.
+    /// How long a client may take to read 1 KiB of a reply.
     pub stall_timeout: Duration,
-    /// Commands that are none, before the connection is closed.
+    /// Bad commands before the connection is closed.
     pub max_bad_commands: u32,
-    /// Commands that nobody knows, of a client that has not logged in, before the connection is
-    /// closed.
+    /// Unknown commands before the login before the connection is closed.
     pub max_bad_commands_before_login: u32,
-    /// Logins that fail, before the connection is closed.
+    /// Failed logins before the connection is closed.
     pub max_failed_logins: u32,
-    /// Logins that the mail server has rejected in a row, after which a user is posed to only
-    /// when it has accepted one.
+    /// Logins that the mail server rejected in a row, after which the user is not posed to until it
+    /// accepts one.
     pub max_rejected_logins: u8,
-    /// Whether two spellings of a name belong to one maildrop.
+    /// Whether the mail server treats names that differ in case as one.
     pub name_case: NameCase,
-    /// Name of its own pool.
+    /// Name of the default pool.
     pub pool: String,
 }
 
 /// A virtual server on one thread.
 #[derive(Debug)]
 pub struct Context {
-    /// Its settings.
+    /// The protocol settings.
     pub settings: Arc<Settings>,
-    /// Who decides.
-    pub judge: Arc<Judge>,
-    /// Who judges beside, unfelt.
+    /// Evaluates the policy in force.
+    pub judge: Arc<Evaluator>,
+    /// The shadow policy, whose verdicts have no consequences.
     pub shadow: Option<Arc<Shadow>>,
     /// All pools, by name.
     pub pools: Arc<HashMap<String, Arc<Pool>>>,
-    /// Its own pool.
+    /// The default pool.
     pub pool: Arc<Pool>,
-    /// What is remembered of users.
+    /// What is remembered per user: standing and snapshots.
     pub registry: Arc<Registry>,
-    /// Makes their keys and tags.
+    /// Computes user keys and credential tags.
     pub tagger: Arc<Tagger>,
-    /// The time of verdicts.
+    /// The clock of verdicts; timeouts use the system's.
     pub clock: Arc<dyn Clock>,
-    /// What has happened at this virtual server.
+    /// The counters of this virtual server.
     pub counters: Arc<Counters>,
-    /// Who is told of sessions.
-    pub telling: Telling,
-    /// Who polls most, where that is counted.
+    /// The decision log and the traces.
+    pub sinks: Sinks,
+    /// The top pollers, if they are counted.
     pub pollers: Option<Arc<Pollers>>,
-    /// Users whose denied logins pass all the same.
+    /// Users whose denied logins pass anyway.
     pub unrelieved: Arc<UnrelievedUsers>,
-    /// Cancelled when the server ends.
+    /// Cancelled when the server shuts down.
     pub drain: CancellationToken,
 }

@@ -1,26 +1,26 @@
-//! What is counted of the sessions of a virtual server.
+//! The counters of a virtual server's sessions.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::kinds::{Kinds, KindsSnapshot};
-use super::reasons::Reasons;
+use super::labeled_counters::{LabeledCounters, LabeledSnapshot};
+use super::reason_labels::ReasonLabels;
 use reprieve_metrics::Sharded;
 use reprieve_policy_host::{Deny, Ending};
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident),+ $(,)?) => {
-        /// What one thread has counted.
+        /// The counters of one thread.
         #[derive(Debug, Default)]
         pub struct Part {
-            /// What is counted by kind.
-            pub(super) kinds: Kinds,
+            /// Counters with a label.
+            pub(super) kinds: LabeledCounters,
             $($(#[doc = $doc])+ pub $name: AtomicU64,)+
         }
 
-        /// The counters at one moment.
+        /// The counters at one moment, summed over all threads.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
         pub struct CountersSnapshot {
             $($(#[doc = $doc])+ pub $name: u64,)+
@@ -49,40 +49,40 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Connections that came to a greeting.
+    /// Sessions that were greeted.
     begun,
-    /// Those that were served to their end.
+    /// Sessions that have ended.
     sessions,
-    /// Connections that were not admitted.
+    /// Connections refused because of a limit, or because no node is healthy.
     refused_connections,
-    /// Connections that were refused or lost before a greeting: no PROXY header where one must
-    /// be, or no TLS handshake.
+    /// Connections lost before the greeting: no PROXY header although one is required, or no TLS
+    /// handshake.
     failed_handshakes,
-    /// Those of them that had no PROXY header.
+    /// Connections lost before the greeting for want of a PROXY header.
     without_proxy_header,
-    /// Those of them that did not shake hands for TLS.
+    /// Connections whose TLS handshake failed.
     without_tls,
     /// Verdicts `pass`.
     passed,
     /// Verdicts `deny`.
     denied,
-    /// Denied logins that passed all the same, because the secret was not known.
+    /// Denied logins that passed because the secret was not known.
     unverified,
-    /// Denied logins that passed all the same, because there was no snapshot.
+    /// Denied logins that passed because there was no snapshot.
     no_snapshot,
     /// Logins that a mail server accepted, upgrades included.
     authenticated,
-    /// Logins that a mail server refused.
+    /// Logins that a mail server rejected.
     rejected,
     /// Logins that no mail server judged.
     unreachable,
-    /// Logins whose client left before a mail server had judged.
+    /// Logins whose client disconnected before the mail server answered.
     abandoned,
-    /// Logins that found all mail servers with as many sessions as they may have.
+    /// Logins that found all nodes at their session limit.
     pool_full,
-    /// Denials that let the client in.
+    /// Logins that were posed.
     posed,
-    /// Posed sessions that went on at a mail server.
+    /// Posed sessions that continued at a mail server.
     upgrades,
     /// Upgrades that failed.
     failed_upgrades,
@@ -90,20 +90,20 @@ counters! {
     relieved,
     /// Calls of a policy that failed.
     policy_failures,
-    /// Calls of a policy that were not made, because the circuit breaker had paused it.
+    /// Calls of a policy that were not made because its circuit breaker was open.
     policy_pauses,
-    /// Bytes that the clients of sessions that are over have sent.
+    /// Bytes received from clients, in sessions that have ended.
     bytes_in,
-    /// Bytes that they were sent.
+    /// Bytes sent to clients, in sessions that have ended.
     bytes_out,
 }
 
-/// Counts what has happened at a virtual server. It stands for the part of the thread that
-/// looks at it; only what is read is of all threads.
+/// The counters of a virtual server. It dereferences to the part of the calling thread, which
+/// counts without contention; reading sums all parts.
 #[derive(Debug, Default)]
 pub struct Counters {
     parts: Sharded<Part>,
-    reasons: Reasons,
+    reasons: ReasonLabels,
 }
 
 impl Deref for Counters {
@@ -115,12 +115,12 @@ impl Deref for Counters {
 }
 
 impl Counters {
-    /// Adds one.
+    /// Adds one to a counter.
     pub(super) fn count(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The counter of logins that ended so at the mail server.
+    /// The counter of logins with this outcome at the mail server.
     pub(super) fn outcome(&self, ending: Ending) -> &AtomicU64 {
         match ending {
             Ending::Authenticated => &self.authenticated,
@@ -136,16 +136,16 @@ impl Counters {
         self.kinds.denied(self.reasons.number(&verdict.reason), verdict.manner);
     }
 
-    /// Reads them all.
+    /// Sums the counters of all threads.
     #[must_use]
     pub fn snapshot(&self) -> CountersSnapshot {
         self.parts.shards().map(Part::snapshot).sum()
     }
 
-    /// Reads what is counted by kind.
+    /// Sums the labelled counters of all threads.
     #[must_use]
-    pub fn kinds(&self) -> KindsSnapshot {
+    pub fn kinds(&self) -> LabeledSnapshot {
         let parts: Vec<_> = self.parts.shards().map(|part| &part.kinds).collect();
-        KindsSnapshot::of(parts.into_iter(), &self.reasons)
+        LabeledSnapshot::of(parts.into_iter(), &self.reasons)
     }
 }

@@ -1,109 +1,190 @@
-//! A complete login: ask the policy, carry out what it says.
+//! A login whose secret Reprieve sees: asks the policy, applies the host's rules, carries them out.
 
 use std::time::Duration;
 
+use super::client_io::Disconnect;
 use super::counters::Counters;
-use super::kinds::Unjudged;
-use super::link::LinkEnd;
+use super::labeled_counters::Unjudged;
 use super::pose::{Pose, Posing};
-use super::record::End;
+use super::session_record::End;
 use super::unrelieved::Unrelieved;
 use super::{Session, Stage};
-use crate::decision_log::Became;
-use crate::maildrop::{Left, NoSnapshot, Seen, Standing, Tag, UserKey};
-use reprieve_policy_host::Verify;
-use reprieve_policy_host::{self as policy, Deny, Failure, Manner, OnFailure, Pass, ResponseCode, Verdict};
-use reprieve_pop3::credential::{Credentials, Mechanism};
+use crate::maildrop::{Fetched, LastSeen, NoSnapshot, Standing, Tag, UserKey};
+use reprieve_policy_host::{
+    self as policy, Action, Because, Decided, Deny, Disposition, Facts, Failure, Manner, Pass, ResponseCode,
+    Verdict, dispose,
+};
+use reprieve_pop3::credential::{Credentials, Mechanism, MechanismFamily};
 use reprieve_pop3::reply::{self, Refusal};
 use reprieve_pop3::user_name::{NameCase, readable};
 
-/// What a login led to.
+/// The result of a login.
 pub(super) enum Answer {
-    /// The client was let in, or sent away.
+    /// The client is logged in, or the connection is closed.
     Go(Stage),
-    /// The client was told that it failed, and may try again.
+    /// The login failed; the client may try again.
     TryAgain,
-    /// The same, and nobody has judged the secret: it does not count as a failed login.
+    /// The same, but nobody has judged the secret: it does not count as a failed login.
     Unjudged,
 }
 
-/// What is to become of a login.
-pub(super) enum Judged {
-    /// It goes to a mail server.
-    Pass(Pass),
-    /// It does not, if it need not.
-    Deny(Deny),
-    /// The policy has failed, and the client was told that it cannot log in.
-    Refused,
+/// A disposition with the snapshot that it shows.
+pub(super) struct Ruling {
+    pub(super) disposition: Disposition,
+    /// The snapshot to show, if the manner is `unchanged`.
+    pub(super) snapshot: Option<LastSeen>,
 }
 
-/// Who logs in.
+/// A user who is logging in.
 pub(super) struct Candidate {
     pub(super) credentials: Box<Credentials>,
     pub(super) key: UserKey,
-    /// None where only the mail server sees the secret.
+    /// None if only the mail server sees the secret.
     pub(super) tag: Option<Tag>,
-    /// What was known of them when the login began.
-    pub(super) seen: Seen,
-    /// Whether they may be posed to: the mail server has accepted this secret, and has not
+    /// What was known about the user when the login began.
+    pub(super) fetched: Fetched,
+    /// What is known about the secret. `Known`: the mail server has accepted it, and has not
     /// rejected too many others since.
-    pub(super) proven: bool,
+    pub(super) standing: policy::Standing,
+}
+
+impl Candidate {
+    pub(super) fn facts(&self, has_snapshot: bool) -> Facts {
+        Facts { standing: self.standing, sees_secret: self.tag.is_some(), has_snapshot }
+    }
 }
 
 impl Session {
-    /// A login waits longest for a mail server, in a box of its own; what has judged it, which
-    /// needs as much room, is gone by then.
-    pub(super) async fn log_in(&mut self, credentials: Box<Credentials>) -> Result<Answer, LinkEnd> {
+    /// Asks the policy, and carries out what it decides. The wait for a mail server has a future of
+    /// its own, so that the policy's is gone by then.
+    pub(super) async fn log_in(&mut self, credentials: Box<Credentials>) -> Result<Answer, Disconnect> {
         let (candidate, login) = self.candidate(credentials).await;
-        match self.judge(&candidate, &login).await {
-            Judged::Pass(verdict) => Box::pin(self.pass(candidate, login, verdict)).await,
-            Judged::Deny(verdict) => self.deny(candidate, login, verdict).await,
-            Judged::Refused => Ok(Answer::Unjudged),
+        let verdict = self.ask_policy(&candidate, &login).await;
+        let ruling = self.dispose(Decided::from(&verdict), &candidate, &login);
+        match ruling.disposition.action {
+            Action::Passed => {
+                let route = self.route(verdict, &candidate);
+                Box::pin(self.pass(candidate, login, route)).await
+            }
+            Action::Posed => {
+                let pose = match (ruling.snapshot, verdict) {
+                    (Some(left), _) => Pose::Maildrop(left),
+                    (None, Ok(Verdict::Deny(Deny { manner: Manner::Empty, .. }))) => Pose::Empty,
+                    _ => Pose::Busy,
+                };
+                Ok(self.accept_posed(pose, candidate))
+            }
+            Action::Refused => Ok(self.refuse(&verdict, ruling.disposition)),
+            Action::Disconnected => self.disconnect().await,
         }
     }
 
-    /// Asks the policy, and waits as long as it wants.
-    pub(super) async fn judge(&mut self, candidate: &Candidate, login: &policy::Login) -> Judged {
+    /// Asks the policy, counts and records what it decided, and waits as long as it wants.
+    pub(super) async fn ask_policy(
+        &mut self,
+        candidate: &Candidate,
+        login: &policy::Login,
+    ) -> Result<Verdict, Failure> {
         self.record.begin_login(&login.claim.user, candidate.credentials.mechanism.name());
         self.context.counters.kinds.logged_in(candidate.credentials.mechanism);
-        match self.decide(login).await {
-            Ok(Verdict::Pass(verdict)) => {
+        let shadowed = self.context.shadow.is_some();
+        let has_snapshot = shadowed && self.unchanged(candidate).is_ok();
+        let verdict = self.decide(login, has_snapshot).await;
+        self.record.decided = Some(Decided::from(&verdict));
+        match &verdict {
+            Ok(Verdict::Pass(pass)) => {
                 Counters::count(&self.context.counters.passed);
                 self.count_poller(&login.claim.user, false);
-                self.record.verdict = "pass";
-                self.delay(verdict.delay_ms).await;
-                Judged::Pass(verdict)
+                self.delay(pass.delay_ms).await;
             }
-            Ok(Verdict::Deny(verdict)) => {
-                self.context.counters.count_denial(&verdict);
+            Ok(Verdict::Deny(deny)) => {
+                self.context.counters.count_denial(deny);
                 self.count_poller(&login.claim.user, true);
-                self.record.verdict = "deny";
-                self.record.manner = Some(verdict.manner);
-                self.record.reason = verdict.reason.as_str().into();
-                self.delay(verdict.delay_ms).await;
-                Judged::Deny(verdict)
+                self.record.reason = deny.reason.as_str().into();
+                self.delay(deny.delay_ms).await;
             }
             Err(failure) => {
-                self.policy_failed(&failure);
+                self.policy_failed(failure);
                 self.context.counters.kinds.unjudged(match failure {
                     Failure::Paused => Unjudged::Paused,
                     _ => Unjudged::Failed,
                 });
-                match self.context.settings.on_failure {
-                    OnFailure::Pass => {
-                        self.record.verdict = "pass";
-                        Judged::Pass(self.pass_as_before(candidate))
-                    }
-                    OnFailure::Deny => {
-                        self.record.verdict = "deny";
-                        self.record.asked_server = true;
-                        self.not_asked();
-                        self.link.out.extend_from_slice(reply::POLICY_FAILED);
-                        Judged::Refused
-                    }
-                }
             }
         }
+        verdict
+    }
+
+    /// Applies the host's rules to what the policy decided, counts and records what follows.
+    pub(super) fn dispose(
+        &mut self,
+        decided: Decided,
+        candidate: &Candidate,
+        login: &policy::Login,
+    ) -> Ruling {
+        let is_unchanged = decided == Decided::Deny(Manner::Unchanged) && candidate.tag.is_some();
+        let snapshot = is_unchanged.then(|| self.unchanged(candidate));
+        let facts = candidate.facts(matches!(snapshot, Some(Ok(_))));
+        let disposition = dispose(decided, facts, self.context.settings.rules);
+        self.record.dispose(disposition);
+        let counters = &self.context.counters;
+        let unrelieved = match (disposition.action, disposition.because) {
+            (Action::Passed, Some(Because::Unverified | Because::Unverifiable)) => {
+                Counters::count(&counters.unverified);
+                Some(Unrelieved::of_unproven(candidate))
+            }
+            (Action::Passed, Some(Because::NoSnapshot)) => {
+                Counters::count(&counters.no_snapshot);
+                snapshot.as_ref().and_then(|found| found.as_ref().err()).copied().map(Unrelieved::NoSnapshot)
+            }
+            _ => None,
+        };
+        if let Some(why) = unrelieved {
+            self.unrelieved(login, why);
+        }
+        Ruling { disposition, snapshot: snapshot.and_then(Result::ok) }
+    }
+
+    /// Where a login that passes goes: to where the policy sends it, or, if the policy has not
+    /// passed it, to where the user's last session went.
+    pub(super) fn route(&self, verdict: Result<Verdict, Failure>, candidate: &Candidate) -> Pass {
+        if let Ok(Verdict::Pass(pass)) = verdict {
+            return pass;
+        }
+        let route = self.context.registry.route(&candidate.fetched, candidate.key);
+        Pass {
+            pool: route.as_ref().and_then(|route| route.pool.clone()),
+            user: route.as_ref().and_then(|route| route.user.clone()),
+            note: None,
+            delay_ms: 0,
+        }
+    }
+
+    /// Answers a login with `-ERR`, without asking a mail server.
+    pub(super) fn refuse(&mut self, verdict: &Result<Verdict, Failure>, disposition: Disposition) -> Answer {
+        self.not_asked();
+        let Ok(Verdict::Deny(deny)) = verdict else {
+            self.client.out.extend_from_slice(reply::POLICY_FAILED);
+            return Answer::Unjudged;
+        };
+        let refusal = match deny.code {
+            _ if disposition.because.is_some() => Refusal::LoginDelay,
+            None | Some(ResponseCode::LoginDelay) => Refusal::LoginDelay,
+            Some(ResponseCode::InUse) => Refusal::InUse,
+            Some(ResponseCode::SysTemp) => Refusal::SysTemp,
+            Some(ResponseCode::SysPerm) => Refusal::SysPerm,
+            Some(ResponseCode::Auth) => Refusal::Auth,
+        };
+        refusal.write(deny.retry_after, &mut self.client.out);
+        Counters::count(&self.context.counters.relieved);
+        Answer::TryAgain
+    }
+
+    /// Closes the connection, as a verdict asks for it.
+    pub(super) async fn disconnect(&mut self) -> Result<Answer, Disconnect> {
+        self.not_asked();
+        Counters::count(&self.context.counters.relieved);
+        self.client.close().await;
+        Ok(Answer::Go(Stage::Over(End::Disconnected)))
     }
 
     fn count_poller(&self, user: &str, denied: bool) {
@@ -112,31 +193,29 @@ impl Session {
         }
     }
 
-    /// Each session's line has the reason; the policy's own lines have the words for it.
+    /// Counts a call of the policy that failed. The policy host logs why.
     pub(super) fn policy_failed(&mut self, failure: &Failure) {
         let counters = &self.context.counters;
-        let (counter, reason) = match failure {
-            Failure::Paused => (&counters.policy_pauses, "policy-paused"),
-            _ => (&counters.policy_failures, "policy-failure"),
-        };
-        Counters::count(counter);
-        self.record.reason = reason.into();
+        Counters::count(match failure {
+            Failure::Paused => &counters.policy_pauses,
+            _ => &counters.policy_failures,
+        });
     }
 
     pub(super) async fn candidate(&mut self, credentials: Box<Credentials>) -> (Candidate, policy::Login) {
-        // A login is judged by what is configured when it comes, not when its connection came.
-        self.context = self.door.context();
+        // The configuration in force now counts, not the one at the start of the connection.
+        self.context = self.context_handle.context();
         let context = &self.context;
         let settings = &context.settings;
         let identity = credentials.identity(settings.name_case);
         let key = context.tagger.user(&settings.pool, &identity);
-        let is_seen = credentials.mechanism.family() != "digest";
+        let is_seen = credentials.mechanism.family() != MechanismFamily::ChallengeResponse;
         let tag = is_seen.then(|| context.tagger.tag(key, &credentials));
-        let seen = context.registry.look(key, tag.as_ref(), context.clock.now_ms()).await;
-        // Whoever guesses often enough learns nothing from Reprieve any more: a mail server that
-        // locks accounts may have locked this one.
-        let proven = seen.standing == Standing::Known && seen.rejections < settings.max_rejected_logins;
-        let standing = match seen.standing {
+        let fetched = context.registry.look(key, tag.as_ref(), context.clock.now_ms()).await;
+        // After many rejected guesses a mail server may have locked the account, so Reprieve no
+        // longer answers for it.
+        let proven = fetched.standing == Standing::Known && fetched.rejections < settings.max_rejected_logins;
+        let standing = match fetched.standing {
             Standing::Known if proven => policy::Standing::Known,
             Standing::Known | Standing::Changed => policy::Standing::Changed,
             Standing::Unknown => policy::Standing::Unknown,
@@ -186,7 +265,7 @@ impl Session {
                 login_latency_ms: pool.login_latency_ms,
             },
         };
-        (Candidate { credentials, key, tag, seen, proven }, login)
+        (Candidate { credentials, key, tag, fetched, standing }, login)
     }
 
     pub(super) fn moment(&self) -> policy::Moment {
@@ -199,101 +278,32 @@ impl Session {
         }
     }
 
-    pub(super) async fn deny(
-        &mut self,
-        candidate: Candidate,
-        login: policy::Login,
-        verdict: Deny,
-    ) -> Result<Answer, LinkEnd> {
-        match verdict.manner {
-            Manner::Refuse => {
-                let refusal = match verdict.code {
-                    None | Some(ResponseCode::LoginDelay) => Refusal::LoginDelay,
-                    Some(ResponseCode::InUse) => Refusal::InUse,
-                    Some(ResponseCode::SysTemp) => Refusal::SysTemp,
-                    Some(ResponseCode::SysPerm) => Refusal::SysPerm,
-                    Some(ResponseCode::Auth) => Refusal::Auth,
-                };
-                self.not_asked();
-                refusal.write(verdict.retry_after, &mut self.link.out);
-                Counters::count(&self.context.counters.relieved);
-                return Ok(Answer::TryAgain);
-            }
-            Manner::Disconnect => {
-                self.not_asked();
-                Counters::count(&self.context.counters.relieved);
-                self.link.close().await;
-                return Ok(Answer::Go(Stage::Over(End::Disconnected)));
-            }
-            Manner::Unchanged | Manner::Empty | Manner::Busy => {}
-        }
-        // Only the mail server can tell right from wrong for a secret that it has not judged.
-        if !candidate.proven && self.context.settings.verify == Verify::On {
-            let as_before = self.pass_unverified(&candidate, &login);
-            return Box::pin(self.pass(candidate, login, as_before)).await;
-        }
-        let pose = match verdict.manner {
-            Manner::Busy => Pose::Busy,
-            Manner::Empty => Pose::Empty,
-            _ => match self.unchanged(&candidate) {
-                Ok(left) => Pose::Maildrop(left),
-                Err(why) => {
-                    let as_before = self.pass_without_snapshot(&candidate, &login, why);
-                    return Box::pin(self.pass(candidate, login, as_before)).await;
-                }
-            },
-        };
-        Ok(self.let_in(pose, candidate))
-    }
-
     /// The maildrop as the user's clients last saw it.
-    pub(super) fn unchanged(&self, candidate: &Candidate) -> Result<Left, NoSnapshot> {
+    pub(super) fn unchanged(&self, candidate: &Candidate) -> Result<LastSeen, NoSnapshot> {
         if self.context.drain.is_cancelled() {
-            // Another process may serve the user already, and have shown them more.
+            // Another process may have taken over and shown the user a newer maildrop.
             return Err(NoSnapshot::Elsewhere);
         }
-        self.context.registry.snapshot(&candidate.seen, candidate.key)
+        self.context.registry.last_seen(&candidate.fetched, candidate.key)
     }
 
-    /// Tells whoever judges in the shadow that no mail server was asked.
+    /// Tells the shadow policy that no mail server was asked.
     pub(super) fn not_asked(&self) {
         if let Some(shadow) = &self.context.shadow {
             shadow.not_asked(self.record.id.as_str(), self.moment());
         }
     }
 
-    /// Accepts the login in the mail server's place.
-    pub(super) fn let_in(&mut self, pose: Pose, candidate: Candidate) -> Answer {
+    /// Accepts the login without asking a mail server.
+    pub(super) fn accept_posed(&mut self, pose: Pose, candidate: Candidate) -> Answer {
         self.not_asked();
         Counters::count(&self.context.counters.posed);
         self.record.posed = true;
-        self.link.out.extend_from_slice(reply::LOGGED_IN_OK);
+        self.client.out.extend_from_slice(reply::LOGGED_IN_OK);
         Answer::Go(Stage::Pose(Box::new(Posing { pose, candidate })))
     }
 
-    /// A denied login goes to the mail server, which alone can tell right from wrong.
-    pub(super) fn pass_unverified(&mut self, candidate: &Candidate, login: &policy::Login) -> Pass {
-        Counters::count(&self.context.counters.unverified);
-        self.record.reason = "unverified".into();
-        self.record.instead(Became::Passed, "unverified");
-        self.unrelieved(login, Unrelieved::of_unproven(candidate));
-        self.pass_as_before(candidate)
-    }
-
-    fn pass_without_snapshot(
-        &mut self,
-        candidate: &Candidate,
-        login: &policy::Login,
-        why: NoSnapshot,
-    ) -> Pass {
-        Counters::count(&self.context.counters.no_snapshot);
-        self.record.reason = "no-snapshot".into();
-        self.record.instead(Became::Passed, "no-snapshot");
-        self.unrelieved(login, Unrelieved::NoSnapshot(why));
-        self.pass_as_before(candidate)
-    }
-
-    /// A denied login passes all the same: users of whom that is always so are reported.
+    /// Counts a denied login that passes anyway. Users for whom that is always so are reported.
     fn unrelieved(&self, login: &policy::Login, why: Unrelieved) {
         self.context.counters.kinds.unrelieved(why);
         self.context.unrelieved.count(
@@ -302,17 +312,5 @@ impl Session {
             why,
             login.time.unix_ms,
         );
-    }
-
-    /// What is done with a login that passes although no policy has said so: it goes where the
-    /// user's last session went.
-    fn pass_as_before(&self, candidate: &Candidate) -> Pass {
-        let route = self.context.registry.route(&candidate.seen, candidate.key);
-        Pass {
-            pool: route.as_ref().and_then(|route| route.pool.clone()),
-            user: route.as_ref().and_then(|route| route.user.clone()),
-            note: None,
-            delay_ms: 0,
-        }
     }
 }

@@ -1,39 +1,39 @@
-//! The life of one connection: greeted, logged in, then posed or relayed. It carries out
-//! verdicts and does not know how they are made.
+//! The life of one connection: greeted, logged in, then posed or relayed. Sessions carry out
+//! verdicts and do not know how the policy makes them.
 
+mod accept;
+mod capabilities;
+mod challenge_response;
+mod client_io;
 mod context;
+mod context_handle;
 mod counters;
-mod digest;
-mod door;
-mod kinds;
-mod link;
+mod deadline;
+mod labeled_counters;
 mod login;
-mod offers;
-mod open;
 mod pass;
-mod patience;
-mod pollers;
 mod pose;
-mod reasons;
-mod record;
+mod reason_labels;
 mod relay;
-mod telling;
+mod session_record;
+mod sinks;
+#[cfg_attr(not(target_os = "linux"), path = "splice_portable.rs")]
+mod splice;
+mod top_pollers;
 mod unrelieved;
-#[cfg_attr(not(target_os = "linux"), path = "unseen_elsewhere.rs")]
-mod unseen;
 mod upgrade;
 
 use std::pin::pin;
 use std::sync::Arc;
 
+pub use accept::{Incoming, refuse, serve};
+pub use capabilities::OfferedCapabilities;
 pub use context::{Context, Settings};
+pub use context_handle::ContextHandle;
 pub use counters::{Counters, CountersSnapshot};
-pub use door::Door;
-pub use kinds::KindsSnapshot;
-pub use offers::Offers;
-pub use open::{Incoming, refuse, serve};
-pub use pollers::{Poller, Pollers};
-pub use telling::Telling;
+pub use labeled_counters::LabeledSnapshot;
+pub use sinks::Sinks;
+pub use top_pollers::{Poller, Pollers};
 pub use unrelieved::{Unrelievable, UnrelievedUsers};
 
 use futures_util::TryFutureExt as _;
@@ -41,29 +41,29 @@ use futures_util::TryFutureExt as _;
 use crate::config::CleartextLogin;
 use crate::net::Stream;
 use crate::pool::{Caller, Connection, Reached};
-use kinds::State;
-use link::{Link, LinkEnd};
+use capabilities::OfferConditions;
+use client_io::{ClientIo, Disconnect};
+use deadline::deadline_or_drain;
+use labeled_counters::State;
 use login::Answer;
-use offers::Means;
-use patience::patience;
 use pose::Posing;
-use record::{End, Record};
 use relay::Relaying;
-use reprieve_pop3::authorization::{Authorization, Digest, Event};
+use reprieve_pop3::authorization::{Authorization, AuthorizationEvent, ChallengeResponse};
 use reprieve_pop3::capability::Capabilities;
 use reprieve_pop3::credential::{Credentials, Mechanism, Secret};
-use reprieve_pop3::line::Next;
+use reprieve_pop3::line::NextLine;
 use reprieve_pop3::reply;
+use session_record::{End, SessionRecord};
 
-/// Logins of one connection that no mail server judged, before it is closed: they say nothing
-/// about the password, so more than of failed ones may be tried.
+/// Logins of one connection that no mail server judged, before the connection is closed. They say
+/// nothing about the password, so the limit is higher than the one for failed logins.
 const MOST_UNJUDGED: u32 = 20;
 
-/// What a session goes on with.
+/// The next stage of a session.
 enum Stage {
-    /// Nothing: it is over.
+    /// None: the session has ended.
     Over(End),
-    /// The host answers.
+    /// Reprieve answers in the mail server's place.
     Pose(Box<Posing>),
     /// A mail server answers.
     Relay(Box<Relaying>),
@@ -71,33 +71,38 @@ enum Stage {
 
 /// One connection of a client.
 struct Session {
-    door: Arc<Door>,
-    /// What holds for it: since the connection at first, since the login later.
+    context_handle: Arc<ContextHandle>,
+    /// The configuration in force: as of the connection at first, as of the latest login later.
     context: Arc<Context>,
-    link: Link,
-    record: Box<Record>,
-    /// What the client is promised.
+    client: ClientIo,
+    record: Box<SessionRecord>,
+    /// What CAPA and AUTH answer.
     capabilities: Arc<Capabilities>,
-    /// As which it is counted.
+    /// The state under which it is counted.
     state: State,
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         self.context.counters.kinds.moved(Some(self.state), None);
-        // One that is cut off when the server's patience ends is told of too.
-        self.record.finish(&self.context, &self.link, End::Link(LinkEnd::Drained));
+        // Sessions that are cut off at the end of a drain are recorded too.
+        self.record.finish(&self.context, &self.client, End::Drained);
     }
 }
 
 impl Session {
-    fn new(door: Arc<Door>, context: Arc<Context>, stream: Stream, record: Box<Record>) -> Self {
-        let link = Link::new(stream, context.settings.stall_timeout);
+    fn new(
+        context_handle: Arc<ContextHandle>,
+        context: Arc<Context>,
+        stream: Stream,
+        record: Box<SessionRecord>,
+    ) -> Self {
+        let client = ClientIo::new(stream, context.settings.stall_timeout);
         let capabilities = promises(&context, &record, false);
         let state = State::Login;
         Counters::count(&context.counters.begun);
         context.counters.kinds.moved(None, Some(state));
-        Self { door, context, link, record, capabilities, state }
+        Self { context_handle, context, client, record, capabilities, state }
     }
 
     fn becomes(&mut self, state: State) {
@@ -105,7 +110,8 @@ impl Session {
         self.context.counters.kinds.moved(Some(before), Some(state));
     }
 
-    /// One stage after the other, each with no more memory than it needs itself.
+    /// Runs the stages one after the other. Each is boxed, so that it takes memory only while it
+    /// runs.
     async fn run(&mut self) -> End {
         let mut next = Box::pin(self.authorize()).await;
         loop {
@@ -119,74 +125,74 @@ impl Session {
                     Box::pin(self.relay(relaying)).await.map(Stage::Over)
                 }
                 Ok(Stage::Over(end)) => return end,
-                Err(end) => return End::Link(end),
+                Err(end) => return end.into(),
             };
         }
     }
 
-    /// From the banner to a login that leads on.
-    async fn authorize(&mut self) -> Result<Stage, LinkEnd> {
+    /// Greets the client and answers its commands until a login leads to the next stage.
+    async fn authorize(&mut self) -> Result<Stage, Disconnect> {
         let mut challenger = self.greet().await?;
         let mut authorization = Authorization::new(self.context.settings.master_separator);
         let deadline = tokio::time::Instant::now() + self.context.settings.login_timeout;
         let context = self.context.clone();
-        let mut patience = pin!(patience(deadline, &context.drain));
+        let mut wait_limit = pin!(deadline_or_drain(deadline, &context.drain));
         let (mut bad, mut refused) = (0, 0);
         let (mut failed, mut unjudged) = (0, 0);
         loop {
-            self.link.flush_if_large().await?;
-            let limit = authorization.line_limit(self.link.inbox.rest());
-            let event = match self.link.inbox.next_line(limit) {
-                Next::Line => {
-                    authorization.line(self.link.inbox.line(), &self.capabilities, &mut self.link.out)
+            self.client.flush_if_large().await?;
+            let limit = authorization.line_limit(self.client.inbox.rest());
+            let event = match self.client.inbox.next_line(limit) {
+                NextLine::Line => {
+                    authorization.line(self.client.inbox.line(), &self.capabilities, &mut self.client.out)
                 }
-                Next::TooLong => authorization.too_long(self.link.inbox.line(), &mut self.link.out),
-                Next::Incomplete => {
-                    self.link.flush_until(patience.deadline()).await?;
-                    match self.link.fill_until(patience.deadline(), patience.as_mut()).await {
+                NextLine::TooLong => authorization.too_long(self.client.inbox.line(), &mut self.client.out),
+                NextLine::Incomplete => {
+                    self.client.flush_until(wait_limit.deadline()).await?;
+                    match self.client.fill_until(wait_limit.deadline(), wait_limit.as_mut()).await {
                         Ok(()) => continue,
-                        Err(end) => return Box::pin(self.say_why(end)).await.map(Stage::Over),
+                        Err(end) => return Box::pin(self.notify_and_close(end)).await.map(Stage::Over),
                     }
                 }
             };
             let answer = match event {
-                Event::Continue => None,
-                Event::Bad | Event::Refused => {
+                AuthorizationEvent::Continue => None,
+                AuthorizationEvent::Bad | AuthorizationEvent::Refused => {
                     refused += 1;
-                    bad += u32::from(matches!(event, Event::Bad));
+                    bad += u32::from(matches!(event, AuthorizationEvent::Bad));
                     let settings = &self.context.settings;
                     if bad >= settings.max_bad_commands_before_login || refused >= settings.max_bad_commands {
-                        return self.part(reply::TOO_MANY_BAD, End::BadCommands).await.map(Stage::Over);
+                        return self.close_with(reply::TOO_MANY_BAD, End::BadCommands).await.map(Stage::Over);
                     }
                     None
                 }
-                Event::Http => return self.part(b"", End::Http).await.map(Stage::Over),
-                Event::Unusable(login) => {
+                AuthorizationEvent::Http => return self.close_with(b"", End::Http).await.map(Stage::Over),
+                AuthorizationEvent::Unusable(login) => {
                     self.record.unusable(&login);
                     Some(Answer::TryAgain)
                 }
-                Event::Quit => return self.part(b"", End::Quit).await.map(Stage::Over),
-                Event::StartTls => {
+                AuthorizationEvent::Quit => return self.close_with(b"", End::Quit).await.map(Stage::Over),
+                AuthorizationEvent::StartTls => {
                     if !Box::pin(self.start_tls()).await? {
-                        return Ok(Stage::Over(End::Handshake));
+                        return Ok(Stage::Over(End::NoHandshake));
                     }
-                    // Nothing that was said in cleartext counts any more (RFC 2595, section 4).
+                    // Everything known from before the handshake is discarded (RFC 2595, section 4).
                     authorization = Authorization::new(self.context.settings.master_separator);
                     challenger = None;
                     None
                 }
-                Event::Login(credentials) => {
-                    Some(Box::pin(self.log_in_after(credentials, patience.deadline())).await?)
+                AuthorizationEvent::Login(credentials) => {
+                    Some(Box::pin(self.log_in_after(credentials, wait_limit.deadline())).await?)
                 }
-                Event::External(acting) => match self.certified(acting.as_deref()) {
+                AuthorizationEvent::External(acting) => match self.certified(acting.as_deref()) {
                     Some(credentials) => {
-                        Some(Box::pin(self.log_in_after(credentials, patience.deadline())).await?)
+                        Some(Box::pin(self.log_in_after(credentials, wait_limit.deadline())).await?)
                     }
                     None => Some(Answer::TryAgain),
                 },
-                Event::Digest(digest) => {
+                AuthorizationEvent::ChallengeResponse(login) => {
                     let challenger = challenger.take();
-                    Some(Box::pin(self.digest_after(digest, challenger, patience.deadline())).await?)
+                    Some(Box::pin(self.digest_after(login, challenger, wait_limit.deadline())).await?)
                 }
             };
             match answer {
@@ -194,14 +200,17 @@ impl Session {
                 Some(Answer::TryAgain) => {
                     failed += 1;
                     if failed >= self.context.settings.max_failed_logins {
-                        return self.part(reply::TOO_MANY_FAILED, End::FailedLogins).await.map(Stage::Over);
+                        return self
+                            .close_with(reply::TOO_MANY_FAILED, End::FailedLogins)
+                            .await
+                            .map(Stage::Over);
                     }
                 }
                 Some(Answer::Unjudged) => {
                     unjudged += 1;
                     if unjudged >= MOST_UNJUDGED {
                         let end = End::UnjudgedLogins;
-                        return self.part(reply::TOO_MANY_UNJUDGED, end).await.map(Stage::Over);
+                        return self.close_with(reply::TOO_MANY_UNJUDGED, end).await.map(Stage::Over);
                     }
                 }
                 None => {}
@@ -209,78 +218,78 @@ impl Session {
         }
     }
 
-    /// Logs in. What was asked before is answered before, however long that takes.
+    /// Logs in, after the replies to earlier commands have been written.
     async fn log_in_after(
         &mut self,
         credentials: Box<Credentials>,
         deadline: tokio::time::Instant,
-    ) -> Result<Answer, LinkEnd> {
-        self.link.flush_until(deadline).await?;
+    ) -> Result<Answer, Disconnect> {
+        self.client.flush_until(deadline).await?;
         self.log_in(credentials).await
     }
 
     async fn digest_after(
         &mut self,
-        digest: Box<Digest>,
+        digest: Box<ChallengeResponse>,
         challenger: Option<Box<Connection>>,
         deadline: tokio::time::Instant,
-    ) -> Result<Answer, LinkEnd> {
-        self.link.flush_until(deadline).await?;
+    ) -> Result<Answer, Disconnect> {
+        self.client.flush_until(deadline).await?;
         self.digest(*digest, challenger, deadline).await
     }
 
-    /// Says the banner. With APOP a mail server's challenge stands in it: that one has to be
-    /// asked before, and waits for the answer.
-    async fn greet(&mut self) -> Result<Option<Box<Connection>>, LinkEnd> {
+    /// Sends the greeting. With APOP the greeting contains a mail server's challenge: returns the
+    /// connection to that mail server, which must judge the response.
+    async fn greet(&mut self) -> Result<Option<Box<Connection>>, Disconnect> {
         let settings = self.context.settings.clone();
         let mut challenger = None;
-        self.link.out.extend_from_slice(&settings.banner);
+        self.client.out.extend_from_slice(&settings.banner);
         if settings.apop {
             let pool = self.context.pool.clone();
             if let Reached::Node(connection, greeting) =
                 Box::pin(pool.reach(None, self.record.caller())).await
                 && let Some(timestamp) = greeting.timestamp
             {
-                self.link.out.push(b' ');
-                self.link.out.extend_from_slice(&timestamp);
+                self.client.out.push(b' ');
+                self.client.out.extend_from_slice(&timestamp);
                 self.capabilities = promises(&self.context, &self.record, true);
                 challenger = Some(Box::new(connection));
             }
         }
-        self.link.out.extend_from_slice(b"\r\n");
-        self.link.flush_until(tokio::time::Instant::now() + settings.login_timeout).await?;
+        self.client.out.extend_from_slice(b"\r\n");
+        self.client.flush_until(tokio::time::Instant::now() + settings.login_timeout).await?;
         Ok(challenger)
     }
 
-    /// The handshake after STLS. False where the client does not shake hands.
-    async fn start_tls(&mut self) -> Result<bool, LinkEnd> {
+    /// The TLS handshake after STLS. False if it fails.
+    async fn start_tls(&mut self) -> Result<bool, Disconnect> {
         let Some(tls) = self.context.settings.tls.clone() else { return Ok(false) };
-        self.link.flush_until(tokio::time::Instant::now() + tls.handshake_timeout()).await?;
-        // What came before the handshake must not be taken for a command inside it.
-        self.link.inbox.discard();
-        let Stream::Plain(stream) = std::mem::take(&mut self.link.stream) else { return Ok(false) };
+        self.client.flush_until(tokio::time::Instant::now() + tls.handshake_timeout()).await?;
+        // What was sent before the handshake must not be taken for a command inside TLS.
+        self.client.inbox.discard();
+        let Stream::Plain(stream) = std::mem::take(&mut self.client.stream) else { return Ok(false) };
         match tls.accept(stream).await {
             Ok((stream, session)) => {
-                open::shook_hands(&self.context, &stream);
-                self.link.stream = stream;
+                accept::shook_hands(&self.context, &stream);
+                self.client.stream = stream;
                 self.record.tls = Some(Box::new(session));
                 self.capabilities = promises(&self.context, &self.record, false);
                 Ok(true)
             }
             Err(error) => {
-                open::handshake_failed(&self.context, &self.record, &error);
+                accept::handshake_failed(&self.context, &self.record, &error);
                 Ok(false)
             }
         }
     }
 
-    /// A login as whom the client's certificate names; without one, the client is told why.
-    /// `acting`: whom it says that it is.
+    /// The login of the user that the client's certificate names, or an error reply to the client.
+    /// `acting`: the authorization id that the client gives.
     fn certified(&mut self, acting: Option<&[u8]>) -> Option<Box<Credentials>> {
         match self.certified_credentials(acting) {
             Ok(credentials) => Some(Box::new(credentials)),
             Err(word) => {
-                self.link.out.extend_from_slice(word);
+                self.client.out.extend_from_slice(word);
                 None
             }
         }
@@ -294,7 +303,8 @@ impl Session {
         if acting.is_some_and(|acting| acting != user.as_bytes()) {
             return Err(reply::NOT_CERTIFIED);
         }
-        // The handshake has proved that the client has the key: the certificate stands for it.
+        // The handshake has proved that the client has the private key, so the certificate is the
+        // secret.
         let proof = match &certificate.fingerprint {
             Some(fingerprint) => Secret::new(fingerprint),
             None => Secret::new(certificate.subject.as_bytes()),
@@ -304,24 +314,24 @@ impl Session {
         Ok(credentials)
     }
 
-    /// Says a last word, where there is one, and closes.
-    fn part(&mut self, word: &[u8], end: End) -> impl Future<Output = Result<End, LinkEnd>> {
-        self.link.out.extend_from_slice(word);
-        self.link.finish().map_ok(move |()| end)
+    /// Sends a last line, which may be empty, and closes the connection.
+    fn close_with(&mut self, word: &[u8], end: End) -> impl Future<Output = Result<End, Disconnect>> {
+        self.client.out.extend_from_slice(word);
+        self.client.finish().map_ok(move |()| end)
     }
 
-    /// A client that was silent for too long, or that is to go, is told so.
-    async fn say_why(&mut self, end: LinkEnd) -> Result<End, LinkEnd> {
+    /// Closes the connection, after telling the client if it was idle or the server shuts down.
+    async fn notify_and_close(&mut self, end: Disconnect) -> Result<End, Disconnect> {
         match end {
-            LinkEnd::Idle => self.part(reply::IDLE, End::Link(end)).await,
-            LinkEnd::Drained => self.part(reply::SHUTTING_DOWN, End::Link(end)).await,
-            LinkEnd::Closed | LinkEnd::Lost | LinkEnd::Stalled => Err(end),
+            Disconnect::Idle => self.close_with(reply::IDLE, End::Idle).await,
+            Disconnect::Drained => self.close_with(reply::SHUTTING_DOWN, End::Drained).await,
+            Disconnect::Closed | Disconnect::Lost | Disconnect::Stalled => Err(end),
         }
     }
 }
 
-/// What a connection is promised, as it is now.
-fn promises(context: &Context, record: &Record, has_timestamp: bool) -> Arc<Capabilities> {
+/// The capabilities that the connection is offered in its present state.
+fn promises(context: &Context, record: &SessionRecord, has_timestamp: bool) -> Arc<Capabilities> {
     let settings = &context.settings;
     let encrypted = record.tls.is_some();
     let may_show_secrets = encrypted
@@ -331,7 +341,7 @@ fn promises(context: &Context, record: &Record, has_timestamp: bool) -> Arc<Capa
             CleartextLogin::Loopback => record.peer.ip().to_canonical().is_loopback(),
         };
     let certificate = record.tls.as_ref().and_then(|tls| tls.client.as_ref());
-    let means = Means {
+    let means = OfferConditions {
         may_show_secrets,
         stls: !encrypted && settings.tls.as_ref().is_some_and(|tls| tls.has_stls()),
         has_certificate: certificate.is_some_and(|certificate| certificate.user.is_some()),
@@ -340,8 +350,8 @@ fn promises(context: &Context, record: &Record, has_timestamp: bool) -> Arc<Capa
     settings.offers.find(context.pool.learned(), means)
 }
 
-impl Record {
-    /// For whom nodes are connected to.
+impl SessionRecord {
+    /// The client on whose behalf nodes are connected to.
     fn caller(&self) -> Caller<'_> {
         Caller { peer: self.peer, local: self.local, tls: self.tls.as_deref(), session: self.id.as_str() }
     }
@@ -367,17 +377,17 @@ mod tests {
         size_of::<F>()
     }
 
-    fn task_size<F>(_task: impl FnOnce(Arc<Door>, Incoming, Arc<()>) -> F) -> usize {
+    fn task_size<F>(_task: impl FnOnce(Arc<ContextHandle>, Incoming, Arc<()>) -> F) -> usize {
         size_of::<F>()
     }
 
-    /// Most of what a connection takes. Who needs more for something that happens once puts it
-    /// into a box for that time.
+    /// The task is most of what a connection takes. What needs more memory for something that happens
+    /// once is boxed for that time.
     #[test]
-    fn a_session_that_waits_is_small() {
-        // With the runtime's own 104 it is to fit 384, which is a multiple of its alignment.
-        let (task, record) = (task_size(serve), size_of::<Record>());
-        assert!(task <= 280, "a session's task has {task} octets");
+    fn an_idle_session_is_small() {
+        // With the runtime's own 104 bytes it should fit into 384, a multiple of its alignment.
+        let (task, record) = (task_size(serve), size_of::<SessionRecord>());
+        assert!(task <= 280, "a session's task has {task} bytes");
         assert!(record <= 256, "what is kept for its line has {record}");
         let stage = size(Session::authorize);
         assert!(stage <= 384, "its wait for a login has {stage}");

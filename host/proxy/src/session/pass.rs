@@ -1,25 +1,25 @@
-//! A passed login: through to a node, the outcome to the policy, then the relay.
+//! A passed login: logs in at a node, reports the outcome to the policy, then relays.
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::client_io::Disconnect;
 use super::counters::Counters;
-use super::link::LinkEnd;
 use super::login::{Answer, Candidate};
 use super::pose::Pose;
-use super::record::End;
 use super::relay::{Access, Relaying};
+use super::session_record::End;
 use super::{Session, Stage};
-use crate::config::OnUnreachable;
-use crate::decision_log::Became;
 use crate::maildrop::{Opening, Route};
 use crate::pool::{LoginEnd, Pool};
-use reprieve_policy_host::{Ending, Login, Outcome, Pass};
+use reprieve_policy_host::{
+    Action, Because, Disposition, Ending, Login, Manner, Outcome, Pass, dispose_unreachable,
+};
 use reprieve_pop3::credential::Credentials;
 use reprieve_pop3::relay::Relay;
 use reprieve_pop3::reply;
 
-/// Octets that a client may send while its login is under way, before no more are read.
+/// Bytes that a client may send ahead while its login is under way; beyond them nothing is read.
 const AHEAD: u64 = 4096;
 
 impl Session {
@@ -28,22 +28,19 @@ impl Session {
         mut candidate: Candidate,
         login: Login,
         verdict: Pass,
-    ) -> Result<Answer, LinkEnd> {
-        self.context.registry.reserve(&mut candidate.seen, candidate.key).await;
+    ) -> Result<Answer, Disconnect> {
+        self.context.registry.reserve(&mut candidate.fetched, candidate.key).await;
         let began = Instant::now();
         let route = (verdict.pool.is_some() || verdict.user.is_some())
             .then(|| Arc::new(Route { pool: verdict.pool, user: verdict.user }));
         let Some(end) = self.at_server(&candidate.credentials, route.as_deref()).await else {
-            Counters::count(&self.context.counters.abandoned);
-            self.record.outcome = "abandoned";
-            self.observe(login, None, Ending::Abandoned, began, verdict.note).await;
-            return Err(LinkEnd::Closed);
+            self.settle(login, Ending::Abandoned, None, began, verdict.note).await;
+            return Err(Disconnect::Closed);
         };
         self.conclude(end, candidate, login, route, began, verdict.note).await
     }
 
-    /// Carries out what a login at the mail server came to. `began`: when the verdict was
-    /// there.
+    /// Acts on the result of a login at the mail server. `began`: when the verdict was made.
     pub(super) async fn conclude(
         &mut self,
         end: LoginEnd,
@@ -52,96 +49,79 @@ impl Session {
         route: Option<Arc<Route>>,
         began: Instant,
         note: Option<String>,
-    ) -> Result<Answer, LinkEnd> {
-        let counters = self.context.counters.clone();
+    ) -> Result<Answer, Disconnect> {
         match end {
             LoginEnd::Accepted { connection, reply } => {
-                Counters::count(&counters.authenticated);
-                self.record.outcome = "authenticated";
-                self.record.node = Some(connection.node().clone());
                 let node = Some(connection.node().clone());
-                self.observe(login, node, Ending::Authenticated, began, note).await;
-                self.link.out.extend_from_slice(&reply);
+                self.settle(login, Ending::Authenticated, node, began, note).await;
+                self.client.out.extend_from_slice(&reply);
                 if connection.told_more() {
                     self.capabilities = super::promises(&self.context, &self.record, false);
                 }
-                let relay = Relay::direct().one_by_one(!connection.takes_pipelines());
-                let Candidate { key: user, tag, seen, .. } = candidate;
+                let relay = Relay::direct().with_pipelining(connection.takes_pipelines());
+                let Candidate { key: user, tag, fetched, .. } = candidate;
                 let accepted_ms = self.context.clock.now_ms();
-                let opening = Opening { user, tag, route, accepted_ms, seen };
+                let opening = Opening { user, tag, route, accepted_ms, fetched };
                 let access = Access::Opening(Box::new(opening));
                 let relaying = Relaying { connection, relay, access, first: None };
                 Ok(Answer::Go(Stage::Relay(Box::new(relaying))))
             }
             LoginEnd::Rejected(rejection) => {
-                Counters::count(&counters.rejected);
-                self.record.outcome = "rejected";
-                self.record.node = Some(rejection.node.clone());
                 if rejection.is_judgement() {
                     self.judged_wrong(&candidate).await;
                 }
                 let node = Some(rejection.node.clone());
-                self.observe(login, node, Ending::Rejected, began, note).await;
+                self.settle(login, Ending::Rejected, node, began, note).await;
                 if let Some(challenge) = &rejection.challenge {
                     self.show_challenge(challenge).await?;
                 }
-                self.link.out.extend_from_slice(&rejection.reply);
+                self.client.out.extend_from_slice(&rejection.reply);
                 Ok(Answer::TryAgain)
             }
             LoginEnd::Impossible => {
-                Counters::count(&counters.rejected);
-                self.record.outcome = "rejected";
-                self.observe(login, None, Ending::Rejected, began, note).await;
-                self.link.out.extend_from_slice(reply::NOT_ROUTABLE);
+                self.settle(login, Ending::Rejected, None, began, note).await;
+                self.client.out.extend_from_slice(reply::NOT_ROUTABLE);
                 Ok(Answer::TryAgain)
             }
             end @ (LoginEnd::Unreachable { .. } | LoginEnd::Full) => {
                 let (node, word) = match end {
                     LoginEnd::Unreachable { node } => (node, reply::UNREACHABLE),
                     _ => {
-                        Counters::count(&counters.pool_full);
+                        Counters::count(&self.context.counters.pool_full);
                         (None, reply::POOL_FULL)
                     }
                 };
-                Counters::count(&counters.unreachable);
-                self.record.outcome = "unreachable";
-                self.record.node.clone_from(&node);
-                self.observe(login, node, Ending::Unreachable, began, note).await;
+                self.settle(login, Ending::Unreachable, node, began, note).await;
                 if let Some(pose) = self.pose_unreachable(&candidate) {
-                    self.record.instead(Became::Posed, "unreachable");
-                    return Ok(self.let_in(pose, candidate));
+                    self.record.dispose(Disposition::instead(Action::Posed, Because::Unreachable));
+                    return Ok(self.accept_posed(pose, candidate));
                 }
-                self.link.out.extend_from_slice(word);
-                self.link.flush().await?;
+                self.client.out.extend_from_slice(word);
+                self.client.flush().await?;
                 Ok(Answer::Unjudged)
             }
         }
     }
 
-    /// The mail server has rejected a secret.
+    /// Records that the mail server has rejected the secret.
     pub(super) async fn judged_wrong(&self, candidate: &Candidate) {
-        let Candidate { key, tag, seen, .. } = candidate;
+        let Candidate { key, tag, fetched, .. } = candidate;
         let most = self.context.settings.max_rejected_logins;
-        self.context.registry.reject(seen, *key, tag.as_ref(), most).await;
+        self.context.registry.reject(fetched, *key, tag.as_ref(), most).await;
     }
 
-    /// What a user in good standing is shown while no node can be reached. Anybody else hears of
-    /// it: nobody can tell whether their password is right.
+    /// What a user in good standing is shown while no node can be reached.
     fn pose_unreachable(&self, candidate: &Candidate) -> Option<Pose> {
-        if !candidate.proven {
-            return None;
-        }
-        match self.context.settings.on_unreachable {
-            OnUnreachable::Pose => Some(match self.unchanged(candidate) {
-                Ok(left) => Pose::Maildrop(left),
-                Err(_) => Pose::Busy,
-            }),
-            OnUnreachable::Busy => Some(Pose::Busy),
-            OnUnreachable::Close | OnUnreachable::Error => None,
-        }
+        let snapshot = self.unchanged(candidate).ok();
+        let facts = candidate.facts(snapshot.is_some());
+        let manner = dispose_unreachable(facts, self.context.settings.on_unreachable)?;
+        Some(match (manner, snapshot) {
+            (Manner::Unchanged, Some(left)) => Pose::Maildrop(left),
+            _ => Pose::Busy,
+        })
     }
 
-    /// Logs in at a node. None where the client has left meanwhile.
+    /// Logs in at a node. None if the client disconnects meanwhile.
     pub(super) async fn at_server(
         &mut self,
         credentials: &Credentials,
@@ -155,40 +135,48 @@ impl Session {
         let user = route.and_then(|route| route.user.as_ref()).map(String::as_bytes);
         self.record.asked_server = true;
         let mut login = std::pin::pin!(pool.log_in(credentials, user, self.record.caller()));
-        let most = self.link.octets_in + AHEAD;
+        let most = self.client.bytes_in + AHEAD;
         loop {
-            if self.link.octets_in >= most {
+            if self.client.bytes_in >= most {
                 return Some(login.await);
             }
             tokio::select! {
                 biased;
                 end = &mut login => return Some(end),
-                filled = self.link.fill() => match filled {
+                filled = self.client.fill() => match filled {
                     Ok(()) => {}
-                    // One who has sent all that he has to say may close his end.
-                    Err(LinkEnd::Closed) if self.link.inbox.has_rest() => return Some(login.await),
+                    // A client that has sent its commands may close its sending side.
+                    Err(Disconnect::Closed) if self.client.inbox.has_rest() => return Some(login.await),
                     Err(_) => return None,
                 },
             }
         }
     }
 
-    /// Shows a client what the mail server has said about its token, and takes the word that
-    /// it has to answer (RFC 7628, section 3.2.3).
-    async fn show_challenge(&mut self, challenge: &[u8]) -> Result<(), LinkEnd> {
+    /// Forwards the mail server's error about a token, and reads the response that the client must
+    /// send (RFC 7628, section 3.2.3).
+    async fn show_challenge(&mut self, challenge: &[u8]) -> Result<(), Disconnect> {
         for part in [&b"+ "[..], challenge, b"\r\n"] {
-            self.link.out.extend_from_slice(part);
+            self.client.out.extend_from_slice(part);
         }
         let deadline = tokio::time::Instant::now() + self.context.settings.login_timeout;
         self.continuation(deadline).await.map(|_| ())
     }
 
-    /// Tells the policy, before the client is told.
-    async fn observe(
+    /// Counts and records how a login ended at the mail server.
+    pub(super) fn record_outcome(&mut self, ending: Ending, node: Option<Arc<str>>) {
+        Counters::count(self.context.counters.outcome(ending));
+        self.record.outcome = Some(ending);
+        self.record.node = node;
+    }
+
+    /// Counts and records how a login ended at the mail server, and tells the policy, before the
+    /// client is told. `began`: when the verdict was made.
+    async fn settle(
         &mut self,
         login: Login,
-        node: Option<Arc<str>>,
         ending: Ending,
+        node: Option<Arc<str>>,
         began: Instant,
         note: Option<String>,
     ) {
@@ -197,11 +185,12 @@ impl Session {
             session: login.session,
             client: login.client,
             claim: login.claim,
-            node: node.map(|node| node.to_string()),
+            node: node.as_ref().map(|node| node.to_string()),
             latency_ms: u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX),
             ending,
             note,
         };
+        self.record_outcome(ending, node);
         self.record.ending(&outcome, began);
         if let Some(shadow) = &self.context.shadow {
             shadow.outcome(&outcome);
@@ -211,9 +200,9 @@ impl Session {
         }
     }
 
-    /// What a posed or relayed session that ends at the server's side comes to.
-    pub(super) async fn lost_server(&mut self) -> Result<End, LinkEnd> {
-        self.link.finish().await?;
-        Ok(End::Server)
+    /// Ends a session whose mail server connection was lost.
+    pub(super) async fn lost_server(&mut self) -> Result<End, Disconnect> {
+        self.client.finish().await?;
+        Ok(End::ServerLost)
     }
 }

@@ -1,4 +1,4 @@
-//! Both ways at once between a client and a node, with what passes in view.
+//! Relays between a client and a node in both directions, and watches the listing on its way.
 
 mod wind_up;
 
@@ -12,31 +12,31 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::Session;
+use super::client_io::{ClientIo, Disconnect, LARGE, LEAST_PROGRESS};
 use super::context::Context;
-use super::link::{LARGE, LEAST_PROGRESS, Link, LinkEnd};
 use super::pose::ROWS_AT_ONCE;
-use super::record::End;
-use super::unseen::Unseen;
-use crate::maildrop::{Begun, Commit, NoSnapshot, Opening, Session as ServerSession, Takes};
+use super::session_record::End;
+use super::splice::Unseen;
+use crate::maildrop::{MaildropSession, MaybeReady, NoSnapshot, Opening, Pending, PendingWrite};
 use crate::pool::Connection;
 use reprieve_pop3::capability::Capabilities;
-use reprieve_pop3::line::{COMMAND_LIMIT, Next};
-use reprieve_pop3::listing::Unknowable;
-use reprieve_pop3::relay::{Event, Relay, Taken};
+use reprieve_pop3::line::{COMMAND_LIMIT, NextLine};
+use reprieve_pop3::listing::SnapshotError;
+use reprieve_pop3::relay::{CommandStatus, Relay, RelayEvent};
 use reprieve_pop3::reply;
 use reprieve_pop3::snapshot::Snapshot;
 
-/// Octets that are read from a node at once.
+/// Bytes per read from a node.
 const READ: usize = 64 << 10;
 
 thread_local! {
-    /// What nodes say goes through here: a session that waits has no buffer of its own.
+    /// Read buffer of the thread, so that an idle session has none.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
 }
 
 impl Session {
-    /// Relays until the end, beginning with the reply to the login, which waits to be written.
-    pub(super) async fn relay(&mut self, relaying: Box<Relaying>) -> Result<End, LinkEnd> {
+    /// Relays until either side ends. The reply to the login is written first.
+    pub(super) async fn relay(&mut self, relaying: Box<Relaying>) -> Result<End, Disconnect> {
         let mut pump = self.pump(relaying);
         let end = poll_fn(|task| {
             pump.connection.watch(task.waker());
@@ -53,27 +53,27 @@ impl Session {
         }
         match end {
             Ok(End::Quit) => {
-                self.link.close().await;
+                self.client.close().await;
                 Ok(End::Quit)
             }
-            Ok(End::Link(LinkEnd::Idle)) => self.say_why(LinkEnd::Idle).await,
-            Ok(End::BadCommands) => self.part(reply::TOO_MANY_BAD, End::BadCommands).await,
-            Ok(End::Server) => self.lost_server().await,
+            Ok(End::Idle) => self.notify_and_close(Disconnect::Idle).await,
+            Ok(End::BadCommands) => self.close_with(reply::TOO_MANY_BAD, End::BadCommands).await,
+            Ok(End::ServerLost) => self.lost_server().await,
             Ok(End::NodeDisabled) => self.lost_server().await.map(|_| End::NodeDisabled),
             Ok(end) => Ok(end),
             Err(end) => Err(end),
         }
     }
 
-    /// Made aside, so that the session holds neither the room for making it nor an empty box.
+    /// A function of its own, so that the session's future does not contain the temporaries.
     fn pump(&mut self, relaying: Box<Relaying>) -> Pump<'_> {
         let Relaying { mut connection, relay, access, first } = *relaying;
         let tick = Limits::of(&self.context, &connection).shortest();
         let early = connection.take_rest();
         let mut pump = Pump {
             context: &self.context,
-            to_client: Outbox { octets: std::mem::take(&mut self.link.out), written: 0 },
-            link: &mut self.link,
+            to_client: Outbox { bytes: std::mem::take(&mut self.client.out), written: 0 },
+            client: &mut self.client,
             capabilities: &self.capabilities,
             connection,
             relay,
@@ -89,7 +89,7 @@ impl Session {
             progress: Progress::default(),
             timer: Box::pin(tokio::time::sleep(tick)),
         };
-        pump.link.octets_out += pump.to_client.octets.len() as u64;
+        pump.client.bytes_out += pump.to_client.bytes.len() as u64;
         if !early.is_empty() {
             pump.take_replies(&early);
         }
@@ -102,76 +102,76 @@ pub(super) struct Relaying {
     pub(super) connection: Connection,
     pub(super) relay: Relay,
     pub(super) access: Access,
-    /// A command that was taken already.
+    /// A command that was read before the relay started.
     pub(super) first: Option<Vec<u8>>,
 }
 
-/// What the session is for what is remembered of the user.
+/// The session's state in the registry of maildrops.
 pub(super) enum Access {
-    /// The client has not been shown the maildrop yet.
+    /// The client has not seen the maildrop yet.
     Opening(Box<Opening>),
-    /// It has, or is about to be.
-    Begun(ServerSession),
-    /// It was shown nothing, or what it leaves is committed.
+    /// The client has seen the maildrop, or is about to.
+    Begun(MaildropSession),
+    /// Nothing is left to commit.
     Over,
 }
 
-/// What both sides have to wait for.
+/// A write to the registry that both sides have to wait for.
 enum Waiting {
     Nothing,
-    /// Nobody else may be shown the old snapshot any more: then the client may see the maildrop.
-    Beginning(Takes<ServerSession>),
-    /// What the session leaves is on its way to other proxies: then the client may know that
-    /// it is over.
-    Committing(Commit),
+    /// The old snapshot is being invalidated; then the client may see the maildrop.
+    Beginning(Pending<MaildropSession>),
+    /// The new snapshot is being committed; then the client may see the reply to QUIT.
+    Committing(PendingWrite),
 }
 
-/// Whether a session is over while the mail server still answers it, and without QUIT.
-fn is_left_by_client(end: Result<End, LinkEnd>) -> bool {
+/// Whether the client ended the session without QUIT, while the mail server still answers.
+fn is_left_by_client(end: Result<End, Disconnect>) -> bool {
     match end {
-        Ok(End::BadCommands | End::Link(_)) | Err(_) => true,
+        Ok(end) if end == End::BadCommands || end.is_disconnect() => true,
+        Err(_) => true,
         Ok(_) => false,
     }
 }
 
-/// Bytes that wait to be written.
+/// Bytes waiting to be written.
 #[derive(Default)]
 struct Outbox {
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
     written: usize,
 }
 
 impl Outbox {
     fn is_empty(&self) -> bool {
-        self.written == self.octets.len()
+        self.written == self.bytes.len()
     }
 
-    /// Writes what waits. Ready when nothing does.
+    /// Writes what is waiting. Ready when everything is written.
     fn poll_write<W: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut W,
         task: &mut TaskContext<'_>,
     ) -> Poll<std::io::Result<()>> {
         while !self.is_empty() {
-            match Pin::new(&mut *stream).poll_write(task, &self.octets[self.written..]) {
+            match Pin::new(&mut *stream).poll_write(task, &self.bytes[self.written..]) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(count)) => self.written += count,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,
             }
         }
-        if self.octets.capacity() > 0 {
+        if self.bytes.capacity() > 0 {
             *self = Self::default();
         }
-        // An encrypted connection keeps what it could not write.
+        // A TLS connection buffers what it could not write.
         Pin::new(stream).poll_flush(task)
     }
 }
 
-/// A command that was read and has to wait for replies that are under way.
+/// A command that was read but must wait for outstanding replies.
 enum Held {
     Nothing,
-    /// The inbox's present line.
+    /// The current line of the inbox.
     Line,
     /// A line that was too long.
     TooLong,
@@ -182,27 +182,27 @@ enum Held {
 struct Pump<'a> {
     context: &'a Context,
     capabilities: &'a Capabilities,
-    link: &'a mut Link,
+    client: &'a mut ClientIo,
     connection: Connection,
     relay: Relay,
     access: Access,
-    /// Replies that were read and are looked at when the session has begun.
+    /// Replies that were read before the session's begin was recorded.
     unread: Vec<u8>,
     to_server: Outbox,
     to_client: Outbox,
     unseen: Unseen,
     held: Held,
     bad: u32,
-    /// The client will send no more; what it asked for is still brought.
+    /// The client has closed its sending side; replies are still delivered.
     client_closed: bool,
-    /// How it ends once everything is written.
+    /// How the session ends once everything is written.
     finished: Option<End>,
     waiting: Waiting,
     progress: Progress,
     timer: Pin<Box<Sleep>>,
 }
 
-/// How long each side may keep the other waiting.
+/// How long each side may keep the session waiting.
 #[derive(Clone, Copy)]
 struct Limits {
     /// The client, for its next command.
@@ -224,28 +224,28 @@ impl Limits {
     }
 }
 
-/// What has moved, for the timer: it ticks once in a while, not once a command.
+/// Progress since the last tick of the timer, which ticks rarely, not once per command.
 #[derive(Default)]
 struct Progress {
-    /// Whole commands were taken, or the mail server has spoken, since the last tick.
+    /// A complete command was read, or the mail server sent something, since the last tick.
     command: bool,
     server: bool,
-    /// Time without either, and without the client taking octets, by ticks.
+    /// Time without progress of each kind, counted in ticks.
     without_command: Waited,
     without_server: Waited,
     without_delivery: Waited,
-    /// Octets that the client had acknowledged when it was last found to have taken enough.
+    /// Bytes that the client had acknowledged when it last made enough progress.
     delivered: u64,
 }
 
-/// How long something is waited for: there are three in each session.
+/// Time without progress, in a compact form: each session has three.
 #[derive(Clone, Copy, Default)]
 struct Waited {
     ms: u32,
 }
 
 impl Waited {
-    /// So long again. True where that has reached a limit; one beyond 49 days is reached then.
+    /// Adds a tick. True if the limit is reached; limits beyond 49 days are capped.
     fn goes_on(&mut self, tick: Duration, limit: Duration) -> bool {
         let tick_ms = u32::try_from(tick.as_millis()).unwrap_or(u32::MAX);
         self.ms = self.ms.saturating_add(tick_ms.max(1));
@@ -254,7 +254,7 @@ impl Waited {
 }
 
 impl Pump<'_> {
-    fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<Result<End, LinkEnd>> {
+    fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<Result<End, Disconnect>> {
         self.unseen.begin_turn();
         loop {
             let mut moved = false;
@@ -266,10 +266,10 @@ impl Pump<'_> {
                     if let Some(end) = self.finished {
                         return Poll::Ready(Ok(end));
                     }
-                    // A node is read only when the client has taken what was read before.
+                    // A node is read only after the client has taken what was read before.
                     moved |= self.poll_server(task);
                 }
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(LinkEnd::Lost)),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Disconnect::Lost)),
                 Poll::Pending => {}
             }
             if self.finished.is_none() {
@@ -278,7 +278,7 @@ impl Pump<'_> {
                     Err(end) => return Poll::Ready(Err(end)),
                 }
                 if let Poll::Ready(Err(_)) = self.to_server.poll_write(self.connection.stream(), task) {
-                    self.finished = Some(End::Server);
+                    self.finished = Some(End::ServerLost);
                     moved = true;
                 }
             }
@@ -325,53 +325,53 @@ impl Pump<'_> {
         Limits::of(self.context, &self.connection)
     }
 
-    /// Looks how long everything takes. Where that is too long, how the session ends. Each limit
-    /// is noticed at the first tick after it.
-    fn tick(&mut self) -> Option<Result<End, LinkEnd>> {
+    /// Checks the time limits, and returns how the session ends if one is exceeded. Each is noticed
+    /// at the first tick after it.
+    fn tick(&mut self) -> Option<Result<End, Disconnect>> {
         let limits = self.limits();
         let tick = limits.shortest();
-        let delivered = self.link.octets_out.saturating_sub(
-            (self.unseen.held() + self.to_client.octets.len() - self.to_client.written) as u64
-                + self.link.stream.unacknowledged(),
+        let delivered = self.client.bytes_out.saturating_sub(
+            (self.unseen.held() + self.to_client.bytes.len() - self.to_client.written) as u64
+                + self.client.stream.unacknowledged(),
         );
-        let is_owed = delivered < self.link.octets_out;
+        let is_owed = delivered < self.client.bytes_out;
         let progress = &mut self.progress;
         let taken = delivered.saturating_sub(progress.delivered);
         if !is_owed || taken >= LEAST_PROGRESS {
             progress.delivered = delivered;
             progress.without_delivery = Waited::default();
         } else if progress.without_delivery.goes_on(tick, limits.stall) {
-            return Some(Err(LinkEnd::Stalled));
+            return Some(Err(Disconnect::Stalled));
         }
-        // A mail server that is not read because the client does not read is not to blame.
+        // If the client does not read, the mail server is not read either: that is not its fault.
         if std::mem::take(&mut progress.server) || !self.relay.is_waiting() || is_owed {
             progress.without_server = Waited::default();
         } else if progress.without_server.goes_on(tick, limits.reply) {
-            return Some(Ok(End::Server));
+            return Some(Ok(End::ServerLost));
         }
         if std::mem::take(&mut progress.command) || self.relay.is_waiting() || is_owed {
             progress.without_command = Waited::default();
         } else if progress.without_command.goes_on(tick, limits.idle) {
-            return Some(Ok(End::Link(LinkEnd::Idle)));
+            return Some(Ok(End::Idle));
         }
         None
     }
 
-    /// Writes what waits for the client: what has passed unseen came first.
+    /// Writes what is waiting for the client; spliced bytes came first.
     fn poll_to_client(&mut self, task: &mut TaskContext<'_>) -> Poll<std::io::Result<()>> {
-        ready!(self.unseen.poll_write(&self.link.stream, task))?;
-        self.to_client.poll_write(&mut self.link.stream, task)
+        ready!(self.unseen.poll_write(&self.client.stream, task))?;
+        self.to_client.poll_write(&mut self.client.stream, task)
     }
 
-    /// Reads what the node says, once. True where something came of it.
+    /// Reads from the node once. True if that made progress.
     fn poll_server(&mut self, task: &mut TaskContext<'_>) -> bool {
         if !self.is_waiting()
             && self.finished.is_none()
             && let Some(passed) =
-                self.unseen.take(&mut self.relay, self.connection.stream(), &self.link.stream)
+                self.unseen.take(&mut self.relay, self.connection.stream(), &self.client.stream)
         {
             self.progress.server = true;
-            self.link.octets_out += passed as u64;
+            self.client.bytes_out += passed as u64;
             return true;
         }
         SCRATCH.with_borrow_mut(|scratch| {
@@ -380,138 +380,144 @@ impl Pump<'_> {
                 Poll::Pending => false,
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     self.progress.server = true;
-                    let octets = buffer.filled();
-                    self.unseen.was_read(octets.len() == READ);
-                    self.take_replies_and_write(octets, task);
+                    let bytes = buffer.filled();
+                    self.unseen.was_read(bytes.len() == READ);
+                    self.take_replies_and_write(bytes, task);
                     true
                 }
                 Poll::Ready(_) => {
-                    self.finished.get_or_insert(End::Server);
+                    self.finished.get_or_insert(End::ServerLost);
                     true
                 }
             }
         })
     }
 
-    fn take_replies_and_write(&mut self, octets: &[u8], task: &mut TaskContext<'_>) {
-        let whole = self.take_replies_until_split(octets);
-        if whole < octets.len() {
+    fn take_replies_and_write(&mut self, bytes: &[u8], task: &mut TaskContext<'_>) {
+        let whole = self.take_replies_until_split(bytes);
+        if whole < bytes.len() {
             return;
         }
-        // Everything is for the client: it is written from where it was read.
-        self.link.octets_out += octets.len() as u64;
-        // The last reply goes out together with the end of the connection.
+        // Everything goes to the client unchanged: it is written from the read buffer.
+        self.client.bytes_out += bytes.len() as u64;
+        // The last reply is sent together with the end of the connection.
         let is_last = self.finished.is_some() && !self.is_waiting();
-        let mut written = if is_last { self.link.stream.hold_back(octets) } else { 0 };
-        while written < octets.len() && !self.is_waiting() {
-            match Pin::new(&mut self.link.stream).poll_write(task, &octets[written..]) {
+        let mut written = if is_last { self.client.stream.hold_back(bytes) } else { 0 };
+        while written < bytes.len() && !self.is_waiting() {
+            match Pin::new(&mut self.client.stream).poll_write(task, &bytes[written..]) {
                 Poll::Ready(Ok(count)) if count > 0 => written += count,
-                // An error shows again when the rest is written.
+                // An error recurs when the rest is written.
                 _ => break,
             }
         }
-        self.to_client.octets.extend_from_slice(&octets[written..]);
+        self.to_client.bytes.extend_from_slice(&bytes[written..]);
     }
 
-    /// Reads replies. Where all of them go to the client as they are, returns their length and
-    /// leaves the writing to the caller; otherwise they wait to be written, and it returns 0.
-    fn take_replies_until_split(&mut self, octets: &[u8]) -> usize {
+    /// Parses replies. If all of them go to the client unchanged, returns their length and leaves the
+    /// writing to the caller; otherwise queues them and returns 0.
+    fn take_replies_until_split(&mut self, bytes: &[u8]) -> usize {
         let mut split = false;
         let mut done = 0;
-        while done < octets.len() {
-            match self.relay.reply(&octets[done..], &mut self.to_server.octets) {
-                Ok(fed) => {
-                    match fed.event {
-                        Some(Event::Opened) => self.begin(),
-                        Some(Event::Quit { leaves, deleted }) => self.quit(leaves, deleted),
+        while done < bytes.len() {
+            match self.relay.reply(&bytes[done..], &mut self.to_server.bytes) {
+                Ok(progress) => {
+                    match progress.event {
+                        Some(RelayEvent::Opened) => self.begin(),
+                        Some(RelayEvent::Quit { snapshot, has_deletions }) => {
+                            self.quit(snapshot, has_deletions)
+                        }
                         None => {}
                     }
-                    let part = &octets[done..done + fed.used];
+                    let part = &bytes[done..done + progress.consumed];
                     let waits = matches!(self.waiting, Waiting::Beginning(_));
-                    if (!fed.forward && fed.used > 0 || waits) && !split {
+                    if (!progress.forward && progress.consumed > 0 || waits) && !split {
                         split = true;
-                        self.to_client.octets.extend_from_slice(&octets[..done]);
-                        self.link.octets_out += done as u64;
+                        self.to_client.bytes.extend_from_slice(&bytes[..done]);
+                        self.client.bytes_out += done as u64;
                     }
                     if waits {
-                        self.unread = octets[done..].to_vec();
+                        self.unread = bytes[done..].to_vec();
                         return 0;
                     }
-                    if let Some(instead) = &fed.instead {
-                        self.to_client.octets.extend_from_slice(instead);
-                        self.link.octets_out += instead.len() as u64;
-                    } else if fed.forward && split {
-                        self.to_client.octets.extend_from_slice(part);
-                        self.link.octets_out += part.len() as u64;
+                    if let Some(replacement) = &progress.replacement {
+                        self.to_client.bytes.extend_from_slice(replacement);
+                        self.client.bytes_out += replacement.len() as u64;
+                    } else if progress.forward && split {
+                        self.to_client.bytes.extend_from_slice(part);
+                        self.client.bytes_out += part.len() as u64;
                     }
-                    done += fed.used;
+                    done += progress.consumed;
                 }
-                Err(fault) => {
-                    tracing::warn!(node = &**self.connection.node(), "{fault}");
+                Err(error) => {
+                    tracing::warn!(node = &**self.connection.node(), "{error}");
                     if !split {
                         split = true;
-                        self.to_client.octets.extend_from_slice(&octets[..done]);
-                        self.link.octets_out += done as u64;
+                        self.to_client.bytes.extend_from_slice(&bytes[..done]);
+                        self.client.bytes_out += done as u64;
                     }
-                    self.finished.get_or_insert(End::Server);
+                    self.finished.get_or_insert(End::ServerLost);
                     break;
                 }
             }
         }
-        if split { 0 } else { octets.len() }
+        if split { 0 } else { bytes.len() }
     }
 
-    /// Reads replies that came together with the one to the login.
-    fn take_replies(&mut self, octets: &[u8]) {
-        if self.take_replies_until_split(octets) > 0 {
-            self.to_client.octets.extend_from_slice(octets);
-            self.link.octets_out += octets.len() as u64;
+    /// Parses replies that arrived together with the one to the login.
+    fn take_replies(&mut self, bytes: &[u8]) {
+        if self.take_replies_until_split(bytes) > 0 {
+            self.to_client.bytes.extend_from_slice(bytes);
+            self.client.bytes_out += bytes.len() as u64;
         }
     }
 
-    /// The first reply that shows the maildrop is there. The client sees it when nobody else is
-    /// shown the old snapshot any more.
+    /// Records that the first reply that depends on the maildrop has arrived. The client sees it once
+    /// the old snapshot is invalid everywhere.
     fn begin(&mut self) {
         let Access::Opening(opening) = std::mem::replace(&mut self.access, Access::Over) else { return };
         match self.context.registry.begin(*opening) {
-            Begun::Now(session) => self.access = Access::Begun(session),
-            Begun::Later(beginning) => self.waiting = Waiting::Beginning(beginning),
+            MaybeReady::Ready(session) => self.access = Access::Begun(session),
+            MaybeReady::Pending(beginning) => self.waiting = Waiting::Beginning(beginning),
         }
     }
 
-    /// The mail server has answered QUIT: what the session leaves counts before the client
-    /// knows, because its next session can come at once.
-    fn quit(&mut self, leaves: Result<Snapshot, Unknowable>, deleted: bool) {
-        if let Some(committing) = self.commit(leaves.map_err(NoSnapshot::from), deleted) {
+    /// Commits the snapshot after the mail server has answered QUIT and before the client sees the
+    /// answer, because the client's next session can follow at once.
+    fn quit(&mut self, snapshot: Result<Snapshot, SnapshotError>, has_deletions: bool) {
+        if let Some(committing) = self.commit(snapshot.map_err(NoSnapshot::from), has_deletions) {
             self.waiting = Waiting::Committing(committing);
         }
         self.finished = Some(End::Quit);
     }
 
-    fn commit(&mut self, leaves: Result<Snapshot, NoSnapshot>, deleted: bool) -> Option<Commit> {
+    fn commit(
+        &mut self,
+        snapshot: Result<Snapshot, NoSnapshot>,
+        has_deletions: bool,
+    ) -> Option<PendingWrite> {
         match std::mem::replace(&mut self.access, Access::Over) {
-            Access::Begun(session) => self.context.registry.commit(session, leaves, deleted),
+            Access::Begun(session) => self.context.registry.commit(session, snapshot, has_deletions),
             Access::Opening(_) | Access::Over => None,
         }
     }
 
-    /// What is still to be written of the session when it is over, however it ended.
-    fn commit_at_last(&mut self) -> Option<Commit> {
+    /// The write to the registry that is left when the session has ended, however it ended.
+    fn commit_at_last(&mut self) -> Option<PendingWrite> {
         if let Waiting::Committing(committing) = std::mem::replace(&mut self.waiting, Waiting::Nothing) {
             return Some(committing);
         }
         match std::mem::replace(&mut self.access, Access::Over) {
-            // The mail server has accepted the login, and the policy knows: what clients saw before
-            // is too old for the denials that follow.
+            // The policy knows of an accepted login, so the old snapshot must not be shown by the
+            // denials that follow.
             Access::Opening(opening) => return self.context.registry.forget_opened(*opening),
             begun => self.access = begun,
         }
-        // After an unanswered QUIT nobody knows whether the deletions were carried out.
+        // After an unanswered QUIT it is unknown whether the deletions were carried out.
         self.commit(Err(NoSnapshot::Incomplete), self.relay.is_quit_unanswered())
     }
 
-    /// Takes commands of the client's, and reads more. True where something came of it.
-    fn poll_client(&mut self, task: &mut TaskContext<'_>) -> Result<bool, LinkEnd> {
+    /// Handles the client's commands, and reads more. True if that made progress.
+    fn poll_client(&mut self, task: &mut TaskContext<'_>) -> Result<bool, Disconnect> {
         if self.relay.is_quitting() {
             return Ok(false);
         }
@@ -519,18 +525,18 @@ impl Pump<'_> {
         let mut looked_at = 0;
         loop {
             if looked_at >= ROWS_AT_ONCE {
-                // Others have their turn; this goes on after it.
+                // Yields to other sessions.
                 task.waker().wake_by_ref();
                 return Ok(false);
             }
-            looked_at += self.relay.rows();
-            if self.to_client.octets.len() >= LARGE {
-                // A client that asks and does not read fills no memory.
+            looked_at += self.relay.local_rows();
+            if self.to_client.bytes.len() >= LARGE {
+                // A client that sends commands but does not read must not fill memory.
                 return Ok(moved);
             }
             match self.take_command() {
-                Some(Taken::Done) => moved = true,
-                Some(Taken::Bad) => {
+                Some(CommandStatus::Done) => moved = true,
+                Some(CommandStatus::Bad) => {
                     moved = true;
                     self.bad += 1;
                     if self.bad >= self.context.settings.max_bad_commands {
@@ -538,17 +544,17 @@ impl Pump<'_> {
                         return Ok(true);
                     }
                 }
-                Some(Taken::Wait) => return Ok(moved),
+                Some(CommandStatus::Wait) => return Ok(moved),
                 None if self.client_closed => {
-                    // What it asked for is brought; then it is gone.
+                    // The outstanding replies are delivered before the session ends.
                     if self.relay.is_waiting() || !self.to_client.is_empty() {
                         return Ok(moved);
                     }
-                    return Err(LinkEnd::Closed);
+                    return Err(Disconnect::Closed);
                 }
-                None => match self.link.poll_fill(task) {
+                None => match self.client.poll_fill(task) {
                     Poll::Ready(Ok(())) => moved = true,
-                    Poll::Ready(Err(LinkEnd::Closed)) => {
+                    Poll::Ready(Err(Disconnect::Closed)) => {
                         self.client_closed = true;
                         moved = true;
                     }
@@ -562,37 +568,33 @@ impl Pump<'_> {
         }
     }
 
-    /// Takes the command that is held, or the next one. None where there is none.
-    fn take_command(&mut self) -> Option<Taken> {
+    /// Takes the held command or the next one, if there is any.
+    fn take_command(&mut self) -> Option<CommandStatus> {
         if let Held::Nothing = self.held {
-            self.held = match self.link.inbox.next_line(COMMAND_LIMIT) {
-                Next::Line => Held::Line,
-                Next::TooLong => Held::TooLong,
-                Next::Incomplete => return None,
+            self.held = match self.client.inbox.next_line(COMMAND_LIMIT) {
+                NextLine::Line => Held::Line,
+                NextLine::TooLong => Held::TooLong,
+                NextLine::Incomplete => return None,
             };
         }
         let line = match &self.held {
             Held::TooLong => {
-                let before = self.to_client.octets.len();
-                let taken = self.relay.too_long(&mut self.to_client.octets);
+                let before = self.to_client.bytes.len();
+                let taken = self.relay.too_long(&mut self.to_client.bytes);
                 return Some(self.taken(taken, before));
             }
             Held::Command(line) => line,
-            Held::Line | Held::Nothing => self.link.inbox.line(),
+            Held::Line | Held::Nothing => self.client.inbox.line(),
         };
-        let before = self.to_client.octets.len();
-        let taken = self.relay.command(
-            line,
-            self.capabilities,
-            &mut self.to_server.octets,
-            &mut self.to_client.octets,
-        );
+        let before = self.to_client.bytes.len();
+        let taken =
+            self.relay.command(line, self.capabilities, &mut self.to_server.bytes, &mut self.to_client.bytes);
         Some(self.taken(taken, before))
     }
 
-    fn taken(&mut self, taken: Taken, before: usize) -> Taken {
-        self.link.octets_out += (self.to_client.octets.len() - before) as u64;
-        if taken != Taken::Wait {
+    fn taken(&mut self, taken: CommandStatus, before: usize) -> CommandStatus {
+        self.client.bytes_out += (self.to_client.bytes.len() - before) as u64;
+        if taken != CommandStatus::Wait {
             self.held = Held::Nothing;
             self.progress.command = true;
         }

@@ -1,6 +1,5 @@
-//! Users who are not relieved: the policy denies their logins, and they pass all the same. Each
-//! is reported with the reason, once a day, because something is wrong for as long as that is
-//! so. Bounded, whatever names are tried.
+//! Users who get no relief: the policy denies their logins, but they pass anyway. Each is reported
+//! once a day with the reason and the remedy. The memory is bounded, whatever names are tried.
 
 use std::collections::HashMap;
 
@@ -10,35 +9,36 @@ use serde::{Deserialize, Serialize};
 use super::login::Candidate;
 use crate::maildrop::{NoSnapshot, Standing};
 
-/// Users and reasons that are known at a time.
+/// Pairs of user and reason that are tracked at a time.
 const MOST: usize = 1000;
 const DAY_MS: u64 = 86_400_000;
-/// Users that are shown at a time.
+/// Users in a report.
 const SHOWN: usize = 20;
-/// Denied logins of a day that may pass for a reason that can be over with the next one.
+/// Denied logins per day that may pass for a temporary reason before the user is reported.
 const USUAL: u64 = 10;
 
-/// Why a denied login passed.
+/// Why a denied login passed anyway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unrelieved {
     /// The mail server has accepted none of the user's secrets yet, or too long ago.
     Unknown,
-    /// It has accepted another secret: each device, or each login, has one of its own.
+    /// The mail server has accepted other secrets of this user: each device, or each login, has its
+    /// own.
     Changed,
-    /// It has rejected too many logins since it accepted one.
+    /// The mail server has rejected too many logins in a row.
     Rejections,
-    /// Reprieve never sees the secret of this way to log in.
+    /// Reprieve never sees the secret of this mechanism.
     Unverifiable,
-    /// There is nothing to show.
+    /// There is no snapshot.
     NoSnapshot(NoSnapshot),
 }
 
-/// How many there are.
+/// Number of reasons.
 pub(super) const UNRELIEVED: usize = 4 + NoSnapshot::ALL.len();
 
 impl Unrelieved {
     pub(super) fn of_unproven(candidate: &Candidate) -> Self {
-        match candidate.seen.standing {
+        match candidate.fetched.standing {
             _ if candidate.tag.is_none() => Self::Unverifiable,
             Standing::Known => Self::Rejections,
             Standing::Changed => Self::Changed,
@@ -46,7 +46,7 @@ impl Unrelieved {
         }
     }
 
-    /// All of them.
+    /// All reasons.
     pub(super) fn all() -> [Self; UNRELIEVED] {
         std::array::from_fn(|at| match at {
             0 => Self::Unknown,
@@ -57,7 +57,7 @@ impl Unrelieved {
         })
     }
 
-    /// Its place among all.
+    /// The place among all reasons.
     pub(super) fn index(self) -> usize {
         match self {
             Self::Unknown => 0,
@@ -68,7 +68,7 @@ impl Unrelieved {
         }
     }
 
-    /// Its word in logs, metrics and JSON.
+    /// The word in logs, metrics and JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -80,28 +80,28 @@ impl Unrelieved {
         }
     }
 
-    /// What the administrator has to know, and what they can do.
+    /// The cause and the remedy, for the administrator.
     #[must_use]
     pub const fn explanation(self) -> &'static str {
         match self {
-            Self::Unknown => "no login of this user was accepted within `maildrop.trust`",
+            Self::Unknown => "no login of this user was accepted within `maildrop.credential-ttl`",
             Self::Changed => {
-                "each login has another secret than the ones that were accepted: tokens, one-time passwords, or more devices with passwords of their own than are remembered"
+                "each login has a different secret: tokens, one-time passwords, or more devices with passwords of their own than Reprieve remembers"
             }
             Self::Rejections => {
-                "the mail server rejects logins of this user in a row (`max-rejected-logins`): a device has a wrong password, or somebody guesses"
+                "the mail server rejects logins of this user in a row (`max-rejected-logins`): a device has a wrong password, or someone is guessing it"
             }
             Self::Unverifiable => {
-                "the client logs in by APOP, CRAM-MD5 or SCRAM, of which Reprieve never sees the secret; leave it out of `mechanisms`, or set `unverifiable = \"refuse\"`"
+                "the client logs in by APOP, CRAM-MD5 or SCRAM, whose secret Reprieve never sees; leave the mechanism out of `mechanisms`, or set `unverifiable = \"refuse\"`"
             }
             Self::NoSnapshot(NoSnapshot::NoneYet) => {
-                "no session at the mail server has ended, or what was known was forgotten: `maildrop.memory` may be too small"
+                "no session at the mail server has ended yet, or its snapshot was evicted: `maildrop.memory` may be too small"
             }
             Self::NoSnapshot(NoSnapshot::Overlap) => {
-                "sessions of this user's clients overlap, so nobody knows which listing is newer"
+                "sessions of this user's clients overlap, so it is unknown which listing is newer"
             }
             Self::NoSnapshot(NoSnapshot::Incomplete) => {
-                "sessions break off before the mail server has told the whole listing"
+                "sessions end before the mail server has sent the whole listing"
             }
             Self::NoSnapshot(NoSnapshot::Refused) => "the mail server refuses STAT, LIST, UIDL, RSET or QUIT",
             Self::NoSnapshot(NoSnapshot::Malformed) => {
@@ -120,7 +120,7 @@ impl Unrelieved {
         }
     }
 
-    /// After how many logins of a day it is worth a word.
+    /// Logins per day after which the user is reported.
     fn threshold(self) -> u64 {
         match self {
             Self::Unverifiable
@@ -136,14 +136,14 @@ impl Unrelieved {
     }
 }
 
-/// A user who is not relieved.
+/// A user who gets no relief.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unrelievable {
-    /// Their name, as the policy sees it.
+    /// User name, as the policy sees it.
     pub user: String,
-    /// The reason's word, as in logs and metrics.
+    /// The reason, as in logs and metrics.
     pub reason: String,
-    /// What the administrator has to know, and what they can do.
+    /// The cause and the remedy, for the administrator.
     pub explanation: String,
     /// Denied logins that passed for this reason today (UTC).
     pub logins: u64,
@@ -155,15 +155,15 @@ pub struct Unrelievable {
 struct Day {
     number: u64,
     users: HashMap<(Box<str>, usize), (u64, u64)>,
-    /// Whether the log knows that there are more.
+    /// Whether the overflow has been logged.
     told_more: bool,
 }
 
-/// The users of a virtual server who are not relieved, of one day.
+/// The users of a virtual server who get no relief, of one UTC day.
 #[derive(Debug, Default)]
 pub struct UnrelievedUsers(Mutex<Day>);
 
-/// What the log is to be told.
+/// What to log.
 #[derive(Debug, PartialEq, Eq)]
 enum News {
     Nothing,
@@ -172,7 +172,7 @@ enum News {
 }
 
 impl UnrelievedUsers {
-    /// Counts a denied login that passes, at `now_ms` since 1970.
+    /// Counts a denied login that passes, at `now_ms` (Unix time), and logs the user when due.
     pub(super) fn count(&self, server: &str, user: &str, why: Unrelieved, now_ms: u64) {
         match self.0.lock().count(user, why, now_ms) {
             News::Nothing => {}
@@ -180,17 +180,17 @@ impl UnrelievedUsers {
                 server,
                 user,
                 reason = why.name(),
-                "logins of this user are denied and pass all the same: {}",
+                "logins of this user are denied but pass anyway: {}",
                 why.explanation()
             ),
             News::More => tracing::warn!(
                 server,
-                "more than {MOST} users have logins today that are denied and pass all the same; the metric reprieve_denials_passed_total counts them by reason"
+                "more than {MOST} users have logins today that are denied but pass anyway; the metric reprieve_denials_passed_total counts them by reason"
             ),
         }
     }
 
-    /// Those of today for whom it is not a matter of chance: the twenty with the most logins.
+    /// Today's users beyond the threshold, the twenty with the most logins.
     #[must_use]
     pub fn list(&self, now_ms: u64) -> Vec<Unrelievable> {
         let day = self.0.lock();
@@ -225,7 +225,7 @@ impl Day {
         }
         let key = (user.into(), why.index());
         if self.users.len() >= MOST && !self.users.contains_key(&key) {
-            // Whoever was not reported yet makes room.
+            // A user who has not been reported yet makes room.
             let all = Unrelieved::all();
             let found = self.users.iter().find(|((_, why), (logins, _))| *logins < all[*why].threshold());
             let Some(least) = found.map(|(key, _)| key.clone()) else {
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn any_number_of_names_takes_bounded_memory_and_pushes_nobody_out_who_was_reported() {
+    fn any_number_of_names_takes_bounded_memory_and_keeps_reported_users() {
         let mut day = Day::default();
         day.count("alice", MALFORMED, 0);
         for name in 0..10 * MOST {
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reason_has_a_place_a_name_and_a_way_out() {
+    fn every_reason_has_a_place_a_name_and_a_remedy() {
         let names: std::collections::HashSet<_> = Unrelieved::all().iter().map(|why| why.name()).collect();
         assert_eq!(names.len(), UNRELIEVED);
         for (at, why) in Unrelieved::all().into_iter().enumerate() {
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_has_those_who_were_reported() {
+    fn the_list_has_the_reported_users() {
         let users = UnrelievedUsers::default();
         for _ in 0..3 {
             users.count("s", "alice", MALFORMED, 5);

@@ -1,50 +1,51 @@
-//! A posed session that goes on at the mail server, because the client asked for what only it
-//! has. The numbers that the client was shown stay valid.
+//! The upgrade: a posed session continues at the mail server because the client asked for something
+//! that only the mail server has. The message numbers that the client was shown stay valid.
 
 use std::borrow::Cow;
 use std::time::Instant;
 
 use super::Session;
+use super::client_io::Disconnect;
 use super::counters::Counters;
-use super::kinds::UpgradeFailure;
-use super::link::LinkEnd;
+use super::labeled_counters::UpgradeFailure;
 use super::login::Candidate;
-use super::pose::Means;
+use super::pose::UpgradeContext;
 use super::relay::{Access, Relaying};
-use crate::maildrop::Session as ServerSession;
+use crate::maildrop::MaildropSession;
 use crate::pool::{Connection, LoginEnd};
+use reprieve_policy_host::Ending;
 use reprieve_pop3::listing::UniqueIds;
-use reprieve_pop3::posed::Maildrop;
+use reprieve_pop3::posed::PosedMaildrop;
 use reprieve_pop3::relay::Relay;
 use reprieve_pop3::reply::{self, status};
 
-/// A session that was logged in, the mail server's unique-ids, and what it is for the registry.
-type Reached = (Connection, UniqueIds, ServerSession);
+/// The logged-in connection, the mail server's unique-ids, and the session in the registry.
+type Reached = (Connection, UniqueIds, MaildropSession);
 
 impl Session {
-    /// Logs in with the login's own secret, to go on as a relay that shows the same maildrop.
-    /// The command that asked for it stands as the inbox's line. None if it fails, now or
-    /// before: `means` say why.
+    /// Logs in with the client's secret and continues as a relay that shows the same maildrop. The
+    /// command that asked for it is the current line of the inbox. None if it fails or has failed
+    /// before; the reply is in `context`.
     pub(super) async fn upgrade(
         &mut self,
-        means: &mut Means,
-        maildrop: &Maildrop,
-    ) -> Result<Option<Box<Relaying>>, LinkEnd> {
+        means: &mut UpgradeContext,
+        maildrop: &PosedMaildrop,
+    ) -> Result<Option<Box<Relaying>>, Disconnect> {
         let Some(candidate) = means.candidate.take() else { return Ok(None) };
-        let line = self.link.inbox.line().to_vec();
+        let line = self.client.inbox.line().to_vec();
         let began = Instant::now();
         let reached = self.go_to_server(&candidate, means).await;
         let node = match &reached {
-            Ok(Ok((connection, ..))) => Ok(Some(connection.node().clone())),
-            Ok(Err(_)) => Ok(None),
-            Err(_) => Err(()),
+            Ok(Ok((connection, ..))) => Some(connection.node().clone()),
+            _ => None,
         };
-        self.record.upgrade(&line, began, node);
+        let outcome = self.record.outcome.unwrap_or(Ending::Abandoned);
+        self.record.upgrade(&line, began, outcome, node);
         let (connection, unique_ids, session) = match reached? {
             Ok(reached) => reached,
             Err(reply) => {
                 Counters::count(&self.context.counters.failed_upgrades);
-                // Whatever is wrong, the user's next login passes and finds out.
+                // Without a snapshot the user's next login passes.
                 self.context.registry.forget_snapshot(candidate.key).await;
                 means.refusal = reply;
                 return Ok(None);
@@ -53,10 +54,8 @@ impl Session {
         Counters::count(&self.context.counters.upgrades);
         self.context.counters.kinds.upgraded(&line);
         self.record.upgraded = true;
-        self.record.outcome = "authenticated";
-        self.record.node = Some(connection.node().clone());
-        let relay =
-            Relay::translated(maildrop.clone(), unique_ids.rows()).one_by_one(!connection.takes_pipelines());
+        let relay = Relay::translated(maildrop.clone(), unique_ids.rows())
+            .with_pipelining(connection.takes_pipelines());
         let access = Access::Begun(session);
         Ok(Some(Box::new(Relaying { connection, relay, access, first: Some(line) })))
     }
@@ -64,48 +63,46 @@ impl Session {
     async fn go_to_server(
         &mut self,
         candidate: &Candidate,
-        means: &Means,
-    ) -> Result<Result<Reached, Cow<'static, [u8]>>, LinkEnd> {
+        means: &UpgradeContext,
+    ) -> Result<Result<Reached, Cow<'static, [u8]>>, Disconnect> {
         let counters = self.context.counters.clone();
         let failed = |why| counters.kinds.upgrade_failed(why);
         let Some(end) = self.at_server(&candidate.credentials, means.route.as_deref()).await else {
-            Counters::count(&self.context.counters.abandoned);
-            return Err(LinkEnd::Closed);
+            self.record_outcome(Ending::Abandoned, None);
+            return Err(Disconnect::Closed);
         };
         let reply = match end {
             LoginEnd::Accepted { mut connection, .. } => {
                 let Some(tag) = candidate.tag else { return Ok(Err(reply::NOT_ROUTABLE.into())) };
-                Counters::count(&self.context.counters.authenticated);
+                self.record_outcome(Ending::Authenticated, Some(connection.node().clone()));
                 let within = self.context.settings.login_timeout;
                 if let Ok(Ok(unique_ids)) = tokio::time::timeout(within, unique_ids(&mut connection)).await {
                     let (registry, now_ms) = (&self.context.registry, self.context.clock.now_ms());
-                    let session = registry.begin_upgraded(candidate.key, tag, means.left_by, now_ms).await;
+                    let session =
+                        registry.begin_upgraded(candidate.key, tag, means.posed_token, now_ms).await;
                     return Ok(Ok((connection, unique_ids, session)));
                 }
                 failed(UpgradeFailure::Listing);
-                self.record.outcome = "unreachable";
+                self.record.outcome = Some(Ending::Unreachable);
                 reply::LOST.into()
             }
             LoginEnd::Rejected(rejection) => {
                 failed(UpgradeFailure::Rejected);
-                Counters::count(&self.context.counters.rejected);
-                self.record.outcome = "rejected";
+                self.record_outcome(Ending::Rejected, Some(rejection.node.clone()));
                 if rejection.is_judgement() {
                     self.judged_wrong(candidate).await;
                 }
-                reply::login_refused(&rejection.reply).into()
+                reply::upgrade_refused(&rejection.reply).into()
             }
             LoginEnd::Full => {
                 failed(UpgradeFailure::PoolFull);
                 Counters::count(&self.context.counters.pool_full);
-                Counters::count(&self.context.counters.unreachable);
-                self.record.outcome = "unreachable";
+                self.record_outcome(Ending::Unreachable, None);
                 reply::POOL_FULL.into()
             }
             end @ (LoginEnd::Unreachable { .. } | LoginEnd::Impossible) => {
                 failed(UpgradeFailure::Unreachable);
-                Counters::count(&self.context.counters.unreachable);
-                self.record.outcome = "unreachable";
+                self.record_outcome(Ending::Unreachable, None);
                 match end {
                     LoginEnd::Impossible => reply::NOT_ROUTABLE.into(),
                     _ => reply::UNREACHABLE.into(),
@@ -127,7 +124,7 @@ async fn unique_ids(connection: &mut Connection) -> std::io::Result<UniqueIds> {
         let line = connection.line().await?;
         match line.trim_ascii_end() {
             b"." => return Ok(unique_ids),
-            row if unique_ids.row(row) => {}
+            row if unique_ids.add(row) => {}
             _ => return Err(refused()),
         }
     }

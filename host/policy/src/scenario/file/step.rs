@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{expectation, login, stored, texts};
 use crate::Action;
 use crate::harness::{Injection, Moment, Who};
-use crate::scenario::step::{StepAction, Login, Repeat, Step, Users, When};
+use crate::scenario::step::{Login, Repeat, Step, StepAction, Users, When};
 use reprieve_settings::{Error, Section, Value};
 
 pub(super) fn step(value: &Value<'_, '_>) -> Result<Step, Error> {

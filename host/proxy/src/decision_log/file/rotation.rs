@@ -1,5 +1,4 @@
-//! Files that are full: put aside under a name with the moment, compressed, and deleted when
-//! there are too many.
+//! Rotation: full files are renamed with a timestamp, compressed, and deleted if there are too many.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -11,15 +10,14 @@ use jiff::Timestamp;
 use super::{MODE, folder_of};
 use crate::config::Rotation;
 
-/// What compressed files end in, and those that are being compressed.
+/// Extensions of compressed files, and of files while they are being compressed.
 const COMPRESSED: &str = ".zst";
 const PART: &str = ".zst.part";
-/// A moment in a name, such as `20261127T220723.123Z`: names in their order are in that of
-/// time.
+/// The timestamp in a name, such as `20261127T220723.123Z`, which sorts by time.
 const MOMENT: &str = "%Y%m%dT%H%M%S.%3fZ";
 const MOMENT_LENGTH: usize = 20;
 
-/// Renames a file; its new name.
+/// Renames a file and returns its new path.
 pub(super) fn put_aside(path: &Path) -> io::Result<PathBuf> {
     let mut now = Timestamp::now().as_millisecond();
     loop {
@@ -33,14 +31,14 @@ pub(super) fn put_aside(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Deletes the oldest files where there are too many, and compresses the latest. What cannot be
-/// done is told to the log: lines are written all the same.
+/// Deletes the oldest files beyond the limit and compresses the latest. Errors are logged and do not
+/// stop the decision log.
 pub(super) fn tidy(path: &Path, aside: PathBuf, rotation: Rotation) {
     if let Err(why) = prune(path, rotation.keep) {
         tracing::warn!(target: "decision-log", "old files of the decision log at {} cannot be deleted: {why}", path.display());
     }
     if rotation.compress && rotation.keep > 0 {
-        // Aside: it takes a while, and lines do not wait meanwhile.
+        // In a thread of its own: it takes a while, and lines must not wait.
         let spawned = std::thread::Builder::new().name("decision-log-zst".to_owned()).spawn(move || {
             if let Err(why) = compress(&aside) {
                 tracing::warn!(target: "decision-log", "{} cannot be compressed: {why}", aside.display());
@@ -57,7 +55,7 @@ fn prune(path: &Path, keep: u32) -> io::Result<()> {
     let surplus = old.len().saturating_sub(usize::try_from(keep).unwrap_or(usize::MAX));
     for file in &old[..surplus] {
         match fs::remove_file(file) {
-            // It was compressed just now, and is found under its new name the next time.
+            // It has just been compressed and is found under its new name next time.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             other => other?,
         }
@@ -65,7 +63,7 @@ fn prune(path: &Path, keep: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// The files that were put aside, the oldest first.
+/// The rotated files, oldest first.
 fn old_files(path: &Path) -> io::Result<Vec<PathBuf>> {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Ok(Vec::new()) };
     let mut found = Vec::new();
@@ -84,11 +82,11 @@ fn old_files(path: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn is_moment(text: &str) -> bool {
-    let fits = |(octet, at): (u8, usize)| match at {
-        8 => octet == b'T',
-        15 => octet == b'.',
-        19 => octet == b'Z',
-        _ => octet.is_ascii_digit(),
+    let fits = |(byte, at): (u8, usize)| match at {
+        8 => byte == b'T',
+        15 => byte == b'.',
+        19 => byte == b'Z',
+        _ => byte.is_ascii_digit(),
     };
     text.len() == MOMENT_LENGTH && text.bytes().zip(0..).all(fits)
 }
@@ -111,7 +109,7 @@ fn compress(aside: &Path) -> io::Result<()> {
     }
 }
 
-/// A path with more at its end.
+/// A path with a suffix.
 fn beside(path: &Path, more: &str) -> PathBuf {
     let mut longer = path.as_os_str().to_owned();
     longer.push(more);

@@ -8,14 +8,14 @@ fn write(file: &mut LogFile, lines: &str) {
     assert_eq!(done, lines.len());
 }
 
-/// What is in the folder, in the order of names.
+/// The contents of the folder, in order of names.
 fn all(folder: &Path) -> Vec<(String, String)> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     let mut all: Vec<_> = entries
         .map(|entry| {
-            let octets = std::fs::read(entry.path()).unwrap();
+            let bytes = std::fs::read(entry.path()).unwrap();
             let name = entry.file_name().into_string().unwrap();
-            let text = if name.ends_with(".zst") { zstd::decode_all(&*octets).unwrap() } else { octets };
+            let text = if name.ends_with(".zst") { zstd::decode_all(&*bytes).unwrap() } else { bytes };
             (name, String::from_utf8(text).unwrap())
         })
         .collect();
@@ -24,7 +24,7 @@ fn all(folder: &Path) -> Vec<(String, String)> {
 }
 
 #[test]
-fn files_rotate_at_whole_lines_and_the_oldest_go() {
+fn files_rotate_at_line_ends_and_the_oldest_are_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("d.jsonl");
     let mut file = LogFile::open(&path, Some(SMALL)).unwrap().kept();
@@ -39,7 +39,7 @@ fn files_rotate_at_whole_lines_and_the_oldest_go() {
 }
 
 #[test]
-fn old_files_are_compressed_where_that_is_wanted() {
+fn rotated_files_are_compressed_if_configured() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("d.jsonl");
     let rotation = Rotation { compress: true, ..SMALL };
@@ -59,7 +59,7 @@ fn old_files_are_compressed_where_that_is_wanted() {
 }
 
 #[test]
-fn a_file_that_was_renamed_or_deleted_is_left_alone_and_a_new_one_begun() {
+fn a_new_file_is_started_if_the_file_was_renamed_or_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("d.jsonl");
     let mut file = LogFile::open(&path, None).unwrap().kept();
@@ -70,7 +70,7 @@ fn a_file_that_was_renamed_or_deleted_is_left_alone_and_a_new_one_begun() {
     file.reopen();
     assert!(path.exists(), "at once, by a signal");
     write(&mut file, "three\n");
-    // Cut by somebody else, as logrotate's copytruncate does it.
+    // Truncated by another program, as logrotate's copytruncate does.
     File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
     write(&mut file, "four\n");
     let expected = [("d.jsonl", "four\n"), ("d.old", "one\n")].map(|(a, b)| (a.to_owned(), b.to_owned()));
@@ -78,13 +78,13 @@ fn a_file_that_was_renamed_or_deleted_is_left_alone_and_a_new_one_begun() {
 }
 
 #[test]
-fn a_torn_line_is_whole_in_the_new_file_and_spoils_no_other_one() {
+fn a_torn_line_is_rewritten_whole_in_the_new_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("d.jsonl");
     std::fs::write(&path, "whole\nto").unwrap();
     let mut file = LogFile::open(&path, None).unwrap().kept();
     let (batch, mut done) = (b"first\nsecond\n", 9);
-    // As if the disk had been full within the second line.
+    // As if the disk had become full within the second line.
     (&file.file).write_all(&batch[..done]).unwrap();
     file.at_line_start = false;
     std::fs::rename(&path, folder.path().join("d.old")).unwrap();
@@ -95,7 +95,7 @@ fn a_torn_line_is_whole_in_the_new_file_and_spoils_no_other_one() {
 }
 
 #[test]
-fn what_was_opened_for_nothing_leaves_no_empty_file() {
+fn an_unused_decision_log_leaves_no_empty_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("d.jsonl");
     drop(LogFile::open(&path, None).unwrap());
@@ -108,7 +108,7 @@ fn what_was_opened_for_nothing_leaves_no_empty_file() {
 }
 
 #[test]
-fn what_is_no_file_is_written_to_and_does_not_rotate() {
+fn pipes_are_written_to_and_not_rotated() {
     let mut full = LogFile::open(Path::new("/dev/full"), Some(SMALL)).unwrap().kept();
     let mut done = 0;
     let error = full.write(b"one\n", &mut done).unwrap_err();

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::*;
-use crate::decision_log::story::{self, Became, Upgrade};
+use crate::decision_log::session_events::{self, Upgrade};
 use crate::net::{ClientCertificate, TlsSession};
 use reprieve_policy_host::{
-    self as policy, Claim, Ending, Identity, Manner, Mechanism, ResponseCode, Standing,
+    self as policy, Action, Because, Claim, Disposition, Ending, Identity, Manner, Mechanism, ResponseCode,
+    Standing,
 };
 use reprieve_secrets::Secret;
 
@@ -36,9 +37,8 @@ fn decision(verdict: Result<Verdict, &'static str>) -> Decision {
         },
         policy: policy(),
         verdict,
-        became: Became::Passed,
-        why: Some("unverified"),
-        ending: Some(story::Ending {
+        disposition: Some(Disposition::instead(Action::Passed, Because::Unverified)),
+        ending: Some(session_events::Ending {
             outcome: Ending::Authenticated,
             at_ms: 1_795_817_243_240,
             node: Some("10.0.0.5:110".to_owned()),
@@ -52,8 +52,8 @@ fn decision(verdict: Result<Verdict, &'static str>) -> Decision {
     }
 }
 
-/// A story in which everything happens that can.
-fn eventful() -> Story {
+/// A session in which everything happens that can.
+fn eventful() -> SessionEvents {
     let passed = policy::Pass {
         pool: Some("slow".to_owned()),
         user: Some("alice2".to_owned()),
@@ -69,8 +69,8 @@ fn eventful() -> Story {
     };
     let now = Instant::now();
     let upgrade = Upgrade {
-        why: "RETR",
-        outcome: "authenticated",
+        command: "RETR",
+        outcome: Ending::Authenticated,
         node: Some("10.0.0.5:110".into()),
         began: now,
         ended: now,
@@ -83,7 +83,7 @@ fn eventful() -> Story {
     };
     let would_deny =
         Opinion::Deny { manner: Manner::Unchanged, reason: "night".to_owned(), retry_after: Some(60) };
-    Story {
+    SessionEvents {
         decisions: vec![
             shadowed(Ok(Verdict::Pass(passed)), would_deny),
             shadowed(Ok(Verdict::Deny(denied)), Opinion::Failed("memory")),
@@ -94,7 +94,7 @@ fn eventful() -> Story {
     }
 }
 
-fn written(story: Option<&Story>, names: &Names) -> Value {
+fn written(events: Option<&SessionEvents>, names: &Names) -> Value {
     let tls = TlsSession {
         version: "TLSv1.3",
         server_name: Some("mail.example".to_owned()),
@@ -116,11 +116,11 @@ fn written(story: Option<&Story>, names: &Names) -> Value {
         ended,
         upgraded: true,
         relief: false,
-        octets_in: 80,
-        octets_out: 230,
+        bytes_in: 80,
+        bytes_out: 230,
         end: "quit",
     };
-    let line = line(&session, story, names);
+    let line = line(&session, events, names);
     assert_eq!(memchr::memchr_iter(b'\n', &line).count(), 1, "one line, whatever is in it");
     serde_json::from_slice(&line).unwrap()
 }
@@ -130,46 +130,46 @@ fn hashed() -> Names {
 }
 
 #[test]
-fn a_line_says_what_happened_in_the_words_of_the_contract() {
+fn a_line_has_every_detail_in_the_words_of_the_contract() {
     let line = written(Some(&eventful()), &Names::Plain);
     for (key, expected) in [
         ("/time", Value::from("2026-11-27T22:07:23.456Z")),
-        ("/began", 1_795_817_243_123_u64.into()),
+        ("/began_ms", 1_795_817_243_123_u64.into()),
         ("/peer", "192.0.2.7:50312".into()),
         ("/local", "[2001:db8::1]:110".into()),
-        ("/tls/client-subject", "CN=alice".into()),
+        ("/tls/client_subject", "CN=alice".into()),
         ("/logins/0/user", "alice".into()),
-        ("/logins/0/authorization-id", "root\n\"\u{0}".into()),
+        ("/logins/0/authorization_id", "root\n\"\u{0}".into()),
         ("/logins/0/verdict", "pass".into()),
-        ("/logins/0/as-user", "alice2".into()),
-        ("/logins/0/has-note", true.into()),
+        ("/logins/0/as_user", "alice2".into()),
+        ("/logins/0/has_note", true.into()),
         ("/logins/1/manner", "refuse".into()),
         ("/logins/1/code", "login-delay".into()),
         ("/logins/2/failure", "time".into()),
-        ("/logins/2/decide-us", 3.into()),
+        ("/logins/2/decide_us", 3.into()),
         ("/logins/0/shadow/verdict", "deny".into()),
         ("/logins/0/shadow/difference", "would-deny".into()),
         ("/logins/1/shadow/differs", true.into()),
-        ("/logins-left-out", 1.into()),
-        ("/upgrade-why", "RETR".into()),
+        ("/logins_left_out", 1.into()),
+        ("/upgrade_command", "RETR".into()),
     ] {
         assert_eq!(line.pointer(key), Some(&expected), "{key}");
     }
     assert_eq!(line.pointer("/logins/2/verdict"), None, "there was none");
-    assert_eq!(line.pointer("/logins/2/shadow"), None, "it has not judged yet");
+    assert_eq!(line.pointer("/logins/2/shadow"), None, "it has no verdict yet");
     let silent = written(None, &Names::Plain);
     assert_eq!(silent["logins"], Value::Array(Vec::new()));
 }
 
 #[test]
-fn hashed_names_stand_nowhere_in_the_clear() {
+fn hashed_names_appear_nowhere_in_plain_text() {
     let line = written(Some(&eventful()), &hashed());
     let text = line.to_string();
     for name in ["alice", "root"] {
         assert!(!text.contains(name), "{text}");
     }
-    assert_eq!(line["logins"][0]["user-hash"], line["logins"][1]["user-hash"]);
-    assert_ne!(line["logins"][0]["user-hash"], line["logins"][0]["as-user-hash"]);
+    assert_eq!(line["logins"][0]["user_hash"], line["logins"][1]["user_hash"]);
+    assert_ne!(line["logins"][0]["user_hash"], line["logins"][0]["as_user_hash"]);
 }
 
 /// Each key from the top, as docs/decision-log.md writes it.

@@ -1,5 +1,4 @@
-//! The end of a relayed session whose client did not say QUIT: it leaves a snapshot all the
-//! same, because nothing was deleted.
+//! The end of a relayed session without QUIT: nothing was deleted, so it leaves a snapshot as well.
 
 use std::time::Duration;
 
@@ -7,33 +6,32 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{Access, Pump, Waiting};
 use crate::maildrop::NoSnapshot;
-use reprieve_pop3::listing::Unknowable;
-use reprieve_pop3::relay::Event;
+use reprieve_pop3::listing::SnapshotError;
+use reprieve_pop3::relay::RelayEvent;
 use reprieve_pop3::snapshot::Snapshot;
 
-/// The longest time for completing the listing of a client that is gone.
+/// Time limit for completing the listing after the client has gone.
 const WITHIN: Duration = Duration::from_secs(10);
-/// Bytes that are read at once.
+/// Bytes per read.
 const READ: usize = 16 << 10;
-/// Bytes of messages that are read although nobody wants them any more, to get to the listing
-/// behind them.
+/// Bytes of unwanted messages that are read to get to the listing behind them.
 const MOST_SKIPPED: usize = 1 << 20;
 
 impl Pump<'_> {
-    /// Completes and commits the listing of a session whose client is gone without QUIT, or is
-    /// about to be sent away: scripts that hang up poll most.
+    /// Completes and commits the listing of a session that ends without QUIT. Scripts that hang up
+    /// are the most frequent pollers.
     pub(super) async fn wind_up(&mut self) {
         let within = self.connection.reply_timeout().min(WITHIN);
-        if let Ok(Some(leaves)) = tokio::time::timeout(within, self.complete()).await
-            && let Some(committing) = self.commit(leaves.map_err(NoSnapshot::from), false)
+        if let Ok(Some(snapshot)) = tokio::time::timeout(within, self.complete()).await
+            && let Some(committing) = self.commit(snapshot.map_err(NoSnapshot::from), false)
         {
             self.waiting = Waiting::Committing(committing);
         }
     }
 
-    /// What the session leaves. None if the client has sent QUIT before it went: then that is
-    /// committed with the mail server's answer.
-    async fn complete(&mut self) -> Option<Result<Snapshot, Unknowable>> {
+    /// The snapshot that the session leaves. None if the client has sent QUIT: then the answer to it
+    /// commits the snapshot.
+    async fn complete(&mut self) -> Option<Result<Snapshot, SnapshotError>> {
         let mut buffer = vec![0; READ];
         let mut unread = std::mem::take(&mut self.unread);
         self.await_beginning().await;
@@ -41,29 +39,29 @@ impl Pump<'_> {
         loop {
             let mut rest = &unread[..];
             while !rest.is_empty() {
-                let Ok(fed) = self.relay.reply(rest, &mut self.to_server.octets) else {
-                    return Some(Err(Unknowable::Malformed));
+                let Ok(progress) = self.relay.reply(rest, &mut self.to_server.bytes) else {
+                    return Some(Err(SnapshotError::Malformed));
                 };
-                rest = &rest[fed.used..];
-                match fed.event {
-                    Some(Event::Opened) => {
+                rest = &rest[progress.consumed..];
+                match progress.event {
+                    Some(RelayEvent::Opened) => {
                         self.begin();
                         self.await_beginning().await;
                     }
-                    Some(Event::Quit { leaves, deleted }) => {
-                        self.quit(leaves, deleted);
+                    Some(RelayEvent::Quit { snapshot, has_deletions }) => {
+                        self.quit(snapshot, has_deletions);
                         return None;
                     }
                     None => {}
                 }
             }
-            if let Some(leaves) = self.relay.wind_up(&mut self.to_server.octets) {
-                return Some(leaves);
+            if let Some(snapshot) = self.relay.wind_up(&mut self.to_server.bytes) {
+                return Some(snapshot);
             }
             let outbox = std::mem::take(&mut self.to_server);
             let stream = self.connection.stream();
             let read = async {
-                stream.write_all(&outbox.octets[outbox.written..]).await?;
+                stream.write_all(&outbox.bytes[outbox.written..]).await?;
                 stream.flush().await?;
                 stream.read(&mut buffer).await
             };
@@ -72,7 +70,7 @@ impl Pump<'_> {
                     skipped += if self.relay.is_in_message() { count } else { 0 };
                     unread = buffer[..count].to_vec();
                 }
-                _ => return Some(Err(Unknowable::Incomplete)),
+                _ => return Some(Err(SnapshotError::Incomplete)),
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Logins of which the host never sees the secret: APOP, CRAM-MD5, SCRAM-SHA-256. Only the
-//! mail server can tell right from wrong, so they pass or are refused, and nothing is posed.
+//! Challenge-response logins, whose secret Reprieve never sees: APOP, CRAM-MD5, SCRAM-SHA-256. Only
+//! the mail server can verify them, so they pass or are refused, and are never posed.
 
 use std::time::Instant;
 
@@ -7,22 +7,20 @@ use tokio::time::timeout_at;
 use zeroize::Zeroizing;
 
 use super::Session;
+use super::client_io::Disconnect;
 use super::counters::Counters;
-use super::link::LinkEnd;
-use super::login::{Answer, Candidate, Judged};
-use super::patience::patience;
-use crate::config::Unverifiable;
-use crate::decision_log::Became;
+use super::deadline::deadline_or_drain;
+use super::login::{Answer, Candidate};
 use crate::maildrop::Route;
 use crate::pool::{Connection, LoginEnd, LoginResult, Reached, Rejection};
-use reprieve_policy_host::{Login, Manner};
-use reprieve_pop3::authorization::{Digest, UnusableLogin};
+use reprieve_policy_host::{Action, Because, Decided, Disposition, Login};
+use reprieve_pop3::authorization::{ChallengeResponse, UnusableLogin};
 use reprieve_pop3::credential::{Credentials, Mechanism, Secret};
-use reprieve_pop3::line::{LOGIN_LIMIT, Next};
-use reprieve_pop3::reply::{self, Refusal, status};
+use reprieve_pop3::line::{LOGIN_LIMIT, NextLine};
+use reprieve_pop3::reply::{self, status};
 use reprieve_pop3::sasl;
 
-/// Steps that an exchange may have: SCRAM has two.
+/// Steps per exchange; SCRAM has two.
 const MOST_STEPS: usize = 8;
 
 /// A login that goes to the mail server.
@@ -37,24 +35,24 @@ struct Passed {
 enum Exchanged {
     /// By its status line.
     Status(Vec<u8>),
-    /// By the client: it has cancelled it, or said what no exchange has. What it is told.
+    /// The client cancelled it or sent something invalid; the reply to the client.
     Ended(&'static [u8]),
-    /// The mail server was lost, or says what is no POP3.
+    /// The mail server was lost, or its reply is not POP3.
     Lost,
 }
 
 impl Session {
-    /// `challenger`: the mail server whose challenge stands in the banner.
+    /// `challenger`: the connection to the mail server whose challenge is in the greeting.
     pub(super) async fn digest(
         &mut self,
-        digest: Digest,
+        digest: ChallengeResponse,
         challenger: Option<Box<Connection>>,
         deadline: tokio::time::Instant,
-    ) -> Result<Answer, LinkEnd> {
+    ) -> Result<Answer, Disconnect> {
         match digest {
-            Digest::Apop { user, digest } => self.apop(&user, &digest, challenger, deadline).await,
-            Digest::CramMd5 => self.cram_md5(deadline).await,
-            Digest::Scram { user, authorization_id, first } => {
+            ChallengeResponse::Apop { user, digest } => self.apop(&user, &digest, challenger, deadline).await,
+            ChallengeResponse::CramMd5 => self.cram_md5(deadline).await,
+            ChallengeResponse::Scram { user, authorization_id, first } => {
                 let mut credentials = Credentials::new(&user, Secret::new(b""), Mechanism::ScramSha256);
                 credentials.authorization_id = authorization_id;
                 self.scram(credentials, &first, deadline).await
@@ -68,10 +66,10 @@ impl Session {
         digest: &Secret,
         challenger: Option<Box<Connection>>,
         deadline: tokio::time::Instant,
-    ) -> Result<Answer, LinkEnd> {
+    ) -> Result<Answer, Disconnect> {
         let Some(mut connection) = challenger else {
-            // The challenge was used up by the login before.
-            self.link.out.extend_from_slice(reply::NOT_OFFERED);
+            // The previous login has used the challenge.
+            self.client.out.extend_from_slice(reply::NOT_OFFERED);
             return Ok(Answer::TryAgain);
         };
         let credentials = Credentials::new(user, Secret::new(b""), Mechanism::Apop);
@@ -93,26 +91,26 @@ impl Session {
         self.exchanged(end, *connection, passed, began).await
     }
 
-    /// The mail server gives the challenge, so it is asked before anybody is named.
-    async fn cram_md5(&mut self, deadline: tokio::time::Instant) -> Result<Answer, LinkEnd> {
+    /// The challenge comes from the mail server, so it is asked before the user is known.
+    async fn cram_md5(&mut self, deadline: tokio::time::Instant) -> Result<Answer, Disconnect> {
         let pool = self.context.pool.clone();
         let reached = Box::pin(pool.reach(None, self.record.caller())).await;
         let (mut connection, challenge) = match self.begin_auth(reached, "CRAM-MD5", deadline).await {
             Ok(begun) => begun,
             Err(answer) => return Ok(answer),
         };
-        self.link.out.extend_from_slice(&challenge);
+        self.client.out.extend_from_slice(&challenge);
         let line = match self.continuation(deadline).await? {
             Ok(line) => line,
             Err(word) => {
-                self.link.out.extend_from_slice(word);
+                self.client.out.extend_from_slice(word);
                 return Ok(Answer::TryAgain);
             }
         };
         let message = sasl::decode(&line);
         let user = message.as_ref().and_then(|message| sasl::cram_user(message));
         let Some(user) = user else {
-            self.link.out.extend_from_slice(reply::NOT_A_MESSAGE);
+            self.client.out.extend_from_slice(reply::NOT_A_MESSAGE);
             return Ok(Answer::TryAgain);
         };
         let credentials = Credentials::new(user, Secret::new(b""), Mechanism::CramMd5);
@@ -131,7 +129,7 @@ impl Session {
         credentials: Credentials,
         first: &[u8],
         deadline: tokio::time::Instant,
-    ) -> Result<Answer, LinkEnd> {
+    ) -> Result<Answer, Disconnect> {
         let owner = credentials.authorization_id.clone().unwrap_or_else(|| credentials.user.clone());
         let passed = match self.judge_unverifiable(credentials, true).await? {
             Ok(passed) => passed,
@@ -157,53 +155,42 @@ impl Session {
         self.exchanged(end, connection, passed, began).await
     }
 
-    /// Asks the policy; where the login does not go to a mail server, what it led to.
-    /// `may_route`: whether the login can still go to another pool.
+    /// Asks the policy and applies the host's rules. `Err`: the answer, if the login does not go to a
+    /// mail server. `may_route`: whether the login can still go to another pool.
     async fn judge_unverifiable(
         &mut self,
         credentials: Credentials,
         may_route: bool,
-    ) -> Result<Result<Box<Passed>, Answer>, LinkEnd> {
-        let credentials = credentials.separated_by(self.context.settings.master_separator);
+    ) -> Result<Result<Box<Passed>, Answer>, Disconnect> {
+        let credentials = credentials.split_master_user(self.context.settings.master_separator);
         if let Err(why) = credentials.check() {
             let login = UnusableLogin::new(&credentials.user, credentials.mechanism, why);
-            self.link.out.extend_from_slice(&login.reply());
+            self.client.out.extend_from_slice(&login.reply());
             self.record.unusable(&login);
             return Ok(Err(Answer::TryAgain));
         }
         let (mut candidate, login) = self.candidate(Box::new(credentials)).await;
-        let verdict = match self.judge(&candidate, &login).await {
-            Judged::Pass(verdict) => verdict,
-            Judged::Refused => return Ok(Err(Answer::Unjudged)),
-            Judged::Deny(verdict) if matches!(verdict.manner, Manner::Refuse | Manner::Disconnect) => {
-                return self.deny(candidate, login, verdict).await.map(Err);
-            }
-            Judged::Deny(verdict) if self.context.settings.unverifiable == Unverifiable::Refuse => {
-                self.not_asked();
-                Refusal::LoginDelay.write(verdict.retry_after, &mut self.link.out);
-                Counters::count(&self.context.counters.relieved);
-                self.record.instead(Became::Refused, "unverifiable");
-                return Ok(Err(Answer::TryAgain));
-            }
-            Judged::Deny(_) => {
-                let as_before = self.pass_unverified(&candidate, &login);
-                self.record.instead(Became::Passed, "unverifiable");
-                as_before
-            }
-        };
+        let verdict = self.ask_policy(&candidate, &login).await;
+        let disposition = self.dispose(Decided::from(&verdict), &candidate, &login).disposition;
+        match disposition.action {
+            Action::Refused => return Ok(Err(self.refuse(&verdict, disposition))),
+            Action::Disconnected => return self.disconnect().await.map(Err),
+            // Never posed: the secret was not seen.
+            Action::Passed | Action::Posed => {}
+        }
+        let verdict = self.route(verdict, &candidate);
         let pool = verdict.pool.filter(|pool| *pool != self.context.settings.pool);
         if verdict.user.is_some() || pool.is_some() && !may_route {
-            // The digest is made for the name, and for the challenge of this server.
-            self.record.reason = "not-routable".into();
-            self.record.instead(Became::Refused, "not-routable");
-            self.link.out.extend_from_slice(reply::NOT_ROUTABLE);
+            // The response is made for this user name and for this mail server's challenge.
+            self.record.dispose(Disposition::instead(Action::Refused, Because::NotRoutable));
+            self.client.out.extend_from_slice(reply::NOT_ROUTABLE);
             return Ok(Err(Answer::TryAgain));
         }
-        self.context.registry.reserve(&mut candidate.seen, candidate.key).await;
+        self.context.registry.reserve(&mut candidate.fetched, candidate.key).await;
         Ok(Ok(Box::new(Passed { candidate, login, note: verdict.note, pool })))
     }
 
-    /// Begins AUTH at a node; its challenge. If that fails, the client was told so.
+    /// Sends AUTH to a node and returns its challenge. If that fails, the client has been told.
     async fn begin_auth(
         &mut self,
         reached: Reached,
@@ -227,7 +214,7 @@ impl Session {
                 }
             }
         };
-        self.link.out.extend_from_slice(word);
+        self.client.out.extend_from_slice(word);
         if word == reply::NOT_OFFERED {
             return Err(Answer::TryAgain);
         }
@@ -235,13 +222,14 @@ impl Session {
         Err(Answer::Unjudged)
     }
 
-    /// Carries lines both ways, beginning with the client's, until the mail server has judged.
+    /// Relays lines in both directions, the client's first, until the mail server answers with a
+    /// status.
     async fn exchange(
         &mut self,
         connection: &mut Connection,
         first: &[u8],
         deadline: tokio::time::Instant,
-    ) -> Result<Exchanged, LinkEnd> {
+    ) -> Result<Exchanged, Disconnect> {
         let mut line = Zeroizing::new(first.to_vec());
         for _ in 0..MOST_STEPS {
             let asked = async {
@@ -259,7 +247,7 @@ impl Session {
             if !said.starts_with(b"+ ") {
                 return Ok(Exchanged::Lost);
             }
-            self.link.out.extend_from_slice(&said);
+            self.client.out.extend_from_slice(&said);
             match self.continuation(deadline).await? {
                 Ok(answer) => line = answer,
                 Err(word) => return Ok(Exchanged::Ended(word)),
@@ -268,28 +256,28 @@ impl Session {
         Ok(Exchanged::Lost)
     }
 
-    /// Sends what waits and reads the client's next line of an exchange; what it is told if it
-    /// cancels the exchange, or says what none has: a mail server could take such a line for
-    /// several.
+    /// Flushes the replies and reads the client's next line of an exchange. `Err`: the reply if the
+    /// client cancels, or sends a line that is not Base64, which a mail server could take for several
+    /// commands.
     pub(super) async fn continuation(
         &mut self,
         deadline: tokio::time::Instant,
-    ) -> Result<Result<Zeroizing<Vec<u8>>, &'static [u8]>, LinkEnd> {
+    ) -> Result<Result<Zeroizing<Vec<u8>>, &'static [u8]>, Disconnect> {
         let context = self.context.clone();
-        let mut patience = std::pin::pin!(patience(deadline, &context.drain));
+        let mut wait_limit = std::pin::pin!(deadline_or_drain(deadline, &context.drain));
         loop {
-            match self.link.inbox.next_line(LOGIN_LIMIT) {
-                Next::Line => {
-                    return Ok(match self.link.inbox.line() {
+            match self.client.inbox.next_line(LOGIN_LIMIT) {
+                NextLine::Line => {
+                    return Ok(match self.client.inbox.line() {
                         b"*" => Err(reply::CANCELLED),
                         line if sasl::decode(line).is_none() => Err(reply::NOT_BASE64),
                         line => Ok(Zeroizing::new(line.to_vec())),
                     });
                 }
-                Next::TooLong => return Ok(Err(reply::TOO_LONG)),
-                Next::Incomplete => {
-                    self.link.flush_until(deadline).await?;
-                    self.link.fill_until(deadline, patience.as_mut()).await?;
+                NextLine::TooLong => return Ok(Err(reply::TOO_LONG)),
+                NextLine::Incomplete => {
+                    self.client.flush_until(deadline).await?;
+                    self.client.fill_until(deadline, wait_limit.as_mut()).await?;
                 }
             }
         }
@@ -301,7 +289,7 @@ impl Session {
         connection: Connection,
         passed: Box<Passed>,
         began: Instant,
-    ) -> Result<Answer, LinkEnd> {
+    ) -> Result<Answer, Disconnect> {
         let node = connection.node().clone();
         match &end {
             Exchanged::Ended(_) => {}
@@ -313,7 +301,7 @@ impl Session {
         }
         let end = match end {
             Exchanged::Ended(word) => {
-                self.link.out.extend_from_slice(word);
+                self.client.out.extend_from_slice(word);
                 return Ok(Answer::TryAgain);
             }
             Exchanged::Lost => LoginEnd::Unreachable { node: Some(node) },
@@ -332,7 +320,7 @@ impl Session {
         end: LoginEnd,
         passed: Box<Passed>,
         began: Instant,
-    ) -> Result<Answer, LinkEnd> {
+    ) -> Result<Answer, Disconnect> {
         let Passed { candidate, login, note, pool } = *passed;
         let route = pool.map(|pool| std::sync::Arc::new(Route { pool: Some(pool), user: None }));
         self.conclude(end, candidate, login, route, began, note).await

@@ -1,29 +1,29 @@
-//! The reasons that a policy gives for its denials. It makes them up, so only so many are told
-//! apart: the first ones that come.
+//! Labels for the reasons that a policy gives for its denials. Reasons are free text, so only the
+//! first ones get a label of their own.
 
 use std::sync::OnceLock;
 
-/// Reasons of a virtual server that are told apart.
+/// Reasons per virtual server that get a label of their own.
 pub(super) const MOST: usize = 64;
 
-/// What stands for all others.
+/// The label of all others.
 const OTHER: &str = "other";
 
-/// Reasons that have been given, each with a number.
+/// The reasons seen so far, each with its number.
 #[derive(Debug)]
-pub(super) struct Reasons {
+pub(super) struct ReasonLabels {
     known: [OnceLock<Box<str>>; MOST],
 }
 
-impl Default for Reasons {
+impl Default for ReasonLabels {
     fn default() -> Self {
         Self { known: [const { OnceLock::new() }; MOST] }
     }
 }
 
-impl Reasons {
-    /// The number of a reason; [`MOST`] where there were too many before. Only the first time
-    /// of each is memory taken, and nothing is ever locked.
+impl ReasonLabels {
+    /// The number of a reason; [`MOST`] if the table is full. Allocates only for a new reason, and
+    /// takes no lock.
     pub(super) fn number(&self, reason: &str) -> usize {
         if reason == OTHER {
             return MOST;
@@ -32,7 +32,7 @@ impl Reasons {
         self.known.iter().position(is_known).unwrap_or(MOST)
     }
 
-    /// The reason of a number.
+    /// The label of a number.
     pub(super) fn name(&self, number: usize) -> &str {
         self.known.get(number).and_then(OnceLock::get).map_or(OTHER, |reason| reason)
     }
@@ -43,12 +43,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_policy_that_makes_up_reasons_fills_no_memory() {
-        let reasons = Reasons::default();
+    fn any_number_of_reasons_takes_bounded_memory() {
+        let reasons = ReasonLabels::default();
         assert_eq!(reasons.number("interval"), 0);
         assert_eq!(reasons.number(""), 1);
         assert_eq!(reasons.number("interval"), 0);
-        assert_eq!(reasons.number("other"), MOST, "it is the name of the rest");
+        assert_eq!(reasons.number("other"), MOST, "`other` is the label of the rest");
         for number in 0..1000 {
             assert!(reasons.number(&format!("reason-{number}")) <= MOST);
         }
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn threads_agree_on_the_numbers() {
-        let reasons = Reasons::default();
+        let reasons = ReasonLabels::default();
         let give = || -> Vec<_> { (0..50).map(|n| reasons.number(&format!("r{}", n % 20))).collect() };
         std::thread::scope(|scope| {
             let given: Vec<_> = (0..8).map(|_| scope.spawn(give)).map(|t| t.join().unwrap()).collect();

@@ -1,4 +1,4 @@
-//! The client's end of a session: lines in, replies out. Between commands it holds no buffer.
+//! The client's side of a session: lines in, replies out. Between commands it holds no buffer.
 
 use std::cell::RefCell;
 use std::future::{Ready, poll_fn};
@@ -11,127 +11,127 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroize;
 
-use super::patience::Patience;
+use super::deadline::DeadlineOrDrain;
 use crate::net::Stream;
 use reprieve_pop3::line::LineBuffer;
 use reprieve_secrets::wiping::wiping;
 
-/// How the client's end of a connection ended.
+/// How the client's side of a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LinkEnd {
-    /// The client closed it.
+pub(super) enum Disconnect {
+    /// The client closed the connection.
     Closed,
-    /// It broke.
+    /// The connection broke.
     Lost,
-    /// The client was silent for too long, or did not read.
+    /// The client sent nothing for too long, or did not read.
     Idle,
-    /// The server ends.
+    /// The server shuts down.
     Drained,
-    /// The client does not read, or hardly.
+    /// The client reads too slowly.
     Stalled,
 }
 
-/// What is done, nearly always, when it is asked for: only where it takes time does whoever waits
-/// for it hold more than its result.
+/// A future that is nearly always ready at once. Only if it is not does the caller hold more than
+/// its result.
 type AtOnce<'a, T> = Either<Ready<T>, Pin<Box<dyn Future<Output = T> + Send + 'a>>>;
 
 fn at_once<'a, T>(result: T) -> AtOnce<'a, T> {
     Either::Left(std::future::ready(result))
 }
 
-/// Octets that are read at once.
+/// Bytes per read.
 const READ: usize = 16 << 10;
-/// Replies of more octets than this are written before the next command is looked at.
+/// Replies of more bytes than this are written before the next command is handled.
 pub(super) const LARGE: usize = 32 << 10;
 
-/// Octets that a client must take within the time for them.
+/// Bytes that a client must read within the stall timeout.
 pub(super) const LEAST_PROGRESS: u64 = 1024;
 
 thread_local! {
-    /// What is read goes through here: a session that waits has no buffer of its own.
+    /// Read buffer of the thread, so that an idle session has none.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into_boxed_slice());
 }
 
-pub(super) struct Link {
+pub(super) struct ClientIo {
     pub(super) stream: Stream,
     pub(super) inbox: LineBuffer,
     pub(super) out: Vec<u8>,
-    pub(super) octets_in: u64,
-    pub(super) octets_out: u64,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
     stall_timeout: Duration,
 }
 
-impl Drop for Link {
+impl Drop for ClientIo {
     fn drop(&mut self) {
-        // A TLS connection's buffers hold what was decrypted last: a password, perhaps.
+        // The buffers of a TLS connection hold what was decrypted last, which may be a password.
         if let Stream::Tls(_) = self.stream {
             wiping(|| self.stream = Stream::Gone);
         }
     }
 }
 
-impl Link {
-    /// `stall_timeout`: how long the client may take for 1 KiB.
+impl ClientIo {
+    /// `stall_timeout`: how long the client may take to read 1 KiB.
     pub(super) fn new(stream: Stream, stall_timeout: Duration) -> Self {
         Self {
             stream,
             inbox: LineBuffer::default(),
             out: Vec::new(),
-            octets_in: 0,
-            octets_out: 0,
+            bytes_in: 0,
+            bytes_out: 0,
             stall_timeout,
         }
     }
 
-    /// Reads what has arrived into the inbox. Ready once there is something.
-    pub(super) fn poll_fill(&mut self, task: &mut TaskContext<'_>) -> Poll<Result<(), LinkEnd>> {
+    /// Reads what has arrived into the inbox. Ready when there is something.
+    pub(super) fn poll_fill(&mut self, task: &mut TaskContext<'_>) -> Poll<Result<(), Disconnect>> {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
             let read = ready!(Pin::new(&mut self.stream).poll_read(task, &mut buffer));
             let filled = buffer.filled_mut();
             let length = filled.len();
             self.inbox.push(filled);
-            // It may have been a password.
+            // It may contain a password.
             filled.zeroize();
-            self.octets_in += length as u64;
+            self.bytes_in += length as u64;
             Poll::Ready(match read {
-                Err(_) => Err(LinkEnd::Lost),
-                Ok(()) if length == 0 => Err(LinkEnd::Closed),
+                Err(_) => Err(Disconnect::Lost),
+                Ok(()) if length == 0 => Err(Disconnect::Closed),
                 Ok(()) => Ok(()),
             })
         })
     }
 
     /// Waits for something to arrive.
-    pub(super) fn fill(&mut self) -> impl Future<Output = Result<(), LinkEnd>> {
+    pub(super) fn fill(&mut self) -> impl Future<Output = Result<(), Disconnect>> {
         poll_fn(|task| self.poll_fill(task))
     }
 
-    /// Waits for something to arrive, until a deadline or the server's end.
+    /// Waits for something to arrive, until a deadline or the server's shutdown.
     pub(super) fn fill_until(
         &mut self,
         deadline: Instant,
-        mut patience: Pin<&mut Patience<'_>>,
-    ) -> impl Future<Output = Result<(), LinkEnd>> {
+        mut wait_limit: Pin<&mut DeadlineOrDrain<'_>>,
+    ) -> impl Future<Output = Result<(), Disconnect>> {
         poll_fn(move |task| match self.poll_fill(task) {
-            Poll::Pending => patience.as_mut().poll_over(deadline, task).map(Err),
+            Poll::Pending => wait_limit.as_mut().poll_over(deadline, task).map(Err),
             filled => filled,
         })
     }
 
-    /// Takes the replies, and writes what the client takes at once: nearly always all of it.
-    /// What is left, if anything is: nobody is woken for it, whoever writes it asks again.
-    fn write_at_once(&mut self) -> Result<Option<Vec<u8>>, LinkEnd> {
+    /// Writes as much of the replies as the socket takes, nearly always everything. Returns the rest,
+    /// if any; the caller must poll for writability itself.
+    fn write_at_once(&mut self) -> Result<Option<Vec<u8>>, Disconnect> {
         if self.out.is_empty() {
             return Ok(None);
         }
         let task = &mut TaskContext::from_waker(Waker::noop());
         let mut out = std::mem::take(&mut self.out);
-        self.octets_out += out.len() as u64;
+        self.bytes_out += out.len() as u64;
         let mut written = 0;
         while written < out.len() {
             match Pin::new(&mut self.stream).poll_write(task, &out[written..]) {
-                Poll::Ready(Ok(0) | Err(_)) => return Err(LinkEnd::Lost),
+                Poll::Ready(Ok(0) | Err(_)) => return Err(Disconnect::Lost),
                 Poll::Ready(Ok(count)) => written += count,
                 Poll::Pending => {
                     out.drain(..written);
@@ -142,13 +142,13 @@ impl Link {
         // An encrypted connection keeps what it could not write.
         match Pin::new(&mut self.stream).poll_flush(task) {
             Poll::Ready(Ok(())) => Ok(None),
-            Poll::Ready(Err(_)) => Err(LinkEnd::Lost),
+            Poll::Ready(Err(_)) => Err(Disconnect::Lost),
             Poll::Pending => Ok(Some(Vec::new())),
         }
     }
 
     /// Writes the replies, as long as the client takes them in earnest.
-    pub(super) fn flush(&mut self) -> AtOnce<'_, Result<(), LinkEnd>> {
+    pub(super) fn flush(&mut self) -> AtOnce<'_, Result<(), Disconnect>> {
         match self.write_at_once() {
             Ok(None) => at_once(Ok(())),
             Ok(Some(rest)) => Either::Right(Box::pin(self.write_slowly(rest))),
@@ -156,8 +156,8 @@ impl Link {
         }
     }
 
-    /// Writes octets, as long as the client takes 1 KiB of them within the time for that.
-    async fn write_slowly(&mut self, out: Vec<u8>) -> Result<(), LinkEnd> {
+    /// Writes bytes, as long as the client takes 1 KiB of them within the time for that.
+    async fn write_slowly(&mut self, out: Vec<u8>) -> Result<(), Disconnect> {
         let mut written = 0;
         let mut acknowledged = self.acknowledged(out.len());
         loop {
@@ -172,11 +172,11 @@ impl Link {
             };
             match tokio::time::timeout(self.stall_timeout, writing).await {
                 Ok(Ok(())) => return Ok(()),
-                Ok(Err(_)) => return Err(LinkEnd::Lost),
+                Ok(Err(_)) => return Err(Disconnect::Lost),
                 Err(_) => {
                     let now = self.acknowledged(out.len() - written);
                     if now.saturating_sub(acknowledged) < LEAST_PROGRESS {
-                        return Err(LinkEnd::Stalled);
+                        return Err(Disconnect::Stalled);
                     }
                     acknowledged = now;
                 }
@@ -184,13 +184,13 @@ impl Link {
         }
     }
 
-    /// Octets that the client has acknowledged, where so many are not written yet.
+    /// Bytes that the client has acknowledged, where so many are not written yet.
     fn acknowledged(&self, unwritten: usize) -> u64 {
-        self.octets_out.saturating_sub(unwritten as u64 + self.stream.unacknowledged())
+        self.bytes_out.saturating_sub(unwritten as u64 + self.stream.unacknowledged())
     }
 
     /// Writes the replies until a deadline.
-    pub(super) fn flush_until(&mut self, deadline: Instant) -> AtOnce<'_, Result<(), LinkEnd>> {
+    pub(super) fn flush_until(&mut self, deadline: Instant) -> AtOnce<'_, Result<(), Disconnect>> {
         match self.write_at_once() {
             Ok(None) => at_once(Ok(())),
             Ok(Some(rest)) => Either::Right(Box::pin(self.write_until(deadline, rest))),
@@ -198,28 +198,28 @@ impl Link {
         }
     }
 
-    async fn write_until(&mut self, deadline: Instant, out: Vec<u8>) -> Result<(), LinkEnd> {
+    async fn write_until(&mut self, deadline: Instant, out: Vec<u8>) -> Result<(), Disconnect> {
         let writing = async {
             self.stream.write_all(&out).await?;
             self.stream.flush().await
         };
         match timeout_at(deadline, writing).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(LinkEnd::Lost),
-            Err(_) => Err(LinkEnd::Idle),
+            Ok(Err(_)) => Err(Disconnect::Lost),
+            Err(_) => Err(Disconnect::Idle),
         }
     }
 
     /// Keeps a client that sends many commands at once from making the replies pile up.
-    pub(super) fn flush_if_large(&mut self) -> AtOnce<'_, Result<(), LinkEnd>> {
+    pub(super) fn flush_if_large(&mut self) -> AtOnce<'_, Result<(), Disconnect>> {
         if self.out.len() >= LARGE { self.flush() } else { at_once(Ok(())) }
     }
 
     /// Writes the last replies and closes. They and the end of the connection travel together,
     /// where the client takes them at once.
-    pub(super) fn finish(&mut self) -> AtOnce<'_, Result<(), LinkEnd>> {
+    pub(super) fn finish(&mut self) -> AtOnce<'_, Result<(), Disconnect>> {
         let held_back = self.stream.hold_back(&self.out);
-        self.octets_out += held_back as u64;
+        self.bytes_out += held_back as u64;
         self.out.drain(..held_back);
         match self.write_at_once() {
             Ok(None) if self.closes_at_once() => at_once(Ok(())),

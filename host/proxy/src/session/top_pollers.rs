@@ -1,7 +1,7 @@
-//! Who polls most: a sketch that tells the heavy ones of any number of users in a fixed amount
-//! of memory (space-saving; Metwally, Agrawal and El Abbadi, 2005). Who makes more than one in a
-//! thousand of a shard's polls is always in it; a newcomer takes the place of whoever has the
-//! fewest, and may have been counted up to that many times too often.
+//! The users who poll most, found among any number of users in a fixed amount of memory (the
+//! space-saving sketch; Metwally, Agrawal and El Abbadi, 2005). A user with more than a thousandth
+//! of a shard's polls is always in it. A new user replaces the one with the fewest polls and
+//! inherits that count, which is the possible error.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
@@ -10,25 +10,25 @@ use hashbrown::HashTable;
 use parking_lot::Mutex;
 use serde::Serialize;
 
-/// Parts, so that threads seldom wait for each other.
+/// Shards, so that threads rarely wait for each other.
 const SHARDS: usize = 8;
-/// Users that each knows of.
+/// Users per shard.
 const PLACES: usize = 1024;
-/// How long one is filled; what is told is of this one and the one before.
+/// How long a sketch is filled; reports cover the present one and the one before.
 const FILLED_FOR: Duration = Duration::from_secs(3600);
-/// Octets of a user's name; longer ones are cut.
+/// Bytes of a user name that are kept; longer names are cut.
 const NAME: usize = 128;
 
-/// A user who polls.
+/// A user with their number of polls.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Poller {
-    /// His name, as his client gives it.
+    /// User name, as the client sends it.
     pub user: String,
-    /// His logins, at most.
+    /// Upper bound of their logins.
     pub polls: u64,
-    /// By how many that may be too high.
+    /// By how much `polls` may be too high.
     pub too_high_by: u64,
-    /// Those of them that the policy denied, at least.
+    /// Lower bound of the logins that the policy denied.
     pub denied: u64,
 }
 
@@ -41,7 +41,7 @@ struct Place {
     denied: u64,
 }
 
-/// A heap whose first place has the fewest polls, and where in it each user is.
+/// A binary min-heap by polls, with an index from user to position.
 #[derive(Debug, Default)]
 struct Sketch {
     places: Vec<Place>,
@@ -91,7 +91,7 @@ impl Sketch {
 
     fn swap(&mut self, one: usize, other: usize) {
         let hashes = (self.places[one].hash, self.places[other].hash);
-        // Where each is, before either is changed: their hashes may be the same.
+        // Both positions are looked up before either changes: the hashes may be equal.
         for (hash, from, to) in
             [(hashes.0, one, usize::MAX), (hashes.1, other, one), (hashes.0, usize::MAX, other)]
         {
@@ -130,7 +130,7 @@ struct Shard {
     before: Vec<Place>,
 }
 
-/// Counts the polls of all users of a virtual server.
+/// The top pollers of a virtual server.
 #[derive(Debug)]
 pub struct Pollers {
     hasher: RandomState,
@@ -146,7 +146,7 @@ impl Default for Pollers {
 }
 
 impl Pollers {
-    /// Counts a login that was judged.
+    /// Counts a login that got a verdict.
     pub(super) fn count(&self, user: &str, denied: bool) {
         let end = (0..=user.len().min(NAME)).rev().find(|&end| user.is_char_boundary(end)).unwrap_or(0);
         let user = &user[..end];
@@ -156,7 +156,7 @@ impl Pollers {
         shard.present.count(hash, user, denied);
     }
 
-    /// Those who have polled most in the last hour or two, the worst first.
+    /// The users with the most polls in the last one to two hours, most polls first.
     #[must_use]
     pub fn worst(&self, count: usize) -> Vec<Poller> {
         let mut all = Vec::new();
@@ -187,7 +187,7 @@ impl Pollers {
 }
 
 impl Shard {
-    /// Begins a fresh sketch where its time has come.
+    /// Starts a new sketch if the present one is old enough.
     fn turn(&mut self) {
         let age = self.since.elapsed();
         if age >= FILLED_FOR {
@@ -199,7 +199,7 @@ impl Shard {
 }
 
 impl Poller {
-    /// Whoever was surely counted most often comes first.
+    /// Orders by the lower bound of the polls.
     pub(crate) fn order(&self) -> impl Ord + use<> {
         std::cmp::Reverse((self.polls - self.too_high_by, self.polls))
     }
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_are_found_among_a_flood_of_names_and_never_counted_too_low() {
+    fn top_pollers_are_found_among_many_names_and_never_counted_too_low() {
         let pollers = Pollers::default();
         for round in 0..200_u32 {
             for heavy in 0..5 {
@@ -267,7 +267,7 @@ mod tests {
         for _ in 0..20_000 {
             number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let user = (number >> 33) % 3000;
-            // Hashes that often are the same.
+            // Hashes that collide often.
             sketch.count(user % 50, &user.to_string(), false);
         }
         assert_eq!((sketch.places.len(), sketch.found.len()), (PLACES, PLACES));

@@ -1,4 +1,4 @@
-//! How long a session waits for its client: until a deadline, and not beyond the server's end.
+//! How long a session waits for its client: until a deadline or the server's shutdown.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,12 +8,12 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
-use super::link::LinkEnd;
+use super::client_io::Disconnect;
 
 pin_project! {
-    /// Made once for many waits: a command that comes in time costs neither a timer nor a place
-    /// among those who are told of the server's end.
-    pub(super) struct Patience<'a> {
+    /// Made once for many waits, so that a command that arrives in time costs neither a timer nor a
+    /// registration for the shutdown.
+    pub(super) struct DeadlineOrDrain<'a> {
         #[pin]
         timer: Sleep,
         #[pin]
@@ -21,33 +21,33 @@ pin_project! {
     }
 }
 
-/// Patience until a deadline, which each wait may put off. `drain` is cancelled when the server
-/// ends.
-pub(super) fn patience(deadline: Instant, drain: &CancellationToken) -> Patience<'_> {
-    Patience { timer: sleep_until(deadline), drained: drain.cancelled() }
+/// Waits until a deadline, which each wait may move. `drain` is cancelled when the server shuts
+/// down.
+pub(super) fn deadline_or_drain(deadline: Instant, drain: &CancellationToken) -> DeadlineOrDrain<'_> {
+    DeadlineOrDrain { timer: sleep_until(deadline), drained: drain.cancelled() }
 }
 
-impl Patience<'_> {
-    /// The deadline, where no wait has put it off.
+impl DeadlineOrDrain<'_> {
+    /// The deadline of the first wait.
     pub(super) fn deadline(&self) -> Instant {
         self.timer.deadline()
     }
 
-    /// Ready when it is over: why.
+    /// Ready when the wait is over, with the cause.
     pub(super) fn poll_over(
         self: Pin<&mut Self>,
         deadline: Instant,
         task: &mut TaskContext<'_>,
-    ) -> Poll<LinkEnd> {
+    ) -> Poll<Disconnect> {
         let this = self.project();
         if this.drained.poll(task).is_ready() {
-            return Poll::Ready(LinkEnd::Drained);
+            return Poll::Ready(Disconnect::Drained);
         }
         let mut timer = this.timer;
-        // The timer goes off where the deadline was when it was set; it is set anew only then.
+        // The timer fires at an earlier deadline if the deadline has moved; it is reset only then.
         while timer.as_mut().poll(task).is_ready() {
             if Instant::now() >= deadline {
-                return Poll::Ready(LinkEnd::Idle);
+                return Poll::Ready(Disconnect::Idle);
             }
             timer.as_mut().reset(deadline);
         }
@@ -68,30 +68,30 @@ mod tests {
     }
 
     #[test]
-    fn it_lasts_to_the_latest_deadline_and_no_longer() {
+    fn it_waits_for_the_latest_deadline() {
         runtime().block_on(async {
             let drain = CancellationToken::new();
             let (began, step) = (Instant::now(), Duration::from_millis(20));
-            let mut patience = pin!(patience(began + 2 * step, &drain));
-            let early = poll_fn(|task| patience.as_mut().poll_over(began + 2 * step, task));
+            let mut wait_limit = pin!(deadline_or_drain(began + 2 * step, &drain));
+            let early = poll_fn(|task| wait_limit.as_mut().poll_over(began + 2 * step, task));
             assert!(tokio::time::timeout(step, early).await.is_err());
-            // A command has come meanwhile: the time begins anew.
-            let end = poll_fn(|task| patience.as_mut().poll_over(began + 4 * step, task)).await;
-            assert_eq!(end, LinkEnd::Idle);
+            // A command has arrived meanwhile, so the deadline has moved.
+            let end = poll_fn(|task| wait_limit.as_mut().poll_over(began + 4 * step, task)).await;
+            assert_eq!(end, Disconnect::Idle);
             assert!(began.elapsed() >= 4 * step);
         });
     }
 
     #[test]
-    fn it_ends_with_the_server() {
+    fn it_ends_when_the_server_shuts_down() {
         runtime().block_on(async {
             let drain = CancellationToken::new();
             let deadline = Instant::now() + Duration::from_secs(600);
-            let mut patience = pin!(patience(deadline, &drain));
-            let waiting = poll_fn(|task| patience.as_mut().poll_over(deadline, task));
+            let mut wait_limit = pin!(deadline_or_drain(deadline, &drain));
+            let waiting = poll_fn(|task| wait_limit.as_mut().poll_over(deadline, task));
             let ends = async { drain.cancel() };
             let (end, ()) = tokio::join!(waiting, ends);
-            assert_eq!(end, LinkEnd::Drained);
+            assert_eq!(end, Disconnect::Drained);
         });
     }
 }

@@ -1,5 +1,5 @@
-//! From an accepted connection to one that can be greeted: the PROXY header, the limit of
-//! connections from an address, and the TLS handshake of ports that have it from the start.
+//! From an accepted connection to one that can be greeted: the PROXY header, the connection limit
+//! per address, and the TLS handshake on ports with implicit TLS.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,45 +8,50 @@ use tokio::net::TcpStream;
 
 use super::context::Context;
 use super::counters::Counters;
-use super::record::Record;
-use super::{Door, Session};
-use crate::config::OnUnreachable;
+use super::labeled_counters::RefusedBy;
+use super::session_record::SessionRecord;
+use super::{ContextHandle, Session};
 use crate::net::{Admitted, Proxied, Refused, Stream, read_header};
+use reprieve_policy_host::OnUnreachable;
 use reprieve_pop3::reply;
 
 /// A connection that was accepted.
 #[derive(Debug)]
 pub struct Incoming {
-    /// Its octets.
+    /// The socket.
     pub stream: TcpStream,
-    /// Whoever has connected.
+    /// The address that connected.
     pub peer: SocketAddr,
-    /// The address that it has connected to.
+    /// The address that it connected to.
     pub local: SocketAddr,
     /// Whether it begins with a TLS handshake.
     pub encrypted: bool,
-    /// Its place among the connections.
+    /// Its slot within the connection limits.
     pub admitted: Admitted,
 }
 
-/// Serves one connection to its end. `under_way` is dropped when nothing is left of it.
-pub fn serve(door: Arc<Door>, incoming: Incoming, under_way: impl Send) -> impl Future<Output = ()> + Send {
-    // The way to the greeting needs memory that the session after it does not.
-    let opening = Box::pin(open(door, incoming));
+/// Serves one connection to its end. `under_way` is dropped when the connection is gone.
+pub fn serve(
+    context_handle: Arc<ContextHandle>,
+    incoming: Incoming,
+    under_way: impl Send,
+) -> impl Future<Output = ()> + Send {
+    // Boxed: the steps before the greeting need memory that the session does not.
+    let opening = Box::pin(open(context_handle, incoming));
     async move {
         let Some(mut session) = opening.await else { return };
         let end = session.run().await;
-        session.record.finish(&session.context, &session.link, end);
+        session.record.finish(&session.context, &session.client, end);
         drop(session);
         drop(under_way);
     }
 }
 
-async fn open(door: Arc<Door>, incoming: Incoming) -> Option<Session> {
-    let context = door.context();
+async fn open(context_handle: Arc<ContextHandle>, incoming: Incoming) -> Option<Session> {
+    let context = context_handle.context();
     let Incoming { mut stream, peer, local, encrypted, admitted } = incoming;
     let settings = context.settings.clone();
-    let mut record = Box::new(Record::new(peer, local));
+    let mut record = Box::new(SessionRecord::new(peer, local));
     let sender = peer.ip().to_canonical();
     if settings.proxy_from.iter().any(|network| network.contains(&sender)) {
         match tokio::time::timeout(settings.proxy_timeout, read_header(&mut stream)).await {
@@ -66,9 +71,9 @@ async fn open(door: Arc<Door>, incoming: Incoming) -> Option<Session> {
         }
     }
     if settings.on_unreachable == OnUnreachable::Close && context.pool.state().healthy == 0 {
-        // As without a proxy: mail programs say that they cannot connect, and ask for no password.
+        // As without a proxy: clients report that they cannot connect, and do not ask for a password.
         Counters::count(&context.counters.refused_connections);
-        context.counters.kinds.refused_without_nodes();
+        context.counters.kinds.refused(RefusedBy::NoNode);
         return None;
     }
     let stream = match settings.tls.clone().filter(|_| encrypted) {
@@ -85,40 +90,43 @@ async fn open(door: Arc<Door>, incoming: Incoming) -> Option<Session> {
             }
         },
     };
-    Some(Session::new(door, context, stream, record))
+    Some(Session::new(context_handle, context, stream, record))
 }
 
-fn unopened<T>(context: &Context, record: &Record, why: &dyn std::fmt::Display) -> Option<T> {
+fn unopened<T>(context: &Context, record: &SessionRecord, why: &dyn std::fmt::Display) -> Option<T> {
     Counters::count(&context.counters.failed_handshakes);
     Counters::count(&context.counters.without_proxy_header);
     tracing::warn!(server = &*context.settings.name, peer = %record.peer, "{why}");
     None
 }
 
-/// Counts a TLS session that has begun.
+/// Counts a successful TLS handshake.
 pub(super) fn shook_hands(context: &Context, stream: &Stream) {
     if let Some(kind) = stream.tls_kind() {
         context.counters.kinds.shook_hands(kind);
     }
 }
 
-/// Usual on the open net, where everything is scanned: worth a line only to who asks for it.
-pub(super) fn handshake_failed(context: &Context, record: &Record, error: &std::io::Error) {
+/// Counts a failed TLS handshake. Port scans cause many, so the log line is at level debug.
+pub(super) fn handshake_failed(context: &Context, record: &SessionRecord, error: &std::io::Error) {
     Counters::count(&context.counters.failed_handshakes);
     Counters::count(&context.counters.without_tls);
     tracing::debug!(server = &*context.settings.name, peer = %record.peer, %error, "no TLS handshake");
 }
 
-/// Says why there is no session, where that can be said without a handshake.
+/// Counts a refused connection, and tells the client why unless that needs a TLS handshake.
 pub fn refuse(stream: &TcpStream, refused: Refused, encrypted: bool, context: &Context) {
     Counters::count(&context.counters.refused_connections);
-    context.counters.kinds.refused(refused);
+    context.counters.kinds.refused(match refused {
+        Refused::Full => RefusedBy::MaxConnections,
+        Refused::AddressFull => RefusedBy::MaxConnectionsPerAddress,
+    });
     let word = match refused {
         Refused::Full => reply::TOO_MANY_CONNECTIONS,
         Refused::AddressFull => reply::TOO_MANY_FROM_ADDRESS,
     };
     if !encrypted {
-        // The socket's buffer is empty: the line fits, and nobody waits for it to be read.
+        // The socket's buffer is empty, so the line fits and there is no need to wait.
         let _ = stream.try_write(word);
     }
 }

@@ -1,23 +1,23 @@
-//! What a connection is promised, by where it comes from, how it is encrypted and what the
-//! pool can do. Each combination is put into words once.
+//! The capabilities that a connection is offered: they depend on its encryption and address and on
+//! what the pool supports. Each combination is rendered once.
 
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use reprieve_pop3::capability::{Capabilities, Learned, Offer};
+use reprieve_pop3::capability::{BackendCapabilities, Capabilities, Offer};
 use reprieve_pop3::credential::{Mechanism, Mechanisms};
 
-/// What of a connection decides on the ways to log in.
+/// The properties of a connection that decide which mechanisms it is offered.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Means {
-    /// Nobody can listen, or it does not matter here.
+pub(super) struct OfferConditions {
+    /// Secrets may be sent: the connection is encrypted, or cleartext logins are allowed here.
     pub(super) may_show_secrets: bool,
-    /// TLS can be begun.
+    /// STLS is possible.
     pub(super) stls: bool,
-    /// The client has shown a certificate.
+    /// The client has presented a certificate.
     pub(super) has_certificate: bool,
-    /// The banner had a timestamp.
+    /// The greeting had a timestamp for APOP.
     pub(super) has_timestamp: bool,
 }
 
@@ -29,24 +29,28 @@ struct Key {
     mechanisms: Mechanisms,
 }
 
-/// The promises of a virtual server.
+/// The capabilities of a virtual server, by combination.
 #[derive(Debug)]
-pub struct Offers {
+pub struct OfferedCapabilities {
     login_delay: Option<u64>,
     mechanisms: Mechanisms,
     made: RwLock<Vec<(Key, Arc<Capabilities>)>>,
 }
 
-impl Offers {
+impl OfferedCapabilities {
     /// `login_delay`: seconds to announce. `mechanisms`: those that are configured.
     #[must_use]
     pub fn new(login_delay: Option<u64>, mechanisms: Mechanisms) -> Self {
         Self { login_delay, mechanisms, made: RwLock::default() }
     }
 
-    /// What a connection is promised. `learned`: what the pool can do, where it was asked.
-    pub(super) fn find(&self, learned: Option<Learned>, means: Means) -> Arc<Capabilities> {
-        // A mail server's own doing: nothing replaces it where it is not there.
+    /// The capabilities of a connection. `learned`: what the pool supports, if it has been asked.
+    pub(super) fn find(
+        &self,
+        learned: Option<BackendCapabilities>,
+        means: OfferConditions,
+    ) -> Arc<Capabilities> {
+        // Only the mail server can carry out these mechanisms.
         let can = |mechanism| learned.is_none_or(|learned| learned.mechanisms.contains(mechanism));
         let mechanisms = self.mechanisms.without(|mechanism| {
             let possible = match mechanism {
@@ -57,7 +61,7 @@ impl Offers {
                     can(mechanism)
                 }
             };
-            !possible || mechanism.shows_secret() && !means.may_show_secrets
+            !possible || mechanism.reveals_secret() && !means.may_show_secrets
         });
         let key = Key {
             top: learned.is_none_or(|learned| learned.top),
@@ -96,29 +100,38 @@ mod tests {
     }
 
     #[test]
-    fn what_the_pool_lacks_and_what_anybody_could_overhear_is_not_promised() {
+    fn unsupported_and_insecure_mechanisms_are_not_offered() {
         use Mechanism::{CramMd5, External, Plain, UserPass, Xoauth2};
-        let offers = Offers::new(None, Mechanisms::of(&[UserPass, Plain, Xoauth2, External, CramMd5]));
-        let means =
-            Means { may_show_secrets: true, stls: false, has_certificate: false, has_timestamp: false };
+        let offers =
+            OfferedCapabilities::new(None, Mechanisms::of(&[UserPass, Plain, Xoauth2, External, CramMd5]));
+        let means = OfferConditions {
+            may_show_secrets: true,
+            stls: false,
+            has_certificate: false,
+            has_timestamp: false,
+        };
         assert!(text(&offers.find(None, means)).contains("SASL PLAIN XOAUTH2 CRAM-MD5\r\n"));
-        let old = text(&offers.find(Some(Learned::OLD), means));
+        let old = text(&offers.find(Some(BackendCapabilities::WITHOUT_CAPA), means));
         assert!(old.contains("SASL PLAIN\r\n") && old.contains("USER\r\n") && old.contains("UIDL\r\n"));
-        let poor = Learned { uidl: false, top: false, ..Learned::OLD };
+        let poor = BackendCapabilities { uidl: false, top: false, ..BackendCapabilities::WITHOUT_CAPA };
         let poor = text(&offers.find(Some(poor), means));
         assert!(!poor.contains("UIDL") && !poor.contains("TOP"));
-        let guarded = Means { may_show_secrets: false, stls: true, ..means };
+        let guarded = OfferConditions { may_show_secrets: false, stls: true, ..means };
         let guarded = text(&offers.find(None, guarded));
         assert!(guarded.contains("STLS\r\nSASL CRAM-MD5\r\n") && !guarded.contains("USER"), "{guarded}");
-        let certified = text(&offers.find(None, Means { has_certificate: true, ..means }));
+        let certified = text(&offers.find(None, OfferConditions { has_certificate: true, ..means }));
         assert!(certified.contains("EXTERNAL"));
     }
 
     #[test]
-    fn each_promise_is_put_into_words_once() {
-        let offers = Offers::new(None, Mechanisms::of(&[Mechanism::UserPass]));
-        let means =
-            Means { may_show_secrets: true, stls: false, has_certificate: false, has_timestamp: false };
+    fn each_combination_is_rendered_once() {
+        let offers = OfferedCapabilities::new(None, Mechanisms::of(&[Mechanism::UserPass]));
+        let means = OfferConditions {
+            may_show_secrets: true,
+            stls: false,
+            has_certificate: false,
+            has_timestamp: false,
+        };
         assert!(Arc::ptr_eq(&offers.find(None, means), &offers.find(None, means)));
     }
 }

@@ -1,5 +1,5 @@
-//! Long messages between connections in cleartext: all of one but its end passes within the
-//! system, unseen and uncopied. The octets of short ones are cheaper to copy.
+//! Splices the bytes of long messages between cleartext connections, all but the end of each,
+//! without copying them through user space. Short messages are cheaper to copy.
 
 use std::io;
 use std::task::{Context, Poll};
@@ -7,45 +7,45 @@ use std::task::{Context, Poll};
 use crate::net::{Pipe, Stream};
 use reprieve_pop3::relay::Relay;
 
-/// Octets that must have arrived to be worth it.
+/// Bytes that must have arrived to make a splice worthwhile.
 const WORTH: usize = 16 << 10;
-/// Octets that pass before others have their turn.
+/// Bytes per turn before the session yields to others.
 const TURN: usize = 4 << 20;
 
-/// The way past the session, of messages that are worth it.
+/// The splice of one session.
 #[derive(Debug, Default)]
 pub(super) struct Unseen {
-    /// Whether more octets come than are read at once.
+    /// Whether bytes arrive faster than one read takes.
     flows: bool,
     pipe: Option<Pipe>,
-    /// Octets that have passed in this turn.
+    /// Bytes spliced in this turn.
     in_turn: usize,
 }
 
 impl Unseen {
-    /// A turn begins.
+    /// Starts a turn.
     pub(super) fn begin_turn(&mut self) {
         self.in_turn = 0;
     }
 
-    /// So many octets were read; `all`: as many as are read at once.
+    /// Records a read; `all`: the read buffer was filled.
     pub(super) fn was_read(&mut self, all: bool) {
         self.flows = all;
     }
 
-    /// Octets that are on their way to the client.
+    /// Bytes in the pipe.
     pub(super) fn held(&self) -> usize {
         self.pipe.as_ref().map_or(0, Pipe::held)
     }
 
-    /// Lets what has arrived of a message go its way. How many octets; None where they have to
-    /// be read.
+    /// Splices what has arrived of a message, and returns how many bytes; None if they must be read
+    /// instead.
     pub(super) fn take(&mut self, relay: &mut Relay, from: &Stream, to: &Stream) -> Option<usize> {
         if !self.flows || self.in_turn >= TURN {
             return None;
         }
         let (Stream::Plain(source), Stream::Plain(_)) = (from, to) else { return None };
-        let passing = relay.unseen_but().and_then(|end| {
+        let passing = relay.unspliced_end().and_then(|end| {
             let arrived = from.arrived();
             (arrived >= WORTH).then(|| arrived - end)
         });
@@ -57,18 +57,18 @@ impl Unseen {
             self.pipe = Pipe::take().ok();
         }
         let taken = self.pipe.as_mut()?.fill(source, passing).ok().filter(|&taken| taken > 0)?;
-        relay.passed_unseen();
+        relay.spliced();
         self.in_turn += taken;
         Some(taken)
     }
 
-    /// Writes what is on its way. Ready when nothing is.
+    /// Writes the pipe's bytes. Ready when the pipe is empty.
     pub(super) fn poll_write(&mut self, to: &Stream, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(pipe) = &mut self.pipe else { return Poll::Ready(Ok(())) };
         let Stream::Plain(stream) = to else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
         let drained = pipe.poll_drain(stream, task);
         if drained.is_ready() && !self.flows {
-            // Between messages a session keeps none.
+            // Between messages a session has no pipe.
             self.pipe = None;
         }
         drained

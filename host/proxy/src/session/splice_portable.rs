@@ -1,4 +1,4 @@
-//! Systems without splice(2): everything is copied.
+//! Stands in for `splice.rs` on systems without splice(2): everything is copied.
 
 use std::io;
 use std::task::{Context, Poll};
@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use crate::net::Stream;
 use reprieve_pop3::relay::Relay;
 
-/// No way past the session.
+/// Never splices.
 #[derive(Debug, Default)]
 pub(super) struct Unseen;
 
