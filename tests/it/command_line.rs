@@ -112,7 +112,7 @@ fn a_port_in_use_is_reported_with_the_remedy() {
 #[test]
 fn wrong_usage_is_reported_with_the_correct_usage() {
     for (arguments, expected) in [
-        (&["run"][..], "--config"),
+        (&["run", "--backend", "127.0.0.1:1"][..], "--listen"),
         (&["run", "--listen", "127.0.0.1:0"], "--backend"),
         (&["run", "--listen", "here", "--backend", "a:1"], "invalid socket address"),
         (
@@ -196,7 +196,7 @@ impl Served {
         let node = mail.address().to_string();
         let text = format!(
             "admin = {{ socket = {:?} }}\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\n\
-             pool = \"mail\"\n[pool.mail]\nnodes = [{node:?}]\ncheck = \"off\"\n",
+             pool = \"mail\"\n[pool.mail]\nnodes = [{node:?}]\nhealth-check = \"off\"\n",
             folder.path().join("admin.sock")
         );
         let mut reprieve = Running::with_configuration(folder.path(), &text);
