@@ -123,6 +123,8 @@ pub fn measure(plan: &Plan, mut progress: impl FnMut(u32, u32)) -> anyhow::Resul
 struct Bench {
     evaluator: Evaluator,
     namespace: Namespace,
+    /// Keeps the connections of the namespace.
+    _store: Store,
     clock: Arc<ManualClock>,
     component_bytes: usize,
     compiling: Option<Duration>,
@@ -169,6 +171,7 @@ impl Bench {
         Ok(Self {
             evaluator,
             namespace,
+            _store: store,
             clock,
             component_bytes: component.len(),
             compiling,
