@@ -23,7 +23,7 @@ use support::{DEADLINE, write_secret};
 fn configuration(node: SocketAddr, listen: &str, top: &str, server: &str) -> String {
     format!(
         "threads = 2\npolicy-cache = \"off\"\n{top}\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"{listen}\"]\n\
-         pool = \"mail\"\n{server}\n[pool.mail]\nnodes = [\"{node}\"]\ncheck = \"off\"\n"
+         pool = \"mail\"\n{server}\n[pool.mail]\nnodes = [\"{node}\"]\nhealth-check = \"off\"\n"
     )
 }
 
@@ -234,8 +234,8 @@ impl Attack {
         let text = format!(
             "threads = 1\nuser = \"nobody\"\npolicy-cache = \"{cache}\"\ndecision-log = {{ path = \"{log}\", users = \
              \"hashed\", hash-key-file = \"{users}\" }}\nadmin = {{ socket = \"{socket}\", listen = [\"127.0.0.1:0\"], \
-             token-file = \"{token}\" }}\n[store]\nhome = \"file\"\npath = \"{store}\"\n[pool.mail]\n\
-             nodes = [\"{node}\"]\ncheck = \"off\"\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\n\
+             token-file = \"{token}\" }}\n[store]\nbackend = \"file\"\npath = \"{store}\"\n[pool.mail]\n\
+             nodes = [\"{node}\"]\nhealth-check = \"off\"\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\n\
              pool = \"mail\"\ncleartext-login = \"allow\"\n[virtual-server.tls]\ncertificate = \"{chain}\"\n\
              key = \"{key}\"\n[virtual-server.policy]\ncomponent = \"{component}\"\n",
             cache = at("cache"),

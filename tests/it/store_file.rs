@@ -236,7 +236,7 @@ fn errors_in_the_stores_file_are_reported_with_their_location() {
     assert!(code == Some(2) && said.contains("is a folder"), "{said}");
     let (code, said) = start(&|text| text.replace("backend = \"file\"", "backend = \"redis\""));
     assert!(
-        code == Some(2) && said.contains("reprieve.toml:6: `store.path` belongs to backend = \"file\""),
+        code == Some(2) && said.contains("reprieve.toml:6: `store.path` belongs to `backend = \"file\"`"),
         "{said}"
     );
     let (code, said) = start(&|text| text.replace("backend =", "share = \"tags\"\nbackend ="));

@@ -25,11 +25,11 @@ fn configuration(folder: &Path, node: std::net::SocketAddr, authority: &Authorit
     let files = authority.server("front", &["localhost"], Age::Valid);
     format!(
         "threads = 2\ndrain-timeout = \"2m\"\npolicy-cache = {cache:?}\nadmin = {{ socket = {socket:?} }}\n\
-         certificate-check = \"200ms\"\n[store]\nhome = \"file\"\npath = {store:?}\nsave-every = \"100ms\"\n\
+         certificate-check = \"200ms\"\n[store]\nbackend = \"file\"\npath = {store:?}\nsave-every = \"100ms\"\n\
          [[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\ncleartext-login = \"allow\"\n\
          [virtual-server.tls]\ncertificate = {chain:?}\nkey = {key:?}\n\
          [virtual-server.shadow]\ncomponent = \"interval\"\nsettings = {{ interval = \"1h\" }}\n\
-         [pool.mail]\nnodes = [\"localhost:{port}\"]\ncheck = {{ interval = \"200ms\" }}\n",
+         [pool.mail]\nnodes = [\"localhost:{port}\"]\nhealth-check = {{ interval = \"200ms\" }}\n",
         cache = folder.join("cache"),
         socket = folder.join("admin.sock"),
         store = folder.join("state.redb"),
@@ -195,7 +195,7 @@ fn it_works_with_the_system_calls_that_the_unit_allows() {
 fn many(folder: &Path, node: std::net::SocketAddr, addresses: &[std::net::SocketAddr]) -> String {
     let mut text = format!(
         "threads = 1\ndrain-timeout = \"1s\"\npolicy-cache = \"off\"\nadmin = {{ socket = {:?} }}\n[pool.mail]\n\
-         nodes = [\"{node}\"]\ncheck = \"off\"\n",
+         nodes = [\"{node}\"]\nhealth-check = \"off\"\n",
         folder.join("admin.sock")
     );
     for (number, address) in addresses.iter().enumerate() {

@@ -49,7 +49,7 @@ impl Proxies {
             let share = if share == Share::Tags { "tags" } else { "tags+snapshots" };
             let url = redis.url();
             format!(
-                "[store]\nhome = \"redis\"\nurl = \"{url}\"\ntimeout = \"10s\"\nshare = \"{share}\"\nsecret-file = {secret:?}\n"
+                "[store]\nbackend = \"redis\"\nurl = \"{url}\"\ntimeout = \"10s\"\nshare = \"{share}\"\nsecret-file = {secret:?}\n"
             )
         });
         let policy = format!(
