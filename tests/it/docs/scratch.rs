@@ -223,7 +223,7 @@ pool = "mail"
 
 [pool.mail]
 nodes = ["127.0.0.1:110", { address = "mail2.example:110", backup = true }]
-check = "off"
+health-check = "off"
 "#;
 
 /// The configuration that a page shows before a block, or else the README's.
