@@ -174,13 +174,13 @@ impl Mechanisms {
 /// A complete login as the client has presented it.
 #[derive(Clone, Debug)]
 pub struct Credentials {
-    /// The name of the user to whom the secret belongs.
+    /// The user name that the secret belongs to.
     pub user: Box<[u8]>,
     /// The user that they ask to act as, if it is another one: a login of a master user.
     pub authorization_id: Option<Box<[u8]>>,
     /// The separator, if the client has sent both names joined by one.
     pub separator: Option<u8>,
-    /// The secret.
+    /// The password, token or digest.
     pub secret: Secret,
     /// The mechanism with which it was presented.
     pub mechanism: Mechanism,

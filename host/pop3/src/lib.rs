@@ -4,7 +4,7 @@
 //!
 //! | module | what it does |
 //! | --- | --- |
-//! | [`line`] | cuts bytes from the client into lines of limited length |
+//! | [`line`](mod@line) | cuts bytes from the client into lines of limited length |
 //! | [`command`] | parses a line |
 //! | [`authorization`] | the AUTHORIZATION state: from the banner to a login, with [`sasl`] |
 //! | [`posed`] | the TRANSACTION state of a denied login, answered from a [`snapshot`] |
