@@ -102,7 +102,7 @@ fn every_subcommand_has_a_manual_page_that_mandoc_accepts() {
     let run = shown("reprieve-run.1");
     assert!(run.contains("--config <FILE>") && run.contains("reprieve.toml(5)"), "{run}");
     let keys = shown("reprieve.toml.5");
-    for part in ["[pool.NAME]", "drain-timeout  [default: 30s]", "queue.timeout, queue.length"] {
+    for part in ["[pool.NAME.queue]", "drain-timeout  [default: \"30s\"]", "nodes  [required]"] {
         assert!(keys.contains(part), "{part:?} is not in:\n{keys}");
     }
 }

@@ -9,22 +9,22 @@ use anyhow::Context as _;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
-/// The name that the pages' foot has in the middle.
+/// The middle of the pages' footer.
 const MANUAL: &str = "Reprieve";
 
 /// Write the manual pages: reprieve(1), one for each subcommand, and reprieve.toml(5).
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Folder for the pages; it is made if it is not there
+    /// Folder for the pages; created if it does not exist
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }
 
-/// `command`: the command line as a whole.
+/// `command`: the whole command line.
 pub(super) fn run(arguments: &Arguments, command: clap::Command) -> anyhow::Result<ExitCode> {
     let folder = &arguments.folder;
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    // "reprieve help" has no page: what it would say is in all the others.
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    // "reprieve help" would only repeat the other pages.
     let mut command = command.disable_help_subcommand(true);
     command.build();
     write_pages(&command, None, folder)?;
@@ -45,7 +45,7 @@ fn name(command: &clap::Command) -> &str {
     command.get_display_name().unwrap_or_else(|| command.get_name())
 }
 
-/// A page: what is known of the command, and what is true of all of them.
+/// Renders the page of a command, with the sections that all pages have.
 fn rendered(page: &Man, command: &clap::Command, above: Option<&str>) -> anyhow::Result<Vec<u8>> {
     let mut text = Vec::new();
     page.render_title(&mut text)?;
@@ -61,7 +61,7 @@ fn rendered(page: &Man, command: &clap::Command, above: Option<&str>) -> anyhow:
     let mut rest = Roff::new();
     rest.control("SH", ["EXIT STATUS"]);
     rest.text([roman(
-        "0: done. 1: a test or a check failed. 2: the command line or the configuration is wrong, or standard output cannot be written. 141: nobody reads standard output any longer.",
+        "0: success. 1: a test or a check failed. 2: the command line or the configuration is invalid, or standard output cannot be written. 141: the reader of standard output is gone.",
     )]);
     let reads_configuration = command.get_arguments().any(|argument| argument.get_id() == "config");
     let mut others: Vec<String> = above.map(|above| format!("{above}(1)")).into_iter().collect();

@@ -68,72 +68,7 @@ impl Table for AdminTable {
     }
 
     fn keys() -> Vec<Key<Self>> {
-        vec![
-            Key::new(
-                "socket",
-                |admin: &mut Self| &mut admin.config.socket,
-                optional(path()),
-                "Unix socket for `reprieve ctl`. Only root and the user that Reprieve runs as can open it.",
-            )
-            .example("\"/run/reprieve/admin.sock\""),
-            Key::new(
-                "listen",
-                |admin: &mut Self| &mut admin.config.listen,
-                list(address()),
-                "Addresses for HTTP: the dashboard, the metrics, and everything that the socket offers.",
-            )
-            .example("[\"127.0.0.1:8110\"]"),
-            Key::new(
-                "token-file",
-                |admin: &mut Self| &mut admin.config.token_file,
-                optional(token_file()),
-                "File whose first line is the token that allows everything, of 16 characters or more \
-                 (`openssl rand -base64 24`). If other machines can reach an address of `listen`, this or \
-                 `read-token-file` is required. Without a token, everybody on this machine can read over \
-                 `listen`, and nobody can change anything.",
-            )
-            .needs("listen")
-            .example("\"/etc/reprieve/admin.token\""),
-            Key::new(
-                "read-token-file",
-                |admin: &mut Self| &mut admin.config.read_token_file,
-                optional(token_file()),
-                "File whose first line is the token that allows to read. With it, nobody reads without a token.",
-            )
-            .needs("listen")
-            .example("\"/etc/reprieve/admin-read.token\""),
-            Key::new(
-                "hosts",
-                |admin: &mut Self| &mut admin.config.hosts,
-                list(host_name()),
-                "Host names by which browsers may ask for `listen`, besides its addresses and `localhost`.",
-            )
-            .needs("listen")
-            .example("[\"reprieve.example\"]"),
-            Key::new(
-                "certificate",
-                |admin: &mut Self| &mut admin.certificate,
-                optional(path()),
-                "Certificate chain (PEM). With it, `listen` speaks HTTPS only.",
-            )
-            .needs("listen")
-            .needs("key")
-            .example("\"/etc/reprieve/admin.pem\""),
-            Key::new(
-                "key",
-                |admin: &mut Self| &mut admin.key,
-                optional(path()),
-                "Private key of `certificate` (PEM).",
-            )
-            .needs("certificate")
-            .example("\"/etc/reprieve/admin.key\""),
-            Key::new(
-                "top-pollers",
-                |admin: &mut Self| &mut admin.config.top_pollers,
-                boolean(),
-                "Count the users who poll most, and show their names on the dashboard.",
-            ),
-        ]
+        [address_keys(), access_keys()].into_iter().flatten().collect()
     }
 
     fn build(self, section: &Section<'_, '_>) -> Result<AdminConfig, Error> {
@@ -150,7 +85,81 @@ impl Table for AdminTable {
     }
 }
 
-/// Addresses that other machines can reach need a token.
+fn address_keys() -> Vec<Key<AdminTable>> {
+    vec![
+        Key::new(
+            "socket",
+            |admin: &mut AdminTable| &mut admin.config.socket,
+            optional(path()),
+            "Unix socket for `reprieve ctl`. Only root and the user that Reprieve runs as can open it.",
+        )
+        .example("\"/run/reprieve/admin.sock\""),
+        Key::new(
+            "listen",
+            |admin: &mut AdminTable| &mut admin.config.listen,
+            list(address()),
+            "Addresses for HTTP: the dashboard, the metrics, and everything that the socket offers.",
+        )
+        .example("[\"127.0.0.1:8110\"]"),
+        Key::new(
+            "certificate",
+            |admin: &mut AdminTable| &mut admin.certificate,
+            optional(path()),
+            "Certificate chain (PEM). With it, `listen` speaks HTTPS only.",
+        )
+        .needs("listen")
+        .needs("key")
+        .example("\"/etc/reprieve/admin.pem\""),
+        Key::new(
+            "key",
+            |admin: &mut AdminTable| &mut admin.key,
+            optional(path()),
+            "Private key of `certificate` (PEM).",
+        )
+        .needs("certificate")
+        .example("\"/etc/reprieve/admin.key\""),
+        Key::new(
+            "top-pollers",
+            |admin: &mut AdminTable| &mut admin.config.top_pollers,
+            boolean(),
+            "Count the users who poll most, and show their names on the dashboard.",
+        ),
+    ]
+}
+
+fn access_keys() -> Vec<Key<AdminTable>> {
+    vec![
+        Key::new(
+            "token-file",
+            |admin: &mut AdminTable| &mut admin.config.token_file,
+            optional(token_file()),
+            "File whose first line is the token that allows everything, of 16 characters or more \
+             (`openssl rand -base64 24`). If other machines can reach an address of `listen`, this or \
+             `read-token-file` is required. Without a token, everybody on this machine can read over \
+             `listen`, and nobody can change anything.",
+        )
+        .needs("listen")
+        .example("\"/etc/reprieve/admin.token\""),
+        Key::new(
+            "read-token-file",
+            |admin: &mut AdminTable| &mut admin.config.read_token_file,
+            optional(token_file()),
+            "File whose first line is the token that allows to read. With it, nobody reads without a token.",
+        )
+        .needs("listen")
+        .example("\"/etc/reprieve/admin-read.token\""),
+        Key::new(
+            "hosts",
+            |admin: &mut AdminTable| &mut admin.config.hosts,
+            list(host_name()),
+            "Host names by which browsers may ask for `listen`, besides its addresses and `localhost`.",
+        )
+        .needs("listen")
+        .example("[\"reprieve.example\"]"),
+    ]
+}
+
+/// Requires a token for addresses that other machines can reach.
 fn require_token(config: &AdminConfig, section: &Section<'_, '_>) -> Result<(), Error> {
     let reachable = config.listen.iter().find(|address| !address.ip().is_loopback());
     match (section.value("listen"), reachable) {

@@ -1,40 +1,41 @@
-//! A configuration without a file: `--listen`, `--backend` and the like.
+//! A configuration from command-line options, without a file.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::file::Config;
-use super::pool::{PoolConfig, parse_node_address};
+use super::node::parse_node_address;
+use super::pool::PoolConfig;
 use super::tls::{NodeTlsMode, ServerTls};
 use super::virtual_server::VirtualServerConfig;
 use reprieve_settings::{CertificateFiles, Error};
 
-/// What the command line says in place of a file.
+/// The options that replace a configuration file.
 #[derive(Clone, Debug, Default)]
 pub struct CommandLine {
-    /// Addresses to listen on.
+    /// Listen addresses without TLS.
     pub listen: Vec<SocketAddr>,
-    /// Addresses to listen on for TLS.
+    /// Listen addresses with TLS.
     pub listen_tls: Vec<SocketAddr>,
-    /// The certificate and its key, for TLS and STLS.
+    /// Paths of the certificate chain and its private key, for TLS and STLS.
     pub certificate: Option<(PathBuf, PathBuf)>,
-    /// How TLS begins towards the mail servers.
+    /// How TLS starts on connections to the mail servers.
     pub backend_tls: Option<NodeTlsMode>,
     /// `host:port` of each mail server.
     pub backend: Vec<String>,
-    /// A built-in policy's name or a file's path.
+    /// Name of a built-in policy, or the path of a component.
     pub policy: Option<String>,
-    /// `KEY=VALUE` for the policy.
+    /// Settings of the policy, as `KEY=VALUE`.
     pub set: Vec<String>,
     /// Threads that serve connections.
     pub threads: Option<usize>,
 }
 
 impl CommandLine {
-    /// Makes a configuration of one virtual server, `pop3`, with one pool, `mail`.
+    /// Builds a configuration of one virtual server, `pop3`, with one pool, `mail`.
     ///
     /// # Errors
-    /// What is wrong, with the option and a remedy.
+    /// The first mistake, with its option and a remedy.
     pub fn config(&self) -> Result<Config, Error> {
         let mut config = Config::empty();
         let mut nodes = Vec::new();

@@ -268,7 +268,7 @@ mod tests {
             ("path = \"d\"\njournald = true", ["reprieve.toml:3", "decision-log.path", "journald"]),
             ("journald = 5", ["reprieve.toml:3", "journald", "socket"]),
             ("path = \"d\"\nbuffer = \"1KiB\"", ["reprieve.toml:4", "buffer", "64KiB"]),
-            ("path = \"d\"\nrotatesize = \"1MiB\"", ["reprieve.toml:4", "not known", "`rotate-size`"]),
+            ("path = \"d\"\nrotatesize = \"1MiB\"", ["reprieve.toml:4", "unknown key", "`rotate-size`"]),
         ] {
             let error = read(&format!("[decision-log]\n{log}")).unwrap_err();
             for part in expected {

@@ -156,8 +156,8 @@ fn process_keys() -> Vec<Key<Config>> {
             "max-connections",
             |config: &mut Config| &mut config.max_connections,
             max_connections(),
-            "Maximum number of connections of all virtual servers. If it is not set and the limit of file \
-             descriptors allows fewer, that number.",
+            "Maximum number of connections of all virtual servers together. The default is lower if the limit of \
+             file descriptors does not allow so many.",
         ),
         Key::new(
             "drain-timeout",
@@ -230,7 +230,7 @@ fn maildrop_keys() -> Vec<Key<Config>> {
             "memory",
             |config: &mut Config| &mut config.maildrop_memory,
             size(0..=u64::MAX),
-            "Memory for it; the least recently used users are forgotten first. One listing may take a \
+            "Memory for all users together; the least recently used ones are forgotten first. One listing may take a \
              sixteenth of it and have 200,000 messages; a larger one is not kept, and the user's logins pass. \
              With `store.share`, it also limits what the store has about users: while that is full, new users \
              pass.",

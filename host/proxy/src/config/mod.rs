@@ -9,6 +9,7 @@ mod admin;
 mod command_line;
 mod decision_log;
 mod file;
+mod node;
 mod policy;
 mod pool;
 pub(crate) mod reference;
@@ -25,10 +26,9 @@ pub(crate) use admin::exposed_warning;
 pub use admin::{AdminConfig, TokenFile};
 pub use decision_log::{DecisionLogConfig, LogTarget, LogUsers, Rotation};
 pub use file::{Config, PolicyCache};
+pub use node::{NodeConfig, NodeMode};
 pub use policy::PolicyConfig;
-pub use pool::{
-    Balance, HealthCheckConfig, MasterConfig, NodeConfig, NodeLogin, NodeMode, PoolConfig, ProxyHeader,
-};
+pub use pool::{Balance, HealthCheckConfig, MasterConfig, NodeLogin, PoolConfig, ProxyHeader};
 pub use reprieve_settings::Error;
 pub use tls::{CertificateUser, ClientCertificates, MinVersion, NodeTls, NodeTlsMode, ServerTls};
 pub use traces::TracesConfig;

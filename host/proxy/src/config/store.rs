@@ -198,7 +198,8 @@ fn redis_keys() -> Vec<Key<StoreTable>> {
             optional(count(0..=1_000_000)),
             "Number of the database, for URLs without one.",
         )
-        .default_text("0"),
+        .default_text("0")
+        .example("0"),
         Key::new(
             "prefix",
             |store: &mut StoreTable| &mut store.redis.prefix,

@@ -63,9 +63,9 @@ pub struct ServerTls {
 pub enum NodeTlsMode {
     /// No TLS
     Off,
-    /// By STLS after the greeting; without STLS there is no login
+    /// STLS after the greeting; a server without STLS is not used
     Stls,
-    /// At once (POP3S)
+    /// TLS from the start (POP3S)
     Implicit,
 }
 

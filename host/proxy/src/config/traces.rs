@@ -154,7 +154,12 @@ mod tests {
             ("endpoint = \"http://a\", samples = 1", "did you mean `sample`?"),
         ] {
             let error = read(traces).unwrap_err();
-            assert!(error.starts_with("reprieve.toml:2: `traces.") && error.contains(expected), "{error}");
+            assert!(
+                error.starts_with("reprieve.toml:2: ")
+                    && error.contains("`traces.")
+                    && error.contains(expected),
+                "{error}"
+            );
         }
     }
 }

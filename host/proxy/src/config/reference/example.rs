@@ -66,7 +66,8 @@ fn add_key(file: &mut String, table: &TableReference, key: &KeyDescription) {
     let default = match key.example.zip(key.default.as_deref()) {
         // The line shows the default itself.
         None if key.default.is_some() && key.default_text.is_none() => String::new(),
-        _ => format!(" [{}]", default_of(key).replace('`', "")),
+        _ if default_of(key).starts_with("required") => format!(" [{}]", default_of(key)),
+        _ => format!(" [default: {}]", default_of(key)),
     };
     add_comment(file, &format!("{}{default}", meaning_of(key)));
     let prefix = if key.alternative || table.is_list_item { "# " } else { "#" };

@@ -47,7 +47,9 @@ fn the_example_shows_every_key() {
     let example = example();
     for (table, key) in keys() {
         let shown = format!("{} = ", key.name);
-        let has_line = |line: &str| line.trim_start_matches(['#', ' ']).starts_with(&shown);
+        let has_line = |line: &str| {
+            line.trim_start_matches(['#', ' ']).strip_prefix(&shown).is_some_and(|value| !value.is_empty())
+        };
         let section = example.split(&format!("# ---- {} ----", table.replace("NAME", "mail"))).nth(1);
         let section = section.or_else(|| example.split("# ---- Top of the file ----").nth(1)).unwrap();
         let section = section.split("# ---- ").next().unwrap();
@@ -59,6 +61,27 @@ fn the_example_shows_every_key() {
 #[test]
 fn the_uncommented_example_is_accepted() {
     Config::parse(&uncommented(), "reprieve.toml").unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn alternatives_are_accepted_in_place_of_what_they_exclude() {
+    // `cluster` excludes `sentinel`.
+    let of_redis =
+        |key: &&KeyDescription| key.only_with.is_some() && key.alternative && key.name != "cluster";
+    let line = |key: &KeyDescription| {
+        format!("{} = {}\n", key.name, key.example.or(key.default.as_deref()).expect("a value"))
+    };
+    let lines = |header: &str| -> String {
+        let table = tables().into_iter().find(|table| table.header == header).expect(header);
+        table.keys.iter().filter(|key| table.is_list_item || of_redis(key)).map(line).collect()
+    };
+    let text = format!(
+        "[store]\nbackend = \"redis\"\nshare = \"tags\"\nsecret-file = \"secret\"\n{}[[virtual-server]]\n\
+         name = \"pop3\"\nlisten = [\"[::1]:110\"]\npool = \"mail\"\n[[pool.mail.nodes]]\n{}",
+        lines("[store]"),
+        lines("[[pool.NAME.nodes]]")
+    );
+    Config::parse(&text, "reprieve.toml").unwrap_or_else(|error| panic!("{error} in\n{text}"));
 }
 
 /// What the schema says against a value, as far as it uses these keywords.

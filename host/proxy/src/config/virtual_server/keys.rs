@@ -78,7 +78,7 @@ fn listen_keys() -> Vec<Key<Server>> {
             "proxy-timeout",
             |server: &mut Server| &mut server.proxy_timeout,
             positive_duration(),
-            "Maximum time until that header.",
+            "Maximum time until the PROXY header of such a connection.",
         ),
     ]
 }
@@ -236,9 +236,14 @@ fn table_keys() -> Vec<Key<Server>> {
             "tls",
             |server: &mut Server| &mut server.tls,
             optional(table::<ServerTlsTable>()),
-            "TLS with clients.",
+            "TLS with clients. Without this table there is none.",
         ),
-        Key::new("policy", |server: &mut Server| &mut server.policy, table::<PolicyConfig>(), "The policy."),
+        Key::new(
+            "policy",
+            |server: &mut Server| &mut server.policy,
+            table::<PolicyConfig>(),
+            "The policy, which decides for each login whether it is passed.",
+        ),
         Key::new(
             "shadow",
             |server: &mut Server| &mut server.shadow,
