@@ -471,29 +471,37 @@ fn both_formats_are_valid_and_every_metric_is_documented() {
     assert!(parsed.status.success(), "{}", String::from_utf8_lossy(&parsed.stderr));
 
     let families = String::from_utf8_lossy(&parsed.stdout).trim().parse::<usize>().expect("a number");
-    let told = families_of(&site.text());
-    assert_eq!(told.len(), families, "both forms tell of the same");
-    let readme =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/metrics.md")).unwrap();
-    let documented: BTreeMap<String, BTreeSet<String>> = readme
-        .lines()
-        .filter(|line| line.starts_with("| `reprieve_") || line.starts_with("| `process_"))
-        .map(|line| {
-            let mut cells = line.split('|').skip(1).map(str::trim);
-            let name = cells.next().unwrap_or_default().trim_matches('`').to_owned();
-            let labels = cells.next().unwrap_or_default().split(", ").map(|label| label.trim_matches('`'));
-            (name, labels.filter(|label| !label.is_empty()).map(str::to_owned).collect())
-        })
-        .collect();
-    for (name, labels) in &told {
-        assert_eq!(
-            documented.get(name),
-            Some(labels),
-            "docs/metrics.md has other labels for {name}, or none"
-        );
+    let text = site.text();
+    assert_eq!(families_of(&text).len(), families, "both formats have the same metrics");
+    assert_documented(&table_of(&text));
+}
+
+/// The table of docs/metrics.md, from what the metrics say about themselves.
+fn table_of(text: &str) -> String {
+    let labels = families_of(text);
+    let mut table = "| metric | labels | meaning |\n| --- | --- | --- |\n".to_owned();
+    for (name, help) in text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' ')) {
+        let labels: Vec<_> = labels[name].iter().map(|label| format!("`{label}`")).collect();
+        table += &format!("| `{name}` | {} | {help} |\n", labels.join(", "));
     }
-    for name in documented.keys() {
-        assert!(told.contains_key(name), "docs/metrics.md has {name}, which does not exist");
+    table
+}
+
+/// Compares the generated part of docs/metrics.md with the table; writes it, if so wanted.
+fn assert_documented(table: &str) {
+    const BEGIN: &str = "<!-- generated: metrics -->\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/metrics.md");
+    let page = std::fs::read_to_string(&path).expect("docs/metrics.md");
+    let (before, rest) = page.split_once(BEGIN).expect("the begin of the table");
+    let (documented, after) = rest.split_once("<!-- /generated -->").expect("the end of the table");
+    if std::env::var_os("REPRIEVE_WRITE_TABLE").is_some() {
+        std::fs::write(&path, format!("{before}{BEGIN}{table}<!-- /generated -->{after}")).expect("writing");
+    } else {
+        assert!(
+            documented == table,
+            "docs/metrics.md is out of date; renew it with: REPRIEVE_WRITE_TABLE=1 cargo test \
+             both_formats_are_valid_and_every_metric_is_documented\n{table}"
+        );
     }
 }
 

@@ -41,8 +41,8 @@ fn a_decision_is_explained() {
             "2026-03-10 12:00:00",
             "\"alice\", secret unknown",
             "pass",
-            "goes on to the mail server",
-            "authenticated: taken",
+            "passed to the mail server",
+            "authenticated: observed",
             "get \"alice\" → nothing",
             "set \"alice\" = hex:",
             "µs of CPU",
@@ -56,12 +56,12 @@ fn a_decision_is_explained() {
         &[
             "secret known",
             "deny unchanged, retry-after 540, reason \"too-soon\"",
-            "answered by Reprieve",
+            "answers in the mail server's place",
             "get \"alice\" → hex:",
         ],
     );
     let stranger = run(&["decide", "interval", "--user", "alice", "--last", "1m", "--standing", "changed"]);
-    assert_says(&stranger, 0, &["deny unchanged", "only it can tell whether the secret is right"]);
+    assert_says(&stranger, 0, &["deny unchanged", "only it can verify the secret"]);
     let (code, report) =
         json(&["decide", "interval", "--user", "alice", "--last", "1m", "--set", "manner=busy"]);
     assert_eq!(code, Some(0));
@@ -103,7 +103,8 @@ fn bench_calls_a_policy_as_the_proxy_does() {
     let share = report["denied_poll"]["share"].as_f64().expect("a share");
     assert!((0.0..1.0).contains(&share), "{share}");
     assert!(report["decide"]["p99_us"].as_f64() >= report["decide"]["p50_us"].as_f64());
-    assert!(report["memory"]["highest"].as_u64() >= report["memory"]["start"].as_u64());
+    let bytes = |name: &str| report["memory"][name].as_u64().expect("a number of bytes");
+    assert!(bytes("peak_bytes") >= bytes("start_bytes"));
 }
 
 #[test]
@@ -145,7 +146,7 @@ fn a_component_that_cannot_run_can_be_inspected() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = reprieve_policy_host::load_source("interval").unwrap();
     for (name, content, expected) in [
-        ("text.wasm", &b"hello"[..], &["no WebAssembly", "runs       no: it is not WebAssembly"][..]),
+        ("text.wasm", &b"hello"[..], &["not WebAssembly", "runs       no: it is not WebAssembly"][..]),
         ("core.wasm", b"\0asm\x01\0\0\0", &["core module", "wasm-tools component new"]),
         ("cut.wasm", &bytes[..bytes.len() / 2], &["component", "damage", "cut off or damaged"]),
         ("empty.wasm", b"", &["runs       no: the file is empty"]),
@@ -217,7 +218,7 @@ fn a_component_is_compiled_once() {
     let kept: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
     assert_eq!(kept.len(), 1, "{kept:?}");
     let said = cached(&["bench", "interval", "--calls", "100", "--fresh", "1"]);
-    assert!(said.contains("compiled before"), "{said}");
+    assert!(said.contains("compiled code from the policy cache"), "{said}");
 }
 
 #[test]

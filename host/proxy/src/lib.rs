@@ -1,5 +1,5 @@
-//! Reprieve: a POP3 proxy that relieves mail servers of clients that check mail too often,
-//! and asks sandboxed WebAssembly policies who may pass.
+//! Reprieve: a POP3 proxy that protects mail servers from clients that check for mail too often.
+//! Sandboxed WebAssembly policies decide which logins pass.
 //!
 //! A connection goes through the modules in this order: [`net`] accepts it, [`session`] greets the
 //! client and learns who is logging in, a policy (crate `reprieve-policy-host`) decides, and the
@@ -7,7 +7,7 @@
 //! keeps. The protocol itself is in the crate `reprieve-pop3`, without I/O. [`server`] builds all
 //! of it from a [`config`].
 
-// They panic if nobody reads on: see `output`.
+// `println!` panics if its reader is gone; see `output`.
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod admin;

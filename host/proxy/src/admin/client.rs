@@ -245,58 +245,58 @@ impl Client {
         serde_json::from_slice(&answer).map_err(unexpected)
     }
 
-    /// Tells it that nobody came to serve in its endpoint.
+    /// Tells the server to resume, because the new process did not start to serve.
     ///
     /// # Errors
-    /// Where it cannot be asked.
+    /// If the request fails.
     pub async fn cancel_takeover(&self) -> Result<(), ClientError> {
         self.request_within(ANSWER_TIMEOUT, Method::DELETE, "/takeover", Bytes::new()).await.map(|_| ())
     }
 
-    /// The stores at a glance.
+    /// Lists the stores with their namespaces and sizes.
     ///
     /// # Errors
-    /// Where it cannot be asked.
+    /// If the request fails, or the store is unreachable.
     pub async fn store_stats(&self) -> Result<Vec<StoreStats>, ClientError> {
         self.request_json(Method::GET, "/store", &()).await
     }
 
-    /// Some entries of a store.
+    /// Reads a page of entries.
     ///
     /// # Errors
-    /// Where it cannot be asked, or cannot reach the store.
+    /// If the request fails, or the store is unreachable.
     pub async fn store_page(&self, request: &PageRequest) -> Result<Page, ClientError> {
         self.request_json(Method::POST, "/store/page", request).await
     }
 
-    /// Writes entries; how many were written.
+    /// Writes entries; returns how many were written.
     ///
     /// # Errors
-    /// Where it cannot be asked, or the store does not take them.
+    /// If the request fails, or the store is unreachable.
     pub async fn store_put(&self, page: &Page) -> Result<usize, ClientError> {
         self.request_json(Method::PUT, "/store/entries", page).await
     }
 
-    /// Forgets entries; how many there were.
+    /// Deletes entries; returns how many existed.
     ///
     /// # Errors
-    /// Where it cannot be asked, or cannot reach the store.
+    /// If the request fails, or the store is unreachable.
     pub async fn store_delete(&self, page: &Page) -> Result<usize, ClientError> {
         self.request_json(Method::DELETE, "/store/entries", page).await
     }
 
-    /// What is remembered of a user.
+    /// Returns what is remembered about a user, per virtual server.
     ///
     /// # Errors
-    /// Where it cannot be asked.
+    /// If the request fails, or the store is unreachable.
     pub async fn store_user(&self, user: &str) -> Result<Vec<KnownUser>, ClientError> {
         self.request_json(Method::GET, &format!("/store/users/{}", percent_encoded(user)), &()).await
     }
 
-    /// Forgets a user; at how many virtual servers.
+    /// Forgets a user; returns at how many virtual servers the user was known.
     ///
     /// # Errors
-    /// Where it cannot be asked, or cannot reach the store.
+    /// If the request fails, or the store is unreachable.
     pub async fn store_forget(&self, user: &str) -> Result<usize, ClientError> {
         self.request_json(Method::DELETE, &format!("/store/users/{}", percent_encoded(user)), &()).await
     }
@@ -343,7 +343,7 @@ impl Client {
                 if let Some(token) = &remote.token {
                     let bearer = [b"Bearer ", token.expose()].concat();
                     let mut bearer = hyper::header::HeaderValue::from_bytes(&bearer).map_err(|_| {
-                        ClientError::UnexpectedAnswer("the token has characters that no token has".to_owned())
+                        ClientError::Refused("the token contains characters that are not allowed".to_owned())
                     })?;
                     bearer.set_sensitive(true);
                     request = request.header("authorization", bearer);

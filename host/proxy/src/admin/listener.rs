@@ -85,17 +85,17 @@ impl Drop for AdminServer {
 }
 
 impl Listeners {
-    /// Binds the TCP addresses. `beside`: another process, which is about to end, is still bound to
+    /// Binds the TCP addresses. `shared`: another process, which is about to end, is still bound to
     /// them. The Unix socket is opened by [`Listeners::serve`], because it belongs to the process
     /// that serves.
     ///
     /// # Errors
     /// If an address is in use, forbidden, or not local.
-    pub fn open(config: &AdminConfig, keys: AdminKeys, beside: bool) -> anyhow::Result<Self> {
+    pub fn open(config: &AdminConfig, keys: AdminKeys, shared: bool) -> anyhow::Result<Self> {
         for address in config.exposed() {
             tracing::warn!("{}", exposed_warning(address));
         }
-        let tcp = config.listen.iter().map(|&address| net::bind_one(address, beside).context("admin.listen"));
+        let tcp = config.listen.iter().map(|&address| net::bind_one(address, shared).context("admin.listen"));
         let tcp = tcp.collect::<Result<_, _>>()?;
         let authorizer = Arc::new(Authorizer::new(config, keys.tokens));
         Ok(Self { config: config.clone(), authorizer, tls: keys.tls, tcp })

@@ -58,19 +58,19 @@ impl AdminSocket {
     pub fn take_over(path: &Path) -> Result<(Self, UnixListener), SocketError> {
         let refused = |why| SocketError::Refused { path: path.to_owned(), why };
         // Bound under another name and renamed, so that the path always accepts connections.
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(format!(".{}", std::process::id()));
-        let aside = PathBuf::from(aside);
-        let _ = std::fs::remove_file(&aside);
-        let listener = bind_private(&aside).map_err(refused)?;
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(format!(".{}", std::process::id()));
+        let temporary = PathBuf::from(temporary);
+        let _ = std::fs::remove_file(&temporary);
+        let listener = bind_private(&temporary).map_err(refused)?;
         let ready = listener
             .set_nonblocking(true)
-            .and_then(|()| std::fs::symlink_metadata(&aside))
-            .and_then(|metadata| std::fs::rename(&aside, path).map(|()| metadata.ino()));
+            .and_then(|()| std::fs::symlink_metadata(&temporary))
+            .and_then(|metadata| std::fs::rename(&temporary, path).map(|()| metadata.ino()));
         match ready {
             Ok(inode) => Ok((Self { path: Some(path.to_owned()), inode }, listener)),
             Err(why) => {
-                let _ = std::fs::remove_file(&aside);
+                let _ = std::fs::remove_file(&temporary);
                 Err(refused(why))
             }
         }

@@ -58,7 +58,7 @@ impl SocketReceiver {
     ///
     /// # Errors
     /// If the directory is not writable.
-    pub(super) fn beside(admin_socket: &Path) -> io::Result<Self> {
+    pub(super) fn bind_next_to(admin_socket: &Path) -> io::Result<Self> {
         let mut path = admin_socket.as_os_str().to_owned();
         path.push(format!(".take-over.{}", std::process::id()));
         let path = PathBuf::from(path);
@@ -126,7 +126,7 @@ mod tests {
     async fn sockets_are_received_with_their_pending_connections() {
         let folder = tempfile::tempdir().unwrap();
         let admin = folder.path().join("admin.sock");
-        let receiver = SocketReceiver::beside(&admin).unwrap();
+        let receiver = SocketReceiver::bind_next_to(&admin).unwrap();
         let sockets: Vec<_> =
             (0..SOCKETS_PER_MESSAGE + 3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let addresses: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
@@ -147,7 +147,7 @@ mod tests {
     #[tokio::test]
     async fn an_early_close_and_a_missing_peer_are_errors() {
         let folder = tempfile::tempdir().unwrap();
-        let receiver = SocketReceiver::beside(&folder.path().join("admin.sock")).unwrap();
+        let receiver = SocketReceiver::bind_next_to(&folder.path().join("admin.sock")).unwrap();
         drop(UnixStream::connect(receiver.path()).unwrap());
         for (within, expected) in
             [(TRANSFER_TIMEOUT, "closed the connection early"), (Duration::ZERO, "in time")]

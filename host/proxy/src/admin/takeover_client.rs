@@ -38,7 +38,7 @@ impl Predecessor {
                  kill it (kill -KILL), and start again"
             )
         })?;
-        let receiver = SocketReceiver::beside(socket)
+        let receiver = SocketReceiver::bind_next_to(socket)
             .with_context(|| format!("cannot create a socket next to {}", socket.display()))?;
         let mut predecessor = Self { socket: socket.to_owned(), held: None, retired: false };
         let arrived = async { receiver.sockets(TRANSFER_TIMEOUT).await.context("cannot take over sockets") };

@@ -7,7 +7,7 @@ use clap_complete::Shell;
 
 use crate::output::Output;
 
-/// Print a shell completion script.
+/// Print a shell completion script
 ///
 /// For the current shell:
 ///

@@ -14,6 +14,9 @@ use crate::output::{Output, errln, outln};
 use crate::server::PolicyChange;
 use reprieve_secrets::secret_file;
 
+/// Heading of the options that choose the server, in the help.
+const CONNECTION: &str = "Connection";
+
 /// Control a running Reprieve.
 ///
 /// Connects to its admin socket (`admin.socket` in its configuration), or with --url to one of its
@@ -21,16 +24,16 @@ use reprieve_secrets::secret_file;
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Admin socket
-    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET, env = "REPRIEVE_SOCKET", global = true)]
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET, env = "REPRIEVE_SOCKET", global = true, help_heading = CONNECTION)]
     socket: PathBuf,
     /// Admin address to use instead of the socket: http://HOST:PORT or https://HOST:PORT
-    #[arg(long, value_name = "URL", global = true)]
+    #[arg(long, value_name = "URL", global = true, help_heading = CONNECTION)]
     url: Option<String>,
     /// File whose first line is the admin token for --url
-    #[arg(long, value_name = "FILE", env = "REPRIEVE_TOKEN_FILE", global = true)]
+    #[arg(long, value_name = "FILE", env = "REPRIEVE_TOKEN_FILE", global = true, help_heading = CONNECTION)]
     token_file: Option<PathBuf>,
     /// CA certificates for --url (PEM) [default: the system trust store]
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, help_heading = CONNECTION)]
     ca: Option<PathBuf>,
     #[command(subcommand)]
     command: Subcommands,

@@ -25,7 +25,7 @@ const DECISION_LOG_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time for logs and stores after the drain timeout; less than the service manager's margin.
 const SHUTDOWN_MARGIN: Duration = Duration::from_secs(7);
 
-/// Run the proxy.
+/// Run the proxy
 ///
 /// Use a configuration file, or give everything on the command line:
 ///

@@ -30,7 +30,7 @@ pub(super) type Source = Arc<dyn Fn() -> anyhow::Result<Config> + Send + Sync>;
 pub(super) struct Core {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) sinks: Sinks,
-    pub(super) began: Instant,
+    pub(super) started: Instant,
     pub(super) stores: Arc<[OpenedStore]>,
     /// Open connections at all virtual servers.
     pub(super) total: Arc<AtomicU32>,
@@ -39,7 +39,7 @@ pub(super) struct Core {
     /// Locked during a change.
     pub(super) resources: Mutex<ChangeResources>,
     threads: Vec<mpsc::UnboundedSender<AcceptTask>>,
-    pub(super) end: Shutdown,
+    pub(super) shutdown: Shutdown,
     /// Whether another process accepts connections instead, so that sessions need not be closed at
     /// once.
     pub(super) handed_over: AtomicBool,
@@ -61,7 +61,7 @@ pub(super) struct ActiveConfig {
     pub(super) servers: Vec<Served>,
     pub(super) pools: Pools,
     /// Totals of virtual servers that were removed.
-    pub(super) gone: CountersSnapshot,
+    pub(super) removed_totals: CountersSnapshot,
 }
 
 /// Resources that only changes need.
@@ -83,20 +83,21 @@ impl Core {
         sinks: Sinks,
         resources: ChangeResources,
         threads: Vec<mpsc::UnboundedSender<AcceptTask>>,
-        end: Shutdown,
+        shutdown: Shutdown,
     ) -> Self {
-        let active = ActiveConfig { config, servers: Vec::new(), pools, gone: CountersSnapshot::default() };
+        let active =
+            ActiveConfig { config, servers: Vec::new(), pools, removed_totals: CountersSnapshot::default() };
         Self {
             clock,
             sinks,
-            began: Instant::now(),
+            started: Instant::now(),
             stores,
             total,
             active: ArcSwap::from_pointee(active),
             certificates: Certificates::default(),
             resources: Mutex::new(resources),
             threads,
-            end,
+            shutdown,
             handed_over: AtomicBool::new(false),
             source: Mutex::new(None),
             ending: watch::channel(false).0,
@@ -110,21 +111,22 @@ impl Core {
         pools: &Pools,
     ) -> anyhow::Result<Vec<Arc<ContextHandle>>> {
         let evaluators = self.evaluators(shared)?;
-        let context = |judge| shared.context(judge, pools, (&self.clock, &self.sinks), &self.end.drain);
-        Ok(evaluators.into_iter().map(|judge| ContextHandle::new(context(judge))).collect())
+        let context =
+            |evaluator| shared.context(evaluator, pools, (&self.clock, &self.sinks), &self.shutdown.drain);
+        Ok(evaluators.into_iter().map(|evaluator| ContextHandle::new(context(evaluator))).collect())
     }
 
     /// Builds evaluators of a virtual server's policy, one per thread, with a warm instance.
     pub(super) fn evaluators(&self, shared: &VirtualServer) -> anyhow::Result<Vec<Arc<Evaluator>>> {
         let runtime = runtime()?;
-        let judge = |_| {
-            let judge = Arc::new(Evaluator::new(shared.policy.clone()));
+        let evaluator = |_| {
+            let evaluator = Arc::new(Evaluator::new(shared.policy.clone()));
             runtime
-                .block_on(judge.warm_up())
+                .block_on(evaluator.warm_up())
                 .map_err(|failure| anyhow::anyhow!("virtual server {}: {failure}", shared.config.name))?;
-            Ok(judge)
+            Ok(evaluator)
         };
-        self.threads.iter().map(judge).collect()
+        self.threads.iter().map(evaluator).collect()
     }
 
     /// Makes the worker threads accept connections on an address.
@@ -152,14 +154,14 @@ impl Core {
     /// Locks the server for a change; None if it is shutting down.
     pub(super) fn begin_change(&self) -> Option<MutexGuard<'_, ChangeResources>> {
         let resources = self.resources.lock();
-        (!*self.end.closing.borrow()).then_some(resources)
+        (!*self.shutdown.closing.borrow()).then_some(resources)
     }
 
     /// Stops accepting connections everywhere, for good.
     pub(super) fn stop_listening(&self) {
-        self.end.closing.send_replace(true);
+        self.shutdown.closing.send_replace(true);
         if !self.handed_over.load(Ordering::SeqCst) {
-            self.end.drain.cancel();
+            self.shutdown.drain.cancel();
         }
         self.stop_listeners();
     }
@@ -168,7 +170,7 @@ impl Core {
     /// shutdown sees the new listeners, or this sees the shutdown, so none is left open.
     pub(super) fn serve(&self, active: ActiveConfig) {
         self.active.store(Arc::new(active));
-        if *self.end.closing.borrow() {
+        if *self.shutdown.closing.borrow() {
             self.stop_listeners();
         }
     }

@@ -85,33 +85,42 @@ impl Server {
     /// # Errors
     /// If a thread or a policy instance cannot be started.
     pub fn serve_at(prepared: Prepared, sockets: Sockets) -> anyhow::Result<Self> {
-        let Prepared { config, clock, servers, pools, stores, engines, total, tellers } = prepared;
+        let Prepared { config, clock, servers, pools, stores, engines, total, sinks } = prepared;
 
         let health_checker = Keeper::start(pools.values().cloned().collect(), config.name_servers.clone())
             .context("cannot start the health checks")?;
-        let end = Shutdown::new();
+        let shutdown = Shutdown::new();
         let (ready, started) = std::sync::mpsc::channel();
         let mut threads = Vec::new();
-        let mut tell = Vec::new();
+        let mut senders = Vec::new();
         for index in 0..config.threads.max(1) {
-            let (teller, told) = mpsc::unbounded_channel();
-            let (ending, ready) = (end.clone(), ready.clone());
+            let (sender, tasks) = mpsc::unbounded_channel();
+            let (shutdown, ready) = (shutdown.clone(), ready.clone());
             let thread = std::thread::Builder::new()
-                .name(format!("serve-{index}"))
-                .spawn(move || worker::run(told, ending, &ready))
+                .name(format!("worker-{index}"))
+                .spawn(move || worker::run(tasks, shutdown, &ready))
                 .context("cannot start a thread")?;
             threads.push(thread);
-            tell.push(teller);
+            senders.push(sender);
         }
         drop(ready);
         for _ in &threads {
             started.recv().context("a thread ended while it was starting")??;
         }
-        let sinks = tellers.start()?;
+        let sinks = sinks.start()?;
         let all_stores = stores.all().into();
         let resources = ChangeResources { engines, stores, health_checker: Some(health_checker) };
-        let core =
-            Arc::new(Core::new(config, clock, all_stores, total, pools.clone(), sinks, resources, tell, end));
+        let core = Arc::new(Core::new(
+            config,
+            clock,
+            all_stores,
+            total,
+            pools.clone(),
+            sinks,
+            resources,
+            senders,
+            shutdown,
+        ));
         // From here on, dropping `server` ends everything that was started.
         let server = Self { view: View::of(core.clone()), core, threads };
         let mut active = (**server.core.active.load()).clone();
@@ -223,7 +232,7 @@ impl Server {
     }
 
     fn end(&mut self, grace: Duration) {
-        self.core.end.deadline.send_replace(Instant::now().checked_add(grace));
+        self.core.shutdown.deadline.send_replace(Instant::now().checked_add(grace));
         self.core.stop_listening();
         // `drop` calls this a second time.
         let ends = !self.threads.is_empty();

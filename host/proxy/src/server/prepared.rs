@@ -30,24 +30,24 @@ pub struct Prepared {
     pub(super) stores: Stores,
     pub(super) engines: Engines,
     pub(super) total: Arc<AtomicU32>,
-    pub(super) tellers: Tellers,
+    pub(super) sinks: PreparedSinks,
 }
 
-/// Who is to be told of sessions, and has not begun.
+/// Decision log and traces, opened but not started.
 #[derive(Debug)]
-pub(super) struct Tellers {
+pub(super) struct PreparedSinks {
     decision_log: Option<decision_log::Opened>,
     traces: Option<traces::PreparedTraces>,
 }
 
-/// What they need and perhaps only root can read.
+/// Files of the decision log and traces that may be readable by root only.
 #[derive(Debug)]
-struct TellersKeys {
+struct SinkSecrets {
     decision_log: Option<decision_log::Keys>,
     traces: Option<traces::PreparedTraces>,
 }
 
-impl TellersKeys {
+impl SinkSecrets {
     fn read(config: &Config) -> anyhow::Result<Self> {
         Ok(Self {
             decision_log: config.decision_log.as_ref().map(decision_log::Keys::read).transpose()?,
@@ -56,8 +56,8 @@ impl TellersKeys {
     }
 }
 
-impl Tellers {
-    fn open(config: &Config, keys: TellersKeys) -> anyhow::Result<Self> {
+impl PreparedSinks {
+    fn open(config: &Config, keys: SinkSecrets) -> anyhow::Result<Self> {
         let decision_log = config.decision_log.as_ref().zip(keys.decision_log);
         let decision_log =
             decision_log.map(|(log, keys)| decision_log::Opened::open(log, keys)).transpose()?;
@@ -80,7 +80,7 @@ pub struct Keys {
     pools: HashMap<String, Arc<Pool>>,
     acceptors: HashMap<String, Arc<TlsAcceptor>>,
     stores: ConfiguredStores,
-    tellers: TellersKeys,
+    sinks: SinkSecrets,
 }
 
 impl Keys {
@@ -101,7 +101,7 @@ impl Keys {
             pools: pools.collect::<Result<_, PoolError>>()?,
             acceptors: acceptors.collect::<Result<_, _>>()?,
             stores: ConfiguredStores::read(config)?,
-            tellers: TellersKeys::read(config)?,
+            sinks: SinkSecrets::read(config)?,
         })
     }
 }
@@ -123,8 +123,8 @@ impl Prepared {
     pub fn with_keys(config: Config, options: Options, keys: Keys) -> anyhow::Result<Self> {
         let clock = options.clock.unwrap_or_else(|| Arc::new(SystemClock));
         let engines = Engines::new(&config, options.without_stores)?;
-        let Keys { pools, acceptors, stores, tellers } = keys;
-        let tellers = Tellers::open(&config, tellers)?;
+        let Keys { pools, acceptors, stores, sinks } = keys;
+        let sinks = PreparedSinks::open(&config, sinks)?;
         let mut stores = Stores::open(stores, &config, &clock, options.without_stores)?;
         let total = Arc::new(AtomicU32::new(0));
         let runtime = runtime()?;
@@ -164,9 +164,10 @@ impl Prepared {
                 config: server.clone(),
             });
         }
-        Ok(Self { config, clock, servers, pools: Arc::new(pools), stores, engines, total, tellers })
+        Ok(Self { config, clock, servers, pools: Arc::new(pools), stores, engines, total, sinks })
     }
 
+    /// The configuration that was prepared.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config

@@ -36,17 +36,17 @@ impl Sockets {
 }
 
 impl ReservedSockets {
-    /// Listens on all addresses, like [`Sockets::open`]. `beside` another process, addresses in use
-    /// are skipped.
+    /// Listens on all addresses, like [`Sockets::open`]. `skip_in_use`: skip addresses that
+    /// another process listens on.
     ///
     /// # Errors
     /// As [`Sockets::open`].
-    pub fn open(config: &Config, beside: bool) -> anyhow::Result<Self> {
+    pub fn open(config: &Config, skip_in_use: bool) -> anyhow::Result<Self> {
         let mut inherited = Inherited::take();
         let listeners =
             for_each_address(config, |server, at| match open(at, config.threads, &mut inherited) {
                 Ok(listener) => Ok(Some(listener)),
-                Err(OpenError::Bind(error)) if beside && error.is_in_use() => Ok(None),
+                Err(OpenError::Bind(error)) if skip_in_use && error.is_in_use() => Ok(None),
                 Err(error) => Err(error.at(server)),
             })?;
         warn_about_unused(&inherited);

@@ -122,8 +122,8 @@ impl View {
         &self.core.stores
     }
 
-    /// Who polls most, the worst first, each with his virtual server; None where that is not
-    /// counted.
+    /// Users with the most polls, in descending order, with their virtual servers; None if
+    /// `admin.top-pollers` is off.
     #[must_use]
     pub fn top_pollers(&self, count: usize) -> Option<Vec<(String, Poller)>> {
         let servers = self.servers();
@@ -150,7 +150,7 @@ impl View {
     pub fn counters(&self) -> CountersSnapshot {
         let active = self.core.active.load();
         let now = active.servers.iter().map(|server| server.shared.counters.snapshot());
-        now.sum::<CountersSnapshot>() + active.gone
+        now.sum::<CountersSnapshot>() + active.removed_totals
     }
 
     /// Open connections at all virtual servers.
@@ -180,7 +180,7 @@ impl View {
     /// Time since the start.
     #[must_use]
     pub fn uptime(&self) -> Duration {
-        self.core.began.elapsed()
+        self.core.started.elapsed()
     }
 
     /// Control of the same server.

@@ -40,7 +40,7 @@ pub(super) struct VirtualServer {
     pub(super) namespace: Namespace,
     pub(super) admission: Arc<Admission>,
     pub(super) counters: Arc<Counters>,
-    /// Who polls most, where that is counted.
+    /// Poll counts per user, if `admin.top-pollers` is on.
     pub(super) pollers: Option<Arc<Pollers>>,
     /// Users whose denied logins pass nevertheless.
     pub(super) unrelieved: Arc<UnrelievedUsers>,
@@ -55,14 +55,14 @@ impl VirtualServer {
     /// Builds the context for the sessions of one thread.
     pub(super) fn context(
         &self,
-        judge: Arc<Evaluator>,
+        evaluator: Arc<Evaluator>,
         pools: &Pools,
         (clock, sinks): (&Arc<dyn Clock>, &Sinks),
         drain: &CancellationToken,
     ) -> Arc<Context> {
         Arc::new(Context {
             settings: self.settings.clone(),
-            judge,
+            judge: evaluator,
             shadow: self.shadow.clone(),
             pools: pools.clone(),
             pool: self.pool.clone(),
@@ -118,7 +118,7 @@ pub(super) fn settings(server: &VirtualServerConfig, tls: Option<Arc<TlsAcceptor
     }
 }
 
-/// What the host makes of a virtual server's verdicts.
+/// Settings that determine the disposition of verdicts.
 pub(super) fn rules(server: &VirtualServerConfig) -> Rules {
     Rules { verify: server.verify, on_failure: server.policy.on_failure, unverifiable: server.unverifiable }
 }

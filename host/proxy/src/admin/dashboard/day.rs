@@ -87,7 +87,7 @@ pub(super) struct Day(Mutex<DayState>);
 #[derive(Debug, Default)]
 struct DayState {
     second: u64,
-    servers_kept: Vec<ServerHistory>,
+    histories: Vec<ServerHistory>,
 }
 
 fn row(counts: &Counts) -> [u32; 3] {
@@ -97,29 +97,29 @@ fn row(counts: &Counts) -> [u32; 3] {
 impl Day {
     /// Records the counters at `second`, counted from the start of the server.
     pub(super) fn record(&self, second: u64, servers: impl Iterator<Item = (String, CountersSnapshot)>) {
-        let mut kept = self.0.lock();
+        let mut state = self.0.lock();
         // Time never goes back.
-        let second = second.max(kept.second);
-        let gone = usize::try_from(second - kept.second).unwrap_or(usize::MAX);
-        let minutes_gone = usize::try_from(second / 60 - kept.second / 60).unwrap_or(usize::MAX);
-        kept.second = second;
-        for history in &mut kept.servers_kept {
-            advance(&mut history.seconds, gone, SECONDS + 1);
-            advance(&mut history.minutes, minutes_gone, MINUTES + 1);
+        let second = second.max(state.second);
+        let seconds_passed = usize::try_from(second - state.second).unwrap_or(usize::MAX);
+        let minutes_passed = usize::try_from(second / 60 - state.second / 60).unwrap_or(usize::MAX);
+        state.second = second;
+        for history in &mut state.histories {
+            advance(&mut history.seconds, seconds_passed, SECONDS + 1);
+            advance(&mut history.minutes, minutes_passed, MINUTES + 1);
         }
         for (name, counters) in servers {
-            let servers_kept = &mut kept.servers_kept;
-            let at = servers_kept.iter().position(|history| history.name == name).unwrap_or_else(|| {
-                servers_kept.push(ServerHistory {
+            let histories = &mut state.histories;
+            let at = histories.iter().position(|history| history.name == name).unwrap_or_else(|| {
+                histories.push(ServerHistory {
                     name,
                     last: CountersSnapshot::default(),
                     seconds: VecDeque::from([Counts::default()]),
                     minutes: VecDeque::from([Counts::default()]),
                     seen: second,
                 });
-                servers_kept.len() - 1
+                histories.len() - 1
             });
-            let history = &mut servers_kept[at];
+            let history = &mut histories[at];
             let counts = Counts::between(&history.last, &counters);
             history.last = counters;
             history.seen = second;
@@ -129,13 +129,13 @@ impl Day {
                 }
             }
         }
-        kept.servers_kept.retain(|history| second - history.seen < 60 * MINUTES as u64);
+        state.histories.retain(|history| second - history.seen < 60 * MINUTES as u64);
     }
 
     /// The number of the current minute, and the totals of the last 60 seconds.
     pub(super) fn last_minute(&self) -> (u64, Vec<LastMinute>) {
-        let kept = self.0.lock();
-        let totals = kept.servers_kept.iter().map(|history| {
+        let state = self.0.lock();
+        let totals = state.histories.iter().map(|history| {
             let sum =
                 |part: fn(&Counts) -> u32| history.seconds.iter().map(|counts| u64::from(part(counts))).sum();
             let newest = history.minutes.iter().rev().take(2).rev();
@@ -148,17 +148,17 @@ impl Day {
                 minutes: newest.map(row).collect(),
             }
         });
-        (kept.second / 60, totals.collect())
+        (state.second / 60, totals.collect())
     }
 
     /// The whole history.
     pub(super) fn snapshot(&self) -> DaySnapshot {
-        let kept = self.0.lock();
-        let servers = kept.servers_kept.iter().map(|history| Minutes {
+        let state = self.0.lock();
+        let servers = state.histories.iter().map(|history| Minutes {
             server: history.name.clone(),
             minutes: history.minutes.iter().map(row).collect(),
         });
-        DaySnapshot { minute: kept.second / 60, servers: servers.collect() }
+        DaySnapshot { minute: state.second / 60, servers: servers.collect() }
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) use feed::Feed;
 use super::auth::{Access, Transport};
 use super::routes::AppState;
 use super::tokens::Rights;
-use crate::logging::Trouble;
+use crate::logging::RecentLine;
 
 /// `GET /`: the page, without any authorization. The status for browsers without JavaScript is
 /// included only for requests that may read it.
@@ -44,7 +44,7 @@ pub(super) async fn day(State(state): State<AppState>) -> impl IntoResponse {
 }
 
 /// `GET /recent`: the latest warnings and errors of the log.
-pub(super) async fn recent(State(state): State<AppState>) -> Json<Vec<Trouble>> {
+pub(super) async fn recent(State(state): State<AppState>) -> Json<Vec<RecentLine>> {
     Json(state.feed.recent().lines())
 }
 

@@ -8,10 +8,18 @@ use reprieve_store::Health;
 const SHARED: &str = "shared";
 
 pub(super) fn write(stores: &[OpenedStore], out: &mut Exposition) {
-    let stores: Vec<_> = stores
-        .iter()
-        .map(|store| (store, store.virtual_server.as_deref().unwrap_or(SHARED), store.store.status()))
-        .collect();
+    write_operations(stores, out);
+    write_namespaces(stores, out);
+    write_maildrops(stores, out);
+}
+
+fn label(store: &OpenedStore) -> &str {
+    store.virtual_server.as_deref().unwrap_or(SHARED)
+}
+
+fn write_operations(stores: &[OpenedStore], out: &mut Exposition) {
+    let stores: Vec<_> =
+        stores.iter().map(|store| (store, label(store), store.store.status())).collect();
     let mut up = out.gauge(
         "reprieve_store_up",
         "Whether the store can be used; 0 also while a file cannot be written and memory is used instead.",
@@ -24,18 +32,18 @@ pub(super) fn write(stores: &[OpenedStore], out: &mut Exposition) {
         operations.add(&[("store", name)], store.store.operations());
     }
     // A store in memory cannot fail.
-    let outside = || stores.iter().filter(|(store, ..)| store.store.waits().is_some());
+    let external = || stores.iter().filter(|(store, ..)| store.store.waits().is_some());
     let mut failures =
         out.counter("reprieve_store_failures", "Operations that failed because the store did not answer.");
-    for (_, name, status) in outside() {
+    for (_, name, status) in external() {
         failures.add(&[("store", name)], status.failures);
     }
     let mut timeouts = out.counter("reprieve_store_timeouts", "Failures by timeout.");
-    for (_, name, status) in outside() {
+    for (_, name, status) in external() {
         timeouts.add(&[("store", name)], status.timeouts);
     }
     let mut outages = out.counter("reprieve_store_outages", "Times that the store became unreachable.");
-    for (_, name, status) in outside() {
+    for (_, name, status) in external() {
         outages.add(&[("store", name)], status.outages);
     }
     let mut waits = out.histogram(
@@ -47,14 +55,17 @@ pub(super) fn write(stores: &[OpenedStore], out: &mut Exposition) {
             waits.add_histogram(&[("store", name)], &histogram);
         }
     }
+}
+
+fn write_namespaces(stores: &[OpenedStore], out: &mut Exposition) {
     let namespaces: Vec<_> = stores
         .iter()
-        .flat_map(|(store, name, _)| store.store.namespaces().into_iter().map(move |space| (*name, space)))
+        .flat_map(|store| store.store.namespaces().into_iter().map(move |space| (label(store), space)))
         .collect();
     let mut used = out.gauge("reprieve_store_used_bytes", "Size of a namespace.");
     for (name, space) in &namespaces {
-        if let Some(octets) = space.used_bytes {
-            used.add(&[("store", name), ("namespace", &space.name)], octets);
+        if let Some(bytes) = space.used_bytes {
+            used.add(&[("store", name), ("namespace", &space.name)], bytes);
         }
     }
     let mut quota = out.gauge("reprieve_store_quota_bytes", "Limit of a namespace's size.");
@@ -70,8 +81,11 @@ pub(super) fn write(stores: &[OpenedStore], out: &mut Exposition) {
             entries.add(&[("store", name), ("namespace", &space.name)], count as u64);
         }
     }
+}
+
+fn write_maildrops(stores: &[OpenedStore], out: &mut Exposition) {
     let remembered: Vec<_> =
-        stores.iter().map(|(store, name, _)| (*name, store.registry.memory_usage())).collect();
+        stores.iter().map(|store| (label(store), store.registry.memory_usage())).collect();
     let mut gauge = |name, help, value: fn(&crate::maildrop::MemoryUsage) -> u64| {
         let mut samples = out.gauge(name, help);
         remembered.iter().for_each(|(store, all)| samples.add(&[("store", store)], value(all)));

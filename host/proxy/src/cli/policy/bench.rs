@@ -15,7 +15,7 @@ use reprieve_store::StoreConfig;
 /// Number of denied polls to measure for comparison; takes a second or less.
 const POLLS: u32 = 2_000;
 
-/// Measure the cost of a policy: decisions per second, latency, memory, share of a denied poll.
+/// Measure the cost of a policy: latency, throughput, memory, share of a denied poll
 ///
 /// Each user polls once per minute of virtual time, and passed logins are authenticated. Calls are
 /// made as in the proxy, one after another on one thread, with a reused and with a fresh instance.

@@ -14,7 +14,7 @@ use reprieve_policy_host::harness::{Attempt, Decision, LogLine, Trial, Who, in_w
 use reprieve_policy_host::{Action, Because, Cache, Standing, Worded};
 use reprieve_store::clock::{Clock as _, SystemClock};
 
-/// Explain one decision: verdict, disposition, log lines, store operations and cost.
+/// Explain one decision: verdict, disposition, log lines, store operations and cost
 ///
 ///   reprieve policy decide interval --user alice --last 1m --set interval=10m
 ///

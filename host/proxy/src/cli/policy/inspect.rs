@@ -20,10 +20,11 @@ use reprieve_store::clock::SystemClock;
 /// A setting that no policy has. Policies that reject unknown settings list the known ones.
 const NO_SETTING: &str = "?";
 
-/// Describe a component, and check whether this host can run it.
+/// Describe a component, and check whether this host can run it
 ///
 /// Shows its WIT version, imports and exports, its size and SHA-256 digest, the language and tools
 /// that built it, and the policy's own description of its settings.
+///
 /// Exit codes: 0 this host can run it, 1 it cannot, 2 the file cannot be read.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use crate::output::outln;
 use crate::template::{self, Language};
 
-/// Create a project for a new policy.
+/// Create a project for a new policy
 ///
 /// The project contains the WIT, a small working policy, a test scenario, and a README with the
 /// commands to build and test it.

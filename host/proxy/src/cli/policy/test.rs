@@ -19,7 +19,7 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(200);
 /// first, and a build writes several files.
 const SETTLE_TIME: Duration = Duration::from_millis(50);
 
-/// Test a policy with scenarios, in virtual time and without network connections.
+/// Test a policy with scenarios, in virtual time and without network connections
 ///
 /// A scenario is a TOML file with steps: logins at given times, with the expected verdicts.
 ///

@@ -187,15 +187,15 @@ impl Control {
         evaluators: Vec<Arc<reprieve_policy_host::Evaluator>>,
         pools: &super::virtual_server::Pools,
     ) {
-        for (handle, judge) in served.handles.iter().zip(evaluators) {
+        for (handle, evaluator) in served.handles.iter().zip(evaluators) {
             let context = shared.context(
-                judge.clone(),
+                evaluator.clone(),
                 pools,
                 (&self.core.clock, &self.core.sinks),
-                &self.core.end.drain,
+                &self.core.shutdown.drain,
             );
             let before = handle.replace(context);
-            if !Arc::ptr_eq(&before.judge, &judge) {
+            if !Arc::ptr_eq(&before.judge, &evaluator) {
                 before.judge.retire();
             }
         }

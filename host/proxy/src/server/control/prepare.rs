@@ -129,7 +129,7 @@ impl Preparation<'_> {
         Ok(PreparedServer { shared, kept_listeners, new_listeners, previous: served.cloned(), handles })
     }
 
-    /// Whether the pools have the same names as before; a policy is told of them when it is loaded.
+    /// Whether the pools have the same names as before; a policy receives the names when it is loaded.
     fn has_same_pools(&self) -> bool {
         let active = &self.active.pools;
         self.pools.len() == active.len() && self.pools.keys().all(|pool| active.contains_key(pool))

@@ -85,7 +85,12 @@ impl Control {
         self.accept_on_new_listeners(&servers)?;
         // From here on, nothing can fail.
         let limit = config.max_connections.unwrap_or(Config::MAX_CONNECTIONS);
-        let mut next = ActiveConfig { config, servers: Vec::new(), pools: pools.clone(), gone: active.gone };
+        let mut next = ActiveConfig {
+            config,
+            servers: Vec::new(),
+            pools: pools.clone(),
+            removed_totals: active.removed_totals,
+        };
         for (server, evaluators) in servers.into_iter().zip(evaluators) {
             let listeners = server.listeners().cloned().collect();
             let PreparedServer { shared, previous, handles, .. } = server;
@@ -101,7 +106,7 @@ impl Control {
         for removed in &active.servers {
             let name = &removed.shared.config.name;
             if !next.servers.iter().any(|served| served.shared.config.name == *name) {
-                next.gone = next.gone + removed.shared.counters.snapshot();
+                next.removed_totals = next.removed_totals + removed.shared.counters.snapshot();
             }
         }
         let kept: Vec<_> = next.servers.iter().flat_map(|served| &served.listeners).cloned().collect();
