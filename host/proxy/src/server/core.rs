@@ -18,7 +18,7 @@ use super::stores::{OpenedStore, Stores};
 use super::virtual_server::{Pools, Served, VirtualServer};
 use super::worker::{AcceptTask, Shutdown};
 use crate::config::Config;
-use crate::pool::Keeper;
+use crate::pool::HealthChecker;
 use crate::session::{ContextHandle, CountersSnapshot, Sinks};
 use reprieve_policy_host::Evaluator;
 use reprieve_store::clock::Clock;
@@ -69,7 +69,7 @@ pub(super) struct ActiveConfig {
 pub(super) struct ChangeResources {
     pub(super) engines: Engines,
     pub(super) stores: Stores,
-    pub(super) health_checker: Option<Keeper>,
+    pub(super) health_checker: Option<HealthChecker>,
 }
 
 impl Core {

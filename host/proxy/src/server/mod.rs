@@ -29,7 +29,7 @@ use crate::config::Config;
 use crate::decision_log::DecisionLog;
 use crate::maildrop::Registry;
 use crate::net::TlsAcceptor;
-use crate::pool::{Keeper, Pool};
+use crate::pool::{HealthChecker, Pool};
 use crate::session::CountersSnapshot;
 pub use control::{ChangeError, Control, PolicyChange, ReloadReport};
 pub use prepared::{Keys, Prepared};
@@ -87,7 +87,7 @@ impl Server {
     pub fn serve_at(prepared: Prepared, sockets: Sockets) -> anyhow::Result<Self> {
         let Prepared { config, clock, servers, pools, stores, engines, total, sinks } = prepared;
 
-        let health_checker = Keeper::start(pools.values().cloned().collect(), config.name_servers.clone())
+        let health_checker = HealthChecker::start(pools.values().cloned().collect(), config.name_servers.clone())
             .context("cannot start the health checks")?;
         let shutdown = Shutdown::new();
         let (ready, started) = std::sync::mpsc::channel();

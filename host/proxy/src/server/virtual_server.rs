@@ -62,7 +62,7 @@ impl VirtualServer {
     ) -> Arc<Context> {
         Arc::new(Context {
             settings: self.settings.clone(),
-            judge: evaluator,
+            evaluator,
             shadow: self.shadow.clone(),
             pools: pools.clone(),
             pool: self.pool.clone(),

@@ -75,7 +75,7 @@ pub struct Context {
     /// The protocol settings.
     pub settings: Arc<Settings>,
     /// Evaluates the policy in force.
-    pub judge: Arc<Evaluator>,
+    pub evaluator: Arc<Evaluator>,
     /// The shadow policy, whose verdicts have no consequences.
     pub shadow: Option<Arc<Shadow>>,
     /// All pools, by name.

@@ -53,7 +53,7 @@ impl Session {
     ) -> Result<Verdict, Failure> {
         let context = &self.context;
         if !context.sinks.is_wanted(self.record.id.as_str()) {
-            let verdict = Box::pin(context.judge.decide(login)).await;
+            let verdict = Box::pin(context.evaluator.decide(login)).await;
             if let Some(shadow) = &context.shadow {
                 // The shadow's verdict is counted, but not recorded with this session.
                 let _ = shadow.judged(login, &verdict, has_snapshot);
@@ -61,7 +61,7 @@ impl Session {
             return verdict;
         }
         let (seq, asked) = (next_decision(), Instant::now());
-        let verdict = Box::pin(context.judge.decide(login)).await;
+        let verdict = Box::pin(context.evaluator.decide(login)).await;
         let took = asked.elapsed();
         let shadow = context
             .shadow
@@ -72,7 +72,7 @@ impl Session {
             at_ms: login.time.unix_ms,
             claim: login.claim.clone(),
             backend: login.backend.clone(),
-            policy: context.judge.policy().identity().clone(),
+            policy: context.evaluator.policy().identity().clone(),
             verdict: without_note(&verdict),
             disposition: None,
             ending: None,

@@ -26,7 +26,7 @@ pub(super) fn write(pools: &[Arc<Pool>], out: &mut Exposition) {
         "Time per accepted login, from choosing a node to its answer.",
     );
     for pool in pools {
-        times.add_histogram(&[("pool", pool.name())], &pool.login_times());
+        times.add_histogram(&[("pool", pool.name())], &pool.login_durations());
     }
     let nodes: Vec<_> =
         pools.iter().flat_map(|pool| pool.node_states().map(move |node| (pool.name(), node))).collect();

@@ -174,7 +174,7 @@ impl Control {
         shared: &VirtualServer,
     ) -> anyhow::Result<Vec<Arc<reprieve_policy_host::Evaluator>>> {
         if Arc::ptr_eq(&before.shared.policy, &shared.policy) {
-            return Ok(before.handles.iter().map(|handle| handle.context().judge.clone()).collect());
+            return Ok(before.handles.iter().map(|handle| handle.context().evaluator.clone()).collect());
         }
         self.core.evaluators(shared)
     }
@@ -195,8 +195,8 @@ impl Control {
                 &self.core.shutdown.drain,
             );
             let before = handle.replace(context);
-            if !Arc::ptr_eq(&before.judge, &evaluator) {
-                before.judge.retire();
+            if !Arc::ptr_eq(&before.evaluator, &evaluator) {
+                before.evaluator.retire();
             }
         }
         served.shared = shared;

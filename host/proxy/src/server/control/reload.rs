@@ -10,7 +10,7 @@ use super::prepare::{Preparation, PreparedServer};
 use super::{ChangeError, Control};
 use crate::config::{Config, NodeTlsMode, PoolConfig};
 use crate::net::TlsAcceptor;
-use crate::pool::{Keeper, Pool};
+use crate::pool::{HealthChecker, Pool};
 use crate::server::core::ActiveConfig;
 use crate::server::virtual_server::{Pools, Served};
 
@@ -50,7 +50,7 @@ impl Control {
                 None
             } else {
                 let all = pools.values().cloned().collect();
-                let started = Keeper::start(all, config.name_servers.clone());
+                let started = HealthChecker::start(all, config.name_servers.clone());
                 Some(started.context("cannot start the health checks")?)
             };
         let next = self.activate(&active, config, servers, &pools)?;
@@ -162,7 +162,7 @@ fn pools(active: &ActiveConfig, config: &Config, report: &mut ReloadReport) -> a
         let made = match before {
             Some(before) if is_same && !reads_files(pool) => before.clone(),
             _ => {
-                match (Pool::succeeding(pool.clone(), before.map(|pool| &**pool)), before) {
+                match (Pool::replacing(pool.clone(), before.map(|pool| &**pool)), before) {
                     (Ok(made), _) => {
                         if !is_same {
                             let what = if before.is_some() { "changed" } else { "added" };
