@@ -163,7 +163,7 @@ fn users_that_differ_at_the_mail_server_differ_here() {
     for (pair, case) in pairs.iter().flat_map(|pair| [(pair, "exact"), (pair, "fold")]) {
         let shown = pair.map(<[u8]>::escape_ascii);
         let (mail, heard) = anybodys_mail_server();
-        let server = format!("case = \"{case}\"\nmaster-separator = \"*\"");
+        let server = format!("user-name-case = \"{case}\"\nmaster-separator = \"*\"");
         let policy = "settings = { interval = \"10m\" }";
         let reprieve = Setup { server: &server, policy, ..Setup::default() }.in_front_of(&[mail.address()]);
         for round in 1..=3 {

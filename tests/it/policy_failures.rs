@@ -84,7 +84,7 @@ fn a_policy_that_cannot_start_or_refuses_its_settings_stops_the_start() {
     for (how, expected) in [
         ("refuse-settings", "the setting `at` is refused by the test"),
         ("trap", "it could not be started"),
-        ("memory", "octets of memory"),
+        ("memory", "bytes of memory"),
         ("spin", "computing time"),
     ] {
         let (_mail, reprieve) = hostile("configure", how, "");
