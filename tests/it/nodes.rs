@@ -182,7 +182,7 @@ fn a_node_that_sends_data_before_the_handshake_gets_no_password() {
     session.ok("USER alice");
     assert!(session.err("PASS x").starts_with("-ERR [SYS/TEMP]"));
     let state = front.server.pool("mail").unwrap().node_states().next().unwrap();
-    assert!(state.last_error.unwrap().contains("speaks before the TLS handshake"));
+    assert!(state.last_error.unwrap().contains("unexpected data before the TLS handshake"));
 }
 
 /// A node with this reply to CAPA, for consecutive connections.

@@ -1,39 +1,40 @@
-//! From a node's address to its greeting: connecting, the PROXY header, TLS, the banner, and
-//! telling the client's address.
+//! Connecting to a node: TCP, the PROXY header, TLS, the greeting and XCLIENT.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use super::connection::Wire;
+use super::connection::LineStream;
 use super::node::Node;
-use super::state::Pool;
+use super::pool::Pool;
 use crate::config::NodeTlsMode;
 use crate::net::{Stream, TlsSession, local_proxy_header, proxy_header};
 use reprieve_pop3::capability::BackendCapabilities;
 use reprieve_pop3::reply::status;
 
-/// For whom a node is connected to.
+/// Lines that a reply to CAPA may have. RFC 2449 sets no limit; real servers send about 15.
+const MAX_CAPABILITIES: usize = 100;
+
+/// The client on whose behalf Reprieve connects to a node.
 #[derive(Clone, Copy, Debug)]
-pub struct Caller<'a> {
+pub struct ClientInfo<'a> {
     /// The client's address.
     pub peer: SocketAddr,
-    /// The address that it connected to.
+    /// The address that the client connected to.
     pub local: SocketAddr,
-    /// Its TLS session.
+    /// The client's TLS session, if any.
     pub tls: Option<&'a TlsSession>,
-    /// Identifier of its session, for the node's log.
+    /// Session ID, passed on by XCLIENT so that the node's log can be matched with Reprieve's.
     pub session: &'a str,
 }
 
-/// What a node has said in its banner.
+/// What a node announces in its greeting.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Greeting {
-    /// It takes XCLIENT from Reprieve (Dovecot).
+    /// Whether it accepts XCLIENT from Reprieve (Dovecot's `login_trusted_networks`).
     pub xclient: bool,
-    /// The timestamp that APOP's digest is made with, `<` and `>` included (RFC 1939,
-    /// section 7).
+    /// The timestamp for APOP, including `<` and `>` (RFC 1939, section 7).
     pub timestamp: Option<Vec<u8>>,
 }
 
@@ -49,69 +50,69 @@ impl Greeting {
     }
 }
 
-fn fault(what: &str) -> std::io::Error {
+fn failure(what: &str) -> std::io::Error {
     std::io::Error::other(what.to_owned())
 }
 
-/// Why a node has not greeted a login.
+/// Why connecting to a node failed.
 #[derive(Debug)]
-pub(super) enum Ungreeted {
-    /// Anybody would have met it.
+pub(super) enum ConnectError {
+    /// The node failed regardless of the client.
     Node(std::io::Error),
-    /// The node knew the client's address: perhaps it hangs up on that one alone.
-    Caller(std::io::Error),
+    /// The node failed after it received the client's address; it may reject only this client.
+    Client(std::io::Error),
 }
 
-impl From<Ungreeted> for std::io::Error {
-    fn from(why: Ungreeted) -> Self {
-        let (Ungreeted::Node(error) | Ungreeted::Caller(error)) = why;
+impl From<ConnectError> for std::io::Error {
+    fn from(why: ConnectError) -> Self {
+        let (ConnectError::Node(error) | ConnectError::Client(error)) = why;
         error
     }
 }
 
-impl std::fmt::Display for Ungreeted {
+impl std::fmt::Display for ConnectError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (Self::Node(error) | Self::Caller(error)) = self;
+        let (Self::Node(error) | Self::Client(error)) = self;
         error.fmt(f)
     }
 }
 
 impl Pool {
-    /// Connects to a node up to its greeting, and tells it about the caller; None where it is
-    /// only to be asked how it is.
-    pub(super) async fn greeted(
+    /// Connects to a node and reads its greeting. `client` is announced to the node; None for a
+    /// health check.
+    pub(super) async fn connect(
         &self,
         node: &Node,
-        caller: Option<Caller<'_>>,
-    ) -> Result<(Wire, Greeting), Ungreeted> {
-        let within = self.config().connect_timeout;
-        let stream = connect(node, within).await.map_err(Ungreeted::Node)?;
-        let mut knows_caller = false;
-        let greeted = self.greet(node, stream, caller, &mut knows_caller);
-        match tokio::time::timeout(within, greeted).await {
+        client: Option<ClientInfo<'_>>,
+    ) -> Result<(LineStream, Greeting), ConnectError> {
+        let timeout = self.config().connect_timeout;
+        let stream = connect_tcp(node, timeout).await.map_err(ConnectError::Node)?;
+        let mut client_announced = false;
+        let greeting = self.exchange_greeting(node, stream, client, &mut client_announced);
+        match tokio::time::timeout(timeout, greeting).await {
             Ok(Ok(greeted)) => Ok(greeted),
-            // A certificate that is wrong is so for everybody.
-            Ok(Err(error)) if knows_caller && error.kind() != std::io::ErrorKind::InvalidData => {
-                Err(Ungreeted::Caller(error))
+            // An invalid certificate (InvalidData) does not depend on the client.
+            Ok(Err(error)) if client_announced && error.kind() != std::io::ErrorKind::InvalidData => {
+                Err(ConnectError::Client(error))
             }
-            Ok(Err(error)) => Err(Ungreeted::Node(error)),
-            Err(_) => Err(Ungreeted::Node(fault("no greeting in time"))),
+            Ok(Err(error)) => Err(ConnectError::Node(error)),
+            Err(_) => Err(ConnectError::Node(failure("timed out waiting for the greeting"))),
         }
     }
 
-    async fn greet(
+    async fn exchange_greeting(
         &self,
         node: &Node,
         mut stream: TcpStream,
-        caller: Option<Caller<'_>>,
-        knows_caller: &mut bool,
-    ) -> std::io::Result<(Wire, Greeting)> {
-        let header = match caller {
-            Some(caller) => proxy_header(self.config().proxy_header, caller.peer, caller.local, caller.tls),
+        client: Option<ClientInfo<'_>>,
+        client_announced: &mut bool,
+    ) -> std::io::Result<(LineStream, Greeting)> {
+        let header = match client {
+            Some(client) => proxy_header(self.config().proxy_header, client.peer, client.local, client.tls),
             None => local_proxy_header(self.config().proxy_header),
         };
         if !header.is_empty() {
-            *knows_caller = caller.is_some();
+            *client_announced = client.is_some();
             tokio::io::AsyncWriteExt::write_all(&mut stream, &header).await?;
         }
         let mode = self.config().tls.mode;
@@ -119,10 +120,10 @@ impl Pool {
             Some(connector) if mode == NodeTlsMode::Implicit => connector.connect(&node.host, stream).await?,
             _ => Stream::Plain(stream),
         };
-        let mut wire = Wire { stream, rest: Vec::new() };
+        let mut wire = LineStream { stream, rest: Vec::new() };
         let banner = wire.line().await?;
         if status(&banner) != Some(true) {
-            return Err(fault("it does not greet with +OK"));
+            return Err(failure("the greeting is not +OK"));
         }
         let greeting = Greeting::read(&banner);
         if let Some(connector) = self.connector()
@@ -130,48 +131,56 @@ impl Pool {
         {
             wire.write(b"STLS\r\n").await?;
             if status(&wire.line().await?) != Some(true) {
-                return Err(fault("it refuses STLS"));
+                return Err(failure("STLS was refused"));
             }
-            // What came before the handshake must not be taken for a reply inside it.
+            // Data sent in cleartext must not be taken for a reply inside TLS (command injection).
             if !wire.rest.is_empty() {
-                return Err(fault("it speaks before the TLS handshake that it agreed to"));
+                return Err(failure("unexpected data before the TLS handshake"));
             }
-            let Stream::Plain(stream) = wire.stream else { return Err(fault("TLS twice")) };
-            wire = Wire { stream: connector.connect(&node.host, stream).await?, rest: Vec::new() };
+            let Stream::Plain(stream) = wire.stream else { return Err(failure("TLS is already active")) };
+            wire = LineStream { stream: connector.connect(&node.host, stream).await?, rest: Vec::new() };
         }
-        if let Some(caller) = caller
+        if let Some(client) = client
             && greeting.xclient
             && self.config().xclient
         {
-            *knows_caller = true;
-            wire.write(&xclient(caller)).await?;
+            *client_announced = true;
+            wire.write(&xclient(client)).await?;
             if status(&wire.line().await?) != Some(true) {
-                return Err(fault("it refuses XCLIENT, which its banner offers"));
+                return Err(failure("XCLIENT was refused although the greeting offers it"));
             }
         }
         Ok((wire, greeting))
     }
 
-    /// Asks a node that was connected to what it can do, and takes leave.
-    pub(super) async fn ask_capabilities(&self, mut wire: Wire) -> std::io::Result<BackendCapabilities> {
-        let asking = async {
-            let learned = capabilities(&mut wire).await?.unwrap_or(BackendCapabilities::WITHOUT_CAPA);
+    /// Queries the capabilities on a health check's connection, then sends QUIT.
+    pub(super) async fn check_capabilities(
+        &self,
+        mut wire: LineStream,
+    ) -> std::io::Result<BackendCapabilities> {
+        let query = async {
+            let capabilities =
+                query_capabilities(&mut wire).await?.unwrap_or(BackendCapabilities::WITHOUT_CAPA);
             let _ = wire.write(b"QUIT\r\n").await;
             let _ = wire.line().await;
-            Ok(learned)
+            Ok(capabilities)
         };
-        let within = self.config().connect_timeout;
-        tokio::time::timeout(within, asking).await.map_err(|_| fault("no answer to CAPA in time"))?
+        let timeout = self.config().connect_timeout;
+        tokio::time::timeout(timeout, query)
+            .await
+            .map_err(|_| failure("timed out waiting for the reply to CAPA"))?
     }
 }
 
-/// What a node answers to CAPA; None if it does not know it.
-pub(super) async fn capabilities(wire: &mut Wire) -> std::io::Result<Option<BackendCapabilities>> {
+/// Sends CAPA and reads the reply (RFC 2449, section 5); None if the node does not support CAPA.
+pub(super) async fn query_capabilities(
+    wire: &mut LineStream,
+) -> std::io::Result<Option<BackendCapabilities>> {
     wire.write(b"CAPA\r\n").await?;
     match status(&wire.line().await?) {
         Some(true) => {}
         Some(false) => return Ok(None),
-        None => return Err(fault("it answers CAPA neither with +OK nor with -ERR")),
+        None => return Err(failure("the reply to CAPA is neither +OK nor -ERR")),
     }
     let mut lines = Vec::new();
     loop {
@@ -179,37 +188,37 @@ pub(super) async fn capabilities(wire: &mut Wire) -> std::io::Result<Option<Back
         if line.trim_ascii_end() == b"." {
             return Ok(Some(BackendCapabilities::parse(lines.iter().map(Vec::as_slice))));
         }
-        if lines.len() >= 100 {
-            return Err(fault("its answer to CAPA has no end"));
+        if lines.len() >= MAX_CAPABILITIES {
+            return Err(failure("the reply to CAPA has too many lines"));
         }
         lines.push(line);
     }
 }
 
-/// `within`: for each address, so that one that does not answer leaves time for the next.
-async fn connect(node: &Node, within: Duration) -> std::io::Result<TcpStream> {
-    let mut last = fault("its name has no address");
+/// Tries the node's addresses in order. The timeout applies to each address.
+async fn connect_tcp(node: &Node, timeout: Duration) -> std::io::Result<TcpStream> {
+    let mut last = failure("the host name has no address");
     let addresses = node.addresses.load_full();
     for &address in addresses.iter() {
-        match tokio::time::timeout(within, TcpStream::connect(address)).await {
+        match tokio::time::timeout(timeout, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 stream.set_nodelay(true)?;
                 return Ok(stream);
             }
             Ok(Err(error)) => last = error,
-            Err(_) => last = fault("no connection in time"),
+            Err(_) => last = failure("the connection attempt timed out"),
         }
     }
     Err(last)
 }
 
-/// Dovecot's command, by which it takes the client's address for the connection's.
-fn xclient(caller: Caller<'_>) -> Vec<u8> {
-    let ip = match caller.peer.ip().to_canonical() {
+/// Dovecot's command that replaces the connection's address by the client's.
+fn xclient(client: ClientInfo<'_>) -> Vec<u8> {
+    let ip = match client.peer.ip().to_canonical() {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => ip.to_string(),
     };
-    format!("XCLIENT ADDR={ip} PORT={} SESSION={}\r\n", caller.peer.port(), caller.session).into_bytes()
+    format!("XCLIENT ADDR={ip} PORT={} SESSION={}\r\n", client.peer.port(), client.session).into_bytes()
 }
 
 #[cfg(test)]
@@ -217,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn banners_tell_what_they_offer() {
+    fn greetings_are_parsed() {
         let greeting = Greeting::read(b"+OK [XCLIENT] Dovecot ready. <1896.697170952@dbc.mtview.ca.us>\r\n");
         assert!(greeting.xclient);
         assert_eq!(greeting.timestamp.as_deref(), Some(&b"<1896.697170952@dbc.mtview.ca.us>"[..]));
@@ -226,13 +235,13 @@ mod tests {
     }
 
     #[test]
-    fn xclient_tells_the_clients_own_address() {
-        let caller = Caller {
+    fn xclient_sends_ipv4_mapped_addresses_as_ipv4() {
+        let client = ClientInfo {
             peer: "[::ffff:192.0.2.7]:4711".parse().unwrap(),
             local: "127.0.0.1:110".parse().unwrap(),
             tls: None,
             session: "0123",
         };
-        assert_eq!(xclient(caller), b"XCLIENT ADDR=192.0.2.7 PORT=4711 SESSION=0123\r\n");
+        assert_eq!(xclient(client), b"XCLIENT ADDR=192.0.2.7 PORT=4711 SESSION=0123\r\n");
     }
 }

@@ -1,4 +1,4 @@
-//! A connection to a node.
+//! A connection to a node, and reading and writing lines on it.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -6,27 +6,27 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::connect::capabilities;
+use super::connect::query_capabilities;
 use super::node::{LoginResult, Node};
-use super::queue::Place;
+use super::queue::SessionSlot;
 use crate::config::NodeMode;
 use crate::net::Stream;
 use reprieve_pop3::credential::Mechanism;
 
-/// The longest line that is read before a session is relayed, in octets.
-const LINE_LIMIT: usize = 2048;
+/// Longest line accepted from a node before relaying starts, in bytes.
+const MAX_LINE_BYTES: usize = 2048;
 
-/// Lines to and from a mail server.
+/// Reads and writes whole lines, and keeps what was read beyond the last one.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct LineStream {
     pub(super) stream: Stream,
-    /// What has arrived after the last line that was read.
+    /// Bytes received after the last line that was read.
     pub(super) rest: Vec<u8>,
 }
 
-impl Wire {
-    pub(super) async fn write(&mut self, octets: &[u8]) -> std::io::Result<()> {
-        self.stream.write_all(octets).await?;
+impl LineStream {
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes).await?;
         self.stream.flush().await
     }
 
@@ -38,8 +38,8 @@ impl Wire {
                 return Ok(std::mem::replace(&mut self.rest, rest));
             }
             searched = self.rest.len();
-            if searched > LINE_LIMIT {
-                return Err(std::io::Error::other("the mail server's line is too long"));
+            if searched > MAX_LINE_BYTES {
+                return Err(std::io::Error::other("the line from the mail server is too long"));
             }
             if self.stream.read_buf(&mut self.rest).await? == 0 {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
@@ -48,112 +48,113 @@ impl Wire {
     }
 }
 
-/// An open connection to a node. The node counts it as a session while it lives.
+/// An open connection to a node, counted as one of its sessions until dropped.
 #[derive(Debug)]
 pub struct Connection {
-    wire: Wire,
-    place: Place,
+    wire: LineStream,
+    slot: SessionSlot,
     reply_timeout: Duration,
-    watched: Option<u64>,
-    told_more: bool,
+    waker_key: Option<u64>,
+    capabilities_updated: bool,
 }
 
 impl Connection {
-    pub(super) fn new(wire: Wire, place: Place, reply_timeout: Duration) -> Self {
-        Self { wire, place, reply_timeout, watched: None, told_more: false }
+    pub(super) fn new(wire: LineStream, slot: SessionSlot, reply_timeout: Duration) -> Self {
+        Self { wire, slot, reply_timeout, waker_key: None, capabilities_updated: false }
     }
 
-    /// Its octets, for whoever relays them.
+    /// The underlying stream, for relaying.
     pub(crate) fn stream(&mut self) -> &mut Stream {
         &mut self.wire.stream
     }
 
-    /// What has arrived after the last line that was read.
+    /// Takes the bytes received after the last line that was read.
     pub(crate) fn take_rest(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.wire.rest)
     }
 
-    /// The node's name.
+    /// The node's `host:port`, as configured.
     #[must_use]
-    pub fn node(&self) -> &Arc<str> {
-        &self.place.node().name
+    pub fn node_name(&self) -> &Arc<str> {
+        &self.slot.node().name
     }
 
-    pub(super) fn node_itself(&self) -> &Arc<Node> {
-        self.place.node()
+    pub(super) fn node(&self) -> &Arc<Node> {
+        self.slot.node()
     }
 
-    /// Counts what a login came to that was not the pool's to make.
+    /// Counts the result of a login that the session itself made on this connection (APOP,
+    /// CRAM-MD5, SCRAM), rather than [`Pool::log_in`](super::Pool::log_in).
     pub(crate) fn count(&self, result: LoginResult) {
-        self.place.node().count(result);
+        self.slot.node().count(result);
     }
 
-    /// Whether the node may be sent several commands at once. A node that was not asked is
-    /// taken for one that may, as nearly all do.
+    /// Whether commands may be pipelined. A node whose capabilities are unknown is assumed to
+    /// support it, as nearly all do.
     #[must_use]
-    pub fn takes_pipelines(&self) -> bool {
-        self.place.node().learned().is_none_or(|learned| learned.pipelining)
+    pub fn may_pipeline(&self) -> bool {
+        self.slot.node().capabilities().is_none_or(|learned| learned.pipelining)
     }
 
-    /// Whether the node has said that it may be sent several commands at once.
-    pub(super) fn says_pipelining(&self) -> bool {
-        self.place.node().learned().is_some_and(|learned| learned.pipelining)
+    /// Whether the node has announced PIPELINING (RFC 2449, section 6.6).
+    pub(super) fn announces_pipelining(&self) -> bool {
+        self.slot.node().capabilities().is_some_and(|learned| learned.pipelining)
     }
 
-    /// Whether the node may know AUTH with a mechanism: it lists it, or was not asked.
-    pub(super) fn may_take(&self, mechanism: Mechanism) -> bool {
-        self.place.node().learned().is_none_or(|learned| learned.mechanisms.contains(mechanism))
+    /// Whether the node lists a SASL mechanism, or its capabilities are unknown.
+    pub(super) fn may_support(&self, mechanism: Mechanism) -> bool {
+        self.slot.node().capabilities().is_none_or(|learned| learned.mechanisms.contains(mechanism))
     }
 
-    /// Asks the node what it can do after the login.
+    /// Queries the node's capabilities after the login and remembers them for the node.
     ///
     /// # Errors
-    /// Why the connection did not survive the question.
-    pub(super) async fn ask_after_login(&mut self, within: Duration) -> std::io::Result<()> {
-        let asked = tokio::time::timeout(within, capabilities(&mut self.wire)).await;
-        let learned = asked.map_err(Into::into).and_then(|answer| answer);
-        self.place.node().learn_after_login(learned.as_ref().ok().copied().flatten());
-        self.told_more = learned?.is_some();
+    /// If the connection was lost by the query, or the reply did not arrive within `timeout`.
+    pub(super) async fn query_capabilities(&mut self, timeout: Duration) -> std::io::Result<()> {
+        let reply = tokio::time::timeout(timeout, query_capabilities(&mut self.wire)).await;
+        let capabilities = reply.map_err(Into::into).and_then(|reply| reply);
+        self.slot.node().set_capabilities_after_login(capabilities.as_ref().ok().copied().flatten());
+        self.capabilities_updated = capabilities?.is_some();
         Ok(())
     }
 
-    /// Whether the login has taught what the node can do.
+    /// Whether this login has refreshed what is known of the node's capabilities.
     #[must_use]
-    pub fn told_more(&self) -> bool {
-        self.told_more
+    pub fn capabilities_updated(&self) -> bool {
+        self.capabilities_updated
     }
 
-    /// Whether the node was disabled: its sessions end.
+    /// Whether an administrator has disabled the node, so that its sessions must end.
     #[must_use]
-    pub fn is_cut(&self) -> bool {
-        self.place.node().mode() == NodeMode::Disabled
+    pub fn is_disabled(&self) -> bool {
+        self.slot.node().mode() == NodeMode::Disabled
     }
 
-    /// How long the node may be silent while a reply of its is awaited.
+    /// Time to wait for a reply from the node.
     #[must_use]
     pub fn reply_timeout(&self) -> Duration {
         self.reply_timeout
     }
 
-    /// Has a task woken when the node is disabled.
-    pub fn watch(&mut self, waker: &Waker) {
-        if self.watched.is_none() {
-            self.watched = Some(self.place.node().watch(waker.clone()));
+    /// Registers a task to be woken when the node is disabled. Later calls do nothing.
+    pub fn wake_when_disabled(&mut self, waker: &Waker) {
+        if self.waker_key.is_none() {
+            self.waker_key = Some(self.slot.node().add_waker(waker.clone()));
         }
     }
 
-    /// Writes all octets.
+    /// Writes all bytes and flushes.
     ///
     /// # Errors
-    /// Where the connection is lost.
-    pub async fn write(&mut self, octets: &[u8]) -> std::io::Result<()> {
-        self.wire.write(octets).await
+    /// If the connection is lost.
+    pub async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.wire.write(bytes).await
     }
 
-    /// Reads one line, its end included.
+    /// Reads one line, including its line ending.
     ///
     /// # Errors
-    /// Where the connection ends before, or the line is longer than any should be.
+    /// If the connection ends before the line does, or the line exceeds 2,048 bytes.
     pub async fn line(&mut self) -> std::io::Result<Vec<u8>> {
         self.wire.line().await
     }
@@ -161,8 +162,8 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if let Some(number) = self.watched {
-            self.place.node().unwatch(number);
+        if let Some(key) = self.waker_key {
+            self.slot.node().remove_waker(key);
         }
     }
 }

@@ -1,84 +1,89 @@
-//! Whether a node is taken for reachable. Checks bring it down and up after several in a row;
-//! a login that cannot connect has others pass it over for a while, which costs nothing where the
-//! login was unlucky and much less than trying again where it was not. What only one client meets
-//! says nothing of the node.
+//! The health of a node. Health checks mark it down after `fall` consecutive failures and up after
+//! `rise` consecutive successes. A login that cannot connect suspends the node for `retry-after`:
+//! other logins then try it last. A failure that may concern only one client suspends nothing; it
+//! triggers a health check instead.
 
 use std::sync::atomic::Ordering;
 
 use super::node::{LoginResult, Node, now_ms};
-use super::state::Pool;
+use super::pool::Pool;
 
 impl Pool {
-    /// A login has found that a node does not answer as it should.
+    /// Records that a login could not connect to a node.
     pub(super) fn login_failed(&self, node: &Node, why: &str) {
         node.count(LoginResult::Unreachable);
         self.suspend(node, why);
-        self.failed(node, why);
-        node.look.notify_one();
+        self.count_failure(node, why);
+        node.check_now.notify_one();
     }
 
-    /// A login was lost when the node knew whom it is for: by the name, by the client's address.
-    /// A name on which a mail server hangs up must not take it from everybody else, so its own
-    /// check finds out whether the node is to blame.
-    pub(super) fn lost_with_caller(&self, node: &Node, why: &str) {
-        tracing::info!(pool = self.name(), node = &*node.name, why, "login lost");
+    /// Records that a connection was lost after the node had received the user's name or the
+    /// client's address. The node may reject only this client, so it stays in use for others until
+    /// a health check, which is started now, fails as well.
+    pub(super) fn login_lost(&self, node: &Node, why: &str) {
+        tracing::info!(pool = self.name(), node = &*node.name, why, "connection lost during login");
         node.count(LoginResult::Unreachable);
         node.suspected.store(true, Ordering::Relaxed);
-        node.look.notify_one();
+        node.check_now.notify_one();
     }
 
-    /// A check has found that it does not answer as it should.
+    /// Records a failed health check.
     pub(super) fn check_failed(&self, node: &Node, why: &str) {
         if node.suspected.swap(false, Ordering::Relaxed) {
             self.suspend(node, why);
         }
-        self.failed(node, why);
+        self.count_failure(node, why);
     }
 
-    /// Has a node tried last for a while.
+    /// Puts a node last in the order for `retry-after`.
     fn suspend(&self, node: &Node, why: &str) {
-        let pause = u64::try_from(self.config().retry_after.as_millis()).unwrap_or(u64::MAX);
+        let retry_after_ms = u64::try_from(self.config().retry_after.as_millis()).unwrap_or(u64::MAX);
         let was_healthy = node.is_healthy();
-        node.suspended_until_ms.store(now_ms().saturating_add(pause), Ordering::Relaxed);
+        node.suspended_until_ms.store(now_ms().saturating_add(retry_after_ms), Ordering::Relaxed);
         if was_healthy {
-            tracing::warn!(pool = self.name(), node = &*node.name, why, "node cannot be reached");
+            tracing::warn!(pool = self.name(), node = &*node.name, why, "node is unreachable");
         }
     }
 
-    fn failed(&self, node: &Node, why: &str) {
+    /// Counts a failure towards `fall`.
+    fn count_failure(&self, node: &Node, why: &str) {
         *node.last_error.lock() = Some(why.into());
-        node.successes.store(0, Ordering::Relaxed);
-        let failures = node.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        if self.config().health_check.is_some_and(|check| failures >= check.fall) && node.set_down(true) {
+        node.consecutive_successes.store(0, Ordering::Relaxed);
+        let consecutive_failures =
+            node.consecutive_failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if self.config().health_check.is_some_and(|check| consecutive_failures >= check.fall)
+            && node.set_down(true)
+        {
             tracing::warn!(pool = self.name(), node = &*node.name, why, "node is down");
         }
     }
 
-    /// A login or a check has found a node well.
+    /// Records that a login reached the node or a health check succeeded.
     pub(super) fn succeeded(&self, node: &Node) {
-        // Nearly always there is nothing to forget.
+        // Written only if set: every login comes through here, and a write would share the cache line.
         if node.suspected.load(Ordering::Relaxed) {
             node.suspected.store(false, Ordering::Relaxed);
         }
-        if node.failures.load(Ordering::Relaxed) > 0 {
-            node.failures.store(0, Ordering::Relaxed);
+        if node.consecutive_failures.load(Ordering::Relaxed) > 0 {
+            node.consecutive_failures.store(0, Ordering::Relaxed);
         }
         let was_suspended = node.suspended_until_ms.load(Ordering::Relaxed) > 0;
         if !was_suspended && !node.is_down() {
             return;
         }
-        let successes = node.successes.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let consecutive_successes =
+            node.consecutive_successes.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if node.is_down() {
-            if self.config().health_check.is_some_and(|check| successes < check.rise) {
+            if self.config().health_check.is_some_and(|check| consecutive_successes < check.rise) {
                 return;
             }
             node.set_down(false);
         }
         node.suspended_until_ms.store(0, Ordering::Relaxed);
-        node.comes_back();
+        node.mark_recovered();
         *node.last_error.lock() = None;
-        tracing::info!(pool = self.name(), node = &*node.name, "node can be reached again");
-        self.queue().serve(self.nodes());
+        tracing::info!(pool = self.name(), node = &*node.name, "node is healthy again");
+        self.queue().assign_free_slots(self.nodes());
     }
 }
 
@@ -96,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn checks_bring_a_node_down_and_up_only_in_a_row() {
+    fn only_consecutive_checks_mark_a_node_down_or_up() {
         let pool = pool(Some(HealthCheckConfig { interval: Duration::from_secs(1), rise: 2, fall: 3 }));
         let node = &pool.nodes()[0];
         pool.check_failed(node, "refused");
@@ -112,14 +117,14 @@ mod tests {
         assert!(!node.is_healthy());
         pool.check_failed(node, "refused");
         pool.succeeded(node);
-        assert!(!node.is_healthy(), "not in a row");
+        assert!(!node.is_healthy(), "the consecutive_successes were not consecutive");
         pool.succeeded(node);
         assert!(node.is_healthy());
         assert_eq!(node.state().last_error, None);
     }
 
     #[test]
-    fn a_failed_login_has_a_node_tried_last_for_a_while() {
+    fn a_failed_login_suspends_the_node_until_one_succeeds() {
         let mut config = PoolConfig::new("mail", vec!["127.0.0.1:1".into()]);
         config.health_check = None;
         let pool = Pool::new(config).unwrap();
@@ -128,7 +133,7 @@ mod tests {
         assert!(!node.is_healthy());
         pool.succeeded(node);
         assert!(node.is_healthy());
-        assert!(node.weight_now(Duration::from_secs(10)) < 1000, "it starts slowly");
-        assert_eq!(node.weight_now(Duration::ZERO), 1000);
+        assert!(node.effective_weight(Duration::from_secs(10)) < 1000, "its weight grows slowly");
+        assert_eq!(node.effective_weight(Duration::ZERO), 1000);
     }
 }

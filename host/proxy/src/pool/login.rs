@@ -1,69 +1,69 @@
-//! Logging in at a node with the client's own secret. Another node is tried as long as none
-//! has judged the secret: before it was shown, or where the reply tells of trouble that will
-//! pass.
+//! Logging in to a node with the client's credentials. Another node is tried only if no node has
+//! verified the password: if the connection was lost before the password was sent, or the reply
+//! reports a temporary failure (`[SYS/TEMP]`).
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use zeroize::Zeroizing;
 
-use super::choice::Order;
-use super::connect::{Caller, Greeting, Ungreeted};
+use super::balancing::NodeOrder;
+use super::connect::{ClientInfo, ConnectError, Greeting};
 use super::connection::Connection;
+use super::login_commands::{LoginCommands, login_commands};
 use super::node::LoginResult;
-use super::present::{Presentation, present};
-use super::queue::Asked;
-use super::state::Pool;
+use super::pool::Pool;
+use super::queue::SlotRequest;
 use reprieve_pop3::credential::{Credentials, Mechanism};
 use reprieve_pop3::line::COMMAND_LIMIT;
 use reprieve_pop3::reply::{response_code, status};
 use reprieve_pop3::sasl;
 
-/// How a login at a pool ended.
+/// Outcome of a login to a pool.
 #[derive(Debug)]
-pub enum LoginEnd {
-    /// A node has accepted it; its reply is for the client.
+pub enum LoginOutcome {
+    /// A node accepted the login. Its reply is forwarded to the client.
     Accepted {
-        /// The session's connection.
+        /// The logged-in connection.
         connection: Connection,
-        /// The node's status line, its end included.
+        /// The node's status line, including its line ending.
         reply: Vec<u8>,
     },
-    /// A node has refused it; its reply is for the client.
+    /// A node rejected the login. Its reply is forwarded to the client.
     Rejected(Rejection),
-    /// No node could be reached, or the one that had seen the secret gave no answer.
+    /// No node could be reached, or the node that received the password did not answer.
     Unreachable {
-        /// The node that was lost in the middle, if one was.
+        /// The node whose connection was lost after it received the password, if any.
         node: Option<Arc<str>>,
     },
-    /// The nodes have as many sessions as they may, and the queue was full or too slow.
+    /// All nodes are at their session limits, and the queue was full or timed out.
     Full,
-    /// The pool has no way to present such a login: SASL EXTERNAL needs a master user.
+    /// The pool cannot forward such a login: SASL EXTERNAL needs a master user.
     Impossible,
 }
 
-/// A node's refusal.
+/// A login that a node rejected.
 #[derive(Debug)]
 pub struct Rejection {
-    /// The node's name.
+    /// The node's `host:port`, as configured.
     pub node: Arc<str>,
-    /// Its status line, its end included.
+    /// Its status line, including its line ending.
     pub reply: Vec<u8>,
-    /// What it has said before that about a token, in base64: the client learns from it what
-    /// is wrong (RFC 7628, section 3.2.2).
+    /// The node's error message about an OAuth token, in base64, sent before the status line and
+    /// forwarded to the client (RFC 7628, section 3.2.2).
     pub challenge: Option<Vec<u8>>,
-    /// Whether the node has answered the secret, not the name before it.
-    pub answers_secret: bool,
+    /// Whether the node rejected the password rather than the user name sent before it.
+    pub answers_password: bool,
 }
 
 impl Rejection {
-    /// Whether it says that the secret is wrong, rather than that something else is.
+    /// Whether the node says that the password is wrong, rather than that it cannot log in now.
     #[must_use]
-    pub fn is_judgement(&self) -> bool {
-        self.answers_secret && !self.has_code(&[b"SYS/TEMP", b"SYS/PERM", b"IN-USE", b"LOGIN-DELAY"])
+    pub fn rejects_password(&self) -> bool {
+        self.answers_password && !self.has_code(&[b"SYS/TEMP", b"SYS/PERM", b"IN-USE", b"LOGIN-DELAY"])
     }
 
-    /// Whether the trouble will pass by itself, so that another node may do better.
+    /// Whether the failure is temporary, so that another node may accept the login.
     fn is_temporary(&self) -> bool {
         self.has_code(&[b"SYS/TEMP"])
     }
@@ -74,224 +74,230 @@ impl Rejection {
     }
 }
 
-/// What became of looking for a node.
+/// Outcome of connecting to a node of a pool.
 #[derive(Debug)]
-pub enum Reached {
-    /// One that has greeted.
-    Node(Connection, Greeting),
-    /// None.
+pub enum ConnectOutcome {
+    /// Connected, and the greeting was read.
+    Connected(Connection, Greeting),
+    /// No node could be reached.
     Unreachable,
-    /// The nodes have as many sessions as they may.
+    /// All nodes are at their session limits.
     Full,
 }
 
 impl Pool {
-    /// Logs in at the node whose turn it is, or at the next one that can judge. `user`: the
-    /// name in place of the client's.
+    /// Logs in to the first node, in load-balancing order, that can verify the credentials.
+    /// `user` replaces the client's user name.
     pub async fn log_in(
         &self,
         credentials: &Credentials,
         user: Option<&[u8]>,
-        caller: Caller<'_>,
-    ) -> LoginEnd {
+        client: ClientInfo<'_>,
+    ) -> LoginOutcome {
         let config = self.config();
-        let Some(presentation) = present(credentials, user, config.login, self.master()) else {
-            return LoginEnd::Impossible;
+        let Some(commands) = login_commands(credentials, user, config.login, self.master()) else {
+            return LoginOutcome::Impossible;
         };
-        let _waiting = self.wait();
-        let began = Instant::now();
+        let _in_progress = self.count_login();
+        let started = Instant::now();
         let owner = credentials.authorization_id.as_deref().or(user).unwrap_or(&credentials.user);
-        let mut search = self.search(Some(owner), caller);
-        let mut refused = None;
+        let mut search = self.search(Some(owner), client);
+        let mut temporary_rejection = None;
         loop {
             let connection = match search.next().await {
-                Reached::Node(connection, _) => connection,
-                Reached::Full => return refused.map_or(LoginEnd::Full, LoginEnd::Rejected),
-                Reached::Unreachable => break,
+                ConnectOutcome::Connected(connection, _) => connection,
+                ConnectOutcome::Full => {
+                    return temporary_rejection.map_or(LoginOutcome::Full, LoginOutcome::Rejected);
+                }
+                ConnectOutcome::Unreachable => break,
             };
-            let node = connection.node_itself().clone();
-            let judged = judge(connection, &presentation);
-            let end = match tokio::time::timeout(config.login_timeout, judged).await {
-                Ok(Ok(LoginEnd::Rejected(rejection))) if rejection.is_temporary() => {
+            let node = connection.node().clone();
+            let verification = verify(connection, &commands);
+            let outcome = match tokio::time::timeout(config.login_timeout, verification).await {
+                Ok(Ok(LoginOutcome::Rejected(rejection))) if rejection.is_temporary() => {
                     node.count(LoginResult::Rejected);
-                    refused = Some(rejection);
+                    temporary_rejection = Some(rejection);
                     continue;
                 }
-                Ok(Ok(end)) => end,
-                Ok(Err(Lost::Unjudged)) => {
-                    self.lost_with_caller(&node, "lost at the login");
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(Lost::Unverified)) => {
+                    self.login_lost(&node, "connection lost before the password was verified");
                     continue;
                 }
-                Ok(Err(Lost::PerhapsJudged)) | Err(_) => {
+                Ok(Err(Lost::MaybeVerified)) | Err(_) => {
                     node.count(LoginResult::Lost);
-                    return LoginEnd::Unreachable { node: Some(node.name.clone()) };
+                    return LoginOutcome::Unreachable { node: Some(node.name.clone()) };
                 }
             };
-            if let LoginEnd::Accepted { .. } = end {
+            if let LoginOutcome::Accepted { .. } = outcome {
                 node.count(LoginResult::Accepted);
-                self.note_latency(began.elapsed());
-                if node.is_to_be_asked() {
-                    return Box::pin(self.with_capabilities(end)).await;
+                self.record_login_duration(started.elapsed());
+                if node.claim_capability_query() {
+                    return Box::pin(self.query_capabilities(outcome)).await;
                 }
             } else {
                 node.count(LoginResult::Rejected);
             }
-            return end;
+            return outcome;
         }
-        refused.map_or(LoginEnd::Unreachable { node: None }, LoginEnd::Rejected)
+        temporary_rejection.map_or(LoginOutcome::Unreachable { node: None }, LoginOutcome::Rejected)
     }
 
-    /// Lets a login that was accepted teach what its node can do.
-    async fn with_capabilities(&self, end: LoginEnd) -> LoginEnd {
-        let LoginEnd::Accepted { mut connection, reply } = end else { return end };
-        match connection.ask_after_login(self.config().connect_timeout).await {
-            Ok(()) => LoginEnd::Accepted { connection, reply },
+    /// Queries the node's capabilities on a connection whose login was accepted.
+    async fn query_capabilities(&self, outcome: LoginOutcome) -> LoginOutcome {
+        let LoginOutcome::Accepted { mut connection, reply } = outcome else { return outcome };
+        match connection.query_capabilities(self.config().connect_timeout).await {
+            Ok(()) => LoginOutcome::Accepted { connection, reply },
             Err(error) => {
-                let node = connection.node().clone();
-                tracing::warn!(pool = self.name(), node = &*node, %error, "lost by CAPA after a login");
-                LoginEnd::Unreachable { node: Some(node) }
+                let node = connection.node_name().clone();
+                tracing::warn!(pool = self.name(), node = &*node, %error, "connection lost by CAPA after the login");
+                LoginOutcome::Unreachable { node: Some(node) }
             }
         }
     }
 
-    /// Finds a node for a login whose secret only the node will see. `user`: where he is
-    /// known.
-    pub async fn reach(&self, user: Option<&[u8]>, caller: Caller<'_>) -> Reached {
-        let _waiting = self.wait();
-        self.search(user, caller).next().await
+    /// Connects to a node for a login whose secret only the node sees, such as APOP. `user`: the
+    /// mailbox owner, if already known.
+    pub async fn connect_any(&self, user: Option<&[u8]>, client: ClientInfo<'_>) -> ConnectOutcome {
+        let _in_progress = self.count_login();
+        self.search(user, client).next().await
     }
 
-    fn search<'a>(&'a self, user: Option<&[u8]>, caller: Caller<'a>) -> Search<'a> {
-        Search { pool: self, caller, order: self.in_turn(user), tried: vec![false; self.nodes().len()] }
+    fn search<'a>(&'a self, user: Option<&[u8]>, client: ClientInfo<'a>) -> Search<'a> {
+        Search { pool: self, client, order: self.node_order(user), tried: vec![false; self.nodes().len()] }
     }
 }
 
-/// A login's way from node to node.
+/// The nodes that a login has tried and has still to try.
 struct Search<'a> {
     pool: &'a Pool,
-    caller: Caller<'a>,
-    order: Order,
+    client: ClientInfo<'a>,
+    order: NodeOrder,
     tried: Vec<bool>,
 }
 
 impl Search<'_> {
-    /// The next node that can be reached and has a place; each is tried once.
-    async fn next(&mut self) -> Reached {
+    /// Connects to the next node that can be reached and has a free session slot. Each node is
+    /// tried once.
+    async fn next(&mut self) -> ConnectOutcome {
         loop {
-            let candidates = self.order.next(&self.tried);
+            let candidates = self.order.candidates(&self.tried);
             if candidates.is_empty() {
-                return Reached::Unreachable;
+                return ConnectOutcome::Unreachable;
             }
             let config = self.pool.config();
-            let place = match self.pool.queue().ask(&candidates, config.queue_length) {
-                Asked::Place(place) => place,
-                Asked::Full => return Reached::Full,
-                Asked::Wait(place) => match tokio::time::timeout(config.queue_timeout, place).await {
-                    Ok(Ok(place)) => place,
-                    _ => return Reached::Full,
+            let slot = match self.pool.queue().acquire(&candidates, config.queue_length) {
+                SlotRequest::Granted(slot) => slot,
+                SlotRequest::QueueFull => return ConnectOutcome::Full,
+                SlotRequest::Queued(slot) => match tokio::time::timeout(config.queue_timeout, slot).await {
+                    Ok(Ok(slot)) => slot,
+                    _ => return ConnectOutcome::Full,
                 },
             };
-            let node = place.node().clone();
+            let node = slot.node().clone();
             self.tried[node.index] = true;
-            match self.pool.greeted(&node, Some(self.caller)).await {
+            match self.pool.connect(&node, Some(self.client)).await {
                 Ok((wire, greeting)) => {
                     self.pool.succeeded(&node);
-                    return Reached::Node(Connection::new(wire, place, config.reply_timeout), greeting);
+                    return ConnectOutcome::Connected(
+                        Connection::new(wire, slot, config.reply_timeout),
+                        greeting,
+                    );
                 }
-                Err(why @ Ungreeted::Node(_)) => self.pool.login_failed(&node, &why.to_string()),
-                Err(why @ Ungreeted::Caller(_)) => self.pool.lost_with_caller(&node, &why.to_string()),
+                Err(error @ ConnectError::Node(_)) => self.pool.login_failed(&node, &error.to_string()),
+                Err(error @ ConnectError::Client(_)) => self.pool.login_lost(&node, &error.to_string()),
             }
         }
     }
 }
 
-/// A connection that was lost at the login.
+/// A connection that was lost during the login.
 enum Lost {
-    /// Before the secret was judged: another node may be shown it.
-    Unjudged,
-    /// After that, perhaps.
-    PerhapsJudged,
+    /// The node has not verified the password: another node may be tried.
+    Unverified,
+    /// The node may have verified the password: trying another could count a wrong one twice.
+    MaybeVerified,
 }
 
-/// What a node has said at the end of a login.
-struct Judgement {
-    /// Its status line.
+/// A node's final reply to a login.
+struct FinalReply {
+    /// Status line, including its line ending.
     reply: Vec<u8>,
     challenge: Option<Vec<u8>>,
-    answers_secret: bool,
+    answers_password: bool,
 }
 
-async fn judge(mut connection: Connection, presentation: &Presentation) -> Result<LoginEnd, Lost> {
-    let Judgement { reply, challenge, answers_secret } = present_to(&mut connection, presentation).await?;
+async fn verify(mut connection: Connection, commands: &LoginCommands) -> Result<LoginOutcome, Lost> {
+    let FinalReply { reply, challenge, answers_password } = send_login(&mut connection, commands).await?;
     match status(&reply) {
-        Some(true) => Ok(LoginEnd::Accepted { connection, reply }),
+        Some(true) => Ok(LoginOutcome::Accepted { connection, reply }),
         Some(false) => {
-            let node = connection.node().clone();
-            Ok(LoginEnd::Rejected(Rejection { node, reply, challenge, answers_secret }))
+            let node = connection.node_name().clone();
+            Ok(LoginOutcome::Rejected(Rejection { node, reply, challenge, answers_password }))
         }
-        None => Err(Lost::PerhapsJudged),
+        None => Err(Lost::MaybeVerified),
     }
 }
 
-async fn present_to(connection: &mut Connection, presentation: &Presentation) -> Result<Judgement, Lost> {
-    match presentation {
-        Presentation::UserPass { name, secret } => {
+async fn send_login(connection: &mut Connection, commands: &LoginCommands) -> Result<FinalReply, Lost> {
+    match commands {
+        LoginCommands::UserPass { name, secret } => {
             let secret = secret.expose();
             let longest = name.len().max(secret.len()) + "PASS \r\n".len();
-            if longest > COMMAND_LIMIT && connection.may_take(Mechanism::Plain) {
-                // A SASL message has a line of its own, which may be longer than a command. A node
-                // that does not know AUTH says so before it has seen anything, and judges itself
-                // how long its commands may be.
+            if longest > COMMAND_LIMIT && connection.may_support(Mechanism::Plain) {
+                // A SASL response has a line of its own, which may be longer than a command. A node
+                // that does not support AUTH rejects it before it sees the password; it then gets
+                // USER and PASS, and may accept longer commands.
                 let message = sasl::write_plain(b"", name, secret);
-                let judgement = Box::pin(sasl(connection, Mechanism::Plain, &message)).await?;
-                if judgement.answers_secret {
-                    return Ok(judgement);
+                let reply = Box::pin(sasl(connection, Mechanism::Plain, &message)).await?;
+                if reply.answers_password {
+                    return Ok(reply);
                 }
             }
             user_and_pass(connection, name, secret).await
         }
-        Presentation::Sasl { mechanism, message } => sasl(connection, *mechanism, message).await,
+        LoginCommands::Sasl { mechanism, message } => sasl(connection, *mechanism, message).await,
     }
 }
 
-async fn user_and_pass(connection: &mut Connection, name: &[u8], secret: &[u8]) -> Result<Judgement, Lost> {
-    // Exactly as large as it becomes: a vector that grows leaves copies behind.
+async fn user_and_pass(connection: &mut Connection, name: &[u8], secret: &[u8]) -> Result<FinalReply, Lost> {
+    // Allocated at its final size: a growing vector would leave copies of the password behind.
     let mut commands = Zeroizing::new(Vec::with_capacity(name.len() + secret.len() + 14));
     for part in [&b"USER "[..], name, b"\r\nPASS "] {
         commands.extend_from_slice(part);
     }
-    let user = name.len() + 7;
+    let user_command_len = name.len() + "USER \r\n".len();
     commands.extend_from_slice(secret);
     commands.extend_from_slice(b"\r\n");
-    // One that has said that it takes both at once gets them so (RFC 2449, section 6.6): it has
-    // one read, one write and one turn less for each login.
-    let at_once = connection.says_pipelining();
-    let first = if at_once { &commands[..] } else { &commands[..user] };
-    connection.write(first).await.map_err(|_| Lost::Unjudged)?;
-    // Replies come in order: who has not answered the name has not judged the secret.
-    let reply = connection.line().await.map_err(|_| Lost::Unjudged)?;
+    // A node that announces PIPELINING gets both commands at once (RFC 2449, section 6.6), which
+    // saves a round trip per login.
+    let is_pipelined = connection.announces_pipelining();
+    let first = if is_pipelined { &commands[..] } else { &commands[..user_command_len] };
+    connection.write(first).await.map_err(|_| Lost::Unverified)?;
+    // Replies come in order: without a reply to USER, the password was not verified.
+    let reply = connection.line().await.map_err(|_| Lost::Unverified)?;
     match status(&reply) {
         Some(true) => {}
-        Some(false) => return Ok(Judgement { reply, challenge: None, answers_secret: false }),
-        None => return Err(Lost::Unjudged),
+        Some(false) => return Ok(FinalReply { reply, challenge: None, answers_password: false }),
+        None => return Err(Lost::Unverified),
     }
-    if !at_once {
-        connection.write(&commands[user..]).await.map_err(|_| Lost::PerhapsJudged)?;
+    if !is_pipelined {
+        connection.write(&commands[user_command_len..]).await.map_err(|_| Lost::MaybeVerified)?;
     }
     drop(commands);
-    let reply = connection.line().await.map_err(|_| Lost::PerhapsJudged)?;
-    Ok(Judgement { reply, challenge: None, answers_secret: true })
+    let reply = connection.line().await.map_err(|_| Lost::MaybeVerified)?;
+    Ok(FinalReply { reply, challenge: None, answers_password: true })
 }
 
-async fn sasl(connection: &mut Connection, mechanism: Mechanism, message: &[u8]) -> Result<Judgement, Lost> {
-    // The response always in a line of its own: it may be longer than a command.
+async fn sasl(connection: &mut Connection, mechanism: Mechanism, message: &[u8]) -> Result<FinalReply, Lost> {
+    // No initial response in the command line: it may exceed the limit of a command.
     let command = format!("AUTH {}\r\n", mechanism.name());
-    connection.write(command.as_bytes()).await.map_err(|_| Lost::Unjudged)?;
-    let reply = connection.line().await.map_err(|_| Lost::Unjudged)?;
+    connection.write(command.as_bytes()).await.map_err(|_| Lost::Unverified)?;
+    let reply = connection.line().await.map_err(|_| Lost::Unverified)?;
     if !reply.starts_with(b"+ ") && reply.trim_ascii_end() != b"+" {
         return match status(&reply) {
-            Some(false) => Ok(Judgement { reply, challenge: None, answers_secret: false }),
-            _ => Err(Lost::Unjudged),
+            Some(false) => Ok(FinalReply { reply, challenge: None, answers_password: false }),
+            _ => Err(Lost::Unverified),
         };
     }
     {
@@ -299,18 +305,19 @@ async fn sasl(connection: &mut Connection, mechanism: Mechanism, message: &[u8])
         let mut line = Zeroizing::new(Vec::with_capacity(encoded.len() + 2));
         line.extend_from_slice(&encoded);
         line.extend_from_slice(b"\r\n");
-        connection.write(&line).await.map_err(|_| Lost::PerhapsJudged)?;
+        connection.write(&line).await.map_err(|_| Lost::MaybeVerified)?;
     }
-    let mut reply = connection.line().await.map_err(|_| Lost::PerhapsJudged)?;
+    let mut reply = connection.line().await.map_err(|_| Lost::MaybeVerified)?;
     let mut challenge = None;
-    if let Some(said) = reply.strip_prefix(b"+ ") {
-        // It tells what is wrong with the token, and waits for a word before it says -ERR.
-        challenge = Some(said.trim_ascii().to_vec());
-        let word: &[u8] = if mechanism == Mechanism::OauthBearer { b"AQ==\r\n" } else { b"\r\n" };
-        connection.write(word).await.map_err(|_| Lost::PerhapsJudged)?;
-        reply = connection.line().await.map_err(|_| Lost::PerhapsJudged)?;
+    if let Some(error) = reply.strip_prefix(b"+ ") {
+        // The node reports what is wrong with the token, and expects an answer before it sends -ERR
+        // (RFC 7628, section 3.2.3).
+        challenge = Some(error.trim_ascii().to_vec());
+        let answer: &[u8] = if mechanism == Mechanism::OauthBearer { b"AQ==\r\n" } else { b"\r\n" };
+        connection.write(answer).await.map_err(|_| Lost::MaybeVerified)?;
+        reply = connection.line().await.map_err(|_| Lost::MaybeVerified)?;
     }
-    Ok(Judgement { reply, challenge, answers_secret: true })
+    Ok(FinalReply { reply, challenge, answers_password: true })
 }
 
 #[cfg(test)]
@@ -318,18 +325,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_refusal_of_the_secret_judges_it() {
-        let rejection = |reply: &[u8], answers_secret| Rejection {
+    fn only_some_rejections_mean_a_wrong_password() {
+        let rejection = |reply: &[u8], answers_password| Rejection {
             node: "a".into(),
             reply: reply.to_vec(),
             challenge: None,
-            answers_secret,
+            answers_password,
         };
-        assert!(rejection(b"-ERR [AUTH] Authentication failed.\r\n", true).is_judgement());
-        assert!(rejection(b"-ERR wrong\r\n", true).is_judgement());
-        assert!(!rejection(b"-ERR wrong\r\n", false).is_judgement());
-        assert!(!rejection(b"-ERR [SYS/TEMP] later\r\n", true).is_judgement());
-        assert!(!rejection(b"-ERR [in-use] locked\r\n", true).is_judgement());
+        assert!(rejection(b"-ERR [AUTH] Authentication failed.\r\n", true).rejects_password());
+        assert!(rejection(b"-ERR wrong\r\n", true).rejects_password());
+        assert!(!rejection(b"-ERR wrong\r\n", false).rejects_password());
+        assert!(!rejection(b"-ERR [SYS/TEMP] later\r\n", true).rejects_password());
+        assert!(!rejection(b"-ERR [in-use] locked\r\n", true).rejects_password());
         assert!(rejection(b"-ERR [sys/temp] later\r\n", true).is_temporary());
         assert!(!rejection(b"-ERR [IN-USE] locked\r\n", true).is_temporary());
         assert!(!rejection(b"-ERR [SYS/PERM] no\r\n", true).is_temporary());

@@ -1,23 +1,24 @@
-//! Groups of mail servers: which node a login goes to, whether it can be reached, connecting
-//! to it, and logging in there. It knows no policies.
+//! Pools of mail servers (nodes): load balancing, health checks, connecting and logging in.
+//! Independent of policies.
 
-mod choice;
+mod balancing;
 mod connect;
 mod connection;
+mod dns;
 mod health;
-mod keeper;
+mod health_checker;
 mod login;
-mod names;
+mod login_commands;
 mod node;
-mod present;
+#[expect(clippy::module_inception, reason = "the file is named for its type, `Pool`")]
+mod pool;
 mod queue;
-mod state;
 
-pub use connect::{Caller, Greeting};
+pub use connect::{ClientInfo, Greeting};
 pub use connection::Connection;
-pub use keeper::Keeper;
-pub use login::{LoginEnd, Reached, Rejection};
+pub use health_checker::HealthChecker;
+pub use login::{LoginOutcome, ConnectOutcome, Rejection};
 pub(crate) use node::LoginResult;
 pub use node::{Node, NodeState};
-pub use present::MasterUser;
-pub use state::{Pool, PoolError, PoolState};
+pub use login_commands::MasterUser;
+pub use pool::{Pool, PoolError, PoolState};

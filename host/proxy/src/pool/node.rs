@@ -1,4 +1,4 @@
-//! A mail server, with what is known of it now. Everything that a login looks at is an atomic.
+//! A node: a mail server and its current state. Everything that a login reads is an atomic.
 
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -17,126 +17,124 @@ use crate::config::{NodeConfig, NodeMode};
 use reprieve_metrics::Family;
 use reprieve_pop3::capability::BackendCapabilities;
 
-/// What a login at a node came to.
+/// Result of a login at a node, for the counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LoginResult {
-    /// It let the user in.
     Accepted,
-    /// It did not.
     Rejected,
-    /// It could not be reached, or was lost before it had seen the secret.
+    /// The node could not be reached, or the connection was lost before the password was verified.
     Unreachable,
-    /// It was lost, or said nothing, after it had.
+    /// The connection was lost, or timed out, after the node received the password.
     Lost,
 }
 
-/// The words for [`LoginResult`], in its order.
+/// Metric labels of [`LoginResult`], in its order.
 const RESULTS: [&str; 4] = ["accepted", "rejected", "unreachable", "lost"];
 
-/// Milliseconds since this process first asked; never 0.
+/// Milliseconds since the first call in this process; never 0, which means "not set".
 pub(super) fn now_ms() -> u64 {
-    static BEGAN: OnceLock<Instant> = OnceLock::new();
-    let began = BEGAN.get_or_init(Instant::now);
-    u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+    static STARTED: OnceLock<Instant> = OnceLock::new();
+    let started = STARTED.get_or_init(Instant::now);
+    u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
 }
 
-/// A mail server, as one configuration has it.
+/// A mail server as configured. Dereferences to its state.
 #[derive(Debug)]
 pub struct Node {
     /// `host:port`, as configured.
     pub name: Arc<str>,
-    /// Its place in the pool.
+    /// Its position in the pool's list.
     pub(super) index: usize,
     pub(super) host: Box<str>,
     pub(super) port: u16,
-    /// Whether its host is a name that can change its addresses.
-    pub(super) is_named: bool,
+    /// Whether its host is a name, to be resolved by DNS.
+    pub(super) has_host_name: bool,
     pub(super) weight: u32,
     pub(super) backup: bool,
-    most_sessions: u32,
-    /// What the configuration wants; an administrator may have said otherwise since.
+    max_sessions: u32,
+    /// The mode in the configuration, which an administrator may have overridden since.
     configured_mode: NodeMode,
-    condition: Arc<Condition>,
+    runtime: Arc<NodeRuntime>,
 }
 
-/// How a mail server is. It outlives a change of the configuration, and so do the sessions that
-/// are open there.
+/// The state of a mail server. It is kept, with the open sessions, when the configuration is
+/// reloaded.
 #[derive(Debug)]
-pub struct Condition {
+pub struct NodeRuntime {
     pub(super) addresses: ArcSwap<Vec<SocketAddr>>,
     mode: AtomicU8,
     sessions: AtomicU32,
-    /// By checks.
+    /// Set by health checks.
     down: AtomicBool,
-    /// By logins: until then it is tried last. 0 where it is not.
+    /// Set by failed logins: the node is tried last until then; 0 if it is not suspended.
     pub(super) suspended_until_ms: AtomicU64,
-    /// When it came back; 0 where it was never away.
-    came_back_ms: AtomicU64,
-    pub(super) failures: AtomicU32,
-    pub(super) successes: AtomicU32,
+    /// When it last became healthy again; 0 if it was never unhealthy.
+    recovered_ms: AtomicU64,
+    pub(super) consecutive_failures: AtomicU32,
+    pub(super) consecutive_successes: AtomicU32,
     pub(super) last_error: Mutex<Option<Box<str>>>,
-    learned: Mutex<Knowledge>,
-    /// Tells the keeper that something may be wrong with it.
-    pub(super) look: Notify,
-    /// A login was lost there that had said whom it is for: the next check tells whether the node
-    /// is to blame.
+    learned: Mutex<KnownCapabilities>,
+    /// Requests a health check now.
+    pub(super) check_now: Notify,
+    /// A connection was lost after the node received the user's name or address: the next health
+    /// check decides whether the node is at fault.
     pub(super) suspected: AtomicBool,
-    relays: Mutex<Relays>,
+    session_wakers: Mutex<SessionWakers>,
     logins: Family<4>,
 }
 
 impl Deref for Node {
-    type Target = Condition;
+    type Target = NodeRuntime;
 
-    fn deref(&self) -> &Condition {
-        &self.condition
+    fn deref(&self) -> &NodeRuntime {
+        &self.runtime
     }
 }
 
-/// What a node has said that it can do.
+/// The capabilities that a node has announced.
 #[derive(Clone, Copy, Debug, Default)]
-struct Knowledge {
-    /// To its checks, which do not log in.
+struct KnownCapabilities {
+    /// In health checks, which do not log in.
     before_login: Option<BackendCapabilities>,
-    /// To a login.
+    /// In a login's session.
     after_login: Option<BackendCapabilities>,
-    /// When the next login may ask.
-    ask_at_ms: u64,
+    /// When a login may query them next.
+    next_query_ms: u64,
 }
 
-impl Knowledge {
-    fn all(self) -> Option<BackendCapabilities> {
+impl KnownCapabilities {
+    fn combined(self) -> Option<BackendCapabilities> {
         let before = self.before_login?;
         Some(self.after_login.map_or(before, |after| before.and_after_login(after)))
     }
 }
 
-/// How long an answer to CAPA after a login counts, in milliseconds.
-const ASK_AGAIN_MS: u64 = 3_600_000;
+/// Interval between queries of the capabilities after a login, in milliseconds.
+const QUERY_INTERVAL_MS: u64 = 3_600_000;
 
-/// Sessions that must hear of it when the node is disabled.
+/// Tasks of sessions, woken when the node is disabled.
 #[derive(Debug, Default)]
-struct Relays {
-    next: u64,
+struct SessionWakers {
+    last_key: u64,
     wakers: HashMap<u64, Waker>,
 }
 
-/// A node at one moment, for whoever watches.
+/// Snapshot of a node's state, for status and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeState {
     /// `host:port`, as configured.
     pub name: Arc<str>,
-    /// Whether it is taken for reachable.
+    /// Whether it is neither down nor suspended.
     pub healthy: bool,
-    /// Whether it gets logins, as the administrator wants it.
+    /// Enabled, draining or disabled.
     pub mode: NodeMode,
-    /// Whether it is a backup.
+    /// Whether it is used only if no other node is healthy.
     pub backup: bool,
-    /// Sessions that are open.
+    /// Open sessions.
     pub sessions: u32,
-    /// What was wrong when it was last tried in vain.
+    /// The last error, until the node is healthy again.
     pub last_error: Option<Box<str>>,
-    /// Logins there until now, by what they came to.
+    /// Number of logins by result.
     pub logins: [(&'static str, u64); 4],
 }
 
@@ -145,20 +143,20 @@ impl Node {
         let (host, port) = config.address.rsplit_once(':').unwrap_or((&config.address, "110"));
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let address: Option<SocketAddr> = config.address.parse().ok();
-        let condition = Condition {
+        let runtime = NodeRuntime {
             addresses: ArcSwap::from_pointee(address.into_iter().collect()),
             mode: AtomicU8::new(config.mode as u8),
             sessions: AtomicU32::new(0),
             down: AtomicBool::new(false),
             suspended_until_ms: AtomicU64::new(0),
-            came_back_ms: AtomicU64::new(0),
-            failures: AtomicU32::new(0),
-            successes: AtomicU32::new(0),
+            recovered_ms: AtomicU64::new(0),
+            consecutive_failures: AtomicU32::new(0),
+            consecutive_successes: AtomicU32::new(0),
             last_error: Mutex::new(None),
             learned: Mutex::default(),
-            look: Notify::new(),
+            check_now: Notify::new(),
             suspected: AtomicBool::new(false),
-            relays: Mutex::default(),
+            session_wakers: Mutex::default(),
             logins: Family::default(),
         };
         Self {
@@ -166,34 +164,34 @@ impl Node {
             index,
             host: host.into(),
             port: port.parse().unwrap_or(110),
-            is_named: address.is_none(),
+            has_host_name: address.is_none(),
             weight: config.weight,
             backup: config.backup,
-            most_sessions: config.max_sessions.unwrap_or(u32::MAX),
+            max_sessions: config.max_sessions.unwrap_or(u32::MAX),
             configured_mode: config.mode,
-            condition: Arc::new(condition),
+            runtime: Arc::new(runtime),
         }
     }
 
-    /// The same mail server in a configuration before this one: what is known of it stays. What
-    /// an administrator has said of it stays too, unless the configuration says something new.
-    pub(super) fn succeed(&mut self, before: &Self) {
-        self.condition = before.condition.clone();
-        if self.configured_mode != before.configured_mode {
+    /// Takes over the state of the same mail server in the previous configuration. A mode set by
+    /// an administrator is kept unless the configured mode has changed.
+    pub(super) fn inherit(&mut self, previous: &Self) {
+        self.runtime = previous.runtime.clone();
+        if self.configured_mode != previous.configured_mode {
             self.set_mode(self.configured_mode);
         }
     }
 
-    /// Whether both are one mail server, in whichever configuration.
-    pub(super) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.condition, &other.condition)
+    /// Whether both share the state of one mail server, possibly in different configurations.
+    pub(super) fn is_same_server(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.runtime, &other.runtime)
     }
 
     pub(super) fn count(&self, result: LoginResult) {
         self.logins.count(result as usize);
     }
 
-    /// Whether it gets logins, as the administrator wants it.
+    /// Enabled, draining or disabled.
     #[must_use]
     pub fn mode(&self) -> NodeMode {
         match self.mode.load(Ordering::Relaxed) {
@@ -206,50 +204,50 @@ impl Node {
     pub(super) fn set_mode(&self, mode: NodeMode) {
         self.mode.store(mode as u8, Ordering::SeqCst);
         if mode == NodeMode::Disabled {
-            let wakers: Vec<_> = self.relays.lock().wakers.drain().map(|(_, waker)| waker).collect();
+            let wakers: Vec<_> = self.session_wakers.lock().wakers.drain().map(|(_, waker)| waker).collect();
             wakers.into_iter().for_each(Waker::wake);
         }
     }
 
-    /// Has a session's task woken when the node is disabled. The number is for
-    /// [`Node::unwatch`].
-    pub(super) fn watch(&self, waker: Waker) -> u64 {
-        let mut relays = self.relays.lock();
-        relays.next += 1;
-        let number = relays.next;
-        relays.wakers.insert(number, waker);
-        number
+    /// Registers a session's task to be woken when the node is disabled. Returns the key for
+    /// [`Node::remove_waker`].
+    pub(super) fn add_waker(&self, waker: Waker) -> u64 {
+        let mut session_wakers = self.session_wakers.lock();
+        session_wakers.last_key += 1;
+        let key = session_wakers.last_key;
+        session_wakers.wakers.insert(key, waker);
+        key
     }
 
-    pub(super) fn unwatch(&self, number: u64) {
-        self.relays.lock().wakers.remove(&number);
+    pub(super) fn remove_waker(&self, key: u64) {
+        self.session_wakers.lock().wakers.remove(&key);
     }
 
-    /// Sessions that are open or being opened.
+    /// Number of sessions that are open or being opened.
     #[must_use]
     pub fn sessions(&self) -> u32 {
         self.sessions.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_limited(&self) -> bool {
-        self.most_sessions != u32::MAX
+        self.max_sessions != u32::MAX
     }
 
-    /// Counts a session, if it may have another one.
+    /// Counts another session; false if the node is at its limit.
     pub(super) fn take_session(&self) -> bool {
         if !self.is_limited() {
             self.sessions.fetch_add(1, Ordering::Relaxed);
             return true;
         }
-        let more = |sessions: u32| (sessions < self.most_sessions).then(|| sessions + 1);
-        self.sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+        let increment = |sessions: u32| (sessions < self.max_sessions).then(|| sessions + 1);
+        self.sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, increment).is_ok()
     }
 
     pub(super) fn end_session(&self) {
         self.sessions.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether it is taken for reachable.
+    /// Whether it is neither down nor suspended.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         if self.down.load(Ordering::Relaxed) {
@@ -263,69 +261,70 @@ impl Node {
         self.down.load(Ordering::Relaxed)
     }
 
-    /// True where that changes something.
+    /// Returns whether that is a change.
     pub(super) fn set_down(&self, down: bool) -> bool {
         self.down.swap(down, Ordering::Relaxed) != down
     }
 
-    pub(super) fn comes_back(&self) {
-        self.came_back_ms.store(now_ms(), Ordering::Relaxed);
+    pub(super) fn mark_recovered(&self) {
+        self.recovered_ms.store(now_ms(), Ordering::Relaxed);
     }
 
-    /// Its weight now, in thousandths: less than its own while it starts slowly.
-    pub(super) fn weight_now(&self, slow_start: Duration) -> u32 {
-        let whole = self.weight.saturating_mul(1000);
-        let back = self.came_back_ms.load(Ordering::Relaxed);
-        let span = u64::try_from(slow_start.as_millis()).unwrap_or(u64::MAX);
-        if back == 0 || span == 0 {
-            return whole;
+    /// Its weight in thousandths, reduced during slow start.
+    pub(super) fn effective_weight(&self, slow_start: Duration) -> u32 {
+        let full = self.weight.saturating_mul(1000);
+        let recovered = self.recovered_ms.load(Ordering::Relaxed);
+        let duration = u64::try_from(slow_start.as_millis()).unwrap_or(u64::MAX);
+        if recovered == 0 || duration == 0 {
+            return full;
         }
-        let since = now_ms().saturating_sub(back);
-        if since >= span {
-            return whole;
+        let elapsed = now_ms().saturating_sub(recovered);
+        if elapsed >= duration {
+            return full;
         }
-        // Never nothing: somebody must find out whether it is well.
-        let share = u64::from(whole) * since / span;
-        u32::try_from(share).unwrap_or(whole).max(whole / 20).max(1)
+        // At least a twentieth, so that some logins reach the node from the start.
+        let share = u64::from(full) * elapsed / duration;
+        u32::try_from(share).unwrap_or(full).max(full / 20).max(1)
     }
 
-    /// What it can do, where it has been asked.
+    /// Its capabilities before and after a login; None before the first health check.
     #[must_use]
-    pub fn learned(&self) -> Option<BackendCapabilities> {
-        self.learned.lock().all()
+    pub fn capabilities(&self) -> Option<BackendCapabilities> {
+        self.learned.lock().combined()
     }
 
-    /// Takes what it has said to a check. True if that is news.
-    pub(super) fn learn(&self, learned: BackendCapabilities) -> bool {
-        self.learned.lock().before_login.replace(learned) != Some(learned)
+    /// Stores the capabilities announced in a health check. Returns whether they have changed.
+    pub(super) fn set_capabilities_before_login(&self, capabilities: BackendCapabilities) -> bool {
+        self.learned.lock().before_login.replace(capabilities) != Some(capabilities)
     }
 
-    /// Whether this login is to ask what the node can do: one in an hour at the most, and none of
-    /// a node that has promised everything to its check, or is not checked.
-    pub(super) fn is_to_be_asked(&self) -> bool {
+    /// Whether this login should query the capabilities: at most one login per hour, and only if the
+    /// health check has found capabilities missing that Reprieve could offer. A true result
+    /// claims the query.
+    pub(super) fn claim_capability_query(&self) -> bool {
         let mut known = self.learned.lock();
         if !known.before_login.is_some_and(BackendCapabilities::lacks_offered) {
             return false;
         }
         let now = now_ms();
-        if now < known.ask_at_ms {
+        if now < known.next_query_ms {
             return false;
         }
-        known.ask_at_ms = now + ASK_AGAIN_MS;
+        known.next_query_ms = now + QUERY_INTERVAL_MS;
         true
     }
 
-    /// Takes what it has said to a login; None if it did not survive the question: then it is not
-    /// asked again.
-    pub(super) fn learn_after_login(&self, learned: Option<BackendCapabilities>) {
+    /// Stores the capabilities announced after a login. None if the connection was lost by the
+    /// query, or the node does not support CAPA: then it is not queried again.
+    pub(super) fn set_capabilities_after_login(&self, capabilities: Option<BackendCapabilities>) {
         let mut known = self.learned.lock();
-        known.after_login = learned;
-        if learned.is_none() {
-            known.ask_at_ms = u64::MAX;
+        known.after_login = capabilities;
+        if capabilities.is_none() {
+            known.next_query_ms = u64::MAX;
         }
     }
 
-    /// What can be told of it now.
+    /// Takes a snapshot of its state.
     #[must_use]
     pub fn state(&self) -> NodeState {
         NodeState {

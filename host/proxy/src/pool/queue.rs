@@ -1,5 +1,5 @@
-//! Places at nodes that may have only so many sessions, and logins that wait for one. A place
-//! that becomes free is handed to whoever waits longest for it: nobody can overtake.
+//! Session slots at nodes with a session limit, and the queue of logins that wait for one. A freed
+//! slot goes to the login that has waited longest for it; a new login cannot overtake.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,27 +11,27 @@ use tokio::sync::oneshot;
 use super::node::Node;
 use crate::config::NodeMode;
 
-/// A place at a node, counted as one of its sessions while this lives.
+/// A session slot at a node, counted as one of its sessions until dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    /// None only while it is handed on.
+pub(super) struct SessionSlot {
+    /// None only during `drop` and `into_node`.
     node: Option<Arc<Node>>,
     queue: Arc<Queue>,
 }
 
-impl Place {
-    /// Whose place it is.
+impl SessionSlot {
+    /// The node of the slot.
     pub(super) fn node(&self) -> &Arc<Node> {
-        // It is None only inside `drop` and `give_up`.
-        self.node.as_ref().unwrap_or_else(|| unreachable!("a place without its node"))
+        self.node.as_ref().unwrap_or_else(|| unreachable!("a session slot without its node"))
     }
 
-    fn give_up(mut self) -> Option<Arc<Node>> {
+    /// Consumes the slot without releasing it.
+    fn into_node(mut self) -> Option<Arc<Node>> {
         self.node.take()
     }
 }
 
-impl Drop for Place {
+impl Drop for SessionSlot {
     fn drop(&mut self) {
         if let Some(node) = self.node.take() {
             let queue = self.queue.clone();
@@ -42,58 +42,58 @@ impl Drop for Place {
 
 #[derive(Debug)]
 struct Waiter {
-    /// The nodes of which one will do: none that the login has tried.
+    /// The nodes that the login may use, none of which it has tried yet.
     nodes: Box<[Arc<Node>]>,
-    give: oneshot::Sender<Place>,
+    sender: oneshot::Sender<SessionSlot>,
 }
 
-/// The logins that wait at a pool.
+/// The logins of a pool that wait for a session slot, in order of arrival.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiters: Mutex<VecDeque<Waiter>>,
-    /// Whether a node has ever been limited: else nobody waits.
+    /// Whether a node with a session limit was ever requested; if not, no login can be waiting.
     limited: AtomicBool,
 }
 
-/// What asking for a place led to.
+/// Result of requesting a session slot.
 #[derive(Debug)]
-pub(super) enum Asked {
-    /// There it is.
-    Place(Place),
-    /// It comes when one is free.
-    Wait(oneshot::Receiver<Place>),
-    /// As many wait as may.
-    Full,
+pub(super) enum SlotRequest {
+    /// A slot was free.
+    Granted(SessionSlot),
+    /// The login waits in the queue, and gets its slot from the channel.
+    Queued(oneshot::Receiver<SessionSlot>),
+    /// The queue is full.
+    QueueFull,
 }
 
 impl Queue {
-    /// Takes a place at the first of these nodes that has one, or waits.
-    pub(super) fn ask(self: &Arc<Self>, nodes: &[Arc<Node>], most_waiting: u32) -> Asked {
-        let place = |node: &Arc<Node>| Place { node: Some(node.clone()), queue: self.clone() };
-        // Where nothing is limited nobody waits, and nothing need be locked.
+    /// Takes a slot at the first of these nodes that has a free one, or joins the queue.
+    pub(super) fn acquire(self: &Arc<Self>, nodes: &[Arc<Node>], max_waiting: u32) -> SlotRequest {
+        let slot = |node: &Arc<Node>| SessionSlot { node: Some(node.clone()), queue: self.clone() };
+        // Without a session limit no login waits, so no lock is needed.
         if let Some(node) = nodes.first()
             && !node.is_limited()
             && node.take_session()
         {
-            return Asked::Place(place(node));
+            return SlotRequest::Granted(slot(node));
         }
         self.limited.store(true, Ordering::Relaxed);
         let mut waiters = self.waiters.lock();
         if let Some(node) = nodes.iter().find(|node| node.take_session()) {
-            return Asked::Place(place(node));
+            return SlotRequest::Granted(slot(node));
         }
-        waiters.retain(|waiter| !waiter.give.is_closed());
-        if waiters.len() >= most_waiting as usize {
-            return Asked::Full;
+        waiters.retain(|waiter| !waiter.sender.is_closed());
+        if waiters.len() >= max_waiting as usize {
+            return SlotRequest::QueueFull;
         }
-        let (give, get) = oneshot::channel();
-        waiters.push_back(Waiter { nodes: nodes.into(), give });
-        Asked::Wait(get)
+        let (sender, receiver) = oneshot::channel();
+        waiters.push_back(Waiter { nodes: nodes.into(), sender });
+        SlotRequest::Queued(receiver)
     }
 
-    /// Logins that wait.
+    /// Number of waiting logins.
     pub(super) fn len(&self) -> usize {
-        self.waiters.lock().iter().filter(|waiter| !waiter.give.is_closed()).count()
+        self.waiters.lock().iter().filter(|waiter| !waiter.sender.is_closed()).count()
     }
 
     fn release(self: &Arc<Self>, node: Arc<Node>) {
@@ -102,36 +102,37 @@ impl Queue {
             return;
         }
         let mut waiters = self.waiters.lock();
-        if node.mode() != NodeMode::Enabled || !self.hand_over(&mut waiters, &node) {
+        if node.mode() != NodeMode::Enabled || !self.give_to_waiter(&mut waiters, &node) {
             node.end_session();
         }
     }
 
-    /// Gives a place that is counted already to whoever waits longest for it.
-    fn hand_over(self: &Arc<Self>, waiters: &mut VecDeque<Waiter>, node: &Arc<Node>) -> bool {
-        // The place may come from a session of a configuration before: it becomes one at the
-        // node as the login knows it.
-        let wanted = |waiter: &Waiter| waiter.nodes.iter().find(|own| own.is(node)).cloned();
+    /// Gives an already counted slot to the login that has waited longest for it. Returns whether
+    /// one has taken it.
+    fn give_to_waiter(self: &Arc<Self>, waiters: &mut VecDeque<Waiter>, node: &Arc<Node>) -> bool {
+        // The slot may come from a session of a previous configuration: it becomes one at the node of
+        // the login's configuration.
+        let wanted = |waiter: &Waiter| waiter.nodes.iter().find(|own| own.is_same_server(node)).cloned();
         while let Some((at, own)) =
             waiters.iter().enumerate().find_map(|(at, waiter)| Some((at, wanted(waiter)?)))
         {
             let Some(waiter) = waiters.remove(at) else { return false };
-            let place = Place { node: Some(own), queue: self.clone() };
-            match waiter.give.send(place) {
+            let slot = SessionSlot { node: Some(own), queue: self.clone() };
+            match waiter.sender.send(slot) {
                 Ok(()) => return true,
-                // It has given up meanwhile; the lock is held, so the place must not be dropped.
-                Err(place) => drop(place.give_up()),
+                // The login has timed out. Dropping the slot would lock the queue again.
+                Err(slot) => drop(slot.into_node()),
             }
         }
         false
     }
 
-    /// Nodes have become available: hands out what they have.
-    pub(super) fn serve(self: &Arc<Self>, nodes: &[Arc<Node>]) {
+    /// Gives the free slots of healthy nodes to waiting logins. Called when nodes become available.
+    pub(super) fn assign_free_slots(self: &Arc<Self>, nodes: &[Arc<Node>]) {
         let mut waiters = self.waiters.lock();
         for node in nodes.iter().filter(|node| node.mode() == NodeMode::Enabled && node.is_healthy()) {
             while !waiters.is_empty() && node.take_session() {
-                if !self.hand_over(&mut waiters, node) {
+                if !self.give_to_waiter(&mut waiters, node) {
                     node.end_session();
                     break;
                 }
@@ -150,56 +151,56 @@ mod tests {
         limits.iter().enumerate().map(|(index, &limit)| Arc::new(Node::new(index, &config(limit)))).collect()
     }
 
-    fn place(asked: Asked) -> Place {
+    fn granted(asked: SlotRequest) -> SessionSlot {
         match asked {
-            Asked::Place(place) => place,
+            SlotRequest::Granted(slot) => slot,
             other => panic!("{other:?}"),
         }
     }
 
-    fn wait(asked: Asked) -> oneshot::Receiver<Place> {
+    fn queued(asked: SlotRequest) -> oneshot::Receiver<SessionSlot> {
         match asked {
-            Asked::Wait(get) => get,
+            SlotRequest::Queued(receiver) => receiver,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn a_free_place_goes_to_whoever_waits_longest_and_still_waits() {
+    fn a_freed_slot_goes_to_the_login_that_has_waited_longest() {
         let (queue, nodes) = (Arc::new(Queue::default()), nodes(&[1]));
-        let first = place(queue.ask(&nodes, 9));
-        let gone = wait(queue.ask(&nodes, 9));
-        let mut second = wait(queue.ask(&nodes, 9));
-        let mut third = wait(queue.ask(&nodes, 9));
-        drop(gone);
+        let first = granted(queue.acquire(&nodes, 9));
+        let timed_out = queued(queue.acquire(&nodes, 9));
+        let mut second = queued(queue.acquire(&nodes, 9));
+        let mut third = queued(queue.acquire(&nodes, 9));
+        drop(timed_out);
         drop(first);
-        let second = second.try_recv().expect("its turn");
+        let second = second.try_recv().expect("the second login is next");
         assert!(third.try_recv().is_err());
         assert_eq!(nodes[0].sessions(), 1);
         drop(second);
         drop(third);
-        assert_eq!(nodes[0].sessions(), 0, "a place that nobody took is free");
+        assert_eq!(nodes[0].sessions(), 0, "a slot that was not received is free again");
         assert_eq!(queue.len(), 0);
     }
 
     #[test]
-    fn as_many_wait_as_may() {
+    fn the_queue_is_limited() {
         let (queue, nodes) = (Arc::new(Queue::default()), nodes(&[1]));
-        let _place = place(queue.ask(&nodes, 1));
-        let waiting = wait(queue.ask(&nodes, 1));
-        assert!(matches!(queue.ask(&nodes, 1), Asked::Full));
+        let _slot = granted(queue.acquire(&nodes, 1));
+        let waiting = queued(queue.acquire(&nodes, 1));
+        assert!(matches!(queue.acquire(&nodes, 1), SlotRequest::QueueFull));
         drop(waiting);
-        assert!(matches!(queue.ask(&nodes, 1), Asked::Wait(_)));
-        assert!(matches!(queue.ask(&nodes, 0), Asked::Full));
+        assert!(matches!(queue.acquire(&nodes, 1), SlotRequest::Queued(_)));
+        assert!(matches!(queue.acquire(&nodes, 0), SlotRequest::QueueFull));
     }
 
     #[test]
-    fn who_waits_for_one_node_gets_no_other() {
+    fn a_login_that_waits_for_one_node_gets_no_other() {
         let (queue, nodes) = (Arc::new(Queue::default()), nodes(&[1, 1]));
-        let one = place(queue.ask(&nodes[..1], 9));
-        let other = place(queue.ask(&nodes[1..], 9));
-        let mut own = wait(queue.ask(&nodes[..1], 9));
-        let mut any = wait(queue.ask(&nodes, 9));
+        let one = granted(queue.acquire(&nodes[..1], 9));
+        let other = granted(queue.acquire(&nodes[1..], 9));
+        let mut own = queued(queue.acquire(&nodes[..1], 9));
+        let mut any = queued(queue.acquire(&nodes, 9));
         drop(other);
         assert!(own.try_recv().is_err());
         assert_eq!(any.try_recv().unwrap().node().index, 1);
@@ -208,16 +209,16 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_comes_back_serves_those_who_wait() {
+    fn a_node_that_becomes_available_gets_waiting_logins() {
         let (queue, nodes) = (Arc::new(Queue::default()), nodes(&[1, 2]));
-        let _one = place(queue.ask(&nodes[..1], 9));
-        let mut waiting: Vec<_> = (0..3).map(|_| wait(queue.ask(&nodes[..1], 9))).collect();
+        let _one = granted(queue.acquire(&nodes[..1], 9));
+        let mut waiting: Vec<_> = (0..3).map(|_| queued(queue.acquire(&nodes[..1], 9))).collect();
         assert!(nodes[1].take_session() && nodes[1].take_session());
-        let mut any = wait(queue.ask(&nodes, 9));
+        let mut any = queued(queue.acquire(&nodes, 9));
         nodes[1].end_session();
-        queue.serve(&nodes);
+        queue.assign_free_slots(&nodes);
         assert_eq!(any.try_recv().unwrap().node().index, 1);
-        assert!(waiting.iter_mut().all(|get| get.try_recv().is_err()));
-        assert_eq!(nodes[1].sessions(), 1, "what was handed out and dropped is free again");
+        assert!(waiting.iter_mut().all(|receiver| receiver.try_recv().is_err()));
+        assert_eq!(nodes[1].sessions(), 1, "slots that were not received are free again");
     }
 }

@@ -12,7 +12,7 @@ use super::counters::Counters;
 use super::deadline::deadline_or_drain;
 use super::login::{Answer, Candidate};
 use crate::maildrop::Route;
-use crate::pool::{Connection, LoginEnd, LoginResult, Reached, Rejection};
+use crate::pool::{ConnectOutcome, Connection, LoginOutcome, LoginResult, Rejection};
 use reprieve_policy_host::{Action, Because, Decided, Disposition, Login};
 use reprieve_pop3::authorization::{ChallengeResponse, UnusableLogin};
 use reprieve_pop3::credential::{Credentials, Mechanism, Secret};
@@ -94,7 +94,7 @@ impl Session {
     /// The challenge comes from the mail server, so it is asked before the user is known.
     async fn cram_md5(&mut self, deadline: tokio::time::Instant) -> Result<Answer, Disconnect> {
         let pool = self.context.pool.clone();
-        let reached = Box::pin(pool.reach(None, self.record.caller())).await;
+        let reached = Box::pin(pool.connect_any(None, self.record.client_info())).await;
         let (mut connection, challenge) = match self.begin_auth(reached, "CRAM-MD5", deadline).await {
             Ok(begun) => begun,
             Err(answer) => return Ok(answer),
@@ -139,11 +139,11 @@ impl Session {
         self.record.asked_server = true;
         let wanted = passed.pool.as_ref().and_then(|name| self.context.pools.get(name));
         let pool = wanted.unwrap_or(&self.context.pool).clone();
-        let reached = Box::pin(pool.reach(Some(&owner), self.record.caller())).await;
-        if let Reached::Full | Reached::Unreachable = reached {
+        let reached = Box::pin(pool.connect_any(Some(&owner), self.record.client_info())).await;
+        if let ConnectOutcome::Full | ConnectOutcome::Unreachable = reached {
             let end = match reached {
-                Reached::Full => LoginEnd::Full,
-                _ => LoginEnd::Unreachable { node: None },
+                ConnectOutcome::Full => LoginOutcome::Full,
+                _ => LoginOutcome::Unreachable { node: None },
             };
             return self.concluded(end, passed, began).await;
         }
@@ -193,14 +193,14 @@ impl Session {
     /// Sends AUTH to a node and returns its challenge. If that fails, the client has been told.
     async fn begin_auth(
         &mut self,
-        reached: Reached,
+        reached: ConnectOutcome,
         mechanism: &str,
         deadline: tokio::time::Instant,
     ) -> Result<(Connection, Vec<u8>), Answer> {
         let word: &[u8] = match reached {
-            Reached::Full => reply::POOL_FULL,
-            Reached::Unreachable => reply::UNREACHABLE,
-            Reached::Node(mut connection, _) => {
+            ConnectOutcome::Full => reply::POOL_FULL,
+            ConnectOutcome::Unreachable => reply::UNREACHABLE,
+            ConnectOutcome::Connected(mut connection, _) => {
                 let asked = async {
                     connection.write(format!("AUTH {mechanism}\r\n").as_bytes()).await?;
                     connection.line().await
@@ -290,7 +290,7 @@ impl Session {
         passed: Box<Passed>,
         began: Instant,
     ) -> Result<Answer, Disconnect> {
-        let node = connection.node().clone();
+        let node = connection.node_name().clone();
         match &end {
             Exchanged::Ended(_) => {}
             Exchanged::Lost => connection.count(LoginResult::Lost),
@@ -304,12 +304,12 @@ impl Session {
                 self.client.out.extend_from_slice(word);
                 return Ok(Answer::TryAgain);
             }
-            Exchanged::Lost => LoginEnd::Unreachable { node: Some(node) },
+            Exchanged::Lost => LoginOutcome::Unreachable { node: Some(node) },
             Exchanged::Status(reply) if status(&reply) == Some(true) => {
-                LoginEnd::Accepted { connection, reply }
+                LoginOutcome::Accepted { connection, reply }
             }
             Exchanged::Status(reply) => {
-                LoginEnd::Rejected(Rejection { node, reply, challenge: None, answers_secret: true })
+                LoginOutcome::Rejected(Rejection { node, reply, challenge: None, answers_password: true })
             }
         };
         self.concluded(end, passed, began).await
@@ -317,7 +317,7 @@ impl Session {
 
     async fn concluded(
         &mut self,
-        end: LoginEnd,
+        end: LoginOutcome,
         passed: Box<Passed>,
         began: Instant,
     ) -> Result<Answer, Disconnect> {

@@ -40,7 +40,7 @@ use futures_util::TryFutureExt as _;
 
 use crate::config::CleartextLogin;
 use crate::net::Stream;
-use crate::pool::{Caller, Connection, Reached};
+use crate::pool::{ClientInfo, ConnectOutcome, Connection};
 use capabilities::OfferConditions;
 use client_io::{ClientIo, Disconnect};
 use deadline::deadline_or_drain;
@@ -246,8 +246,8 @@ impl Session {
         self.client.out.extend_from_slice(&settings.banner);
         if settings.apop {
             let pool = self.context.pool.clone();
-            if let Reached::Node(connection, greeting) =
-                Box::pin(pool.reach(None, self.record.caller())).await
+            if let ConnectOutcome::Connected(connection, greeting) =
+                Box::pin(pool.connect_any(None, self.record.client_info())).await
                 && let Some(timestamp) = greeting.timestamp
             {
                 self.client.out.push(b' ');
@@ -347,13 +347,13 @@ fn promises(context: &Context, record: &SessionRecord, has_timestamp: bool) -> A
         has_certificate: certificate.is_some_and(|certificate| certificate.user.is_some()),
         has_timestamp,
     };
-    settings.offers.find(context.pool.learned(), means)
+    settings.offers.find(context.pool.common_capabilities(), means)
 }
 
 impl SessionRecord {
     /// The client on whose behalf nodes are connected to.
-    fn caller(&self) -> Caller<'_> {
-        Caller { peer: self.peer, local: self.local, tls: self.tls.as_deref(), session: self.id.as_str() }
+    fn client_info(&self) -> ClientInfo<'_> {
+        ClientInfo { peer: self.peer, local: self.local, tls: self.tls.as_deref(), session: self.id.as_str() }
     }
 }
 

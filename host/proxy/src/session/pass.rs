@@ -11,7 +11,7 @@ use super::relay::{Access, Relaying};
 use super::session_record::End;
 use super::{Session, Stage};
 use crate::maildrop::{Opening, Route};
-use crate::pool::{LoginEnd, Pool};
+use crate::pool::{LoginOutcome, Pool};
 use reprieve_policy_host::{
     Action, Because, Disposition, Ending, Login, Manner, Outcome, Pass, dispose_unreachable,
 };
@@ -43,7 +43,7 @@ impl Session {
     /// Acts on the result of a login at the mail server. `began`: when the verdict was made.
     pub(super) async fn conclude(
         &mut self,
-        end: LoginEnd,
+        end: LoginOutcome,
         candidate: Candidate,
         login: Login,
         route: Option<Arc<Route>>,
@@ -51,14 +51,14 @@ impl Session {
         note: Option<String>,
     ) -> Result<Answer, Disconnect> {
         match end {
-            LoginEnd::Accepted { connection, reply } => {
-                let node = Some(connection.node().clone());
+            LoginOutcome::Accepted { connection, reply } => {
+                let node = Some(connection.node_name().clone());
                 self.settle(login, Ending::Authenticated, node, began, note).await;
                 self.client.out.extend_from_slice(&reply);
-                if connection.told_more() {
+                if connection.capabilities_updated() {
                     self.capabilities = super::promises(&self.context, &self.record, false);
                 }
-                let relay = Relay::direct().with_pipelining(connection.takes_pipelines());
+                let relay = Relay::direct().with_pipelining(connection.may_pipeline());
                 let Candidate { key: user, tag, fetched, .. } = candidate;
                 let accepted_ms = self.context.clock.now_ms();
                 let opening = Opening { user, tag, route, accepted_ms, fetched };
@@ -66,8 +66,8 @@ impl Session {
                 let relaying = Relaying { connection, relay, access, first: None };
                 Ok(Answer::Go(Stage::Relay(Box::new(relaying))))
             }
-            LoginEnd::Rejected(rejection) => {
-                if rejection.is_judgement() {
+            LoginOutcome::Rejected(rejection) => {
+                if rejection.rejects_password() {
                     self.judged_wrong(&candidate).await;
                 }
                 let node = Some(rejection.node.clone());
@@ -78,14 +78,14 @@ impl Session {
                 self.client.out.extend_from_slice(&rejection.reply);
                 Ok(Answer::TryAgain)
             }
-            LoginEnd::Impossible => {
+            LoginOutcome::Impossible => {
                 self.settle(login, Ending::Rejected, None, began, note).await;
                 self.client.out.extend_from_slice(reply::NOT_ROUTABLE);
                 Ok(Answer::TryAgain)
             }
-            end @ (LoginEnd::Unreachable { .. } | LoginEnd::Full) => {
+            end @ (LoginOutcome::Unreachable { .. } | LoginOutcome::Full) => {
                 let (node, word) = match end {
-                    LoginEnd::Unreachable { node } => (node, reply::UNREACHABLE),
+                    LoginOutcome::Unreachable { node } => (node, reply::UNREACHABLE),
                     _ => {
                         Counters::count(&self.context.counters.pool_full);
                         (None, reply::POOL_FULL)
@@ -126,7 +126,7 @@ impl Session {
         &mut self,
         credentials: &Credentials,
         route: Option<&Route>,
-    ) -> Option<LoginEnd> {
+    ) -> Option<LoginOutcome> {
         let pool: Arc<Pool> = route
             .and_then(|route| route.pool.as_ref())
             .and_then(|name| self.context.pools.get(name))
@@ -134,7 +134,7 @@ impl Session {
             .clone();
         let user = route.and_then(|route| route.user.as_ref()).map(String::as_bytes);
         self.record.asked_server = true;
-        let mut login = std::pin::pin!(pool.log_in(credentials, user, self.record.caller()));
+        let mut login = std::pin::pin!(pool.log_in(credentials, user, self.record.client_info()));
         let most = self.client.bytes_in + AHEAD;
         loop {
             if self.client.bytes_in >= most {
@@ -195,7 +195,7 @@ impl Session {
         if let Some(shadow) = &self.context.shadow {
             shadow.outcome(&outcome);
         }
-        if let Err(failure) = Box::pin(self.context.judge.observe(&outcome)).await {
+        if let Err(failure) = Box::pin(self.context.evaluator.observe(&outcome)).await {
             self.policy_failed(&failure);
         }
     }

@@ -39,7 +39,7 @@ impl Session {
     pub(super) async fn relay(&mut self, relaying: Box<Relaying>) -> Result<End, Disconnect> {
         let mut pump = self.pump(relaying);
         let end = poll_fn(|task| {
-            pump.connection.watch(task.waker());
+            pump.connection.wake_when_disabled(task.waker());
             pump.poll(task)
         });
         let end = end.await;
@@ -282,7 +282,7 @@ impl Pump<'_> {
                     moved = true;
                 }
             }
-            if self.connection.is_cut() && self.finished.is_none() {
+            if self.connection.is_disabled() && self.finished.is_none() {
                 self.finished = Some(End::NodeDisabled);
                 moved = true;
             }
@@ -449,7 +449,7 @@ impl Pump<'_> {
                     done += progress.consumed;
                 }
                 Err(error) => {
-                    tracing::warn!(node = &**self.connection.node(), "{error}");
+                    tracing::warn!(node = &**self.connection.node_name(), "{error}");
                     if !split {
                         split = true;
                         self.to_client.bytes.extend_from_slice(&bytes[..done]);

@@ -12,7 +12,7 @@ use super::login::Candidate;
 use super::pose::UpgradeContext;
 use super::relay::{Access, Relaying};
 use crate::maildrop::MaildropSession;
-use crate::pool::{Connection, LoginEnd};
+use crate::pool::{Connection, LoginOutcome};
 use reprieve_policy_host::Ending;
 use reprieve_pop3::listing::UniqueIds;
 use reprieve_pop3::posed::PosedMaildrop;
@@ -36,7 +36,7 @@ impl Session {
         let began = Instant::now();
         let reached = self.go_to_server(&candidate, means).await;
         let node = match &reached {
-            Ok(Ok((connection, ..))) => Some(connection.node().clone()),
+            Ok(Ok((connection, ..))) => Some(connection.node_name().clone()),
             _ => None,
         };
         let outcome = self.record.outcome.unwrap_or(Ending::Abandoned);
@@ -54,8 +54,8 @@ impl Session {
         Counters::count(&self.context.counters.upgrades);
         self.context.counters.kinds.upgraded(&line);
         self.record.upgraded = true;
-        let relay = Relay::translated(maildrop.clone(), unique_ids.rows())
-            .with_pipelining(connection.takes_pipelines());
+        let relay =
+            Relay::translated(maildrop.clone(), unique_ids.rows()).with_pipelining(connection.may_pipeline());
         let access = Access::Begun(session);
         Ok(Some(Box::new(Relaying { connection, relay, access, first: Some(line) })))
     }
@@ -72,9 +72,9 @@ impl Session {
             return Err(Disconnect::Closed);
         };
         let reply = match end {
-            LoginEnd::Accepted { mut connection, .. } => {
+            LoginOutcome::Accepted { mut connection, .. } => {
                 let Some(tag) = candidate.tag else { return Ok(Err(reply::NOT_ROUTABLE.into())) };
-                self.record_outcome(Ending::Authenticated, Some(connection.node().clone()));
+                self.record_outcome(Ending::Authenticated, Some(connection.node_name().clone()));
                 let within = self.context.settings.login_timeout;
                 if let Ok(Ok(unique_ids)) = tokio::time::timeout(within, unique_ids(&mut connection)).await {
                     let (registry, now_ms) = (&self.context.registry, self.context.clock.now_ms());
@@ -86,25 +86,25 @@ impl Session {
                 self.record.outcome = Some(Ending::Unreachable);
                 reply::LOST.into()
             }
-            LoginEnd::Rejected(rejection) => {
+            LoginOutcome::Rejected(rejection) => {
                 failed(UpgradeFailure::Rejected);
                 self.record_outcome(Ending::Rejected, Some(rejection.node.clone()));
-                if rejection.is_judgement() {
+                if rejection.rejects_password() {
                     self.judged_wrong(candidate).await;
                 }
                 reply::upgrade_refused(&rejection.reply).into()
             }
-            LoginEnd::Full => {
+            LoginOutcome::Full => {
                 failed(UpgradeFailure::PoolFull);
                 Counters::count(&self.context.counters.pool_full);
                 self.record_outcome(Ending::Unreachable, None);
                 reply::POOL_FULL.into()
             }
-            end @ (LoginEnd::Unreachable { .. } | LoginEnd::Impossible) => {
+            end @ (LoginOutcome::Unreachable { .. } | LoginOutcome::Impossible) => {
                 failed(UpgradeFailure::Unreachable);
                 self.record_outcome(Ending::Unreachable, None);
                 match end {
-                    LoginEnd::Impossible => reply::NOT_ROUTABLE.into(),
+                    LoginOutcome::Impossible => reply::NOT_ROUTABLE.into(),
                     _ => reply::UNREACHABLE.into(),
                 }
             }

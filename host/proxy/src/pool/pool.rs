@@ -1,4 +1,4 @@
-//! A pool: its nodes, and what is known of them together.
+//! A pool: its nodes, its queue and its statistics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::login_commands::MasterUser;
 use super::node::{Node, NodeState};
-use super::present::MasterUser;
 use super::queue::Queue;
 use crate::config::{NodeMode, NodeTlsMode, PoolConfig};
 use crate::net::{NodeConnector, TlsError};
 use reprieve_metrics::{Histogram, HistogramSnapshot};
 use reprieve_pop3::capability::BackendCapabilities;
 
-/// Upper bounds of what logins take, in nanoseconds.
-const LOGINS: [u64; 14] = [
+/// Upper bounds of the login duration histogram, in nanoseconds.
+const LOGIN_BUCKETS_NS: [u64; 14] = [
     1_000_000,
     2_500_000,
     5_000_000,
@@ -32,26 +32,26 @@ const LOGINS: [u64; 14] = [
     30_000_000_000,
 ];
 
-/// A pool that cannot be made as it is configured.
+/// A pool whose TLS files or master password cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
-    /// TLS towards its nodes.
+    /// TLS to its nodes.
     #[error("{0}")]
     Tls(#[from] TlsError),
     /// The master user's password.
-    #[error("{location}: the master user's password: {why}")]
+    #[error("{location}: cannot read the master user's password: {reason}")]
     Master {
         /// Where it is configured.
         location: String,
-        /// What is wrong with it.
-        why: String,
+        /// The error, with the file.
+        reason: String,
     },
 }
 
-/// There is no such node.
+/// A node name that the pool does not have.
 #[derive(Debug, thiserror::Error)]
 #[error("pool {pool} has no node {node:?}; it has {known}")]
-pub struct NoNode {
+pub struct UnknownNode {
     pool: String,
     node: String,
     known: String,
@@ -62,82 +62,83 @@ pub struct NoNode {
 pub struct Pool {
     config: PoolConfig,
     nodes: Vec<Arc<Node>>,
-    /// Of each node, for taking turns.
-    credits: Mutex<Vec<i64>>,
+    /// Current weights of smooth weighted round robin, by node index.
+    current_weights: Mutex<Vec<i64>>,
     queue: Arc<Queue>,
     connector: Option<NodeConnector>,
     master: Option<MasterUser>,
-    waiting: AtomicU32,
-    /// Moving average of what logins take, in microseconds; 0 before the first.
+    logins_in_progress: AtomicU32,
+    /// Moving average of the login duration, in microseconds; 0 before the first login.
     latency_us: AtomicU64,
     latencies: Arc<Histogram<14>>,
 }
 
-/// What a policy is told of a pool.
+/// Snapshot of a pool's state, as policies see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolState {
-    /// Nodes in it.
+    /// Number of nodes.
     pub nodes: u32,
-    /// Nodes that are taken for reachable, and get logins.
+    /// Number of nodes that are enabled and healthy.
     pub healthy: u32,
-    /// Sessions that are open.
+    /// Number of open sessions.
     pub sessions: u32,
-    /// Logins that are under way.
+    /// Number of logins in progress.
     pub waiting: u32,
-    /// What recent logins took, in milliseconds.
+    /// Moving average of the login duration, in milliseconds; None before the first login.
     pub login_latency_ms: Option<u32>,
 }
 
 impl Pool {
-    /// A pool whose nodes have not been tried. Reads the files that it needs.
+    /// Creates a pool whose nodes are assumed to be healthy. Reads the certificate and password
+    /// files.
     ///
     /// # Errors
-    /// Where a certificate or a password cannot be read, with the place in the configuration.
+    /// If a file cannot be read, with its location in the configuration.
     pub fn new(config: PoolConfig) -> Result<Self, PoolError> {
-        Self::succeeding(config, None)
+        Self::replacing(config, None)
     }
 
-    /// A pool that takes the place of another: of nodes that both have, what is known stays, and
-    /// the sessions and logins that are under way there count in both.
+    /// Creates a pool that replaces the one of the previous configuration. Nodes that both have keep
+    /// their state; their open sessions and queued logins count in both.
     ///
     /// # Errors
     /// As [`Pool::new`].
-    pub fn succeeding(config: PoolConfig, before: Option<&Self>) -> Result<Self, PoolError> {
+    pub fn replacing(config: PoolConfig, previous: Option<&Self>) -> Result<Self, PoolError> {
         let connector = match config.tls.mode {
             NodeTlsMode::Off => None,
             NodeTlsMode::Stls | NodeTlsMode::Implicit => Some(NodeConnector::load(&config.tls)?),
         };
         let node = |(index, config)| {
             let mut node = Node::new(index, config);
-            let known = before.and_then(|pool| pool.nodes.iter().find(|known| known.name == node.name));
+            let known = previous.and_then(|pool| pool.nodes.iter().find(|known| known.name == node.name));
             if let Some(known) = known {
-                node.succeed(known);
+                node.inherit(known);
             }
             Arc::new(node)
         };
-        let latencies =
-            before.map_or_else(|| Arc::new(Histogram::new(&LOGINS)), |pool| pool.latencies.clone());
-        let latency_us = before.map_or(0, |pool| pool.latency_us.load(Ordering::Relaxed));
+        let latencies = previous
+            .map_or_else(|| Arc::new(Histogram::new(&LOGIN_BUCKETS_NS)), |pool| pool.latencies.clone());
+        let latency_us = previous.map_or(0, |pool| pool.latency_us.load(Ordering::Relaxed));
         Ok(Self {
             nodes: config.nodes.iter().enumerate().map(node).collect(),
-            credits: Mutex::new(vec![0; config.nodes.len()]),
-            queue: before.map_or_else(Arc::default, |pool| pool.queue.clone()),
+            current_weights: Mutex::new(vec![0; config.nodes.len()]),
+            queue: previous.map_or_else(Arc::default, |pool| pool.queue.clone()),
             master: config.master.as_ref().map(MasterUser::load).transpose()?,
             connector,
             config,
-            waiting: AtomicU32::new(0),
+            logins_in_progress: AtomicU32::new(0),
             latency_us: AtomicU64::new(latency_us),
             latencies,
         })
     }
 
-    /// Its name.
+    /// Its name in the configuration.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.config.name
     }
 
-    /// What is known of it now.
+    /// Takes a snapshot of its state.
     #[must_use]
     pub fn state(&self) -> PoolState {
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
@@ -147,57 +148,56 @@ impl Pool {
             nodes: count(self.nodes.len()),
             healthy: count(self.nodes.iter().filter(usable).count()),
             sessions: self.nodes.iter().map(|node| node.sessions()).sum(),
-            waiting: self.waiting.load(Ordering::Relaxed),
+            waiting: self.logins_in_progress.load(Ordering::Relaxed),
             login_latency_ms: (latency_us > 0)
                 .then(|| u32::try_from(latency_us.div_ceil(1000)).unwrap_or(u32::MAX)),
         }
     }
 
-    /// Its nodes, for whoever watches.
+    /// Takes snapshots of its nodes.
     pub fn node_states(&self) -> impl Iterator<Item = NodeState> {
         self.nodes.iter().map(|node| node.state())
     }
 
-    /// Logins that wait for a place at a node.
+    /// Number of logins that wait for a session slot.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.queue.len()
     }
 
-    /// What logins took that were accepted: from looking for a node to its answer.
+    /// Durations of accepted logins, from choosing a node to its reply.
     #[must_use]
-    pub fn login_times(&self) -> HistogramSnapshot {
+    pub fn login_durations(&self) -> HistogramSnapshot {
         self.latencies.snapshot()
     }
 
-    /// Has a node get logins or not.
+    /// Enables, drains or disables a node.
     ///
     /// # Errors
-    /// Where there is no node of that name.
-    pub fn set_mode(&self, node: &str, mode: NodeMode) -> Result<(), NoNode> {
+    /// If the pool has no node of that name.
+    pub fn set_mode(&self, node: &str, mode: NodeMode) -> Result<(), UnknownNode> {
         let Some(found) = self.nodes.iter().find(|known| &*known.name == node) else {
             let known: Vec<_> = self.nodes.iter().map(|node| &*node.name).collect();
-            return Err(NoNode {
+            return Err(UnknownNode {
                 pool: self.name().to_owned(),
                 node: node.to_owned(),
                 known: known.join(", "),
             });
         };
         found.set_mode(mode);
-        tracing::info!(pool = self.name(), node, mode = mode.name(), "node set");
-        self.queue.serve(&self.nodes);
+        tracing::info!(pool = self.name(), node, mode = mode.name(), "node mode changed");
+        self.queue.assign_free_slots(&self.nodes);
         Ok(())
     }
 
-    /// What all of its nodes can do that have been asked: nobody is promised more. None where
-    /// none has.
+    /// The capabilities that all enabled nodes have in common; None if no node's are known yet.
     #[must_use]
-    pub fn learned(&self) -> Option<BackendCapabilities> {
+    pub fn common_capabilities(&self) -> Option<BackendCapabilities> {
         let enabled = self.nodes.iter().filter(|node| node.mode() == NodeMode::Enabled);
-        enabled.filter_map(|node| node.learned()).reduce(BackendCapabilities::intersection)
+        enabled.filter_map(|node| node.capabilities()).reduce(BackendCapabilities::intersection)
     }
 
-    /// What it was made of.
+    /// Its configuration.
     #[must_use]
     pub fn config(&self) -> &PoolConfig {
         &self.config
@@ -207,8 +207,8 @@ impl Pool {
         &self.nodes
     }
 
-    pub(super) fn credits(&self) -> &Mutex<Vec<i64>> {
-        &self.credits
+    pub(super) fn current_weights(&self) -> &Mutex<Vec<i64>> {
+        &self.current_weights
     }
 
     pub(super) fn queue(&self) -> &Arc<Queue> {
@@ -223,25 +223,26 @@ impl Pool {
         self.master.as_ref()
     }
 
-    pub(super) fn wait(&self) -> Waiting<'_> {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        Waiting(self)
+    /// Counts a login as in progress until the result is dropped.
+    pub(super) fn count_login(&self) -> LoginInProgress<'_> {
+        self.logins_in_progress.fetch_add(1, Ordering::Relaxed);
+        LoginInProgress(self)
     }
 
-    pub(super) fn note_latency(&self, took: Duration) {
-        self.latencies.observe(took);
-        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
-        let before = self.latency_us.load(Ordering::Relaxed);
-        let after = if before == 0 { took } else { (before * 7 + took) / 8 };
-        self.latency_us.store(after.max(1), Ordering::Relaxed);
+    pub(super) fn record_login_duration(&self, duration: Duration) {
+        self.latencies.observe(duration);
+        let latest = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX).max(1);
+        let average = self.latency_us.load(Ordering::Relaxed);
+        let average = if average == 0 { latest } else { (average * 7 + latest) / 8 };
+        self.latency_us.store(average.max(1), Ordering::Relaxed);
     }
 }
 
-/// A login that is under way at the pool.
-pub(super) struct Waiting<'a>(&'a Pool);
+/// A login in progress, counted until dropped.
+pub(super) struct LoginInProgress<'a>(&'a Pool);
 
-impl Drop for Waiting<'_> {
+impl Drop for LoginInProgress<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.0.logins_in_progress.fetch_sub(1, Ordering::Relaxed);
     }
 }
