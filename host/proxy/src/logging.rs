@@ -49,7 +49,7 @@ struct Waiting {
 #[derive(Clone, Default)]
 struct Lines(Arc<(Mutex<Waiting>, Condvar)>);
 
-/// The running log. Dropping it writes the waiting lines, for at most [`SHUTDOWN_TIMEOUT`].
+/// The running log. Dropping it writes the waiting lines, for at most two seconds.
 pub struct Logging {
     lines: Lines,
     recent: Recent,

@@ -1,7 +1,7 @@
 //! Log formats. Each has a parser that turns lines into logins; nothing here opens files.
 //!
 //! To add a format, write its parser in a file here, and add a variant to [`Format`] and its row
-//! to [`FORMATS`].
+//! to `FORMATS`.
 
 mod courier;
 mod cyrus;
