@@ -107,7 +107,7 @@ fn time_keys() -> Vec<Key<Limits>> {
             "start",
             |limits: &mut Limits| &mut limits.start,
             positive_duration(),
-            "CPU time for the start of an instance, with `configure`.",
+            "CPU time for the start of an instance, including `configure`.",
         ),
         Key::new(
             "delay",

@@ -28,7 +28,7 @@ pub struct AdminConfig {
     pub hosts: Vec<String>,
     /// The token that allows everything.
     pub token_file: Option<TokenFile>,
-    /// The token that allows to read.
+    /// The token for reading.
     pub read_token_file: Option<TokenFile>,
     /// TLS at the addresses.
     pub tls: Option<ServerTls>,
@@ -144,7 +144,7 @@ fn access_keys() -> Vec<Key<AdminTable>> {
             "read-token-file",
             |admin: &mut AdminTable| &mut admin.config.read_token_file,
             optional(token_file()),
-            "File whose first line is the token that allows to read. With it, nobody reads without a token.",
+            "File whose first line is the token for reading. If it is set, nobody can read without a token.",
         )
         .needs("listen")
         .example("\"/etc/reprieve/admin-read.token\""),

@@ -133,7 +133,8 @@ impl Table for Config {
         for (index, (server, item)) in self.virtual_servers.iter().zip(value.list()?).enumerate() {
             let others = &self.virtual_servers[..index];
             if others.iter().any(|other| other.name == server.name) {
-                return Err(item.error(format!("has the name {:?} a second time", server.name)));
+                return Err(item
+                    .error(format!("has the name {:?}, which another virtual server has too", server.name)));
             }
             check_pool(&self, server, &item.section()?)?;
             check_shared_namespace(&item, server, others)?;
@@ -185,7 +186,7 @@ fn process_keys() -> Vec<Key<Config>> {
             "name-servers",
             |config: &mut Config| &mut config.name_servers,
             list(name_server()),
-            "Name servers for nodes with host names.",
+            "Name servers that resolve the host names of nodes.",
         )
         .default_text("the machine's name servers")
         .example("[\"10.0.0.53:53\"]"),
@@ -204,14 +205,15 @@ fn file_keys() -> Vec<Key<Config>> {
             "certificate-check",
             |config: &mut Config| &mut config.certificate_check,
             or_off(positive_duration()),
-            "Time between two checks whether the files of certificates have changed. With `\"off\"`, they are \
-             read again only at a reload.",
+            "Interval at which the files of certificates are checked for changes. With `\"off\"`, they are read \
+             again only at a reload.",
         ),
         Key::new(
             "policy-cache",
             |config: &mut Config| &mut config.policy_cache,
             policy_cache(),
-            "Folder for compiled policies, which no other user may be able to write to; `\"off\"` keeps none.",
+            "Folder for compiled policies. No other user may have write access to it. With `\"off\"`, policies are \
+             compiled at each start.",
         )
         .default_text("the cache folder of the service or of the user")
         .example("\"/var/cache/reprieve\""),

@@ -88,7 +88,7 @@ pub struct PoolConfig {
     pub login_timeout: Duration,
     /// Maximum time without data from a node while it owes a reply.
     pub reply_timeout: Duration,
-    /// How long a node that could not be reached is tried last.
+    /// How long a node that could not be reached is used only if no other node is left.
     pub retry_after: Duration,
     /// TLS with the nodes.
     pub tls: NodeTls,
@@ -168,7 +168,7 @@ fn check_nodes(nodes: &[NodeConfig], value: &Value<'_, '_>) -> Result<(), Error>
     }
     for (index, (node, item)) in nodes.iter().zip(value.list()?).enumerate() {
         if nodes[..index].iter().any(|other| other.address == node.address) {
-            return Err(item.error(format!("has {:?} a second time", node.address)));
+            return Err(item.error(format!("lists {:?} twice", node.address)));
         }
     }
     Ok(())
@@ -248,7 +248,7 @@ fn time_keys() -> Vec<Key<PoolConfig>> {
             "retry-after",
             |pool: &mut PoolConfig| &mut pool.retry_after,
             duration(),
-            "How long a node that could not be reached is tried last.",
+            "How long a node that could not be reached is used only if no other node is left.",
         ),
     ]
 }

@@ -75,14 +75,14 @@ impl Table for StoreTable {
 const SECRET_FILE: &str = "\"/etc/reprieve/share.secret\" # openssl rand -base64 32";
 
 impl StoreTable {
-    /// In Redis, policies share when users were let through. A proxy that does not know that another
-    /// one let a user through would show an older maildrop.
+    /// Through Redis, policies know when another proxy let a user through. A proxy that did not see
+    /// that session would show an older maildrop.
     fn checked_share(&self, section: &Section<'_, '_>) -> Result<Share, Error> {
         match (section.value("share"), self.backend) {
             (None, Backend::Redis) => Ok(Share::Tags),
             (Some(value), Backend::Redis) if self.share == Share::Off => Err(value.error(
-                "cannot be \"off\" with backend = \"redis\": policies share there when a user was let through, \
-                 so a proxy that does not know of it would show an older maildrop; set it to \"tags\" or \
+                "cannot be \"off\" with backend = \"redis\": policies record in Redis when a user was let through, \
+                 and a proxy that did not see that session would show an older maildrop; set it to \"tags\" or \
                  \"tags+snapshots\"",
             )),
             (Some(value), Backend::Memory) if self.share != Share::Off => Err(value.error(
@@ -126,9 +126,9 @@ fn common_keys() -> Vec<Key<StoreTable>> {
             |store: &mut StoreTable| &mut store.share,
             word(&[("off", Share::Off), ("tags", Share::Tags), ("tags+snapshots", Share::TagsAndSnapshots)]),
             "What proxies learn from each other through the store: which passwords were accepted \
-             (`\"tags\"`), and also what users' maildrops look like (`\"tags+snapshots\"`). It cannot be \
-             `\"off\"` with `\"redis\"`: policies share there when a user was let through, and a proxy that \
-             does not know of it would show an older maildrop.",
+             (`\"tags\"`), and also what users' maildrops look like (`\"tags+snapshots\"`). With \
+             `\"redis\"` it cannot be `\"off\"`: policies record in Redis when a user was let through, and a \
+             proxy that did not see that session would show an older maildrop.",
         )
         .default_text("`\"tags\"` with `\"redis\"`, otherwise `\"off\"`")
         .example("\"tags\""),

@@ -13,7 +13,8 @@ const WIDTH: usize = 98;
 const INTRODUCTION: &str = r##"# The configuration of Reprieve: every key.
 #
 # A line that begins with `#` and no space is a key with its default or an example: remove the `#`
-# to set it. A key after `#` and a space excludes another key that is shown. These lines are enough:
+# to set it. A key after `#` and a space is an alternative to other keys: a store in Redis to one in
+# a file, for example. These lines are a complete configuration:
 #
 #     [[virtual-server]]
 #     name = "pop3"

@@ -140,7 +140,7 @@ fn posing_keys() -> Vec<Key<Server>> {
             "time-zone",
             |server: &mut Server| &mut server.time_zone,
             time_zone(),
-            "Time zone of the policy's days.",
+            "Time zone in which the policy's days start.",
         )
         .default_text("the machine's time zone")
         .example("\"Europe/Berlin\""),
@@ -248,7 +248,7 @@ fn table_keys() -> Vec<Key<Server>> {
             "shadow",
             |server: &mut Server| &mut server.shadow,
             optional(table::<ShadowTable>()),
-            "A shadow policy: its verdicts are counted and logged beside those of the policy, without \
+            "A shadow policy: its verdicts are counted and logged next to those of the policy, without \
              consequences.",
         ),
     ]
