@@ -73,7 +73,7 @@ pub fn long_secret(path: &Path) -> Result<Secret, String> {
     let secret = first_line(path)?;
     if secret.expose().len() < MIN_KEY_BYTES {
         return Err(format!(
-            "the first line of {} has fewer than {MIN_KEY_BYTES} bytes; make a new one with: openssl rand -base64 32",
+            "the first line of {} has fewer than {MIN_KEY_BYTES} characters; make a new one with: openssl rand -base64 32",
             path.display()
         ));
     }
