@@ -297,5 +297,5 @@ fn swaps_reloads_certificates_and_new_binaries_cost_no_session() {
 
 /// The warning about running as root, since tests may.
 fn is_root_alone(log: &str) -> bool {
-    log.lines().filter(|line| line.contains(" WARN ")).all(|line| line.contains("serving as root"))
+    log.lines().filter(|line| line.contains(" WARN ")).all(|line| line.contains("running as root"))
 }
