@@ -320,7 +320,7 @@ settings = {{ interval = "10m" }}
 "#
             )
         };
-        let pool = format!("[pool.mail]\nnodes = [\"{}\"]\ncheck = \"off\"\n", dovecot.address());
+        let pool = format!("[pool.mail]\nnodes = [\"{}\"]\nhealth-check = \"off\"\n", dovecot.address());
         let front = Proxy::start(&[server("one"), server("two"), pool].concat());
         let poll = |name: &str| {
             let mut session = Dialogue::log_in(&dovecot.account_at(front.server.address(name), "alice"));

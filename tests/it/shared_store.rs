@@ -308,7 +308,7 @@ fn virtual_servers_with_one_namespace_share_their_policys_state() {
         };
         let two = server("two", namespace).replace("1MiB", quota);
         format!(
-            "[pool.mail]\nnodes = [\"{}\"]\ncheck = \"off\"\n{}{two}",
+            "[pool.mail]\nnodes = [\"{}\"]\nhealth-check = \"off\"\n{}{two}",
             dovecot.address(),
             server("one", namespace)
         )
