@@ -114,7 +114,7 @@ impl Doors {
             )
         });
         let text = format!(
-            "threads = 1\nstore = {{ {store} }}\n[pool.mail]\nnodes = [\"{node}\"]\ncheck = \"off\"\n{}",
+            "threads = 1\nstore = {{ {store} }}\n[pool.mail]\nnodes = [\"{node}\"]\nhealth-check = \"off\"\n{}",
             servers.collect::<String>()
         );
         let start = || {

@@ -133,7 +133,7 @@ fn a_denied_challenge_response_login_goes_to_the_users_last_server() {
         guests::mirror()
     );
     let other =
-        format!("health-check = \"off\"\n[pool.other]\nnodes = [\"{}\"]\ncheck = \"off\"", dovecot.address());
+        format!("health-check = \"off\"\n[pool.other]\nnodes = [\"{}\"]\nhealth-check = \"off\"", dovecot.address());
     let front = Proxy::start(&configuration(own.address(), DIGESTS, &policy, &other));
     let account = dovecot.account_at(front.address(), "alice");
     Dialogue::log_in(&account).quit();

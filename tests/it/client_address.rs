@@ -56,7 +56,7 @@ fn the_policy_and_the_log_see_the_clients_own_address() {
     let text = format!(
         "[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\n\
          proxy-from = [\"127.0.0.1\"]\n[virtual-server.policy]\ncomponent = {:?}\n\
-         [pool.mail]\nnodes = [\"{}\"]\ncheck = \"off\"\n",
+         [pool.mail]\nnodes = [\"{}\"]\nhealth-check = \"off\"\n",
         guests::mirror(),
         mail.address()
     );

@@ -22,7 +22,7 @@ fn nodes_are_drained_disabled_and_enabled() {
     let text = format!(
         "policy-cache = \"off\"\nadmin = {{ socket = {socket:?} }}\n[[virtual-server]]\nname = \"pop3\"\n\
          listen = [\"127.0.0.1:0\"]\npool = \"mail\"\n[virtual-server.policy]\nsettings = {{ interval = \"0s\" }}\n\
-         [pool.mail]\nnodes = [{{ address = {:?}, mode = \"drain\" }}, {:?}]\ncheck = \"off\"\n",
+         [pool.mail]\nnodes = [{{ address = {:?}, mode = \"drain\" }}, {:?}]\nhealth-check = \"off\"\n",
         names[0], names[1],
     );
     let mut reprieve = Running::with_configuration(folder.path(), &text);
@@ -92,7 +92,7 @@ fn swapping_back_restores_the_policy_that_ran_even_if_its_file_has_changed() {
     let text = format!(
         "policy-cache = \"off\"\nadmin = {{ socket = {socket:?} }}\n[[virtual-server]]\nname = \"pop3\"\n\
          listen = [\"127.0.0.1:0\"]\npool = \"mail\"\n[virtual-server.policy]\ncomponent = {file:?}\nsha256 = {:?}\n\
-         [pool.mail]\nnodes = [{:?}]\ncheck = \"off\"\n",
+         [pool.mail]\nnodes = [{:?}]\nhealth-check = \"off\"\n",
         sha256(&first),
         node.address().to_string(),
     );

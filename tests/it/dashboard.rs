@@ -440,7 +440,7 @@ fn the_admin_listener_passes_to_the_process_that_takes_over() {
     let (pop3, admin) = (free(), free());
     let text = format!(
         "policy-cache = \"off\"\nadmin = {{ socket = {:?}, listen = [\"{admin}\"] }}\n[pool.mail]\n\
-         nodes = [\"127.0.0.1:1\"]\ncheck = \"off\"\n[[virtual-server]]\nname = \"pop3\"\n\
+         nodes = [\"127.0.0.1:1\"]\nhealth-check = \"off\"\n[[virtual-server]]\nname = \"pop3\"\n\
          listen = [\"{pop3}\"]\npool = \"mail\"\n",
         folder.path().join("admin.sock"),
     );

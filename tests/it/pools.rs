@@ -190,7 +190,7 @@ fn a_pass_goes_to_the_pool_that_the_policy_names() {
             guests::mirror()
         ),
         pool: &format!(
-            "health-check = \"off\"\n[pool.other]\nnodes = [\"{}\"]\ncheck = \"off\"",
+            "health-check = \"off\"\n[pool.other]\nnodes = [\"{}\"]\nhealth-check = \"off\"",
             other.address()
         ),
         ..Setup::default()

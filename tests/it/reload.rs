@@ -23,7 +23,7 @@ fn configuration(node: SocketAddr, server: &str, policy: &str) -> String {
     format!(
         "threads = 2\npolicy-cache = \"off\"\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\n\
          pool = \"mail\"\nbanner = \"first\"\n{server}\n[virtual-server.policy]\n{policy}\n\
-         [pool.mail]\nnodes = [\"{node}\"]\ncheck = \"off\"\n"
+         [pool.mail]\nnodes = [\"{node}\"]\nhealth-check = \"off\"\n"
     )
 }
 
@@ -275,7 +275,7 @@ fn an_invalid_configuration_changes_nothing() {
         (text.replace("interval =", "intervall ="), "refuses its settings"),
         (text.replace("pool = \"mail\"", "pool = \"male\""), "which is not defined"),
         (text.replace("banner", "baner"), "did you mean `banner`"),
-        (second(taken.local_addr().unwrap()), "another program listens there"),
+        (second(taken.local_addr().unwrap()), "another program is listening there"),
         (with_tls(&tls(missing, &good.key)), "cannot read"),
         (
             format!(

@@ -20,7 +20,7 @@ fn configuration(folder: &Path, listen: SocketAddr, node: SocketAddr, threads: u
     format!(
         "threads = {threads}\ndrain-timeout = \"2s\"\npolicy-cache = \"off\"\nadmin = {{ socket = {:?} }}\n{more}\n[[virtual-server]]\n\
          name = \"pop3\"\nlisten = [\"{listen}\"]\npool = \"mail\"\n[virtual-server.policy]\n\
-         settings = {{ interval = \"1h\" }}\n[pool.mail]\nnodes = [\"{node}\"]\ncheck = \"off\"\n",
+         settings = {{ interval = \"1h\" }}\n[pool.mail]\nnodes = [\"{node}\"]\nhealth-check = \"off\"\n",
         folder.join("admin.sock")
     )
 }

@@ -16,7 +16,7 @@ fn running(folder: &std::path::Path, node: &FarmNode) -> (Running, String) {
     let socket = folder.join("admin.sock").to_str().expect("a path in UTF-8").to_owned();
     let text = format!(
         "policy-cache = \"off\"\nadmin = {{ socket = {socket:?} }}\n[[virtual-server]]\nname = \"pop3\"\n\
-         listen = [\"127.0.0.1:0\"]\npool = \"mail\"\n[pool.mail]\nnodes = [\"{}\"]\ncheck = \"off\"\n",
+         listen = [\"127.0.0.1:0\"]\npool = \"mail\"\n[pool.mail]\nnodes = [\"{}\"]\nhealth-check = \"off\"\n",
         node.address()
     );
     (Running::with_configuration(folder, &text), socket)

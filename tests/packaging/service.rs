@@ -58,7 +58,7 @@ fn systemd_is_notified_of_ready_reloading_and_stopping() {
     // It accepts connections by then.
     let address = reprieve.address();
     Dialogue::open(address).quit();
-    assert_eq!(ready.trim(), format!("READY=1\nSTATUS=serving pop3 at {address}"));
+    assert_eq!(ready.trim(), format!("READY=1\nSTATUS=serving pop3 on {address}"));
     reprieve.signal("-HUP");
     let reloading = told();
     assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");

@@ -183,7 +183,7 @@ fn a_reader_that_stalls_costs_lines_but_no_sessions() {
 
 fn binary(log: &Log, node: SocketAddr, path: &Path) -> Running {
     let text = format!(
-        "policy-cache = \"off\"\ndecision-log = {{ path = {path:?} }}\n[pool.mail]\nnodes = [\"{node}\"]\ncheck = \"off\"\n\
+        "policy-cache = \"off\"\ndecision-log = {{ path = {path:?} }}\n[pool.mail]\nnodes = [\"{node}\"]\nhealth-check = \"off\"\n\
          [[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\n"
     );
     Running::with_configuration(log.folder.path(), &text)
@@ -249,7 +249,7 @@ fn the_service_user_must_own_the_file_and_its_folder() {
     std::fs::set_permissions(log.folder.path(), may(0o755)).unwrap();
     let text = |more: &str| {
         format!(
-            "user = \"nobody\"\npolicy-cache = \"off\"\n{}\n[pool.mail]\nnodes = [\"{}\"]\ncheck = \"off\"\n\
+            "user = \"nobody\"\npolicy-cache = \"off\"\n{}\n[pool.mail]\nnodes = [\"{}\"]\nhealth-check = \"off\"\n\
              [[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\n",
             log.section(more),
             mail.address()

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 
 use super::takeover::{DRAIN, SocketReceiver, TRANSFER_TIMEOUT};
 use super::{Client, ClientError};
-use crate::net::Inherited;
+use crate::net::InheritedSockets;
 
 /// The process that is being replaced, after it has handed over its listening sockets.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Predecessor {
     ///
     /// # Errors
     /// If the process does not answer, or does not hand over all its sockets.
-    pub async fn find(socket: &Path) -> anyhow::Result<Option<(Self, Inherited)>> {
+    pub async fn take_over(socket: &Path) -> anyhow::Result<Option<(Self, InheritedSockets)>> {
         let Some(process) = find_serving(socket).await? else {
             tracing::info!(path = %socket.display(), "no process listens on the admin socket; there is nothing to take over");
             return Ok(None);
@@ -51,7 +51,7 @@ impl Predecessor {
             sockets.len()
         );
         tracing::info!(sockets = sockets.len(), "took over the listening sockets of the running process");
-        Ok(Some((predecessor, Inherited::of(sockets))))
+        Ok(Some((predecessor, InheritedSockets::new(sockets))))
     }
 
     /// Tells the process to drain and exit. A process that does not answer (it may be stopped)

@@ -13,7 +13,7 @@ use crate::admin::{AdminKeys, AdminServer, Listeners, Predecessor};
 use crate::config::{CommandLine, Config, NodeTlsMode};
 use crate::file_watch::FileWatch;
 use crate::logging;
-use crate::net::Inherited;
+use crate::net::InheritedSockets;
 use crate::privileges;
 use crate::server::{Control, Keys, Options, Prepared, ReservedSockets, Server};
 use crate::service_manager;
@@ -163,7 +163,7 @@ struct Opened {
 
 impl Opened {
     /// Does everything that may require root, then drops root privileges.
-    fn open(config: Config, take_over: bool) -> anyhow::Result<Self> {
+    fn open_and_drop_root(config: Config, take_over: bool) -> anyhow::Result<Self> {
         let sockets = ReservedSockets::open(&config, take_over)?;
         let keys = Keys::read(&config)?;
         let listeners = Listeners::open(&config.admin, AdminKeys::read(&config.admin)?, take_over)?;
@@ -189,18 +189,18 @@ async fn start(config: Config, take_over: bool) -> anyhow::Result<(Server, Liste
     // Find errors before the running process hands anything over.
     let tried = take_over.then(|| Keys::read(&config)).transpose()?;
     let Opened { config, keys, sockets, listeners } =
-        run_blocking(move || Opened::open(config, take_over)).await?;
+        run_blocking(move || Opened::open_and_drop_root(config, take_over)).await?;
     let (predecessor, inherited) = match wanted {
-        None => (None, Inherited::default()),
+        None => (None, InheritedSockets::default()),
         Some(socket) => {
             if let Some(keys) = tried {
                 let config = config.clone();
                 let options = Options { without_stores: true, ..Options::default() };
                 drop(run_blocking(move || Prepared::with_keys(config, options, keys)).await?);
             }
-            match Predecessor::find(&socket).await? {
+            match Predecessor::take_over(&socket).await? {
                 Some((predecessor, inherited)) => (Some(predecessor), inherited),
-                None => (None, Inherited::default()),
+                None => (None, InheritedSockets::default()),
             }
         }
     };

@@ -87,8 +87,9 @@ impl Server {
     pub fn serve_at(prepared: Prepared, sockets: Sockets) -> anyhow::Result<Self> {
         let Prepared { config, clock, servers, pools, stores, engines, total, sinks } = prepared;
 
-        let health_checker = HealthChecker::start(pools.values().cloned().collect(), config.name_servers.clone())
-            .context("cannot start the health checks")?;
+        let health_checker =
+            HealthChecker::start(pools.values().cloned().collect(), config.name_servers.clone())
+                .context("cannot start the health checks")?;
         let shutdown = Shutdown::new();
         let (ready, started) = std::sync::mpsc::channel();
         let mut threads = Vec::new();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::listener::Listener;
 use crate::config::{Config, VirtualServerConfig};
-use crate::net::{self, BindError, Inherited};
+use crate::net::{self, BindError, InheritedSockets};
 
 /// All listening sockets of a configuration.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Sockets {
     /// # Errors
     /// If an address is in use, forbidden, or not local.
     pub fn open(config: &Config) -> anyhow::Result<Self> {
-        ReservedSockets::open(config, false)?.complete(config, Inherited::default())
+        ReservedSockets::open(config, false)?.complete(config, InheritedSockets::default())
     }
 }
 
@@ -42,7 +42,7 @@ impl ReservedSockets {
     /// # Errors
     /// As [`Sockets::open`].
     pub fn open(config: &Config, skip_in_use: bool) -> anyhow::Result<Self> {
-        let mut inherited = Inherited::take();
+        let mut inherited = InheritedSockets::take();
         let listeners =
             for_each_address(config, |server, at| match open(at, config.threads, &mut inherited) {
                 Ok(listener) => Ok(Some(listener)),
@@ -57,7 +57,7 @@ impl ReservedSockets {
     ///
     /// # Errors
     /// As [`Sockets::open`].
-    pub fn complete(mut self, config: &Config, mut inherited: Inherited) -> anyhow::Result<Sockets> {
+    pub fn complete(mut self, config: &Config, mut inherited: InheritedSockets) -> anyhow::Result<Sockets> {
         let mut reserved = self.listeners.iter_mut().flatten();
         let listeners =
             for_each_address(config, |server, at| match reserved.next().and_then(Option::take) {
@@ -78,8 +78,8 @@ fn for_each_address<T>(
     servers.map(|server| addresses(server).map(|at| work(server, at)).collect()).collect()
 }
 
-fn warn_about_unused(inherited: &Inherited) {
-    for address in inherited.left() {
+fn warn_about_unused(inherited: &InheritedSockets) {
+    for address in inherited.unused() {
         tracing::warn!(%address, "a socket was passed to this process, but no virtual server listens on its address");
     }
 }
@@ -110,10 +110,10 @@ pub(super) fn addresses(server: &VirtualServerConfig) -> impl Iterator<Item = (S
 pub(super) fn open(
     (address, encrypted): (SocketAddr, bool),
     threads: usize,
-    inherited: &mut Inherited,
+    inherited: &mut InheritedSockets,
 ) -> Result<Arc<Listener>, OpenError> {
     let threads = threads.max(1);
-    let sockets = match inherited.find(address, threads)? {
+    let sockets = match inherited.take_for(address, threads)? {
         Some(sockets) => sockets,
         None => net::bind(address, threads)?,
     };

@@ -316,7 +316,7 @@
     { title: 'User', field: 'user', parts: text((one) => one.user) },
     { title: 'Virtual server', parts: text((one) => one.server) },
     { title: 'Logins', kind: 'n', parts: count((one) => one.logins) },
-    { title: 'Why', parts: (one) => [{ text: one.reason }, { text: one.explanation, kind: 'under' }] },
+    { title: 'Reason', parts: (one) => [{ text: one.reason }, { text: one.explanation, kind: 'under' }] },
   ]);
 
   const showShadow = table('shadow', [

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use super::reload::ReloadReport;
 use super::swap::is_same;
 use crate::config::{Config, PolicyConfig, VirtualServerConfig};
-use crate::net::{Admission, Inherited, TlsAcceptor};
+use crate::net::{Admission, InheritedSockets, TlsAcceptor};
 use crate::server::core::{ActiveConfig, ChangeResources, Core};
 use crate::server::listener::Listener;
 use crate::server::loading::{Component, PolicyLoader, PolicySource};
@@ -211,7 +211,7 @@ impl Preparation<'_> {
             match known {
                 Some(known) => kept.push(known.clone()),
                 None => {
-                    let none = &mut Inherited::default();
+                    let none = &mut InheritedSockets::default();
                     let opened = sockets::open((address, encrypted), self.config.threads, none);
                     new.push(opened.map_err(|error| error.at(server))?);
                 }

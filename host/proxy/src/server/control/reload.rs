@@ -94,7 +94,7 @@ impl Control {
         for (server, evaluators) in servers.into_iter().zip(evaluators) {
             let listeners = server.listeners().cloned().collect();
             let PreparedServer { shared, previous, handles, .. } = server;
-            shared.admission.limit(limit, shared.config.max_connections_per_address);
+            shared.admission.set_limits(limit, shared.config.max_connections_per_address);
             next.servers.push(match (previous, evaluators) {
                 (Some(mut served), Some(evaluators)) => {
                     self.switch(&mut served, shared, evaluators, pools);
