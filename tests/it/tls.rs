@@ -355,9 +355,9 @@ fn a_wrong_certificate_file_is_reported_with_its_location() {
     let node = "127.0.0.1:1".parse().unwrap();
     for (files, tls, expected) in [
         (Files { chain: "/nowhere.pem".into(), key: one.key.clone() }, "", "cannot read /nowhere.pem"),
-        (Files { chain: one.key.clone(), key: one.key.clone() }, "", "holds no certificate"),
-        (Files { chain: one.chain.clone(), key: one.chain.clone() }, "", "holds no private key"),
-        (Files { chain: one.chain.clone(), key: other.key.clone() }, "", "is not that of the certificate"),
+        (Files { chain: one.key.clone(), key: one.key.clone() }, "", "contains no PEM certificate"),
+        (Files { chain: one.chain.clone(), key: one.chain.clone() }, "", "contains no PEM private key"),
+        (Files { chain: one.chain.clone(), key: other.key.clone() }, "", "does not match the certificate"),
         (one.clone(), "client-ca = \"/nowhere.pem\"", "cannot read /nowhere.pem"),
     ] {
         let text = configuration(node, &files, "", tls);

@@ -1,4 +1,4 @@
-//! How many connections there are, in all and from each address.
+//! Connection limits: in total and per client address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,65 +7,67 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
+/// Locks among which addresses are spread.
 const SHARDS: usize = 16;
 
-/// Counts the connections of a process, or of one virtual server.
+/// Counts connections and enforces the limits `max-connections` and
+/// `max-connections-per-address`.
 #[derive(Debug)]
 pub struct Admission {
     total: Arc<AtomicU32>,
-    most: AtomicU32,
-    most_per_address: AtomicU32,
+    max_total: AtomicU32,
+    max_per_address: AtomicU32,
     addresses: Box<[Mutex<HashMap<IpAddr, u32>>]>,
 }
 
-/// Why a connection is not admitted.
+/// The limit that a connection would exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// There are as many as may be.
-    Full,
-    /// There are as many from this address as may be.
-    AddressFull,
+pub enum LimitReached {
+    /// `max-connections`.
+    Total,
+    /// `max-connections-per-address`.
+    PerAddress,
 }
 
 impl Admission {
-    /// `total` is shared by all virtual servers of a process.
+    /// `total` is the number of connections of all virtual servers of the process.
     #[must_use]
-    pub fn new(total: Arc<AtomicU32>, most: u32, most_per_address: u32) -> Arc<Self> {
+    pub fn new(total: Arc<AtomicU32>, max_total: u32, max_per_address: u32) -> Arc<Self> {
         let addresses = (0..SHARDS).map(|_| Mutex::default()).collect();
-        let (most, most_per_address) = (most.into(), most_per_address.into());
-        Arc::new(Self { total, most, most_per_address, addresses })
+        let (max_total, max_per_address) = (max_total.into(), max_per_address.into());
+        Arc::new(Self { total, max_total, max_per_address, addresses })
     }
 
-    /// Other limits, for connections from now on.
-    pub fn limit(&self, most: u32, most_per_address: u32) {
-        self.most.store(most, Ordering::Relaxed);
-        self.most_per_address.store(most_per_address, Ordering::Relaxed);
+    /// Changes the limits for new connections.
+    pub fn set_limits(&self, max_total: u32, max_per_address: u32) {
+        self.max_total.store(max_total, Ordering::Relaxed);
+        self.max_per_address.store(max_per_address, Ordering::Relaxed);
     }
 
-    /// Admits a connection whose client's address is not known yet.
+    /// Admits a connection whose client address is not known yet.
     ///
     /// # Errors
-    /// Where there are too many.
-    pub fn admit(self: &Arc<Self>) -> Result<Admitted, Refused> {
-        if self.total.fetch_add(1, Ordering::Relaxed) >= self.most.load(Ordering::Relaxed) {
+    /// If the total limit is reached.
+    pub fn admit(self: &Arc<Self>) -> Result<Admitted, LimitReached> {
+        if self.total.fetch_add(1, Ordering::Relaxed) >= self.max_total.load(Ordering::Relaxed) {
             self.total.fetch_sub(1, Ordering::Relaxed);
-            return Err(Refused::Full);
+            return Err(LimitReached::Total);
         }
         Ok(Admitted { admission: self.clone(), address: None })
     }
 
-    /// The part of the table that an address is in, which is [`counted_as`] itself.
+    /// The shard of an address that [`counted_as`] has returned.
     fn shard(&self, address: IpAddr) -> &Mutex<HashMap<IpAddr, u32>> {
-        let octet = match address {
+        let low_byte = match address {
             IpAddr::V4(address) => address.octets()[3],
             IpAddr::V6(address) => address.octets()[5] ^ address.octets()[7],
         };
-        &self.addresses[usize::from(octet) % SHARDS]
+        &self.addresses[usize::from(low_byte) % SHARDS]
     }
 }
 
-/// The address that a client's connections count towards: of IPv6 its network of 64 bits, because
-/// a client has all of its addresses to choose from. An address of IPv4 in IPv6 is one of IPv4.
+/// The address by which a client is counted. IPv6 addresses are reduced to their /64 network,
+/// because one client usually controls all of it; IPv4-mapped addresses count as IPv4.
 #[must_use]
 pub fn counted_as(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -74,7 +76,7 @@ pub fn counted_as(address: IpAddr) -> IpAddr {
     }
 }
 
-/// An admitted connection: counted while this lives.
+/// An admitted connection, counted until dropped.
 #[derive(Debug)]
 pub struct Admitted {
     admission: Arc<Admission>,
@@ -82,16 +84,16 @@ pub struct Admitted {
 }
 
 impl Admitted {
-    /// Counts it as one of a client's address.
+    /// Counts the connection towards its client's address.
     ///
     /// # Errors
-    /// If there are too many from there.
-    pub fn from(mut self, address: IpAddr) -> Result<Self, Refused> {
+    /// If the limit per address is reached.
+    pub fn from(mut self, address: IpAddr) -> Result<Self, LimitReached> {
         let address = counted_as(address);
         let mut addresses = self.admission.shard(address).lock();
         let count = addresses.entry(address).or_default();
-        if *count >= self.admission.most_per_address.load(Ordering::Relaxed) {
-            return Err(Refused::AddressFull);
+        if *count >= self.admission.max_per_address.load(Ordering::Relaxed) {
+            return Err(LimitReached::PerAddress);
         }
         *count += 1;
         drop(addresses);
@@ -120,24 +122,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_are_counted_in_all_and_for_each_address() {
+    fn connections_are_limited_in_total_and_per_address() {
         let total = Arc::new(AtomicU32::new(0));
         let admission = Admission::new(total.clone(), 3, 2);
         let (a, b): (IpAddr, IpAddr) = ([127, 0, 0, 1].into(), [127, 0, 0, 2].into());
         let admit = |address| admission.admit().and_then(|admitted| admitted.from(address));
         let first = admit(a).unwrap();
         let _second = admit(a).unwrap();
-        assert_eq!(admit(a).unwrap_err(), Refused::AddressFull);
+        assert_eq!(admit(a).unwrap_err(), LimitReached::PerAddress);
         let _third = admit(b).unwrap();
-        assert_eq!(admit(b).unwrap_err(), Refused::Full);
+        assert_eq!(admit(b).unwrap_err(), LimitReached::Total);
         drop(first);
         assert!(admit(a).is_ok());
         assert_eq!(total.load(Ordering::Relaxed), 2);
     }
 
     #[test]
-    fn a_network_of_ipv6_that_one_client_can_have_counts_as_one_address() {
-        for (one, other, are_one) in [
+    fn an_ipv6_network_of_64_bits_counts_as_one_address() {
+        for (one, other, is_same) in [
             ("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", true),
             ("2001:db8:1:2::1", "2001:db8:1:3::1", false),
             ("2001:db8:1:2::1", "2001:db8:2:2::1", false),
@@ -149,10 +151,10 @@ mod tests {
             let admission = Admission::new(Arc::default(), 10, 1);
             let admit = |address: &str| admission.admit().unwrap().from(address.parse().unwrap());
             let first = admit(one).unwrap();
-            assert_eq!(admit(other).is_err(), are_one, "{one} and {other}");
+            assert_eq!(admit(other).is_err(), is_same, "{one} and {other}");
             drop(first);
             assert!(admission.addresses.iter().all(|shard| shard.lock().len() <= 1), "{one}");
-            assert!(admit(other).is_ok(), "{one} and {other}: it is counted down again");
+            assert!(admit(other).is_ok(), "{one} and {other}: the count is decremented");
             assert!(admission.addresses.iter().all(|shard| shard.lock().is_empty()), "{one}");
         }
     }

@@ -1,39 +1,39 @@
-//! Listening sockets, one for each thread: the kernel spreads the connections.
+//! Listening sockets, one per thread: the kernel distributes new connections among them.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that wait to be accepted.
+/// Number of connections that may wait to be accepted, per socket.
 const BACKLOG: i32 = 4096;
 
-/// Octets of a reply that may wait in the system before they are sent.
+/// Unsent bytes that the kernel buffers per connection (`TCP_NOTSENT_LOWAT`).
 #[cfg(target_os = "linux")]
-const NOT_SENT: u32 = 256 << 10;
+const MAX_UNSENT_BYTES: u32 = 256 << 10;
 
-/// An address that cannot be listened on.
+/// A listen address that cannot be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {}", self.why())]
+#[error("cannot listen on {address}: {}", self.reason())]
 pub struct BindError {
     address: SocketAddr,
     source: io::Error,
 }
 
 impl BindError {
-    /// Whether another program listens there.
+    /// Whether another program is listening on the address.
     #[must_use]
     pub fn is_in_use(&self) -> bool {
         self.source.kind() == io::ErrorKind::AddrInUse
     }
 
-    fn why(&self) -> String {
+    fn reason(&self) -> String {
         match self.source.kind() {
             io::ErrorKind::AddrInUse => {
-                "another program listens there; stop it, or choose another port".to_owned()
+                "another program is listening there; stop it, or choose another port".to_owned()
             }
             io::ErrorKind::PermissionDenied if self.address.port() < 1024 => {
-                "ports below 1024 need a privilege: run as root or grant CAP_NET_BIND_SERVICE".to_owned()
+                "ports below 1024 are privileged: start as root, or grant CAP_NET_BIND_SERVICE".to_owned()
             }
             io::ErrorKind::AddrNotAvailable => "this machine does not have the address".to_owned(),
             _ => self.source.to_string(),
@@ -41,32 +41,32 @@ impl BindError {
     }
 }
 
-/// Sockets that whoever has started this process has opened for it (systemd's socket
-/// activation: `LISTEN_FDS`), by the addresses that they listen on.
+/// Listening sockets passed to this process by systemd's socket activation (`LISTEN_FDS`) or by
+/// the process that it replaces.
 #[derive(Debug, Default)]
-pub struct Inherited(Vec<TcpListener>);
+pub struct InheritedSockets(Vec<TcpListener>);
 
-impl Inherited {
-    /// Takes them over. What is no TCP listener is left alone.
+impl InheritedSockets {
+    /// Takes the sockets of `LISTEN_FDS`, except those that are not TCP listeners.
     #[must_use]
     pub fn take() -> Self {
-        let mut given = listenfd::ListenFd::from_env();
-        let sockets = (0..given.len()).filter_map(|index| given.take_tcp_listener(index).ok().flatten());
+        let mut passed = listenfd::ListenFd::from_env();
+        let sockets = (0..passed.len()).filter_map(|index| passed.take_tcp_listener(index).ok().flatten());
         Self(sockets.collect())
     }
 
-    /// These, from whoever had them before.
+    /// Wraps sockets received from the process that this one replaces.
     #[must_use]
-    pub fn of(sockets: Vec<TcpListener>) -> Self {
+    pub fn new(sockets: Vec<TcpListener>) -> Self {
         Self(sockets)
     }
 
-    /// The sockets that listen on an address: `count`, or more where there are more, because
-    /// connections wait in each of them.
+    /// Takes the sockets that listen on an address, duplicated if there are fewer than `count`.
+    /// May return more than `count`: connections may be waiting in each of them.
     ///
     /// # Errors
-    /// Where the system has no more descriptors.
-    pub fn find(&mut self, address: SocketAddr, count: usize) -> io::Result<Option<Vec<TcpListener>>> {
+    /// If no file descriptor is left.
+    pub fn take_for(&mut self, address: SocketAddr, count: usize) -> io::Result<Option<Vec<TcpListener>>> {
         let listens_there = |socket: &TcpListener| socket.local_addr().is_ok_and(|own| own == address);
         let mut sockets: Vec<_> = self.0.extract_if(.., |socket| listens_there(socket)).collect();
         if sockets.is_empty() {
@@ -77,41 +77,41 @@ impl Inherited {
         }
         for socket in &sockets {
             socket.set_nonblocking(true)?;
-            prepare(socket2::SockRef::from(socket));
+            set_options(socket2::SockRef::from(socket));
         }
         Ok(Some(sockets))
     }
 
-    /// The addresses of those that nobody has asked for.
-    pub fn left(&self) -> impl Iterator<Item = SocketAddr> {
+    /// Addresses of the sockets that were not taken.
+    pub fn unused(&self) -> impl Iterator<Item = SocketAddr> {
         self.0.iter().filter_map(|socket| socket.local_addr().ok())
     }
 }
 
-/// Accepted connections inherit these.
-fn prepare(socket: socket2::SockRef<'_>) {
-    // Replies go out at once.
+/// Sets options that accepted connections inherit.
+fn set_options(socket: socket2::SockRef<'_>) {
+    // Send replies immediately.
     let _ = socket.set_tcp_nodelay(true);
-    // Of a reply to a client that reads slowly, no more than this waits in the system.
+    // Limits the memory that a slow client occupies in the kernel.
     #[cfg(target_os = "linux")]
-    let _ = socket.set_tcp_notsent_lowat(NOT_SENT);
+    let _ = socket.set_tcp_notsent_lowat(MAX_UNSENT_BYTES);
 }
 
-/// Listens on an address, `count` times.
+/// Opens `count` sockets that listen on one address.
 ///
 /// # Errors
-/// Where the address is taken, forbidden or not this machine's.
+/// If the address is in use, privileged, or not an address of this machine.
 pub fn bind(address: SocketAddr, count: usize) -> Result<Vec<TcpListener>, BindError> {
     let fail = |source| BindError { address, source };
-    // Sockets that share a port share it with any other process of this user: this one, which
-    // does not share, finds out whether there is such a process.
-    let alone = socket(address, false).map_err(fail)?;
-    let address = alone.local_addr().map_err(fail)?.as_socket().unwrap_or(address);
+    // SO_REUSEPORT would also share the port with another process of the same user. Binding once
+    // without it detects such a process.
+    let exclusive = socket(address, false).map_err(fail)?;
+    let address = exclusive.local_addr().map_err(fail)?.as_socket().unwrap_or(address);
     if count <= 1 {
-        alone.listen(BACKLOG).map_err(fail)?;
-        return Ok(vec![alone.into()]);
+        exclusive.listen(BACKLOG).map_err(fail)?;
+        return Ok(vec![exclusive.into()]);
     }
-    drop(alone);
+    drop(exclusive);
     (0..count)
         .map(|_| {
             let shared = socket(address, true)?;
@@ -122,16 +122,16 @@ pub fn bind(address: SocketAddr, count: usize) -> Result<Vec<TcpListener>, BindE
         .map_err(fail)
 }
 
-/// Listens on an address by one socket, which another process of this user can have one beside;
-/// `beside`: as this one has if the address is in use, until the other has ended.
+/// Opens one socket with SO_REUSEPORT, so that the process that replaces this one can listen at
+/// the same time. `share`: listen even if a process of the same user is listening already.
 ///
 /// # Errors
 /// As [`bind`].
-pub fn bind_one(address: SocketAddr, beside: bool) -> Result<TcpListener, BindError> {
+pub fn bind_one(address: SocketAddr, share: bool) -> Result<TcpListener, BindError> {
     let fail = |source| BindError { address, source };
     let address = match socket(address, false) {
-        Ok(alone) => alone.local_addr().map_err(fail)?.as_socket().unwrap_or(address),
-        Err(error) if beside && error.kind() == io::ErrorKind::AddrInUse => address,
+        Ok(exclusive) => exclusive.local_addr().map_err(fail)?.as_socket().unwrap_or(address),
+        Err(error) if share && error.kind() == io::ErrorKind::AddrInUse => address,
         Err(error) => return Err(fail(error)),
     };
     let shared = socket(address, true).map_err(fail)?;
@@ -144,9 +144,9 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
-    prepare(socket2::SockRef::from(&socket));
+    set_options(socket2::SockRef::from(&socket));
     if address.is_ipv6() {
-        // "[::]" beside "0.0.0.0" is usual, and each is to mean its own family.
+        // So that "[::]" and "0.0.0.0" can both be listed.
         socket.set_only_v6(true)?;
     }
     socket.bind(&address.into())?;
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn several_listeners_share_one_free_port_and_nobody_else_can() {
+    fn listeners_of_one_process_share_a_port_and_exclude_others() {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let listeners = bind(any, 3).unwrap();
         let address = listeners[0].local_addr().unwrap();

@@ -1,5 +1,5 @@
-//! Listening, connections of clients and to nodes, TLS, the PROXY protocol, and how many
-//! connections there may be. It knows no POP3.
+//! Networking: listening sockets, connections, TLS, the PROXY protocol and connection limits.
+//! Independent of POP3.
 
 mod admission;
 mod listener;
@@ -9,8 +9,8 @@ mod proxy;
 mod stream;
 mod tls;
 
-pub use admission::{Admission, Admitted, Refused, counted_as};
-pub use listener::{BindError, Inherited, bind, bind_one};
+pub use admission::{Admission, Admitted, LimitReached, counted_as};
+pub use listener::{BindError, InheritedSockets, bind, bind_one};
 #[cfg(target_os = "linux")]
 pub use pipe::Pipe;
 pub use proxy::{

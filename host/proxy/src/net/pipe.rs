@@ -1,4 +1,4 @@
-//! Octets that pass from one connection to another within the system, unseen (splice(2)).
+//! Moves bytes between two connections inside the kernel, through a pipe (`splice(2)`).
 
 use std::cell::RefCell;
 use std::io;
@@ -9,72 +9,72 @@ use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// Octets that a pipe is asked to hold. Where the system grants fewer, it holds those.
-const ROOM: i32 = 1 << 20;
-/// Empty pipes that a thread keeps for the next ones.
-const KEPT: usize = 8;
+/// Capacity requested for a pipe, in bytes. The system may grant less.
+const CAPACITY_BYTES: i32 = 1 << 20;
+/// Number of empty pipes that a thread keeps for reuse.
+const MAX_IDLE: usize = 8;
 
 thread_local! {
-    static EMPTY: RefCell<Vec<(OwnedFd, OwnedFd)>> = const { RefCell::new(Vec::new()) };
+    static IDLE: RefCell<Vec<(OwnedFd, OwnedFd)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A pipe between two connections.
 #[derive(Debug)]
 pub struct Pipe {
-    /// Where octets come out, and where they go in; None once it is given back.
+    /// The reading and the writing end; None once returned to the idle pipes.
     ends: Option<(OwnedFd, OwnedFd)>,
-    held: usize,
+    buffered: usize,
 }
 
 impl Pipe {
-    /// An empty one.
+    /// Takes an idle pipe, or creates one.
     ///
     /// # Errors
-    /// Where the system has no more descriptors.
+    /// If no file descriptor is left.
     pub fn take() -> io::Result<Self> {
-        if let Some(ends) = EMPTY.with_borrow_mut(Vec::pop) {
-            return Ok(Self { ends: Some(ends), held: 0 });
+        if let Some(ends) = IDLE.with_borrow_mut(Vec::pop) {
+            return Ok(Self { ends: Some(ends), buffered: 0 });
         }
         let (out, into) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-        // Beyond the system's limit for all pipes of a user it stays as it is.
-        let _ = fcntl(&into, FcntlArg::F_SETPIPE_SZ(ROOM));
-        Ok(Self { ends: Some((out, into)), held: 0 })
+        // Fails above the limit for all pipes of a user; the pipe then keeps its default capacity.
+        let _ = fcntl(&into, FcntlArg::F_SETPIPE_SZ(CAPACITY_BYTES));
+        Ok(Self { ends: Some((out, into)), buffered: 0 })
     }
 
-    /// Octets that have come in and not gone out.
+    /// Number of bytes in the pipe.
     #[must_use]
-    pub fn held(&self) -> usize {
-        self.held
+    pub fn buffered(&self) -> usize {
+        self.buffered
     }
 
-    /// Takes up to `most` octets that have arrived.
+    /// Moves up to `max` received bytes into the pipe.
     ///
     /// # Errors
-    /// Where none have, or there is no room ([`io::ErrorKind::WouldBlock`]), or the connection
-    /// is lost.
-    pub fn fill(&mut self, from: &TcpStream, most: usize) -> io::Result<usize> {
+    /// [`io::ErrorKind::WouldBlock`] if none were received or the pipe is full; other kinds if the
+    /// connection is lost.
+    pub fn fill(&mut self, from: &TcpStream, max: usize) -> io::Result<usize> {
         let Some((_, into)) = &self.ends else { return Ok(0) };
-        let came = from.try_io(Interest::READABLE, || {
-            Ok(splice(from, None, into, None, most, SpliceFFlags::SPLICE_F_NONBLOCK)?)
+        let moved = from.try_io(Interest::READABLE, || {
+            Ok(splice(from, None, into, None, max, SpliceFFlags::SPLICE_F_NONBLOCK)?)
         })?;
-        self.held += came;
-        Ok(came)
+        self.buffered += moved;
+        Ok(moved)
     }
 
-    /// Lets out what it holds. Ready when it is empty.
+    /// Moves the contents of the pipe to a connection. Ready when the pipe is empty.
     ///
     /// # Errors
-    /// Where the connection is lost.
+    /// If the connection is lost.
     pub fn poll_drain(&mut self, to: &TcpStream, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some((out, _)) = &self.ends else { return Poll::Ready(Ok(())) };
-        while self.held > 0 {
+        while self.buffered > 0 {
             ready!(to.poll_write_ready(task))?;
-            let went = to.try_io(Interest::WRITABLE, || {
-                Ok(splice(out, None, to, None, self.held, SpliceFFlags::SPLICE_F_NONBLOCK)?)
+            let moved = to.try_io(Interest::WRITABLE, || {
+                Ok(splice(out, None, to, None, self.buffered, SpliceFFlags::SPLICE_F_NONBLOCK)?)
             });
-            match went {
+            match moved {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(count) => self.held -= count,
+                Ok(count) => self.buffered -= count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -85,12 +85,12 @@ impl Pipe {
 
 impl Drop for Pipe {
     fn drop(&mut self) {
-        // What is still in one is another session's: it is never used again.
-        if self.held == 0
+        // A pipe that still holds bytes of this session must not be reused by another.
+        if self.buffered == 0
             && let Some(ends) = self.ends.take()
         {
-            EMPTY.with_borrow_mut(|empty| {
-                if empty.len() < KEPT {
+            IDLE.with_borrow_mut(|empty| {
+                if empty.len() < MAX_IDLE {
                     empty.push(ends);
                 }
             });
@@ -114,14 +114,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn octets_pass_in_order_and_no_more_than_asked_for() {
+    async fn bytes_pass_in_order_and_up_to_the_maximum() {
         let (mut source, from) = connected().await;
         let (to, mut sink) = connected().await;
         source.write_all(b"0123456789").await.unwrap();
         let mut pipe = Pipe::take().unwrap();
         from.readable().await.unwrap();
         assert_eq!(pipe.fill(&from, 4).unwrap(), 4);
-        assert_eq!(pipe.held(), 4);
+        assert_eq!(pipe.buffered(), 4);
         poll_fn(|task| pipe.poll_drain(&to, task)).await.unwrap();
         assert_eq!(pipe.fill(&from, 100).unwrap(), 6);
         poll_fn(|task| pipe.poll_drain(&to, task)).await.unwrap();
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_holds_octets_is_not_used_again() {
+    async fn a_pipe_that_is_not_empty_is_not_reused() {
         let (mut source, from) = connected().await;
         source.write_all(b"secret").await.unwrap();
         from.readable().await.unwrap();

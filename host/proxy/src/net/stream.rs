@@ -1,4 +1,4 @@
-//! A connection, in cleartext or encrypted: nobody outside needs to know which.
+//! A connection, in cleartext or over TLS.
 
 use std::io;
 use std::pin::Pin;
@@ -10,31 +10,29 @@ use tokio_rustls::TlsStream;
 
 use reprieve_secrets::wiping::wiping;
 
-/// A connection, of a client or to a node.
-///
-/// An encrypted one keeps what was written until it is flushed.
+/// A connection of a client or to a node. TLS buffers written bytes until they are flushed.
 #[derive(Debug, Default)]
 pub enum Stream {
-    /// In cleartext.
+    /// Cleartext.
     Plain(TcpStream),
-    /// Encrypted.
+    /// TLS, as client or server.
     Tls(Box<TlsStream<TcpStream>>),
-    /// None: it was given away.
+    /// Moved elsewhere, for example during the upgrade to TLS; reads return the end of the stream.
     #[default]
-    Gone,
+    Taken,
 }
 
-/// How a TLS session has begun.
+/// Version and kind of a TLS handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TlsKind {
-    /// Whether it is version 1.3 rather than 1.2.
+    /// TLS 1.3 rather than 1.2.
     pub is_1_3: bool,
-    /// Whether an earlier one was resumed.
+    /// Whether the handshake resumed an earlier session.
     pub is_resumed: bool,
 }
 
 impl Stream {
-    /// How its TLS session has begun; None in cleartext.
+    /// Kind of the TLS handshake; None in cleartext.
     #[must_use]
     pub fn tls_kind(&self) -> Option<TlsKind> {
         let Self::Tls(stream) = self else { return None };
@@ -45,50 +43,49 @@ impl Stream {
         })
     }
 
-    /// The TCP connection under it.
+    /// The underlying TCP connection.
     #[must_use]
     pub fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Plain(stream) => Some(stream),
             Self::Tls(stream) => Some(stream.get_ref().0),
-            Self::Gone => None,
+            Self::Taken => None,
         }
     }
 
-    /// Hands octets to the system that need not be sent before more is written or the connection
-    /// is closed: the last ones and the end travel together then. How many it has taken: none of
-    /// an encrypted connection, and where there is no room.
-    pub fn hold_back(&self, octets: &[u8]) -> usize {
+    /// Passes bytes to the kernel without sending them yet (`MSG_MORE`): they go out with the next
+    /// write or with the closing FIN, in one packet. Returns the number of bytes accepted: 0 over
+    /// TLS and if the send buffer is full.
+    pub fn write_deferred(&self, bytes: &[u8]) -> usize {
         #[cfg(target_os = "linux")]
-        if let (Self::Plain(stream), false) = (self, octets.is_empty()) {
+        if let (Self::Plain(stream), false) = (self, bytes.is_empty()) {
             let socket = socket2::SockRef::from(stream);
-            let send = || socket.send_with_flags(octets, libc::MSG_MORE | libc::MSG_NOSIGNAL);
+            let send = || socket.send_with_flags(bytes, libc::MSG_MORE | libc::MSG_NOSIGNAL);
             return stream.try_io(Interest::WRITABLE, send).unwrap_or(0);
         }
-        let _ = octets;
+        let _ = bytes;
         0
     }
 
-    /// Octets that have arrived and were not read. 0 where the system does not tell.
+    /// Number of received bytes that were not read yet; 0 if unknown.
     #[must_use]
-    pub fn arrived(&self) -> usize {
-        let arrived = self.tcp().and_then(|stream| rustix::io::ioctl_fionread(stream).ok());
-        arrived.and_then(|octets| usize::try_from(octets).ok()).unwrap_or(0)
+    pub fn unread_bytes(&self) -> usize {
+        let unread = self.tcp().and_then(|stream| rustix::io::ioctl_fionread(stream).ok());
+        unread.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0)
     }
 
-    /// Octets that were written and that the other end has not acknowledged: in the system's
-    /// buffers, or on their way. 0 where the system does not tell.
+    /// Number of written bytes that the peer has not acknowledged yet; 0 if unknown.
     #[must_use]
-    pub fn unacknowledged(&self) -> u64 {
+    pub fn unacknowledged_bytes(&self) -> u64 {
         #[cfg(target_os = "linux")]
         if let Some(stream) = self.tcp() {
             use std::os::fd::AsRawFd as _;
-            let mut octets: libc::c_int = 0;
+            let mut bytes: libc::c_int = 0;
             // SAFETY: the descriptor is open as long as `stream` is borrowed, and TIOCOUTQ
-            // (SIOCOUTQ of sockets) writes one int, which `octets` is.
-            let result = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut octets) };
+            // (SIOCOUTQ of sockets) writes one int, which `bytes` is.
+            let result = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
             if result == 0 {
-                return u64::try_from(octets).unwrap_or(0);
+                return u64::try_from(bytes).unwrap_or(0);
             }
         }
         0
@@ -103,19 +100,19 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            // It frees what it has decrypted, and that may be a password.
+            // rustls frees buffers of decrypted bytes, which may contain a password.
             Self::Tls(stream) => wiping(|| Pin::new(stream).poll_read(context, buffer)),
-            Self::Gone => Poll::Ready(Ok(())),
+            Self::Taken => Poll::Ready(Ok(())),
         }
     }
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(context, octets),
-            Self::Tls(stream) => Pin::new(stream).poll_write(context, octets),
-            Self::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Taken => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
@@ -123,7 +120,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(context),
             Self::Tls(stream) => Pin::new(stream).poll_flush(context),
-            Self::Gone => Poll::Ready(Ok(())),
+            Self::Taken => Poll::Ready(Ok(())),
         }
     }
 
@@ -131,7 +128,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Gone => Poll::Ready(Ok(())),
+            Self::Taken => Poll::Ready(Ok(())),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::counters::Counters;
 use super::labeled_counters::RefusedBy;
 use super::session_record::SessionRecord;
 use super::{ContextHandle, Session};
-use crate::net::{Admitted, Proxied, Refused, Stream, read_header};
+use crate::net::{Admitted, LimitReached, Proxied, Stream, read_header};
 use reprieve_policy_host::OnUnreachable;
 use reprieve_pop3::reply;
 
@@ -58,7 +58,7 @@ async fn open(context_handle: Arc<ContextHandle>, incoming: Incoming) -> Option<
             Ok(Ok(Proxied::Client { peer, local, tls })) => {
                 (record.peer, record.local, record.tls) = (peer, local, tls.map(Box::new));
             }
-            Ok(Ok(Proxied::Own)) => {}
+            Ok(Ok(Proxied::Local)) => {}
             Ok(Err(error)) => return unopened(&context, &record, &error),
             Err(_) => return unopened(&context, &record, &"no PROXY header in time"),
         }
@@ -115,15 +115,15 @@ pub(super) fn handshake_failed(context: &Context, record: &SessionRecord, error:
 }
 
 /// Counts a refused connection, and tells the client why unless that needs a TLS handshake.
-pub fn refuse(stream: &TcpStream, refused: Refused, encrypted: bool, context: &Context) {
+pub fn refuse(stream: &TcpStream, refused: LimitReached, encrypted: bool, context: &Context) {
     Counters::count(&context.counters.refused_connections);
     context.counters.kinds.refused(match refused {
-        Refused::Full => RefusedBy::MaxConnections,
-        Refused::AddressFull => RefusedBy::MaxConnectionsPerAddress,
+        LimitReached::Total => RefusedBy::MaxConnections,
+        LimitReached::PerAddress => RefusedBy::MaxConnectionsPerAddress,
     });
     let word = match refused {
-        Refused::Full => reply::TOO_MANY_CONNECTIONS,
-        Refused::AddressFull => reply::TOO_MANY_FROM_ADDRESS,
+        LimitReached::Total => reply::TOO_MANY_CONNECTIONS,
+        LimitReached::PerAddress => reply::TOO_MANY_FROM_ADDRESS,
     };
     if !encrypted {
         // The socket's buffer is empty, so the line fits and there is no need to wait.

@@ -65,7 +65,7 @@ impl Drop for ClientIo {
     fn drop(&mut self) {
         // The buffers of a TLS connection hold what was decrypted last, which may be a password.
         if let Stream::Tls(_) = self.stream {
-            wiping(|| self.stream = Stream::Gone);
+            wiping(|| self.stream = Stream::Taken);
         }
     }
 }
@@ -186,7 +186,7 @@ impl ClientIo {
 
     /// Bytes that the client has acknowledged, where so many are not written yet.
     fn acknowledged(&self, unwritten: usize) -> u64 {
-        self.bytes_out.saturating_sub(unwritten as u64 + self.stream.unacknowledged())
+        self.bytes_out.saturating_sub(unwritten as u64 + self.stream.unacknowledged_bytes())
     }
 
     /// Writes the replies until a deadline.
@@ -218,7 +218,7 @@ impl ClientIo {
     /// Writes the last replies and closes. They and the end of the connection travel together,
     /// where the client takes them at once.
     pub(super) fn finish(&mut self) -> AtOnce<'_, Result<(), Disconnect>> {
-        let held_back = self.stream.hold_back(&self.out);
+        let held_back = self.stream.write_deferred(&self.out);
         self.bytes_out += held_back as u64;
         self.out.drain(..held_back);
         match self.write_at_once() {

@@ -332,7 +332,7 @@ impl Pump<'_> {
         let tick = limits.shortest();
         let delivered = self.client.bytes_out.saturating_sub(
             (self.unseen.held() + self.to_client.bytes.len() - self.to_client.written) as u64
-                + self.client.stream.unacknowledged(),
+                + self.client.stream.unacknowledged_bytes(),
         );
         let is_owed = delivered < self.client.bytes_out;
         let progress = &mut self.progress;
@@ -402,7 +402,7 @@ impl Pump<'_> {
         self.client.bytes_out += bytes.len() as u64;
         // The last reply is sent together with the end of the connection.
         let is_last = self.finished.is_some() && !self.is_waiting();
-        let mut written = if is_last { self.client.stream.hold_back(bytes) } else { 0 };
+        let mut written = if is_last { self.client.stream.write_deferred(bytes) } else { 0 };
         while written < bytes.len() && !self.is_waiting() {
             match Pin::new(&mut self.client.stream).poll_write(task, &bytes[written..]) {
                 Poll::Ready(Ok(count)) if count > 0 => written += count,

@@ -35,7 +35,7 @@ impl Unseen {
 
     /// Bytes in the pipe.
     pub(super) fn held(&self) -> usize {
-        self.pipe.as_ref().map_or(0, Pipe::held)
+        self.pipe.as_ref().map_or(0, Pipe::buffered)
     }
 
     /// Splices what has arrived of a message, and returns how many bytes; None if they must be read
@@ -46,7 +46,7 @@ impl Unseen {
         }
         let (Stream::Plain(source), Stream::Plain(_)) = (from, to) else { return None };
         let passing = relay.unspliced_end().and_then(|end| {
-            let arrived = from.arrived();
+            let arrived = from.unread_bytes();
             (arrived >= WORTH).then(|| arrived - end)
         });
         let Some(passing) = passing else {

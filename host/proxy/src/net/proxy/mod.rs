@@ -1,8 +1,8 @@
-//! The PROXY protocol: the client's address as whoever is before Reprieve tells it, and as
-//! Reprieve tells it to nodes.
+//! The PROXY protocol: decodes headers from load balancers in front of Reprieve, and encodes headers
+//! for nodes.
 
-mod inward;
-mod outward;
+mod decode;
+mod encode;
 
-pub use inward::{Proxied, ProxyError, read_header};
-pub use outward::{header, local_header};
+pub use decode::{Proxied, ProxyError, read_header};
+pub use encode::{header, local_header};

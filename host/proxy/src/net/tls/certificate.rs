@@ -1,4 +1,4 @@
-//! Which certificate a client is shown, and what stands in one.
+//! Selects the certificate for a client by SNI, and reads fields of certificates.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,25 +10,25 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::config::CertificateUser;
 
-/// Certificates by the names that stand in them.
+/// Server certificates by the host names that they contain.
 #[derive(Debug)]
 pub(super) struct Certificates {
-    /// In lower case; `*.` before a name stands for one label.
+    /// Lower-case names; a leading `*.` stands for one label.
     by_name: HashMap<String, Arc<CertifiedKey>>,
-    /// For clients that name no server, or one that no certificate has.
-    first: Arc<CertifiedKey>,
+    /// For clients that send no server name, or one that no certificate contains.
+    default: Arc<CertifiedKey>,
 }
 
 impl Certificates {
-    /// Of two certificates with one name the earlier one counts.
-    pub(super) fn new(first: Arc<CertifiedKey>, more: &[Arc<CertifiedKey>]) -> Self {
+    /// If two certificates contain the same name, the earlier one is used.
+    pub(super) fn new(default: Arc<CertifiedKey>, more: &[Arc<CertifiedKey>]) -> Self {
         let mut by_name = HashMap::new();
-        for key in std::iter::once(&first).chain(more) {
-            for name in key.cert.first().map(|certificate| names(certificate)).unwrap_or_default() {
+        for key in std::iter::once(&default).chain(more) {
+            for name in key.cert.first().map(|certificate| dns_names(certificate)).unwrap_or_default() {
                 by_name.entry(name).or_insert_with(|| key.clone());
             }
         }
-        Self { by_name, first }
+        Self { by_name, default }
     }
 
     fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
@@ -42,18 +42,18 @@ impl Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(hello.server_name().and_then(|name| self.find(name)).unwrap_or(&self.first).clone())
+        Some(hello.server_name().and_then(|name| self.find(name)).unwrap_or(&self.default).clone())
     }
 }
 
-/// When a certificate expires, in seconds since 1970.
+/// Expiry time of a certificate, as a Unix timestamp in seconds.
 pub(super) fn expires_s(certificate: &[u8]) -> Option<i64> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     Some(parsed.validity().not_after.timestamp())
 }
 
-/// The DNS names in a certificate; of an old one without, the common name.
-fn names(certificate: &[u8]) -> Vec<String> {
+/// The DNS names of a certificate, or the common name of an old one that has none.
+fn dns_names(certificate: &[u8]) -> Vec<String> {
     let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return Vec::new() };
     let alternatives: Vec<_> = alternatives(&parsed)
         .filter_map(|name| match name {
@@ -77,7 +77,7 @@ fn common_name(certificate: &X509Certificate<'_>) -> Option<String> {
     name.as_str().ok().map(str::to_owned)
 }
 
-/// The subject of a certificate, and the user that it names.
+/// The subject of a client certificate, and the user name that it contains, if any.
 pub(super) fn identity(certificate: &[u8], from: CertificateUser) -> (String, Option<String>) {
     let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return (String::new(), None) };
     let user = match from {
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_are_found_by_name_and_by_wildcard() {
+    fn certificates_are_selected_by_name_and_wildcard() {
         let (a, b) = (key(&["mail.a.example", "pop.a.example"]), key(&["*.B.example", "b.example"]));
         let certificates = Certificates::new(a.clone(), std::slice::from_ref(&b));
         let found = |name: &str| certificates.find(name).map(Arc::as_ptr);
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_certificate_tells_subject_and_user() {
+    fn subject_and_user_are_read_from_a_client_certificate() {
         let pair = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::default();
         params.distinguished_name.push(rcgen::DnType::CommonName, "alice");

@@ -1,4 +1,4 @@
-//! The client's end of TLS, towards nodes.
+//! The client side of TLS, for connections to nodes.
 
 use std::io;
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 
-use super::files::{TlsError, certified_key, roots};
+use super::files::{TlsError, certified_key, load_roots};
 use crate::config::NodeTls;
 use crate::net::Stream;
 
-/// TLS towards the nodes of a pool.
+/// Opens TLS connections to the nodes of a pool.
 #[derive(Clone)]
 pub struct NodeConnector {
     connector: tokio_rustls::TlsConnector,
@@ -27,10 +27,10 @@ impl std::fmt::Debug for NodeConnector {
 }
 
 impl NodeConnector {
-    /// Reads what it needs.
+    /// Reads the certificate files.
     ///
     /// # Errors
-    /// Where a file is missing or not what it should be, with its place in the configuration.
+    /// If a file is missing or invalid, with its location in the configuration.
     pub fn load(settings: &NodeTls) -> Result<Self, TlsError> {
         let fail = |message: String| TlsError::new(&settings.location, message);
         let provider = super::provider();
@@ -39,12 +39,12 @@ impl NodeConnector {
             .map_err(|error| fail(error.to_string()))?;
         let builder = if settings.verify {
             let roots = match &settings.ca {
-                Some(file) => roots(file, &settings.location)?,
-                None => machine_roots(&settings.location)?,
+                Some(file) => load_roots(file, &settings.location)?,
+                None => system_roots(&settings.location)?,
             };
             builder.with_root_certificates(roots)
         } else {
-            let verifier = Arc::new(Unverified(provider));
+            let verifier = Arc::new(AcceptAnyCertificate(provider));
             builder.dangerous().with_custom_certificate_verifier(verifier)
         };
         let config = match &settings.certificate {
@@ -58,17 +58,18 @@ impl NodeConnector {
         let server_name = match &settings.server_name {
             Some(name) => Some(
                 ServerName::try_from(name.clone())
-                    .map_err(|_| fail(format!("server-name is {name:?}, which is no name of a server")))?,
+                    .map_err(|_| fail(format!("server-name {name:?} is not a valid host name")))?,
             ),
             None => None,
         };
         Ok(Self { connector: Arc::new(config).into(), server_name })
     }
 
-    /// Shakes hands with a node, whose certificate must be that of `host`.
+    /// Performs the TLS handshake. The node's certificate must be valid for `server-name`, or for
+    /// `host` if that is not set.
     ///
     /// # Errors
-    /// Where the node does not, or its certificate is not right: the error says what is wrong.
+    /// If the handshake fails, or the certificate is invalid.
     pub async fn connect(&self, host: &str, stream: TcpStream) -> io::Result<Stream> {
         let name = match &self.server_name {
             Some(name) => name.clone(),
@@ -79,27 +80,26 @@ impl NodeConnector {
     }
 }
 
-fn machine_roots(location: &str) -> Result<RootCertStore, TlsError> {
+/// Loads the system trust store.
+fn system_roots(location: &str) -> Result<RootCertStore, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
-        let why = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
+        let reason = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
         return Err(TlsError::new(
             location,
-            format!(
-                "this machine trusts nobody to sign certificates{why}; install ca-certificates, or set `ca`"
-            ),
+            format!("the system trust store is empty{reason}; install ca-certificates, or set `ca`"),
         ));
     }
     Ok(roots)
 }
 
-/// Takes any certificate, for `verify = false`. The node must still have its key.
+/// Accepts any certificate, for `verify = false`. The node must still prove that it has its key.
 #[derive(Debug)]
-struct Unverified(Arc<CryptoProvider>);
+struct AcceptAnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Unverified {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _end_entity: &CertificateDer<'_>,

@@ -1,4 +1,4 @@
-//! Certificates and keys as files in PEM.
+//! Reads certificates and keys from PEM files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use reprieve_secrets::secret_file;
 use reprieve_settings::CertificateFiles;
 
-/// What is wrong with TLS as it is configured: place, file and reason.
+/// A TLS setting that cannot be used: location in the configuration, file and reason.
 #[derive(Debug, thiserror::Error)]
 #[error("{location}: {message}")]
 pub struct TlsError {
@@ -26,20 +26,20 @@ impl TlsError {
     }
 }
 
-/// Reads a certificate and its key.
+/// Reads a certificate chain and its private key.
 pub(super) fn certified_key(files: &CertificateFiles) -> Result<Arc<CertifiedKey>, TlsError> {
     let fail = |message: String| TlsError::new(&files.location, message);
     let chain = certificates(&files.chain).map_err(&fail)?;
     if chain.is_empty() {
-        return Err(fail(format!("{} holds no certificate in PEM", files.chain.display())));
+        return Err(fail(format!("{} contains no PEM certificate", files.chain.display())));
     }
     let key = PrivateKeyDer::from_pem_slice(&secret_file::read_secret(&files.key).map_err(&fail)?)
-        .map_err(|_| fail(format!("{} holds no private key in PEM", files.key.display())))?;
-    warn_of_age(&files.chain, &chain[0]);
+        .map_err(|_| fail(format!("{} contains no PEM private key", files.key.display())))?;
+    warn_if_expiring(&files.chain, &chain[0]);
     CertifiedKey::from_der(chain, key, &super::provider()).map(Arc::new).map_err(|error| {
         fail(match error {
             rustls::Error::InconsistentKeys(_) => format!(
-                "the key in {} is not that of the certificate in {}",
+                "the key in {} does not match the certificate in {}",
                 files.key.display(),
                 files.chain.display()
             ),
@@ -48,8 +48,8 @@ pub(super) fn certified_key(files: &CertificateFiles) -> Result<Arc<CertifiedKey
     })
 }
 
-/// Reads those who are trusted to sign certificates.
-pub(super) fn roots(file: &Path, location: &str) -> Result<RootCertStore, TlsError> {
+/// Reads the trusted CA certificates.
+pub(super) fn load_roots(file: &Path, location: &str) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(file).map_err(|message| TlsError::new(location, message))? {
         roots.add(certificate).map_err(|error| {
@@ -57,7 +57,7 @@ pub(super) fn roots(file: &Path, location: &str) -> Result<RootCertStore, TlsErr
         })?;
     }
     if roots.is_empty() {
-        return Err(TlsError::new(location, format!("{} holds no certificate in PEM", file.display())));
+        return Err(TlsError::new(location, format!("{} contains no PEM certificate", file.display())));
     }
     Ok(roots)
 }
@@ -65,19 +65,19 @@ pub(super) fn roots(file: &Path, location: &str) -> Result<RootCertStore, TlsErr
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     CertificateDer::pem_slice_iter(&secret_file::read(file)?)
         .collect::<Result<_, _>>()
-        .map_err(|error| format!("{} is no PEM: {error}", file.display()))
+        .map_err(|error| format!("{} is not valid PEM: {error}", file.display()))
 }
 
-/// An old certificate is served all the same: it is for the administrator to know, and clients
-/// that do not look are better off than without.
-fn warn_of_age(file: &Path, certificate: &CertificateDer<'_>) {
+/// Warns of a certificate that is not valid now, or expires within a week. It is served all the
+/// same: clients that do not check certificates still get encryption.
+fn warn_if_expiring(file: &Path, certificate: &CertificateDer<'_>) {
     let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return };
     let validity = parsed.validity();
     let (from, to) = (validity.not_before, validity.not_after);
     let now = x509_parser::time::ASN1Time::now();
     let file = file.display();
     if now > to {
-        tracing::warn!("the certificate in {file} has expired on {to}");
+        tracing::warn!("the certificate in {file} expired on {to}");
     } else if now < from {
         tracing::warn!("the certificate in {file} is not valid before {from}");
     } else if validity.time_to_expiration().is_some_and(|left| left.whole_days() < 7) {

@@ -1,5 +1,4 @@
-//! TLS: certificates from files, the server's end towards clients, and the client's end
-//! towards nodes.
+//! TLS: certificate files, the server side for clients, and the client side for nodes.
 
 mod certificate;
 mod client;
@@ -14,13 +13,13 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
-/// The cryptography that all connections use, of which TLS 1.2 offers only what has forward
-/// secrecy and authenticated encryption.
+/// The cryptography of all connections. Its TLS 1.2 cipher suites all have forward secrecy and
+/// authenticated encryption.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// A version as IANA names it.
+/// The IANA name of a TLS version.
 fn version_name(version: Option<rustls::ProtocolVersion>) -> &'static str {
     match version {
         Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",

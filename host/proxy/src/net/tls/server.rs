@@ -1,4 +1,4 @@
-//! The server's end of TLS, towards clients.
+//! The server side of TLS, for connections of clients.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,55 +12,56 @@ use sha2::{Digest as _, Sha256};
 use tokio::net::TcpStream;
 
 use super::certificate::{Certificates, expires_s, identity};
-use super::files::{TlsError, certified_key, roots};
+use super::files::{TlsError, certified_key, load_roots};
 use super::version_name;
 use crate::config::{ClientCertificates, MinVersion, ServerTls};
 use crate::net::Stream;
 
-/// TLS sessions that are remembered for resumption by clients without tickets.
-const REMEMBERED: usize = 4096;
+/// Number of TLS sessions kept for resumption by clients without session tickets.
+const SESSION_CACHE_SIZE: usize = 4096;
 
-/// What is known of the TLS session between a client and Reprieve.
+/// A TLS session with a client, as decision log and policies see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsSession {
-    /// As IANA names it, such as `TLSv1.3`.
+    /// IANA name of the version, such as `TLSv1.3`.
     pub version: &'static str,
-    /// The name that the client asked for (SNI).
+    /// The server name that the client requested (SNI).
     pub server_name: Option<String>,
-    /// The client's certificate, where it showed one that was verified.
+    /// The client's certificate, if it sent one and it was verified.
     pub client: Option<ClientCertificate>,
 }
 
-/// A client's certificate, which was verified.
+/// A verified client certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// Its subject.
+    /// Its distinguished name.
     pub subject: String,
-    /// The user that it names, where it names one.
+    /// The user name that it contains, if any.
     pub user: Option<String>,
-    /// SHA-256 of it; None where a proxy before Reprieve has verified it.
+    /// Its SHA-256 digest; None if a proxy in front of Reprieve verified it.
     pub fingerprint: Option<[u8; 32]>,
 }
 
-/// A certificate that is shown to clients.
+/// A server certificate in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateState {
-    /// Its file.
+    /// File of the certificate chain.
     pub file: PathBuf,
-    /// When it expires, in seconds since 1970.
+    /// Expiry time, as a Unix timestamp in seconds.
     pub expires_s: i64,
 }
 
-/// TLS of a virtual server. Its certificates can be replaced while connections use them.
+/// Accepts TLS connections of a virtual server. Certificates can be replaced without affecting open
+/// connections.
 #[derive(Debug)]
 pub struct TlsAcceptor {
     settings: ServerTls,
-    present: ArcSwap<Present>,
+    active: ArcSwap<ActiveTls>,
 }
 
-/// What connections from now on get.
+/// Settings of new connections.
 #[derive(Debug)]
-struct Present {
+struct ActiveTls {
     config: Arc<ServerConfig>,
     certificates: Vec<CertificateState>,
 }
@@ -69,56 +70,55 @@ impl TlsAcceptor {
     /// Reads certificates and keys.
     ///
     /// # Errors
-    /// Where a file is missing or not what it should be, with its place in the configuration.
+    /// If a file is missing or invalid, with its location in the configuration.
     pub fn load(settings: &ServerTls) -> Result<Self, TlsError> {
-        let present = ArcSwap::from_pointee(build(settings)?);
-        Ok(Self { settings: settings.clone(), present })
+        let active = ArcSwap::from_pointee(build(settings)?);
+        Ok(Self { settings: settings.clone(), active })
     }
 
-    /// Reads the files again: connections from now on get what they hold. Those that are open
-    /// go on as they are.
+    /// Reads the files again, for new connections. Open connections are not affected.
     ///
     /// # Errors
-    /// As [`TlsAcceptor::load`]; what was there before stays.
+    /// As [`TlsAcceptor::load`]; the previous certificates then stay in use.
     pub fn reload(&self) -> Result<(), TlsError> {
         let mut fresh = build(&self.settings)?;
         if self.settings.client_certificates == ClientCertificates::Off {
-            // Nobody's trust hangs on it: clients may resume what they had.
-            let before = &self.present.load().config;
+            // Without client certificates, resuming a session bypasses no check.
+            let previous = &self.active.load().config;
             let config = Arc::make_mut(&mut fresh.config);
-            config.ticketer = before.ticketer.clone();
-            config.session_storage = before.session_storage.clone();
+            config.ticketer = previous.ticketer.clone();
+            config.session_storage = previous.session_storage.clone();
         }
-        self.present.store(Arc::new(fresh));
+        self.active.store(Arc::new(fresh));
         Ok(())
     }
 
-    /// The certificates that are shown now, each file once.
+    /// The server certificates in use, each file once.
     #[must_use]
     pub fn certificates(&self) -> Vec<CertificateState> {
-        self.present.load().certificates.clone()
+        self.active.load().certificates.clone()
     }
 
-    /// The files that it is made of.
+    /// All files that [`TlsAcceptor::reload`] reads.
     pub fn files(&self) -> impl Iterator<Item = &std::path::Path> {
         let certificates = self.settings.certificates.iter().flat_map(|files| [&files.chain, &files.key]);
         certificates.chain(&self.settings.client_ca).map(PathBuf::as_path)
     }
 
-    /// Whether cleartext connections may begin it.
+    /// Whether cleartext connections may upgrade to TLS by STLS.
     #[must_use]
     pub fn has_stls(&self) -> bool {
         self.settings.stls
     }
 
-    /// Shakes hands.
+    /// Performs the TLS handshake.
     ///
     /// # Errors
-    /// Where the client does not, or takes too long. It has been sent an alert.
+    /// If the handshake fails, after an alert was sent, or exceeds the handshake timeout.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<(Stream, TlsSession)> {
-        let acceptor = tokio_rustls::TlsAcceptor::from(self.present.load().config.clone());
-        let within = self.settings.handshake_timeout;
-        let stream = tokio::time::timeout(within, acceptor.accept(stream)).await??;
+        let acceptor = tokio_rustls::TlsAcceptor::from(self.active.load().config.clone());
+        let limit = self.settings.handshake_timeout;
+        let stream = tokio::time::timeout(limit, acceptor.accept(stream)).await??;
         let (_, connection) = stream.get_ref();
         let certificate = connection.peer_certificates().and_then(<[_]>::first);
         let session = TlsSession {
@@ -133,18 +133,18 @@ impl TlsAcceptor {
         Ok((Stream::Tls(Box::new(stream.into())), session))
     }
 
-    /// How long a handshake may take.
+    /// Longest duration of a handshake.
     #[must_use]
     pub fn handshake_timeout(&self) -> Duration {
         self.settings.handshake_timeout
     }
 }
 
-fn build(settings: &ServerTls) -> Result<Present, TlsError> {
+fn build(settings: &ServerTls) -> Result<ActiveTls, TlsError> {
     let fail = |error: &dyn std::fmt::Display| TlsError::new(&settings.location, error.to_string());
     let mut keys = settings.certificates.iter().map(certified_key).collect::<Result<Vec<_>, _>>()?;
     if keys.is_empty() {
-        return Err(fail(&"there is no certificate"));
+        return Err(fail(&"no certificate is configured"));
     }
     let mut certificates: Vec<CertificateState> = Vec::new();
     for (files, key) in settings.certificates.iter().zip(&keys) {
@@ -165,10 +165,10 @@ fn build(settings: &ServerTls) -> Result<Present, TlsError> {
         .with_protocol_versions(versions)
         .map_err(|error| fail(&error))?;
     let builder = match (&settings.client_ca, settings.client_certificates) {
-        (Some(ca), wanted @ (ClientCertificates::Optional | ClientCertificates::Required)) => {
-            let roots = Arc::new(roots(ca, &settings.location)?);
+        (Some(ca), mode @ (ClientCertificates::Optional | ClientCertificates::Required)) => {
+            let roots = Arc::new(load_roots(ca, &settings.location)?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
-            let verifier = match wanted {
+            let verifier = match mode {
                 ClientCertificates::Optional => verifier.allow_unauthenticated(),
                 _ => verifier,
             };
@@ -177,12 +177,12 @@ fn build(settings: &ServerTls) -> Result<Present, TlsError> {
         _ => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(Certificates::new(first, &keys)));
-    config.session_storage = ServerSessionMemoryCache::new(REMEMBERED);
+    config.session_storage = ServerSessionMemoryCache::new(SESSION_CACHE_SIZE);
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| fail(&error))?;
-    // A client that polls uses one at the next time.
+    // A polling client resumes once per ticket, so one is enough.
     config.send_tls13_tickets = 1;
     config.ignore_client_order = true;
-    // A client that names protocols and not this one means somebody else (ALPACA): it is refused.
+    // Refuses clients that offer only other protocols by ALPN (defence against ALPACA).
     config.alpn_protocols = vec![b"pop3".to_vec()];
-    Ok(Present { config: Arc::new(config), certificates })
+    Ok(ActiveTls { config: Arc::new(config), certificates })
 }

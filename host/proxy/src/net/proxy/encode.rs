@@ -1,4 +1,4 @@
-//! Writing a PROXY header for a node.
+//! Encodes PROXY headers for nodes.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,7 +7,7 @@ use ppp::{v1, v2};
 use crate::config::ProxyHeader;
 use crate::net::TlsSession;
 
-/// The header for a client's connection; empty where none is wanted.
+/// Encodes the header for a client's connection; empty if `proxy-header` is off.
 #[must_use]
 pub fn header(
     version: ProxyHeader,
@@ -24,7 +24,7 @@ pub fn header(
             let mut builder = v2::Builder::with_addresses(command, v2::Protocol::Stream, (peer, local));
             if let Some(tls) = tls {
                 let version = tls.version.as_bytes();
-                // PP2_CLIENT_SSL; verified, or nothing to verify; the version as a part of it.
+                // PP2_CLIENT_SSL; four zero bytes: verification did not fail; the version as sub-TLV.
                 let mut value = vec![1, 0, 0, 0, 0, v2::Type::SSLVersion.into(), 0];
                 value.push(u8::try_from(version.len()).unwrap_or(0));
                 value.extend_from_slice(version);
@@ -36,7 +36,7 @@ pub fn header(
     }
 }
 
-/// The header for a connection of Reprieve's own.
+/// Encodes the header for a connection that Reprieve opens itself, such as a health check.
 #[must_use]
 pub fn local_header(version: ProxyHeader) -> Vec<u8> {
     match version {
@@ -48,7 +48,7 @@ pub fn local_header(version: ProxyHeader) -> Vec<u8> {
     }
 }
 
-/// A header has room for one family: where they differ, both are written as IPv6.
+/// A header holds addresses of one family only: if they differ, both are written as IPv6.
 fn same_family(one: SocketAddr, other: SocketAddr) -> (SocketAddr, SocketAddr) {
     let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
     let (one, other) = (canonical(one), canonical(other));
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_of_two_families_are_written_as_one() {
+    fn addresses_of_different_families_are_written_as_ipv6() {
         let (v4, v6): (SocketAddr, SocketAddr) =
             ("192.0.2.7:1".parse().unwrap(), "[2001:db8::1]:2".parse().unwrap());
         assert_eq!(header(ProxyHeader::V1, v4, v4, None), b"PROXY TCP4 192.0.2.7 192.0.2.7 1 1\r\n");

@@ -1,4 +1,4 @@
-//! Reading a PROXY header, version 1 or 2.
+//! Decodes PROXY headers, versions 1 and 2.
 
 use std::net::SocketAddr;
 
@@ -8,59 +8,58 @@ use tokio::net::TcpStream;
 
 use crate::net::{ClientCertificate, TlsSession};
 
-/// The longest header of version 1, in bytes, its CR LF included. One of version 2 tells its own
-/// length, which is 65,551 bytes at the most, and is read whole: only those send it that
-/// `proxy-from` trusts.
-const LONGEST_V1: usize = 107;
-/// How version 2 begins.
+/// Longest header of version 1 in bytes, including CR LF. A header of version 2 states its length
+/// (at most 65,551 bytes) and is read completely: only peers that `proxy-from` trusts may send one.
+const MAX_V1_BYTES: usize = 107;
+/// First 12 bytes of a header of version 2.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// What a header says of a connection.
+/// Origin of a connection according to its PROXY header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proxied {
-    /// It is a client's.
+    /// Forwarded for a client.
     Client {
         /// The client's address.
         peer: SocketAddr,
-        /// The address that it connected to.
+        /// The address that the client connected to.
         local: SocketAddr,
-        /// The TLS session that the proxy has ended, if there was one.
+        /// The TLS session that the proxy terminated, if any.
         tls: Option<TlsSession>,
     },
-    /// It is the proxy's own, for instance to check whether Reprieve is well.
-    Own,
+    /// Opened by the proxy itself (`LOCAL` or `UNKNOWN`), such as a health check.
+    Local,
 }
 
-/// Why there is no header.
+/// A PROXY header that is missing or invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
-    /// The connection ended or broke.
-    #[error("the connection ended before its PROXY header did: {0}")]
+    /// The connection was closed or failed within the header.
+    #[error("the connection ended within the PROXY header: {0}")]
     Lost(#[from] std::io::Error),
-    /// What came is none.
+    /// The first bytes are not a PROXY header.
     #[error("a connection from `proxy-from` does not begin with a PROXY header")]
     Missing,
-    /// It does not end where version 1 has to.
-    #[error("a PROXY header of version 1 is longer than {LONGEST_V1} bytes")]
+    /// Longer than version 1 allows.
+    #[error("a PROXY header of version 1 is longer than {MAX_V1_BYTES} bytes")]
     TooLong,
-    /// It is one, and wrong.
-    #[error("a PROXY header cannot be read: {0}")]
+    /// The header cannot be parsed.
+    #[error("invalid PROXY header: {0}")]
     Malformed(String),
 }
 
-/// Reads a header and nothing behind it.
+/// Reads a header and nothing beyond it.
 ///
 /// # Errors
-/// Where there is none.
+/// If the header is missing or invalid.
 pub async fn read_header(stream: &mut TcpStream) -> Result<Proxied, ProxyError> {
     let mut header = Vec::with_capacity(128);
-    // Nearly always the whole header is there, in one piece.
-    let mut ahead = [0; 536];
-    let there = stream.peek(&mut ahead).await?;
-    let whole = length(&ahead[..there]).unwrap_or(1);
-    take(stream, &mut header, whole).await?;
+    // Usually the whole header has arrived in one segment.
+    let mut peeked = [0; 536];
+    let count = stream.peek(&mut peeked).await?;
+    let whole = length(&peeked[..count]).unwrap_or(1);
+    read_more(stream, &mut header, whole).await?;
     loop {
-        if !is_beginning(&header) {
+        if !is_prefix(&header) {
             return Err(ProxyError::Missing);
         }
         let missing = match length(&header) {
@@ -68,13 +67,13 @@ pub async fn read_header(stream: &mut TcpStream) -> Result<Proxied, ProxyError> 
             Some(whole) => whole - header.len(),
             None => 1,
         };
-        if header.starts_with(b"PROXY ") && header.len() >= LONGEST_V1 {
+        if header.starts_with(b"PROXY ") && header.len() >= MAX_V1_BYTES {
             return Err(ProxyError::TooLong);
         }
-        take(stream, &mut header, missing).await?;
+        read_more(stream, &mut header, missing).await?;
     }
     match HeaderResult::parse(&header) {
-        HeaderResult::V1(_) if header.len() > LONGEST_V1 => Err(ProxyError::TooLong),
+        HeaderResult::V1(_) if header.len() > MAX_V1_BYTES => Err(ProxyError::TooLong),
         HeaderResult::V1(Ok(parsed)) => Ok(from_v1(&parsed)),
         HeaderResult::V2(Ok(parsed)) => Ok(from_v2(&parsed)),
         HeaderResult::V1(Err(why)) => Err(ProxyError::Malformed(why.to_string())),
@@ -82,45 +81,46 @@ pub async fn read_header(stream: &mut TcpStream) -> Result<Proxied, ProxyError> 
     }
 }
 
-/// Whether a header can begin so: whoever sends anything else is not waited for.
-fn is_beginning(octets: &[u8]) -> bool {
+/// Whether a header may start with these bytes. If not, reading stops at once.
+fn is_prefix(bytes: &[u8]) -> bool {
     [&SIGNATURE[..], b"PROXY "].into_iter().any(|begin| {
-        let common = octets.len().min(begin.len());
-        octets[..common] == begin[..common]
+        let common = bytes.len().min(begin.len());
+        bytes[..common] == begin[..common]
     })
 }
 
-async fn take(stream: &mut TcpStream, header: &mut Vec<u8>, count: usize) -> std::io::Result<()> {
+/// Appends exactly `count` bytes of the stream to the header.
+async fn read_more(stream: &mut TcpStream, header: &mut Vec<u8>, count: usize) -> std::io::Result<()> {
     let before = header.len();
     header.resize(before + count, 0);
     stream.read_exact(&mut header[before..]).await?;
     Ok(())
 }
 
-/// How long the header is of which this is the beginning, where that can be told.
-fn length(begun: &[u8]) -> Option<usize> {
-    if begun.starts_with(SIGNATURE) {
-        let octets = begun.get(14..16)?;
-        return Some(16 + usize::from(u16::from_be_bytes([octets[0], octets[1]])));
+/// Length in bytes of the header that starts like this, if known yet.
+fn length(start: &[u8]) -> Option<usize> {
+    if start.starts_with(SIGNATURE) {
+        let length = start.get(14..16)?;
+        return Some(16 + usize::from(u16::from_be_bytes([length[0], length[1]])));
     }
-    let is_text = begun.starts_with(b"PROXY ");
-    memchr::memchr(b'\n', begun).map(|end| end + 1).filter(|_| is_text)
+    let is_text = start.starts_with(b"PROXY ");
+    memchr::memchr(b'\n', start).map(|end| end + 1).filter(|_| is_text)
 }
 
 fn from_v1(header: &v1::Header<'_>) -> Proxied {
     match &header.addresses {
         v1::Addresses::Tcp4(addresses) => client_v4(addresses, None),
         v1::Addresses::Tcp6(addresses) => client_v6(addresses, None),
-        v1::Addresses::Unknown => Proxied::Own,
+        v1::Addresses::Unknown => Proxied::Local,
     }
 }
 
 fn from_v2(header: &v2::Header<'_>) -> Proxied {
     match &header.addresses {
-        _ if header.command == v2::Command::Local => Proxied::Own,
+        _ if header.command == v2::Command::Local => Proxied::Local,
         v2::Addresses::IPv4(addresses) => client_v4(addresses, tls_of(header)),
         v2::Addresses::IPv6(addresses) => client_v6(addresses, tls_of(header)),
-        v2::Addresses::Unix(_) | v2::Addresses::Unspecified => Proxied::Own,
+        v2::Addresses::Unix(_) | v2::Addresses::Unspecified => Proxied::Local,
     }
 }
 
@@ -136,17 +136,19 @@ fn client_v6(addresses: &v1::IPv6, tls: Option<TlsSession>) -> Proxied {
     Proxied::Client { peer, local, tls }
 }
 
-/// The TLS session that the proxy has ended: PP2_TYPE_SSL and PP2_TYPE_AUTHORITY.
+/// The TLS session that the proxy terminated: PP2_TYPE_SSL and PP2_TYPE_AUTHORITY.
 fn tls_of(header: &v2::Header<'_>) -> Option<TlsSession> {
-    const BY_TLS: u8 = 1;
+    /// PP2_CLIENT_SSL.
+    const OVER_TLS: u8 = 1;
+    /// PP2_CLIENT_CERT_CONN or PP2_CLIENT_CERT_SESS.
     const WITH_CERTIFICATE: u8 = 2 | 4;
     let tlvs = || header.tlvs().filter_map(Result::ok);
     let ssl = tlvs().find(|tlv| tlv.kind == u8::from(v2::Type::SSL))?;
     let (&[client, _, _, _, _], mut rest) = ssl.value.split_first_chunk::<5>()?;
-    if client & BY_TLS == 0 {
+    if client & OVER_TLS == 0 {
         return None;
     }
-    // Verified means a zero in the four octets behind the flags.
+    // The four bytes after the flags are zero if the certificate was verified.
     let verified = ssl.value[1..5] == [0; 4];
     let (mut version, mut common_name) = ("TLS", None);
     while let [kind, high, low, more @ ..] = rest {
@@ -182,7 +184,7 @@ mod tests {
     use crate::net::proxy::{header, local_header};
     use tokio::io::AsyncWriteExt as _;
 
-    /// What is read of octets that come in pieces, and what is left behind it.
+    /// Decodes a header that arrives in pieces. Also returns the bytes after it.
     async fn read(pieces: &[&[u8]]) -> (Result<Proxied, ProxyError>, Vec<u8>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -211,57 +213,57 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn both_versions_are_read_and_nothing_behind_them() {
+    async fn both_versions_are_read_and_nothing_beyond_them() {
         let (peer, local) = addresses();
         for version in [ProxyHeader::V1, ProxyHeader::V2] {
-            let octets = [header(version, peer, local, None), b"USER a\r\n".to_vec()].concat();
-            let (proxied, rest) = read(&[&octets]).await;
+            let bytes = [header(version, peer, local, None), b"USER a\r\n".to_vec()].concat();
+            let (proxied, rest) = read(&[&bytes]).await;
             assert_eq!(proxied.unwrap(), Proxied::Client { peer, local, tls: None }, "{version:?}");
             assert_eq!(rest, b"USER a\r\n");
-            let single: Vec<&[u8]> = octets.chunks(1).collect();
+            let single: Vec<&[u8]> = bytes.chunks(1).collect();
             let (proxied, rest) = read(&single).await;
             assert_eq!(proxied.unwrap(), Proxied::Client { peer, local, tls: None }, "{version:?}");
             assert_eq!(rest, b"USER a\r\n");
-            assert_eq!(read(&[&local_header(version)]).await.0.unwrap(), Proxied::Own);
+            assert_eq!(read(&[&local_header(version)]).await.0.unwrap(), Proxied::Local);
         }
     }
 
     #[tokio::test]
-    async fn what_is_no_header_is_refused_and_the_reason_is_true() {
+    async fn invalid_headers_are_refused_with_the_reason() {
         let missing = "does not begin with a PROXY header";
-        let unreadable = "cannot be read: ";
+        let invalid = "invalid PROXY header: ";
         let too_long = [&b"PROXY UNKNOWN "[..], &[b'x'; 500]].concat();
         let ended = [&too_long[..], b"\r\n"].concat();
-        for (octets, why) in [
+        for (bytes, why) in [
             (&b"USER alice\r\n"[..], missing),
             (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a client's hello", missing),
-            (b"PROXY TCP4 1.2.3.4\r\n", unreadable),
-            (b"PROXY TCP4 1.2.3.4 5.6.7.8 99999 1\r\n", unreadable),
-            (b"\r\n\r\n\0\r\nQUIT\n\x31\x11\0\x0c\xc0\0\x02\x07\xc6\x33\x64\x01\x12\x67\0\x6e", unreadable),
+            (b"PROXY TCP4 1.2.3.4\r\n", invalid),
+            (b"PROXY TCP4 1.2.3.4 5.6.7.8 99999 1\r\n", invalid),
+            (b"\r\n\r\n\0\r\nQUIT\n\x31\x11\0\x0c\xc0\0\x02\x07\xc6\x33\x64\x01\x12\x67\0\x6e", invalid),
             (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff", "the connection ended"),
             (b"PROXY TCP4", "the connection ended"),
             (b"", "the connection ended"),
             (&too_long, "longer than 107 bytes"),
             (&ended, "longer than 107 bytes"),
         ] {
-            let error = read(&[octets]).await.0.unwrap_err().to_string();
-            assert!(error.contains(why), "{}: {error}", octets.escape_ascii());
+            let error = read(&[bytes]).await.0.unwrap_err().to_string();
+            assert!(error.contains(why), "{}: {error}", bytes.escape_ascii());
         }
     }
 
     #[tokio::test]
-    async fn a_header_of_version_2_may_be_as_long_as_it_can_say() {
+    async fn a_header_of_version_2_may_have_the_maximum_length() {
         let (peer, local) = addresses();
         for padding in [100, 2_100, 16_384, 65_535 - 12 - 3] {
-            let mut octets = header(ProxyHeader::V2, peer, local, None);
+            let mut bytes = header(ProxyHeader::V2, peer, local, None);
             let length = u16::try_from(12 + 3 + padding).unwrap();
-            octets[14..16].copy_from_slice(&length.to_be_bytes());
+            bytes[14..16].copy_from_slice(&length.to_be_bytes());
             // PP2_TYPE_NOOP.
-            octets.push(4);
-            octets.extend_from_slice(&u16::try_from(padding).unwrap().to_be_bytes());
-            octets.resize(octets.len() + padding, 0);
-            octets.extend_from_slice(b"USER a\r\n");
-            for pieces in [vec![&octets[..]], octets.chunks(1000).collect()] {
+            bytes.push(4);
+            bytes.extend_from_slice(&u16::try_from(padding).unwrap().to_be_bytes());
+            bytes.resize(bytes.len() + padding, 0);
+            bytes.extend_from_slice(b"USER a\r\n");
+            for pieces in [vec![&bytes[..]], bytes.chunks(1000).collect()] {
                 let (proxied, rest) = read(&pieces).await;
                 assert_eq!(proxied.unwrap(), Proxied::Client { peer, local, tls: None }, "{padding}");
                 assert_eq!(rest, b"USER a\r\n");
@@ -270,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_tls_session_that_a_proxy_has_ended_is_known() {
+    async fn the_tls_session_that_a_proxy_terminated_is_decoded() {
         let (peer, local) = addresses();
         let tls = TlsSession { version: "TLSv1.3", server_name: None, client: None };
         let (proxied, _) = read(&[&header(ProxyHeader::V2, peer, local, Some(&tls))]).await;
