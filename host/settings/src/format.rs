@@ -116,7 +116,6 @@ pub fn positive_duration() -> impl Format<Duration> {
     custom(Type::Duration { zero: false }, |value| value.positive_duration(), print_quoted_duration)
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, clippy::unnecessary_wraps, reason = "the signature of printers")]
 fn print_quoted_duration(duration: &Duration) -> Option<String> {
     Some(quoted(&print_duration(*duration)))
 }
