@@ -1,14 +1,14 @@
-//! Ctrl-C, and the kinder signals that mean the same: the demo ends early, with its summary.
+//! Ends the demo early, with its summary, on SIGINT (Ctrl-C) or SIGTERM.
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Returns at the first signal that asks for the end. The next one ends the process at once,
-/// as if nobody had listened.
+/// Returns on the first signal and restores the default action, so that a second signal ends the
+/// process immediately.
 pub(crate) async fn wait() {
     let interrupt = signal(SignalKind::interrupt());
     let terminate = signal(SignalKind::terminate());
     let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) else {
-        // Without handlers a signal ends the process by itself.
+        // Without a handler the signal ends the process by default.
         return std::future::pending().await;
     };
     tokio::select! {
@@ -16,7 +16,7 @@ pub(crate) async fn wait() {
         _ = terminate.recv() => {}
     }
     for number in [libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: the default action runs no code of this process.
+        // SAFETY: SIG_DFL installs no handler, so no code of this process runs in a signal.
         unsafe { libc::signal(number, libc::SIG_DFL) };
     }
 }

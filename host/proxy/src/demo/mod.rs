@@ -1,15 +1,15 @@
-//! `reprieve demo`: a mail server, Reprieve before it, and mail programs that check for mail
-//! far too often, all in one process. First they poll the server itself, then through
-//! Reprieve; what that saves is measured, and every answer is checked on the way.
+//! `reprieve demo`: a mail server, Reprieve in front of it, and mail programs that poll far too
+//! often, all in one process. They poll the server directly first, then through Reprieve. The demo
+//! measures the savings and checks every reply.
 
-mod board;
 mod client;
+mod deliveries;
 mod interrupt;
-mod ledger;
-mod letter;
+mod message;
 mod phase;
 mod proxy;
-mod stage;
+mod simulation;
+mod stats;
 mod summary;
 mod table;
 mod view;
@@ -22,28 +22,28 @@ use anyhow::{Context, bail, ensure};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use board::{Board, Reading};
 use client::Client;
-use ledger::Ledger;
+use deliveries::Deliveries;
 use reprieve_mailserver::MailServer;
 use reprieve_metrics::ThreadCpu;
-use stage::{Plan, Stage};
-use view::Actor;
+use simulation::{Schedule, Simulation};
+use stats::{DemoStats, Reading};
+use view::ClientLabel;
 
 use crate::terminal;
 
-pub use board::Figures;
-pub use ledger::Tally;
+pub use deliveries::DeliveryTotals;
+pub use stats::Figures;
 pub use summary::Report;
 
-/// What the user can choose.
+/// Command-line options of the demo.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Seconds of measuring, a quarter of them without Reprieve.
+    /// Duration of the measurement in seconds; a quarter of it without Reprieve.
     pub seconds: u64,
-    /// Mail programs that poll.
+    /// Number of mail programs that poll.
     pub clients: usize,
-    /// The policy's interval, as in a configuration.
+    /// The policy's `interval`, as in a configuration.
     pub interval: String,
 }
 
@@ -53,23 +53,23 @@ impl Default for Options {
     }
 }
 
-/// Seconds below which nothing can be seen, and above which nothing more can.
+/// Shorter demos show nothing, and longer ones nothing more.
 const SECONDS: std::ops::RangeInclusive<u64> = 4..=3600;
-/// More clients would measure this process's file descriptors.
+/// More clients could exhaust the file descriptors of this process.
 const CLIENTS: std::ops::RangeInclusive<usize> = 1..=200;
 
-/// Runs the demo and writes what happens to `out`, which is standard output if it is a
-/// terminal. Takes SIGINT and SIGTERM for as long as the process lives.
+/// Runs the demo and shows its progress and summary on `out`. If `terminal` is set, `out` must be
+/// standard output. Handles SIGINT and SIGTERM for the rest of the process's life.
 ///
 /// # Errors
-/// If an option is out of range, something cannot be started, or `out` cannot be written.
-/// That something was *wrong* is no error but in the report.
+/// If an option is out of range, something cannot be started, or writing to `out` fails. Lost
+/// messages and wrong replies are not errors; the report counts them.
 pub fn run(options: &Options, out: &mut impl Write, terminal: bool) -> anyhow::Result<Report> {
-    play(options, out, terminal, interrupt::wait())
+    run_until(options, out, terminal, interrupt::wait())
 }
 
-/// Runs the demo until its time is up or `interrupted` says so.
-fn play(
+/// Runs the demo until its time is up or `interrupted` completes.
+fn run_until(
     options: &Options,
     out: &mut impl Write,
     terminal: bool,
@@ -77,36 +77,36 @@ fn play(
 ) -> anyhow::Result<Report> {
     ensure!(
         SECONDS.contains(&options.seconds),
-        "a demo takes {} to {} seconds, not {}",
+        "--seconds must be {} to {}, not {}",
         SECONDS.start(),
         SECONDS.end(),
         options.seconds
     );
     ensure!(
         CLIENTS.contains(&options.clients),
-        "a demo has {} to {} clients, not {}",
+        "--clients must be {} to {}, not {}",
         CLIENTS.start(),
         CLIENTS.end(),
         options.clients
     );
     let server = MailServer::start(reprieve_mailserver::Settings::default())?;
     let reprieve = proxy::start(server.address(), &options.interval)?;
-    let mut ledger = Ledger::default();
-    let clients = stage::cast(options.clients, &server, &mut ledger);
-    let cast = clients.iter().map(actor).collect::<Vec<_>>();
-    let mut users: Vec<String> = cast.iter().map(|actor| actor.user.clone()).collect();
+    let mut deliveries = Deliveries::default();
+    let clients = simulation::create_clients(options.clients, &server, &mut deliveries);
+    let labels = clients.iter().map(label).collect::<Vec<_>>();
+    let mut users: Vec<String> = labels.iter().map(|label| label.user.clone()).collect();
     users.dedup();
-    let stage = Arc::new(Stage {
+    let simulation = Arc::new(Simulation {
         server,
         proxy: reprieve.address(proxy::NAME),
-        ledger: Mutex::new(ledger),
-        board: Mutex::new(Board::new(options.clients)),
+        deliveries: Mutex::new(deliveries),
+        stats: Mutex::new(DemoStats::new(options.clients)),
         clients_cpu: ThreadCpu::default(),
         view_cpu: ThreadCpu::default(),
         stop: watch::Sender::new(false),
         users,
-        // The policy, which has started with it, has read it.
-        plan: Plan::new(
+        // The policy has accepted the interval, so it is valid.
+        schedule: Schedule::new(
             Duration::from_secs(options.seconds),
             reprieve_settings::duration(&options.interval).unwrap_or_default(),
         ),
@@ -115,60 +115,60 @@ fn play(
     let thread = std::thread::Builder::new()
         .name("clients".to_owned())
         .spawn({
-            let stage = Arc::clone(&stage);
-            move || perform(stage, clients, interrupted)
+            let simulation = Arc::clone(&simulation);
+            move || run_clients(simulation, clients, interrupted)
         })
-        .context("the clients' thread cannot be started")?;
-    let ended = || thread.is_finished();
-    let shown = if terminal && terminal::can_redraw() {
-        view::picture(&stage, &cast, &options.interval, out, ended)
+        .context("cannot start the clients' thread")?;
+    let has_ended = || thread.is_finished();
+    let written = if terminal && terminal::can_redraw() {
+        view::draw_live(&simulation, &labels, &options.interval, out, has_ended)
     } else {
-        view::progress(&stage, &options.interval, out, ended)
+        view::write_progress(&simulation, &options.interval, out, has_ended)
     };
-    if shown.is_err() {
-        // Nobody is looking any more.
-        stage.stop.send_replace(true);
+    if written.is_err() {
+        // The output was closed: end early.
+        simulation.stop.send_replace(true);
     }
     match thread.join() {
         Ok(result) => result?,
         Err(_) => bail!("the clients' thread failed"),
     }
-    shown.context("the demo cannot write its view")?;
+    written.context("cannot write the progress")?;
 
-    let reading = Reading::take(&stage.server, &stage.clients_cpu, &stage.view_cpu);
+    let reading = Reading::take(&simulation.server, &simulation.clients_cpu, &simulation.view_cpu);
     let upgrades = reprieve.counters().upgrades;
-    let report = Report::new(&stage.board.lock(), &stage.ledger.lock(), &reading, upgrades);
-    report.write(out).context("the demo cannot write its summary")?;
+    let report = Report::new(&simulation.stats.lock(), &simulation.deliveries.lock(), &reading, upgrades);
+    report.write(out).context("cannot write the summary")?;
     Ok(report)
 }
 
-fn actor(client: &Client) -> Actor {
-    Actor { user: client.account.user.clone(), program: client.program(), deletes: client.deletes }
+fn label(client: &Client) -> ClientLabel {
+    ClientLabel { user: client.account.user.clone(), program: client.program(), deletes: client.deletes }
 }
 
-/// The clients' thread.
-fn perform(
-    stage: Arc<Stage>,
+/// Runs the clients on the current thread.
+fn run_clients(
+    simulation: Arc<Simulation>,
     clients: Vec<Client>,
     interrupted: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let at_rest = Arc::clone(&stage);
+    let parked = Arc::clone(&simulation);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .on_thread_park(move || at_rest.clients_cpu.publish())
+        .on_thread_park(move || parked.clients_cpu.publish())
         .build()
-        .context("the clients' runtime cannot be started")?;
+        .context("cannot start the clients' runtime")?;
     runtime.block_on(async {
         let interrupted = {
-            let stage = Arc::clone(&stage);
+            let simulation = Arc::clone(&simulation);
             async move {
                 interrupted.await;
-                stage.board.lock().interrupted = true;
-                stage.stop.send_replace(true);
+                simulation.stats.lock().interrupted = true;
+                simulation.stop.send_replace(true);
             }
         };
         let interrupted = tokio::spawn(interrupted);
-        stage::perform(stage, clients).await;
+        simulation::run(simulation, clients).await;
         interrupted.abort();
     });
     Ok(())
@@ -183,38 +183,38 @@ mod tests {
     }
 
     #[test]
-    fn a_short_demo_relieves_the_server_and_ends_sound() {
+    fn a_short_demo_relieves_the_server_and_finds_no_errors() {
         let mut out = Vec::new();
-        let report = play(&short(), &mut out, false, std::future::pending()).unwrap();
+        let report = run_until(&short(), &mut out, false, std::future::pending()).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(report.is_sound(), "{text}");
         assert!(!report.interrupted && report.messages.delivered > 0, "{text}");
         assert_eq!(report.direct.server.logins, report.direct.polls, "{text}");
         assert!(report.relieved.relief() > 0.2, "{text}");
-        assert!(report.relieved.server_cpu_a_poll() < report.direct.server_cpu_a_poll(), "{text}");
-        assert!(text.contains("lost: none, doubled: none") && !text.contains('\x1b'), "{text}");
+        assert!(report.relieved.server_cpu_per_poll() < report.direct.server_cpu_per_poll(), "{text}");
+        assert!(text.contains("lost: none, duplicated: none") && !text.contains('\x1b'), "{text}");
     }
 
     #[test]
-    fn a_demo_that_is_interrupted_ends_soon_and_still_sums_up() {
+    fn an_interrupted_demo_ends_soon_and_prints_its_summary() {
         let start = std::time::Instant::now();
         let mut out = Vec::new();
         let options = Options { seconds: 60, ..short() };
         let interrupted = async { tokio::time::sleep(Duration::from_millis(1500)).await };
-        let report = play(&options, &mut out, false, interrupted).unwrap();
+        let report = run_until(&options, &mut out, false, interrupted).unwrap();
         assert!(report.interrupted && report.is_sound());
         assert!(start.elapsed() < Duration::from_secs(20));
     }
 
     #[test]
-    fn what_cannot_be_shown_is_refused_with_the_reason() {
-        for (options, says) in [
-            (Options { seconds: 1, ..short() }, "4 to 3600 seconds"),
-            (Options { clients: 0, ..short() }, "1 to 200 clients"),
+    fn options_out_of_range_are_refused() {
+        for (options, expected) in [
+            (Options { seconds: 1, ..short() }, "--seconds must be 4 to 3600, not 1"),
+            (Options { clients: 0, ..short() }, "--clients must be 1 to 200, not 0"),
             (Options { interval: "soon".to_owned(), ..short() }, "interval"),
         ] {
-            let error = play(&options, &mut Vec::new(), false, std::future::pending()).unwrap_err();
-            assert!(format!("{error:#}").contains(says), "{error:#}");
+            let error = run_until(&options, &mut Vec::new(), false, std::future::pending()).unwrap_err();
+            assert!(format!("{error:#}").contains(expected), "{error:#}");
         }
     }
 }

@@ -1,14 +1,14 @@
-//! The parts of a demo.
+//! The phases of a demo.
 
-/// What is being done.
+/// A phase of the demo. Only `Direct` and `Relieved` are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Phase {
-    /// Each client downloads what lies in its maildrop. Not measured.
-    Arrival,
-    /// The clients poll the mail server itself.
+    /// Each client downloads its existing mail.
+    InitialDownload,
+    /// The clients poll the mail server directly.
     Direct,
     /// The same clients poll through Reprieve.
     Relieved,
-    /// What must be true in the end is checked. Not measured.
-    Closing,
+    /// Wrong passwords are tried, and all maildrops are compared with the fetched messages.
+    FinalCheck,
 }

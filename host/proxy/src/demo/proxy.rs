@@ -1,5 +1,4 @@
-//! Reprieve itself, as the demo runs it: in this process, with the default policy, before
-//! the demo's mail server.
+//! Runs Reprieve in this process, with the policy `interval`, in front of the demo's mail server.
 
 use std::net::SocketAddr;
 
@@ -8,17 +7,17 @@ use anyhow::Context;
 use crate::config::Config;
 use crate::server::{Options, Server};
 
-/// The virtual server's name.
+/// Name of the virtual server.
 pub(crate) const NAME: &str = "pop3";
 
 /// Starts Reprieve on a free loopback port.
 pub(crate) fn start(backend: SocketAddr, interval: &str) -> anyhow::Result<Server> {
     let config = Config::parse(&configuration(backend, interval), "the demo's configuration")?;
-    Server::start(config, Options::default()).context("Reprieve does not start")
+    Server::start(config, Options::default()).context("cannot start Reprieve")
 }
 
 fn configuration(backend: SocketAddr, interval: &str) -> String {
-    // Quoted by the library, because the interval is the user's.
+    // Quoted by the library, because the interval is user input.
     let interval = toml::Value::String(interval.to_owned());
     format!(
         "[[virtual-server]]\n\
@@ -39,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interval_cannot_break_out_of_its_setting() {
+    fn the_interval_cannot_inject_other_settings() {
         let text = configuration("127.0.0.1:1".parse().unwrap(), "5s\" }\nx = \"");
         let parsed: toml::Table = text.parse().unwrap();
         let settings = &parsed["virtual-server"][0]["policy"]["settings"];

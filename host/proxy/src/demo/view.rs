@@ -1,55 +1,55 @@
-//! The demo as it goes on: a picture on a terminal, a line now and then in a pipe.
+//! Shows the progress of the demo: a live display on a terminal, otherwise a line now and then.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::board::{Board, Figures, Mark, Reading};
-use super::ledger::Tally;
+use super::deliveries::DeliveryTotals;
 use super::phase::Phase;
-use super::stage::Stage;
+use super::simulation::Simulation;
+use super::stats::{DemoStats, Figures, Mark, Reading};
 use super::table::{percent, row, row_of, time};
-use crate::terminal::{self, Line, Picture, Style};
+use crate::terminal::{self, Line, LiveDisplay, Style};
 
-/// Columns before the strips of polls.
-const NAMES: usize = 22;
+/// Width of the client names before the strips of polls.
+const NAME_WIDTH: usize = 22;
 
-/// What the view shows of a client.
+/// Description of a client in the view.
 #[derive(Clone, Debug)]
-pub(crate) struct Actor {
+pub(crate) struct ClientLabel {
     pub(crate) user: String,
     pub(crate) program: &'static str,
     pub(crate) deletes: bool,
 }
 
-/// Everything that one picture shows, read at one moment.
-struct Scene {
+/// The data of one frame, read at one moment.
+struct Frame {
     phase: Phase,
     ended: bool,
     direct: Option<Figures>,
     relieved: Option<Figures>,
-    tally: Tally,
+    totals: DeliveryTotals,
     replies: u64,
     faults: u64,
     strips: Vec<VecDeque<Mark>>,
 }
 
-impl Scene {
-    fn read(stage: &Stage, ended: bool) -> Self {
-        stage.view_cpu.publish();
-        let reading = Reading::take(&stage.server, &stage.clients_cpu, &stage.view_cpu);
-        let tally = stage.ledger.lock().tally();
-        let board: &Board = &stage.board.lock();
+impl Frame {
+    fn read(simulation: &Simulation, ended: bool) -> Self {
+        simulation.view_cpu.publish();
+        let reading = Reading::take(&simulation.server, &simulation.clients_cpu, &simulation.view_cpu);
+        let totals = simulation.deliveries.lock().totals();
+        let stats: &DemoStats = &simulation.stats.lock();
         Self {
-            phase: board.phase,
+            phase: stats.phase,
             ended,
-            direct: board.figures(Phase::Direct, &reading),
-            relieved: board.figures(Phase::Relieved, &reading),
-            tally,
-            replies: board.replies,
-            faults: board.fault_count,
-            strips: board.strips.clone(),
+            direct: stats.figures(Phase::Direct, &reading),
+            relieved: stats.figures(Phase::Relieved, &reading),
+            totals,
+            replies: stats.replies,
+            faults: stats.fault_count,
+            strips: stats.strips.clone(),
         }
     }
 
@@ -59,73 +59,73 @@ impl Scene {
     }
 }
 
-/// Draws until the demo has ended.
-pub(crate) fn picture(
-    stage: &Stage,
-    cast: &[Actor],
+/// Redraws the live display until the demo has ended.
+pub(crate) fn draw_live(
+    simulation: &Simulation,
+    labels: &[ClientLabel],
     interval: &str,
     out: &mut impl Write,
     ended: impl Fn() -> bool,
 ) -> io::Result<()> {
-    let mut picture = Picture::new(out, terminal::colours_wanted())?;
-    let marks = Marks::new(terminal::speaks_unicode());
+    let mut display = LiveDisplay::new(out, terminal::colours_wanted())?;
+    let marks = Marks::new(terminal::supports_unicode());
     loop {
-        let scene = Scene::read(stage, ended());
+        let frame = Frame::read(simulation, ended());
         let (columns, rows) = terminal::size();
-        let mut lines = heading(&scene, stage, interval);
-        if !scene.ended {
-            lines.extend(comparison(&scene));
+        let mut lines = heading(&frame, simulation, interval);
+        if !frame.ended {
+            lines.extend(comparison(&frame));
             lines.push(Line::default());
         }
-        let footing = [marks.legend(), messages(&scene)];
-        let room = rows.saturating_sub(lines.len() + footing.len() + 2);
-        lines.extend(strips(&scene, cast, &marks, columns.saturating_sub(NAMES + 2), room));
+        let footer = [marks.legend(), messages(&frame)];
+        let room = rows.saturating_sub(lines.len() + footer.len() + 2);
+        lines.extend(strips(&frame, labels, &marks, columns.saturating_sub(NAME_WIDTH + 2), room));
         lines.extend([Line::default()]);
-        lines.extend(footing);
-        picture.draw(&lines)?;
-        stage.view_cpu.publish();
-        if scene.ended {
+        lines.extend(footer);
+        display.draw(&lines)?;
+        simulation.view_cpu.publish();
+        if frame.ended {
             return Ok(());
         }
         sleep(Duration::from_millis(100));
     }
 }
 
-/// Writes a line now and then until the demo has ended.
-pub(crate) fn progress(
-    stage: &Stage,
+/// Writes a progress line about ten times until the demo has ended.
+pub(crate) fn write_progress(
+    simulation: &Simulation,
     interval: &str,
     out: &mut impl Write,
     ended: impl Fn() -> bool,
 ) -> io::Result<()> {
-    // Ten lines or so, but no flood on a long run and no silence on a short one.
-    let every = (stage.plan.total() / 10).max(Duration::from_secs(1));
-    let mut next = Instant::now() + every;
-    for line in heading(&Scene::read(stage, false), stage, interval) {
+    // About ten lines, at most one per second.
+    let interval_of_lines = (simulation.schedule.total() / 10).max(Duration::from_secs(1));
+    let mut next = Instant::now() + interval_of_lines;
+    for line in heading(&Frame::read(simulation, false), simulation, interval) {
         write_plain(&line, out)?;
     }
     while !ended() {
         sleep(Duration::from_millis(50));
-        stage.view_cpu.publish();
+        simulation.view_cpu.publish();
         if Instant::now() < next {
             continue;
         }
-        next += every;
-        let scene = Scene::read(stage, false);
-        let (place, figures) = match (&scene.direct, &scene.relieved) {
+        next += interval_of_lines;
+        let frame = Frame::read(simulation, false);
+        let (route, figures) = match (&frame.direct, &frame.relieved) {
             (_, Some(figures)) => ("through Reprieve", figures),
-            (Some(figures), None) => ("straight", figures),
+            (Some(figures), None) => ("directly", figures),
             (None, None) => continue,
         };
         let text = format!(
-            "{:>5.1} s  {place:<16}  {:>5} polls, {:>5} reached the server, relief {:>6}, {} server CPU a poll, {} of {} messages fetched",
-            scene.elapsed().as_secs_f64(),
+            "{:>5.1} s  {route:<16}  {:>5} polls, {:>5} reached the server, relief {:>6}, {} server CPU per poll, {} of {} messages fetched",
+            frame.elapsed().as_secs_f64(),
             figures.polls,
             figures.server.logins,
-            percent(so_far(figures)),
-            time(figures.server_cpu_a_poll()),
-            scene.tally.fetched,
-            scene.tally.expected,
+            percent(current_relief(figures)),
+            time(figures.server_cpu_per_poll()),
+            frame.totals.fetched,
+            frame.totals.expected,
         );
         writeln!(out, "{text}")?;
         out.flush()?;
@@ -133,8 +133,8 @@ pub(crate) fn progress(
     Ok(())
 }
 
-/// The relief so far. A poll under way may have been seen by the server and not yet counted.
-fn so_far(figures: &Figures) -> f64 {
+/// The relief so far. Not negative, although the server may have counted a poll in progress.
+fn current_relief(figures: &Figures) -> f64 {
     figures.relief().max(0.0)
 }
 
@@ -144,38 +144,38 @@ fn write_plain(line: &Line, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{}", text.trim_end())
 }
 
-fn heading(scene: &Scene, stage: &Stage, interval: &str) -> Vec<Line> {
-    let total = stage.plan.total().as_secs_f64();
-    let now = match scene.phase {
-        Phase::Arrival => Line::of(Style::Dim, "the mail programs download what lies in their maildrops"),
-        Phase::Direct => Line::of(Style::Costly, "the mail programs poll the mail server itself"),
+fn heading(frame: &Frame, simulation: &Simulation, interval: &str) -> Vec<Line> {
+    let total = simulation.schedule.total().as_secs_f64();
+    let now = match frame.phase {
+        Phase::InitialDownload => Line::of(Style::Dim, "the mail programs download their existing mail"),
+        Phase::Direct => Line::of(Style::Costly, "the mail programs poll the mail server directly"),
         Phase::Relieved => Line::of(
             Style::Good,
             format!("the same through Reprieve: policy interval, interval = {interval}"),
         ),
-        Phase::Closing if scene.ended => {
-            Line::of(Style::Dim, "done: every maildrop was compared with what was fetched")
+        Phase::FinalCheck if frame.ended => {
+            Line::of(Style::Dim, "done: all maildrops were compared with the fetched messages")
         }
-        Phase::Closing => {
-            Line::of(Style::Dim, "the time is up; every maildrop is compared with what was fetched")
+        Phase::FinalCheck => {
+            Line::of(Style::Dim, "the time is up: comparing all maildrops with the fetched messages")
         }
     };
-    let clients = scene.strips.len();
+    let clients = frame.strips.len();
     let programs = if clients == 1 { "mail program checks" } else { "mail programs check" };
     let title = format!("Reprieve demo: {clients} {programs} for mail");
     vec![
         Line::of(Style::Title, format!(" {title:<55}"))
-            .and(Style::Dim, format!("{:>7.1} of {total:.0} s", scene.elapsed().as_secs_f64())),
+            .and(Style::Dim, format!("{:>7.1} of {total:.0} s", frame.elapsed().as_secs_f64())),
         Line::of(Style::Plain, " ").and_line(now),
         Line::default(),
     ]
 }
 
-fn comparison(scene: &Scene) -> Vec<Line> {
-    let (direct, relieved) = (scene.direct.as_ref(), scene.relieved.as_ref());
-    let relief = relieved.map(|figures| percent(so_far(figures))).unwrap_or_default();
+fn comparison(frame: &Frame) -> Vec<Line> {
+    let (direct, relieved) = (frame.direct.as_ref(), frame.relieved.as_ref());
+    let relief = relieved.map(|figures| percent(current_relief(figures))).unwrap_or_default();
     vec![
-        Line::of(Style::Dim, row("", "straight", "through Reprieve")),
+        Line::of(Style::Dim, row("", "directly", "through Reprieve")),
         Line::of(Style::Plain, row_of("polls", direct, relieved, |figures| figures.polls.to_string())),
         Line::of(
             Style::Plain,
@@ -183,51 +183,51 @@ fn comparison(scene: &Scene) -> Vec<Line> {
         ),
         Line::of(
             Style::Plain,
-            row_of("CPU time of the mail server, a poll", direct, relieved, |figures| {
-                time(figures.server_cpu_a_poll())
+            row_of("mail server CPU time per poll", direct, relieved, |figures| {
+                time(figures.server_cpu_per_poll())
             }),
         ),
         Line::of(Style::Good, row("relief", "", &relief)),
     ]
 }
 
-fn strips(scene: &Scene, cast: &[Actor], marks: &Marks, columns: usize, room: usize) -> Vec<Line> {
-    // One line is kept for saying that there are more.
-    let shown = if cast.len() > room { room.saturating_sub(1) } else { cast.len() };
-    let mut lines: Vec<Line> = cast
+fn strips(frame: &Frame, labels: &[ClientLabel], marks: &Marks, columns: usize, room: usize) -> Vec<Line> {
+    // The last line tells how many clients are not shown.
+    let shown = if labels.len() > room { room.saturating_sub(1) } else { labels.len() };
+    let mut lines: Vec<Line> = labels
         .iter()
-        .zip(&scene.strips)
+        .zip(&frame.strips)
         .take(shown)
-        .map(|(actor, strip)| {
-            let deletes = if actor.deletes { " -" } else { "" };
-            let name = format!("{} {}{deletes}", actor.user, actor.program);
-            let line = Line::of(Style::Plain, format!(" {name:<NAMES$}"));
+        .map(|(label, strip)| {
+            let deletes = if label.deletes { " -" } else { "" };
+            let name = format!("{} {}{deletes}", label.user, label.program);
+            let line = Line::of(Style::Plain, format!(" {name:<NAME_WIDTH$}"));
             marks.strip(line, strip.iter().skip(strip.len().saturating_sub(columns)))
         })
         .collect();
-    if shown < cast.len() {
-        lines.push(Line::of(Style::Dim, format!(" and {} more", cast.len() - shown)));
+    if shown < labels.len() {
+        lines.push(Line::of(Style::Dim, format!(" and {} more", labels.len() - shown)));
     }
     lines
 }
 
-fn messages(scene: &Scene) -> Line {
-    let Tally { delivered, expected, fetched, doubled, .. } = scene.tally;
+fn messages(frame: &Frame) -> Line {
+    let DeliveryTotals { delivered, expected, fetched, duplicated, .. } = frame.totals;
     let mail = format!(" {delivered} messages: {fetched} of {expected} fetches done, ");
-    let answers = format!("; {} answers checked, ", scene.replies);
-    let judged = |count: u64| if count == 0 { Style::Good } else { Style::Bad };
+    let replies = format!("; {} replies checked, ", frame.replies);
+    let style = |count: u64| if count == 0 { Style::Good } else { Style::Bad };
     Line::of(Style::Plain, mail)
-        .and(judged(doubled), format!("{doubled} doubled"))
-        .and(Style::Plain, answers)
-        .and(judged(scene.faults), format!("{} wrong", scene.faults))
+        .and(style(duplicated), format!("{duplicated} duplicated"))
+        .and(Style::Plain, replies)
+        .and(style(frame.faults), format!("{} wrong", frame.faults))
 }
 
-/// How polls are drawn.
+/// Characters that represent polls.
 struct Marks {
     reached: char,
     relieved: char,
     fetched: char,
-    put_off: char,
+    locked: char,
     fault: char,
     change: char,
 }
@@ -235,27 +235,27 @@ struct Marks {
 impl Marks {
     fn new(unicode: bool) -> Self {
         if unicode {
-            Self { reached: '█', relieved: '·', fetched: '▼', put_off: '░', fault: '!', change: '│' }
+            Self { reached: '█', relieved: '·', fetched: '▼', locked: '░', fault: '!', change: '│' }
         } else {
-            Self { reached: '#', relieved: '.', fetched: 'v', put_off: '-', fault: '!', change: '|' }
+            Self { reached: '#', relieved: '.', fetched: 'v', locked: '-', fault: '!', change: '|' }
         }
     }
 
-    fn look(&self, mark: Mark) -> (Style, char) {
+    fn appearance(&self, mark: Mark) -> (Style, char) {
         match mark {
             Mark::Reached => (Style::Costly, self.reached),
             Mark::Relieved => (Style::Good, self.relieved),
             Mark::Fetched => (Style::News, self.fetched),
-            Mark::PutOff => (Style::Dim, self.put_off),
+            Mark::Locked => (Style::Dim, self.locked),
             Mark::Fault => (Style::Bad, self.fault),
-            Mark::Change => (Style::Plain, self.change),
+            Mark::Switch => (Style::Plain, self.change),
         }
     }
 
     fn strip<'a>(&self, mut line: Line, marks: impl Iterator<Item = &'a Mark>) -> Line {
         let mut run: Option<(Style, String)> = None;
         for mark in marks {
-            let (style, character) = self.look(*mark);
+            let (style, character) = self.appearance(*mark);
             match &mut run {
                 Some((before, text)) if *before == style => text.push(character),
                 _ => {
@@ -278,7 +278,7 @@ impl Marks {
             (Mark::Fetched, "fetched new mail"),
         ];
         known.into_iter().fold(Line::of(Style::Plain, ""), |line, (mark, meaning)| {
-            let (style, character) = self.look(mark);
+            let (style, character) = self.appearance(mark);
             line.and(style, format!(" {character}")).and(Style::Dim, format!(" {meaning}  "))
         })
     }

@@ -1,16 +1,16 @@
-//! What a client can complain of. Any of it means that the demo has failed.
+//! Errors that a client can detect. Any of them fails the demo.
 
-/// A wrong answer, or none.
+/// A wrong reply, or none.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
     #[error("the connection failed: {0}")]
     Io(#[from] std::io::Error),
-    #[error("the connection was closed in answer to {command}")]
+    #[error("the connection was closed in reply to {command}")]
     Closed { command: &'static str },
-    #[error("no answer within {0} seconds")]
-    Silent(u64),
-    #[error("{command} was answered with {line:?}, which is no POP3")]
-    Nonsense { command: &'static str, line: String },
+    #[error("no reply within {0} seconds")]
+    Timeout(u64),
+    #[error("{command} got an invalid reply: {line:?}")]
+    Invalid { command: &'static str, line: String },
     #[error("{command} was refused: {text:?}")]
     Refused { command: &'static str, text: String },
     #[error("{0}")]

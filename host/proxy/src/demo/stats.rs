@@ -1,4 +1,4 @@
-//! What has happened so far, written by the clients' thread and read by the view.
+//! Statistics of the demo, written by the clients' thread and read by the view.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -9,35 +9,35 @@ use reprieve_mailserver::{MailServer, Stats};
 use reprieve_metrics::ThreadCpu;
 use reprieve_metrics::cpu_time;
 
-/// Polls that are remembered of each client: more than a wide terminal shows.
-const REMEMBERED: usize = 400;
+/// Polls kept per client for the view, more than a wide terminal shows.
+const MAX_STRIP_LEN: usize = 400;
 
-/// Faults that are kept word for word; the rest is counted.
-const FAULTS_KEPT: usize = 8;
+/// Errors whose text is kept; further ones are only counted.
+const MAX_FAULT_TEXTS: usize = 8;
 
-/// What one poll looks like in the view.
+/// Symbol of one poll in the view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
-    /// It reached the mail server and found nothing new.
+    /// Reached the mail server and found no new mail.
     Reached,
-    /// It did not reach the mail server.
+    /// Answered by Reprieve.
     Relieved,
-    /// It fetched a new message.
+    /// Fetched new mail.
     Fetched,
-    /// It found the maildrop locked.
-    PutOff,
-    /// Something was wrong.
+    /// Found the maildrop locked by another client.
+    Locked,
+    /// Got a wrong reply or none.
     Fault,
-    /// No poll: from here on the client polls through Reprieve.
-    Change,
+    /// Not a poll: the switch from polling directly to polling through Reprieve.
+    Switch,
 }
 
-/// All clocks and counters at one moment.
+/// Clocks and counters at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reading {
     at: Instant,
     server: Stats,
-    /// CPU time of this process without the mail server, the clients and the view: Reprieve's.
+    /// CPU time of Reprieve: that of the process without mail server, clients and view.
     reprieve: Duration,
 }
 
@@ -53,23 +53,23 @@ impl Reading {
     }
 }
 
-/// What was measured in one phase.
+/// Results of one phase.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
-    /// How long it took.
+    /// Duration of the phase.
     pub elapsed: Duration,
-    /// Sessions that clients began.
+    /// Number of polls.
     pub polls: u64,
-    /// Of them, those that found the maildrop locked by the user's other client.
-    pub put_off: u64,
-    /// What the mail server did in that time. Its logins are the polls that reached it.
+    /// Polls that found the maildrop locked by the user's other client.
+    pub locked: u64,
+    /// Activity of the mail server. Its logins are the polls that reached it.
     pub server: Stats,
-    /// CPU time that Reprieve took.
+    /// CPU time of Reprieve.
     pub reprieve_cpu: Duration,
-    /// How long each poll took its client, shortest first.
-    pub took: Vec<Duration>,
-    /// How long each message waited that was delivered in that time, shortest first.
-    pub waits: Vec<Duration>,
+    /// Durations of the polls as seen by the clients, sorted.
+    pub durations: Vec<Duration>,
+    /// Delays between delivery and fetch of messages delivered in this phase, sorted.
+    pub delays: Vec<Duration>,
 }
 
 impl Figures {
@@ -82,66 +82,66 @@ impl Figures {
         1.0 - self.server.logins as f64 / self.polls as f64
     }
 
-    /// CPU time of the mail server a poll.
+    /// CPU time of the mail server per poll.
     #[must_use]
-    pub fn server_cpu_a_poll(&self) -> Duration {
-        a_poll(self.server.cpu, self.polls)
+    pub fn server_cpu_per_poll(&self) -> Duration {
+        per_poll(self.server.cpu, self.polls)
     }
 
-    /// CPU time of Reprieve a poll.
+    /// CPU time of Reprieve per poll.
     #[must_use]
-    pub fn reprieve_cpu_a_poll(&self) -> Duration {
-        a_poll(self.reprieve_cpu, self.polls)
+    pub fn reprieve_cpu_per_poll(&self) -> Duration {
+        per_poll(self.reprieve_cpu, self.polls)
     }
 }
 
-/// The share of one poll in a time.
-pub(crate) fn a_poll(cpu: Duration, polls: u64) -> Duration {
+/// Divides a CPU time by the number of polls.
+pub(crate) fn per_poll(cpu: Duration, polls: u64) -> Duration {
     cpu.checked_div(u32::try_from(polls).unwrap_or(u32::MAX)).unwrap_or_default()
 }
 
-/// A phase that is measured, from its first reading on.
+/// Measurements of a phase, from its first reading on.
 #[derive(Debug, Default)]
 struct Measured {
     start: Option<Reading>,
     end: Option<Reading>,
     polls: u64,
-    put_off: u64,
-    took: Vec<Duration>,
+    locked: u64,
+    durations: Vec<Duration>,
 }
 
-/// The state of the demo.
+/// The state of the demo that the view shows.
 #[derive(Debug)]
-pub(crate) struct Board {
+pub(crate) struct DemoStats {
     pub(crate) phase: Phase,
     direct: Measured,
     relieved: Measured,
-    /// A strip of polls a client, oldest first.
+    /// The latest polls of each client, oldest first.
     pub(crate) strips: Vec<VecDeque<Mark>>,
-    /// Replies that clients read and checked.
+    /// Number of replies that clients have checked.
     pub(crate) replies: u64,
-    /// What was wrong, with the client's name.
+    /// Texts of the first errors, with the client's name.
     pub(crate) faults: Vec<String>,
     pub(crate) fault_count: u64,
-    /// Wrong passwords tried, and those that were refused as they must be.
-    pub(crate) mistyped: u64,
-    pub(crate) mistyped_refused: u64,
-    /// The user asked for the end before the time was up.
+    /// Number of wrong passwords tried, and of those refused; both must be equal.
+    pub(crate) wrong_passwords: u64,
+    pub(crate) wrong_passwords_refused: u64,
+    /// Whether the user ended the demo early.
     pub(crate) interrupted: bool,
 }
 
-impl Board {
+impl DemoStats {
     pub(crate) fn new(clients: usize) -> Self {
         Self {
-            phase: Phase::Arrival,
+            phase: Phase::InitialDownload,
             direct: Measured::default(),
             relieved: Measured::default(),
             strips: vec![VecDeque::new(); clients],
             replies: 0,
             faults: Vec::new(),
             fault_count: 0,
-            mistyped: 0,
-            mistyped_refused: 0,
+            wrong_passwords: 0,
+            wrong_passwords_refused: 0,
             interrupted: false,
         }
     }
@@ -150,11 +150,11 @@ impl Board {
         match phase {
             Phase::Direct => Some(&mut self.direct),
             Phase::Relieved => Some(&mut self.relieved),
-            Phase::Arrival | Phase::Closing => None,
+            Phase::InitialDownload | Phase::FinalCheck => None,
         }
     }
 
-    /// Begins a phase. Nothing may be under way.
+    /// Begins a phase. No poll may be in progress.
     pub(crate) fn begin(&mut self, phase: Phase, reading: Reading) {
         self.phase = phase;
         if let Some(measured) = self.measured(phase) {
@@ -162,23 +162,23 @@ impl Board {
         }
         if phase == Phase::Relieved {
             for strip in &mut self.strips {
-                strip.push_back(Mark::Change);
+                strip.push_back(Mark::Switch);
             }
         }
     }
 
-    /// Ends a phase. Nothing may be under way any more.
+    /// Ends a phase. No poll may be in progress.
     pub(crate) fn end(&mut self, phase: Phase, reading: Reading) {
         if let Some(measured) = self.measured(phase) {
             measured.end = Some(reading);
         }
     }
 
-    /// Notes a poll of the present phase. `reached`: the mail server saw it.
+    /// Records a poll of the current phase. `reached`: whether it reached the mail server.
     pub(crate) fn poll(&mut self, client: usize, name: &str, poll: Poll, reached: bool) {
         let mark = match &poll {
             Poll { fault: Some(_), .. } => Mark::Fault,
-            Poll { put_off: true, .. } => Mark::PutOff,
+            Poll { locked: true, .. } => Mark::Locked,
             Poll { fetched: 1.., .. } => Mark::Fetched,
             _ if reached => Mark::Reached,
             _ => Mark::Relieved,
@@ -186,11 +186,11 @@ impl Board {
         self.replies += poll.replies;
         if let Some(measured) = self.measured(self.phase) {
             measured.polls += 1;
-            measured.put_off += u64::from(poll.put_off);
-            measured.took.push(poll.took);
+            measured.locked += u64::from(poll.locked);
+            measured.durations.push(poll.duration);
             let strip = &mut self.strips[client];
             strip.push_back(mark);
-            if strip.len() > REMEMBERED {
+            if strip.len() > MAX_STRIP_LEN {
                 strip.pop_front();
             }
         }
@@ -199,43 +199,43 @@ impl Board {
         }
     }
 
-    /// Notes that something was wrong.
+    /// Records an error.
     pub(crate) fn fault(&mut self, name: &str, fault: &str) {
         self.fault_count += 1;
-        if self.faults.len() < FAULTS_KEPT {
+        if self.faults.len() < MAX_FAULT_TEXTS {
             self.faults.push(format!("{name}: {fault}"));
         }
     }
 
-    /// What a phase has come to, up to its end or to `now`; nothing before it has begun.
+    /// Results of a phase up to its end, or up to `now`. None before the phase begins.
     pub(crate) fn figures(&self, phase: Phase, now: &Reading) -> Option<Figures> {
         let measured = match phase {
             Phase::Direct => &self.direct,
             Phase::Relieved => &self.relieved,
-            Phase::Arrival | Phase::Closing => return None,
+            Phase::InitialDownload | Phase::FinalCheck => return None,
         };
         let start = measured.start.as_ref()?;
         let end = measured.end.as_ref().unwrap_or(now);
         Some(Figures {
             elapsed: end.at.saturating_duration_since(start.at),
             polls: measured.polls,
-            put_off: measured.put_off,
+            locked: measured.locked,
             server: end.server.since(&start.server),
             reprieve_cpu: end.reprieve.saturating_sub(start.reprieve),
-            took: Vec::new(),
-            waits: Vec::new(),
+            durations: Vec::new(),
+            delays: Vec::new(),
         })
     }
 
-    /// How long the polls of a phase took, shortest first.
-    pub(crate) fn took(&self, phase: Phase) -> Vec<Duration> {
-        let mut took = match phase {
-            Phase::Direct => self.direct.took.clone(),
-            Phase::Relieved => self.relieved.took.clone(),
-            Phase::Arrival | Phase::Closing => Vec::new(),
+    /// Durations of the polls of a phase, sorted.
+    pub(crate) fn durations(&self, phase: Phase) -> Vec<Duration> {
+        let mut durations = match phase {
+            Phase::Direct => self.direct.durations.clone(),
+            Phase::Relieved => self.relieved.durations.clone(),
+            Phase::InitialDownload | Phase::FinalCheck => Vec::new(),
         };
-        took.sort_unstable();
-        took
+        durations.sort_unstable();
+        durations
     }
 }
 
@@ -249,28 +249,28 @@ mod tests {
     }
 
     #[test]
-    fn relief_and_cost_come_from_what_the_server_saw() {
-        let mut board = Board::new(1);
-        board.begin(Phase::Relieved, reading(1000, 7));
+    fn relief_and_cpu_time_come_from_the_counters_of_the_server() {
+        let mut stats = DemoStats::new(1);
+        stats.begin(Phase::Relieved, reading(1000, 7));
         for reached in [true, false, false, false] {
-            board.poll(0, "anna", Poll::default(), reached);
+            stats.poll(0, "anna", Poll::default(), reached);
         }
-        board.end(Phase::Relieved, reading(1800, 8));
-        let figures = board.figures(Phase::Relieved, &reading(9999, 99)).unwrap();
+        stats.end(Phase::Relieved, reading(1800, 8));
+        let figures = stats.figures(Phase::Relieved, &reading(9999, 99)).unwrap();
         assert_eq!((figures.polls, figures.server.logins), (4, 1));
         assert!((figures.relief() - 0.75).abs() < 1e-9);
-        assert_eq!(figures.server_cpu_a_poll(), Duration::from_micros(200));
-        assert!(board.figures(Phase::Direct, &reading(0, 0)).is_none());
-        use Mark::{Change, Reached, Relieved};
-        assert_eq!(board.strips[0], [Change, Reached, Relieved, Relieved, Relieved]);
+        assert_eq!(figures.server_cpu_per_poll(), Duration::from_micros(200));
+        assert!(stats.figures(Phase::Direct, &reading(0, 0)).is_none());
+        use Mark::{Reached, Relieved, Switch};
+        assert_eq!(stats.strips[0], [Switch, Reached, Relieved, Relieved, Relieved]);
     }
 
     #[test]
-    fn polls_outside_the_measured_phases_count_nowhere_but_their_faults_do() {
-        let mut board = Board::new(1);
+    fn polls_outside_the_measured_phases_count_only_their_errors() {
+        let mut stats = DemoStats::new(1);
         let poll = Poll { fault: Some("no answer".to_owned()), ..Poll::default() };
-        board.poll(0, "anna", poll, true);
-        assert!(board.strips[0].is_empty());
-        assert_eq!((board.fault_count, board.faults.as_slice()), (1, &["anna: no answer".to_owned()][..]));
+        stats.poll(0, "anna", poll, true);
+        assert!(stats.strips[0].is_empty());
+        assert_eq!((stats.fault_count, stats.faults.as_slice()), (1, &["anna: no answer".to_owned()][..]));
     }
 }

@@ -1,15 +1,15 @@
-//! The mail that the demo delivers: real messages, no two alike, with what trips a careless
-//! proxy (lines that begin with dots, long attachments, an empty body).
+//! Generates the messages of the demo, all different, with content that careless proxies get wrong:
+//! lines that begin with dots, long attachments, empty bodies.
 
 use std::fmt::Write as _;
 
 use base64::Engine as _;
 
-/// A message and the id by which it is known wherever it turns up.
+/// A message and its Message-ID.
 #[derive(Debug)]
-pub(crate) struct Letter {
+pub(crate) struct Message {
     pub(crate) message_id: String,
-    pub(crate) octets: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 const SUBJECTS: [&str; 6] =
@@ -26,11 +26,11 @@ const LINES: [&str; 8] = [
     "Bring the long ladder, and somebody who holds it.",
 ];
 
-impl Letter {
-    /// Writes a letter from nobody in particular to `user`.
-    pub(crate) fn write(user: &str) -> Self {
+impl Message {
+    /// Generates a message to `user`.
+    pub(crate) fn generate(user: &str) -> Self {
         let mut id = [0; 12];
-        getrandom::fill(&mut id).expect("the system gives random octets");
+        getrandom::fill(&mut id).expect("the system provides random bytes");
         let message_id = format!("<{}@demo.invalid>", blake3::hash(&id).to_hex().split_at(24).0);
         let now = jiff::Zoned::now();
         let date = jiff::fmt::rfc2822::to_string(&now).unwrap_or_default();
@@ -48,7 +48,7 @@ impl Letter {
                 push_lines(&mut text, 3 + below(40));
             }
         }
-        Self { message_id, octets: text.into_bytes() }
+        Self { message_id, bytes: text.into_bytes() }
     }
 }
 
@@ -56,10 +56,10 @@ fn attach(text: &mut String) {
     text.push_str("Content-Type: multipart/mixed; boundary=\"part\"\r\n\r\n--part\r\n\r\n");
     push_lines(text, 3 + below(5));
     text.push_str("--part\r\nContent-Type: image/jpeg\r\nContent-Transfer-Encoding: base64\r\n\r\n");
-    let mut octets = vec![0; 1000 + below(20_000)];
-    getrandom::fill(&mut octets).expect("the system gives random octets");
+    let mut bytes = vec![0; 1000 + below(20_000)];
+    getrandom::fill(&mut bytes).expect("the system provides random bytes");
     // Lines of 76 characters (RFC 2045, section 6.8).
-    for line in octets.chunks(57) {
+    for line in bytes.chunks(57) {
         let _ = write!(text, "{}\r\n", base64::engine::general_purpose::STANDARD.encode(line));
     }
     text.push_str("--part--\r\n");
@@ -76,15 +76,15 @@ fn pick<'a>(from: &[&'a str]) -> &'a str {
     from[below(from.len())]
 }
 
-/// A random number below `end`, which is small.
+/// A random number below `end`; the bias is negligible for small numbers.
 pub(crate) fn below(end: usize) -> usize {
-    let random = getrandom::u32().expect("the system gives random octets");
+    let random = getrandom::u32().expect("the system provides random bytes");
     usize::try_from((u64::from(random) * end as u64) >> 32).unwrap_or(0)
 }
 
-/// The Message-ID that a message's header names.
-pub(crate) fn message_id(octets: &[u8]) -> Option<&str> {
-    let mut header = octets.split(|&octet| octet == b'\n').take_while(|line| *line != b"\r");
+/// The Message-ID in the header of a message.
+pub(crate) fn message_id(bytes: &[u8]) -> Option<&str> {
+    let mut header = bytes.split(|&byte| byte == b'\n').take_while(|line| *line != b"\r");
     let value = header.find_map(|line| line.strip_prefix(b"Message-ID:"))?;
     std::str::from_utf8(value).ok().map(str::trim)
 }
@@ -94,19 +94,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_letter_names_its_id_and_ends_each_line() {
+    fn a_message_has_an_id_and_valid_line_endings() {
         for _ in 0..50 {
-            let letter = Letter::write("anna");
-            assert_eq!(message_id(&letter.octets), Some(letter.message_id.as_str()));
-            assert!(letter.octets.ends_with(b"\r\n"));
-            let text = String::from_utf8(letter.octets).unwrap();
+            let message = Message::generate("anna");
+            assert_eq!(message_id(&message.bytes), Some(message.message_id.as_str()));
+            assert!(message.bytes.ends_with(b"\r\n"));
+            let text = String::from_utf8(message.bytes).unwrap();
             assert_eq!(text.matches('\n').count(), text.matches("\r\n").count());
             assert!(text.lines().all(|line| line.len() <= 998));
         }
     }
 
     #[test]
-    fn an_id_in_the_body_is_not_the_letters() {
+    fn an_id_in_the_body_is_ignored() {
         assert_eq!(message_id(b"Subject: x\r\n\r\nMessage-ID: <a@b>\r\n"), None);
     }
 

@@ -1,4 +1,4 @@
-//! A client's end of a POP3 connection: replies read strictly, each of them counted.
+//! A client's POP3 connection, which validates and counts replies.
 
 use std::net::SocketAddr;
 
@@ -7,20 +7,20 @@ use tokio::net::TcpStream;
 
 use super::fault::Fault;
 
-/// Longer lines are no POP3: 512 octets for replies (RFC 1939), 998 and the end for a
-/// message's own (RFC 5322), and a doubled dot.
-const LINE_LIMIT: u64 = 1001;
+/// Longest valid line in bytes: 998 and CR LF in a message (RFC 5322, section 2.1.1), and a stuffed
+/// dot. Status lines are shorter (RFC 1939, section 3).
+const MAX_LINE_BYTES: u64 = 1001;
 
 /// A status line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Status {
     pub(crate) positive: bool,
-    /// What follows `+OK ` or `-ERR `.
+    /// The text after `+OK ` or `-ERR `.
     pub(crate) text: String,
 }
 
 impl Status {
-    /// Whether the server says that this is for now and not for good (RFC 2449, 3206).
+    /// Whether the failure is temporary according to its response code (RFC 2449, RFC 3206).
     pub(crate) fn is_temporary(&self) -> bool {
         !self.positive && ["[IN-USE]", "[SYS/TEMP]"].iter().any(|code| self.text.starts_with(code))
     }
@@ -30,14 +30,14 @@ impl Status {
     }
 }
 
-/// An open connection.
-pub(crate) struct Wire {
+/// An open POP3 connection.
+pub(crate) struct Connection {
     stream: BufReader<TcpStream>,
-    /// Replies read so far, the banner included.
+    /// Number of replies read, including the greeting.
     pub(crate) replies: u64,
 }
 
-impl Wire {
+impl Connection {
     pub(crate) async fn connect(to: SocketAddr) -> Result<Self, Fault> {
         let stream = TcpStream::connect(to).await?;
         stream.set_nodelay(true)?;
@@ -50,21 +50,21 @@ impl Wire {
 
     pub(crate) async fn status(&mut self, command: &'static str) -> Result<Status, Fault> {
         let line = self.line(command).await?;
-        let nonsense = || Fault::Nonsense { command, line: String::from_utf8_lossy(&line).into_owned() };
-        let text = std::str::from_utf8(&line).map_err(|_| nonsense())?;
+        let invalid = || Fault::Invalid { command, line: String::from_utf8_lossy(&line).into_owned() };
+        let text = std::str::from_utf8(&line).map_err(|_| invalid())?;
         let (positive, rest) = match (text.strip_prefix("+OK"), text.strip_prefix("-ERR")) {
             (Some(rest), _) => (true, rest),
             (_, Some(rest)) => (false, rest),
-            _ => return Err(nonsense()),
+            _ => return Err(invalid()),
         };
         if !rest.is_empty() && !rest.starts_with(' ') {
-            return Err(nonsense());
+            return Err(invalid());
         }
         self.replies += 1;
         Ok(Status { positive, text: rest.trim_start().to_owned() })
     }
 
-    /// The lines that follow a positive status, up to the dot, which is not one of them.
+    /// Reads the lines of a multi-line reply after its status, without the final dot.
     pub(crate) async fn lines(&mut self, command: &'static str) -> Result<Vec<Vec<u8>>, Fault> {
         let mut lines = Vec::new();
         loop {
@@ -79,10 +79,10 @@ impl Wire {
         }
     }
 
-    /// Whether the server closes without another word, as it must after QUIT.
+    /// Whether the server has closed the connection without sending more, as it must after QUIT.
     pub(crate) async fn is_closed(&mut self) -> Result<bool, Fault> {
-        let mut octet = [0];
-        match self.stream.read(&mut octet).await {
+        let mut byte = [0];
+        match self.stream.read(&mut byte).await {
             Ok(count) => Ok(count == 0),
             Err(error) => Err(error.into()),
         }
@@ -90,7 +90,7 @@ impl Wire {
 
     async fn line(&mut self, command: &'static str) -> Result<Vec<u8>, Fault> {
         let mut line = Vec::new();
-        (&mut self.stream).take(LINE_LIMIT).read_until(b'\n', &mut line).await?;
+        (&mut self.stream).take(MAX_LINE_BYTES).read_until(b'\n', &mut line).await?;
         match line.strip_suffix(b"\r\n") {
             Some(text) => {
                 let length = text.len();
@@ -98,7 +98,7 @@ impl Wire {
                 Ok(line)
             }
             None if line.is_empty() => Err(Fault::Closed { command }),
-            None => Err(Fault::Nonsense { command, line: String::from_utf8_lossy(&line).into_owned() }),
+            None => Err(Fault::Invalid { command, line: String::from_utf8_lossy(&line).into_owned() }),
         }
     }
 }
