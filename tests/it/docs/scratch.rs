@@ -229,8 +229,8 @@ health-check = "off"
 /// The configuration that a page shows before a block, or else the README's.
 fn configuration_for(page: &Page, block: &Block) -> String {
     let before = |page: &Page, line| {
-        let blocks = page.blocks("toml").into_iter();
-        blocks.filter(|other| other.line < line && other.text.contains("[[virtual-server]]")).next_back()
+        let mut blocks = page.blocks("toml").into_iter();
+        blocks.rfind(|other| other.line < line && other.text.contains("[[virtual-server]]"))
     };
     before(page, block.line)
         .or_else(|| before(&Page::read("README.md"), usize::MAX))
