@@ -121,14 +121,14 @@ fn password_guesses_reach_dovecot_with_the_clients_address_and_are_limited() {
     let features = Features { xclient: true, ..Features::default() };
     let dovecot = Dovecot::start_with(&[("alice", PASSWORD)], features);
     let front = front(dovecot.address(), "proxy-from = [\"127.0.0.1\"]", "");
-    // The mail server judges each guess, and the session ends after a few.
+    // The mail server verifies each guess, and the session ends after a few.
     let guesses: String = (0..5).map(|guess| format!("USER alice\r\nPASS wrong{guess}\r\n")).collect();
     let answers = said(front.address(), format!("{CLIENT}{guesses}").as_bytes());
     assert_eq!(answers.matches("-ERR [AUTH]").count(), 3, "{answers}");
     assert!(answers.ends_with("-ERR too many failed logins\r\n"), "{answers}");
     let judged = dovecot.log_lines(&["auth failed", "user=<alice>", "rip=192.0.2.7"]);
-    assert_eq!(judged.len(), 3, "each guess was judged by the mail server, with the guesser's address");
-    // The same in the next session: nothing is known, nobody is posed to.
+    assert_eq!(judged.len(), 3, "the mail server verified each guess, with the client's address");
+    // The same in the next session: no password is known, so Reprieve answers no login itself.
     let answers = said(front.address(), format!("{CLIENT}{guesses}").as_bytes());
     assert_eq!(answers.matches("-ERR [AUTH]").count(), 3, "{answers}");
 }

@@ -60,8 +60,8 @@ fn dovecot_is_reached_in_cleartext_with_stls_and_with_implicit_tls() {
 fn a_node_with_an_expired_certificate_gets_no_password() {
     let authority = Authority::new();
     let dovecot = dovecot(&authority, &["localhost", "127.0.0.1"], Age::Expired);
-    refused_and_why(&dovecot, &tls("stls", &authority.file()), dovecot.address(), "certificate expired");
-    refused_and_why(
+    expect_login_error(&dovecot, &tls("stls", &authority.file()), dovecot.address(), "certificate expired");
+    expect_login_error(
         &dovecot,
         &tls("implicit", &authority.file()),
         dovecot.tls_address(),
@@ -73,7 +73,7 @@ fn a_node_with_an_expired_certificate_gets_no_password() {
 fn a_node_with_a_certificate_for_another_name_gets_no_password() {
     let authority = Authority::new();
     let dovecot = dovecot(&authority, &["other.example"], Age::Valid);
-    refused_and_why(&dovecot, &tls("stls", &authority.file()), dovecot.address(), "not valid for name");
+    expect_login_error(&dovecot, &tls("stls", &authority.file()), dovecot.address(), "not valid for name");
     // A name can be configured, or verification switched off.
     for more in ["server-name = \"other.example\"", "verify = false"] {
         let pool = format!(
@@ -89,7 +89,7 @@ fn a_node_with_a_certificate_for_another_name_gets_no_password() {
 fn a_node_with_an_untrusted_certificate_gets_no_password() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let dovecot = dovecot(&authority, &["127.0.0.1"], Age::Valid);
-    refused_and_why(
+    expect_login_error(
         &dovecot,
         &tls("implicit", &stranger.file()),
         dovecot.tls_address(),
@@ -98,14 +98,14 @@ fn a_node_with_an_untrusted_certificate_gets_no_password() {
 }
 
 #[track_caller]
-fn refused_and_why(dovecot: &Dovecot, pool: &str, address: SocketAddr, why: &str) {
+fn expect_login_error(dovecot: &Dovecot, pool: &str, address: SocketAddr, why: &str) {
     let front = front(&[address], pool);
     let mut session = Dialogue::open(front.address());
     session.ok("USER alice");
     assert!(session.err(&format!("PASS {PASSWORD}")).starts_with("-ERR [SYS/TEMP]"));
     session.quit();
     let state = front.server.pool("mail").unwrap().node_states().next().unwrap();
-    let error = state.last_error.expect("what is wrong");
+    let error = state.last_error.expect("an error");
     assert!(error.contains(why), "{error}");
     assert_eq!(dovecot.logins("alice"), 0);
 }
@@ -173,7 +173,7 @@ fn a_node_that_sends_data_before_the_handshake_gets_no_password() {
         if conversation.read_command().as_deref() == Some("STLS") {
             // An attacker on the path adds a reply that could be taken for an encrypted one.
             conversation.send(b"+OK\r\n+OK in\r\n");
-            assert_eq!(conversation.read_command(), None, "nothing is said in cleartext after STLS");
+            assert_eq!(conversation.read_command(), None, "no command is sent in cleartext after STLS");
         }
     });
     let authority = Authority::new();
@@ -242,7 +242,7 @@ fn a_node_without_pipelining_gets_one_command_at_a_time() {
             }
             conversation.accept_login();
             while let Some(command) = conversation.read_command() {
-                // Bytes that are already there were sent before this reply.
+                // Bytes that have already arrived were sent before this reply.
                 overrun.fetch_or(conversation.has_more(), Ordering::SeqCst);
                 let rows = matches!(&*command, "LIST" | "UIDL");
                 conversation.send(if rows { b"+OK\r\n.\r\n" } else { b"+OK 0 0\r\n" });
@@ -254,7 +254,10 @@ fn a_node_without_pipelining_gets_one_command_at_a_time() {
     });
     let front = front(&[node.address()], "health-check = { interval = \"1h\" }");
     let mut session = Dialogue::open(front.address());
-    assert!(session.lines("CAPA").contains(&"PIPELINING".to_owned()), "that is between client and proxy");
+    assert!(
+        session.lines("CAPA").contains(&"PIPELINING".to_owned()),
+        "Reprieve offers it to the client all the same"
+    );
     session.give_password("alice", PASSWORD);
     session.send_at_once(&["STAT", "NOOP", "LIST", "UIDL", "NOOP", "QUIT"]);
     for multi in [false, false, true, true, false, false] {
@@ -269,7 +272,7 @@ fn a_node_without_pipelining_gets_one_command_at_a_time() {
 
 /// A node that lists TOP and UIDL only after the login, which RFC 2449, section 5, allows. `after`
 /// is its reply to that CAPA; `None` hangs up. `asked` counts these CAPAs.
-fn that_lists_more_after_the_login(after: Option<&'static [u8]>, asked: &Arc<AtomicU32>) -> Scripted {
+fn listing_more_after_the_login(after: Option<&'static [u8]>, asked: &Arc<AtomicU32>) -> Scripted {
     let asked = asked.clone();
     Scripted::start(move |conversation| {
         conversation.send(b"+OK ready\r\n");
@@ -313,7 +316,7 @@ fn promised(front: &Proxy) -> String {
 fn capabilities_after_the_login_are_learned_once_and_offered() {
     const MORE: &[u8] = b"+OK\r\nTOP\r\nUIDL\r\nEXPIRE NEVER\r\n.\r\n";
     let asked = Arc::new(AtomicU32::new(0));
-    let node = that_lists_more_after_the_login(Some(MORE), &asked);
+    let node = listing_more_after_the_login(Some(MORE), &asked);
     let front = passing(&[node.address()], "health-check = { interval = \"1h\" }");
     assert_eq!(promised(&front), "RESP-CODES AUTH-RESP-CODE PIPELINING USER SASL PLAIN LOGIN");
     for login in 1..=5 {
@@ -345,7 +348,7 @@ fn a_failed_capa_after_the_login_costs_at_most_one_login() {
         [(Some(&b"-ERR what?\r\n"[..]), false), (Some(b"rubbish\r\n"), true), (None, true)]
     {
         let asked = Arc::new(AtomicU32::new(0));
-        let node = that_lists_more_after_the_login(after, &asked);
+        let node = listing_more_after_the_login(after, &asked);
         let front = passing(&[node.address()], "health-check = { interval = \"1h\" }");
         for login in 1..=4 {
             let mut session = Dialogue::open(front.address());
@@ -372,8 +375,8 @@ fn a_failed_capa_after_the_login_costs_at_most_one_login() {
 #[test]
 fn capabilities_after_the_login_are_offered_only_if_all_nodes_have_them() {
     let asked = Arc::new(AtomicU32::new(0));
-    let more = that_lists_more_after_the_login(Some(b"+OK\r\nTOP\r\nUIDL\r\n.\r\n"), &asked);
-    let less = that_lists_more_after_the_login(Some(b"+OK\r\nUIDL\r\n.\r\n"), &asked);
+    let more = listing_more_after_the_login(Some(b"+OK\r\nTOP\r\nUIDL\r\n.\r\n"), &asked);
+    let less = listing_more_after_the_login(Some(b"+OK\r\nUIDL\r\n.\r\n"), &asked);
     let (more, less) = (more.address(), less.address());
     let front = passing(&[more, less], "health-check = { interval = \"1h\" }");
     for _ in 0..4 {
@@ -409,10 +412,10 @@ fn a_name_is_resolved_again_after_its_time_to_live() {
     assert_eq!((first.logins(), second.logins()), (1, 0));
     last_number.store(2, Ordering::SeqCst);
     first.kill();
-    until("the name's new address is known", || {
+    until("the new address is resolved", || {
         let state = front.server.pool("mail").unwrap().node_states().next().unwrap();
         let mut session = Dialogue::open(front.address());
-        // Not alice, who would be posed to while no node can be reached.
+        // Not alice: Reprieve would answer her login itself while no node can be reached.
         session.ok("USER bob");
         session.send(&format!("PASS {PASSWORD}"));
         let accepted = session.line().starts_with("+OK");

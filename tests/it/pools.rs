@@ -26,7 +26,7 @@ fn addresses(nodes: &[FarmNode]) -> Vec<SocketAddr> {
     nodes.iter().map(FarmNode::address).collect()
 }
 
-/// Logs in and out; whether the login was accepted.
+/// Logs in and out. Returns whether the login was accepted.
 fn session(server: SocketAddr, user: &str) -> bool {
     let mut session = Dialogue::open(server);
     session.ok(&format!("USER {user}"));
@@ -60,39 +60,39 @@ fn a_node_that_dies_under_load_fails_no_login_and_returns_with_slow_start() {
         }
         let more = |count| {
             let until_then = done.load(Ordering::SeqCst) + count;
-            until("load goes on", || done.load(Ordering::SeqCst) >= until_then);
+            until("more logins are made", || done.load(Ordering::SeqCst) >= until_then);
         };
         more(300);
         for node in &nodes {
-            assert!(node.logins() >= 80, "each has its share: {}", node.logins());
+            assert!(node.logins() >= 80, "each node gets its share: {}", node.logins());
         }
         nodes[1].kill();
         // Sessions at that node have ended.
-        until("the node is known to be down", || front.server.pool("mail").unwrap().state().healthy == 2);
+        until("the node is marked unhealthy", || front.server.pool("mail").unwrap().state().healthy == 2);
         more(20);
         let lost = failed.load(Ordering::SeqCst);
-        assert!(lost <= 4, "at most those that were at it: {lost}");
+        assert!(lost <= 4, "only logins in progress at the node may fail: {lost}");
         nodes.iter().for_each(FarmNode::forget);
         more(300);
         let (one, other) = (nodes[0].logins(), nodes[2].logins());
-        assert!(one.abs_diff(other) * 10 <= one + other, "the others share evenly: {one}, {other}");
-        assert_eq!(failed.load(Ordering::SeqCst), lost, "no login fails that could go elsewhere");
+        assert!(one.abs_diff(other) * 10 <= one + other, "the other nodes share evenly: {one}, {other}");
+        assert_eq!(failed.load(Ordering::SeqCst), lost, "no login fails that another node could accept");
 
         nodes[1].revive();
-        until("it is back", || front.server.pool("mail").unwrap().state().healthy == 3);
+        until("the node is healthy again", || front.server.pool("mail").unwrap().state().healthy == 3);
         nodes.iter().for_each(FarmNode::forget);
         let began = Instant::now();
         more(60);
         let (share, all) = (nodes[1].logins(), nodes.iter().map(FarmNode::logins).sum::<usize>());
         if began.elapsed() < Duration::from_millis(500) {
-            assert!(share * 5 < all, "it starts slowly: {share} of {all}");
+            assert!(share * 5 < all, "slow start: {share} of {all}");
         }
         until("its slow start is over", || began.elapsed() > Duration::from_secs(2));
         nodes.iter().for_each(FarmNode::forget);
         more(300);
         let share = nodes[1].logins();
         let all: usize = nodes.iter().map(FarmNode::logins).sum();
-        assert!(share * 10 > all * 3 - all / 2, "then it has its whole share: {share} of {all}");
+        assert!(share * 10 > all * 3 - all / 2, "after slow start it gets its full share: {share} of {all}");
         assert_eq!(failed.load(Ordering::SeqCst), lost);
         stop.store(true, Ordering::SeqCst);
     });
@@ -115,9 +115,9 @@ fn logins_at_a_full_node_queue_in_order() {
     }
     let pool = front.server.pool("mail").unwrap();
     let mut third = open();
-    until("the third waits", || pool.queued() == 1);
+    until("the third login waits", || pool.queued() == 1);
     let mut fourth = open();
-    until("the fourth waits", || pool.queued() == 2);
+    until("the fourth login waits", || pool.queued() == 2);
     let mut fifth = open();
     assert_eq!(
         fifth.refused(),
@@ -132,13 +132,13 @@ fn logins_at_a_full_node_queue_in_order() {
     fourth.accepted();
     third.quit();
     fourth.quit();
-    until("all have gone", || pool.state().sessions == 0);
+    until("all sessions have ended", || pool.state().sessions == 0);
     assert_eq!(node.most_open(), 2);
     assert_eq!(front.server.counters().pool_full, 1);
 }
 
 #[test]
-fn a_login_that_waits_too_long_fails_and_frees_its_place() {
+fn a_login_that_waits_too_long_fails_and_frees_its_slot() {
     let node = FarmNode::start();
     let pool = "health-check = \"off\"\nmax-sessions = 1\nqueue = { timeout = \"100ms\" }";
     let front = front(&[node.address()], pool);
@@ -148,7 +148,7 @@ fn a_login_that_waits_too_long_fails_and_frees_its_place() {
     outside.ok("USER bob");
     assert!(outside.err(&format!("PASS {PASSWORD}")).starts_with("-ERR [SYS/TEMP]"));
     inside.quit();
-    until("the place is free", || front.server.pool("mail").unwrap().state().sessions == 0);
+    until("the slot is free", || front.server.pool("mail").unwrap().state().sessions == 0);
     outside.give_password("bob", PASSWORD);
     outside.quit();
 }
@@ -169,14 +169,14 @@ fn users_keep_their_node_when_another_fails_and_returns() {
     let before = homes(&nodes);
     assert_eq!(homes(&nodes), before);
     nodes[1].kill();
-    until("it is down", || front.server.pool("mail").unwrap().state().healthy == 2);
+    until("the node is marked unhealthy", || front.server.pool("mail").unwrap().state().healthy == 2);
     let during = homes(&nodes);
     let lost = before.iter().filter(|home| **home == Some(1)).count();
     let moved = before.iter().zip(&during).filter(|(before, during)| before != during).count();
-    assert!((30..=70).contains(&lost), "{lost} of 150 were at the lost node");
-    assert!(moved <= lost + users.len() / 50, "{moved} moved, {lost} had to");
+    assert!((30..=70).contains(&lost), "{lost} of 150 users were at the node");
+    assert!(moved <= lost + users.len() / 50, "{moved} users moved, {lost} had to");
     nodes[1].revive();
-    until("it is back", || front.server.pool("mail").unwrap().state().healthy == 3);
+    until("the node is healthy again", || front.server.pool("mail").unwrap().state().healthy == 3);
     assert_eq!(homes(&nodes), before);
 }
 
@@ -218,7 +218,7 @@ fn the_node_with_the_fewest_sessions_gets_the_next() {
     let (even, odd): (Vec<_>, Vec<_>) = open.into_iter().enumerate().partition(|(index, _)| index % 2 == 0);
     even.into_iter().for_each(|(_, session)| session.quit());
     let pool = front.server.pool("mail").unwrap();
-    until("five have gone", || pool.state().sessions == 5);
+    until("five sessions are left", || pool.state().sessions == 5);
     let idle = pool.node_states().position(|node| node.sessions == 0).expect("one is idle");
     let before = nodes[idle].logins();
     let more: Vec<_> = (0..5)
@@ -249,7 +249,7 @@ fn a_backup_node_serves_only_while_no_other_can() {
     }
     assert_eq!(backup.logins(), 5);
     first.revive();
-    until("it is back", || front.server.pool("mail").unwrap().state().healthy == 2);
+    until("the node is healthy again", || front.server.pool("mail").unwrap().state().healthy == 2);
     assert!(session(front.address(), "alice"));
     assert_eq!((first.logins(), backup.logins()), (1, 5));
 }
@@ -266,13 +266,13 @@ fn a_drained_node_keeps_its_sessions_and_a_disabled_one_loses_them() {
     assert_eq!((nodes[0].logins(), nodes[1].logins()), (1, 0));
     pool.set_mode(&names[0], NodeMode::Drain).unwrap();
     stays.ok("STAT");
-    // Not alice, who would be posed to.
-    assert!(!session(front.address(), "bob"), "no node is left");
+    // Not alice: Reprieve would answer her login itself.
+    assert!(!session(front.address(), "bob"), "no node is enabled");
     pool.set_mode(&names[1], NodeMode::Enabled).unwrap();
     assert!(session(front.address(), "alice"));
     pool.set_mode(&names[0], NodeMode::Disabled).unwrap();
     stays.closed();
-    until("its session is over", || pool.state().sessions == 0);
+    until("its session has ended", || pool.state().sessions == 0);
 }
 
 #[test]
@@ -312,7 +312,7 @@ enum Dies {
 }
 
 /// A node that hangs up on one name, or on one client's address, and serves all others.
-fn with_a_killer(dies: Dies) -> Scripted {
+fn that_hangs_up_on(dies: Dies) -> Scripted {
     Scripted::start(move |conversation| {
         let mut killer = false;
         if let Dies::AtTheAddress = dies {
@@ -349,7 +349,7 @@ fn with_a_killer(dies: Dies) -> Scripted {
 fn a_client_that_makes_nodes_hang_up_marks_no_node_unhealthy() {
     for dies in [Dies::AtTheAddress, Dies::AtXclient, Dies::AtTheName, Dies::AtTheSecret, Dies::InRubbish] {
         for check in ["health-check = \"off\"", "health-check = { interval = \"1h\", fall = 1 }"] {
-            let nodes = [with_a_killer(dies), with_a_killer(dies)];
+            let nodes = [that_hangs_up_on(dies), that_hangs_up_on(dies)];
             let header = if let Dies::AtTheAddress = dies { "proxy-protocol = \"v1\"" } else { "" };
             let setup = Setup {
                 server: "proxy-from = [\"127.0.0.1\"]",
@@ -403,7 +403,7 @@ fn a_node_that_hangs_up_on_everybody_fails_its_health_check() {
     let mut session = Dialogue::open(front.address());
     session.ok("USER alice");
     assert!(session.err("PASS x").starts_with("-ERR [SYS/TEMP]"));
-    until("the check after that login has found it out", || {
+    until("the health check after that login has failed", || {
         front.server.pool("mail").unwrap().node_states().all(|node| !node.healthy)
     });
 }

@@ -189,7 +189,7 @@ fn sessions_are_resumed() {
 }
 
 #[test]
-fn a_certificate_is_swapped_while_200_sessions_are_open_and_nobody_notices() {
+fn a_certificate_is_replaced_without_affecting_200_open_sessions() {
     let (authority, node) = (Authority::new(), FarmNode::start());
     let files = authority.server("front", &["localhost"], Age::Valid);
     let front = Proxy::start(&configuration(node.address(), &files, "", ""));
@@ -272,7 +272,7 @@ fn a_client_certificate_logs_in_its_user_only() {
         let front = Setup { server: &server, pool: &pool, ..Setup::default() }.in_front_of(&[node.address()]);
         let alice = authority.trusted(Some(&authority.client("alice")));
         let bob = authority.trusted(Some(&authority.client("bob")));
-        // Alice logs in; her second login is denied, and posed to because of her certificate.
+        // Alice logs in; her second login is denied and answered by Reprieve, because of her certificate.
         for denied in [0, 1] {
             let mut session = Dialogue::open_tls(front.tls_address(), &alice, "localhost");
             assert!(session.lines("CAPA").contains(&"SASL PLAIN EXTERNAL".to_owned()));
@@ -296,7 +296,7 @@ fn a_client_certificate_logs_in_its_user_only() {
     }
 }
 
-/// Whether a connection gets as far as the greeting.
+/// Whether the handshake succeeds and the greeting arrives.
 fn handshake_and_read(server: SocketAddr, config: &std::sync::Arc<rustls::ClientConfig>) -> bool {
     let tcp = TcpStream::connect(server).unwrap();
     tcp.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -310,7 +310,7 @@ fn a_client_that_does_not_complete_the_handshake_is_disconnected() {
     let (authority, mail) = (Authority::new(), mail_server(0));
     let files = authority.server("front", &["localhost"], Age::Valid);
     let front = front(&mail, &files, "", "handshake-timeout = \"200ms\"");
-    // One sends nothing, one speaks POP3, one stops during the handshake.
+    // One sends nothing, one sends POP3 commands, one stops during the handshake.
     let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
     for words in [&b""[..], b"USER alice\r\n", hello] {
         let mut tcp = TcpStream::connect(front.tls_address()).unwrap();
@@ -320,12 +320,12 @@ fn a_client_that_does_not_complete_the_handshake_is_disconnected() {
         let _ = tcp.read_to_end(&mut said);
         assert!(!said.starts_with(b"+OK") && !said.starts_with(b"-ERR"), "{}", said.escape_ascii());
     }
-    until("all are counted", || front.server.counters().failed_handshakes == 3);
+    until("all failed handshakes are counted", || front.server.counters().failed_handshakes == 3);
     // The same after STLS.
     let mut session = Dialogue::open(front.address());
     session.ok("STLS");
     session.closed();
-    until("it is counted", || front.server.counters().failed_handshakes == 4);
+    until("the failed handshake is counted", || front.server.counters().failed_handshakes == 4);
 }
 
 #[test]
@@ -339,7 +339,7 @@ fn a_session_ends_with_close_notify() {
     stream.write_all(b"QUIT\r\n").unwrap();
     let mut said = String::new();
     // Without close_notify, this fails with UnexpectedEof.
-    stream.read_to_string(&mut said).expect("an end that was announced");
+    stream.read_to_string(&mut said).expect("close_notify before the end");
     assert!(said.ends_with("+OK bye\r\n"), "{said}");
 }
 
@@ -498,7 +498,7 @@ fn clients_that_use_alpn_must_offer_pop3() {
     }
 }
 
-/// Unknown or unusual server names get the first certificate, as at Dovecot. rustls refuses invalid
+/// Unknown or unusual server names get the first certificate, as with Dovecot. rustls refuses invalid
 /// names (the last ones) with the alert `illegal_parameter`, which Reprieve cannot change.
 #[test]
 fn unknown_server_names_get_the_first_certificate() {

@@ -138,7 +138,7 @@ fn sslyze_finds_no_weakness_with_implicit_tls_and_stls() {
         for new in ["tls_1_2", "tls_1_3"] {
             let accepted = result(&format!("{new}_cipher_suites"))["accepted_cipher_suites"].as_array();
             let accepted = accepted.expect("a list");
-            assert!(!accepted.is_empty(), "{new} is spoken");
+            assert!(!accepted.is_empty(), "{new} is supported");
             for suite in accepted {
                 let name = suite["cipher_suite"]["name"].as_str().unwrap();
                 let is_modern = name.contains("GCM") || name.contains("CHACHA20");

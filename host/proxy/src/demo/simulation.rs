@@ -128,7 +128,7 @@ pub(crate) async fn run(simulation: Arc<Simulation>, mut clients: Vec<Client>) {
     simulation.deliveries.lock().begin(Phase::FinalCheck);
     let reading = simulation.read_when_idle().await;
     simulation.stats.lock().begin(Phase::FinalCheck, reading);
-    check_finally(&simulation, &mut clients).await;
+    run_final_check(&simulation, &mut clients).await;
 }
 
 impl Simulation {
@@ -230,7 +230,7 @@ async fn poll_for(
 
 /// Checks that a wrong password is refused even while Reprieve answers its user, and that each
 /// client, polling the mail server directly, has fetched all its messages.
-async fn check_finally(simulation: &Simulation, clients: &mut [Client]) {
+async fn run_final_check(simulation: &Simulation, clients: &mut [Client]) {
     for client in &mut *clients {
         // The user has just logged in, so the wrong password arrives within the interval.
         poll_until_unlocked(simulation, client, simulation.proxy).await;

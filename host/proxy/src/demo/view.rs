@@ -99,8 +99,8 @@ pub(crate) fn write_progress(
     ended: impl Fn() -> bool,
 ) -> io::Result<()> {
     // About ten lines, at most one per second.
-    let interval_of_lines = (simulation.schedule.total() / 10).max(Duration::from_secs(1));
-    let mut next = Instant::now() + interval_of_lines;
+    let line_interval = (simulation.schedule.total() / 10).max(Duration::from_secs(1));
+    let mut next = Instant::now() + line_interval;
     for line in heading(&Frame::read(simulation, false), simulation, interval) {
         write_plain(&line, out)?;
     }
@@ -110,7 +110,7 @@ pub(crate) fn write_progress(
         if Instant::now() < next {
             continue;
         }
-        next += interval_of_lines;
+        next += line_interval;
         let frame = Frame::read(simulation, false);
         let (route, figures) = match (&frame.direct, &frame.relieved) {
             (_, Some(figures)) => ("through Reprieve", figures),
@@ -213,7 +213,7 @@ fn strips(frame: &Frame, labels: &[ClientLabel], marks: &Marks, columns: usize, 
 
 fn messages(frame: &Frame) -> Line {
     let DeliveryTotals { delivered, expected, fetched, duplicated, .. } = frame.totals;
-    let mail = format!(" {delivered} messages: {fetched} of {expected} fetches done, ");
+    let mail = format!(" {delivered} messages: {fetched} of {expected} fetched, ");
     let replies = format!("; {} replies checked, ", frame.replies);
     let style = |count: u64| if count == 0 { Style::Good } else { Style::Bad };
     Line::of(Style::Plain, mail)

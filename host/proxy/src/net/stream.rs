@@ -17,7 +17,7 @@ pub enum Stream {
     Plain(TcpStream),
     /// TLS, as client or server.
     Tls(Box<TlsStream<TcpStream>>),
-    /// Moved elsewhere, for example during the upgrade to TLS; reads return the end of the stream.
+    /// Moved out, for example during a TLS handshake; reads report the end of the stream.
     #[default]
     Taken,
 }

@@ -11,7 +11,7 @@ use crate::config::{Balance, NodeMode};
 enum Rank {
     Healthy,
     HealthyBackup,
-    /// Nodes that are down are tried last: the login would fail otherwise.
+    /// Tried last, before the login fails.
     Down,
     DownBackup,
 }

@@ -60,7 +60,7 @@ impl Pool {
 
     /// Records that a login reached the node or a health check succeeded.
     pub(super) fn succeeded(&self, node: &Node) {
-        // Written only if set: every login comes through here, and a write would share the cache line.
+        // Written only if set: every login comes through here, and writes would contend between threads.
         if node.suspected.load(Ordering::Relaxed) {
             node.suspected.store(false, Ordering::Relaxed);
         }

@@ -1,5 +1,5 @@
 //! Logging in to a node with the client's credentials. Another node is tried only if no node has
-//! verified the password: if the connection was lost before the password was sent, or the reply
+//! verified the password: if the connection was lost before the node replied to USER, or the reply
 //! reports a temporary failure (`[SYS/TEMP]`).
 
 use std::sync::Arc;
@@ -215,7 +215,8 @@ impl Search<'_> {
 enum Lost {
     /// The node has not verified the password: another node may be tried.
     Unverified,
-    /// The node may have verified the password: trying another could count a wrong one twice.
+    /// The node may have verified the password. No other node is tried: a wrong password must not
+    /// count twice.
     MaybeVerified,
 }
 
