@@ -60,7 +60,7 @@ fn nodes_are_drained_disabled_and_enabled() {
     });
     // Errors say how to correct them.
     for (arguments, expected) in [
-        (["node", "male", &names[0], "drain"], "there is no pool \"male\"; there is mail"),
+        (["node", "male", &names[0], "drain"], "there is no pool \"male\"; the pools are mail"),
         (
             ["node", "mail", "10.0.0.9:110", "drain"],
             "pool mail has no node \"10.0.0.9:110\"; it has 127.0.0.1:",

@@ -128,7 +128,7 @@ fn a_policy_that_cannot_run_is_refused_and_nothing_changes() {
     let error = front.server.control().swap("pop3", &pinned).unwrap_err().to_string();
     assert!(error.contains("its SHA-256 is"), "{error}");
     let error = front.server.control().swap("pop4", &change("interval", &[])).unwrap_err().to_string();
-    assert_eq!(error, "there is no virtual server \"pop4\"; there is pop3");
+    assert_eq!(error, "there is no virtual server \"pop4\"; the virtual servers are pop3");
     let error = front.server.control().swap_back("pop3").unwrap_err().to_string();
     assert!(error.contains("was not swapped since the start"), "{error}");
     let state = front.state();
@@ -300,7 +300,7 @@ fn an_invalid_configuration_changes_nothing() {
     }
     // The corrected configuration is applied.
     let done = front.reload(&with_tls(&tls(&good.chain, &good.key))).unwrap();
-    assert_eq!(done.changed, ["virtual server pop3"]);
+    assert_eq!(done.changed, ["virtual server pop3 changed"]);
     let mut session = Dialogue::open(front.address());
     session.start_tls(&authority.trusted(None), "localhost");
     session.quit();
