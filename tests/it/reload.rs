@@ -401,7 +401,7 @@ fn an_operator_swaps_shadows_reloads_and_drains_with_ctl() {
     poll();
     reprieve.line_with("in force: deny unchanged (too-soon, again in ");
     until("the difference is shown", || {
-        said(&ctl(&socket, &["status"])).contains("    differs: would-pass 1\n")
+        said(&ctl(&socket, &["status"])).contains("    differences: would-pass 1\n")
     });
     // In a different folder than the server: paths are relative to the caller.
     let mirror = folder.path().join("mirror.wasm");
