@@ -1,10 +1,9 @@
-//! The process's limit of open file descriptors.
+//! The limit on open file descriptors (`RLIMIT_NOFILE`).
 
-/// Raises the limit as far as the system allows, and returns it.
+/// Raises the soft limit to the hard limit and returns the resulting limit; 0 if it is unknown.
 pub(crate) fn raise_descriptors() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls get a valid pointer to a live `rlimit` and keep it no longer than
-    // they run.
+    // SAFETY: both calls get a pointer to a live `rlimit` and do not keep it.
     unsafe {
         if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 {
             return 0;

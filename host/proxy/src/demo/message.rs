@@ -12,18 +12,24 @@ pub(crate) struct Message {
     pub(crate) bytes: Vec<u8>,
 }
 
-const SUBJECTS: [&str; 6] =
-    ["Minutes of Tuesday", "Your order has left us", "Lunch?", "Re: the garden", "Invoice", "Photographs"];
+const SUBJECTS: [&str; 6] = [
+    "Minutes of Tuesday",
+    "Your order has been shipped",
+    "Lunch?",
+    "Re: the garden",
+    "Invoice",
+    "Photographs",
+];
 
 const LINES: [&str; 8] = [
-    "The committee met at ten and rose at noon; nothing was decided that cannot wait.",
-    "Please find the figures below, and tell me by Friday which of them surprise you.",
+    "The committee met from ten until noon and made no decisions.",
+    "Please check the figures below and reply by Friday.",
     "...and so on, as before.",
     ".",
-    "The roses want cutting back before the frost.",
+    "The roses need pruning before the first frost.",
     "",
-    ".profile was the file that I meant.",
-    "Bring the long ladder, and somebody who holds it.",
+    ".profile is the file that I meant.",
+    "Please bring the long ladder.",
 ];
 
 impl Message {

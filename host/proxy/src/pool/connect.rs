@@ -120,8 +120,8 @@ impl Pool {
             Some(connector) if mode == NodeTlsMode::Implicit => connector.connect(&node.host, stream).await?,
             _ => Stream::Plain(stream),
         };
-        let mut wire = LineStream { stream, rest: Vec::new() };
-        let banner = wire.line().await?;
+        let mut line_stream = LineStream { stream, rest: Vec::new() };
+        let banner = line_stream.line().await?;
         if status(&banner) != Some(true) {
             return Err(failure("the greeting is not +OK"));
         }
@@ -129,40 +129,43 @@ impl Pool {
         if let Some(connector) = self.connector()
             && mode == NodeTlsMode::Stls
         {
-            wire.write(b"STLS\r\n").await?;
-            if status(&wire.line().await?) != Some(true) {
+            line_stream.write(b"STLS\r\n").await?;
+            if status(&line_stream.line().await?) != Some(true) {
                 return Err(failure("STLS was refused"));
             }
             // Data sent in cleartext must not be taken for a reply inside TLS (command injection).
-            if !wire.rest.is_empty() {
+            if !line_stream.rest.is_empty() {
                 return Err(failure("unexpected data before the TLS handshake"));
             }
-            let Stream::Plain(stream) = wire.stream else { return Err(failure("TLS is already active")) };
-            wire = LineStream { stream: connector.connect(&node.host, stream).await?, rest: Vec::new() };
+            let Stream::Plain(stream) = line_stream.stream else {
+                return Err(failure("TLS is already active"));
+            };
+            line_stream =
+                LineStream { stream: connector.connect(&node.host, stream).await?, rest: Vec::new() };
         }
         if let Some(client) = client
             && greeting.xclient
             && self.config().xclient
         {
             *client_announced = true;
-            wire.write(&xclient(client)).await?;
-            if status(&wire.line().await?) != Some(true) {
+            line_stream.write(&xclient(client)).await?;
+            if status(&line_stream.line().await?) != Some(true) {
                 return Err(failure("XCLIENT was refused although the greeting offers it"));
             }
         }
-        Ok((wire, greeting))
+        Ok((line_stream, greeting))
     }
 
     /// Queries the capabilities on a health check's connection, then sends QUIT.
     pub(super) async fn check_capabilities(
         &self,
-        mut wire: LineStream,
+        mut line_stream: LineStream,
     ) -> std::io::Result<BackendCapabilities> {
         let query = async {
             let capabilities =
-                query_capabilities(&mut wire).await?.unwrap_or(BackendCapabilities::WITHOUT_CAPA);
-            let _ = wire.write(b"QUIT\r\n").await;
-            let _ = wire.line().await;
+                query_capabilities(&mut line_stream).await?.unwrap_or(BackendCapabilities::WITHOUT_CAPA);
+            let _ = line_stream.write(b"QUIT\r\n").await;
+            let _ = line_stream.line().await;
             Ok(capabilities)
         };
         let timeout = self.config().connect_timeout;
@@ -174,17 +177,17 @@ impl Pool {
 
 /// Sends CAPA and reads the reply (RFC 2449, section 5); None if the node does not support CAPA.
 pub(super) async fn query_capabilities(
-    wire: &mut LineStream,
+    line_stream: &mut LineStream,
 ) -> std::io::Result<Option<BackendCapabilities>> {
-    wire.write(b"CAPA\r\n").await?;
-    match status(&wire.line().await?) {
+    line_stream.write(b"CAPA\r\n").await?;
+    match status(&line_stream.line().await?) {
         Some(true) => {}
         Some(false) => return Ok(None),
         None => return Err(failure("the reply to CAPA is neither +OK nor -ERR")),
     }
     let mut lines = Vec::new();
     loop {
-        let line = wire.line().await?;
+        let line = line_stream.line().await?;
         if line.trim_ascii_end() == b"." {
             return Ok(Some(BackendCapabilities::parse(lines.iter().map(Vec::as_slice))));
         }

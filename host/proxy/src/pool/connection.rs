@@ -51,7 +51,7 @@ impl LineStream {
 /// An open connection to a node, counted as one of its sessions until dropped.
 #[derive(Debug)]
 pub struct Connection {
-    wire: LineStream,
+    line_stream: LineStream,
     slot: SessionSlot,
     reply_timeout: Duration,
     waker_key: Option<u64>,
@@ -59,18 +59,18 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(wire: LineStream, slot: SessionSlot, reply_timeout: Duration) -> Self {
-        Self { wire, slot, reply_timeout, waker_key: None, capabilities_updated: false }
+    pub(super) fn new(line_stream: LineStream, slot: SessionSlot, reply_timeout: Duration) -> Self {
+        Self { line_stream, slot, reply_timeout, waker_key: None, capabilities_updated: false }
     }
 
     /// The underlying stream, for relaying.
     pub(crate) fn stream(&mut self) -> &mut Stream {
-        &mut self.wire.stream
+        &mut self.line_stream.stream
     }
 
     /// Takes the bytes received after the last line that was read.
     pub(crate) fn take_rest(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.wire.rest)
+        std::mem::take(&mut self.line_stream.rest)
     }
 
     /// The node's `host:port`, as configured.
@@ -111,7 +111,7 @@ impl Connection {
     /// # Errors
     /// If the connection was lost by the query, or the reply did not arrive within `timeout`.
     pub(super) async fn query_capabilities(&mut self, timeout: Duration) -> std::io::Result<()> {
-        let reply = tokio::time::timeout(timeout, query_capabilities(&mut self.wire)).await;
+        let reply = tokio::time::timeout(timeout, query_capabilities(&mut self.line_stream)).await;
         let capabilities = reply.map_err(Into::into).and_then(|reply| reply);
         self.slot.node().set_capabilities_after_login(capabilities.as_ref().ok().copied().flatten());
         self.capabilities_updated = capabilities?.is_some();
@@ -148,7 +148,7 @@ impl Connection {
     /// # Errors
     /// If the connection is lost.
     pub async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.wire.write(bytes).await
+        self.line_stream.write(bytes).await
     }
 
     /// Reads one line, including its line ending.
@@ -156,7 +156,7 @@ impl Connection {
     /// # Errors
     /// If the connection ends before the line does, or the line exceeds 2,048 bytes.
     pub async fn line(&mut self) -> std::io::Result<Vec<u8>> {
-        self.wire.line().await
+        self.line_stream.line().await
     }
 }
 

@@ -143,8 +143,8 @@ async fn resolve(pool: &Pool, node: &Node, resolver: Option<&Resolver>) -> Durat
 async fn check(pool: &Pool, node: &Node) -> Duration {
     let Some(settings) = pool.config().health_check else { return Duration::MAX };
     let check = async {
-        let (wire, _) = pool.connect(node, None).await?;
-        pool.check_capabilities(wire).await
+        let (line_stream, _) = pool.connect(node, None).await?;
+        pool.check_capabilities(line_stream).await
     };
     let succeeded = match check.await {
         Ok(capabilities) => {

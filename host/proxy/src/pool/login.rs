@@ -197,10 +197,10 @@ impl Search<'_> {
             let node = slot.node().clone();
             self.tried[node.index] = true;
             match self.pool.connect(&node, Some(self.client)).await {
-                Ok((wire, greeting)) => {
+                Ok((line_stream, greeting)) => {
                     self.pool.succeeded(&node);
                     return ConnectOutcome::Connected(
-                        Connection::new(wire, slot, config.reply_timeout),
+                        Connection::new(line_stream, slot, config.reply_timeout),
                         greeting,
                     );
                 }

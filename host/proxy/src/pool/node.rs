@@ -1,4 +1,4 @@
-//! A node: a mail server and its current state. Everything that a login reads is an atomic.
+//! A node: a mail server and its current state. Logins read it mostly through atomics.
 
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -73,7 +73,7 @@ pub struct NodeRuntime {
     pub(super) consecutive_failures: AtomicU32,
     pub(super) consecutive_successes: AtomicU32,
     pub(super) last_error: Mutex<Option<Box<str>>>,
-    learned: Mutex<KnownCapabilities>,
+    capabilities: Mutex<KnownCapabilities>,
     /// Requests a health check now.
     pub(super) check_now: Notify,
     /// A connection was lost after the node received the user's name or address: the next health
@@ -153,7 +153,7 @@ impl Node {
             consecutive_failures: AtomicU32::new(0),
             consecutive_successes: AtomicU32::new(0),
             last_error: Mutex::new(None),
-            learned: Mutex::default(),
+            capabilities: Mutex::default(),
             check_now: Notify::new(),
             suspected: AtomicBool::new(false),
             session_wakers: Mutex::default(),
@@ -290,19 +290,19 @@ impl Node {
     /// Its capabilities before and after a login; None before the first health check.
     #[must_use]
     pub fn capabilities(&self) -> Option<BackendCapabilities> {
-        self.learned.lock().combined()
+        self.capabilities.lock().combined()
     }
 
     /// Stores the capabilities announced in a health check. Returns whether they have changed.
     pub(super) fn set_capabilities_before_login(&self, capabilities: BackendCapabilities) -> bool {
-        self.learned.lock().before_login.replace(capabilities) != Some(capabilities)
+        self.capabilities.lock().before_login.replace(capabilities) != Some(capabilities)
     }
 
     /// Whether this login should query the capabilities: at most one login per hour, and only if the
     /// health check has found capabilities missing that Reprieve could offer. A true result
     /// claims the query.
     pub(super) fn claim_capability_query(&self) -> bool {
-        let mut known = self.learned.lock();
+        let mut known = self.capabilities.lock();
         if !known.before_login.is_some_and(BackendCapabilities::lacks_offered) {
             return false;
         }
@@ -317,7 +317,7 @@ impl Node {
     /// Stores the capabilities announced after a login. None if the connection was lost by the
     /// query, or the node does not support CAPA: then it is not queried again.
     pub(super) fn set_capabilities_after_login(&self, capabilities: Option<BackendCapabilities>) {
-        let mut known = self.learned.lock();
+        let mut known = self.capabilities.lock();
         known.after_login = capabilities;
         if capabilities.is_none() {
             known.next_query_ms = u64::MAX;
