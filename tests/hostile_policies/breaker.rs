@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use reprieve_policy_host::Action;
-use reprieve_policy_host::harness::{Trial, Who};
+use reprieve_policy_host::harness::{Harness, LoginFacts};
 use reprieve_policy_host::{BreakerSettings, Failure, Verdict};
 use reprieve_store::Namespace;
 use reprieve_store::clock::ManualClock;
@@ -68,7 +68,7 @@ async fn a_trial_that_succeeds_ends_the_pause() {
         options.breaker = BreakerSettings { failures: 2, ..BreakerSettings::default() };
     })
     .await;
-    let login = Who::new("alice").login("pop3", "1", NOON, &TimeZone::UTC);
+    let login = LoginFacts::new("alice").login("pop3", "1", NOON, &TimeZone::UTC);
     for _ in 0..2 {
         assert!(matches!(judge.decide(&login).await, Err(Failure::Trap(_))));
     }
@@ -93,6 +93,6 @@ fn failures_at_the_outcome_count_although_decisions_succeed() {
     }
     let metrics = pair.metrics();
     assert_eq!((metrics.failed("trap"), metrics.pauses), (3, 1), "{metrics:?}");
-    let mut trial = Trial::of("interval").build().unwrap();
-    assert_eq!(trial.login("alice").action(), Action::Passed);
+    let mut harness = Harness::of("interval").build().unwrap();
+    assert_eq!(harness.login("alice").action(), Action::Passed);
 }

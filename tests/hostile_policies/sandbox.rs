@@ -1,18 +1,18 @@
 //! What a policy cannot reach.
 
-use reprieve_policy_host::harness::Trial;
+use reprieve_policy_host::harness::Harness;
 
 use super::pair::{Pair, hostile};
 use crate::support::{guests, mail_server};
 
 #[test]
 fn a_policy_finds_no_files_environment_arguments_or_network() {
-    let mut trial = Trial::of(&guests::hostile().display().to_string())
+    let mut harness = Harness::of(&guests::hostile().display().to_string())
         .setting("at", "decide")
         .setting("how", "look-around")
         .build()
         .unwrap();
-    let decision = trial.login("alice");
+    let decision = harness.login("alice");
     assert_eq!(decision.pass().expect("a pass").note.as_deref(), Some(format!("{:?}", [false; 8]).as_str()));
 }
 

@@ -1,7 +1,7 @@
 //! Policy failures leak no memory.
 
 use jiff::tz::TimeZone;
-use reprieve_policy_host::harness::Who;
+use reprieve_policy_host::harness::LoginFacts;
 use reprieve_store::Namespace;
 use reprieve_store::clock::ManualClock;
 
@@ -29,7 +29,7 @@ fn many_thousand_failures_leak_no_memory() {
 
 async fn fail_many_times() {
     let clock = ManualClock::new(NOON);
-    let login = Who::new("alice").login("pop3", "1", NOON, &TimeZone::UTC);
+    let login = LoginFacts::new("alice").login("pop3", "1", NOON, &TimeZone::UTC);
     for (how, times) in MANY {
         let namespace = Namespace::in_memory(1 << 20, clock.clone());
         let judge = judge::hostile(how, &clock, &namespace, |_| {}).await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::support::proxy::NOON;
 use jiff::tz::TimeZone;
-use reprieve_policy_host::harness::Who;
+use reprieve_policy_host::harness::LoginFacts;
 use reprieve_policy_host::{
     Cache, Ending, Engine, EngineSize, Evaluator, Outcome, Policy, PolicyOptions, Standing, Verdict,
     load_source, moment,
@@ -49,7 +49,7 @@ impl Numbers {
 
 /// A login, and its outcome if it passes.
 struct Poll {
-    who: Who,
+    facts: LoginFacts,
     unix_ms: u64,
     ending: Ending,
 }
@@ -72,14 +72,14 @@ fn polls(seed: u64, count: usize) -> Vec<Poll> {
             _ => unix_ms += numbers.below(8_000),
         }
         let user = &users[usize::try_from(numbers.below(users.len() as u64)).expect("a small number")];
-        let mut who = Who::new(user);
+        let mut facts = LoginFacts::new(user);
         if numbers.below(8) == 0 {
             // A master user, whose name may be empty or look like a null value.
             let acting = ["alice", "user1@example.org", "😀", "null", ""];
             let acting = acting[usize::try_from(numbers.below(acting.len() as u64)).expect("a small number")];
-            who.authorization_id = Some(acting.to_owned());
+            facts.authorization_id = Some(acting.to_owned());
         }
-        who.standing = match numbers.below(4) {
+        facts.standing = match numbers.below(4) {
             0 => Standing::Unknown,
             1 => Standing::Changed,
             _ => Standing::Known,
@@ -90,7 +90,7 @@ fn polls(seed: u64, count: usize) -> Vec<Poll> {
             2 => Ending::Abandoned,
             _ => Ending::Authenticated,
         };
-        polls.push(Poll { who, unix_ms, ending });
+        polls.push(Poll { facts, unix_ms, ending });
     }
     polls
 }
@@ -139,7 +139,7 @@ impl Desk {
             for poll in polls {
                 // The store's clock is not set back: whether entries expire must not depend on it.
                 clock.set(clock.now_ms().max(poll.unix_ms));
-                let login = poll.who.login("pop3", "1", poll.unix_ms, &zone);
+                let login = poll.facts.login("pop3", "1", poll.unix_ms, &zone);
                 let verdict =
                     judge.decide(&login).await.unwrap_or_else(|failure| panic!("{}: {failure}", self.name));
                 verdicts.push(format!("{verdict:?}"));
@@ -183,9 +183,9 @@ fn every_port_of_interval_gives_the_same_verdicts_over_ten_thousand_logins() {
             let given = port.judge(settings, &polls);
             let differs = expected.iter().zip(&given).position(|(expected, given)| expected != given);
             if let Some(at) = differs {
-                let Poll { who, unix_ms, ending } = &polls[at];
+                let Poll { facts, unix_ms, ending } = &polls[at];
                 panic!(
-                    "{} differs with {settings:?} at login {at} ({who:?} at {unix_ms}, {ending:?}):\n  interval: {}\n  it:       {}",
+                    "{} differs with {settings:?} at login {at} ({facts:?} at {unix_ms}, {ending:?}):\n  interval: {}\n  it:       {}",
                     port.name, expected[at], given[at]
                 );
             }

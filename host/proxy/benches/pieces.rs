@@ -10,7 +10,7 @@ use std::time::Duration;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use jiff::tz::TimeZone;
-use reprieve_policy_host::harness::Who;
+use reprieve_policy_host::harness::LoginFacts;
 use reprieve_policy_host::{
     Engine, EngineSize, Evaluator, Limits, Login, Policy, PolicyOptions, Verdict, load_source,
 };
@@ -121,7 +121,7 @@ mod decisions {
     }
 
     fn login(user: &str) -> Login {
-        Who::new(user).login("bench", "bench", NOON_MS, &TimeZone::UTC)
+        LoginFacts::new(user).login("bench", "bench", NOON_MS, &TimeZone::UTC)
     }
 
     /// A denial, as most polls are: the user's clock was started a minute ago.

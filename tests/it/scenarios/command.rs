@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use reprieve_policy_host::harness::Trial;
+use reprieve_policy_host::harness::Harness;
 
 use super::{Folder, play, root, run, text};
 use crate::support::guests;
@@ -43,7 +43,7 @@ store = { lacks = ["alice"] }
     );
     assert_eq!(code, Some(1));
     for expected in [
-        "✗ one — 2 steps, 2 logins, 1 went on, relief 50 %, 60 s in ",
+        "✗ one — 2 steps, 2 logins (1 passed), relief 50 %, 60 s of virtual time in ",
         "one.toml:7 at 2026-03-10 12:01:00, \"alice\"",
         "expected: busy",
         "got:      unchanged",
@@ -82,14 +82,17 @@ fn an_error_in_a_scenario_is_reported_with_line_key_and_remedy() {
         ("[[step]]\nat = \"25:00\"\nlogin = \"a\"\n", &["one.toml:2", "`step.at`", "25:00", "12:30"]),
         (
             "[[step]]\nlogin = \"a\"\nexpect = { verdict = \"pass\", manner = \"busy\" }\n",
-            &["one.toml:3", "`step.expect` expects of a pass what only a denial has"],
+            &["one.toml:3", "`step.expect` expects a pass, but has keys that only a denial has"],
         ),
-        ("[[step]]\nlogin = \"a\"\nexpect = { note = \"x\", reason = \"y\" }\n", &["one.toml:3", "at once"]),
+        (
+            "[[step]]\nlogin = \"a\"\nexpect = { note = \"x\", reason = \"y\" }\n",
+            &["one.toml:3", "keys of a pass and keys of a denial"],
+        ),
         (
             "[[step]]\nlogin = \"a\"\nexpect = { verdict = \"pass\", failure = \"time\" }\n",
             &["one.toml:3", "`step.expect.failure`"],
         ),
-        ("[[step]]\nusers = []\n", &["one.toml:2", "`step.users`", "nobody"]),
+        ("[[step]]\nusers = []\n", &["one.toml:2", "`step.users`", "at least one user"]),
         ("[[step]]\nlogin = \"a\"\nusers = [\"b\"]\n", &["one.toml:2", "exclude each other"]),
         ("limits = { tim = \"1s\" }\n[[step]]\nlogin = \"a\"\n", &["one.toml:1", "`time`"]),
     ] {
@@ -108,14 +111,14 @@ fn an_error_in_a_scenario_is_reported_with_line_key_and_remedy() {
 fn a_step_in_the_past_fails() {
     let (code, report, _) = play("[[step]]\nat = \"2026-03-09T00:00:00\"\nlogin = \"alice\"\n", &[]);
     assert_eq!(code, Some(1));
-    assert!(report.contains("2026-03-10 12:00:00 already"), "{report}");
+    assert!(report.contains("before the current time 2026-03-10 12:00:00"), "{report}");
 }
 
 #[test]
 fn missing_settings_and_counts_fail_the_scenario() {
     for (content, expected) in [
-        ("settings = { interval = \"soon\" }\n[[step]]\nlogin = \"a\"\n", "refused: `interval` is \"soon\""),
-        ("refuses = \"interval\"\n", "got:      taken"),
+        ("settings = { interval = \"soon\" }\n[[step]]\nlogin = \"a\"\n", "rejected: `interval` is \"soon\""),
+        ("refuses = \"interval\"\n", "got:      accepted"),
         ("[[step]]\nrepeat = 3\nlogin = \"a\"\ncount = { pass = 2 }\n", "count of pass"),
         ("[[step]]\nlogin = \"a\"\nlog = [\"hello\"]\n", "expected: …hello…"),
         ("[[step]]\nlogin = \"a\"\ninject = \"time\"\n", "time: it took longer"),
@@ -148,7 +151,7 @@ store = { lacks = ["alice"], values = { carol = "hex:00" } }
         &[],
     );
     assert_eq!(code, Some(0), "{report}");
-    assert!(report.contains("15 logins, 12 went on, relief 20 %, 3 h"), "{report}");
+    assert!(report.contains("15 logins (12 passed), relief 20 %, 3 h"), "{report}");
 }
 
 #[test]
@@ -157,7 +160,7 @@ fn reports_for_machines_are_json_and_xml() {
     let (code, report, _) = play(content, &["--format", "json"]);
     assert_eq!(code, Some(1));
     let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
-    assert_eq!(report["good"], false);
+    assert_eq!(report["ok"], false);
     assert_eq!(report["scenarios"][0]["failed"][0]["line"], 2);
     assert_eq!(report["scenarios"][0]["failed"][0]["differences"][0]["expected"], "deny");
 
@@ -190,8 +193,9 @@ fn settings_on_the_command_line_replace_those_in_the_file() {
 fn a_seed_gives_the_same_randomness_each_time() {
     let note = |seed| {
         let component = guests::hostile().display().to_string();
-        let trial = Trial::of(&component).setting("at", "decide").setting("how", "random-note").seed(seed);
-        let decision = trial.build().unwrap().login("alice");
+        let harness =
+            Harness::of(&component).setting("at", "decide").setting("how", "random-note").seed(seed);
+        let decision = harness.build().unwrap().login("alice");
         decision.pass().expect("a pass").note.clone().expect("a note")
     };
     assert_eq!(note(7), note(7));

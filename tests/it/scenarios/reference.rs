@@ -23,7 +23,10 @@ fn the_references_examples_pass_and_its_report_is_current() {
     assert!(reports.len() >= 5);
     // The duration varies.
     let shown = |report: &str| {
-        report.lines().map(|line| line.split(" s in ").next().unwrap().to_owned()).collect::<Vec<_>>()
+        report
+            .lines()
+            .map(|line| line.split(" s of virtual time in ").next().unwrap().to_owned())
+            .collect::<Vec<_>>()
     };
     let quoted = page.split("$ reprieve policy test interval first.toml\n").nth(1).unwrap();
     assert_eq!(shown(&reports[0]), shown(quoted.split("```").next().unwrap()));
@@ -36,7 +39,7 @@ fn the_reference_names_every_key_that_is_read() {
     let mut keys = 0;
     for file in ["file.rs", "file/step.rs", "file/login.rs", "file/expectation.rs"] {
         let source = std::fs::read_to_string(folder.join(file)).unwrap();
-        for call in ["get(\"", "need(\""] {
+        for call in ["get(\"", "required(\""] {
             for rest in source.split(call).skip(1) {
                 let key = rest.split('"').next().unwrap();
                 let whole = |&(before, after): &(Option<char>, Option<char>)| {

@@ -1,12 +1,12 @@
-//! What a trial begins with.
+//! The circumstances of a test: settings, start time, rules, limits and store.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
-use super::recorder::{Lines, Recorder};
-use super::{Happens, LogLine, Trial, time};
+use super::recorder::{LogBuffer, Recorder};
+use super::{BackendOutcome, Harness, LogLine, time};
 use crate::{
     BreakerSettings, Cache, Ending, Engine, EngineSize, Evaluator, Limits, LoadError, OnFailure, Policy,
     PolicyOptions, Rules, Unverifiable, Verify, load_source,
@@ -14,18 +14,18 @@ use crate::{
 use reprieve_store::Namespace;
 use reprieve_store::clock::ManualClock;
 
-/// Describes a trial. Everything has a default but the component.
+/// Describes a [`Harness`]. Everything except the component has a default.
 #[derive(Clone, Debug)]
-pub struct Builder {
+pub struct HarnessBuilder {
     component: String,
     settings: Vec<(String, String)>,
     zone: TimeZone,
-    /// In words, because the zone may be set later.
+    /// Not parsed yet, because the zone may be set later.
     start: String,
     virtual_server: String,
     pools: Vec<String>,
     rules: Rules,
-    outcome: Happens,
+    outcome: BackendOutcome,
     limits: Limits,
     store_quota: u64,
     store: Vec<(String, Vec<u8>)>,
@@ -33,7 +33,7 @@ pub struct Builder {
     cache: Option<Cache>,
 }
 
-impl Builder {
+impl HarnessBuilder {
     pub(super) fn new(component: &str) -> Self {
         Self {
             component: component.to_owned(),
@@ -52,7 +52,7 @@ impl Builder {
         }
     }
 
-    /// A setting of the policy. One that was given before is replaced.
+    /// Sets a setting of the policy; replaces an earlier value.
     #[must_use]
     pub fn setting(mut self, key: &str, value: &str) -> Self {
         match self.settings.iter_mut().find(|(other, _)| other == key) {
@@ -62,104 +62,106 @@ impl Builder {
         self
     }
 
-    /// The virtual server's time zone, such as `Europe/Berlin`; else UTC.
+    /// Time zone of the virtual server, such as `Europe/Berlin` [default: UTC].
     ///
     /// # Errors
-    /// Where there is no such time zone.
+    /// The time zone is unknown.
     pub fn time_zone(mut self, name: &str) -> anyhow::Result<Self> {
         self.zone = TimeZone::get(name)
-            .map_err(|_| anyhow::anyhow!("{name:?} is no time zone; an example is \"Europe/Berlin\""))?;
+            .map_err(|_| anyhow::anyhow!("{name:?} is not a time zone; an example is \"Europe/Berlin\""))?;
         Ok(self)
     }
 
-    /// When it begins: `2026-03-10T12:00:00`, in the time zone, or with an offset.
+    /// Start of virtual time, in the time zone or with an offset
+    /// [default: `2026-03-10T12:00:00`].
     ///
     /// # Errors
-    /// Where the text is no date and time.
-    pub fn start(mut self, moment: &str) -> anyhow::Result<Self> {
-        time::moment(moment, &self.zone).map_err(|why| anyhow::anyhow!("the start {why}"))?;
-        moment.clone_into(&mut self.start);
+    /// The text is not a date and time.
+    pub fn start(mut self, time: &str) -> anyhow::Result<Self> {
+        time::parse_time(time, &self.zone).map_err(|why| anyhow::anyhow!("the start {why}"))?;
+        time.clone_into(&mut self.start);
         Ok(self)
     }
 
-    /// Name of the virtual server; else `pop3`.
+    /// Name of the virtual server [default: `pop3`].
     #[must_use]
     pub fn virtual_server(mut self, name: &str) -> Self {
         name.clone_into(&mut self.virtual_server);
         self
     }
 
-    /// Pools that verdicts may name, the virtual server's own first; else `mail` alone.
+    /// Pools that verdicts may name; the first is the virtual server's default pool
+    /// [default: `mail`].
     #[must_use]
     pub fn pools(mut self, names: &[&str]) -> Self {
         self.pools = names.iter().map(|name| (*name).to_owned()).collect();
         self
     }
 
-    /// What happens to logins that a failed policy has not judged; else they pass.
+    /// Disposition of logins if the policy fails [default: pass].
     #[must_use]
     pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
         self.rules.on_failure = on_failure;
         self
     }
 
-    /// Whether posing needs a proven user; else it does.
+    /// Whether only users with a known secret are answered in the mail server's place [default: on].
     #[must_use]
     pub fn verify(mut self, verify: Verify) -> Self {
         self.rules.verify = verify;
         self
     }
 
-    /// What happens to denied logins whose secret Reprieve never sees; else they pass.
+    /// Disposition of denied logins whose secret Reprieve never sees [default: pass].
     #[must_use]
     pub fn unverifiable(mut self, unverifiable: Unverifiable) -> Self {
         self.rules.unverifiable = unverifiable;
         self
     }
 
-    /// What happens to logins that go on to a mail server; else they are authenticated.
+    /// Outcome of logins that are passed to the mail server [default: authenticated].
     #[must_use]
-    pub fn outcome(mut self, happens: impl Into<Happens>) -> Self {
-        self.outcome = happens.into();
+    pub fn outcome(mut self, outcome: impl Into<BackendOutcome>) -> Self {
+        self.outcome = outcome.into();
         self
     }
 
-    /// What the policy may use.
+    /// Time, memory and other limits of the policy.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Octets that it may keep; else 64 MiB.
+    /// Maximum size of the store in bytes [default: 64 MiB].
     #[must_use]
-    pub fn store_quota(mut self, octets: u64) -> Self {
-        self.store_quota = octets;
+    pub fn store_quota(mut self, bytes: u64) -> Self {
+        self.store_quota = bytes;
         self
     }
 
-    /// Something that the store holds at the start.
+    /// Adds an entry to the initial store.
     #[must_use]
     pub fn stored(mut self, key: &str, value: &[u8]) -> Self {
         self.store.push((key.to_owned(), value.to_vec()));
         self
     }
 
-    /// The store begins empty, whatever it was to hold.
+    /// Removes all entries from the initial store.
     #[must_use]
-    pub(crate) fn nothing_stored(mut self) -> Self {
+    pub(crate) fn empty_store(mut self) -> Self {
         self.store.clear();
         self
     }
 
-    /// Seed of the policy's randomness; else 0. The same seed gives the same numbers.
+    /// Seed of the policy's random numbers, which are the same for the same seed [default: 0].
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Where compiled code is kept; else nowhere.
+    /// Cache for compiled components [default: none].
     #[must_use]
     pub fn cache(mut self, cache: Cache) -> Self {
         self.cache = Some(cache);
@@ -169,20 +171,19 @@ impl Builder {
     /// Loads the policy and configures it.
     ///
     /// # Errors
-    /// Where the policy cannot be loaded or refuses its settings ([`LoadError`]), in one
-    /// sentence.
-    pub fn build(self) -> anyhow::Result<Trial> {
-        self.build_and_tell(&mut Vec::new())
+    /// The policy cannot be loaded or rejects its settings ([`LoadError`]).
+    pub fn build(self) -> anyhow::Result<Harness> {
+        self.build_with_log(&mut Vec::new())
     }
 
-    /// The same. `told`: what the policy writes to its log at the start and in `configure`, also if
-    /// it refuses its settings.
+    /// Like [`build`](Self::build), and appends the policy's log lines from its start and from
+    /// `configure` to `start_log`, also if it fails.
     ///
     /// # Errors
-    /// As above.
-    pub fn build_and_tell(self, told: &mut Vec<LogLine>) -> anyhow::Result<Trial> {
-        let octets = load_source(&self.component).map_err(anyhow::Error::msg)?;
-        let start = time::moment(&self.start, &self.zone).map_err(anyhow::Error::msg)?;
+    /// See [`build`](Self::build).
+    pub fn build_with_log(self, start_log: &mut Vec<LogLine>) -> anyhow::Result<Harness> {
+        let bytes = load_source(&self.component).map_err(anyhow::Error::msg)?;
+        let start = time::parse_time(&self.start, &self.zone).map_err(anyhow::Error::msg)?;
         let clock = ManualClock::new(start);
         let size = EngineSize { memory: self.limits.memory, stack: self.limits.stack, instances: 4 };
         let engine = Engine::new(size, self.cache.as_ref())?;
@@ -191,12 +192,12 @@ impl Builder {
         for (key, value) in &self.store {
             runtime.block_on(namespace.set(key, value, None))??;
         }
-        let (recorder, lines) = (Arc::<Recorder>::default(), Arc::<Lines>::default());
+        let (recorder, lines) = (Arc::<Recorder>::default(), Arc::<LogBuffer>::default());
         let watched = namespace.intercepted_by(recorder.clone());
         let options = PolicyOptions {
             settings: self.settings,
             limits: self.limits,
-            // A trial wants each call made.
+            // Every call must reach the policy.
             breaker: BreakerSettings { failures: 0, ..BreakerSettings::default() },
             on_failure: self.rules.on_failure,
             pools: self.pools.clone(),
@@ -204,16 +205,16 @@ impl Builder {
             lines: Some(lines.clone()),
             ..PolicyOptions::new(&self.virtual_server, &self.component, watched, clock.clone())
         };
-        let policy = runtime.block_on(Policy::load(engine, &octets, options));
-        told.extend(lines.take());
-        let judge = Evaluator::new(policy?);
-        // A second instance, which does the same.
-        runtime.block_on(judge.warm_up())?;
+        let policy = runtime.block_on(Policy::load(engine, &bytes, options));
+        start_log.extend(lines.take());
+        let evaluator = Evaluator::new(policy?);
+        // Creates the instance for decisions, which repeats the log and store operations of the check.
+        runtime.block_on(evaluator.warm_up())?;
         recorder.take();
         lines.take();
-        Ok(Trial {
+        Ok(Harness {
             runtime,
-            judge,
+            evaluator,
             namespace,
             clock,
             recorder,
@@ -230,9 +231,10 @@ impl Builder {
     }
 }
 
-/// The refusal of settings in a trial that could not be built, in the policy's words.
+/// The policy's own error message, if [`HarnessBuilder::build`] failed because the policy rejected
+/// its settings.
 #[must_use]
-pub fn refusal(error: &anyhow::Error) -> Option<&str> {
+pub fn settings_error(error: &anyhow::Error) -> Option<&str> {
     match error.downcast_ref::<LoadError>() {
         Some(LoadError::Settings { why, .. }) => Some(why),
         _ => None,

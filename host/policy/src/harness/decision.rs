@@ -1,4 +1,4 @@
-//! What followed from a login.
+//! Result of a played login.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,15 +6,15 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use tracing::Level;
 
-use super::time::in_words;
+use super::time::format_time;
 use crate::{Action, Deny, Disposition, Ending, Failure, Pass, Standing, Verdict, Worded as _};
 
-/// A line that the policy wrote.
+/// A log line of the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLine {
-    /// How much it matters.
+    /// Severity of the line.
     pub level: Level,
-    /// What it says; control characters are escaped.
+    /// Text with control characters escaped.
     pub text: String,
 }
 
@@ -24,41 +24,41 @@ impl fmt::Display for LogLine {
     }
 }
 
-/// What followed from a login.
+/// Verdict and disposition of a login, with log lines, store operations and cost.
 #[derive(Clone, Debug)]
 pub struct Decision {
-    /// When it was judged, in milliseconds since 1970.
+    /// Time of the decision, as Unix time in milliseconds.
     pub at_ms: u64,
-    /// Who logged in.
+    /// User name as the client sent it.
     pub user: String,
-    /// What the host knew of the secret.
+    /// What the host knew about the secret.
     pub standing: Standing,
-    /// What the policy said.
+    /// Verdict, or how `decide` failed.
     pub verdict: Result<Verdict, Failure>,
-    /// What happens to the login, after the host's rules.
+    /// What the host does with the login.
     pub disposition: Disposition,
-    /// The outcome that the policy was told, and how it failed at that.
+    /// Outcome that was reported to the policy, and how `observe` failed, if it did.
     pub observed: Option<(Ending, Option<Failure>)>,
-    /// Lines that the policy wrote, at the outcome too.
+    /// Log lines of `decide` and `observe`.
     pub log: Vec<LogLine>,
-    /// What it did to the store, in words, at the outcome too.
+    /// Store operations of `decide` and `observe` with their results, as text.
     pub store: Vec<String>,
-    /// CPU time of `decide`, the making of an instance included where one was needed.
-    pub computing: Duration,
-    /// CPU time of `observe`, where it was called; an instance that it needed included.
-    pub observing: Duration,
-    /// Octets of memory of its instance; nothing where the instance is gone.
-    pub memory: u64,
+    /// CPU time of `decide`, including the creation of an instance if one was needed.
+    pub decide_cpu: Duration,
+    /// CPU time of `observe`, including the creation of an instance; zero if it was not called.
+    pub observe_cpu: Duration,
+    /// Memory of the instance in bytes; zero if the instance is gone.
+    pub memory_bytes: u64,
 }
 
 impl Decision {
-    /// What happens to the login.
+    /// The disposition without its reason.
     #[must_use]
     pub fn action(&self) -> Action {
         self.disposition.action
     }
 
-    /// The verdict `pass`, if it is one.
+    /// The verdict, if it is a pass.
     #[must_use]
     pub fn pass(&self) -> Option<&Pass> {
         match &self.verdict {
@@ -67,7 +67,7 @@ impl Decision {
         }
     }
 
-    /// The verdict `deny`, if it is one.
+    /// The verdict, if it is a denial.
     #[must_use]
     pub fn deny(&self) -> Option<&Deny> {
         match &self.verdict {
@@ -76,10 +76,10 @@ impl Decision {
         }
     }
 
-    /// The verdict `pass`, which must be one.
+    /// Asserts that the verdict is a pass and that no call failed.
     ///
     /// # Panics
-    /// Where it is none, or the outcome failed, with all that is known of the login.
+    /// Otherwise; the message describes the login.
     #[track_caller]
     pub fn expect_pass(&self) -> &Pass {
         match (self.pass(), self.failure()) {
@@ -88,10 +88,10 @@ impl Decision {
         }
     }
 
-    /// The verdict `deny`, which must be one.
+    /// Asserts that the verdict is a denial and that no call failed.
     ///
     /// # Panics
-    /// Where it is none, or the outcome failed, with all that is known of the login.
+    /// Otherwise; the message describes the login.
     #[track_caller]
     pub fn expect_deny(&self) -> &Deny {
         match (self.deny(), self.failure()) {
@@ -100,25 +100,25 @@ impl Decision {
         }
     }
 
-    /// The failure, of which there must be one.
+    /// Asserts that a call failed.
     ///
     /// # Panics
-    /// Where there is none, with all that is known of the login.
+    /// No call failed; the message describes the login.
     #[track_caller]
     pub fn expect_failure(&self) -> &Failure {
         self.failure().unwrap_or_else(|| panic!("expected a failure\n{self}"))
     }
 
-    /// How a call failed, at the verdict or at the outcome.
+    /// How `decide` or `observe` failed.
     #[must_use]
     pub fn failure(&self) -> Option<&Failure> {
         let at_outcome = self.observed.as_ref().and_then(|(_, failure)| failure.as_ref());
         self.verdict.as_ref().err().or(at_outcome)
     }
 
-    /// The verdict in words, whole.
+    /// The verdict with all its fields, or the failure, on one line.
     #[must_use]
-    pub fn verdict_in_words(&self) -> String {
+    pub fn describe_verdict(&self) -> String {
         match &self.verdict {
             Ok(Verdict::Pass(pass)) => {
                 let mut words = vec!["pass".to_owned()];
@@ -141,12 +141,12 @@ impl Decision {
     }
 }
 
-/// All that is known of the login, on several lines.
+/// The login with its decision, outcome, store operations and log, on several lines.
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = in_words(self.at_ms, &TimeZone::UTC);
+        let at = format_time(self.at_ms, &TimeZone::UTC);
         writeln!(f, "{:?}, secret {}, at {at} UTC", self.user, self.standing.word())?;
-        write!(f, "decision: {} → {}", self.verdict_in_words(), self.disposition.action.name())?;
+        write!(f, "decision: {} → {}", self.describe_verdict(), self.disposition.action.name())?;
         if let Some((ended, failure)) = &self.observed {
             write!(f, "\noutcome: {}", ended.word())?;
             if let Some(failure) = failure {

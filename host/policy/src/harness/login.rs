@@ -1,39 +1,39 @@
-//! A login that nobody made, and what happens to it at a mail server.
+//! Logins to play, and their outcomes at a simulated mail server.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use super::Injection;
 use crate::{
     Backend, Claim, Client, Ending, Login, Mechanism, Session, Standing, TlsSession, endpoint, moment,
 };
 use reprieve_store::Fault;
 
-/// Who logs in, and how the pool is at that time.
+/// Facts about a login that a policy sees, except for the session and the time.
 #[derive(Clone, Debug)]
-pub struct Who {
-    /// User name as the client gives it.
+pub struct LoginFacts {
+    /// User name as the client sent it.
     pub user: String,
-    /// Identity that the client asks to act as, if it is not his own.
+    /// Identity that the client asks to act as, if it is not the user's own.
     pub authorization_id: Option<String>,
     /// How the secret is presented.
     pub mechanism: Mechanism,
-    /// What the host knows of the secret.
+    /// What the host knows about the secret.
     pub standing: Standing,
-    /// The client's own address.
+    /// Address of the client.
     pub peer: SocketAddr,
-    /// The address that it connected to.
+    /// Address that the client connected to.
     pub local: SocketAddr,
-    /// The TLS session, if there is one.
+    /// TLS session, or `None` for a cleartext connection.
     pub tls: Option<TlsSession>,
-    /// State of the pool that the login would go to.
+    /// State of the pool that the login would be passed to.
     pub backend: Backend,
 }
 
-impl Who {
-    /// A known user on a cleartext connection, before a pool `mail` of one healthy node.
+impl LoginFacts {
+    /// A user with a known secret on a cleartext connection, and the pool `mail` with one healthy
+    /// node.
     #[must_use]
     pub fn new(user: &str) -> Self {
         Self {
@@ -55,7 +55,8 @@ impl Who {
         }
     }
 
-    /// The login as a policy is given it. `id`: the session's, up to 32 characters.
+    /// Argument of `decide` for a login with these facts. `id`: the session's, up to 32
+    /// characters.
     #[must_use]
     pub fn login(&self, virtual_server: &str, id: &str, unix_ms: u64, zone: &TimeZone) -> Login {
         Login {
@@ -73,97 +74,120 @@ impl Who {
     }
 }
 
-/// What happens to a login that goes on to a mail server.
+/// Outcome of a login that is passed to the simulated mail server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Happens {
-    /// Nothing is known of it: the policy is not told.
-    Nothing,
-    /// It ends, and the policy is told.
-    Ends {
-        /// How it ends.
+pub enum BackendOutcome {
+    /// `observe` is not called.
+    NotObserved,
+    /// `observe` is called with this outcome.
+    Observed {
+        /// How the login ended.
         ending: Ending,
-        /// The node that judged it.
+        /// Node that answered the login.
         node: Option<String>,
-        /// How long the node took, as the policy is told.
+        /// Latency of the node, as reported to the policy.
         latency: Duration,
-        /// How far the clock moves on meanwhile.
+        /// How far the clock moves before `observe` is called.
         after: Duration,
     },
 }
 
-impl From<Ending> for Happens {
+impl From<Ending> for BackendOutcome {
     fn from(ending: Ending) -> Self {
-        let judged = matches!(ending, Ending::Authenticated | Ending::Rejected);
-        Self::Ends {
+        let answered = matches!(ending, Ending::Authenticated | Ending::Rejected);
+        Self::Observed {
             ending,
-            node: judged.then(|| "192.0.2.25:110".to_owned()),
+            node: answered.then(|| "192.0.2.25:110".to_owned()),
             latency: Duration::from_millis(10),
             after: Duration::ZERO,
         }
     }
 }
 
-/// A login with all that is to happen to it. Made from a user's name, or from a [`Who`], whose
-/// standing then is what it says.
-#[derive(Clone, Debug)]
-pub struct Attempt {
-    pub(super) who: Who,
-    /// Without it the host knows what it has seen.
-    pub(super) standing: Option<Standing>,
-    /// Without it what the trial's logins come to.
-    pub(super) happens: Option<Happens>,
-    pub(super) pool: Option<String>,
-    pub(super) interference: Option<Fault>,
-    pub(super) out_of_time: bool,
+/// Fault that is injected into one login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InjectedFault {
+    /// The store cannot be reached.
+    StoreUnavailable,
+    /// The store rejects all writes because it is full.
+    StoreFull,
+    /// The CPU time of `decide` is used up at once.
+    Time,
 }
 
-impl Attempt {
-    /// What it comes to at the mail server, if it gets there.
+impl InjectedFault {
+    pub(super) fn store_fault(self) -> Option<Fault> {
+        match self {
+            Self::StoreUnavailable => Some(Fault::Unavailable),
+            Self::StoreFull => Some(Fault::Full),
+            Self::Time => None,
+        }
+    }
+}
+
+/// A login to play: its facts, its outcome, and the fault to inject.
+#[derive(Clone, Debug)]
+pub struct TestLogin {
+    pub(super) facts: LoginFacts,
+    /// `None`: as derived from earlier outcomes.
+    pub(super) standing: Option<Standing>,
+    /// `None`: the harness's outcome.
+    pub(super) outcome: Option<BackendOutcome>,
+    /// `None`: the harness's first pool.
+    pub(super) pool: Option<String>,
+    pub(super) fault: Option<InjectedFault>,
+}
+
+impl TestLogin {
+    /// A login with these facts, except for the standing and the pool's name: the harness derives
+    /// the standing from earlier outcomes and uses its first pool. Use [`TestLogin::from`] to
+    /// keep both.
     #[must_use]
-    pub fn ends(mut self, happens: impl Into<Happens>) -> Self {
-        self.happens = Some(happens.into());
+    pub fn new(facts: LoginFacts) -> Self {
+        Self { facts, standing: None, outcome: None, pool: None, fault: None }
+    }
+
+    /// Outcome if the login is passed to the mail server [default: the harness's].
+    #[must_use]
+    pub fn outcome(mut self, outcome: impl Into<BackendOutcome>) -> Self {
+        self.outcome = Some(outcome.into());
         self
     }
 
-    /// What the host knows of the secret, instead of what it has seen.
+    /// What the host knows about the secret [default: as derived from earlier outcomes].
     #[must_use]
     pub fn standing(mut self, standing: Standing) -> Self {
         self.standing = Some(standing);
         self
     }
 
-    /// The pool that it would go to, instead of the trial's.
+    /// Pool that the login would be passed to [default: the harness's first pool].
     #[must_use]
     pub fn pool(mut self, pool: &str) -> Self {
         self.pool = Some(pool.to_owned());
         self
     }
 
-    /// Something fails while it is judged.
+    /// Injects a fault into this login.
     #[must_use]
-    pub fn inject(mut self, injection: Injection) -> Self {
-        self.interference = injection.interference();
-        self.out_of_time = injection == Injection::Time;
+    pub fn inject(mut self, fault: InjectedFault) -> Self {
+        self.fault = Some(fault);
         self
     }
-
-    /// The login, with the standing left to the host.
-    #[must_use]
-    pub fn by(who: Who) -> Self {
-        Self { who, standing: None, happens: None, pool: None, interference: None, out_of_time: false }
-    }
 }
 
-impl From<&str> for Attempt {
+/// A login of this user with the facts of [`LoginFacts::new`] and a derived standing.
+impl From<&str> for TestLogin {
     fn from(user: &str) -> Self {
-        Self::by(Who::new(user))
+        Self::new(LoginFacts::new(user))
     }
 }
 
-impl From<Who> for Attempt {
-    fn from(who: Who) -> Self {
-        let standing = who.standing;
-        let pool = who.backend.pool.clone();
-        Self::by(who).standing(standing).pool(&pool)
+/// A login with exactly these facts, including the standing and the pool.
+impl From<LoginFacts> for TestLogin {
+    fn from(facts: LoginFacts) -> Self {
+        let standing = facts.standing;
+        let pool = facts.backend.pool.clone();
+        Self::new(facts).standing(standing).pool(&pool)
     }
 }

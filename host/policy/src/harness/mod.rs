@@ -1,19 +1,19 @@
-//! Policies tried on a desk: in virtual time, without sockets, with the host's part played as
-//! the proxy plays it. For those who write policies, and for `reprieve policy test`.
+//! Test harness for policies: plays logins in virtual time and without sockets, and applies the
+//! host's rules as the proxy does. For policy authors, and for `reprieve policy test`.
 //!
 //! ```
 //! use reprieve_policy_host::Action;
-//! use reprieve_policy_host::harness::Trial;
+//! use reprieve_policy_host::harness::Harness;
 //!
 //! # fn main() -> anyhow::Result<()> {
-//! let mut trial = Trial::of("interval")
+//! let mut harness = Harness::of("interval")
 //!     .setting("interval", "10m")
 //!     .time_zone("Europe/Berlin")?
 //!     .start("2026-03-10T12:00:00")?
 //!     .build()?;
-//! trial.login("alice").expect_pass();
-//! trial.advance("9m")?;
-//! let again = trial.login("alice");
+//! harness.login("alice").expect_pass();
+//! harness.advance("9m")?;
+//! let again = harness.login("alice");
 //! assert_eq!(again.expect_deny().retry_after, Some(60));
 //! assert_eq!(again.action(), Action::Posed);
 //! # Ok(())
@@ -32,186 +32,200 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-pub use builder::{Builder, refusal};
+pub use builder::{HarnessBuilder, settings_error};
 pub use decision::{Decision, LogLine};
-pub use login::{Attempt, Happens, Who};
+pub use login::{BackendOutcome, InjectedFault, LoginFacts, TestLogin};
 
 use crate::{
-    Action, Decided, Ending, Evaluator, Facts, Failure, Outcome, Policy, Rules, Standing, Verdict, dispose,
-    moment,
+    Action, Decided, Ending, Evaluator, Facts, Failure, Login, Outcome, Policy, Rules, Standing, Verdict,
+    dispose, moment,
 };
-use recorder::{Lines, Recorder};
-pub(crate) use recorder::{octets, text as text_in_words};
+use recorder::{LogBuffer, Recorder};
+pub(crate) use recorder::{format_bytes, quoted};
 use reprieve_metrics::cpu_time;
+use reprieve_store::Namespace;
 use reprieve_store::clock::ManualClock;
-use reprieve_store::{Fault, Namespace};
-pub(crate) use time::Moment;
-pub use time::in_words;
+pub(crate) use time::TimeSpec;
+pub use time::format_time;
 
-/// The reference's example in Rust is compiled and run with the others.
+/// Compiles and runs the Rust example of the reference page with the other doctests.
 #[cfg(doctest)]
 #[doc = include_str!("../../../../docs/scenarios.md")]
 struct Reference;
 
-/// A policy that is being tried. Time stands still but where it is moved.
+/// User name and authorization id, which together have a known secret or a snapshot.
+type UserIdentity = (String, Option<String>);
+
+/// A policy under test, with its store and a clock that moves only on request.
 #[derive(Debug)]
-pub struct Trial {
+pub struct Harness {
     runtime: tokio::runtime::Runtime,
-    judge: Evaluator,
+    evaluator: Evaluator,
     namespace: Namespace,
     clock: Arc<ManualClock>,
     recorder: Arc<Recorder>,
-    lines: Arc<Lines>,
+    lines: Arc<LogBuffer>,
     zone: TimeZone,
     virtual_server: String,
     pool: String,
     rules: Rules,
-    outcome: Happens,
-    /// Pairs of user and authorization id whose secret a mail server has accepted.
-    known: HashSet<(String, Option<String>)>,
-    /// Those who have had a session at a mail server, which leaves a snapshot.
-    seen: HashSet<(String, Option<String>)>,
+    /// Outcome of logins that do not specify one.
+    outcome: BackendOutcome,
+    /// Users whose current secret a mail server has accepted.
+    known: HashSet<UserIdentity>,
+    /// Users with a snapshot: they have had a session at a mail server.
+    seen: HashSet<UserIdentity>,
     logins: u64,
 }
 
-impl Trial {
-    /// Begins to describe a trial. `component`: a built-in policy's name, or a file's path.
+impl Harness {
+    /// Starts the description of a harness. `component`: the name of a built-in policy, or the
+    /// path of a component.
     #[must_use]
-    pub fn of(component: &str) -> Builder {
-        Builder::new(component)
+    pub fn of(component: &str) -> HarnessBuilder {
+        HarnessBuilder::new(component)
     }
 
-    /// Has somebody log in, and tells all that followed.
-    pub fn login(&mut self, attempt: impl Into<Attempt>) -> Decision {
-        let Attempt { mut who, standing, happens, pool, interference, out_of_time } = attempt.into();
-        let identity = (who.user.clone(), who.authorization_id.clone());
-        who.standing = standing.unwrap_or(if self.known.contains(&identity) {
+    /// Plays a login: a [`TestLogin`], [`LoginFacts`], or the name of a user.
+    pub fn login(&mut self, login: impl Into<TestLogin>) -> Decision {
+        let TestLogin { mut facts, standing, outcome, pool, fault } = login.into();
+        let identity = (facts.user.clone(), facts.authorization_id.clone());
+        facts.standing = standing.unwrap_or(if self.known.contains(&identity) {
             Standing::Known
         } else {
             Standing::Unknown
         });
-        who.backend.pool = pool.unwrap_or_else(|| self.pool.clone());
+        facts.backend.pool = pool.unwrap_or_else(|| self.pool.clone());
         self.logins += 1;
         let at_ms = self.clock.now_ms();
-        let login = who.login(&self.virtual_server, &format!("trial-{}", self.logins), at_ms, &self.zone);
-        if out_of_time {
-            self.judge.exhaust_next_decision();
+        let login = facts.login(&self.virtual_server, &format!("login-{}", self.logins), at_ms, &self.zone);
+        if fault == Some(InjectedFault::Time) {
+            self.evaluator.exhaust_next_decision();
         }
-        self.recorder.interfere_with(interference);
+        self.recorder.set_fault(fault.and_then(InjectedFault::store_fault));
         let began = cpu_time::of_this_thread();
-        let verdict = self.runtime.block_on(self.judge.decide(&login));
-        let computing = cpu_time::of_this_thread().saturating_sub(began);
+        let verdict = self.runtime.block_on(self.evaluator.decide(&login));
+        let decide_cpu = cpu_time::of_this_thread().saturating_sub(began);
         self.advance_by(delay(&verdict));
-        let facts = Facts {
-            standing: who.standing,
-            sees_secret: !who.mechanism.hides_secret(),
+        let disposition_facts = Facts {
+            standing: facts.standing,
+            sees_secret: !facts.mechanism.hides_secret(),
             // A secret is known or has changed only after a session at a mail server.
-            has_snapshot: who.standing != Standing::Unknown || self.seen.contains(&identity),
+            has_snapshot: facts.standing != Standing::Unknown || self.seen.contains(&identity),
         };
-        let disposition = dispose(Decided::from(&verdict), facts, self.rules);
-        let happens = happens.unwrap_or_else(|| self.outcome.clone());
-        let mut observed = None;
-        let mut observing = Duration::ZERO;
-        if disposition.action == Action::Passed
-            && let Happens::Ends { ending, node, latency, after } = &happens
-        {
-            self.advance_by(*after);
-            let outcome = Outcome {
-                session: login.session,
-                client: login.client,
-                claim: login.claim,
-                time: moment(self.clock.now_ms(), &self.zone),
-                node: node.clone(),
-                latency_ms: u32::try_from(latency.as_millis()).unwrap_or(u32::MAX),
-                ending: *ending,
-                note: match &verdict {
-                    Ok(Verdict::Pass(pass)) => pass.note.clone(),
-                    _ => None,
-                },
-            };
-            match ending {
-                Ending::Authenticated => {
-                    self.seen.insert(identity.clone());
-                    self.known.insert(identity);
-                }
-                // That another secret is wrong says nothing about the one that is known.
-                Ending::Rejected if who.standing == Standing::Known => {
-                    self.known.remove(&identity);
-                }
-                Ending::Rejected | Ending::Unreachable | Ending::Abandoned => {}
-            }
-            let began = cpu_time::of_this_thread();
-            let failure = self.runtime.block_on(self.judge.observe(&outcome)).err();
-            observing = cpu_time::of_this_thread().saturating_sub(began);
-            observed = Some((*ending, failure));
+        let disposition = dispose(Decided::from(&verdict), disposition_facts, self.rules);
+        let (mut observed, mut observe_cpu) = (None, Duration::ZERO);
+        if disposition.action == Action::Passed {
+            let outcome = outcome.unwrap_or_else(|| self.outcome.clone());
+            (observed, observe_cpu) = self.observe(login, note(&verdict), outcome);
         }
-        self.recorder.interfere_with(None);
+        self.recorder.set_fault(None);
         Decision {
             at_ms,
-            user: who.user,
-            standing: who.standing,
+            user: facts.user,
+            standing: facts.standing,
             verdict,
             disposition,
             observed,
             log: self.lines.take(),
             store: self.recorder.take(),
-            computing,
-            observing,
-            memory: self.judge.idle_memory(),
+            decide_cpu,
+            observe_cpu,
+            memory_bytes: self.evaluator.idle_memory(),
         }
     }
 
-    /// Lets time pass: `90s`, `10m`, `1h`, `1d`.
+    /// Reports the outcome of a passed login to the policy. Returns the ending, the failure of
+    /// `observe`, and its CPU time.
+    fn observe(
+        &mut self,
+        login: Login,
+        note: Option<String>,
+        outcome: BackendOutcome,
+    ) -> (Option<(Ending, Option<Failure>)>, Duration) {
+        let BackendOutcome::Observed { ending, node, latency, after } = outcome else {
+            return (None, Duration::ZERO);
+        };
+        self.advance_by(after);
+        let identity = (login.claim.user.clone(), login.claim.authorization_id.clone());
+        match ending {
+            Ending::Authenticated => {
+                self.seen.insert(identity.clone());
+                self.known.insert(identity);
+            }
+            // The rejection of another secret says nothing about the known one.
+            Ending::Rejected if login.claim.standing == Standing::Known => {
+                self.known.remove(&identity);
+            }
+            Ending::Rejected | Ending::Unreachable | Ending::Abandoned => {}
+        }
+        let outcome = Outcome {
+            session: login.session,
+            client: login.client,
+            claim: login.claim,
+            time: moment(self.clock.now_ms(), &self.zone),
+            node,
+            latency_ms: u32::try_from(latency.as_millis()).unwrap_or(u32::MAX),
+            ending,
+            note,
+        };
+        let began = cpu_time::of_this_thread();
+        let failure = self.runtime.block_on(self.evaluator.observe(&outcome)).err();
+        let observe_cpu = cpu_time::of_this_thread().saturating_sub(began);
+        (Some((ending, failure)), observe_cpu)
+    }
+
+    /// Moves the clock forward by a duration such as `90s`, `10m`, `1h` or `1d`.
     ///
     /// # Errors
-    /// Where the text is no duration.
+    /// The text is not a duration.
     pub fn advance(&mut self, by: &str) -> anyhow::Result<()> {
         let by = reprieve_settings::duration(by)
-            .ok_or_else(|| anyhow::anyhow!("{by:?} is no duration; an example is \"10m\""))?;
+            .ok_or_else(|| anyhow::anyhow!("{by:?} is not a duration; an example is \"10m\""))?;
         self.advance_by(by);
         Ok(())
     }
 
-    /// Lets time pass.
+    /// Moves the clock forward.
     pub fn advance_by(&mut self, by: Duration) {
         let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
         self.clock.set(self.clock.now_ms().saturating_add(by));
     }
 
-    /// Goes to a moment, which may be before the present one: clocks are set back sometimes.
-    /// `to`: `2026-03-10T12:00:00`, in the time zone.
+    /// Sets the clock to a date and time in the time zone, such as `2026-03-10T12:00:00`. It may
+    /// be in the past: real clocks are set back sometimes.
     ///
     /// # Errors
-    /// Where the text is no date and time.
-    pub fn go_to(&mut self, to: &str) -> anyhow::Result<()> {
-        self.clock.set(time::moment(to, &self.zone).map_err(anyhow::Error::msg)?);
+    /// The text is not a date and time.
+    pub fn set_time(&mut self, to: &str) -> anyhow::Result<()> {
+        self.clock.set(time::parse_time(to, &self.zone).map_err(anyhow::Error::msg)?);
         Ok(())
     }
 
-    /// Milliseconds since 1970 that the clock shows.
+    /// Unix time in milliseconds.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         self.clock.now_ms()
     }
 
-    /// Sets the clock, to milliseconds since 1970.
+    /// Sets the clock to a Unix time in milliseconds.
     pub fn set_now_ms(&mut self, unix_ms: u64) {
         self.clock.set(unix_ms);
     }
 
-    /// The time zone.
+    /// Time zone of the virtual server.
     #[must_use]
     pub fn zone(&self) -> &TimeZone {
         &self.zone
     }
 
-    /// The store's value under a key.
+    /// Value of a key in the store.
     #[must_use]
     pub fn stored(&self, key: &str) -> Option<Vec<u8>> {
         self.runtime.block_on(self.namespace.get(key)).ok().flatten()
     }
 
-    /// All keys and values of the store, by key.
+    /// All entries of the store, sorted by key.
     #[must_use]
     pub fn store(&self) -> Vec<(String, Vec<u8>)> {
         let mut all: Vec<_> =
@@ -220,7 +234,7 @@ impl Trial {
         all
     }
 
-    /// Octets that the store takes, as the policy is told.
+    /// Size of the store in bytes, as reported to the policy.
     #[must_use]
     pub fn store_usage(&self) -> u64 {
         self.runtime.block_on(self.namespace.usage()).unwrap_or(0)
@@ -229,30 +243,30 @@ impl Trial {
     /// Writes into the store, as another proxy that shares it would.
     ///
     /// # Errors
-    /// Where the store refuses.
+    /// The store rejects the write: see [`reprieve_store::Refused`].
     pub fn write(&mut self, key: &str, value: &[u8]) -> anyhow::Result<()> {
         Ok(self.runtime.block_on(self.namespace.set(key, value, None))??)
     }
 
-    /// Takes a key from the store; tells whether it was there.
-    pub fn forget(&mut self, key: &str) -> bool {
+    /// Deletes a key from the store; returns whether it existed.
+    pub fn delete(&mut self, key: &str) -> bool {
         self.runtime.block_on(self.namespace.delete(key)).unwrap_or(false)
     }
 
-    /// Throws the policy's instances away, as the host may at any time: what it has in its own
-    /// memory is gone.
+    /// Discards the policy's instances and everything in their memory, as the host may at any
+    /// time.
     pub fn forget_instances(&mut self) {
-        self.judge.forget_instances();
+        self.evaluator.forget_instances();
     }
 
-    /// The policy.
+    /// The policy under test, for its metrics.
     #[must_use]
     pub fn policy(&self) -> &Policy {
-        self.judge.policy()
+        self.evaluator.policy()
     }
 }
 
-/// How long the host waits before it goes on or answers.
+/// Delay that the verdict requests.
 fn delay(verdict: &Result<Verdict, Failure>) -> Duration {
     let ms = match verdict {
         Ok(Verdict::Pass(pass)) => pass.delay_ms,
@@ -262,23 +276,10 @@ fn delay(verdict: &Result<Verdict, Failure>) -> Duration {
     Duration::from_millis(u64::from(ms))
 }
 
-/// What is made to fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Injection {
-    /// The store cannot be reached.
-    StoreUnavailable,
-    /// The store takes nothing more.
-    StoreFull,
-    /// The budget of computing time is spent at once.
-    Time,
-}
-
-impl Injection {
-    fn interference(self) -> Option<Fault> {
-        match self {
-            Self::StoreUnavailable => Some(Fault::Unavailable),
-            Self::StoreFull => Some(Fault::Full),
-            Self::Time => None,
-        }
+/// Note of a pass, which comes back with the outcome.
+fn note(verdict: &Result<Verdict, Failure>) -> Option<String> {
+    match verdict {
+        Ok(Verdict::Pass(pass)) => pass.note.clone(),
+        _ => None,
     }
 }

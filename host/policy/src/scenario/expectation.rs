@@ -1,31 +1,31 @@
-//! What is expected, and how what came differs from it.
+//! Expectations of a step, and comparison with the actual results.
 
-use crate::harness::{Decision, Trial, octets};
+use crate::harness::{Decision, Harness, format_bytes};
 use crate::{Action, MANNERS, Manner, ResponseCode, Verdict, Worded as _};
 
-/// One thing that is not as expected.
+/// An expected value that differs from the actual one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Difference {
+pub(super) struct Mismatch {
     pub(super) what: String,
     pub(super) expected: String,
     pub(super) got: String,
 }
 
-impl Difference {
+impl Mismatch {
     pub(super) fn new(what: &str, expected: impl Into<String>, got: impl Into<String>) -> Self {
         Self { what: what.to_owned(), expected: expected.into(), got: got.into() }
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum VerdictKind {
     Pass,
     Deny,
     Failure,
 }
 
-impl Kind {
-    pub(super) const WORDS: [(&'static str, Self); 3] =
+impl VerdictKind {
+    pub(super) const NAMES: [(&'static str, Self); 3] =
         [("pass", Self::Pass), ("deny", Self::Deny), ("failure", Self::Failure)];
 
     fn of(decision: &Decision) -> &'static str {
@@ -37,10 +37,10 @@ impl Kind {
     }
 }
 
-/// A verdict, whole or in part.
+/// Expected fields of a verdict; `None` accepts anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Expectation {
-    pub(super) verdict: Option<Kind>,
+    pub(super) verdict: Option<VerdictKind>,
     pub(super) failure: Option<String>,
     pub(super) manner: Option<Manner>,
     pub(super) code: Option<ResponseCode>,
@@ -53,16 +53,16 @@ pub(super) struct Expectation {
 }
 
 impl Expectation {
-    /// A verdict by its word, or a manner, which only a denial has.
+    /// Parses the name of a verdict, or of a manner, which implies a denial.
     pub(super) fn of(word: &str) -> Option<Self> {
-        if let Some((_, kind)) = Kind::WORDS.iter().find(|(other, _)| *other == word) {
+        if let Some((_, kind)) = VerdictKind::NAMES.iter().find(|(other, _)| *other == word) {
             return Some(Self { verdict: Some(*kind), ..Self::default() });
         }
         let manner = Manner::of(word)?;
-        Some(Self { verdict: Some(Kind::Deny), manner: Some(manner), ..Self::default() })
+        Some(Self { verdict: Some(VerdictKind::Deny), manner: Some(manner), ..Self::default() })
     }
 
-    /// Why no verdict could ever be this.
+    /// Why no verdict can match this expectation.
     pub(super) fn contradiction(&self) -> Option<&'static str> {
         let of_a_pass = self.pool.is_some() || self.user.is_some() || self.note.is_some();
         let of_a_denial = self.manner.is_some()
@@ -70,45 +70,50 @@ impl Expectation {
             || self.retry_after.is_some()
             || self.reason.is_some();
         match self.verdict {
-            Some(Kind::Failure) if of_a_pass || of_a_denial || self.delay_ms.is_some() => {
-                Some("expects more of a failure than its kind")
+            Some(VerdictKind::Failure) if of_a_pass || of_a_denial || self.delay_ms.is_some() => {
+                Some("expects a failure, but has keys of a verdict")
             }
-            Some(Kind::Deny) if of_a_pass => Some("expects of a denial what only a pass has"),
-            Some(Kind::Pass) if of_a_denial => Some("expects of a pass what only a denial has"),
-            _ if of_a_pass && of_a_denial => Some("expects a pass and a denial at once"),
+            Some(VerdictKind::Deny) if of_a_pass => {
+                Some("expects a denial, but has keys that only a pass has")
+            }
+            Some(VerdictKind::Pass) if of_a_denial => {
+                Some("expects a pass, but has keys that only a denial has")
+            }
+            _ if of_a_pass && of_a_denial => Some("has keys of a pass and keys of a denial"),
             _ => None,
         }
     }
 
     pub(super) fn allows_failure(&self) -> bool {
-        self.verdict == Some(Kind::Failure)
+        self.verdict == Some(VerdictKind::Failure)
     }
 
-    pub(super) fn differences(&self, decision: &Decision) -> Vec<Difference> {
+    pub(super) fn differences(&self, decision: &Decision) -> Vec<Mismatch> {
         let mut found = Vec::new();
         if let Some(kind) = self.verdict {
-            let expected = Kind::WORDS.iter().find(|(_, other)| *other == kind).map_or("", |(word, _)| word);
+            let expected =
+                VerdictKind::NAMES.iter().find(|(_, other)| *other == kind).map_or("", |(word, _)| word);
             let got = if self.allows_failure() && decision.failure().is_some() {
                 "failure"
             } else {
-                Kind::of(decision)
+                VerdictKind::of(decision)
             };
             if got != expected {
-                // The rest says nothing where this is wrong.
-                return vec![Difference::new("verdict", expected, decision.verdict_in_words())];
+                // Further differences would only be consequences of this one.
+                return vec![Mismatch::new("verdict", expected, decision.describe_verdict())];
             }
         }
         let mut compare = |what: &str, expected: Option<String>, got: Option<String>| {
             if let Some(expected) = expected
                 && got.as_deref() != Some(expected.as_str())
             {
-                found.push(Difference::new(what, expected, got.unwrap_or_else(|| "none".to_owned())));
+                found.push(Mismatch::new(what, expected, got.unwrap_or_else(|| "none".to_owned())));
             }
         };
         let (pass, deny) = (decision.pass(), decision.deny());
         compare("failure", self.failure.clone(), decision.failure().map(|failure| failure.kind().to_owned()));
-        compare("manner", self.manner.map(word_of_manner), deny.map(|deny| word_of_manner(deny.manner)));
-        compare("code", self.code.map(word_of_code), deny.and_then(|deny| deny.code).map(word_of_code));
+        compare("manner", self.manner.map(manner_name), deny.map(|deny| manner_name(deny.manner)));
+        compare("code", self.code.map(code_name), deny.and_then(|deny| deny.code).map(code_name));
         compare(
             "retry-after",
             self.retry_after.map(|seconds| seconds.to_string()),
@@ -127,29 +132,31 @@ impl Expectation {
     }
 }
 
-fn word_of_manner(of: Manner) -> String {
+fn manner_name(of: Manner) -> String {
     of.word().to_owned()
 }
 
-fn word_of_code(of: ResponseCode) -> String {
+fn code_name(of: ResponseCode) -> String {
     of.word().to_owned()
 }
 
-/// How many of a step's logins came to what.
+/// Number of a step's logins per verdict, manner and disposition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts(pub(super) Vec<(String, u64)>);
 
 impl Counts {
-    /// The words that can be counted.
-    pub(super) fn words() -> Vec<&'static str> {
-        let kinds = Kind::WORDS.iter().map(|(word, _)| *word);
+    /// Names that can be counted.
+    pub(super) fn names() -> Vec<&'static str> {
+        let kinds = VerdictKind::NAMES.iter().map(|(word, _)| *word);
         let manners = MANNERS.iter().map(|(word, _)| *word);
         kinds.chain(manners).chain(Action::ALL.into_iter().map(Action::name)).collect()
     }
 
     pub(super) fn add(&mut self, decision: &Decision) {
         let manner = decision.deny().map(|deny| deny.manner.word());
-        for word in [Some(Kind::of(decision)), manner, Some(decision.action().name())].into_iter().flatten() {
+        for word in
+            [Some(VerdictKind::of(decision)), manner, Some(decision.action().name())].into_iter().flatten()
+        {
             match self.0.iter_mut().find(|(other, _)| other == word) {
                 Some((_, count)) => *count += 1,
                 None => self.0.push((word.to_owned(), 1)),
@@ -157,19 +164,19 @@ impl Counts {
         }
     }
 
-    pub(super) fn differences(&self, expected: &Self) -> Vec<Difference> {
+    pub(super) fn differences(&self, expected: &Self) -> Vec<Mismatch> {
         let counted =
             |word: &str| self.0.iter().find(|(other, _)| other == word).map_or(0, |(_, count)| *count);
         let wrong = expected.0.iter().filter(|(word, count)| counted(word) != *count);
         wrong
             .map(|(word, count)| {
-                Difference::new(&format!("count of {word}"), count.to_string(), counted(word).to_string())
+                Mismatch::new(&format!("count of {word}"), count.to_string(), counted(word).to_string())
             })
             .collect()
     }
 }
 
-/// What the store is to hold.
+/// Expected contents of the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct StoreExpectation {
     pub(super) has: Vec<String>,
@@ -180,46 +187,47 @@ pub(super) struct StoreExpectation {
 }
 
 impl StoreExpectation {
-    pub(super) fn differences(&self, trial: &Trial) -> Vec<Difference> {
+    pub(super) fn differences(&self, harness: &Harness) -> Vec<Mismatch> {
         let mut found = Vec::new();
-        let shown =
-            |key: &str| trial.stored(key).map_or_else(|| "nothing".to_owned(), |value| octets(&value));
-        for key in self.has.iter().filter(|key| trial.stored(key).is_none()) {
-            found.push(Difference::new(&format!("store, {key:?}"), "something", "nothing"));
+        let shown = |key: &str| {
+            harness.stored(key).map_or_else(|| "nothing".to_owned(), |value| format_bytes(&value))
+        };
+        for key in self.has.iter().filter(|key| harness.stored(key).is_none()) {
+            found.push(Mismatch::new(&format!("store, {key:?}"), "something", "nothing"));
         }
-        for key in self.lacks.iter().filter(|key| trial.stored(key).is_some()) {
-            found.push(Difference::new(&format!("store, {key:?}"), "nothing", shown(key)));
+        for key in self.lacks.iter().filter(|key| harness.stored(key).is_some()) {
+            found.push(Mismatch::new(&format!("store, {key:?}"), "nothing", shown(key)));
         }
         for (key, value) in &self.values {
-            if trial.stored(key).as_ref() != Some(value) {
-                found.push(Difference::new(&format!("store, {key:?}"), octets(value), shown(key)));
+            if harness.stored(key).as_ref() != Some(value) {
+                found.push(Mismatch::new(&format!("store, {key:?}"), format_bytes(value), shown(key)));
             }
         }
-        let usage = trial.store_usage();
+        let usage = harness.store_usage();
         if let Some(most) = self.usage_at_most.filter(|most| usage > *most) {
-            found.push(Difference::new("store, octets", format!("at most {most}"), usage.to_string()));
+            found.push(Mismatch::new("store, bytes", format!("at most {most}"), usage.to_string()));
         }
-        let keys = trial.store();
+        let keys = harness.store();
         if let Some(empty) = self.empty.filter(|empty| *empty != keys.is_empty()) {
             let words = |empty| if empty { "empty" } else { "not empty" };
-            found.push(Difference::new("store", words(empty), format!("{} keys", keys.len())));
+            found.push(Mismatch::new("store", words(empty), format!("{} keys", keys.len())));
         }
         found
     }
 }
 
-/// A value as files write it: text, or `hex:` and digits.
+/// Parses a stored value: text, or `hex:` and pairs of hexadecimal digits.
 pub(super) fn value(text: &str) -> Option<Vec<u8>> {
     let Some(digits) = text.strip_prefix("hex:") else { return Some(text.as_bytes().to_vec()) };
-    if digits.len() % 2 != 0 || !digits.bytes().all(|octet| octet.is_ascii_hexdigit()) {
+    if digits.len() % 2 != 0 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
     (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok()).collect()
 }
 
-/// All words of response codes and manners, for errors.
-pub(super) fn verdict_words() -> String {
-    let kinds = Kind::WORDS.iter().map(|(word, _)| format!("\"{word}\""));
+/// All names of verdicts and manners, for errors.
+pub(super) fn verdict_names() -> String {
+    let kinds = VerdictKind::NAMES.iter().map(|(word, _)| format!("\"{word}\""));
     kinds.chain(MANNERS.iter().map(|(word, _)| format!("\"{word}\""))).collect::<Vec<_>>().join(", ")
 }
 
@@ -228,39 +236,47 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_is_a_verdict_or_a_manner_which_only_a_denial_has() {
-        assert_eq!(Expectation::of("pass").and_then(|expected| expected.verdict), Some(Kind::Pass));
+    fn a_name_is_a_verdict_or_a_manner_and_a_manner_implies_a_denial() {
+        assert_eq!(Expectation::of("pass").and_then(|expected| expected.verdict), Some(VerdictKind::Pass));
         let busy = Expectation::of("busy").unwrap();
-        assert_eq!((busy.verdict, busy.manner), (Some(Kind::Deny), Some(Manner::Busy)));
+        assert_eq!((busy.verdict, busy.manner), (Some(VerdictKind::Deny), Some(Manner::Busy)));
         assert_eq!(Expectation::of("allow"), None);
     }
 
     #[test]
-    fn what_no_verdict_can_be_is_a_contradiction() {
+    fn an_expectation_that_no_verdict_can_match_is_a_contradiction() {
         let some = || Some("x".to_owned());
         let of = |verdict| Expectation { verdict, ..Expectation::default() };
-        assert!(Expectation { manner: Some(Manner::Busy), ..of(Some(Kind::Pass)) }.contradiction().is_some());
-        assert!(Expectation { note: some(), ..of(Some(Kind::Deny)) }.contradiction().is_some());
-        assert!(Expectation { delay_ms: Some(0), ..of(Some(Kind::Failure)) }.contradiction().is_some());
+        assert!(
+            Expectation { manner: Some(Manner::Busy), ..of(Some(VerdictKind::Pass)) }
+                .contradiction()
+                .is_some()
+        );
+        assert!(Expectation { note: some(), ..of(Some(VerdictKind::Deny)) }.contradiction().is_some());
+        assert!(
+            Expectation { delay_ms: Some(0), ..of(Some(VerdictKind::Failure)) }.contradiction().is_some()
+        );
         assert!(Expectation { note: some(), reason: some(), ..of(None) }.contradiction().is_some());
         assert!(Expectation { note: some(), delay_ms: Some(1), ..of(None) }.contradiction().is_none());
-        assert!(Expectation { retry_after: Some(1), ..of(Some(Kind::Deny)) }.contradiction().is_none());
-    }
-
-    #[test]
-    fn counts_that_differ_are_told_and_what_never_came_counts_nothing() {
-        let came = Counts(vec![("pass".to_owned(), 3)]);
-        let expected =
-            |pairs: &[(&str, u64)]| Counts(pairs.iter().map(|(word, n)| ((*word).to_owned(), *n)).collect());
-        assert_eq!(came.differences(&expected(&[("pass", 3), ("deny", 0)])), []);
-        assert_eq!(
-            came.differences(&expected(&[("pass", 2), ("busy", 1)])),
-            [Difference::new("count of pass", "2", "3"), Difference::new("count of busy", "1", "0")]
+        assert!(
+            Expectation { retry_after: Some(1), ..of(Some(VerdictKind::Deny)) }.contradiction().is_none()
         );
     }
 
     #[test]
-    fn values_are_text_or_pairs_of_digits() {
+    fn different_counts_are_reported_and_missing_ones_are_zero() {
+        let actual = Counts(vec![("pass".to_owned(), 3)]);
+        let expected =
+            |pairs: &[(&str, u64)]| Counts(pairs.iter().map(|(word, n)| ((*word).to_owned(), *n)).collect());
+        assert_eq!(actual.differences(&expected(&[("pass", 3), ("deny", 0)])), []);
+        assert_eq!(
+            actual.differences(&expected(&[("pass", 2), ("busy", 1)])),
+            [Mismatch::new("count of pass", "2", "3"), Mismatch::new("count of busy", "1", "0")]
+        );
+    }
+
+    #[test]
+    fn values_are_text_or_pairs_of_hexadecimal_digits() {
         assert_eq!(value("text"), Some(b"text".to_vec()));
         assert_eq!(value("hex:00fF"), Some(vec![0, 255]));
         for wrong in ["hex:0", "hex:0g", "hex:+1"] {

@@ -1,4 +1,4 @@
-//! Reads scenario files. Errors name file, line, key and what would be right.
+//! Reads scenario files. Errors name the file, line and key, and the expected value.
 
 mod expectation;
 mod login;
@@ -8,33 +8,33 @@ use super::expectation::value;
 use super::step::Step;
 use reprieve_settings::{Error, Section, Source, Table as _, Value};
 
-use crate::harness::{Builder, Trial};
+use crate::harness::{Harness, HarnessBuilder};
 use crate::{Limits, OnFailure};
 use crate::{Unverifiable, Verify};
 
-/// A scenario: circumstances, and steps with what is expected of them.
+/// A scenario: circumstances, and steps with expectations.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// Its name, for reports.
+    /// Name in reports.
     pub name: String,
-    /// The file that it stands in.
+    /// Path of the file, for reports.
     pub file: String,
-    pub(super) builder: Builder,
+    pub(super) builder: HarnessBuilder,
     pub(super) refuses: Option<String>,
     pub(super) steps: Vec<Step>,
 }
 
 impl Scenario {
-    /// Reads the scenarios of a file. `component`: the policy that they try. `file`: the name
-    /// for errors.
+    /// Reads the scenarios of a file. `component`: the policy under test. `file`: the name in
+    /// errors.
     ///
     /// # Errors
-    /// The first thing that is wrong, with its line, its key and a remedy.
+    /// The first error in the file, with its line, its key and a remedy.
     pub fn parse(text: &str, file: &str, component: &str) -> Result<Vec<Self>, Error> {
         let source = Source { file, text };
         let document = source.parse()?;
         let mut top = Section::new(source, "", document.span(), document.get_ref());
-        let base = circumstances(&mut top, Trial::of(component))?;
+        let base = circumstances(&mut top, Harness::of(component))?;
         let stem = std::path::Path::new(file).file_stem().map(|stem| stem.to_string_lossy().into_owned());
         let name = match top.get("name") {
             Some(value) => value.text()?.to_owned(),
@@ -49,8 +49,8 @@ impl Scenario {
                     None => (number + 1).to_string(),
                 };
                 let builder = circumstances(&mut section, base.clone())?;
-                let (refuses, steps) = course(&mut section)?;
-                // First what is misspelt: it may be the steps.
+                let (refuses, steps) = refusal_or_steps(&mut section)?;
+                // Report misspelt keys first: one of them may be the steps.
                 section.finish()?;
                 if steps.is_empty() && refuses.is_none() {
                     return Err(value.error("has neither steps nor `refuses`: it tests nothing"));
@@ -64,20 +64,20 @@ impl Scenario {
                 });
             }
         }
-        let (refuses, steps) = course(&mut top)?;
+        let (refuses, steps) = refusal_or_steps(&mut top)?;
         match (scenarios.is_empty(), steps.is_empty() && refuses.is_none()) {
             (true, true) => {
                 let nothing = top.error(
                     "nothing is tested: add steps, such as [[step]] with login = \"alice\" and expect = \"pass\""
                         .to_owned(),
                 );
-                // What is misspelt may be the steps.
+                // A misspelt key may be the steps.
                 top.finish()?;
                 return Err(nothing);
             }
             (false, false) => {
                 return Err(top.error(
-                    "steps stand both at the top and in [[scenario]]; give each scenario its own".to_owned(),
+                    "there are steps at the top and in [[scenario]]; move those at the top into a [[scenario]]".to_owned(),
                 ));
             }
             (true, false) => {
@@ -94,26 +94,30 @@ impl Scenario {
         self.builder = self.builder.clone().setting(key, value);
     }
 
-    /// Replaces the seed of the policy's randomness.
+    /// Replaces the seed of the policy's random numbers.
     pub fn seed(&mut self, seed: u64) {
         self.builder = self.builder.clone().seed(seed);
     }
 
-    /// Where compiled code is kept.
+    /// Uses a cache for compiled components.
     pub fn cache(&mut self, cache: crate::Cache) {
         self.builder = self.builder.clone().cache(cache);
     }
 }
 
-/// What a trial begins with.
-fn circumstances(section: &mut Section<'_, '_>, mut builder: Builder) -> Result<Builder, Error> {
+/// Reads the keys that a file and a `[[scenario]]` have in common.
+fn circumstances(
+    section: &mut Section<'_, '_>,
+    mut builder: HarnessBuilder,
+) -> Result<HarnessBuilder, Error> {
     if let Some(value) = section.get("settings") {
         for (key, value) in value.section()?.entries() {
             builder = builder.setting(key, &value.setting()?);
         }
     }
     if let Some(value) = section.get("time-zone") {
-        builder = builder.time_zone(value.text()?).map_err(|error| value.error(format!("has {error}")))?;
+        builder =
+            builder.time_zone(value.text()?).map_err(|error| value.error(format!("is wrong: {error}")))?;
     }
     if let Some(value) = section.get("start") {
         builder =
@@ -125,7 +129,7 @@ fn circumstances(section: &mut Section<'_, '_>, mut builder: Builder) -> Result<
     if let Some(value) = section.get("pools") {
         let pools = texts(&value)?;
         if pools.is_empty() {
-            return Err(value.error("is empty; the first pool is the virtual server's own"));
+            return Err(value.error("is empty; name at least the virtual server's default pool"));
         }
         builder = builder.pools(&pools.iter().map(String::as_str).collect::<Vec<_>>());
     }
@@ -140,10 +144,10 @@ fn circumstances(section: &mut Section<'_, '_>, mut builder: Builder) -> Result<
         builder = builder.verify(value.choice(&[("on", Verify::On), ("off", Verify::Off)])?);
     }
     if let Some(value) = section.get("outcome") {
-        builder = builder.outcome(login::happens(&value)?);
+        builder = builder.outcome(login::outcome(&value)?);
     }
     if let Some(value) = section.get("store") {
-        builder = builder.nothing_stored();
+        builder = builder.empty_store();
         for (key, value) in value.section()?.entries() {
             builder = builder.stored(key, &stored(&value)?);
         }
@@ -160,13 +164,14 @@ fn circumstances(section: &mut Section<'_, '_>, mut builder: Builder) -> Result<
     Ok(builder)
 }
 
-fn course(section: &mut Section<'_, '_>) -> Result<(Option<String>, Vec<Step>), Error> {
+/// Reads what the policy must do: reject its settings, or decide as the steps expect.
+fn refusal_or_steps(section: &mut Section<'_, '_>) -> Result<(Option<String>, Vec<Step>), Error> {
     let refuses = section.get("refuses").map(|value| value.text().map(str::to_owned)).transpose()?;
     let steps = match section.get("step") {
         Some(value) if refuses.is_some() => {
-            return Err(
-                value.error("cannot follow `refuses`: a policy that refuses its settings judges nobody")
-            );
+            return Err(value.error(
+                "cannot be combined with `refuses`: a policy that rejects its settings decides no logins",
+            ));
         }
         Some(value) => value.list()?.iter().map(step::step).collect::<Result<_, _>>()?,
         None => Vec::new(),
@@ -175,8 +180,8 @@ fn course(section: &mut Section<'_, '_>) -> Result<(Option<String>, Vec<Step>), 
 }
 
 fn stored(given: &Value<'_, '_>) -> Result<Vec<u8>, Error> {
-    let octets = value(given.text()?);
-    octets.ok_or_else(|| given.error("is not made of pairs of hexadecimal digits after \"hex:\""))
+    let bytes = value(given.text()?);
+    bytes.ok_or_else(|| given.error("must have pairs of hexadecimal digits after \"hex:\""))
 }
 
 fn texts(value: &Value<'_, '_>) -> Result<Vec<String>, Error> {
@@ -193,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_one_scenario_named_after_it_or_several_with_names_or_numbers() {
+    fn a_file_has_one_scenario_with_its_name_or_several_with_names_or_numbers() {
         let names = |text| read(text).unwrap().into_iter().map(|one| one.name).collect::<Vec<_>>();
         assert_eq!(names("[[step]]\nlogin = \"alice\"\n"), ["polls"]);
         let several =
@@ -202,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_know_their_lines_in_groups_too() {
+    fn steps_have_their_lines_also_in_groups() {
         let text = "[[step]]\nrepeat = 2\nsteps = [\n  { login = \"a\" },\n  { after = \"1m\", forget = [\"a\"] },\n]\n";
         let scenarios = read(text).unwrap();
         let StepAction::Group(group) = &scenarios[0].steps[0].action else { panic!("no group") };
@@ -226,6 +231,6 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
         let both = "[[step]]\nlogin = \"a\"\n[[scenario]]\nrefuses = \"x\"\n";
-        assert!(read(both).unwrap_err().contains("both at the top and in [[scenario]]"));
+        assert!(read(both).unwrap_err().contains("at the top and in [[scenario]]"));
     }
 }

@@ -1,5 +1,5 @@
-//! Scenarios: readable files that say what a policy is to decide, step by step in virtual
-//! time. `docs/scenarios.md` is their reference.
+//! Scenarios: files with the logins of a test, step by step in virtual time, and the expected
+//! decisions of the policy. `docs/scenarios.md` is the reference.
 
 mod expectation;
 mod file;
@@ -9,4 +9,4 @@ mod step;
 
 pub use file::Scenario;
 pub use report::{Format, write};
-pub use run::{Failed, Played};
+pub use run::{ScenarioResult, StepFailure};

@@ -1,13 +1,13 @@
-//! What came of scenarios, for people and for machines.
+//! Writes the results of scenarios as text, JSON or JUnit XML.
 
 use std::io::{self, Write};
 
 use serde_json::json;
 
-use super::run::{Failed, Played};
-use crate::harness::text_in_words as in_words;
+use super::run::{ScenarioResult, StepFailure};
+use crate::harness::quoted;
 
-/// How a report looks.
+/// Format of a report.
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -20,45 +20,45 @@ pub enum Format {
     Junit,
 }
 
-/// Writes a report. `colour`: whether people's terminals show colours.
+/// Writes a report. `colour`: whether [`Format::Human`] uses terminal colours.
 ///
 /// # Errors
-/// Where it cannot be written.
+/// `out` cannot be written to.
 pub fn write(
     out: &mut impl Write,
     format: Format,
     policy: &str,
-    played: &[Played],
+    results: &[ScenarioResult],
     colour: bool,
 ) -> io::Result<()> {
     match format {
-        Format::Human => human(out, played, colour),
-        Format::Json => machine(out, policy, played),
-        Format::Junit => junit(out, policy, played),
+        Format::Human => write_text(out, results, colour),
+        Format::Json => write_json(out, policy, results),
+        Format::Junit => write_junit(out, policy, results),
     }
 }
 
-fn human(out: &mut impl Write, played: &[Played], colour: bool) -> io::Result<()> {
+fn write_text(out: &mut impl Write, results: &[ScenarioResult], colour: bool) -> io::Result<()> {
     let paint = |code: &str, text: &str| {
         if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     };
-    for one in played {
-        let mark = if one.is_good() { paint("32", "✓") } else { paint("31", "✗") };
-        writeln!(out, "{mark} {}{}", one.name, paint("2", &figures(one)))?;
+    for one in results {
+        let mark = if one.succeeded() { paint("32", "✓") } else { paint("31", "✗") };
+        writeln!(out, "{mark} {}{}", one.name, paint("2", &statistics(one)))?;
         if let Some(why) = &one.unreadable {
             writeln!(out, "    {}", paint("31", why))?;
         }
-        if !one.is_good() {
+        if !one.succeeded() {
             for line in &one.start_log {
                 writeln!(out, "    log at the start: {line}")?;
             }
         }
         for failed in &one.failed {
-            let who = failed.user.as_ref().map(|user| format!(", {}", in_words(user))).unwrap_or_default();
-            let place =
+            let user = failed.user.as_ref().map(|user| format!(", {}", quoted(user))).unwrap_or_default();
+            let location =
                 if failed.line > 0 { format!("{}:{}", one.file, failed.line) } else { one.file.clone() };
             let at = if failed.at.is_empty() { String::new() } else { format!(" at {}", failed.at) };
-            writeln!(out, "    {place}{at}{who}")?;
+            writeln!(out, "    {location}{at}{user}")?;
             for (what, expected, got) in &failed.differences {
                 writeln!(out, "      {what}")?;
                 writeln!(out, "        {}", paint("32", &format!("expected: {expected}")))?;
@@ -67,7 +67,7 @@ fn human(out: &mut impl Write, played: &[Played], colour: bool) -> io::Result<()
             if let Some(decision) = &failed.decision {
                 writeln!(out, "      decision: {decision}")?;
             }
-            if let Some(held) = &failed.held {
+            if let Some(held) = &failed.store_held {
                 let words = if held.is_empty() { " nothing" } else { "" };
                 writeln!(out, "      the store holds:{words}")?;
                 for entry in held {
@@ -84,24 +84,24 @@ fn human(out: &mut impl Write, played: &[Played], colour: bool) -> io::Result<()
             writeln!(out, "    and {} more like these", one.more_failed)?;
         }
     }
-    let failed = played.iter().filter(|one| !one.is_good()).count();
-    let good = played.len() - failed;
-    let summary = format!("{good} passed, {failed} failed");
+    let failed = results.iter().filter(|one| !one.succeeded()).count();
+    let succeeded = results.len() - failed;
+    let summary = format!("{succeeded} passed, {failed} failed");
     writeln!(out, "{}", paint(if failed == 0 { "32" } else { "31" }, &summary))
 }
 
-fn figures(one: &Played) -> String {
+fn statistics(one: &ScenarioResult) -> String {
     if one.logins == 0 {
         return String::new();
     }
     #[allow(clippy::cast_precision_loss)]
     let relief = (one.logins - one.passed) as f64 * 100.0 / one.logins as f64;
     format!(
-        " — {}, {}, {} went on, relief {relief:.0} %, {} in {:.0} ms",
+        " — {}, {} ({} passed), relief {relief:.0} %, {} of virtual time in {:.0} ms",
         count(one.steps, "step"),
         count(one.logins, "login"),
         one.passed,
-        span(one.virtual_time.as_secs()),
+        format_seconds(one.virtual_time.as_secs()),
         one.real_time.as_secs_f64() * 1000.0
     )
 }
@@ -110,8 +110,8 @@ fn count(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Seconds as people say them.
-fn span(seconds: u64) -> String {
+/// Seconds in a unit that keeps the number small.
+fn format_seconds(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7_200 => format!("{} min", seconds / 60),
@@ -120,33 +120,33 @@ fn span(seconds: u64) -> String {
     }
 }
 
-fn machine(out: &mut impl Write, policy: &str, played: &[Played]) -> io::Result<()> {
-    let scenarios: Vec<_> = played
+fn write_json(out: &mut impl Write, policy: &str, results: &[ScenarioResult]) -> io::Result<()> {
+    let scenarios: Vec<_> = results
         .iter()
         .map(|one| {
             json!({
                 "name": one.name,
                 "file": one.file,
-                "good": one.is_good(),
+                "ok": one.succeeded(),
                 "steps": one.steps,
                 "logins": one.logins,
                 "passed": one.passed,
-                "virtual-s": one.virtual_time.as_secs_f64(),
-                "real-s": one.real_time.as_secs_f64(),
+                "virtual_s": one.virtual_time.as_secs_f64(),
+                "real_s": one.real_time.as_secs_f64(),
                 "failed": one.failed.iter().map(failed_in_json).collect::<Vec<_>>(),
-                "more-failed": one.more_failed,
-                "start-log": one.start_log,
+                "more_failed": one.more_failed,
+                "start_log": one.start_log,
                 "unreadable": one.unreadable,
             })
         })
         .collect();
-    let failed = played.iter().filter(|one| !one.is_good()).count();
-    let report = json!({ "policy": policy, "good": failed == 0, "failed": failed, "scenarios": scenarios });
+    let failed = results.iter().filter(|one| !one.succeeded()).count();
+    let report = json!({ "policy": policy, "ok": failed == 0, "failed": failed, "scenarios": scenarios });
     serde_json::to_writer_pretty(&mut *out, &report)?;
     writeln!(out)
 }
 
-fn failed_in_json(failed: &Failed) -> serde_json::Value {
+fn failed_in_json(failed: &StepFailure) -> serde_json::Value {
     let differences: Vec<_> = failed
         .differences
         .iter()
@@ -160,21 +160,21 @@ fn failed_in_json(failed: &Failed) -> serde_json::Value {
         "decision": failed.decision,
         "log": failed.log,
         "store": failed.store,
-        "store-held": failed.held,
+        "store_held": failed.store_held,
     })
 }
 
-fn junit(out: &mut impl Write, policy: &str, played: &[Played]) -> io::Result<()> {
-    let failures = played.iter().filter(|one| !one.is_good()).count();
-    let seconds: f64 = played.iter().map(|one| one.real_time.as_secs_f64()).sum();
+fn write_junit(out: &mut impl Write, policy: &str, results: &[ScenarioResult]) -> io::Result<()> {
+    let failures = results.iter().filter(|one| !one.succeeded()).count();
+    let seconds: f64 = results.iter().map(|one| one.real_time.as_secs_f64()).sum();
     writeln!(out, r#"<?xml version="1.0" encoding="UTF-8"?>"#)?;
     writeln!(
         out,
         r#"<testsuites><testsuite name="{}" tests="{}" failures="{failures}" errors="0" time="{seconds:.3}">"#,
         xml(policy),
-        played.len()
+        results.len()
     )?;
-    for one in played {
+    for one in results {
         write!(
             out,
             r#"  <testcase classname="{}" name="{}" time="{:.3}">"#,
@@ -182,9 +182,9 @@ fn junit(out: &mut impl Write, policy: &str, played: &[Played]) -> io::Result<()
             xml(&one.name),
             one.real_time.as_secs_f64()
         )?;
-        if !one.is_good() {
+        if !one.succeeded() {
             let mut words = Vec::new();
-            human(&mut words, std::slice::from_ref(one), false)?;
+            write_text(&mut words, std::slice::from_ref(one), false)?;
             let first = one.failed.first().and_then(|failed| failed.differences.first());
             let message = match (&one.unreadable, first) {
                 (Some(why), _) => why.clone(),
@@ -203,7 +203,7 @@ fn junit(out: &mut impl Write, policy: &str, played: &[Played]) -> io::Result<()
     writeln!(out, "</testsuite></testsuites>")
 }
 
-/// Text for XML 1.0, which has no place for most control characters.
+/// Escapes text for XML 1.0, which cannot contain most control characters.
 fn xml(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
@@ -231,37 +231,37 @@ mod tests {
         assert_eq!(xml("a<b>&\"\u{1b}[2J\r\n"), "a&lt;b&gt;&amp;&quot;\\u{1b}[2J\\u{d}\n");
     }
 
-    fn failed() -> Played {
-        Played {
+    fn failed() -> ScenarioResult {
+        ScenarioResult {
             name: "one".to_owned(),
             file: "one.toml".to_owned(),
             steps: 1,
             logins: 2,
             passed: 1,
-            failed: vec![Failed {
+            failed: vec![StepFailure {
                 line: 7,
                 at: "2026-03-10 12:00:00".to_owned(),
                 user: Some("a\u{1b}[2J".to_owned()),
                 differences: vec![("manner".to_owned(), "busy".to_owned(), "empty".to_owned())],
-                held: Some(Vec::new()),
-                ..Failed::default()
+                store_held: Some(Vec::new()),
+                ..StepFailure::default()
             }],
             more_failed: 3,
-            ..Played::default()
+            ..ScenarioResult::default()
         }
     }
 
     fn report(format: Format, colour: bool) -> String {
         let mut out = Vec::new();
-        write(&mut out, format, "p.wasm", &[Played::default(), failed()], colour).unwrap();
+        write(&mut out, format, "p.wasm", &[ScenarioResult::default(), failed()], colour).unwrap();
         String::from_utf8(out).unwrap()
     }
 
     #[test]
-    fn people_are_told_what_was_expected_and_what_came() {
+    fn the_text_report_shows_expected_and_actual_values() {
         let report = report(Format::Human, false);
         for expected in [
-            "✗ one — 1 step, 2 logins, 1 went on, relief 50 %, 0 s in 0 ms",
+            "✗ one — 1 step, 2 logins (1 passed), relief 50 %, 0 s of virtual time in 0 ms",
             "one.toml:7 at 2026-03-10 12:00:00, \"a\\u{1b}[2J\"",
             "manner\n        expected: busy\n        got:      empty\n",
             "the store holds: nothing",
@@ -274,14 +274,17 @@ mod tests {
     }
 
     #[test]
-    fn colours_are_there_where_they_are_wanted() {
+    fn the_text_report_has_colours_on_request() {
         let report = report(Format::Human, true);
         assert!(report.contains("\u{1b}[32m✓\u{1b}[0m") && report.contains("\u{1b}[31m✗\u{1b}[0m"));
         assert!(!report.contains("\u{1b}[2J"), "{report}");
     }
 
     #[test]
-    fn spans_are_told_as_people_say_them() {
-        assert_eq!([span(5), span(600), span(36_000), span(1_000_000)], ["5 s", "10 min", "10 h", "11 days"]);
+    fn durations_have_a_fitting_unit() {
+        assert_eq!(
+            [format_seconds(5), format_seconds(600), format_seconds(36_000), format_seconds(1_000_000)],
+            ["5 s", "10 min", "10 h", "11 days"]
+        );
     }
 }

@@ -1,60 +1,60 @@
-//! Plays a scenario.
+//! Plays scenarios.
 
 use std::time::{Duration, Instant};
 
-use super::expectation::{Counts, Difference};
+use super::expectation::{Counts, Mismatch};
 use super::file::Scenario;
-use super::step::{Login, Step, StepAction, When};
+use super::step::{LoginStep, Step, StepAction, When};
 use crate::Action;
-use crate::harness::{Attempt, Decision, Trial, in_words, octets, refusal, text_in_words};
+use crate::harness::{Decision, Harness, TestLogin, format_bytes, format_time, quoted, settings_error};
 
-/// Failures that are told in full; what comes after is counted.
-const TOLD: usize = 10;
-/// Entries of the store that are told.
-const ENTRIES_TOLD: usize = 20;
+/// Failures of a scenario to report in full; further ones are only counted.
+const MAX_REPORTED_FAILURES: usize = 10;
+/// Entries of the store to show with a failure.
+const MAX_SHOWN_ENTRIES: usize = 20;
 
-/// What came of a scenario.
+/// Result of a scenario.
 #[derive(Clone, Debug, Default)]
-pub struct Played {
-    /// Its name.
+pub struct ScenarioResult {
+    /// Name of the scenario.
     pub name: String,
-    /// The file that it stands in.
+    /// Path of its file.
     pub file: String,
-    /// Steps that were played, each repetition counted.
+    /// Number of played steps, including repetitions.
     pub steps: u64,
-    /// Logins that were judged.
+    /// Number of played logins.
     pub logins: u64,
-    /// Logins that went on to a mail server.
+    /// Number of logins that were passed to the mail server.
     pub passed: u64,
-    /// Virtual time from the start to the end.
+    /// Virtual time that has passed.
     pub virtual_time: Duration,
-    /// Real time that it took.
+    /// Real time that has passed.
     pub real_time: Duration,
-    /// What was not as expected: the first of it.
-    pub failed: Vec<Failed>,
-    /// What else was not as expected.
+    /// The first failures.
+    pub failed: Vec<StepFailure>,
+    /// Number of further failures.
     pub more_failed: u64,
-    /// Lines that the policy wrote at its start and in `configure`.
+    /// Log lines of the policy from its start and from `configure`.
     pub start_log: Vec<String>,
-    /// Why its file cannot be read: nothing of it was played.
+    /// Why the file cannot be read, if it cannot.
     pub unreadable: Option<String>,
 }
 
-impl Played {
-    /// A file that has no scenarios, for this reason.
+impl ScenarioResult {
+    /// The result for a file that cannot be read.
     #[must_use]
     pub fn unreadable(file: &str, why: String) -> Self {
         Self { name: file.to_owned(), file: file.to_owned(), unreadable: Some(why), ..Self::default() }
     }
 
-    /// Whether all was as expected.
+    /// Whether everything was as expected.
     #[must_use]
-    pub fn is_good(&self) -> bool {
+    pub fn succeeded(&self) -> bool {
         self.failed.is_empty() && self.unreadable.is_none()
     }
 
-    fn fail(&mut self, failed: Failed) {
-        if self.failed.len() < TOLD {
+    fn fail(&mut self, failed: StepFailure) {
+        if self.failed.len() < MAX_REPORTED_FAILURES {
             self.failed.push(failed);
         } else {
             self.more_failed += 1;
@@ -62,91 +62,92 @@ impl Played {
     }
 }
 
-/// Something that was not as expected.
+/// A step, or the settings, with an unexpected result.
 #[derive(Clone, Debug, Default)]
-pub struct Failed {
-    /// Line of the step, or 0.
+pub struct StepFailure {
+    /// Line of the step; 0 for the settings.
     pub line: usize,
-    /// The virtual time, in words.
+    /// Virtual time, formatted in the time zone; empty for the settings.
     pub at: String,
-    /// Who logged in, if that is what failed.
+    /// User of the login, if a login failed.
     pub user: Option<String>,
-    /// What was expected and what came, by name.
+    /// What differs, its expected value, and its actual value.
     pub differences: Vec<(String, String, String)>,
-    /// The verdict and what the host made of it.
+    /// Verdict and disposition of the login.
     pub decision: Option<String>,
-    /// Lines that the policy wrote.
+    /// Log lines of the policy for this login.
     pub log: Vec<String>,
-    /// What it did to the store.
+    /// Store operations of the policy for this login.
     pub store: Vec<String>,
-    /// What the store held, where that was not as expected.
-    pub held: Option<Vec<String>>,
+    /// Contents of the store, if a check of the store failed.
+    pub store_held: Option<Vec<String>>,
 }
 
 impl Scenario {
-    /// Plays it.
+    /// Plays the scenario.
     ///
     /// # Errors
-    /// Where the policy cannot be loaded at all; that it refuses the settings or decides
-    /// otherwise than expected is told in the result.
-    pub fn play(&self) -> anyhow::Result<Played> {
+    /// The policy cannot be loaded. Rejected settings and unexpected decisions are failures in
+    /// the result instead.
+    pub fn play(&self) -> anyhow::Result<ScenarioResult> {
         let began = Instant::now();
-        let mut played = Played { name: self.name.clone(), file: self.file.clone(), ..Played::default() };
+        let mut result =
+            ScenarioResult { name: self.name.clone(), file: self.file.clone(), ..ScenarioResult::default() };
         let mut start_log = Vec::new();
-        let trial = self.builder.clone().build_and_tell(&mut start_log);
-        played.start_log = start_log.iter().map(ToString::to_string).collect();
-        match (trial, &self.refuses) {
-            (Ok(_), Some(expected)) => played.fail(Failed {
+        let harness = self.builder.clone().build_with_log(&mut start_log);
+        result.start_log = start_log.iter().map(ToString::to_string).collect();
+        match (harness, &self.refuses) {
+            (Ok(_), Some(expected)) => result.fail(StepFailure {
                 differences: vec![(
                     "settings".to_owned(),
-                    format!("refused: …{expected}…"),
-                    "taken".to_owned(),
+                    format!("rejected: …{expected}…"),
+                    "accepted".to_owned(),
                 )],
-                ..Failed::default()
+                ..StepFailure::default()
             }),
-            (Ok(mut trial), None) => {
-                let start = trial.now_ms();
-                let mut player = Player { trial: &mut trial, played: &mut played };
+            (Ok(mut harness), None) => {
+                let start = harness.now_ms();
+                let mut player = Player { harness: &mut harness, result: &mut result };
                 player.play_all(&self.steps);
-                played.virtual_time = Duration::from_millis(trial.now_ms().saturating_sub(start));
+                result.virtual_time = Duration::from_millis(harness.now_ms().saturating_sub(start));
             }
             (Err(error), expected) => {
-                let Some(words) = refusal(&error) else { return Err(error) };
+                let Some(words) = settings_error(&error) else { return Err(error) };
                 let difference = match expected {
                     Some(expected) if words.contains(expected.as_str()) => None,
-                    Some(expected) => Some((format!("refused: …{expected}…"), format!("refused: {words}"))),
-                    None => Some(("taken".to_owned(), format!("refused: {words}"))),
+                    Some(expected) => Some((format!("rejected: …{expected}…"), format!("rejected: {words}"))),
+                    None => Some(("accepted".to_owned(), format!("rejected: {words}"))),
                 };
                 if let Some((expected, got)) = difference {
-                    played.fail(Failed {
+                    result.fail(StepFailure {
                         differences: vec![("settings".to_owned(), expected, got)],
-                        ..Failed::default()
+                        ..StepFailure::default()
                     });
                 }
             }
         }
-        played.real_time = began.elapsed();
-        Ok(played)
+        result.real_time = began.elapsed();
+        Ok(result)
     }
 }
 
 struct Player<'a> {
-    trial: &'a mut Trial,
-    played: &'a mut Played,
+    harness: &'a mut Harness,
+    result: &'a mut ScenarioResult,
 }
 
-/// A login that was judged, and what is wrong with that so far.
-struct Judged {
+/// A played login and the differences found so far.
+struct LoginCheck {
     decision: Decision,
-    differences: Vec<Difference>,
+    differences: Vec<Mismatch>,
 }
 
-/// What only all logins of a step together show.
-struct ShadowMetrics<'a> {
+/// Totals over all logins of a step.
+struct StepTotals<'a> {
     counts: Counts,
-    /// What no log line had yet.
+    /// Expected texts that no log line has contained yet.
     unlogged: Vec<&'a str>,
-    /// Whether the step is more than one login.
+    /// Whether the step has more than one login.
     many: bool,
 }
 
@@ -159,27 +160,27 @@ impl Player<'_> {
 
     fn play(&mut self, step: &Step) {
         if let Err(why) = self.wait(step.when) {
-            return self.fail(step.line, vec![Difference::new("time", "a later moment", why)], None);
+            return self.fail(step.line, vec![Mismatch::new("time", "a time in the future", why)], None);
         }
-        let mut next_ms = self.trial.now_ms();
-        let mut tally = ShadowMetrics { counts: Counts::default(), unlogged: Vec::new(), many: false };
+        let mut next_ms = self.harness.now_ms();
+        let mut totals = StepTotals { counts: Counts::default(), unlogged: Vec::new(), many: false };
         if let StepAction::Login(login) = &step.action {
-            tally.unlogged = login.log.iter().map(String::as_str).collect();
-            tally.many = step.repeat.times > 1 || !login.is_one();
+            totals.unlogged = login.log.iter().map(String::as_str).collect();
+            totals.many = step.repeat.times > 1 || !login.is_one();
         }
         for _ in 0..step.repeat.times {
-            self.played.steps += 1;
-            // What happens within a repetition takes its own time.
-            self.trial.set_now_ms(self.trial.now_ms().max(next_ms));
-            next_ms = self.trial.now_ms().saturating_add(millis(step.repeat.every));
+            self.result.steps += 1;
+            // A repetition may take longer than `every`.
+            self.harness.set_now_ms(self.harness.now_ms().max(next_ms));
+            next_ms = self.harness.now_ms().saturating_add(millis(step.repeat.every));
             let mut last = None;
             match &step.action {
                 StepAction::Group(steps) => self.play_all(steps),
                 StepAction::Login(login) => {
-                    for user in login.users.names(&login.who.user) {
-                        let judged = self.log_in(login, user, &mut tally);
-                        if let Some(before) = last.replace(judged) {
-                            self.settle(step, before);
+                    for user in login.users.names(&login.facts.user) {
+                        let check = self.log_in(login, user, &mut totals);
+                        if let Some(before) = last.replace(check) {
+                            self.report(step, before);
                         }
                     }
                 }
@@ -187,35 +188,36 @@ impl Player<'_> {
             }
             self.check_store(step, last);
         }
-        self.check_tally(step, &tally);
+        self.check_totals(step, &totals);
     }
 
-    /// What the store holds is told together with the login before it.
-    fn check_store(&mut self, step: &Step, last: Option<Judged>) {
-        let found = step.store.as_ref().map(|expected| expected.differences(self.trial)).unwrap_or_default();
-        let held = (!found.is_empty()).then(|| self.held());
+    /// Checks the store, and reports differences together with those of the preceding login.
+    fn check_store(&mut self, step: &Step, last: Option<LoginCheck>) {
+        let found =
+            step.store.as_ref().map(|expected| expected.differences(self.harness)).unwrap_or_default();
+        let held = (!found.is_empty()).then(|| self.store_entries());
         let (decision, mut differences) = match last {
-            Some(judged) => (Some(judged.decision), judged.differences),
+            Some(check) => (Some(check.decision), check.differences),
             None => (None, Vec::new()),
         };
         differences.extend(found);
         if !differences.is_empty() {
             let mut failed = self.failed(step.line, differences, decision.as_ref());
-            failed.held = held;
-            self.played.fail(failed);
+            failed.store_held = held;
+            self.result.fail(failed);
         }
     }
 
-    fn check_tally(&mut self, step: &Step, tally: &ShadowMetrics<'_>) {
+    fn check_totals(&mut self, step: &Step, totals: &StepTotals<'_>) {
         let StepAction::Login(login) = &step.action else { return };
         let mut differences = Vec::new();
         if let Some(expected) = &login.count {
-            differences.extend(tally.counts.differences(expected));
+            differences.extend(totals.counts.differences(expected));
         }
-        if tally.many {
-            let unlogged = tally.unlogged.iter();
+        if totals.many {
+            let unlogged = totals.unlogged.iter();
             differences.extend(unlogged.map(|text| {
-                Difference::new("log", format!("…{text}…"), "no such line at any login of the step")
+                Mismatch::new("log", format!("…{text}…"), "no such line at any login of the step")
             }));
         }
         if !differences.is_empty() {
@@ -224,44 +226,44 @@ impl Player<'_> {
     }
 
     fn wait(&mut self, when: When) -> Result<(), String> {
-        let now = self.trial.now_ms();
+        let now = self.harness.now_ms();
         match when {
             When::Now => {}
-            When::After(after) => self.trial.advance_by(after),
+            When::After(after) => self.harness.advance_by(after),
             When::At(at) => {
-                let zone = self.trial.zone();
-                let to = at.unix_ms(now, zone).ok_or("a moment that no calendar here has")?;
+                let zone = self.harness.zone();
+                let to = at.unix_ms(now, zone).ok_or("a time out of range")?;
                 if to < now {
-                    let words = |ms| in_words(ms, zone);
-                    return Err(format!("{}, while it is {} already", words(to), words(now)));
+                    let format = |ms| format_time(ms, zone);
+                    return Err(format!("{}, which is before the current time {}", format(to), format(now)));
                 }
-                self.trial.set_now_ms(to);
+                self.harness.set_now_ms(to);
             }
         }
         Ok(())
     }
 
-    fn log_in(&mut self, login: &Login, user: String, tally: &mut ShadowMetrics<'_>) -> Judged {
-        let mut who = login.who.clone();
-        who.user = user;
-        let standing = who.standing;
-        let mut attempt = Attempt::by(who);
+    fn log_in(&mut self, login: &LoginStep, user: String, totals: &mut StepTotals<'_>) -> LoginCheck {
+        let mut facts = login.facts.clone();
+        facts.user = user;
+        let standing = facts.standing;
+        let mut test_login = TestLogin::new(facts);
         if login.standing_is_given {
-            attempt = attempt.standing(standing);
+            test_login = test_login.standing(standing);
         }
         if let Some(pool) = &login.pool {
-            attempt = attempt.pool(pool);
+            test_login = test_login.pool(pool);
         }
-        if let Some(happens) = &login.happens {
-            attempt = attempt.ends(happens.clone());
+        if let Some(outcome) = &login.outcome {
+            test_login = test_login.outcome(outcome.clone());
         }
-        if let Some(injection) = login.injection {
-            attempt = attempt.inject(injection);
+        if let Some(fault) = login.fault {
+            test_login = test_login.inject(fault);
         }
-        let decision = self.trial.login(attempt);
-        self.played.logins += 1;
-        self.played.passed += u64::from(decision.action() == Action::Passed);
-        tally.counts.add(&decision);
+        let decision = self.harness.login(test_login);
+        self.result.logins += 1;
+        self.result.passed += u64::from(decision.action() == Action::Passed);
+        totals.counts.add(&decision);
         let mut differences = match &login.expect {
             Some(expected) => expected.differences(&decision),
             None => Vec::new(),
@@ -276,68 +278,68 @@ impl Player<'_> {
             && differences.is_empty()
         {
             let what = if decision.verdict.is_err() { "decide" } else { "observe" };
-            differences.push(Difference::new(what, "no failure", format!("{}: {failure}", failure.kind())));
+            differences.push(Mismatch::new(what, "no failure", format!("{}: {failure}", failure.kind())));
         }
         if let Some(expected) = login.disposition
             && expected != decision.action()
         {
-            differences.push(Difference::new("disposition", expected.name(), decision.action().name()));
+            differences.push(Mismatch::new("disposition", expected.name(), decision.action().name()));
         }
-        tally.unlogged.retain(|text| !decision.log.iter().any(|line| line.text.contains(text)));
-        if !tally.many {
-            let unlogged = tally.unlogged.iter();
+        totals.unlogged.retain(|text| !decision.log.iter().any(|line| line.text.contains(text)));
+        if !totals.many {
+            let unlogged = totals.unlogged.iter();
             differences
-                .extend(unlogged.map(|text| Difference::new("log", format!("…{text}…"), "no such line")));
+                .extend(unlogged.map(|text| Mismatch::new("log", format!("…{text}…"), "no such line")));
         }
-        Judged { decision, differences }
+        LoginCheck { decision, differences }
     }
 
-    fn settle(&mut self, step: &Step, judged: Judged) {
-        if !judged.differences.is_empty() {
-            self.fail(step.line, judged.differences, Some(&judged.decision));
+    fn report(&mut self, step: &Step, check: LoginCheck) {
+        if !check.differences.is_empty() {
+            self.fail(step.line, check.differences, Some(&check.decision));
         }
     }
 
     fn change_store(&mut self, step: &Step, write: &[(String, Vec<u8>)], forget: &[String]) {
         for (key, value) in write {
-            if let Err(error) = self.trial.write(key, value) {
+            if let Err(error) = self.harness.write(key, value) {
                 let what = format!("write {key:?}");
-                self.fail(step.line, vec![Difference::new(&what, "done", error.to_string())], None);
+                self.fail(step.line, vec![Mismatch::new(&what, "done", error.to_string())], None);
             }
         }
         for key in forget {
-            self.trial.forget(key);
+            self.harness.delete(key);
         }
     }
 
-    fn fail(&mut self, line: usize, differences: Vec<Difference>, decision: Option<&Decision>) {
+    fn fail(&mut self, line: usize, differences: Vec<Mismatch>, decision: Option<&Decision>) {
         let failed = self.failed(line, differences, decision);
-        self.played.fail(failed);
+        self.result.fail(failed);
     }
 
-    fn failed(&self, line: usize, differences: Vec<Difference>, decision: Option<&Decision>) -> Failed {
-        let at = decision.map_or(self.trial.now_ms(), |decision| decision.at_ms);
-        Failed {
+    fn failed(&self, line: usize, differences: Vec<Mismatch>, decision: Option<&Decision>) -> StepFailure {
+        let at = decision.map_or(self.harness.now_ms(), |decision| decision.at_ms);
+        StepFailure {
             line,
-            at: in_words(at, self.trial.zone()),
+            at: format_time(at, self.harness.zone()),
             user: decision.map(|decision| decision.user.clone()),
             differences: differences.into_iter().map(|one| (one.what, one.expected, one.got)).collect(),
             decision: decision
-                .map(|decision| format!("{} → {}", decision.verdict_in_words(), decision.action().name())),
+                .map(|decision| format!("{} → {}", decision.describe_verdict(), decision.action().name())),
             log: decision.map(|one| one.log.iter().map(ToString::to_string).collect()).unwrap_or_default(),
             store: decision.map(|decision| decision.store.clone()).unwrap_or_default(),
-            held: None,
+            store_held: None,
         }
     }
 
-    fn held(&self) -> Vec<String> {
-        let all = self.trial.store();
-        let entry = |(key, value): &(String, Vec<u8>)| format!("{} = {}", text_in_words(key), octets(value));
-        let mut told: Vec<_> = all.iter().take(ENTRIES_TOLD).map(entry).collect();
-        if all.len() > ENTRIES_TOLD {
-            told.push(format!("and {} more", all.len() - ENTRIES_TOLD));
+    fn store_entries(&self) -> Vec<String> {
+        let all = self.harness.store();
+        let entry = |(key, value): &(String, Vec<u8>)| format!("{} = {}", quoted(key), format_bytes(value));
+        let mut shown: Vec<_> = all.iter().take(MAX_SHOWN_ENTRIES).map(entry).collect();
+        if all.len() > MAX_SHOWN_ENTRIES {
+            shown.push(format!("and {} more", all.len() - MAX_SHOWN_ENTRIES));
         }
-        told
+        shown
     }
 }
 

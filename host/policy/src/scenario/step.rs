@@ -1,23 +1,23 @@
-//! What a step says, before anything is played.
+//! Parsed steps of a scenario.
 
 use std::time::Duration;
 
 use super::expectation::{Counts, Expectation, StoreExpectation};
 use crate::Action;
-use crate::harness::{Happens, Injection, Moment, Who};
+use crate::harness::{BackendOutcome, InjectedFault, LoginFacts, TimeSpec};
 
-/// When a step happens.
+/// Time of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum When {
     /// No time passes.
     Now,
-    /// So long after what came before.
+    /// This long after the previous step.
     After(Duration),
-    /// At a moment, or at the next such time of the day.
-    At(Moment),
+    /// At a date and time, or at the next occurrence of a time of day.
+    At(TimeSpec),
 }
 
-/// How often, and how far apart.
+/// Number of repetitions, and the time from the start of one to the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Repeat {
     pub(super) times: u64,
@@ -26,7 +26,7 @@ pub(super) struct Repeat {
 
 #[derive(Clone, Debug)]
 pub(super) struct Step {
-    /// Where it stands in the file.
+    /// Line in the file.
     pub(super) line: usize,
     pub(super) when: When,
     pub(super) repeat: Repeat,
@@ -36,9 +36,9 @@ pub(super) struct Step {
 
 #[derive(Clone, Debug)]
 pub(super) enum StepAction {
-    Login(Box<Login>),
+    Login(Box<LoginStep>),
     Group(Vec<Step>),
-    /// What another proxy writes and forgets.
+    /// Changes that another proxy makes.
     Store {
         write: Vec<(String, Vec<u8>)>,
         forget: Vec<String>,
@@ -46,33 +46,33 @@ pub(super) enum StepAction {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Login {
-    pub(super) who: Who,
-    /// Whether the standing is the file's; else the host knows what it has seen.
+pub(super) struct LoginStep {
+    pub(super) facts: LoginFacts,
+    /// Whether the file sets the standing; otherwise the harness derives it.
     pub(super) standing_is_given: bool,
     pub(super) pool: Option<String>,
     pub(super) users: Users,
-    pub(super) happens: Option<Happens>,
-    pub(super) injection: Option<Injection>,
+    pub(super) outcome: Option<BackendOutcome>,
+    pub(super) fault: Option<InjectedFault>,
     pub(super) expect: Option<Expectation>,
     pub(super) disposition: Option<Action>,
     pub(super) log: Vec<String>,
     pub(super) count: Option<Counts>,
 }
 
-/// Who logs in.
+/// Users that log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Users {
-    /// The one of the login.
+    /// The user of the login.
     One,
     /// Each of these.
     These(Vec<String>),
-    /// So many, with numbers in the place of `{}`.
+    /// Generated names with `{}` replaced by 1 to `count`.
     Numbered { count: u64, name: String },
 }
 
-impl Login {
-    /// Whether one step, played once, is one login.
+impl LoginStep {
+    /// Whether the step, without repetition, is a single login.
     pub(super) fn is_one(&self) -> bool {
         match &self.users {
             Users::One => true,
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn many_users_are_named_or_numbered_from_one() {
+    fn users_are_listed_or_numbered_from_one() {
         let names = |users: Users| users.names("alice").collect::<Vec<_>>();
         assert_eq!(names(Users::One), ["alice"]);
         assert_eq!(names(Users::These(vec!["bob".to_owned(), "carol".to_owned()])), ["bob", "carol"]);

@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use super::histogram::{Percentiles, Times};
 use reprieve_metrics::cpu_time;
-use reprieve_policy_host::harness::Who;
+use reprieve_policy_host::harness::LoginFacts;
 use reprieve_policy_host::{
     BreakerSettings, Cache, Ending, Engine, EngineSize, Evaluator, Limits, Outcome, Policy, PolicyOptions,
     Verdict, load_source, moment,
@@ -188,8 +188,12 @@ impl Bench {
         let now_ms = START_MS + self.polls * ROUND_MS / u64::from(self.users);
         self.polls += 1;
         self.clock.set(now_ms);
-        let login =
-            Who::new(&format!("user-{user}@example.org")).login("bench", "bench", now_ms, &TimeZone::UTC);
+        let login = LoginFacts::new(&format!("user-{user}@example.org")).login(
+            "bench",
+            "bench",
+            now_ms,
+            &TimeZone::UTC,
+        );
         let cpu_before = cpu_time::of_this_thread();
         let began = Instant::now();
         let verdict = self.evaluator.decide(&login).await;

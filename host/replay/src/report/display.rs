@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use super::{PolicyRow, Report, Span};
 use crate::format::Format;
 use reprieve_policy_host::Because;
-use reprieve_policy_host::harness::in_words;
+use reprieve_policy_host::harness::format_time;
 
 /// A number with separated thousands: `1,234`.
 pub(super) fn number(number: u64) -> String {
@@ -58,7 +58,7 @@ pub(super) fn average_duration(seconds: f64) -> String {
 
 /// A local time to the minute or the second: `2026-11-26 08:00`.
 pub(super) fn local_time(ms: u64, zone: &TimeZone, with_seconds: bool) -> String {
-    let text = in_words(ms, zone);
+    let text = format_time(ms, zone);
     let length = if with_seconds { 19 } else { 16 };
     text.get(..length).unwrap_or(&text).to_owned()
 }

@@ -1,27 +1,27 @@
-//! Reads what is expected: of a verdict, of many, of the store.
+//! Reads expectations of verdicts, counts and the store.
 
 use super::{stored, texts};
-use crate::scenario::expectation::{Counts, Expectation, Kind, StoreExpectation, verdict_words};
+use crate::scenario::expectation::{Counts, Expectation, StoreExpectation, VerdictKind, verdict_names};
 use crate::{Failure, MANNERS, RESPONSE_CODES};
 use reprieve_settings::{Error, Value};
 
 pub(super) fn verdict(value: &Value<'_, '_>) -> Result<Expectation, Error> {
     if !value.is_table() {
         return Expectation::of(value.text()?)
-            .ok_or_else(|| value.expected(&format!("one of {}, or a table", verdict_words())));
+            .ok_or_else(|| value.expected(&format!("one of {}, or a table", verdict_names())));
     }
     let mut section = value.section()?;
     let mut expected = Expectation::default();
     if let Some(value) = section.get("verdict") {
-        expected.verdict = Some(value.choice(&Kind::WORDS)?);
+        expected.verdict = Some(value.choice(&VerdictKind::NAMES)?);
     }
     if let Some(value) = section.get("failure") {
         let kinds = Failure::KINDS.map(|kind| (kind, kind));
         expected.failure = Some(value.choice(&kinds)?.to_owned());
-        if expected.verdict.is_some_and(|kind| kind != Kind::Failure) {
-            return Err(value.error("is expected together with a verdict; a failure gives none"));
+        if expected.verdict.is_some_and(|kind| kind != VerdictKind::Failure) {
+            return Err(value.error("cannot be combined with this `verdict`: a failed call has no verdict"));
         }
-        expected.verdict = Some(Kind::Failure);
+        expected.verdict = Some(VerdictKind::Failure);
     }
     if let Some(value) = section.get("manner") {
         expected.manner = Some(value.choice(&MANNERS)?);
@@ -29,19 +29,19 @@ pub(super) fn verdict(value: &Value<'_, '_>) -> Result<Expectation, Error> {
     if let Some(value) = section.get("code") {
         expected.code = Some(value.choice(&RESPONSE_CODES)?);
     }
-    for (key, place) in [("retry-after", &mut expected.retry_after), ("delay-ms", &mut expected.delay_ms)] {
+    for (key, field) in [("retry-after", &mut expected.retry_after), ("delay-ms", &mut expected.delay_ms)] {
         if let Some(value) = section.get(key) {
-            *place = Some(u32::try_from(value.count(0, u64::from(u32::MAX))?).unwrap_or(u32::MAX));
+            *field = Some(u32::try_from(value.count(0, u64::from(u32::MAX))?).unwrap_or(u32::MAX));
         }
     }
-    for (key, place) in [
+    for (key, field) in [
         ("reason", &mut expected.reason),
         ("pool", &mut expected.pool),
         ("user", &mut expected.user),
         ("note", &mut expected.note),
     ] {
         if let Some(value) = section.get(key) {
-            *place = Some(value.text()?.to_owned());
+            *field = Some(value.text()?.to_owned());
         }
     }
     section.finish()?;
@@ -55,11 +55,11 @@ pub(super) fn verdict(value: &Value<'_, '_>) -> Result<Expectation, Error> {
 }
 
 pub(super) fn counts(value: &Value<'_, '_>) -> Result<Counts, Error> {
-    let words = Counts::words();
+    let names = Counts::names();
     let mut counts = Counts::default();
     for (key, value) in value.section()?.entries() {
-        if !words.contains(&key) {
-            return Err(value.error(format!("is not known; what can be counted: {}", words.join(", "))));
+        if !names.contains(&key) {
+            return Err(value.error(format!("is unknown; use one of: {}", names.join(", "))));
         }
         counts.0.push((key.to_owned(), value.count(0, u64::from(u32::MAX))?));
     }
@@ -69,9 +69,9 @@ pub(super) fn counts(value: &Value<'_, '_>) -> Result<Counts, Error> {
 pub(super) fn store(value: &Value<'_, '_>) -> Result<StoreExpectation, Error> {
     let mut section = value.section()?;
     let mut expected = StoreExpectation::default();
-    for (key, place) in [("has", &mut expected.has), ("lacks", &mut expected.lacks)] {
+    for (key, field) in [("has", &mut expected.has), ("lacks", &mut expected.lacks)] {
         if let Some(value) = section.get(key) {
-            *place = texts(&value)?;
+            *field = texts(&value)?;
         }
     }
     if let Some(value) = section.get("values") {

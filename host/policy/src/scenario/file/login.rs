@@ -1,44 +1,43 @@
-//! Reads who logs in, what state the pool is in, and what happens at the mail server.
+//! Reads the facts of a login, the state of the pool, and the outcome at the mail server.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::harness::Happens;
-use crate::scenario::step::Login;
+use crate::harness::BackendOutcome;
+use crate::scenario::step::LoginStep;
 use crate::{Ending, MECHANISMS, STANDINGS, TlsSession};
 use reprieve_settings::{Error, Value};
 
-pub(super) fn claim(value: &Value<'_, '_>, login: &mut Login, needs_user: bool) -> Result<(), Error> {
+pub(super) fn claim(value: &Value<'_, '_>, login: &mut LoginStep, needs_user: bool) -> Result<(), Error> {
     let mut section = value.section()?;
-    let who = &mut login.who;
+    let facts = &mut login.facts;
     if needs_user {
-        section.required("user", "\"alice\"")?.text()?.clone_into(&mut who.user);
+        section.required("user", "\"alice\"")?.text()?.clone_into(&mut facts.user);
     } else if let Some(value) = section.get("user") {
         return Err(value.error("and `users` exclude each other"));
     }
     if let Some(value) = section.get("peer") {
-        let address: IpAddr = value
-            .text()?
-            .parse()
-            .map_err(|_| value.error("is no address; an example is \"192.0.2.7\" or \"2001:db8::7\""))?;
-        who.peer = SocketAddr::new(address, who.peer.port());
+        let address: IpAddr = value.text()?.parse().map_err(|_| {
+            value.error("is not an IP address; an example is \"192.0.2.7\" or \"2001:db8::7\"")
+        })?;
+        facts.peer = SocketAddr::new(address, facts.peer.port());
     }
     if let Some(value) = section.get("port") {
-        who.peer.set_port(u16::try_from(value.count(1, 65_535)?).unwrap_or(u16::MAX));
+        facts.peer.set_port(u16::try_from(value.count(1, 65_535)?).unwrap_or(u16::MAX));
     }
     if let Some(value) = section.get("standing") {
-        who.standing = value.choice(&STANDINGS)?;
+        facts.standing = value.choice(&STANDINGS)?;
         login.standing_is_given = true;
     }
     if let Some(value) = section.get("mechanism") {
-        who.mechanism = value.choice(&MECHANISMS)?;
+        facts.mechanism = value.choice(&MECHANISMS)?;
     }
     if let Some(value) = section.get("authorization-id") {
-        who.authorization_id = Some(value.text()?.to_owned());
+        facts.authorization_id = Some(value.text()?.to_owned());
     }
     if let Some(value) = section.get("tls") {
         let mut tls = value.section()?;
-        who.tls = Some(TlsSession {
+        facts.tls = Some(TlsSession {
             version: tls.get("version").map_or(Ok("TLSv1.3"), |value| value.text())?.to_owned(),
             server_name: tls.get("server-name").map(|value| value.text().map(str::to_owned)).transpose()?,
             client_subject: tls
@@ -51,23 +50,23 @@ pub(super) fn claim(value: &Value<'_, '_>, login: &mut Login, needs_user: bool) 
     section.finish()
 }
 
-pub(super) fn backend(value: &Value<'_, '_>, login: &mut Login) -> Result<(), Error> {
+pub(super) fn backend(value: &Value<'_, '_>, login: &mut LoginStep) -> Result<(), Error> {
     let mut section = value.section()?;
     let most = u64::from(u32::MAX);
     let number =
         |value: Value<'_, '_>| value.count(0, most).map(|number| u32::try_from(number).unwrap_or(u32::MAX));
-    let state = &mut login.who.backend;
+    let state = &mut login.facts.backend;
     let nodes = section.get("nodes").map(number).transpose()?;
     if let Some(nodes) = nodes {
         (state.nodes, state.healthy_nodes) = (nodes, nodes);
     }
-    for (key, place) in [
+    for (key, field) in [
         ("healthy-nodes", &mut state.healthy_nodes),
         ("sessions", &mut state.sessions),
         ("waiting", &mut state.waiting),
     ] {
         if let Some(value) = section.get(key) {
-            *place = number(value)?;
+            *field = number(value)?;
         }
     }
     if let Some(value) = section.get("login-latency-ms") {
@@ -87,19 +86,17 @@ const ENDINGS: [(&str, Option<Ending>); 5] = [
     ("none", None),
 ];
 
-pub(super) fn happens(value: &Value<'_, '_>) -> Result<Happens, Error> {
+pub(super) fn outcome(value: &Value<'_, '_>) -> Result<BackendOutcome, Error> {
     if !value.is_table() {
-        return Ok(value.choice(&ENDINGS)?.map_or(Happens::Nothing, Happens::from));
+        return Ok(value.choice(&ENDINGS)?.map_or(BackendOutcome::NotObserved, BackendOutcome::from));
     }
     let mut section = value.section()?;
     let ending = section.required("ending", "\"authenticated\"")?;
     let Some(chosen) = ending.choice(&ENDINGS)? else {
-        return Err(
-            ending.error("is \"none\", of which there is nothing more to say; write outcome = \"none\"")
-        );
+        return Err(ending.error("cannot be \"none\" in a table; write outcome = \"none\""));
     };
-    let mut happens = Happens::from(chosen);
-    if let Happens::Ends { node, latency, after, .. } = &mut happens {
+    let mut outcome = BackendOutcome::from(chosen);
+    if let BackendOutcome::Observed { node, latency, after, .. } = &mut outcome {
         if let Some(value) = section.get("node") {
             *node = Some(value.text()?.to_owned());
         }
@@ -111,5 +108,5 @@ pub(super) fn happens(value: &Value<'_, '_>) -> Result<Happens, Error> {
         }
     }
     section.finish()?;
-    Ok(happens)
+    Ok(outcome)
 }

@@ -1,18 +1,18 @@
-//! Reads a step: when it happens, how often, and what it does.
+//! Reads a step: its time, repetition and action.
 
 use std::time::Duration;
 
 use super::{expectation, login, stored, texts};
 use crate::Action;
-use crate::harness::{Injection, Moment, Who};
-use crate::scenario::step::{Login, Repeat, Step, StepAction, Users, When};
+use crate::harness::{InjectedFault, LoginFacts, TimeSpec};
+use crate::scenario::step::{LoginStep, Repeat, Step, StepAction, Users, When};
 use reprieve_settings::{Error, Section, Value};
 
 pub(super) fn step(value: &Value<'_, '_>) -> Result<Step, Error> {
     let mut section = value.section()?;
     let when = match (section.get("at"), section.get("after")) {
         (Some(at), Some(_)) => return Err(at.error("and `after` exclude each other")),
-        (Some(at), None) => When::At(Moment::read(&at.datetime()?).map_err(|why| at.error(why))?),
+        (Some(at), None) => When::At(TimeSpec::parse(&at.datetime()?).map_err(|why| at.error(why))?),
         (None, Some(after)) => When::After(after.duration()?),
         (None, None) => When::Now,
     };
@@ -23,16 +23,16 @@ pub(super) fn step(value: &Value<'_, '_>) -> Result<Step, Error> {
     let store = section.get("store").map(|value| expectation::store(&value)).transpose()?;
     let group = section.get("steps");
     let (write, forget) = (section.get("write"), section.get("forget"));
-    let (who, users) = (section.get("login"), section.get("users"));
-    let kinds = [group.is_some(), write.is_some() || forget.is_some(), who.is_some() || users.is_some()];
+    let (user, users) = (section.get("login"), section.get("users"));
+    let kinds = [group.is_some(), write.is_some() || forget.is_some(), user.is_some() || users.is_some()];
     if kinds.iter().filter(|is| **is).count() > 1 {
         return Err(value
-            .error("does several things; a step is a login, a group of `steps`, or `write` and `forget`"));
+            .error("has keys of several kinds of steps; a step is a login, a group (`steps`), or a change of the store (`write`, `forget`)"));
     }
     let action = if let Some(group) = group {
         StepAction::Group(group.list()?.iter().map(step).collect::<Result<_, _>>()?)
-    } else if who.is_some() || users.is_some() {
-        StepAction::Login(Box::new(attempt(&mut section, who.as_ref(), users.as_ref())?))
+    } else if user.is_some() || users.is_some() {
+        StepAction::Login(Box::new(login_step(&mut section, user.as_ref(), users.as_ref())?))
     } else if write.is_some() || forget.is_some() || store.is_some() {
         let mut written = Vec::new();
         if let Some(write) = write {
@@ -43,7 +43,7 @@ pub(super) fn step(value: &Value<'_, '_>) -> Result<Step, Error> {
         let forget = forget.map(|value| texts(&value)).transpose()?.unwrap_or_default();
         StepAction::Store { write: written, forget }
     } else {
-        // A misspelt key is likelier than a step that does nothing.
+        // A misspelt key is more likely than a step without an action.
         section.finish()?;
         return Err(
             value.error("does nothing; give it `login`, `users`, `steps`, `store`, `write` or `forget`")
@@ -64,18 +64,18 @@ fn repeat(value: &Value<'_, '_>) -> Result<Repeat, Error> {
     Ok(Repeat { times, every })
 }
 
-fn attempt(
+fn login_step(
     section: &mut Section<'_, '_>,
-    who: Option<&Value<'_, '_>>,
+    user: Option<&Value<'_, '_>>,
     users: Option<&Value<'_, '_>>,
-) -> Result<Login, Error> {
-    let mut attempt = Login {
-        who: Who::new("alice"),
+) -> Result<LoginStep, Error> {
+    let mut parsed = LoginStep {
+        facts: LoginFacts::new("alice"),
         standing_is_given: false,
         pool: None,
         users: Users::One,
-        happens: section.get("outcome").map(|value| login::happens(&value)).transpose()?,
-        injection: None,
+        outcome: section.get("outcome").map(|value| login::outcome(&value)).transpose()?,
+        fault: None,
         expect: section.get("expect").map(|value| expectation::verdict(&value)).transpose()?,
         disposition: section
             .get("disposition")
@@ -85,35 +85,35 @@ fn attempt(
         count: section.get("count").map(|value| expectation::counts(&value)).transpose()?,
     };
     if let Some(value) = section.get("inject") {
-        attempt.injection = Some(value.choice(&[
-            ("store-unavailable", Injection::StoreUnavailable),
-            ("store-full", Injection::StoreFull),
-            ("time", Injection::Time),
+        parsed.fault = Some(value.choice(&[
+            ("store-unavailable", InjectedFault::StoreUnavailable),
+            ("store-full", InjectedFault::StoreFull),
+            ("time", InjectedFault::Time),
         ])?);
     }
-    if let Some(value) = who {
+    if let Some(value) = user {
         if value.is_table() {
-            login::claim(value, &mut attempt, users.is_none())?;
+            login::claim(value, &mut parsed, users.is_none())?;
         } else if users.is_some() {
             return Err(value.error("and `users` exclude each other"));
         } else {
-            value.text()?.clone_into(&mut attempt.who.user);
+            value.text()?.clone_into(&mut parsed.facts.user);
         }
     }
     if let Some(value) = users {
-        attempt.users = many(value)?;
+        parsed.users = many(value)?;
     }
     if let Some(value) = section.get("backend") {
-        login::backend(&value, &mut attempt)?;
+        login::backend(&value, &mut parsed)?;
     }
-    Ok(attempt)
+    Ok(parsed)
 }
 
 fn many(value: &Value<'_, '_>) -> Result<Users, Error> {
     if !value.is_table() {
         let names = texts(value)?;
         if names.is_empty() {
-            return Err(value.error("is empty; nobody would log in"));
+            return Err(value.error("is empty; name at least one user"));
         }
         return Ok(Users::These(names));
     }
@@ -122,7 +122,7 @@ fn many(value: &Value<'_, '_>) -> Result<Users, Error> {
     let name = section.required("name", "\"user-{}\"")?;
     let text = name.text()?;
     if !text.contains("{}") {
-        return Err(name.error("must have {} in the place of the number, such as \"user-{}\""));
+        return Err(name.error("must contain {}, which is replaced by the number, such as \"user-{}\""));
     }
     section.finish()?;
     Ok(Users::Numbered { count, name: text.to_owned() })

@@ -10,7 +10,9 @@ use serde_json::json;
 use super::Format;
 use crate::cli::FAILED;
 use crate::output::{self, Output, errln};
-use reprieve_policy_host::harness::{Attempt, Decision, LogLine, Trial, Who, in_words, refusal};
+use reprieve_policy_host::harness::{
+    Decision, Harness, LogLine, LoginFacts, TestLogin, format_time, settings_error,
+};
 use reprieve_policy_host::{Action, Because, Cache, Standing, Worded};
 use reprieve_store::clock::{Clock as _, SystemClock};
 
@@ -84,22 +86,22 @@ enum StandingWord {
 
 impl Arguments {
     /// The user and the state of the pool for the login.
-    fn who(&self) -> Who {
-        let mut who = Who::new(&self.user);
-        who.peer = SocketAddr::new(self.peer, who.peer.port());
-        who.backend.nodes = self.nodes;
-        who.backend.healthy_nodes = self.healthy_nodes.unwrap_or(self.nodes);
-        who.backend.sessions = self.sessions;
-        who.backend.waiting = self.waiting;
-        who.backend.login_latency_ms = self.latency;
-        who
+    fn facts(&self) -> LoginFacts {
+        let mut facts = LoginFacts::new(&self.user);
+        facts.peer = SocketAddr::new(self.peer, facts.peer.port());
+        facts.backend.nodes = self.nodes;
+        facts.backend.healthy_nodes = self.healthy_nodes.unwrap_or(self.nodes);
+        facts.backend.sessions = self.sessions;
+        facts.backend.waiting = self.waiting;
+        facts.backend.login_latency_ms = self.latency;
+        facts
     }
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let pools: Vec<_> = arguments.pools.iter().map(String::as_str).collect();
     let mut builder =
-        Trial::of(&arguments.policy).time_zone(&arguments.time_zone)?.pools(&pools).seed(arguments.seed);
+        Harness::of(&arguments.policy).time_zone(&arguments.time_zone)?.pools(&pools).seed(arguments.seed);
     for (key, value) in super::settings(&arguments.set)? {
         builder = builder.setting(&key, &value);
     }
@@ -107,9 +109,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         builder = builder.cache(cache);
     }
     let mut start_log = Vec::new();
-    let mut trial = match builder.build_and_tell(&mut start_log) {
-        Ok(trial) => trial,
-        Err(error) if refusal(&error).is_some() => {
+    let mut harness = match builder.build_with_log(&mut start_log) {
+        Ok(harness) => harness,
+        Err(error) if settings_error(&error).is_some() => {
             for line in &start_log {
                 errln!("start log: {line}");
             }
@@ -119,33 +121,33 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Err(error) => return Err(error),
     };
     match &arguments.at {
-        Some(at) => trial.go_to(at).with_context(|| format!("--at {at}"))?,
-        None => trial.set_now_ms(SystemClock.now_ms()),
+        Some(at) => harness.set_time(at).with_context(|| format!("--at {at}"))?,
+        None => harness.set_now_ms(SystemClock.now_ms()),
     }
-    let now_ms = trial.now_ms();
-    let who = arguments.who();
+    let now_ms = harness.now_ms();
+    let facts = arguments.facts();
     if let Some(last) = &arguments.last {
         let last = reprieve_settings::duration(last)
             .with_context(|| format!("--last {last}: use a duration such as 90s, 10m or 1h"))?;
-        trial.set_now_ms(now_ms.saturating_sub(u64::try_from(last.as_millis()).unwrap_or(u64::MAX)));
-        let previous = trial.login(Attempt::by(who.clone()));
+        harness.set_now_ms(now_ms.saturating_sub(u64::try_from(last.as_millis()).unwrap_or(u64::MAX)));
+        let previous = harness.login(TestLogin::new(facts.clone()));
         if previous.action() != Action::Passed {
-            errln!("reprieve: the previous login (--last) did not pass: {}", previous.verdict_in_words());
+            errln!("reprieve: the previous login (--last) did not pass: {}", previous.describe_verdict());
         }
-        trial.set_now_ms(now_ms);
+        harness.set_now_ms(now_ms);
     }
-    let mut attempt = Attempt::by(who);
+    let mut test_login = TestLogin::new(facts);
     if let Some(standing) = arguments.standing {
-        attempt = attempt.standing(match standing {
+        test_login = test_login.standing(match standing {
             StandingWord::Known => Standing::Known,
             StandingWord::Changed => Standing::Changed,
             StandingWord::Unknown => Standing::Unknown,
         });
     }
-    let decision = trial.login(attempt);
+    let decision = harness.login(test_login);
     match arguments.format {
-        Format::Human => print_text(&trial, &decision, &start_log)?,
-        Format::Json => print_json(&trial, &decision, &start_log)?,
+        Format::Human => print_text(&harness, &decision, &start_log)?,
+        Format::Json => print_json(&harness, &decision, &start_log)?,
     }
     Ok(if decision.failure().is_some() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }
@@ -164,9 +166,9 @@ fn consequence(decision: &Decision) -> &'static str {
     }
 }
 
-fn print_text(trial: &Trial, decision: &Decision, start_log: &[LogLine]) -> anyhow::Result<()> {
+fn print_text(harness: &Harness, decision: &Decision, start_log: &[LogLine]) -> anyhow::Result<()> {
     let line = |name: &str, value: &str| writeln!(Output, "{name:<10} {value}");
-    line("at", &in_words(decision.at_ms, trial.zone()))?;
+    line("at", &format_time(decision.at_ms, harness.zone()))?;
     line(
         "user",
         &format!(
@@ -175,7 +177,7 @@ fn print_text(trial: &Trial, decision: &Decision, start_log: &[LogLine]) -> anyh
             format!("{:?}", decision.standing).trim_start_matches("Standing::").to_lowercase()
         ),
     )?;
-    line("verdict", &decision.verdict_in_words())?;
+    line("verdict", &decision.describe_verdict())?;
     line("then", consequence(decision))?;
     if let Some((ending, failure)) = &decision.observed {
         let how = failure.as_ref().map_or_else(
@@ -187,11 +189,11 @@ fn print_text(trial: &Trial, decision: &Decision, start_log: &[LogLine]) -> anyh
             &format!("{}: {how}", format!("{ending:?}").trim_start_matches("Ending::").to_lowercase()),
         )?;
     }
-    let in_words = |lines: &[LogLine]| lines.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let as_text = |lines: &[LogLine]| lines.iter().map(ToString::to_string).collect::<Vec<_>>();
     for (name, lines) in [
         ("store", decision.store.clone()),
-        ("start log", in_words(start_log)),
-        ("log", in_words(&decision.log)),
+        ("start log", as_text(start_log)),
+        ("log", as_text(&decision.log)),
     ] {
         for (number, text) in lines.iter().enumerate() {
             line(if number == 0 { name } else { "" }, text)?;
@@ -201,14 +203,14 @@ fn print_text(trial: &Trial, decision: &Decision, start_log: &[LogLine]) -> anyh
         "time",
         &format!(
             "{:.1} µs of CPU for the decision (first call of an instance; see reprieve policy bench)",
-            decision.computing.as_secs_f64() * 1e6
+            decision.decide_cpu.as_secs_f64() * 1e6
         ),
     )?;
-    line("memory", &format!("{} KiB", decision.memory >> 10))?;
+    line("memory", &format!("{} KiB", decision.memory_bytes >> 10))?;
     Ok(())
 }
 
-fn print_json(trial: &Trial, decision: &Decision, start_log: &[LogLine]) -> anyhow::Result<()> {
+fn print_json(harness: &Harness, decision: &Decision, start_log: &[LogLine]) -> anyhow::Result<()> {
     let in_json = |lines: &[LogLine]| -> Vec<_> {
         let lines = lines.iter();
         lines.map(|line| json!({ "level": line.level.as_str().to_lowercase(), "text": line.text })).collect()
@@ -232,18 +234,18 @@ fn print_json(trial: &Trial, decision: &Decision, start_log: &[LogLine]) -> anyh
         _ => json!({ "verdict": null }),
     };
     let report = json!({
-        "at": in_words(decision.at_ms, trial.zone()),
+        "at": format_time(decision.at_ms, harness.zone()),
         "unix_ms": decision.at_ms,
         "user": decision.user,
         "verdict": verdict,
         "disposition": decision.action().name(),
         "because": decision.disposition.because.map(Because::name),
-        "failure": decision.failure().map(|failure| json!({ "kind": failure.kind(), "words": failure.to_string() })),
+        "failure": decision.failure().map(|failure| json!({ "kind": failure.kind(), "message": failure.to_string() })),
         "store": decision.store,
         "start_log": in_json(start_log),
         "log": in_json(&decision.log),
-        "cpu_us": decision.computing.as_secs_f64() * 1e6,
-        "memory_bytes": decision.memory,
+        "cpu_us": decision.decide_cpu.as_secs_f64() * 1e6,
+        "memory_bytes": decision.memory_bytes,
     });
     output::json(&report)
 }

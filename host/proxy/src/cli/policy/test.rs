@@ -11,7 +11,7 @@ use crate::cli::{FAILED, WRONG};
 use crate::file_watch::{Stamp, stamp};
 use crate::output::{self, Output, errln};
 use reprieve_policy_host::Cache;
-use reprieve_policy_host::scenario::{self, Format, Played, Scenario};
+use reprieve_policy_host::scenario::{self, Format, Scenario, ScenarioResult};
 
 /// Time between two checks for changes with `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_millis(200);
@@ -63,11 +63,11 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if !arguments.watch {
-        let played = play(arguments)?;
-        report(arguments, &played)?;
-        return Ok(if played.iter().any(|one| one.unreadable.is_some()) {
+        let results = play(arguments)?;
+        report(arguments, &results)?;
+        return Ok(if results.iter().any(|one| one.unreadable.is_some()) {
             ExitCode::from(WRONG)
-        } else if played.iter().all(Played::is_good) {
+        } else if results.iter().all(ScenarioResult::succeeded) {
             ExitCode::SUCCESS
         } else {
             ExitCode::from(FAILED)
@@ -75,13 +75,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     loop {
         let seen = settled(arguments);
-        let played = play(arguments);
+        let results = play(arguments);
         if stamps(arguments) != seen {
             // It is unknown which version was tested.
             continue;
         }
         // Keep watching after an error: the next change may fix it.
-        if let Err(error) = played.and_then(|played| report(arguments, &played)) {
+        if let Err(error) = results.and_then(|results| report(arguments, &results)) {
             if output::first_error().is_some() {
                 return Err(error);
             }
@@ -118,22 +118,22 @@ fn stamps(arguments: &Arguments) -> Vec<Stamp> {
     files.map(stamp).collect()
 }
 
-fn play(arguments: &Arguments) -> anyhow::Result<Vec<Played>> {
+fn play(arguments: &Arguments) -> anyhow::Result<Vec<ScenarioResult>> {
     let settings = super::settings(&arguments.set)?;
     let cache = Cache::usual_folder().and_then(|folder| Cache::open(&folder).ok());
-    let mut played = Vec::new();
+    let mut results = Vec::new();
     let mut all = Vec::new();
     for path in &arguments.scenarios {
         match read(path, &arguments.policy) {
             Ok(scenarios) => all.extend(scenarios),
-            // The others are played nevertheless.
+            // The other files are tested nevertheless.
             Err(error) => {
-                played.push(Played::unreadable(&path.display().to_string(), format!("{error:#}")));
+                results.push(ScenarioResult::unreadable(&path.display().to_string(), format!("{error:#}")));
             }
         }
     }
     if all.is_empty() {
-        let why: Vec<_> = played.iter().filter_map(|one| one.unreadable.as_deref()).collect();
+        let why: Vec<_> = results.iter().filter_map(|one| one.unreadable.as_deref()).collect();
         anyhow::bail!("{}", why.join("\nreprieve: "));
     }
     for scenario in &mut all {
@@ -146,9 +146,9 @@ fn play(arguments: &Arguments) -> anyhow::Result<Vec<Played>> {
         if let Some(cache) = &cache {
             scenario.cache(cache.clone());
         }
-        played.push(scenario.play()?);
+        results.push(scenario.play()?);
     }
-    Ok(played)
+    Ok(results)
 }
 
 fn read(path: &Path, policy: &str) -> anyhow::Result<Vec<Scenario>> {
@@ -158,17 +158,17 @@ fn read(path: &Path, policy: &str) -> anyhow::Result<Vec<Scenario>> {
 }
 
 /// Writes the report to `--output` or standard output.
-fn report(arguments: &Arguments, played: &[Played]) -> anyhow::Result<()> {
+fn report(arguments: &Arguments, results: &[ScenarioResult]) -> anyhow::Result<()> {
     match &arguments.output {
         Some(path) => {
             let mut report = Vec::new();
-            scenario::write(&mut report, arguments.format, &arguments.policy, played, false)?;
+            scenario::write(&mut report, arguments.format, &arguments.policy, results, false)?;
             std::fs::write(path, report).with_context(|| format!("cannot write {}", path.display()))?;
         }
         None => {
             let colour =
                 Output::is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            scenario::write(&mut Output, arguments.format, &arguments.policy, played, colour)?;
+            scenario::write(&mut Output, arguments.format, &arguments.policy, results, colour)?;
             Output.flush()?;
         }
     }
