@@ -110,10 +110,10 @@ def _first_line(pipe, seconds):
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([pipe], [], [], left)[0]:
             raise Failed("the load did not come about in time")
-        octet = os.read(pipe.fileno(), 1)
-        if not octet:
+        byte = os.read(pipe.fileno(), 1)
+        if not byte:
             break
-        line += octet
+        line += byte
     return line.decode()
 
 

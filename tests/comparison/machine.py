@@ -57,7 +57,7 @@ def open_files():
 
 
 def describe():
-    """A line about the machine, for who compares figures with his own."""
+    """A line about the machine, for readers who compare the figures with their own."""
     model = re.search(r"^model name\s*: (.*)$", read("/proc/cpuinfo"), re.M)
     memory = re.search(r"^MemTotal:\s+(\d+) kB", read("/proc/meminfo"), re.M)
     cores = os.cpu_count()

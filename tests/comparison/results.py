@@ -76,7 +76,7 @@ def ratios(suite, peer, to):
 
 
 def _baseline(suite, peers, wanted):
-    """Whom a suite's figures are held against: who was wanted, or else the first there is."""
+    """The peer that a suite's figures are compared with: the wanted one, or else the first with figures."""
     there = [peer for peer in peers if values(suite, peer)]
     return wanted if wanted in there else next(iter(there), None)
 

@@ -1,9 +1,9 @@
 """Collects new mail: poll.py ACCOUNT UIDS FOLDER
 
-ACCOUNT has the server, the port, the user, the password and how to encrypt, one a line: nothing,
-`tls` or `stls` with the file of whoever signs certificates. UIDS remembers the
+ACCOUNT has the server, the port, the user, the password and the encryption, one per line. The
+encryption is empty, or `tls` or `stls` with the file of the CA certificate. UIDS remembers the
 unique-ids of the messages that have been collected. FOLDER gets a file for each new message.
-The exit code is 0 where there was new mail, 1 where there was none.
+The exit code is 0 if there was new mail, 1 if there was none.
 """
 
 import pathlib
@@ -26,11 +26,11 @@ if how == "stls":
 assert "UIDL" in server.capa()
 server.user(user)
 server.pass_(password)
-count, octets = server.stat()
+count, size = server.stat()
 sizes = dict(line.split() for line in server.list()[1])
 listing = dict(line.split() for line in server.uidl()[1])
 assert len(sizes) == len(listing) == count, "STAT, LIST and UIDL disagree"
-assert sum(map(int, sizes.values())) == octets, "STAT and LIST disagree"
+assert sum(map(int, sizes.values())) == size, "STAT and LIST disagree"
 new = 0
 for number, uid in listing.items():
     if uid.decode() in known:
