@@ -107,10 +107,10 @@ enum Subcommands {
 #[derive(Debug, clap::Args)]
 struct PolicyArguments {
     /// Setting of the policy; can be repeated, and replaces all settings [default: settings of the
-    /// replaced policy]
+    /// replaced policy; for a first shadow policy, of the active policy]
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Do not keep the settings of the replaced policy
+    /// Do not keep the settings of that policy
     #[arg(long)]
     no_settings: bool,
     /// Expected SHA-256 of the component

@@ -49,13 +49,14 @@ pub(super) struct Arguments {
     /// Built-in policy or path of a component
     #[arg(long, value_name = "P", default_value = "interval")]
     policy: String,
-    /// Setting of the policy; may be given several times
+    /// Setting of the policy; can be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Second policy to compare the first one with
     #[arg(long, value_name = "P")]
     against: Option<String>,
-    /// Setting of the second policy; without --against, that is the first one with these settings
+    /// Setting of the second policy; can be repeated. Without --against, the second policy is the
+    /// first one with these settings
     #[arg(long, value_name = "KEY=VALUE")]
     against_set: Vec<String>,
     /// Software that wrote the logs [default: detected from the first login of each]

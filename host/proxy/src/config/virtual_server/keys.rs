@@ -249,7 +249,7 @@ fn table_keys() -> Vec<Key<Server>> {
             |server: &mut Server| &mut server.shadow,
             optional(table::<ShadowTable>()),
             "A shadow policy: its verdicts are counted and logged next to those of the policy, without \
-             consequences.",
+             effect on logins.",
         ),
     ]
 }
