@@ -6,8 +6,8 @@ use zeroize::Zeroize;
 pub const COMMAND_LIMIT: usize = 255;
 /// The longest line in bytes, including CR LF, that carries a user name or secret: USER, PASS, APOP,
 /// AUTH and the lines of a SASL exchange. Access tokens are longer than commands; RFC 5034 sets no
-/// limit, and mail servers accept longer passwords than RFC 2449 allows. This is also the memory
-/// that a client can occupy without a login.
+/// limit, and mail servers accept longer passwords than RFC 2449 allows. With one read it bounds the
+/// input that is kept for a client that has not logged in.
 pub const LOGIN_LIMIT: usize = 12_288;
 /// Capacity in bytes up to which a buffer is not shrunk.
 const KEPT_CAPACITY: usize = 4096;
