@@ -85,7 +85,7 @@ fn a_policy_that_cannot_start_or_refuses_its_settings_stops_the_start() {
         ("refuse-settings", "the setting `at` is refused by the test"),
         ("trap", "it could not be started"),
         ("memory", "bytes of memory"),
-        ("spin", "computing time"),
+        ("spin", "CPU time"),
     ] {
         let (_mail, reprieve) = hostile("configure", how, "");
         let error = match reprieve {
@@ -103,7 +103,7 @@ fn a_file_that_is_no_policy_is_refused_with_an_explanation() {
     for (name, bytes, expected) in [
         ("text.wasm", &b"hello"[..], "it is not WebAssembly"),
         ("core.wasm", b"\0asm\x01\0\0\0", "core WebAssembly module"),
-        ("cut.wasm", b"\0asm\x0d\0\x01\0\x07\xff", "cut off or damaged"),
+        ("cut.wasm", b"\0asm\x0d\0\x01\0\x07\xff", "truncated or damaged"),
         ("nothing.wasm", b"\0asm\x0d\0\x01\0", "it exports nothing"),
     ] {
         let path = folder.path().join(name);

@@ -148,7 +148,7 @@ fn a_component_that_cannot_run_can_be_inspected() {
     for (name, content, expected) in [
         ("text.wasm", &b"hello"[..], &["not WebAssembly", "runs       no: it is not WebAssembly"][..]),
         ("core.wasm", b"\0asm\x01\0\0\0", &["core module", "wasm-tools component new"]),
-        ("cut.wasm", &bytes[..bytes.len() / 2], &["component", "damage", "cut off or damaged"]),
+        ("cut.wasm", &bytes[..bytes.len() / 2], &["component", "damage", "truncated or damaged"]),
         ("empty.wasm", b"", &["runs       no: the file is empty"]),
     ] {
         let path = folder.path().join(name);

@@ -38,20 +38,20 @@ pub(super) fn not_a_component(bytes: &[u8]) -> Result<(), String> {
         return Err("it is not WebAssembly".to_owned());
     }
     match bytes.get(4..8) {
-        Some([1, 0, 0, 0]) => Err(
-            "it is a core WebAssembly module, not a component; make one of it with: wasm-tools component new"
-                .to_owned(),
-        ),
+        Some([1, 0, 0, 0]) => {
+            Err("it is a core WebAssembly module, not a component; convert it with: wasm-tools component new"
+                .to_owned())
+        }
         Some([_, _, 1, 0]) => Ok(()),
         Some(_) => Err("it is WebAssembly of a kind that this host does not know".to_owned()),
-        None => Err("it is cut off".to_owned()),
+        None => Err("the file is truncated".to_owned()),
     }
 }
 
 /// Translates a message of the compiler or the parser.
 pub(super) fn not_compiled(text: &str) -> String {
     if ["unexpected end", "unexpected EOF", "out of bounds"].iter().any(|sign| text.contains(sign)) {
-        return format!("it is cut off or damaged: {text}");
+        return format!("the file is truncated or damaged: {text}");
     }
     if NOT_ENABLED.iter().any(|sign| text.contains(sign)) {
         let (_, what, remedy) = FEATURES.iter().find(|(word, ..)| text.contains(word)).unwrap_or(&(
@@ -65,24 +65,24 @@ pub(super) fn not_compiled(text: &str) -> String {
 }
 
 /// Refuses a component with an import that the host does not provide or without the policy exports.
-pub(super) fn not_a_policy(anatomy: &ComponentInfo) -> Result<(), String> {
-    if let Some(damage) = &anatomy.damage {
+pub(super) fn not_a_policy(info: &ComponentInfo) -> Result<(), String> {
+    if let Some(damage) = &info.damage {
         return Err(not_compiled(&format!("failed to parse it: {damage}")));
     }
-    for name in &anatomy.imports {
+    for name in &info.imports {
         offered(name).map_err(|why| format!("it imports {name}, {why}"))?;
     }
     let missing: Vec<_> =
-        EXPORTS.into_iter().filter(|name| !anatomy.exports.iter().any(|other| other == name)).collect();
+        EXPORTS.into_iter().filter(|name| !info.exports.iter().any(|other| other == name)).collect();
     if missing.len() == EXPORTS.len() {
-        let shown = anatomy.exports.iter().take(SHOWN).map(String::as_str);
-        let more = (anatomy.exports.len() > SHOWN).then_some("others");
+        let shown = info.exports.iter().take(SHOWN).map(String::as_str);
+        let more = (info.exports.len() > SHOWN).then_some("others");
         let mut has: Vec<_> = shown.chain(more).collect();
         if has.is_empty() {
             has.push("nothing");
         }
         return Err(format!(
-            "it is no policy: it exports {}, but not the functions of the world `policy` (configure, decide, observe)",
+            "it is not a policy: it exports {} instead of configure, decide and observe",
             has.join(", ")
         ));
     }
@@ -143,7 +143,7 @@ mod tests {
             ("cannot define continuation types when stack switching is disabled", "stack switching"),
             ("wide arithmetic support is not enabled", "a feature of WebAssembly"),
             ("the custom page sizes proposal must be enabled to customize it", "a feature of WebAssembly"),
-            ("unexpected end-of-file", "cut off or damaged"),
+            ("unexpected end-of-file", "truncated or damaged"),
             ("type mismatch", "cannot be compiled"),
         ] {
             let said = not_compiled(text);

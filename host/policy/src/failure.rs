@@ -31,15 +31,15 @@ macro_rules! failures {
 
 failures! {
     /// It used more CPU time than a call may.
-    Time(u128) = "time": "it took longer than its {0} ms of computing time (limits.time)",
+    Time(u128) = "time": "it used more than {0} ms of CPU time (limits.time)",
     /// Its start or its `configure` used more CPU time than they may.
-    StartTime(u128) = "start-time": "its start took longer than its {0} ms of computing time (limits.start)",
+    StartTime(u128) = "start-time": "its start used more than {0} ms of CPU time (limits.start)",
     /// It waited longer than a call may: for the store, or asleep.
-    Wait(u128) = "wait": "it waited longer than its {0} ms (limits.wait)",
+    Wait(u128) = "wait": "it waited longer than {0} ms (limits.wait)",
     /// It asked for more memory than it may have.
-    Memory(u64) = "memory": "it asked for more than its {0} bytes of memory (limits.memory)",
+    Memory(u64) = "memory": "it asked for more than {0} bytes of memory (limits.memory)",
     /// Its calls were nested too deeply.
-    Stack(u64) = "stack": "its stack overflowed {0} bytes (limits.stack)",
+    Stack(u64) = "stack": "its stack needs more than {0} bytes (limits.stack)",
     /// It passed more bytes between guest and host than it may.
     Strings(u64) = "strings": "it passed strings or lists of more than {0} bytes (limits.strings)",
     /// It ended itself, for instance by a panic.

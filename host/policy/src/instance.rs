@@ -286,7 +286,7 @@ async fn within<T>(
             let ms = limits.wait.as_millis();
             // A slow store does not count against the policy.
             Poll::Ready(Err(if meter.asks_store.load(Ordering::Relaxed) {
-                Failure::Store(format!("the store kept it waiting for more than its {ms} ms (limits.wait)"))
+                Failure::Store(format!("the store kept it waiting for more than {ms} ms (limits.wait)"))
             } else {
                 Failure::Wait(ms)
             }))

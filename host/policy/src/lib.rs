@@ -15,7 +15,6 @@ mod disposition;
 mod endpoint;
 mod engine;
 mod evaluator;
-mod extent;
 mod failure;
 mod guest_log;
 pub mod harness;
@@ -29,6 +28,7 @@ mod names;
 pub mod scenario;
 mod shadow;
 mod shadow_metrics;
+mod size_limits;
 mod sync_store;
 mod wasi;
 

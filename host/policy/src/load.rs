@@ -9,7 +9,7 @@ use super::digest;
 use super::engine::Engine;
 use super::failure::Failure;
 use super::instance::{Instance, State};
-use super::{ComponentInfo, bindings, compile, diagnostics, extent, sync_store};
+use super::{ComponentInfo, bindings, compile, diagnostics, size_limits, sync_store};
 
 /// Why a policy could not be loaded, in one sentence for the administrator.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +76,7 @@ impl Prepared {
         }
         if bytes.len() as u64 > options.limits.component {
             return Err(refuse(format!(
-                "it has {} bytes, more than its {} (limits.component)",
+                "it has {} bytes; the limit is {} (limits.component)",
                 bytes.len(),
                 options.limits.component
             )));
@@ -84,7 +84,7 @@ impl Prepared {
         diagnostics::not_a_component(bytes).map_err(&refuse)?;
         let check = || {
             diagnostics::not_a_policy(&ComponentInfo::of(bytes))?;
-            extent::check(bytes)
+            size_limits::check(bytes)
         };
         let component = compile::component(&engine, bytes, &sha256, check).await.map_err(&refuse)?;
         let imports = component.component_type();
@@ -93,7 +93,7 @@ impl Prepared {
         let component = linker(engine.wasmtime(), options.namespace.completes_immediately())
             .and_then(|linker| linker.instantiate_pre(&component))
             .and_then(bindings::PolicyPre::new)
-            .map_err(|error| refuse(format!("it is no policy for this host: {error:#}")))?;
+            .map_err(|error| refuse(format!("it is not a policy for this host: {error:#}")))?;
         Ok(Self { engine, component, sha256, needs_store })
     }
 

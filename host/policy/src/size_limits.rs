@@ -1,12 +1,12 @@
-//! How much there is to compile in a component, found by parsing: what is beyond all that
-//! compilers of real languages make is refused before it is compiled.
+//! Size limits of components, checked by parsing: a component that is larger than real compilers
+//! make is refused before it is compiled.
 
 use wasmparser::{FunctionBody, Operator, Parser, Payload};
 
-/// The most of each that a component may have. Python's runtime, the largest of the languages
+/// The limits. Python's runtime, the largest of the languages
 /// that were tried, has 14 modules, 13,375 functions, 1,485 types, 1,889 segments, blocks 781 deep
 /// and loops 6 deep.
-const MOST: Extent = Extent {
+const LIMITS: Sizes = Sizes {
     modules: 500,
     functions: 150_000,
     types: 50_000,
@@ -17,9 +17,9 @@ const MOST: Extent = Extent {
     parts: 100,
 };
 
-/// What a component has of everything that takes time or memory to compile.
+/// Counts of everything in a component that takes time or memory to compile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Extent {
+struct Sizes {
     /// Core modules.
     modules: u64,
     /// Functions of all modules.
@@ -30,62 +30,62 @@ struct Extent {
     segments: u64,
     /// Bytes of the largest function.
     body: u64,
-    /// Blocks that lie in each other.
+    /// Nesting depth of blocks.
     depth: u64,
-    /// Loops that lie in each other.
+    /// Nesting depth of loops.
     loops: u64,
-    /// Components and modules that lie in each other.
+    /// Nesting depth of components and modules.
     parts: u64,
 }
 
-impl Extent {
-    /// Each number with its name.
-    fn named(self) -> [(u64, &'static str); 8] {
+impl Sizes {
+    /// Each number with the words in front of and after it.
+    fn described(self) -> [(u64, &'static str, &'static str); 8] {
         [
-            (self.modules, "core modules"),
-            (self.functions, "functions"),
-            (self.types, "types"),
-            (self.segments, "data and element segments"),
-            (self.body, "bytes of code in one function"),
-            (self.depth, "blocks in each other"),
-            (self.loops, "loops in each other"),
-            (self.parts, "components and modules in each other"),
+            (self.modules, "", " core modules"),
+            (self.functions, "", " functions"),
+            (self.types, "", " types"),
+            (self.segments, "", " data and element segments"),
+            (self.body, "", " bytes of code in one function"),
+            (self.depth, "blocks nested ", " deep"),
+            (self.loops, "loops nested ", " deep"),
+            (self.parts, "components and modules nested ", " deep"),
         ]
     }
 
-    /// Reads a component, and stops as soon as it has too much of something.
+    /// Reads a component, and stops as soon as it exceeds a limit.
     fn of(bytes: &[u8]) -> Result<Self, String> {
-        let mut extent = Self::default();
+        let mut sizes = Self::default();
         let mut parts = 0_u64;
         for payload in Parser::new(0).parse_all(bytes) {
             let payload = payload.map_err(|error| error.to_string())?;
             match &payload {
                 Payload::Version { .. } => {
                     parts += 1;
-                    extent.parts = extent.parts.max(parts);
+                    sizes.parts = sizes.parts.max(parts);
                 }
                 Payload::End(_) => parts = parts.saturating_sub(1),
-                Payload::ModuleSection { .. } => extent.modules += 1,
-                Payload::FunctionSection(section) => extent.functions += u64::from(section.count()),
-                Payload::TypeSection(section) => extent.types += u64::from(section.count()),
-                Payload::ComponentTypeSection(section) => extent.types += u64::from(section.count()),
-                Payload::CoreTypeSection(section) => extent.types += u64::from(section.count()),
-                Payload::DataSection(section) => extent.segments += u64::from(section.count()),
-                Payload::ElementSection(section) => extent.segments += u64::from(section.count()),
+                Payload::ModuleSection { .. } => sizes.modules += 1,
+                Payload::FunctionSection(section) => sizes.functions += u64::from(section.count()),
+                Payload::TypeSection(section) => sizes.types += u64::from(section.count()),
+                Payload::ComponentTypeSection(section) => sizes.types += u64::from(section.count()),
+                Payload::CoreTypeSection(section) => sizes.types += u64::from(section.count()),
+                Payload::DataSection(section) => sizes.segments += u64::from(section.count()),
+                Payload::ElementSection(section) => sizes.segments += u64::from(section.count()),
                 Payload::CodeSectionEntry(body) => {
-                    extent.function(body).map_err(|error| error.to_string())?;
+                    sizes.function(body).map_err(|error| error.to_string())?;
                 }
                 _ => {}
             }
-            extent.check()?;
+            sizes.check()?;
         }
-        Ok(extent)
+        Ok(sizes)
     }
 
     fn function(&mut self, body: &FunctionBody<'_>) -> wasmparser::Result<()> {
         self.body = self.body.max(body.as_bytes().len() as u64);
-        // What is too large is not read to its end.
-        if self.body > MOST.body {
+        // A body that is too large is not read to its end.
+        if self.body > LIMITS.body {
             return Ok(());
         }
         let mut blocks: Vec<bool> = Vec::new();
@@ -112,10 +112,10 @@ impl Extent {
     }
 
     fn check(self) -> Result<(), String> {
-        for ((has, what), (most, _)) in self.named().into_iter().zip(MOST.named()) {
-            if has > most {
+        for ((number, before, after), (limit, ..)) in self.described().into_iter().zip(LIMITS.described()) {
+            if number > limit {
                 return Err(format!(
-                    "it is too large to compile: it has {has} {what}, and the most is {most}"
+                    "it is too large to compile: it has {before}{number}{after}; the limit is {limit}"
                 ));
             }
         }
@@ -123,7 +123,7 @@ impl Extent {
     }
 }
 
-/// Refuses a component that has too much of something.
+/// Refuses a component that exceeds a limit.
 pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
-    Extent::of(bytes).map(drop)
+    Sizes::of(bytes).map(drop)
 }
