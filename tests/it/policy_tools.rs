@@ -33,7 +33,10 @@ fn assert_says(output: &Output, code: i32, expected: &[&str]) {
 
 #[test]
 fn a_decision_is_explained() {
-    let first = run(&["decide", "interval", "--user", "alice", "--at", "2026-03-10T12:00:00"]);
+    // A fixed time, because `interval` resets at midnight.
+    let decide = ["decide", "interval", "--user", "alice", "--at", "2026-03-10T12:00:00"];
+    let again = |more: &[&'static str]| [&decide[..], &["--last", "1m"], more].concat();
+    let first = run(&decide);
     assert_says(
         &first,
         0,
@@ -49,9 +52,9 @@ fn a_decision_is_explained() {
             "KiB",
         ],
     );
-    let again = run(&["decide", "interval", "--user", "alice", "--last", "1m", "--set", "interval=10m"]);
+    let second = run(&again(&["--set", "interval=10m"]));
     assert_says(
-        &again,
+        &second,
         0,
         &[
             "secret known",
@@ -60,10 +63,9 @@ fn a_decision_is_explained() {
             "get \"alice\" → hex:",
         ],
     );
-    let stranger = run(&["decide", "interval", "--user", "alice", "--last", "1m", "--standing", "changed"]);
-    assert_says(&stranger, 0, &["deny unchanged", "only it can verify the secret"]);
-    let (code, report) =
-        json(&["decide", "interval", "--user", "alice", "--last", "1m", "--set", "manner=busy"]);
+    let changed = run(&again(&["--standing", "changed"]));
+    assert_says(&changed, 0, &["deny unchanged", "only it can verify the secret"]);
+    let (code, report) = json(&again(&["--set", "manner=busy"]));
     assert_eq!(code, Some(0));
     assert_eq!(report["verdict"]["manner"], "busy");
     assert_eq!(report["disposition"], "posed");

@@ -121,7 +121,7 @@ fn missing_settings_and_counts_fail_the_scenario() {
         ("refuses = \"interval\"\n", "got:      accepted"),
         ("[[step]]\nrepeat = 3\nlogin = \"a\"\ncount = { pass = 2 }\n", "count of pass"),
         ("[[step]]\nlogin = \"a\"\nlog = [\"hello\"]\n", "expected: …hello…"),
-        ("[[step]]\nlogin = \"a\"\ninject = \"time\"\n", "time: it took longer"),
+        ("[[step]]\nlogin = \"a\"\ninject = \"time\"\n", "got:      time: it"),
         ("[[step]]\nstore = { has = [\"a\"] }\n", "store, \"a\""),
     ] {
         let (code, report, error) = play(content, &[]);
@@ -233,7 +233,7 @@ fn an_expected_log_line_is_per_step_not_per_login() {
     assert_eq!(play(content, &[]).0, Some(0));
     let (code, report, _) = play(&content.replace("count = 20", "count = 5"), &[]);
     assert_eq!(code, Some(1));
-    assert_eq!(report.matches("no such line at any login of the step").count(), 1, "{report}");
+    assert_eq!(report.matches("no such line in any login of the step").count(), 1, "{report}");
 }
 
 #[test]

@@ -224,8 +224,8 @@ impl HarnessBuilder {
             pool: self.pools.into_iter().next().unwrap_or_else(|| "mail".to_owned()),
             rules: self.rules,
             outcome: self.outcome,
-            known: HashSet::new(),
-            seen: HashSet::new(),
+            known_secrets: HashSet::new(),
+            snapshots: HashSet::new(),
             logins: 0,
         })
     }

@@ -72,9 +72,9 @@ pub struct Harness {
     /// Outcome of logins that do not specify one.
     outcome: BackendOutcome,
     /// Users whose current secret a mail server has accepted.
-    known: HashSet<UserIdentity>,
+    known_secrets: HashSet<UserIdentity>,
     /// Users with a snapshot: they have had a session at a mail server.
-    seen: HashSet<UserIdentity>,
+    snapshots: HashSet<UserIdentity>,
     logins: u64,
 }
 
@@ -90,7 +90,7 @@ impl Harness {
     pub fn login(&mut self, login: impl Into<TestLogin>) -> Decision {
         let TestLogin { mut facts, standing, outcome, pool, fault } = login.into();
         let identity = (facts.user.clone(), facts.authorization_id.clone());
-        facts.standing = standing.unwrap_or(if self.known.contains(&identity) {
+        facts.standing = standing.unwrap_or(if self.known_secrets.contains(&identity) {
             Standing::Known
         } else {
             Standing::Unknown
@@ -111,7 +111,7 @@ impl Harness {
             standing: facts.standing,
             sees_secret: !facts.mechanism.hides_secret(),
             // A secret is known or has changed only after a session at a mail server.
-            has_snapshot: facts.standing != Standing::Unknown || self.seen.contains(&identity),
+            has_snapshot: facts.standing != Standing::Unknown || self.snapshots.contains(&identity),
         };
         let disposition = dispose(Decided::from(&verdict), disposition_facts, self.rules);
         let (mut observed, mut observe_cpu) = (None, Duration::ZERO);
@@ -150,12 +150,12 @@ impl Harness {
         let identity = (login.claim.user.clone(), login.claim.authorization_id.clone());
         match ending {
             Ending::Authenticated => {
-                self.seen.insert(identity.clone());
-                self.known.insert(identity);
+                self.snapshots.insert(identity.clone());
+                self.known_secrets.insert(identity);
             }
             // The rejection of another secret says nothing about the known one.
             Ending::Rejected if login.claim.standing == Standing::Known => {
-                self.known.remove(&identity);
+                self.known_secrets.remove(&identity);
             }
             Ending::Rejected | Ending::Unreachable | Ending::Abandoned => {}
         }

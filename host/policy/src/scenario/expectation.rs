@@ -209,8 +209,8 @@ impl StoreExpectation {
         }
         let keys = harness.store();
         if let Some(empty) = self.empty.filter(|empty| *empty != keys.is_empty()) {
-            let words = |empty| if empty { "empty" } else { "not empty" };
-            found.push(Mismatch::new("store", words(empty), format!("{} keys", keys.len())));
+            let describe = |empty| if empty { "empty" } else { "not empty" };
+            found.push(Mismatch::new("store", describe(empty), format!("{} keys", keys.len())));
         }
         found
     }

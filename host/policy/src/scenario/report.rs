@@ -42,21 +42,24 @@ fn write_text(out: &mut impl Write, results: &[ScenarioResult], colour: bool) ->
     let paint = |code: &str, text: &str| {
         if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     };
-    for one in results {
-        let mark = if one.succeeded() { paint("32", "✓") } else { paint("31", "✗") };
-        writeln!(out, "{mark} {}{}", one.name, paint("2", &statistics(one)))?;
-        if let Some(why) = &one.unreadable {
+    for result in results {
+        let mark = if result.succeeded() { paint("32", "✓") } else { paint("31", "✗") };
+        writeln!(out, "{mark} {}{}", result.name, paint("2", &statistics(result)))?;
+        if let Some(why) = &result.unreadable {
             writeln!(out, "    {}", paint("31", why))?;
         }
-        if !one.succeeded() {
-            for line in &one.start_log {
+        if !result.succeeded() {
+            for line in &result.start_log {
                 writeln!(out, "    log at the start: {line}")?;
             }
         }
-        for failed in &one.failed {
+        for failed in &result.failed {
             let user = failed.user.as_ref().map(|user| format!(", {}", quoted(user))).unwrap_or_default();
-            let location =
-                if failed.line > 0 { format!("{}:{}", one.file, failed.line) } else { one.file.clone() };
+            let location = if failed.line > 0 {
+                format!("{}:{}", result.file, failed.line)
+            } else {
+                result.file.clone()
+            };
             let at = if failed.at.is_empty() { String::new() } else { format!(" at {}", failed.at) };
             writeln!(out, "    {location}{at}{user}")?;
             for (what, expected, got) in &failed.differences {
@@ -68,8 +71,8 @@ fn write_text(out: &mut impl Write, results: &[ScenarioResult], colour: bool) ->
                 writeln!(out, "      decision: {decision}")?;
             }
             if let Some(held) = &failed.store_held {
-                let words = if held.is_empty() { " nothing" } else { "" };
-                writeln!(out, "      the store holds:{words}")?;
+                let nothing = if held.is_empty() { " nothing" } else { "" };
+                writeln!(out, "      the store holds:{nothing}")?;
                 for entry in held {
                     writeln!(out, "        {entry}")?;
                 }
@@ -80,29 +83,29 @@ fn write_text(out: &mut impl Write, results: &[ScenarioResult], colour: bool) ->
                 }
             }
         }
-        if one.more_failed > 0 {
-            writeln!(out, "    and {} more like these", one.more_failed)?;
+        if result.more_failed > 0 {
+            writeln!(out, "    and {} more like these", result.more_failed)?;
         }
     }
-    let failed = results.iter().filter(|one| !one.succeeded()).count();
+    let failed = results.iter().filter(|result| !result.succeeded()).count();
     let succeeded = results.len() - failed;
     let summary = format!("{succeeded} passed, {failed} failed");
     writeln!(out, "{}", paint(if failed == 0 { "32" } else { "31" }, &summary))
 }
 
-fn statistics(one: &ScenarioResult) -> String {
-    if one.logins == 0 {
+fn statistics(result: &ScenarioResult) -> String {
+    if result.logins == 0 {
         return String::new();
     }
     #[allow(clippy::cast_precision_loss)]
-    let relief = (one.logins - one.passed) as f64 * 100.0 / one.logins as f64;
+    let relief = (result.logins - result.passed) as f64 * 100.0 / result.logins as f64;
     format!(
         " — {}, {} ({} passed), relief {relief:.0} %, {} of virtual time in {:.0} ms",
-        count(one.steps, "step"),
-        count(one.logins, "login"),
-        one.passed,
-        format_seconds(one.virtual_time.as_secs()),
-        one.real_time.as_secs_f64() * 1000.0
+        count(result.steps, "step"),
+        count(result.logins, "login"),
+        result.passed,
+        format_seconds(result.virtual_time.as_secs()),
+        result.real_time.as_secs_f64() * 1000.0
     )
 }
 
@@ -123,24 +126,24 @@ fn format_seconds(seconds: u64) -> String {
 fn write_json(out: &mut impl Write, policy: &str, results: &[ScenarioResult]) -> io::Result<()> {
     let scenarios: Vec<_> = results
         .iter()
-        .map(|one| {
+        .map(|result| {
             json!({
-                "name": one.name,
-                "file": one.file,
-                "ok": one.succeeded(),
-                "steps": one.steps,
-                "logins": one.logins,
-                "passed": one.passed,
-                "virtual_s": one.virtual_time.as_secs_f64(),
-                "real_s": one.real_time.as_secs_f64(),
-                "failed": one.failed.iter().map(failed_in_json).collect::<Vec<_>>(),
-                "more_failed": one.more_failed,
-                "start_log": one.start_log,
-                "unreadable": one.unreadable,
+                "name": result.name,
+                "file": result.file,
+                "ok": result.succeeded(),
+                "steps": result.steps,
+                "logins": result.logins,
+                "passed": result.passed,
+                "virtual_s": result.virtual_time.as_secs_f64(),
+                "real_s": result.real_time.as_secs_f64(),
+                "failed": result.failed.iter().map(failed_in_json).collect::<Vec<_>>(),
+                "more_failed": result.more_failed,
+                "start_log": result.start_log,
+                "unreadable": result.unreadable,
             })
         })
         .collect();
-    let failed = results.iter().filter(|one| !one.succeeded()).count();
+    let failed = results.iter().filter(|result| !result.succeeded()).count();
     let report = json!({ "policy": policy, "ok": failed == 0, "failed": failed, "scenarios": scenarios });
     serde_json::to_writer_pretty(&mut *out, &report)?;
     writeln!(out)
@@ -165,8 +168,8 @@ fn failed_in_json(failed: &StepFailure) -> serde_json::Value {
 }
 
 fn write_junit(out: &mut impl Write, policy: &str, results: &[ScenarioResult]) -> io::Result<()> {
-    let failures = results.iter().filter(|one| !one.succeeded()).count();
-    let seconds: f64 = results.iter().map(|one| one.real_time.as_secs_f64()).sum();
+    let failures = results.iter().filter(|result| !result.succeeded()).count();
+    let seconds: f64 = results.iter().map(|result| result.real_time.as_secs_f64()).sum();
     writeln!(out, r#"<?xml version="1.0" encoding="UTF-8"?>"#)?;
     writeln!(
         out,
@@ -174,19 +177,19 @@ fn write_junit(out: &mut impl Write, policy: &str, results: &[ScenarioResult]) -
         xml(policy),
         results.len()
     )?;
-    for one in results {
+    for result in results {
         write!(
             out,
             r#"  <testcase classname="{}" name="{}" time="{:.3}">"#,
-            xml(&one.file),
-            xml(&one.name),
-            one.real_time.as_secs_f64()
+            xml(&result.file),
+            xml(&result.name),
+            result.real_time.as_secs_f64()
         )?;
-        if !one.succeeded() {
-            let mut words = Vec::new();
-            write_text(&mut words, std::slice::from_ref(one), false)?;
-            let first = one.failed.first().and_then(|failed| failed.differences.first());
-            let message = match (&one.unreadable, first) {
+        if !result.succeeded() {
+            let mut text = Vec::new();
+            write_text(&mut text, std::slice::from_ref(result), false)?;
+            let first = result.failed.first().and_then(|failed| failed.differences.first());
+            let message = match (&result.unreadable, first) {
                 (Some(why), _) => why.clone(),
                 (None, Some((what, expected, got))) => format!("{what}: expected {expected}, got {got}"),
                 (None, None) => String::new(),
@@ -195,7 +198,7 @@ fn write_junit(out: &mut impl Write, policy: &str, results: &[ScenarioResult]) -
                 out,
                 "\n    <failure message=\"{}\">{}</failure>\n  ",
                 xml(&message),
-                xml(&String::from_utf8_lossy(&words))
+                xml(&String::from_utf8_lossy(&text))
             )?;
         }
         writeln!(out, "</testcase>")?;

@@ -53,9 +53,9 @@ impl ScenarioResult {
         self.failed.is_empty() && self.unreadable.is_none()
     }
 
-    fn fail(&mut self, failed: StepFailure) {
+    fn fail(&mut self, failure: StepFailure) {
         if self.failed.len() < MAX_REPORTED_FAILURES {
-            self.failed.push(failed);
+            self.failed.push(failure);
         } else {
             self.more_failed += 1;
         }
@@ -112,11 +112,11 @@ impl Scenario {
                 result.virtual_time = Duration::from_millis(harness.now_ms().saturating_sub(start));
             }
             (Err(error), expected) => {
-                let Some(words) = settings_error(&error) else { return Err(error) };
+                let Some(why) = settings_error(&error) else { return Err(error) };
                 let difference = match expected {
-                    Some(expected) if words.contains(expected.as_str()) => None,
-                    Some(expected) => Some((format!("rejected: …{expected}…"), format!("rejected: {words}"))),
-                    None => Some(("accepted".to_owned(), format!("rejected: {words}"))),
+                    Some(expected) if why.contains(expected.as_str()) => None,
+                    Some(expected) => Some((format!("rejected: …{expected}…"), format!("rejected: {why}"))),
+                    None => Some(("accepted".to_owned(), format!("rejected: {why}"))),
                 };
                 if let Some((expected, got)) = difference {
                     result.fail(StepFailure {
@@ -202,9 +202,9 @@ impl Player<'_> {
         };
         differences.extend(found);
         if !differences.is_empty() {
-            let mut failed = self.failed(step.line, differences, decision.as_ref());
-            failed.store_held = held;
-            self.result.fail(failed);
+            let mut failure = self.describe_failure(step.line, differences, decision.as_ref());
+            failure.store_held = held;
+            self.result.fail(failure);
         }
     }
 
@@ -217,7 +217,7 @@ impl Player<'_> {
         if totals.many {
             let unlogged = totals.unlogged.iter();
             differences.extend(unlogged.map(|text| {
-                Mismatch::new("log", format!("…{text}…"), "no such line at any login of the step")
+                Mismatch::new("log", format!("…{text}…"), "no such line in any login of the step")
             }));
         }
         if !differences.is_empty() {
@@ -313,17 +313,25 @@ impl Player<'_> {
     }
 
     fn fail(&mut self, line: usize, differences: Vec<Mismatch>, decision: Option<&Decision>) {
-        let failed = self.failed(line, differences, decision);
-        self.result.fail(failed);
+        let failure = self.describe_failure(line, differences, decision);
+        self.result.fail(failure);
     }
 
-    fn failed(&self, line: usize, differences: Vec<Mismatch>, decision: Option<&Decision>) -> StepFailure {
+    fn describe_failure(
+        &self,
+        line: usize,
+        differences: Vec<Mismatch>,
+        decision: Option<&Decision>,
+    ) -> StepFailure {
         let at = decision.map_or(self.harness.now_ms(), |decision| decision.at_ms);
         StepFailure {
             line,
             at: format_time(at, self.harness.zone()),
             user: decision.map(|decision| decision.user.clone()),
-            differences: differences.into_iter().map(|one| (one.what, one.expected, one.got)).collect(),
+            differences: differences
+                .into_iter()
+                .map(|mismatch| (mismatch.what, mismatch.expected, mismatch.got))
+                .collect(),
             decision: decision
                 .map(|decision| format!("{} → {}", decision.describe_verdict(), decision.action().name())),
             log: decision.map(|one| one.log.iter().map(ToString::to_string).collect()).unwrap_or_default(),

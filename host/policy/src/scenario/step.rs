@@ -64,9 +64,9 @@ pub(super) struct LoginStep {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Users {
     /// The user of the login.
-    One,
+    Single,
     /// Each of these.
-    These(Vec<String>),
+    Listed(Vec<String>),
     /// Generated names with `{}` replaced by 1 to `count`.
     Numbered { count: u64, name: String },
 }
@@ -75,8 +75,8 @@ impl LoginStep {
     /// Whether the step, without repetition, is a single login.
     pub(super) fn is_one(&self) -> bool {
         match &self.users {
-            Users::One => true,
-            Users::These(names) => names.len() == 1,
+            Users::Single => true,
+            Users::Listed(names) => names.len() == 1,
             Users::Numbered { count, .. } => *count == 1,
         }
     }
@@ -85,8 +85,8 @@ impl LoginStep {
 impl Users {
     pub(super) fn names<'a>(&'a self, one: &'a str) -> Box<dyn Iterator<Item = String> + 'a> {
         match self {
-            Self::One => Box::new(std::iter::once(one.to_owned())),
-            Self::These(names) => Box::new(names.iter().cloned()),
+            Self::Single => Box::new(std::iter::once(one.to_owned())),
+            Self::Listed(names) => Box::new(names.iter().cloned()),
             Self::Numbered { count, name } => {
                 Box::new((1..=*count).map(move |number| name.replace("{}", &number.to_string())))
             }
@@ -101,8 +101,8 @@ mod tests {
     #[test]
     fn users_are_listed_or_numbered_from_one() {
         let names = |users: Users| users.names("alice").collect::<Vec<_>>();
-        assert_eq!(names(Users::One), ["alice"]);
-        assert_eq!(names(Users::These(vec!["bob".to_owned(), "carol".to_owned()])), ["bob", "carol"]);
+        assert_eq!(names(Users::Single), ["alice"]);
+        assert_eq!(names(Users::Listed(vec!["bob".to_owned(), "carol".to_owned()])), ["bob", "carol"]);
         assert_eq!(names(Users::Numbered { count: 2, name: "u{}@x".to_owned() }), ["u1@x", "u2@x"]);
     }
 }

@@ -73,7 +73,7 @@ fn login_step(
         facts: LoginFacts::new("alice"),
         standing_is_given: false,
         pool: None,
-        users: Users::One,
+        users: Users::Single,
         outcome: section.get("outcome").map(|value| login::outcome(&value)).transpose()?,
         fault: None,
         expect: section.get("expect").map(|value| expectation::verdict(&value)).transpose()?,
@@ -101,7 +101,7 @@ fn login_step(
         }
     }
     if let Some(value) = users {
-        parsed.users = many(value)?;
+        parsed.users = read_users(value)?;
     }
     if let Some(value) = section.get("backend") {
         login::backend(&value, &mut parsed)?;
@@ -109,13 +109,13 @@ fn login_step(
     Ok(parsed)
 }
 
-fn many(value: &Value<'_, '_>) -> Result<Users, Error> {
+fn read_users(value: &Value<'_, '_>) -> Result<Users, Error> {
     if !value.is_table() {
         let names = texts(value)?;
         if names.is_empty() {
             return Err(value.error("is empty; name at least one user"));
         }
-        return Ok(Users::These(names));
+        return Ok(Users::Listed(names));
     }
     let mut section = value.section()?;
     let count = section.required("count", "1000")?.count(1, 10_000_000)?;

@@ -169,14 +169,7 @@ fn consequence(decision: &Decision) -> &'static str {
 fn print_text(harness: &Harness, decision: &Decision, start_log: &[LogLine]) -> anyhow::Result<()> {
     let line = |name: &str, value: &str| writeln!(Output, "{name:<10} {value}");
     line("at", &format_time(decision.at_ms, harness.zone()))?;
-    line(
-        "user",
-        &format!(
-            "{:?}, secret {}",
-            decision.user,
-            format!("{:?}", decision.standing).trim_start_matches("Standing::").to_lowercase()
-        ),
-    )?;
+    line("user", &format!("{:?}, secret {}", decision.user, decision.standing.word()))?;
     line("verdict", &decision.describe_verdict())?;
     line("then", consequence(decision))?;
     if let Some((ending, failure)) = &decision.observed {
@@ -184,10 +177,7 @@ fn print_text(harness: &Harness, decision: &Decision, start_log: &[LogLine]) -> 
             || "observed".to_owned(),
             |failure| format!("failure {}: {failure}", failure.kind()),
         );
-        line(
-            "outcome",
-            &format!("{}: {how}", format!("{ending:?}").trim_start_matches("Ending::").to_lowercase()),
-        )?;
+        line("outcome", &format!("{}: {how}", ending.word()))?;
     }
     let as_text = |lines: &[LogLine]| lines.iter().map(ToString::to_string).collect::<Vec<_>>();
     for (name, lines) in [

@@ -42,9 +42,9 @@ struct LoadResult {
     /// Why this host cannot run it.
     error: Option<String>,
     /// Its error message without any settings.
-    needs: Option<String>,
-    /// Its error message for an unknown setting.
-    knows: Option<String>,
+    error_without_settings: Option<String>,
+    /// Its error message for an unknown setting, which usually lists the known ones.
+    error_for_unknown_setting: Option<String>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -73,23 +73,27 @@ fn try_to_load(name: &str, bytes: &[u8]) -> anyhow::Result<LoadResult> {
     let prepared = match runtime.block_on(Prepared::new(engine, bytes, &options(Vec::new()))) {
         Ok(prepared) => prepared,
         Err(LoadError::Component { why, .. } | LoadError::Settings { why, .. }) => {
-            return Ok(LoadResult { error: Some(why), needs: None, knows: None });
+            return Ok(LoadResult {
+                error: Some(why),
+                error_without_settings: None,
+                error_for_unknown_setting: None,
+            });
         }
     };
     let load = |settings| runtime.block_on(prepared.configure(options(settings)));
-    let (error, needs) = match load(Vec::new()) {
+    let (error, error_without_settings) = match load(Vec::new()) {
         Ok(_) => (None, None),
         Err(LoadError::Settings { why, .. }) => (None, Some(why)),
         Err(LoadError::Component { why, .. }) => (Some(why), None),
     };
-    let knows = match error {
+    let error_for_unknown_setting = match error {
         Some(_) => None,
         None => match load(vec![(NO_SETTING.to_owned(), String::new())]) {
             Err(LoadError::Settings { why, .. }) => Some(why),
             _ => None,
         },
     };
-    Ok(LoadResult { error, needs, knows })
+    Ok(LoadResult { error, error_without_settings, error_for_unknown_setting })
 }
 
 fn print_text(
@@ -134,13 +138,13 @@ fn print_text(
         let what = format!("{} {} {}", producer.field, producer.name, producer.version);
         line(if number == 0 { "made by" } else { "" }, what.trim_end())?;
     }
-    match &loaded.knows {
-        Some(words) => line("settings", &format!("for an unknown setting, the policy says: {words}"))?,
+    match &loaded.error_for_unknown_setting {
+        Some(message) => line("settings", &format!("error for an unknown setting: {message}"))?,
         None if loaded.error.is_none() => line("settings", "the policy does not list its settings")?,
         None => {}
     }
-    if let Some(words) = &loaded.needs {
-        line("needs", &format!("without settings, the policy says: {words}"))?;
+    if let Some(message) = &loaded.error_without_settings {
+        line("needs", &format!("error without settings: {message}"))?;
     }
     match &loaded.error {
         Some(why) => line("runs", &format!("no: {why}"))?,
@@ -182,8 +186,8 @@ fn print_json(
         "language": info.language,
         "producers": producers,
         "damage": info.damage,
-        "settings_message": loaded.knows,
-        "message_without_settings": loaded.needs,
+        "error_for_unknown_setting": loaded.error_for_unknown_setting,
+        "error_without_settings": loaded.error_without_settings,
         "runs": loaded.error.is_none(),
         "error": loaded.error,
     });
