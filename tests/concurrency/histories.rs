@@ -1,5 +1,5 @@
 //! Many clients of the same users at the same time, in front of a slow mail server: what each of
-//! them is shown keeps the rules of posing (DESIGN.md, rules 4, 6 and 7).
+//! them is shown follows the rules of posing.
 //!
 //! ```sh
 //! cargo test --test concurrency histories

@@ -4,22 +4,22 @@ use super::chain;
 use super::known::{Known, known, listing};
 use super::record::{Event, History, Session, What};
 
-/// A rule of DESIGN.md, "Posing: the rules", as far as a client can see it.
+/// A rule of posing, as far as a client can see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
-    /// Never an older maildrop than one that was shown before the login started (rule 4).
+    /// Never an older maildrop than one that was shown before the login started.
     NeverOlder,
-    /// Never a message whose deletion was acknowledged before the login started (rule 4).
+    /// Never a message whose deletion was acknowledged before the login started.
     NeverDeleted,
-    /// Rows and totals are byte for byte those of the mail server (rule 4).
+    /// Rows and totals are byte for byte those of the mail server.
     ByteForByte,
     /// What a session leaves is there when its QUIT is answered: the next login is shown
-    /// exactly that (rule 6).
+    /// exactly that.
     Committed,
     /// Only deletions that the client has confirmed are carried out, and all of those that
-    /// were acknowledged (rule 6).
+    /// were acknowledged.
     Confirmed,
-    /// A number means the message that it was shown with (rule 7).
+    /// A number means the message that it was shown with.
     RightMessage,
 }
 

@@ -35,7 +35,7 @@ fn note_shown(history: &History, session: &Session, known: &mut [Known]) {
     for event in &session.events {
         let shown: Vec<usize> = match (&event.what, opened) {
             (What::UniqueIds(rows), _) => messages_of(history, rows),
-            // Whoever sees totals or sizes has seen what the mail server has opened for them.
+            // A client that sees totals or sizes has seen all messages that its session opened.
             (What::Totals(_) | What::Sizes(_), Some(opened)) => opened.to_vec(),
             _ => continue,
         };
