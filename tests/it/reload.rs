@@ -143,7 +143,7 @@ fn shadow_of(front: &Proxy) -> ShadowState {
 
 #[track_caller]
 fn judged(front: &Proxy, count: u64) -> ShadowState {
-    until("the shadow has judged", || shadow_of(front).tally.judged() == count);
+    until("the shadow has judged", || shadow_of(front).metrics.judged() == count);
     shadow_of(front)
 }
 
@@ -154,17 +154,17 @@ fn a_shadow_policy_reports_differences_and_affects_nobody() {
     let front = Proxy::start(&configuration(mail.address(), shadow, "settings = { interval = \"1h\" }"));
     let poll = |expected: bool| assert_eq!(front.is_relieved(), expected);
     poll(false);
-    assert_eq!(judged(&front, 1).tally.would_pass, 1);
+    assert_eq!(judged(&front, 1).metrics.would_pass, 1);
     poll(true);
-    assert_eq!(judged(&front, 2).tally.differed(Difference::Manner), 1);
+    assert_eq!(judged(&front, 2).metrics.differed(Difference::Manner), 1);
     front.clock.advance(Duration::from_secs(1200));
     poll(true);
-    assert_eq!(judged(&front, 3).tally.differed(Difference::WouldPass), 1);
+    assert_eq!(judged(&front, 3).metrics.differed(Difference::WouldPass), 1);
     // It has a separate store, in which this user has just passed.
     front.clock.advance(Duration::from_secs(60));
     poll(true);
-    let tally = judged(&front, 4).tally;
-    assert_eq!((tally.differed(Difference::WouldPass), tally.differed(Difference::Manner)), (1, 2));
+    let metrics = judged(&front, 4).metrics;
+    assert_eq!((metrics.differed(Difference::WouldPass), metrics.differed(Difference::Manner)), (1, 2));
     front.server.control().shadow("pop3", None).unwrap();
     assert!(front.state().shadow.is_none());
     poll(true);
@@ -172,16 +172,16 @@ fn a_shadow_policy_reports_differences_and_affects_nobody() {
     front.server.control().swap("pop3", &change("interval", &[("interval", "0s")])).unwrap();
     front.server.control().shadow("pop3", Some(&change("interval", &[("interval", "10m")]))).unwrap();
     poll(false);
-    assert_eq!(judged(&front, 1).tally.would_deny, 1, "it has the shadow's store from before");
+    assert_eq!(judged(&front, 1).metrics.would_deny, 1, "it has the shadow's store from before");
     front.clock.advance(Duration::from_secs(540));
     poll(false);
-    let tally = judged(&front, 2).tally;
+    let metrics = judged(&front, 2).metrics;
     assert_eq!(
-        (tally.would_pass, tally.would_deny),
+        (metrics.would_pass, metrics.would_deny),
         (1, 1),
         "ten minutes after the login that it would have passed"
     );
-    assert!(tally.cpu > Duration::ZERO);
+    assert!(metrics.cpu > Duration::ZERO);
 }
 
 #[test]
@@ -194,8 +194,8 @@ fn a_shadow_policy_that_fails_or_loops_affects_nobody() {
         front.server.control().shadow("pop3", Some(&hostile)).unwrap();
         for count in 1..=3 {
             assert!(front.is_relieved(), "{how}");
-            let tally = judged(&front, count).tally;
-            assert_eq!((tally.failed, tally.differed(Difference::Failure)), (count, count), "{how}");
+            let metrics = judged(&front, count).metrics;
+            assert_eq!((metrics.failed, metrics.differed(Difference::Failure)), (count, count), "{how}");
         }
     }
     assert_eq!(front.server.counters().policy_failures, 0);

@@ -133,15 +133,17 @@ impl Desk {
     fn judge(&self, settings: &[(&str, &str)], polls: &[Poll]) -> Vec<String> {
         let clock = ManualClock::new(NOON);
         let zone = TimeZone::get("Europe/Berlin").expect("a time zone");
-        let judge = Evaluator::new(self.load(settings, &clock).unwrap_or_else(|error| panic!("{error}")));
+        let evaluator = Evaluator::new(self.load(settings, &clock).unwrap_or_else(|error| panic!("{error}")));
         self.runtime.block_on(async {
             let mut verdicts = Vec::with_capacity(polls.len());
             for poll in polls {
                 // The store's clock is not set back: whether entries expire must not depend on it.
                 clock.set(clock.now_ms().max(poll.unix_ms));
                 let login = poll.facts.login("pop3", "1", poll.unix_ms, &zone);
-                let verdict =
-                    judge.decide(&login).await.unwrap_or_else(|failure| panic!("{}: {failure}", self.name));
+                let verdict = evaluator
+                    .decide(&login)
+                    .await
+                    .unwrap_or_else(|failure| panic!("{}: {failure}", self.name));
                 verdicts.push(format!("{verdict:?}"));
                 if let Verdict::Pass(pass) = verdict {
                     let outcome = Outcome {
@@ -154,7 +156,7 @@ impl Desk {
                         ending: poll.ending,
                         note: pass.note,
                     };
-                    let observed = judge.observe(&outcome).await;
+                    let observed = evaluator.observe(&outcome).await;
                     observed.unwrap_or_else(|failure| panic!("{}: {failure}", self.name));
                 }
             }

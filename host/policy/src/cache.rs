@@ -13,7 +13,7 @@ use super::compile::Code;
 use super::digest;
 
 /// Extensions of code files, and of files being written.
-const ENDINGS: [&str; 2] = [".code", ".new"];
+const EXTENSIONS: [&str; 2] = [".code", ".new"];
 /// Total size in bytes; beyond it the least recently used files are removed.
 const LARGEST: u64 = 512 << 20;
 /// Size of the digest at the beginning of a file.
@@ -89,7 +89,7 @@ impl Cache {
 
     /// Loads the code under a key by `load`, if it exists and is intact.
     pub(super) fn get<T>(&self, key: &str, load: impl FnOnce(Code) -> Option<T>) -> Option<T> {
-        let path = self.file(key, ENDINGS[0]);
+        let path = self.file(key, EXTENSIONS[0]);
         let loaded = File::open(&path).and_then(unpack).ok().and_then(load);
         let counter = if loaded.is_some() { &self.0.hits } else { &self.0.misses };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -110,7 +110,7 @@ impl Cache {
     }
 
     fn write(&self, key: &str, mut code: &File) -> io::Result<()> {
-        let new = self.file(&format!("{key}-{}", std::process::id()), ENDINGS[1]);
+        let new = self.file(&format!("{key}-{}", std::process::id()), EXTENSIONS[1]);
         let mut options = std::fs::OpenOptions::new();
         let mut file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         // Room for the digest, which is known at the end.
@@ -121,14 +121,16 @@ impl Cache {
         let digest = digest::of_all(&mut file)?;
         file.rewind()?;
         file.write_all(&digest)?;
-        std::fs::rename(new, self.file(key, ENDINGS[0]))
+        std::fs::rename(new, self.file(key, EXTENSIONS[0]))
     }
 
     fn remove_old(&self) -> io::Result<()> {
         let mut files = Vec::new();
         for entry in std::fs::read_dir(&self.0.path)? {
             let path = entry?.path();
-            let ours = path.to_str().is_some_and(|path| ENDINGS.iter().any(|ending| path.ends_with(ending)));
+            let ours = path
+                .to_str()
+                .is_some_and(|path| EXTENSIONS.iter().any(|extension| path.ends_with(extension)));
             // Another process may have removed it.
             if let Some(metadata) = ours.then(|| path.metadata().ok()).flatten() {
                 files.push((metadata.modified()?, metadata.len(), path));

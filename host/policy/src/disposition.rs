@@ -1,5 +1,5 @@
 //! The disposition of a login: what actually happens to it, which is the policy's verdict after the
-//! host's own rules. This is the only place where these rules stand; the proxy's sessions, the
+//! host's own rules. This is the only place where these rules are implemented; the proxy's sessions, the
 //! shadow, the test harness, the decision log and the replay all call [`dispose`].
 
 use reprieve_metrics::labels;

@@ -85,7 +85,7 @@ enum Event {
 #[derive(Debug)]
 pub struct Shadow {
     policy: Arc<Policy>,
-    tally: Arc<ShadowMetrics>,
+    metrics: Arc<ShadowMetrics>,
     /// Dropping it ends the thread.
     events: mpsc::Sender<Event>,
 }
@@ -98,11 +98,11 @@ impl Shadow {
     /// If the thread cannot be started.
     pub fn start(policy: Arc<Policy>, server: &str, rules: Rules) -> std::io::Result<Arc<Self>> {
         let (events, coming) = mpsc::channel(WAITING);
-        let tally = Arc::<ShadowMetrics>::default();
+        let metrics = Arc::<ShadowMetrics>::default();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let worker = Worker {
-            judge: Evaluator::new(policy.clone()),
-            tally: tally.clone(),
+            evaluator: Evaluator::new(policy.clone()),
+            metrics: metrics.clone(),
             pending: LruCache::new(NonZeroUsize::new(PENDING).unwrap_or(NonZeroUsize::MIN)),
             server: server.to_owned(),
             rules,
@@ -112,7 +112,7 @@ impl Shadow {
             yield_to_others();
             runtime.block_on(worker.run(coming));
         })?;
-        Ok(Arc::new(Self { policy, tally, events }))
+        Ok(Arc::new(Self { policy, metrics, events }))
     }
 
     /// The policy.
@@ -123,8 +123,8 @@ impl Shadow {
 
     /// The metrics.
     #[must_use]
-    pub fn tally(&self) -> ShadowMetricsSnapshot {
-        self.tally.snapshot()
+    pub fn metrics(&self) -> ShadowMetricsSnapshot {
+        self.metrics.snapshot()
     }
 
     /// Passes on a login with the decision of the policy in force. The result is filled in later, or
@@ -139,7 +139,7 @@ impl Shadow {
             told: told.clone(),
         };
         if self.events.try_send(event).is_err() {
-            self.tally.skipped();
+            self.metrics.skipped();
         }
         told
     }
@@ -164,8 +164,8 @@ struct Pending {
 }
 
 struct Worker {
-    judge: Evaluator,
-    tally: Arc<ShadowMetrics>,
+    evaluator: Evaluator,
+    metrics: Arc<ShadowMetrics>,
     pending: LruCache<String, Pending>,
     server: String,
     rules: Rules,
@@ -182,22 +182,22 @@ impl Worker {
                 Event::Outcome(outcome) => self.outcome(*outcome).await,
                 Event::NotAsked { session, time } => self.not_asked(&session, time).await,
             }
-            self.tally.computed(cpu_time::of_this_thread());
+            self.metrics.computed(cpu_time::of_this_thread());
         }
     }
 
     async fn judge(&mut self, login: Box<Login>, has_snapshot: bool, actual: &Opinion, told: &Told) {
-        let result = self.judge.decide(&login).await;
+        let result = self.evaluator.decide(&login).await;
         let own = Opinion::of(&result);
         let difference = Difference::between(actual, &own);
-        self.tally.judged(&own, difference);
+        self.metrics.judged(&own, difference);
         if let Some(difference) = difference
             && self.lines.may()
         {
             tracing::info!(
                 target: "shadow",
                 server = self.server,
-                policy = self.judge.policy().component_name(),
+                policy = self.evaluator.policy().component_name(),
                 id = login.session.id,
                 user = login.claim.user,
                 difference = difference.name(),
@@ -251,7 +251,7 @@ impl Worker {
 
     async fn observe(&mut self, outcome: Outcome) {
         // Failures are counted and logged like any policy's.
-        let _ = self.judge.observe(&outcome).await;
+        let _ = self.evaluator.observe(&outcome).await;
     }
 }
 

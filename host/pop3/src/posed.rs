@@ -188,7 +188,7 @@ pub(crate) fn common_command(
         Command::Capa => (PosedEvent::Answered, capabilities.after_login()),
         Command::Last => (PosedEvent::Answered, reply::UNKNOWN),
         Command::User(_) | Command::Pass(_) | Command::Apop(..) | Command::Auth { .. } | Command::Stls => {
-            (PosedEvent::Bad, reply::LOGGED_IN)
+            (PosedEvent::Bad, reply::ALREADY_LOGGED_IN)
         }
         Command::Malformed => (PosedEvent::Bad, reply::MALFORMED),
         _ => (PosedEvent::Bad, reply::UNKNOWN),

@@ -9,7 +9,7 @@ pub const TOO_LONG: &[u8] = b"-ERR line too long\r\n";
 /// The command needs a login.
 pub(crate) const LOG_IN_FIRST: &[u8] = b"-ERR log in first\r\n";
 /// The command is for clients that are not logged in.
-pub(crate) const LOGGED_IN: &[u8] = b"-ERR you are logged in\r\n";
+pub(crate) const ALREADY_LOGGED_IN: &[u8] = b"-ERR you are logged in\r\n";
 /// The mechanism is possible only on an encrypted connection.
 pub(crate) const TLS_FIRST: &[u8] = b"-ERR cleartext login is not possible here, use TLS\r\n";
 /// The reply to STLS, after which the handshake begins (RFC 2595).
@@ -37,7 +37,7 @@ pub const POOL_FULL: &[u8] = b"-ERR [SYS/TEMP] mail server has too many sessions
 /// The positive reply without text.
 pub const OK: &[u8] = b"+OK\r\n";
 /// A posed login was accepted.
-pub const LOGGED_IN_OK: &[u8] = b"+OK Logged in.\r\n";
+pub const LOGGED_IN: &[u8] = b"+OK Logged in.\r\n";
 /// The reply to QUIT.
 pub(crate) const BYE: &[u8] = b"+OK bye\r\n";
 /// No message has this number.

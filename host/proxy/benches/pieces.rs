@@ -39,10 +39,10 @@ mod protocol {
 
     #[divan::bench]
     fn find_lines(bencher: Bencher<'_, '_>) {
-        let octets = b"USER alice@example.org\r\nPASS secret\r\nSTAT\r\nQUIT\r\n";
+        let session = b"USER alice@example.org\r\nPASS secret\r\nSTAT\r\nQUIT\r\n";
         bencher.counter(ItemsCount::new(4_u32)).bench_local(|| {
             let mut lines = LineBuffer::default();
-            lines.push(black_box(octets));
+            lines.push(black_box(session));
             let mut found = 0;
             while lines.next_line(COMMAND_LIMIT) == NextLine::Line {
                 found += lines.line().len();
@@ -137,14 +137,14 @@ mod decisions {
             settings: vec![("start".to_owned(), "login".to_owned())],
             ..PolicyOptions::new("bench", component, namespace, clock)
         };
-        let octets = load_source(component).expect("a component");
-        let policy = runtime.block_on(Policy::load(engine, &octets, options)).expect("a policy");
-        let judge = Evaluator::new(policy);
+        let bytes = load_source(component).expect("a component");
+        let policy = runtime.block_on(Policy::load(engine, &bytes, options)).expect("a policy");
+        let evaluator = Evaluator::new(policy);
         let login = login("alice@example.org");
         // With start = "login" the first one starts the clock.
-        assert!(matches!(runtime.block_on(judge.decide(&login)), Ok(Verdict::Pass(_))));
+        assert!(matches!(runtime.block_on(evaluator.decide(&login)), Ok(Verdict::Pass(_))));
         bencher.bench_local(|| {
-            let verdict = runtime.block_on(judge.decide(black_box(&login)));
+            let verdict = runtime.block_on(evaluator.decide(black_box(&login)));
             assert!(matches!(verdict, Ok(Verdict::Deny(_))));
         });
     }

@@ -24,7 +24,7 @@ use reprieve_store::clock::ManualClock;
 
 /// How long a secret stays known after the mail server has accepted it: the default of
 /// `maildrop.credential-ttl`.
-const TRUST_MS: u64 = 24 * 3600 * 1000;
+const CREDENTIAL_TTL_MS: u64 = 24 * 3600 * 1000;
 /// Memory limit in bytes for users with a known secret, enough for about four million. A log with
 /// more is hostile, or from a site that is too large for one process; the secrets of further users
 /// stay unknown.
@@ -96,7 +96,7 @@ impl Lines for LogRecorder {
 pub struct Player {
     runtime: Runtime,
     rules: Rules,
-    judge: Evaluator,
+    evaluator: Evaluator,
     clock: Arc<ManualClock>,
     zone: TimeZone,
     default_pool: String,
@@ -157,13 +157,13 @@ impl Player {
             )
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let judge = Evaluator::new(runtime.block_on(Policy::load(engine, &component, options))?);
-        runtime.block_on(judge.warm_up())?;
+        let evaluator = Evaluator::new(runtime.block_on(Policy::load(engine, &component, options))?);
+        runtime.block_on(evaluator.warm_up())?;
         *log.0.lock() = PolicyLog::default();
         Ok(Self {
             runtime,
             rules,
-            judge,
+            evaluator,
             clock,
             zone,
             default_pool: pools.first().cloned().unwrap_or_else(|| "mail".to_owned()),
@@ -187,7 +187,7 @@ impl Player {
         let recorded_standing = recorded.and_then(|recorded| recorded.standing);
         let standing = recorded_standing.unwrap_or_else(|| self.standing(entry));
         let login = self.login(entry, standing);
-        let result = run_ready(&self.runtime, self.judge.decide(&login));
+        let result = run_ready(&self.runtime, self.evaluator.decide(&login));
         let facts = Facts {
             standing,
             sees_secret: !entry.mechanism.hides_secret(),
@@ -231,7 +231,7 @@ impl Player {
     /// SHA-256 of the component in hexadecimal.
     #[must_use]
     pub fn sha256(&self) -> String {
-        digest::hex(&self.judge.policy().sha256())
+        digest::hex(&self.evaluator.policy().sha256())
     }
 
     /// What the policy has logged.
@@ -277,7 +277,7 @@ impl Player {
                 None => {}
             }
         }
-        let result = run_ready(&self.runtime, self.judge.observe(&outcome));
+        let result = run_ready(&self.runtime, self.evaluator.observe(&outcome));
         self.failed_outcomes += u64::from(result.is_err());
     }
 
@@ -291,7 +291,7 @@ impl Player {
             None => Standing::Unknown,
             Some(accepted_ms)
                 if entry.outcome != Some(Ending::Rejected)
-                    && entry.at_ms <= accepted_ms.saturating_add(TRUST_MS) =>
+                    && entry.at_ms <= accepted_ms.saturating_add(CREDENTIAL_TTL_MS) =>
             {
                 Standing::Known
             }

@@ -102,15 +102,15 @@ impl PolicyStatus {
 
 impl ShadowStatus {
     fn of(shadow: ShadowState) -> Self {
-        let ShadowState { policy, tally } = shadow;
+        let ShadowState { policy, metrics } = shadow;
         Self {
             policy: PolicyStatus::of(policy),
-            would_pass: tally.would_pass,
-            would_deny: tally.would_deny,
-            failures: tally.failed,
-            skipped: tally.skipped,
-            cpu_s: tally.cpu.as_secs_f64(),
-            differences: tally
+            would_pass: metrics.would_pass,
+            would_deny: metrics.would_deny,
+            failures: metrics.failed,
+            skipped: metrics.skipped,
+            cpu_s: metrics.cpu.as_secs_f64(),
+            differences: metrics
                 .differences
                 .iter()
                 .map(|(kind, count)| (kind.name().to_owned(), *count))

@@ -78,10 +78,10 @@ impl Proxy {
         let store = Store::open(StoreSecrets::read(&site.store)?, Arc::new(SystemClock))?;
         let namespace = store.namespace(NamespaceConfig::for_policies("policy:capacity", u64::MAX >> 16));
         let tagger = Tagger::keyed(b"the secret of a simulation");
-        let trust = Duration::from_secs(86_400);
+        let credential_ttl = Duration::from_secs(86_400);
         let registry = match site.share {
-            Share::Off => Registry::new(u64::MAX >> 16, trust),
-            share => Registry::shared(u64::MAX >> 16, trust, &store, &tagger, share)?,
+            Share::Off => Registry::new(u64::MAX >> 16, credential_ttl),
+            share => Registry::shared(u64::MAX >> 16, credential_ttl, &store, &tagger, share)?,
         };
         Ok(Self { store, namespace, registry, tagger })
     }

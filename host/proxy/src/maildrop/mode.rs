@@ -55,7 +55,7 @@ pub struct Fetched {
 }
 
 impl Fetched {
-    /// An unknown user, of whom no session has seen the maildrop.
+    /// An unknown user, whose maildrop no session has seen.
     pub(super) fn unknown() -> Self {
         Self { latest: Some(0), ..Self::default() }
     }

@@ -34,7 +34,7 @@ pub(super) struct Records {
     namespace: Namespace,
     seal: Seal,
     /// How long a secret stays known: the time to live of a record.
-    trust: Duration,
+    credential_ttl: Duration,
     /// How often the store has crashed; see [`Seal::open`].
     crashes: u64,
     /// Whether records have snapshots.
@@ -71,14 +71,14 @@ impl Records {
     pub fn new(
         namespace: Namespace,
         seal: Seal,
-        trust: Duration,
+        credential_ttl: Duration,
         crashes: u64,
         keeps_snapshots: bool,
     ) -> Self {
         Self {
             namespace,
             seal,
-            trust,
+            credential_ttl,
             crashes,
             keeps_snapshots,
             stale: Mutex::default(),
@@ -239,9 +239,9 @@ impl Records {
             let sealed = self.seal.close(user, &record, self.crashes);
             let sealed = sealed.ok_or_else(|| Unavailable("no randomness".to_owned()))?;
             let written = match before {
-                None => self.namespace.add(&key, &sealed, Some(self.trust)).await?,
+                None => self.namespace.add(&key, &sealed, Some(self.credential_ttl)).await?,
                 Some(before) => {
-                    self.namespace.compare_and_set(&key, before, &sealed, Some(self.trust)).await?
+                    self.namespace.compare_and_set(&key, before, &sealed, Some(self.credential_ttl)).await?
                 }
             };
             let refused = match written {

@@ -1,7 +1,7 @@
-//! The registry of users: who has proved to be whom, and what their clients have seen. Where that
-//! is kept is up to the [mode](super::mode).
+//! The registry of users: which users have proved their identity, and what their clients have seen.
+//! The [mode](super::mode) decides where that is kept.
 //!
-//! Sessions follow the order of DESIGN's steps Look, Begin and Commit, because a mail server may say
+//! Sessions take the steps look, begin and commit in this order, because a mail server may say
 //! +OK to the login long before or after it fixes what the session sees of the maildrop (Dovecot
 //! says it before it opens the INBOX). A user is looked up before their credentials are sent, and
 //! the session begins when the first reply that shows the maildrop has arrived. If no other session
@@ -34,20 +34,20 @@ pub struct Registry {
     mode: Box<dyn Mode>,
     /// Users in this process; none if all is in a store.
     users: Arc<Users>,
-    trust_s: u64,
+    credential_ttl_s: u64,
     next_token: AtomicU64,
 }
 
 impl Registry {
     /// A registry of this process alone. `memory_limit`: bytes that all users may take together.
-    /// `trust`: how long a secret stays known after the mail server has accepted it.
+    /// `credential_ttl`: how long a secret stays known after the mail server has accepted it.
     #[must_use]
-    pub fn new(memory_limit: u64, trust: Duration) -> Self {
+    pub fn new(memory_limit: u64, credential_ttl: Duration) -> Self {
         let users = Arc::new(Users::new(memory_limit));
         Self {
             mode: Box::new(LocalOnly::new(users.clone())),
             users,
-            trust_s: trust.as_secs(),
+            credential_ttl_s: credential_ttl.as_secs(),
             next_token: AtomicU64::new(1),
         }
     }
@@ -59,12 +59,12 @@ impl Registry {
     /// If the system has no randomness.
     pub fn shared(
         memory_limit: u64,
-        trust: Duration,
+        credential_ttl: Duration,
         store: &Store,
         tagger: &Tagger,
         share: Share,
     ) -> anyhow::Result<Self> {
-        let local = Self::new(memory_limit, trust);
+        let local = Self::new(memory_limit, credential_ttl);
         if share == Share::Off {
             return Ok(local);
         }
@@ -72,7 +72,8 @@ impl Registry {
             NamespaceConfig { name: NAMESPACE.to_owned(), quota: memory_limit, value_limit: RECORD_LIMIT };
         let seal = Seal::new(&tagger.sealing_key()).map_err(|_| anyhow::anyhow!("no key can be made"))?;
         let keeps_snapshots = share == Share::TagsAndSnapshots;
-        let records = Records::new(store.namespace(config), seal, trust, store.crashes(), keeps_snapshots);
+        let records =
+            Records::new(store.namespace(config), seal, credential_ttl, store.crashes(), keeps_snapshots);
         let records = Arc::new(records);
         let mode: Box<dyn Mode> = if keeps_snapshots {
             Box::new(SharedSnapshots::new(records))
@@ -216,7 +217,7 @@ impl Registry {
 
     /// Secrets that were accepted before this time, in seconds since 1970, are not known any more.
     fn oldest_s(&self, now_ms: u64) -> u64 {
-        (now_ms / 1000).saturating_sub(self.trust_s)
+        (now_ms / 1000).saturating_sub(self.credential_ttl_s)
     }
 
     /// A token that was not used before; never 0.

@@ -77,15 +77,15 @@ impl OpenedStore {
         } else {
             Store::open(secrets, clock.clone()).with_context(|| settings.location.clone())?
         };
-        let (memory, trust) = (config.maildrop_memory, config.credential_ttl);
+        let (memory, credential_ttl) = (config.maildrop_memory, config.credential_ttl);
         let (registry, tagger) = match (&share_secret, settings.share) {
             (Some(secret), share @ (Share::Tags | Share::TagsAndSnapshots)) => {
                 let tagger = Tagger::keyed(secret.expose());
-                (Registry::shared(memory, trust, &store, &tagger, share)?, tagger)
+                (Registry::shared(memory, credential_ttl, &store, &tagger, share)?, tagger)
             }
             _ => {
                 let tagger = Tagger::new().map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
-                (Registry::new(memory, trust), tagger)
+                (Registry::new(memory, credential_ttl), tagger)
             }
         };
         Ok(Self {

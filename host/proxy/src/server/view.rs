@@ -33,7 +33,7 @@ pub struct VirtualServerState {
     /// Totals since the start.
     pub counters: CountersSnapshot,
     /// Totals with a label.
-    pub kinds: LabeledSnapshot,
+    pub labeled: LabeledSnapshot,
     /// Users whose denied logins passed today nevertheless.
     pub unrelieved: Vec<Unrelievable>,
     /// The certificates that clients are shown.
@@ -73,7 +73,7 @@ pub struct ShadowState {
     /// The policy itself.
     pub policy: PolicyState,
     /// Its verdicts, compared with those of the active policy.
-    pub tally: ShadowMetricsSnapshot,
+    pub metrics: ShadowMetricsSnapshot,
 }
 
 /// Read access to a server; may outlive it.
@@ -107,11 +107,11 @@ impl View {
             policy: PolicyState::of(&shared.policy),
             shadow: shared.shadow.as_ref().map(|shadow| ShadowState {
                 policy: PolicyState::of(shadow.policy()),
-                tally: shadow.tally(),
+                metrics: shadow.metrics(),
             }),
             counters: shared.counters.snapshot(),
             unrelieved: shared.unrelieved.list(now_ms),
-            kinds: shared.counters.kinds(),
+            labeled: shared.counters.labeled(),
             certificates: shared.tls.as_ref().map(|tls| tls.certificates()).unwrap_or_default(),
         })
     }

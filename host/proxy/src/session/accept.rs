@@ -73,7 +73,7 @@ async fn open(context_handle: Arc<ContextHandle>, incoming: Incoming) -> Option<
     if settings.on_unreachable == OnUnreachable::Close && context.pool.state().healthy == 0 {
         // As without a proxy: clients report that they cannot connect, and do not ask for a password.
         Counters::count(&context.counters.refused_connections);
-        context.counters.kinds.refused(RefusedBy::NoNode);
+        context.counters.labeled.refused(RefusedBy::NoNode);
         return None;
     }
     let stream = match settings.tls.clone().filter(|_| encrypted) {
@@ -103,7 +103,7 @@ fn unopened<T>(context: &Context, record: &SessionRecord, why: &dyn std::fmt::Di
 /// Counts a successful TLS handshake.
 pub(super) fn shook_hands(context: &Context, stream: &Stream) {
     if let Some(kind) = stream.tls_kind() {
-        context.counters.kinds.shook_hands(kind);
+        context.counters.labeled.shook_hands(kind);
     }
 }
 
@@ -117,7 +117,7 @@ pub(super) fn handshake_failed(context: &Context, record: &SessionRecord, error:
 /// Counts a refused connection, and tells the client why unless that needs a TLS handshake.
 pub fn refuse(stream: &TcpStream, refused: LimitReached, encrypted: bool, context: &Context) {
     Counters::count(&context.counters.refused_connections);
-    context.counters.kinds.refused(match refused {
+    context.counters.labeled.refused(match refused {
         LimitReached::Total => RefusedBy::MaxConnections,
         LimitReached::PerAddress => RefusedBy::MaxConnectionsPerAddress,
     });

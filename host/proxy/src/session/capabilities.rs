@@ -48,25 +48,25 @@ impl OfferedCapabilities {
     pub(super) fn find(
         &self,
         learned: Option<BackendCapabilities>,
-        means: OfferConditions,
+        conditions: OfferConditions,
     ) -> Arc<Capabilities> {
         // Only the mail server can carry out these mechanisms.
         let can = |mechanism| learned.is_none_or(|learned| learned.mechanisms.contains(mechanism));
         let mechanisms = self.mechanisms.without(|mechanism| {
             let possible = match mechanism {
                 Mechanism::UserPass | Mechanism::Plain | Mechanism::Login => true,
-                Mechanism::External => means.has_certificate,
-                Mechanism::Apop => means.has_timestamp,
+                Mechanism::External => conditions.has_certificate,
+                Mechanism::Apop => conditions.has_timestamp,
                 Mechanism::Xoauth2 | Mechanism::OauthBearer | Mechanism::CramMd5 | Mechanism::ScramSha256 => {
                     can(mechanism)
                 }
             };
-            !possible || mechanism.reveals_secret() && !means.may_show_secrets
+            !possible || mechanism.reveals_secret() && !conditions.may_show_secrets
         });
         let key = Key {
             top: learned.is_none_or(|learned| learned.top),
             uidl: learned.is_none_or(|learned| learned.uidl),
-            stls: means.stls,
+            stls: conditions.stls,
             mechanisms,
         };
         let known = |made: &[(Key, Arc<Capabilities>)]| {
@@ -104,34 +104,34 @@ mod tests {
         use Mechanism::{CramMd5, External, Plain, UserPass, Xoauth2};
         let offers =
             OfferedCapabilities::new(None, Mechanisms::of(&[UserPass, Plain, Xoauth2, External, CramMd5]));
-        let means = OfferConditions {
+        let conditions = OfferConditions {
             may_show_secrets: true,
             stls: false,
             has_certificate: false,
             has_timestamp: false,
         };
-        assert!(text(&offers.find(None, means)).contains("SASL PLAIN XOAUTH2 CRAM-MD5\r\n"));
-        let old = text(&offers.find(Some(BackendCapabilities::WITHOUT_CAPA), means));
+        assert!(text(&offers.find(None, conditions)).contains("SASL PLAIN XOAUTH2 CRAM-MD5\r\n"));
+        let old = text(&offers.find(Some(BackendCapabilities::WITHOUT_CAPA), conditions));
         assert!(old.contains("SASL PLAIN\r\n") && old.contains("USER\r\n") && old.contains("UIDL\r\n"));
         let poor = BackendCapabilities { uidl: false, top: false, ..BackendCapabilities::WITHOUT_CAPA };
-        let poor = text(&offers.find(Some(poor), means));
+        let poor = text(&offers.find(Some(poor), conditions));
         assert!(!poor.contains("UIDL") && !poor.contains("TOP"));
-        let guarded = OfferConditions { may_show_secrets: false, stls: true, ..means };
+        let guarded = OfferConditions { may_show_secrets: false, stls: true, ..conditions };
         let guarded = text(&offers.find(None, guarded));
         assert!(guarded.contains("STLS\r\nSASL CRAM-MD5\r\n") && !guarded.contains("USER"), "{guarded}");
-        let certified = text(&offers.find(None, OfferConditions { has_certificate: true, ..means }));
+        let certified = text(&offers.find(None, OfferConditions { has_certificate: true, ..conditions }));
         assert!(certified.contains("EXTERNAL"));
     }
 
     #[test]
     fn each_combination_is_rendered_once() {
         let offers = OfferedCapabilities::new(None, Mechanisms::of(&[Mechanism::UserPass]));
-        let means = OfferConditions {
+        let conditions = OfferConditions {
             may_show_secrets: true,
             stls: false,
             has_certificate: false,
             has_timestamp: false,
         };
-        assert!(Arc::ptr_eq(&offers.find(None, means), &offers.find(None, means)));
+        assert!(Arc::ptr_eq(&offers.find(None, conditions), &offers.find(None, conditions)));
     }
 }

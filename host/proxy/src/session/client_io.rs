@@ -147,7 +147,7 @@ impl ClientIo {
         }
     }
 
-    /// Writes the replies, as long as the client takes them in earnest.
+    /// Writes the replies while the client reads at the minimum rate.
     pub(super) fn flush(&mut self) -> AtOnce<'_, Result<(), Disconnect>> {
         match self.write_at_once() {
             Ok(None) => at_once(Ok(())),
@@ -156,7 +156,7 @@ impl ClientIo {
         }
     }
 
-    /// Writes bytes, as long as the client takes 1 KiB of them within the time for that.
+    /// Writes bytes while the client reads at least 1 KiB per `stall_timeout`.
     async fn write_slowly(&mut self, out: Vec<u8>) -> Result<(), Disconnect> {
         let mut written = 0;
         let mut acknowledged = self.acknowledged(out.len());
@@ -184,7 +184,7 @@ impl ClientIo {
         }
     }
 
-    /// Bytes that the client has acknowledged, where so many are not written yet.
+    /// Bytes that the client has acknowledged, given the number of unwritten bytes.
     fn acknowledged(&self, unwritten: usize) -> u64 {
         self.bytes_out.saturating_sub(unwritten as u64 + self.stream.unacknowledged_bytes())
     }
@@ -215,8 +215,7 @@ impl ClientIo {
         if self.out.len() >= LARGE { self.flush() } else { at_once(Ok(())) }
     }
 
-    /// Writes the last replies and closes. They and the end of the connection travel together,
-    /// where the client takes them at once.
+    /// Writes the last replies and closes. The replies and the FIN are sent in one packet if possible.
     pub(super) fn finish(&mut self) -> AtOnce<'_, Result<(), Disconnect>> {
         let held_back = self.stream.write_deferred(&self.out);
         self.bytes_out += held_back as u64;
@@ -239,8 +238,8 @@ impl ClientIo {
         if self.closes_at_once() {
             return at_once(());
         }
-        // An encrypted connection says goodbye, for which a client that does not read may leave
-        // no room.
+        // An encrypted connection sends close_notify, which has to wait if the client does not
+        // read.
         Either::Right(Box::pin(async {
             let _ = tokio::time::timeout(self.stall_timeout, self.stream.shutdown()).await;
         }))

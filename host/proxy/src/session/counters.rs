@@ -16,7 +16,7 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct Part {
             /// Counters with a label.
-            pub(super) kinds: LabeledCounters,
+            pub(super) labeled: LabeledCounters,
             $($(#[doc = $doc])+ pub $name: AtomicU64,)+
         }
 
@@ -133,7 +133,7 @@ impl Counters {
     /// Counts a denial.
     pub(super) fn count_denial(&self, verdict: &Deny) {
         Self::count(&self.denied);
-        self.kinds.denied(self.reasons.number(&verdict.reason), verdict.manner);
+        self.labeled.denied(self.reasons.number(&verdict.reason), verdict.manner);
     }
 
     /// Sums the counters of all threads.
@@ -142,10 +142,10 @@ impl Counters {
         self.parts.shards().map(Part::snapshot).sum()
     }
 
-    /// Sums the labelled counters of all threads.
+    /// Sums the labeled counters of all threads.
     #[must_use]
-    pub fn kinds(&self) -> LabeledSnapshot {
-        let parts: Vec<_> = self.parts.shards().map(|part| &part.kinds).collect();
+    pub fn labeled(&self) -> LabeledSnapshot {
+        let parts: Vec<_> = self.parts.shards().map(|part| &part.labeled).collect();
         LabeledSnapshot::of(parts.into_iter(), &self.reasons)
     }
 }

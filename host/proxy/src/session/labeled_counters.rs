@@ -84,7 +84,7 @@ labels! {
 
 const MECHANISMS: usize = Mechanism::ALL.len();
 
-/// The labelled counters of one thread.
+/// The labeled counters of one thread.
 #[derive(Debug, Default)]
 pub struct LabeledCounters {
     denials: Denials,
@@ -161,7 +161,7 @@ impl LabeledCounters {
     }
 }
 
-/// The labelled counters at one moment, each with its label.
+/// The labeled counters at one moment, each with its label.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LabeledSnapshot {
     /// Verdicts `deny`, by reason and manner.
@@ -205,35 +205,42 @@ impl LabeledSnapshot {
         }
         let mut denials = Vec::new();
         for reason in 0..=reason_labels::MOST {
-            let counts = sum(parts.clone(), |kinds| &kinds.denials.0[reason]);
+            let counts = sum(parts.clone(), |counters| &counters.denials.0[reason]);
             for ((word, _), count) in MANNERS.into_iter().zip(counts).filter(|(_, count)| *count > 0) {
                 denials.push((reasons.name(reason).to_owned(), word, count));
             }
         }
-        let [full_1_2, resumed_1_2, full_1_3, resumed_1_3] = sum(parts.clone(), |kinds| &kinds.handshakes);
+        let [full_1_2, resumed_1_2, full_1_3, resumed_1_3] =
+            sum(parts.clone(), |counters| &counters.handshakes);
         Self {
             denials,
-            logins: named(Mechanism::ALL.map(Mechanism::name), sum(parts.clone(), |kinds| &kinds.logins)),
-            unjudged: named(Unjudged::ALL.map(Unjudged::name), sum(parts.clone(), |kinds| &kinds.unjudged)),
+            logins: named(
+                Mechanism::ALL.map(Mechanism::name),
+                sum(parts.clone(), |counters| &counters.logins),
+            ),
+            unjudged: named(
+                Unjudged::ALL.map(Unjudged::name),
+                sum(parts.clone(), |counters| &counters.unjudged),
+            ),
             unrelieved: named(
                 Unrelieved::all().map(Unrelieved::name),
-                sum(parts.clone(), |kinds| &kinds.unrelieved),
+                sum(parts.clone(), |counters| &counters.unrelieved),
             ),
             // Sessions begin and end while the parts are read, so a sum can be below zero.
-            open: named(State::ALL.map(State::name), sum(parts.clone(), |kinds| &kinds.open))
+            open: named(State::ALL.map(State::name), sum(parts.clone(), |counters| &counters.open))
                 .into_iter()
                 .map(|(state, count)| (state, if count > u64::MAX / 2 { 0 } else { count }))
                 .collect(),
-            ends: named(End::ALL.map(End::name), sum(parts.clone(), |kinds| &kinds.ends)),
+            ends: named(End::ALL.map(End::name), sum(parts.clone(), |counters| &counters.ends)),
             upgrades: named(
                 UpgradeCommand::ALL.map(UpgradeCommand::name),
-                sum(parts.clone(), |kinds| &kinds.upgrades),
+                sum(parts.clone(), |counters| &counters.upgrades),
             ),
             failed_upgrades: named(
                 UpgradeFailure::ALL.map(UpgradeFailure::name),
-                sum(parts.clone(), |kinds| &kinds.failed_upgrades),
+                sum(parts.clone(), |counters| &counters.failed_upgrades),
             ),
-            refused: named(RefusedBy::ALL.map(RefusedBy::name), sum(parts, |kinds| &kinds.refused)),
+            refused: named(RefusedBy::ALL.map(RefusedBy::name), sum(parts, |counters| &counters.refused)),
             handshakes: vec![
                 ("TLSv1.2", false, full_1_2),
                 ("TLSv1.2", true, resumed_1_2),

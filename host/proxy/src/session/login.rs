@@ -55,8 +55,8 @@ impl Candidate {
 }
 
 impl Session {
-    /// Asks the policy, and carries out what it decides. The wait for a mail server has a future of
-    /// its own, so that the policy's is gone by then.
+    /// Asks the policy, and carries out what it decides. Waiting for the mail server is a
+    /// future of its own, so that the policy's future is freed first.
     pub(super) async fn log_in(&mut self, credentials: Box<Credentials>) -> Result<Answer, Disconnect> {
         let (candidate, login) = self.candidate(credentials).await;
         let verdict = self.ask_policy(&candidate, &login).await;
@@ -86,7 +86,7 @@ impl Session {
         login: &policy::Login,
     ) -> Result<Verdict, Failure> {
         self.record.begin_login(&login.claim.user, candidate.credentials.mechanism.name());
-        self.context.counters.kinds.logged_in(candidate.credentials.mechanism);
+        self.context.counters.labeled.logged_in(candidate.credentials.mechanism);
         let shadowed = self.context.shadow.is_some();
         let has_snapshot = shadowed && self.unchanged(candidate).is_ok();
         let verdict = self.decide(login, has_snapshot).await;
@@ -105,7 +105,7 @@ impl Session {
             }
             Err(failure) => {
                 self.policy_failed(failure);
-                self.context.counters.kinds.unjudged(match failure {
+                self.context.counters.labeled.unjudged(match failure {
                     Failure::Paused => Unjudged::Paused,
                     _ => Unjudged::Failed,
                 });
@@ -299,13 +299,14 @@ impl Session {
         self.not_asked();
         Counters::count(&self.context.counters.posed);
         self.record.posed = true;
-        self.client.out.extend_from_slice(reply::LOGGED_IN_OK);
+        self.client.out.extend_from_slice(reply::LOGGED_IN);
         Answer::Go(Stage::Pose(Box::new(Posing { pose, candidate })))
     }
 
-    /// Counts a denied login that passes anyway. Users for whom that is always so are reported.
+    /// Counts a denied login that passes anyway. Users whose denied logins always pass are
+    /// reported.
     fn unrelieved(&self, login: &policy::Login, why: Unrelieved) {
-        self.context.counters.kinds.unrelieved(why);
+        self.context.counters.labeled.unrelieved(why);
         self.context.unrelieved.count(
             &self.context.settings.name,
             &login.claim.user,

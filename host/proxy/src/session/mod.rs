@@ -84,7 +84,7 @@ struct Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.context.counters.kinds.moved(Some(self.state), None);
+        self.context.counters.labeled.moved(Some(self.state), None);
         // Sessions that are cut off at the end of a drain are recorded too.
         self.record.finish(&self.context, &self.client, End::Drained);
     }
@@ -98,16 +98,16 @@ impl Session {
         record: Box<SessionRecord>,
     ) -> Self {
         let client = ClientIo::new(stream, context.settings.stall_timeout);
-        let capabilities = promises(&context, &record, false);
+        let capabilities = offered_capabilities(&context, &record, false);
         let state = State::Login;
         Counters::count(&context.counters.begun);
-        context.counters.kinds.moved(None, Some(state));
+        context.counters.labeled.moved(None, Some(state));
         Self { context_handle, context, client, record, capabilities, state }
     }
 
     fn becomes(&mut self, state: State) {
         let before = std::mem::replace(&mut self.state, state);
-        self.context.counters.kinds.moved(Some(before), Some(state));
+        self.context.counters.labeled.moved(Some(before), Some(state));
     }
 
     /// Runs the stages one after the other. Each is boxed, so that it takes memory only while it
@@ -252,7 +252,7 @@ impl Session {
             {
                 self.client.out.push(b' ');
                 self.client.out.extend_from_slice(&timestamp);
-                self.capabilities = promises(&self.context, &self.record, true);
+                self.capabilities = offered_capabilities(&self.context, &self.record, true);
                 challenger = Some(Box::new(connection));
             }
         }
@@ -273,7 +273,7 @@ impl Session {
                 accept::shook_hands(&self.context, &stream);
                 self.client.stream = stream;
                 self.record.tls = Some(Box::new(session));
-                self.capabilities = promises(&self.context, &self.record, false);
+                self.capabilities = offered_capabilities(&self.context, &self.record, false);
                 Ok(true)
             }
             Err(error) => {
@@ -331,7 +331,7 @@ impl Session {
 }
 
 /// The capabilities that the connection is offered in its present state.
-fn promises(context: &Context, record: &SessionRecord, has_timestamp: bool) -> Arc<Capabilities> {
+fn offered_capabilities(context: &Context, record: &SessionRecord, has_timestamp: bool) -> Arc<Capabilities> {
     let settings = &context.settings;
     let encrypted = record.tls.is_some();
     let may_show_secrets = encrypted
@@ -341,13 +341,13 @@ fn promises(context: &Context, record: &SessionRecord, has_timestamp: bool) -> A
             CleartextLogin::Loopback => record.peer.ip().to_canonical().is_loopback(),
         };
     let certificate = record.tls.as_ref().and_then(|tls| tls.client.as_ref());
-    let means = OfferConditions {
+    let conditions = OfferConditions {
         may_show_secrets,
         stls: !encrypted && settings.tls.as_ref().is_some_and(|tls| tls.has_stls()),
         has_certificate: certificate.is_some_and(|certificate| certificate.user.is_some()),
         has_timestamp,
     };
-    settings.offers.find(context.pool.common_capabilities(), means)
+    settings.offers.find(context.pool.common_capabilities(), conditions)
 }
 
 impl SessionRecord {

@@ -56,7 +56,7 @@ impl Session {
                 self.settle(login, Ending::Authenticated, node, began, note).await;
                 self.client.out.extend_from_slice(&reply);
                 if connection.capabilities_updated() {
-                    self.capabilities = super::promises(&self.context, &self.record, false);
+                    self.capabilities = super::offered_capabilities(&self.context, &self.record, false);
                 }
                 let relay = Relay::direct().with_pipelining(connection.may_pipeline());
                 let Candidate { key: user, tag, fetched, .. } = candidate;

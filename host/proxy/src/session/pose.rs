@@ -53,7 +53,7 @@ struct Shown {
     maildrop: PosedMaildrop,
     busy: bool,
     /// None if no command can ask for an upgrade.
-    means: Option<Box<UpgradeContext>>,
+    upgrade: Option<Box<UpgradeContext>>,
 }
 
 impl Posing {
@@ -68,7 +68,7 @@ impl Posing {
             Pose::Empty | Pose::Busy => (PosedMaildrop::new(Arc::default()), None, 0),
         };
         let is_empty = maildrop.snapshot().count() == 0;
-        let means = (!is_empty).then(|| {
+        let upgrade = (!is_empty).then(|| {
             Box::new(UpgradeContext {
                 candidate: Some(candidate),
                 refusal: reply::LOST.into(),
@@ -76,7 +76,7 @@ impl Posing {
                 posed_token,
             })
         });
-        Shown { maildrop, busy, means }
+        Shown { maildrop, busy, upgrade }
     }
 }
 
@@ -84,7 +84,7 @@ impl Session {
     /// Answers until the client quits or an upgrade succeeds. The secret is kept only while an upgrade
     /// may need it.
     pub(super) async fn pose(&mut self, posing: Box<Posing>) -> Result<Stage, Disconnect> {
-        let Shown { maildrop, busy, mut means } = posing.show();
+        let Shown { maildrop, busy, mut upgrade } = posing.show();
         let mut bad = 0;
         let mut looked_at = 0;
         // Counts between complete commands: a client that sends single bytes is idle.
@@ -125,14 +125,14 @@ impl Session {
                 PosedEvent::Quit => return self.close_with(b"", End::Quit).await.map(Stage::Over),
                 PosedEvent::Upgrade => {
                     self.client.flush().await?;
-                    let Some(means) = &mut means else {
+                    let Some(upgrade) = &mut upgrade else {
                         self.client.out.extend_from_slice(reply::LOST);
                         continue;
                     };
-                    if let Some(relaying) = Box::pin(self.upgrade(means, &maildrop)).await? {
+                    if let Some(relaying) = Box::pin(self.upgrade(upgrade, &maildrop)).await? {
                         return Ok(Stage::Relay(relaying));
                     }
-                    self.client.out.extend_from_slice(&means.refusal);
+                    self.client.out.extend_from_slice(&upgrade.refusal);
                 }
             }
             looked_at += maildrop.snapshot().count();

@@ -16,7 +16,7 @@ use super::client_io::{ClientIo, Disconnect, LARGE, LEAST_PROGRESS};
 use super::context::Context;
 use super::pose::ROWS_AT_ONCE;
 use super::session_record::End;
-use super::splice::Unseen;
+use super::splice::Splice;
 use crate::maildrop::{MaildropSession, MaybeReady, NoSnapshot, Opening, Pending, PendingWrite};
 use crate::pool::Connection;
 use reprieve_pop3::capability::Capabilities;
@@ -80,7 +80,7 @@ impl Session {
             access,
             unread: Vec::new(),
             to_server: Outbox::default(),
-            unseen: Unseen::default(),
+            splice: Splice::default(),
             held: first.map_or(Held::Nothing, Held::Command),
             bad: 0,
             client_closed: false,
@@ -190,7 +190,7 @@ struct Pump<'a> {
     unread: Vec<u8>,
     to_server: Outbox,
     to_client: Outbox,
-    unseen: Unseen,
+    splice: Splice,
     held: Held,
     bad: u32,
     /// The client has closed its sending side; replies are still delivered.
@@ -255,7 +255,7 @@ impl Waited {
 
 impl Pump<'_> {
     fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<Result<End, Disconnect>> {
-        self.unseen.begin_turn();
+        self.splice.begin_turn();
         loop {
             let mut moved = false;
             if self.poll_waiting(task).is_pending() {
@@ -331,7 +331,7 @@ impl Pump<'_> {
         let limits = self.limits();
         let tick = limits.shortest();
         let delivered = self.client.bytes_out.saturating_sub(
-            (self.unseen.held() + self.to_client.bytes.len() - self.to_client.written) as u64
+            (self.splice.held() + self.to_client.bytes.len() - self.to_client.written) as u64
                 + self.client.stream.unacknowledged_bytes(),
         );
         let is_owed = delivered < self.client.bytes_out;
@@ -359,7 +359,7 @@ impl Pump<'_> {
 
     /// Writes what is waiting for the client; spliced bytes came first.
     fn poll_to_client(&mut self, task: &mut TaskContext<'_>) -> Poll<std::io::Result<()>> {
-        ready!(self.unseen.poll_write(&self.client.stream, task))?;
+        ready!(self.splice.poll_write(&self.client.stream, task))?;
         self.to_client.poll_write(&mut self.client.stream, task)
     }
 
@@ -368,7 +368,7 @@ impl Pump<'_> {
         if !self.is_waiting()
             && self.finished.is_none()
             && let Some(passed) =
-                self.unseen.take(&mut self.relay, self.connection.stream(), &self.client.stream)
+                self.splice.take(&mut self.relay, self.connection.stream(), &self.client.stream)
         {
             self.progress.server = true;
             self.client.bytes_out += passed as u64;
@@ -381,7 +381,7 @@ impl Pump<'_> {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     self.progress.server = true;
                     let bytes = buffer.filled();
-                    self.unseen.was_read(bytes.len() == READ);
+                    self.splice.was_read(bytes.len() == READ);
                     self.take_replies_and_write(bytes, task);
                     true
                 }

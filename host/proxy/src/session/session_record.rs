@@ -151,7 +151,7 @@ impl SessionRecord {
         }
         let counters = &context.counters;
         Counters::count(&counters.sessions);
-        counters.kinds.ended(end);
+        counters.labeled.ended(end);
         counters.bytes_in.fetch_add(client.bytes_in, Ordering::Relaxed);
         counters.bytes_out.fetch_add(client.bytes_out, Ordering::Relaxed);
         let manner = match self.decided {

@@ -14,7 +14,7 @@ const TURN: usize = 4 << 20;
 
 /// The splice of one session.
 #[derive(Debug, Default)]
-pub(super) struct Unseen {
+pub(super) struct Splice {
     /// Whether bytes arrive faster than one read takes.
     flows: bool,
     pipe: Option<Pipe>,
@@ -22,7 +22,7 @@ pub(super) struct Unseen {
     in_turn: usize,
 }
 
-impl Unseen {
+impl Splice {
     /// Starts a turn.
     pub(super) fn begin_turn(&mut self) {
         self.in_turn = 0;

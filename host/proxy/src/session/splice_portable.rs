@@ -8,9 +8,9 @@ use reprieve_pop3::relay::Relay;
 
 /// Never splices.
 #[derive(Debug, Default)]
-pub(super) struct Unseen;
+pub(super) struct Splice;
 
-impl Unseen {
+impl Splice {
     pub(super) fn begin_turn(&mut self) {}
 
     pub(super) fn was_read(&mut self, _all: bool) {}

@@ -28,13 +28,13 @@ impl Session {
     /// before; the reply is in `context`.
     pub(super) async fn upgrade(
         &mut self,
-        means: &mut UpgradeContext,
+        upgrade: &mut UpgradeContext,
         maildrop: &PosedMaildrop,
     ) -> Result<Option<Box<Relaying>>, Disconnect> {
-        let Some(candidate) = means.candidate.take() else { return Ok(None) };
+        let Some(candidate) = upgrade.candidate.take() else { return Ok(None) };
         let line = self.client.inbox.line().to_vec();
         let began = Instant::now();
-        let reached = self.go_to_server(&candidate, means).await;
+        let reached = self.go_to_server(&candidate, upgrade).await;
         let node = match &reached {
             Ok(Ok((connection, ..))) => Some(connection.node_name().clone()),
             _ => None,
@@ -47,12 +47,12 @@ impl Session {
                 Counters::count(&self.context.counters.failed_upgrades);
                 // Without a snapshot the user's next login passes.
                 self.context.registry.forget_snapshot(candidate.key).await;
-                means.refusal = reply;
+                upgrade.refusal = reply;
                 return Ok(None);
             }
         };
         Counters::count(&self.context.counters.upgrades);
-        self.context.counters.kinds.upgraded(&line);
+        self.context.counters.labeled.upgraded(&line);
         self.record.upgraded = true;
         let relay =
             Relay::translated(maildrop.clone(), unique_ids.rows()).with_pipelining(connection.may_pipeline());
@@ -63,11 +63,11 @@ impl Session {
     async fn go_to_server(
         &mut self,
         candidate: &Candidate,
-        means: &UpgradeContext,
+        upgrade: &UpgradeContext,
     ) -> Result<Result<Reached, Cow<'static, [u8]>>, Disconnect> {
         let counters = self.context.counters.clone();
-        let failed = |why| counters.kinds.upgrade_failed(why);
-        let Some(end) = self.at_server(&candidate.credentials, means.route.as_deref()).await else {
+        let failed = |why| counters.labeled.upgrade_failed(why);
+        let Some(end) = self.at_server(&candidate.credentials, upgrade.route.as_deref()).await else {
             self.record_outcome(Ending::Abandoned, None);
             return Err(Disconnect::Closed);
         };
@@ -79,7 +79,7 @@ impl Session {
                 if let Ok(Ok(unique_ids)) = tokio::time::timeout(within, unique_ids(&mut connection)).await {
                     let (registry, now_ms) = (&self.context.registry, self.context.clock.now_ms());
                     let session =
-                        registry.begin_upgraded(candidate.key, tag, means.posed_token, now_ms).await;
+                        registry.begin_upgraded(candidate.key, tag, upgrade.posed_token, now_ms).await;
                     return Ok(Ok((connection, unique_ids, session)));
                 }
                 failed(UpgradeFailure::Listing);

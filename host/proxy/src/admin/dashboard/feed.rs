@@ -10,7 +10,7 @@ use futures_util::stream;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::day::{Day, LastMinute};
+use super::history::{History, LastMinute};
 use crate::admin::Status;
 use crate::logging::Recent;
 use crate::server::View;
@@ -52,7 +52,7 @@ struct TopPoller {
 pub(in crate::admin) struct Feed {
     view: View,
     recent: Recent,
-    day: Arc<Day>,
+    history: Arc<History>,
     latest: Arc<watch::Sender<Bytes>>,
     anonymous: Arc<Semaphore>,
     authenticated: Arc<Semaphore>,
@@ -63,7 +63,7 @@ impl Feed {
         Self {
             view,
             recent,
-            day: Arc::default(),
+            history: Arc::default(),
             latest: Arc::new(watch::Sender::new(Bytes::new())),
             anonymous: Arc::new(Semaphore::new(MAX_WATCHERS)),
             authenticated: Arc::new(Semaphore::new(MAX_WATCHERS)),
@@ -87,11 +87,11 @@ impl Feed {
     /// Adds what was counted since the last call to the history.
     fn record(&self) {
         let servers = self.view.virtual_servers().map(|server| (server.name, server.counters));
-        self.day.record(self.view.uptime().as_secs(), servers);
+        self.history.record(self.view.uptime().as_secs(), servers);
     }
 
-    pub(super) fn day(&self) -> &Day {
-        &self.day
+    pub(super) fn history(&self) -> &History {
+        &self.history
     }
 
     pub(super) fn recent(&self) -> &Recent {
@@ -103,7 +103,7 @@ impl Feed {
     }
 
     fn event(&self) -> Bytes {
-        let (minute, last_minute) = self.day.last_minute();
+        let (minute, last_minute) = self.history.last_minute();
         let update = Update {
             now_ms: now_ms(),
             status: self.status(),

@@ -1,7 +1,7 @@
 //! The dashboard: one self-contained page, and the routes that its script calls.
 
-mod day;
 mod feed;
+mod history;
 mod page;
 
 use axum::extract::State;
@@ -40,7 +40,7 @@ pub(super) async fn access(
 
 /// `GET /day`: the last 24 hours, minute by minute.
 pub(super) async fn day(State(state): State<AppState>) -> impl IntoResponse {
-    Json(state.feed.day().snapshot())
+    Json(state.feed.history().snapshot())
 }
 
 /// `GET /recent`: the latest warnings and errors of the log.

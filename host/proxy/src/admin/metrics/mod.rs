@@ -1,4 +1,5 @@
-//! `GET /metrics`, for Prometheus. All values are read at the time of the scrape. Each metric stands in docs/metrics.md, which a test compares.
+//! `GET /metrics`, for Prometheus. All values are read at the time of the scrape. A test compares
+//! the metrics with docs/metrics.md.
 
 mod exposition;
 mod logs;

@@ -12,7 +12,7 @@ pub(super) fn write(servers: &[State], out: &mut Exposition) {
     counter(
         "reprieve_polls",
         "Logins for which a verdict of the policy was required; relief is measured against them.",
-        |server| server.kinds.polls(),
+        |server| server.labeled.polls(),
     );
     counter(
         "reprieve_relieved",
@@ -37,7 +37,7 @@ pub(super) fn write(servers: &[State], out: &mut Exposition) {
         server.counters.without_tls
     });
     write_verdicts(servers, out);
-    write_kinds(servers, out);
+    write_labeled(servers, out);
     let mut expiry = out.gauge(
         "reprieve_tls_certificate_expiry_timestamp_seconds",
         "Expiry time of the certificate that clients are shown.",
@@ -61,7 +61,7 @@ fn write_verdicts(servers: &[State], out: &mut Exposition) {
             [("virtual_server", &*server.name), ("verdict", verdict), ("manner", manner), ("reason", reason)]
         };
         verdicts.add(&label("pass", "", ""), server.counters.passed);
-        for (reason, manner, count) in &server.kinds.denials {
+        for (reason, manner, count) in &server.labeled.denials {
             verdicts.add(&label("deny", manner, reason), *count);
         }
     }
@@ -81,38 +81,38 @@ fn write_verdicts(servers: &[State], out: &mut Exposition) {
 /// Name, label, help and values of a counter with one label besides the virtual server.
 type ByKind = (&'static str, &'static str, &'static str, fn(&State) -> &[(&'static str, u64)]);
 
-fn write_kinds(servers: &[State], out: &mut Exposition) {
+fn write_labeled(servers: &[State], out: &mut Exposition) {
     let counters: [ByKind; 7] = [
-        ("reprieve_logins", "mechanism", "Polls by login mechanism.", |server| &server.kinds.logins),
+        ("reprieve_logins", "mechanism", "Polls by login mechanism.", |server| &server.labeled.logins),
         (
             "reprieve_unjudged",
             "reason",
             "Logins that on-failure decided, because the policy failed or was paused.",
-            |server| &server.kinds.unjudged,
+            |server| &server.labeled.unjudged,
         ),
         (
             "reprieve_denials_passed",
             "reason",
             "Denied logins that went to a mail server nevertheless, by reason: the secret or the maildrop was not known.",
-            |server| &server.kinds.unrelieved,
+            |server| &server.labeled.unrelieved,
         ),
         ("reprieve_session_ends", "end", "Finished sessions, by how they ended.", |server| {
-            &server.kinds.ends
+            &server.labeled.ends
         }),
         (
             "reprieve_upgrades",
             "command",
             "Posed sessions that continued at a mail server, by the command that required it.",
-            |server| &server.kinds.upgrades,
+            |server| &server.labeled.upgrades,
         ),
         ("reprieve_upgrade_failures", "reason", "Upgrades that failed, by reason.", |server| {
-            &server.kinds.failed_upgrades
+            &server.labeled.failed_upgrades
         }),
         (
             "reprieve_connections_refused",
             "limit",
             "Refused connections, by limit, or because no node is healthy.",
-            |server| &server.kinds.refused,
+            |server| &server.labeled.refused,
         ),
     ];
     for (name, label, help, counts) in counters {
@@ -123,12 +123,12 @@ fn write_kinds(servers: &[State], out: &mut Exposition) {
     }
     let mut open = out.gauge("reprieve_sessions_open", "Open sessions, by state.");
     for server in servers {
-        open.by_kind(&[("virtual_server", &server.name)], "state", &server.kinds.open);
+        open.by_kind(&[("virtual_server", &server.name)], "state", &server.labeled.open);
     }
     let mut handshakes = out.counter("reprieve_tls_handshakes", "TLS handshakes.");
     // Only virtual servers with TLS.
     for server in servers.iter().filter(|server| !server.certificates.is_empty()) {
-        for (version, is_resumed, count) in &server.kinds.handshakes {
+        for (version, is_resumed, count) in &server.labeled.handshakes {
             let resumed = if *is_resumed { "true" } else { "false" };
             let labels = [("virtual_server", &*server.name), ("version", version), ("resumed", resumed)];
             handshakes.add(&labels, *count);
@@ -193,8 +193,9 @@ pub(super) fn write_shadows(servers: &[State], out: &mut Exposition) {
     }
     let mut verdicts = out.counter("reprieve_shadow_verdicts", "Verdicts of the shadow policy.");
     for (server, shadow) in &shadows {
-        let tally = &shadow.tally;
-        let counts = [("pass", tally.would_pass), ("deny", tally.would_deny), ("failure", tally.failed)];
+        let metrics = &shadow.metrics;
+        let counts =
+            [("pass", metrics.would_pass), ("deny", metrics.would_deny), ("failure", metrics.failed)];
         verdicts.by_kind(&[("virtual_server", server)], "verdict", &counts);
     }
     let mut differences = out.counter(
@@ -202,7 +203,7 @@ pub(super) fn write_shadows(servers: &[State], out: &mut Exposition) {
         "Logins for which the verdicts of the shadow policy and the active policy differ, by kind.",
     );
     for (server, shadow) in &shadows {
-        let counts = shadow.tally.differences.map(|(kind, count)| (kind.name(), count));
+        let counts = shadow.metrics.differences.map(|(kind, count)| (kind.name(), count));
         differences.by_kind(&[("virtual_server", server)], "kind", &counts);
     }
     let mut skipped = out.counter(
@@ -210,11 +211,11 @@ pub(super) fn write_shadows(servers: &[State], out: &mut Exposition) {
         "Logins that the shadow policy was not called for, because it did not keep up.",
     );
     for (server, shadow) in &shadows {
-        skipped.add(&[("virtual_server", server)], shadow.tally.skipped);
+        skipped.add(&[("virtual_server", server)], shadow.metrics.skipped);
     }
     let mut cpu = out.counter("reprieve_shadow_cpu_seconds", "CPU time of the shadow policy.");
     for (server, shadow) in &shadows {
-        cpu.add_fraction(&[("virtual_server", server)], shadow.tally.cpu.as_secs_f64());
+        cpu.add_fraction(&[("virtual_server", server)], shadow.metrics.cpu.as_secs_f64());
     }
 }
 

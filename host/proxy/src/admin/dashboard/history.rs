@@ -74,7 +74,7 @@ pub(super) struct Minutes {
 
 /// The whole history, which the page requests once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct DaySnapshot {
+pub(super) struct HistorySnapshot {
     /// Number of the newest minute; 0 is when the server started.
     minute: u64,
     servers: Vec<Minutes>,
@@ -82,10 +82,10 @@ pub(super) struct DaySnapshot {
 
 /// The history of all virtual servers.
 #[derive(Debug, Default)]
-pub(super) struct Day(Mutex<DayState>);
+pub(super) struct History(Mutex<HistoryState>);
 
 #[derive(Debug, Default)]
-struct DayState {
+struct HistoryState {
     second: u64,
     histories: Vec<ServerHistory>,
 }
@@ -94,7 +94,7 @@ fn row(counts: &Counts) -> [u32; 3] {
     [counts.passed, counts.denied, counts.relieved]
 }
 
-impl Day {
+impl History {
     /// Records the counters at `second`, counted from the start of the server.
     pub(super) fn record(&self, second: u64, servers: impl Iterator<Item = (String, CountersSnapshot)>) {
         let mut state = self.0.lock();
@@ -152,13 +152,13 @@ impl Day {
     }
 
     /// The whole history.
-    pub(super) fn snapshot(&self) -> DaySnapshot {
+    pub(super) fn snapshot(&self) -> HistorySnapshot {
         let state = self.0.lock();
         let servers = state.histories.iter().map(|history| Minutes {
             server: history.name.clone(),
             minutes: history.minutes.iter().map(row).collect(),
         });
-        DaySnapshot { minute: state.second / 60, servers: servers.collect() }
+        HistorySnapshot { minute: state.second / 60, servers: servers.collect() }
     }
 }
 
@@ -180,13 +180,13 @@ mod tests {
         CountersSnapshot { passed, denied, relieved, ..CountersSnapshot::default() }
     }
 
-    fn record(day: &Day, second: u64, counters: CountersSnapshot) {
+    fn record(day: &History, second: u64, counters: CountersSnapshot) {
         day.record(second, std::iter::once(("pop3".to_owned(), counters)));
     }
 
     #[test]
     fn each_count_is_in_the_minute_in_which_it_was_counted() {
-        let day = Day::default();
+        let day = History::default();
         record(&day, 1, counters(1, 0, 0));
         record(&day, 59, counters(2, 3, 2));
         record(&day, 61, counters(2, 10, 9));
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn exactly_one_day_is_kept() {
-        let day = Day::default();
+        let day = History::default();
         for minute in 0..3000 {
             record(&day, minute * 60, counters(minute + 1, 0, 0));
         }
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn servers_that_are_added_reset_or_removed_are_recorded_correctly() {
-        let day = Day::default();
+        let day = History::default();
         record(&day, 0, counters(5, 5, 5));
         let both = [("pop3".to_owned(), counters(2, 0, 0)), ("late".to_owned(), counters(1, 0, 0))];
         day.record(60, both.into_iter());
