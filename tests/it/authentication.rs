@@ -132,8 +132,10 @@ fn a_denied_challenge_response_login_goes_to_the_users_last_server() {
         "component = {:?}\nsettings = {{ pool = \"other\", digests = \"denied\" }}",
         guests::mirror()
     );
-    let other =
-        format!("health-check = \"off\"\n[pool.other]\nnodes = [\"{}\"]\nhealth-check = \"off\"", dovecot.address());
+    let other = format!(
+        "health-check = \"off\"\n[pool.other]\nnodes = [\"{}\"]\nhealth-check = \"off\"",
+        dovecot.address()
+    );
     let front = Proxy::start(&configuration(own.address(), DIGESTS, &policy, &other));
     let account = dovecot.account_at(front.address(), "alice");
     Dialogue::log_in(&account).quit();

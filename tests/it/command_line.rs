@@ -106,7 +106,10 @@ fn a_port_in_use_is_reported_with_the_remedy() {
     let address = taken.local_addr().unwrap().to_string();
     let (code, said) = failing(&["run", "--listen", &address, "--backend", "127.0.0.1:1"]);
     assert_eq!(code, Some(2));
-    assert!(said.contains(&format!("cannot listen on {address}: another program is listening there")), "{said}");
+    assert!(
+        said.contains(&format!("cannot listen on {address}: another program is listening there")),
+        "{said}"
+    );
 }
 
 #[test]

@@ -313,11 +313,9 @@ fn the_virtual_servers_settings_decide_about_denied_logins() {
     let log = dovecot("Nov 27 22:11:26", "Login", "alice") + &dovecot("Nov 27 22:12:26", rejected, "alice");
     let apop = dovecot("Nov 27 22:13:26", "Login", "alice").replace("method=PLAIN", "method=APOP");
     let log = write(folder.path(), "mail.log", &(log + &apop));
-    for (settings, expected) in [
-        (&[][..], (3, 0, 0)),
-        (&["--verify", "off"], (2, 1, 0)),
-        (&["--unverifiable", "refuse"], (2, 0, 1)),
-    ] {
+    for (settings, expected) in
+        [(&[][..], (3, 0, 0)), (&["--verify", "off"], (2, 1, 0)), (&["--unverifiable", "refuse"], (2, 0, 1))]
+    {
         let totals = &json(&[&[&*log, "--year", "2026"], settings].concat())["totals"];
         let count = |key: &str| totals[key].as_u64().unwrap();
         assert_eq!((count("passed"), count("posed"), count("refused")), expected, "{settings:?}");

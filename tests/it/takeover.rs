@@ -185,9 +185,10 @@ fn a_suspended_process_is_named_and_not_waited_for() {
 #[test]
 fn if_the_new_process_dies_during_the_takeover_the_old_one_continues() {
     let mail = FarmNode::start();
-    for (word, expected) in
-        [(&b""[..], "did not start to serve; this process continues"), (&b"d"[..], "draining: no new connections")]
-    {
+    for (word, expected) in [
+        (&b""[..], "did not start to serve; this process continues"),
+        (&b"d"[..], "draining: no new connections"),
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let listen = free_address();
         let store = format!("[store]\nbackend = \"file\"\npath = {:?}", folder.path().join("store.redb"));

@@ -20,8 +20,9 @@ const TIMEOUT: Duration = Duration::from_millis(250);
 fn configuration(folder: &Path, node: SocketAddr, store: &str) -> String {
     let secret = folder.join("secret");
     crate::support::write_secret(&secret, "the secret that proxies of this site have\n");
-    let top =
-        format!("[store]\nbackend = \"redis\"\n{store}\nshare = \"tags+snapshots\"\nsecret-file = {secret:?}\n");
+    let top = format!(
+        "[store]\nbackend = \"redis\"\n{store}\nshare = \"tags+snapshots\"\nsecret-file = {secret:?}\n"
+    );
     Setup { top: &top, policy: "settings = { interval = \"1h\" }", ..Setup::default() }.text(&[node])
 }
 

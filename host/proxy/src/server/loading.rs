@@ -69,7 +69,7 @@ impl PolicyLoader<'_> {
         let namespace = store.store.namespace(NamespaceConfig::for_policies(&name, policy.store_quota));
         let named = format!("{} (shadow)", self.server.name);
         let loaded = self.load_as(&named, policy, &bytes, namespace).await?;
-        Shadow::start(loaded, &self.server.name, rules(&self.server))
+        Shadow::start(loaded, &self.server.name, rules(self.server))
             .context("cannot start a thread for a shadow policy")
     }
 

@@ -18,8 +18,7 @@ fn label(store: &OpenedStore) -> &str {
 }
 
 fn write_operations(stores: &[OpenedStore], out: &mut Exposition) {
-    let stores: Vec<_> =
-        stores.iter().map(|store| (store, label(store), store.store.status())).collect();
+    let stores: Vec<_> = stores.iter().map(|store| (store, label(store), store.store.status())).collect();
     let mut up = out.gauge(
         "reprieve_store_up",
         "Whether the store can be used; 0 also while a file cannot be written and memory is used instead.",
@@ -91,7 +90,9 @@ fn write_maildrops(stores: &[OpenedStore], out: &mut Exposition) {
         remembered.iter().for_each(|(store, all)| samples.add(&[("store", store)], value(all)));
     };
     gauge("reprieve_maildrop_users", "Users that this process remembers.", |all| all.users as u64);
-    gauge("reprieve_maildrop_snapshots", "Users with a snapshot of their maildrop.", |all| all.snapshots as u64);
+    gauge("reprieve_maildrop_snapshots", "Users with a snapshot of their maildrop.", |all| {
+        all.snapshots as u64
+    });
     gauge("reprieve_maildrop_used_bytes", "Memory used for what is remembered of users.", |all| all.bytes);
     gauge("reprieve_maildrop_limit_bytes", "Limit of that memory (maildrop.memory).", |all| all.limit);
     let mut forgotten = out.counter(
