@@ -2,7 +2,7 @@
 //!
 //! This crate knows how settings are written, not which ones exist: the keys of `reprieve.toml` are
 //! declared as [`Table`]s in the proxy's `config`, those of scenario files are read one by one in
-//! the policy host's `scenario`. A new type of value belongs in [`format`].
+//! the policy host's `scenario`. A new type of value belongs in [`mod@format`].
 
 mod certificate_files;
 pub mod format;
