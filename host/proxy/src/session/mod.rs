@@ -2,6 +2,7 @@
 //! verdicts and do not know how the policy makes them.
 
 mod accept;
+mod attempt_limits;
 mod capabilities;
 mod challenge_response;
 mod client_io;
@@ -41,6 +42,7 @@ use futures_util::TryFutureExt as _;
 use crate::config::CleartextLogin;
 use crate::net::Stream;
 use crate::pool::{ClientInfo, ConnectOutcome, Connection};
+use attempt_limits::AttemptLimits;
 use capabilities::OfferConditions;
 use client_io::{ClientIo, Disconnect};
 use deadline::deadline_or_drain;
@@ -54,10 +56,6 @@ use reprieve_pop3::credential::{Credentials, Mechanism, Secret};
 use reprieve_pop3::line::NextLine;
 use reprieve_pop3::reply;
 use session_record::{End, SessionRecord};
-
-/// Logins of one connection that no mail server judged, before the connection is closed. They say
-/// nothing about the password, so the limit is higher than the one for failed logins.
-const MOST_UNJUDGED: u32 = 20;
 
 /// The next stage of a session.
 enum Stage {
@@ -137,8 +135,7 @@ impl Session {
         let deadline = tokio::time::Instant::now() + self.context.settings.login_timeout;
         let context = self.context.clone();
         let mut wait_limit = pin!(deadline_or_drain(deadline, &context.drain));
-        let (mut bad, mut refused) = (0, 0);
-        let (mut failed, mut unjudged) = (0, 0);
+        let mut limits = AttemptLimits::default();
         loop {
             self.client.flush_if_large().await?;
             let limit = authorization.line_limit(self.client.inbox.rest());
@@ -158,11 +155,9 @@ impl Session {
             let answer = match event {
                 AuthorizationEvent::Continue => None,
                 AuthorizationEvent::Bad | AuthorizationEvent::Refused => {
-                    refused += 1;
-                    bad += u32::from(matches!(event, AuthorizationEvent::Bad));
-                    let settings = &self.context.settings;
-                    if bad >= settings.max_bad_commands_before_login || refused >= settings.max_bad_commands {
-                        return self.close_with(reply::TOO_MANY_BAD, End::BadCommands).await.map(Stage::Over);
+                    let is_unknown = matches!(event, AuthorizationEvent::Bad);
+                    if let Some((line, end)) = limits.command(is_unknown, &self.context.settings) {
+                        return self.close_with(line, end).await.map(Stage::Over);
                     }
                     None
                 }
@@ -197,20 +192,10 @@ impl Session {
             };
             match answer {
                 Some(Answer::Go(stage)) => return Ok(stage),
-                Some(Answer::TryAgain) => {
-                    failed += 1;
-                    if failed >= self.context.settings.max_failed_logins {
-                        return self
-                            .close_with(reply::TOO_MANY_FAILED, End::FailedLogins)
-                            .await
-                            .map(Stage::Over);
-                    }
-                }
-                Some(Answer::Unjudged) => {
-                    unjudged += 1;
-                    if unjudged >= MOST_UNJUDGED {
-                        let end = End::UnjudgedLogins;
-                        return self.close_with(reply::TOO_MANY_UNJUDGED, end).await.map(Stage::Over);
+                Some(answer) => {
+                    let is_judged = matches!(answer, Answer::TryAgain);
+                    if let Some((line, end)) = limits.login(is_judged, &self.context.settings) {
+                        return self.close_with(line, end).await.map(Stage::Over);
                     }
                 }
                 None => {}
