@@ -63,6 +63,8 @@ pub(super) struct Size {
 /// What a step of the eviction did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
+    /// The user that needs the room.
+    Kept,
     /// The table is empty.
     Empty,
     /// The user was looked up since the last step over them, and stays.
@@ -129,8 +131,8 @@ impl Table {
     }
 
     /// One step of the eviction (second chance): forgets the next user, unless they were looked up
-    /// since the last step over them.
-    pub fn turn(&mut self) -> Turn {
+    /// since the last step over them or are `kept`, the one that needs the room.
+    pub fn turn(&mut self, kept: UserKey) -> Turn {
         if self.index.is_empty() {
             return Turn::Empty;
         }
@@ -143,6 +145,7 @@ impl Table {
                 0
             };
             match self.users.get_mut(slot) {
+                Some(user) if user.key == kept => return Turn::Kept,
                 Some(user) if user.used => {
                     user.used = false;
                     return Turn::Spared;
@@ -321,8 +324,9 @@ mod tests {
         for key in 0..100 {
             table.change(numbered(key), |_| ());
         }
+        let nobody = numbered(1000);
         let forget = |table: &mut Table| {
-            while let Turn::Spared = table.turn() {}
+            while let Turn::Spared = table.turn(nobody) {}
         };
         // All are new: the first round spares them, and forgets one.
         forget(&mut table);
@@ -340,6 +344,18 @@ mod tests {
         }
         assert!(table.find(numbered(200)).is_some(), "the newest is the last to go");
         forget(&mut table);
-        assert_eq!(table.turn(), Turn::Empty);
+        assert_eq!(table.turn(nobody), Turn::Empty);
+    }
+
+    #[test]
+    fn the_user_that_needs_the_room_is_never_forgotten() {
+        let mut table = Table::default();
+        for key in 0..3 {
+            table.change(numbered(key), |_| ());
+        }
+        let kept = numbered(0);
+        let turns: Vec<_> = (0..9).map(|_| table.turn(kept)).collect();
+        assert_eq!(turns.iter().filter(|turn| matches!(turn, Turn::Forgotten(_))).count(), 2);
+        assert!(table.find(kept).is_some() && turns[8] == Turn::Kept);
     }
 }

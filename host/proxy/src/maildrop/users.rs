@@ -105,7 +105,7 @@ impl Users {
             self.account(&mut shard, before, user);
             result
         };
-        self.evict();
+        self.evict(user);
         result
     }
 
@@ -125,15 +125,15 @@ impl Users {
         }
     }
 
-    /// Forgets users of one shard after the other while the memory is over its limit. The caller
-    /// must not hold the lock of a shard.
-    fn evict(&self) {
+    /// Forgets users of one shard after the other while the memory is over its limit, but not the
+    /// one that was just changed. The caller must not hold the lock of a shard.
+    fn evict(&self, kept: UserKey) {
         let mut empty_shards = 0;
         while self.bytes.load(Ordering::Relaxed) > self.limit && empty_shards < SHARDS {
             let at = self.hand.fetch_add(1, Ordering::Relaxed) % SHARDS;
             let mut shard = self.shards[at].lock();
-            match shard.users.turn() {
-                Turn::Empty => empty_shards += 1,
+            match shard.users.turn(kept) {
+                Turn::Empty | Turn::Kept => empty_shards += 1,
                 Turn::Spared => empty_shards = 0,
                 Turn::Forgotten(size) => {
                     empty_shards = 0;
