@@ -169,7 +169,7 @@ fn a_limit_of_file_descriptors_below_max_connections_causes_a_warning() {
         .unwrap();
     let script = format!("ulimit -n 1000 && exec {BINARY} run --config {} --log-format json", file.display());
     let mut reprieve = Running::spawn(Command::new("bash").args(["-c", &script]));
-    let line = reprieve.line_with("fewer file descriptors");
+    let line = reprieve.line_with("more file descriptors than the limit");
     assert!(line.contains("10100") && line.contains("LimitNOFILE"), "{line}");
     reprieve.address();
 }
@@ -312,7 +312,7 @@ fn tried(arguments: &[&str], what: &str) -> (bool, String) {
         let mut all = String::new();
         for line in log.lines() {
             let line = line.unwrap_or_default();
-            let serves = line.contains("admin socket ready, and showing");
+            let serves = line.contains("admin socket ready");
             all += &(line + "\n");
             if serves {
                 let _ = tell.send((true, all.clone()));
@@ -366,7 +366,7 @@ fn under_attack(node: SocketAddr) -> (Attack, PathBuf, Running) {
     let file = attack.configuration(node, "interval");
     let arguments = ["run", "--config", file.to_str().unwrap(), "--log-format", "json"];
     let mut serving = Running::start(&arguments);
-    serving.line_with("admin socket ready, and showing");
+    serving.line_with("admin socket ready");
     (attack, file, serving)
 }
 
