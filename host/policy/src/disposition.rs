@@ -200,7 +200,7 @@ pub fn dispose(decided: Decided, facts: Facts, rules: Rules) -> Disposition {
 }
 
 /// How a login is posed that no node has answered: only to a user in good standing. `None`: it is
-/// answered with `-ERR [SYS/TEMP]`, and nobody is told that their password is wrong.
+/// answered with `-ERR [SYS/TEMP]`, and no client is told that its password is wrong.
 #[must_use]
 pub fn dispose_unreachable(facts: Facts, on_unreachable: OnUnreachable) -> Option<Manner> {
     if facts.standing != Standing::Known || !facts.sees_secret {
