@@ -15,7 +15,7 @@ use crate::net::InheritedSockets;
 #[derive(Debug)]
 pub struct Predecessor {
     socket: PathBuf,
-    /// If this is closed before the process is told to drain, it resumes serving.
+    /// If this is closed before the process starts to drain, it resumes serving.
     held: Option<UnixStream>,
     retired: bool,
 }

@@ -171,7 +171,7 @@ impl Session {
     }
 
     /// Counts and records how a login ended at the mail server, and tells the policy, before the
-    /// client is told. `began`: when the verdict was made.
+    /// client gets the answer. `began`: when the verdict was made.
     async fn settle(
         &mut self,
         login: Login,
