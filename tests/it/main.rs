@@ -17,6 +17,7 @@ mod decision_log;
 mod dependencies;
 mod docs;
 mod examples;
+mod golden_components;
 mod interval_policy;
 mod layers;
 mod limits;
