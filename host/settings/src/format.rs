@@ -328,6 +328,6 @@ mod tests {
         let error = parse(&size::<u32>(1024..=u64::MAX), "\"1B\"").unwrap_err();
         assert_eq!(error, "f:1: `key` must be at least \"1KiB\"");
         let error = parse(&or_off(positive_duration()), "5").unwrap_err();
-        assert!(error.ends_with("such as \"90s\", \"10m\" or \"1h\", or \"off\""), "{error}");
+        assert!(error.ends_with("such as \"90s\", \"10m\" or \"1h30m\", or \"off\""), "{error}");
     }
 }

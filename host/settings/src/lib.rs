@@ -15,4 +15,4 @@ pub use certificate_files::CertificateFiles;
 pub use location::Location;
 pub use reader::{Error, Section, Source, Value};
 pub use table::{Key, KeyDescription, Table};
-pub use units::{duration, print_duration, print_size, size};
+pub use units::{DURATION_EXAMPLES, duration, print_duration, print_size, size};

@@ -325,7 +325,7 @@ impl<'a, 's> Value<'a, 's> {
     /// # Errors
     /// If the value is something else.
     pub fn duration(&self) -> Result<std::time::Duration, Error> {
-        let expected = "a duration such as \"90s\", \"10m\" or \"1h\"";
+        let expected = "a duration such as \"90s\", \"10m\" or \"1h30m\"";
         crate::units::duration(self.text().map_err(|_| self.expected(expected))?)
             .ok_or_else(|| self.expected(expected))
     }

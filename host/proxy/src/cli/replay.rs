@@ -120,7 +120,7 @@ fn choice<T: Copy + Send + Sync + 'static>(
 }
 
 fn login_cost(text: &str) -> Result<Duration, String> {
-    reprieve_settings::duration(text).ok_or_else(|| "a time is written as 14ms or 1s".to_owned())
+    reprieve_settings::duration(text).ok_or_else(|| "use a duration such as 14ms or 1s".to_owned())
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {

@@ -36,7 +36,7 @@ fn interval(text: &str) -> Result<Duration, String> {
     let least = Duration::from_millis(100);
     match reprieve_settings::duration(text) {
         Some(interval) if interval >= least => Ok(interval),
-        _ => Err("use a duration of 100ms or more, such as 500ms or 2s".to_owned()),
+        _ => Err("use a duration of 100ms or more, such as 500ms, 2s or 1m30s".to_owned()),
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn page(manual: &str) -> std::io::Result<Vec<u8>> {
         roman("The configuration of "),
         bold("reprieve run"),
         roman(
-            ", in TOML. An unknown key is an error. Durations are written as \"500ms\", \"90s\", \"10m\", \"1h\" \
+            ", in TOML. An unknown key is an error. Durations are written as \"500ms\", \"90s\", \"10m\", \"1h30m\" \
              or \"1d\", sizes as \"512B\", \"100KiB\", \"64MiB\" or \"1GiB\". ",
         ),
         bold("reprieve check"),

@@ -14,6 +14,7 @@ use reprieve_policy_host::harness::{
     Decision, Harness, LogLine, LoginFacts, TestLogin, format_time, settings_error,
 };
 use reprieve_policy_host::{Action, Because, Cache, Standing, Worded};
+use reprieve_settings::DURATION_EXAMPLES;
 use reprieve_store::clock::{Clock as _, SystemClock};
 
 /// Explain one decision: verdict, disposition, log lines, store operations and cost
@@ -128,7 +129,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let facts = arguments.facts();
     if let Some(last) = &arguments.last {
         let last = reprieve_settings::duration(last)
-            .with_context(|| format!("--last {last}: use a duration such as 90s, 10m or 1h"))?;
+            .with_context(|| format!("--last {last}: use a duration such as {DURATION_EXAMPLES}"))?;
         harness.set_now_ms(now_ms.saturating_sub(u64::try_from(last.as_millis()).unwrap_or(u64::MAX)));
         let previous = harness.login(TestLogin::new(facts.clone()));
         if previous.action() != Action::Passed {

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::bench::{Capacity, Site, Work, measure_capacity};
 use crate::cli::FAILED;
 use crate::output::{Output, outln};
-use reprieve_settings::duration;
+use reprieve_settings::{DURATION_EXAMPLES, duration};
 use reprieve_store::{Share, StoreBackend, StoreConfig};
 
 /// Sizes of the larger sites, in users.
@@ -60,7 +60,7 @@ pub(super) struct Arguments {
 
 fn time(text: &str) -> Result<Duration, String> {
     let read = duration(text).filter(|time| !time.is_zero());
-    read.ok_or_else(|| "write a time as 90s, 10m or 1h".to_owned())
+    read.ok_or_else(|| format!("use a duration such as {DURATION_EXAMPLES}"))
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {

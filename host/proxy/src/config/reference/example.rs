@@ -27,8 +27,8 @@ const INTRODUCTION: &str = r##"# The configuration of Reprieve: every key.
 # Then:  reprieve check
 #        systemctl enable --now reprieve
 #
-# Durations are written as "500ms", "90s", "10m", "1h", "1d"; sizes as "512B", "100KiB", "64MiB",
-# "1GiB". An unknown key is an error. See reprieve.toml(5) for this reference as a manual page.
+# Durations are written as "500ms", "90s", "10m", "1h30m", "1d"; sizes as "512B", "100KiB",
+# "64MiB", "1GiB". An unknown key is an error. See reprieve.toml(5) for this reference as a manual page.
 "##;
 
 /// The file with every key as a comment.

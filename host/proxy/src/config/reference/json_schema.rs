@@ -64,10 +64,7 @@ fn value(kind: &Type) -> Value {
         }
         Type::Fraction => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
         Type::String(_) => json!({ "type": "string" }),
-        Type::Duration { zero: true } => json!({ "type": "string", "pattern": "^[0-9]+ *(ms|s|m|h|d)$" }),
-        Type::Duration { zero: false } => {
-            json!({ "type": "string", "pattern": "^0*[1-9][0-9]* *(ms|s|m|h|d)$" })
-        }
+        Type::Duration { zero } => json!({ "type": "string", "pattern": duration_pattern(*zero) }),
         Type::Size(_) => json!({ "type": "string", "pattern": "^[0-9]+ *(B|KiB|MiB|GiB)$" }),
         Type::Word(words) => json!({ "enum": words }),
         Type::List(item) => json!({ "type": "array", "items": value(item) }),
@@ -77,5 +74,14 @@ fn value(kind: &Type) -> Value {
             json!({ "type": "object", "additionalProperties": { "type": ["string", "number", "boolean"] } })
         }
         Type::Either(types) => json!({ "anyOf": types.iter().map(value).collect::<Vec<_>>() }),
+    }
+}
+
+/// Matches what [`reprieve_settings::duration`] accepts, and units in another order.
+fn duration_pattern(zero: bool) -> &'static str {
+    if zero {
+        "^[0-9]+ *(ms|s|m|h|d)( *[0-9]+ *(ms|s|m|h|d))*$"
+    } else {
+        "^([0-9]+ *(ms|s|m|h|d) *)*0*[1-9][0-9]* *(ms|s|m|h|d)( *[0-9]+ *(ms|s|m|h|d))*$"
     }
 }
