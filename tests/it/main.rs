@@ -10,6 +10,7 @@ mod client_address;
 mod clients;
 mod command_line;
 mod conformance;
+mod contract;
 mod ctl;
 mod cyrus;
 mod dashboard;
