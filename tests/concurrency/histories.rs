@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::history::checker::violations;
 use crate::history::client::Client;
-use crate::history::mail_server::{Caller, Judgement, MailServer, Moment, Pace};
+use crate::history::mail_server::{Behavior, LoginReply, MailServer, Moment, ServerSession};
 use crate::history::proxies::{INTERVAL, Proxies, Share};
 use crate::history::record::{History, Login, Session, What};
 use crate::support::account::PASSWORD;
@@ -42,22 +42,22 @@ struct Chance {
 }
 
 impl Chance {
-    fn of(&self, caller: &Caller) -> StdRng {
-        StdRng::seed_from_u64(self.seed ^ caller.number << 20 ^ caller.moments << 50)
+    fn of(&self, session: &ServerSession) -> StdRng {
+        StdRng::seed_from_u64(self.seed ^ session.number << 20 ^ session.moments << 50)
     }
 }
 
-impl Pace for Chance {
-    fn judge(&self, caller: &Caller, password: &str) -> Judgement {
+impl Behavior for Chance {
+    fn check_password(&self, session: &ServerSession, password: &str) -> LoginReply {
         match password == PASSWORD {
-            false => Judgement::Refuse("-ERR [AUTH] wrong\r\n"),
-            true if self.of(caller).random_bool(0.5) => Judgement::OpenThenAccept,
-            true => Judgement::AcceptThenOpen,
+            false => LoginReply::Refuse("-ERR [AUTH] wrong\r\n"),
+            true if self.of(session).random_bool(0.5) => LoginReply::OpenThenAccept,
+            true => LoginReply::AcceptThenOpen,
         }
     }
 
-    fn wait(&self, caller: &Caller, _moment: Moment) {
-        let mut chance = self.of(caller);
+    fn wait(&self, session: &ServerSession, _moment: Moment) {
+        let mut chance = self.of(session);
         if chance.random_bool(0.6) {
             std::thread::sleep(Duration::from_micros(chance.random_range(0..=LONGEST_DELAY_MS * 1000)));
         }

@@ -3,7 +3,7 @@
 
 use crate::history::checker::violations;
 use crate::history::client::Client;
-use crate::history::mail_server::{Judgement, Moment};
+use crate::history::mail_server::{LoginReply, Moment};
 use crate::history::proxies::{INTERVAL, Share};
 use crate::history::record::{History, Login};
 use crate::history::script::Site;
@@ -16,19 +16,19 @@ macro_rules! in_each_set_up {
         mod one_proxy_in_memory {
             $(#[test]
             fn $check() {
-                super::$check(&super::Site::new(super::Share::Alone, super::Judgement::$accepts));
+                super::$check(&super::Site::new(super::Share::Alone, super::LoginReply::$accepts));
             })+
         }
         mod two_proxies_that_share_snapshots {
             $(#[test]
             fn $check() {
-                super::$check(&super::Site::new(super::Share::Snapshots, super::Judgement::$accepts));
+                super::$check(&super::Site::new(super::Share::Snapshots, super::LoginReply::$accepts));
             })+
         }
         mod two_proxies_that_share_tags {
             $(#[test]
             fn $check() {
-                super::$check(&super::Site::new(super::Share::Tags, super::Judgement::$accepts));
+                super::$check(&super::Site::new(super::Share::Tags, super::LoginReply::$accepts));
             })+
         }
     };
@@ -247,31 +247,31 @@ fn what_another_session_sees_meanwhile_is_not_lost_by_a_later_quit(site: &Site) 
 }
 
 /// The replies of refused logins, and whether the password was right.
-const REFUSALS: [(&str, Judgement, bool); 8] = [
-    ("wrong", Judgement::Refuse("-ERR [AUTH] wrong\r\n"), false),
-    ("without-code", Judgement::Refuse("-ERR wrong\r\n"), false),
-    ("trouble", Judgement::Refuse("-ERR [SYS/TEMP] later\r\n"), false),
-    ("closed", Judgement::Close, false),
-    ("in-use", Judgement::Refuse("-ERR [IN-USE] locked\r\n"), true),
-    ("known-trouble", Judgement::Refuse("-ERR [SYS/TEMP] later\r\n"), true),
-    ("delayed", Judgement::Refuse("-ERR [LOGIN-DELAY] slowly\r\n"), true),
-    ("known-closed", Judgement::Close, true),
+const REFUSALS: [(&str, LoginReply, bool); 8] = [
+    ("wrong", LoginReply::Refuse("-ERR [AUTH] wrong\r\n"), false),
+    ("without-code", LoginReply::Refuse("-ERR wrong\r\n"), false),
+    ("trouble", LoginReply::Refuse("-ERR [SYS/TEMP] later\r\n"), false),
+    ("closed", LoginReply::Close, false),
+    ("in-use", LoginReply::Refuse("-ERR [IN-USE] locked\r\n"), true),
+    ("known-trouble", LoginReply::Refuse("-ERR [SYS/TEMP] later\r\n"), true),
+    ("delayed", LoginReply::Refuse("-ERR [LOGIN-DELAY] slowly\r\n"), true),
+    ("known-closed", LoginReply::Close, true),
 ];
 
 /// X is refused before, while or after another session looks at the maildrop: the next login
 /// with the right password is relieved all the same.
 fn a_refused_login_disturbs_nobody(site: &Site) {
     let password = |right| if right { PASSWORD } else { "wrong" };
-    for (name, judgement, right) in REFUSALS {
+    for (name, reply, right) in REFUSALS {
         for (user, at) in site.ways(&format!("{name}-after"), 2) {
             println!("{user}");
             site.pass(at[0], &user).quit();
             site.proxies.clock().advance(INTERVAL);
-            site.refuse(&user, judgement);
+            site.refuse(&user, reply);
             let sequence = site.server.sequence();
             let mut x = Client::begin(&site.proxies, sequence, at[1], &user, password(right));
             let login = x.answered();
-            if right && judgement == Judgement::Close {
+            if right && reply == LoginReply::Close {
                 // The proxy may answer in place of a mail server that is away.
                 assert!(matches!(login, Login::Refused | Login::Posed), "{login:?}");
             } else {
@@ -285,7 +285,7 @@ fn a_refused_login_disturbs_nobody(site: &Site) {
             println!("{user}");
             site.pass(at[0], &user).quit();
             site.proxies.clock().advance(INTERVAL);
-            site.refuse(&user, judgement);
+            site.refuse(&user, reply);
             let refused = site.hold(&user, Moment::Answer);
             let sequence = site.server.sequence();
             let mut x = Client::begin(&site.proxies, sequence, at[1], &user, password(right));
@@ -302,7 +302,7 @@ fn a_refused_login_disturbs_nobody(site: &Site) {
             println!("{user}");
             site.pass(at[0], &user).quit();
             site.proxies.clock().advance(INTERVAL);
-            site.refuse(&user, judgement);
+            site.refuse(&user, reply);
             let refused = site.hold(&user, Moment::Answer);
             let sequence = site.server.sequence();
             let mut x = Client::begin(&site.proxies, sequence, at[1], &user, password(right));

@@ -8,7 +8,7 @@ use reprieve::config::Config;
 use reprieve_store::clock::ManualClock;
 use tempfile::TempDir;
 
-use crate::history::mail_server::Judgement;
+use crate::history::mail_server::LoginReply;
 use crate::history::proxies::{INTERVAL, Share};
 use crate::history::raw::session;
 use crate::history::script::Site;
@@ -37,7 +37,7 @@ const NAMES: &[[&[u8]; 2]] = &[
 /// Each of two names has its own interval and snapshot: the second passes as often as the first,
 /// and sees new mail.
 fn two_names_do_not_starve_each_other(share: Share) {
-    let site = Site::new(share, Judgement::AcceptThenOpen);
+    let site = Site::new(share, LoginReply::AcceptThenOpen);
     for [first, second] in NAMES {
         let name = |user: &[u8]| user.iter().copied().map(char::from).collect::<String>();
         for messages in 1..=4 {
@@ -134,7 +134,7 @@ impl Doors {
 /// state denies the login; or the configuration is refused.
 #[test]
 fn no_virtual_server_shows_an_older_maildrop_than_another_just_did() {
-    let site = Site::new(Share::Alone, Judgement::AcceptThenOpen);
+    let site = Site::new(Share::Alone, LoginReply::AcceptThenOpen);
     let folder = TempDir::new().expect("a temporary folder");
     let mut wrong = Vec::new();
     for (number, doors) in DOORS.iter().enumerate() {

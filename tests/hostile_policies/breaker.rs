@@ -11,7 +11,7 @@ use reprieve_store::clock::ManualClock;
 
 use super::log::lines_of;
 use super::pair::{Pair, hostile};
-use crate::judge;
+use crate::evaluator;
 use crate::support::mail_server;
 use crate::support::proxy::NOON;
 
@@ -64,22 +64,22 @@ fn a_policy_that_always_fails_is_paused_for_longer_each_time_until_a_trial_succe
 async fn a_trial_that_succeeds_ends_the_pause() {
     let clock = ManualClock::new(NOON);
     let namespace = Namespace::in_memory(1 << 20, clock.clone());
-    let judge = judge::hostile("fail-until-allowed", &clock, &namespace, |options| {
+    let evaluator = evaluator::hostile("fail-until-allowed", &clock, &namespace, |options| {
         options.breaker = BreakerSettings { failures: 2, ..BreakerSettings::default() };
     })
     .await;
     let login = LoginFacts::new("alice").login("pop3", "1", NOON, &TimeZone::UTC);
     for _ in 0..2 {
-        assert!(matches!(judge.decide(&login).await, Err(Failure::Trap(_))));
+        assert!(matches!(evaluator.decide(&login).await, Err(Failure::Trap(_))));
     }
-    assert!(judge.policy().is_paused());
-    assert_eq!(judge.decide(&login).await.unwrap_err(), Failure::Paused);
+    assert!(evaluator.policy().is_paused());
+    assert_eq!(evaluator.decide(&login).await.unwrap_err(), Failure::Paused);
     namespace.set("allowed", b"", None).await.unwrap().unwrap();
-    assert_eq!(judge.decide(&login).await.unwrap_err(), Failure::Paused, "not before its time");
+    assert_eq!(evaluator.decide(&login).await.unwrap_err(), Failure::Paused, "not before its time");
     clock.advance(Duration::from_secs(1));
-    assert!(matches!(judge.decide(&login).await, Ok(Verdict::Pass(_))));
-    assert!(!judge.policy().is_paused());
-    assert!(judge.decide(&login).await.is_ok());
+    assert!(matches!(evaluator.decide(&login).await, Ok(Verdict::Pass(_))));
+    assert!(!evaluator.policy().is_paused());
+    assert!(evaluator.decide(&login).await.is_ok());
 }
 
 #[test]

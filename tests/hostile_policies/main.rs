@@ -2,8 +2,8 @@
 //! `docs/hostile-policies.md` is compared with the results; with REPRIEVE_WRITE_TABLE=1 it is
 //! written.
 
-#[path = "../support/judge.rs"]
-mod judge;
+#[path = "../support/evaluator.rs"]
+mod evaluator;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "these tests use a part of it")]
 mod support;

@@ -7,7 +7,7 @@ use reprieve_store::clock::ManualClock;
 
 use crate::alone::alone;
 use crate::support::proxy::NOON;
-use crate::{judge, resident};
+use crate::{evaluator, resident};
 
 /// Kinds of failure, and how often each is repeated.
 const MANY: [(&str, u32); 7] = [
@@ -32,10 +32,10 @@ async fn fail_many_times() {
     let login = LoginFacts::new("alice").login("pop3", "1", NOON, &TimeZone::UTC);
     for (how, times) in MANY {
         let namespace = Namespace::in_memory(1 << 20, clock.clone());
-        let judge = judge::hostile(how, &clock, &namespace, |_| {}).await;
+        let evaluator = evaluator::hostile(how, &clock, &namespace, |_| {}).await;
         let mut early = 0;
         for number in 0..times {
-            assert!(judge.decide(&login).await.is_err(), "{how}");
+            assert!(evaluator.decide(&login).await.is_err(), "{how}");
             if number == times / 5 {
                 early = resident();
             }

@@ -2,8 +2,8 @@
 
 #[path = "../support/alone.rs"]
 mod alone;
-#[path = "../support/judge.rs"]
-mod judge;
+#[path = "../support/evaluator.rs"]
+mod evaluator;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "these tests use a part of it")]
 mod support;

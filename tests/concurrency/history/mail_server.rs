@@ -1,5 +1,5 @@
-//! A mail server of which the test says when each thing happens: when a maildrop is opened,
-//! when a login is answered, when a reply is sent.
+//! A mail server whose test decides when a maildrop is opened, when a login is answered, and when a
+//! reply is sent.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -25,47 +25,47 @@ pub enum Moment {
     Delete,
 }
 
-/// What becomes of a password.
+/// How the server answers a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Judgement {
+pub enum LoginReply {
     /// It is right, and the maildrop is opened before the client knows.
     OpenThenAccept,
     /// It is right, and the maildrop is opened when it is asked for first, as Dovecot does it.
     AcceptThenOpen,
-    /// This is said instead of +OK.
+    /// It is answered with this line.
     Refuse(&'static str),
-    /// The connection is closed without a word.
+    /// The connection is closed without an answer.
     Close,
 }
 
-/// A session as far as it goes by what the test wants.
+/// A session, as far as its behavior depends on it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Caller {
-    /// Who logs in.
+pub struct ServerSession {
+    /// The user who logs in.
     pub user: String,
     /// The number of the connection.
     pub number: u64,
-    /// Moments that it has come to so far.
+    /// Moments that it has reached so far.
     pub moments: u64,
 }
 
 /// How a server answers, and when.
-pub trait Pace: Send + Sync + 'static {
-    /// What becomes of a password.
-    fn judge(&self, caller: &Caller, password: &str) -> Judgement;
+pub trait Behavior: Send + Sync + 'static {
+    /// How a password is answered.
+    fn check_password(&self, session: &ServerSession, password: &str) -> LoginReply;
     /// Returns when a session may go on.
-    fn wait(&self, caller: &Caller, moment: Moment);
+    fn wait(&self, session: &ServerSession, moment: Moment);
 }
 
 /// The server; dropping it ends it.
-pub struct MailServer<P: Pace> {
+pub struct MailServer<P: Behavior> {
     shared: Arc<Shared<P>>,
     address: SocketAddr,
     thread: Option<JoinHandle<()>>,
 }
 
 struct Shared<P> {
-    pace: P,
+    behavior: P,
     sequence: Arc<Sequence>,
     maildrops: Mutex<HashMap<String, Maildrop>>,
     connections: AtomicU64,
@@ -75,13 +75,13 @@ struct Shared<P> {
     ended: AtomicBool,
 }
 
-impl<P: Pace> MailServer<P> {
+impl<P: Behavior> MailServer<P> {
     /// Starts one where every user has an empty maildrop.
-    pub fn start(pace: P) -> Self {
+    pub fn start(behavior: P) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("its address");
         let shared = Arc::new(Shared {
-            pace,
+            behavior,
             sequence: Arc::default(),
             maildrops: Mutex::default(),
             connections: AtomicU64::new(0),
@@ -102,8 +102,8 @@ impl<P: Pace> MailServer<P> {
     }
 
     /// What says when things happen.
-    pub fn pace(&self) -> &P {
-        &self.shared.pace
+    pub fn behavior(&self) -> &P {
+        &self.shared.behavior
     }
 
     /// What numbers the events.
@@ -148,11 +148,11 @@ impl<P: Pace> MailServer<P> {
             .closed
             .wait_timeout_while(open, DEADLINE, |open| !open.is_empty())
             .expect("no thread has panicked");
-        assert!(!timeout.timed_out(), "connections stay open");
+        assert!(!timeout.timed_out(), "connections connection open");
     }
 }
 
-impl<P: Pace> Drop for MailServer<P> {
+impl<P: Behavior> Drop for MailServer<P> {
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::SeqCst);
         let _ = TcpStream::connect(self.address);
@@ -165,7 +165,7 @@ impl<P: Pace> Drop for MailServer<P> {
     }
 }
 
-impl<P: Pace> Shared<P> {
+impl<P: Behavior> Shared<P> {
     fn maildrops(&self) -> MutexGuard<'_, HashMap<String, Maildrop>> {
         self.maildrops.lock().expect("no thread has panicked")
     }
@@ -182,138 +182,150 @@ impl<P: Pace> Shared<P> {
             self.open.lock().expect("no thread has panicked").insert(number, closing);
             let shared = self.clone();
             std::thread::spawn(move || {
-                let caller = Caller { user: String::new(), number, moments: 0 };
-                let mut stay =
-                    Stay { stream: BufReader::new(stream), caller, shown: None, marked: BTreeSet::new() };
-                shared.serve(&mut stay);
-                shared.leave(&stay);
-                let _ = stay.stream.get_ref().shutdown(Shutdown::Both);
+                let session = ServerSession { user: String::new(), number, moments: 0 };
+                let mut connection = Connection {
+                    stream: BufReader::new(stream),
+                    session,
+                    shown: None,
+                    marked: BTreeSet::new(),
+                };
+                shared.serve(&mut connection);
+                shared.leave(&connection);
+                let _ = connection.stream.get_ref().shutdown(Shutdown::Both);
                 shared.open.lock().expect("no thread has panicked").remove(&number);
                 shared.closed.notify_all();
             });
         }
     }
 
-    fn wait(&self, stay: &mut Stay, moment: Moment) {
-        stay.caller.moments += 1;
-        self.pace.wait(&stay.caller, moment);
+    fn wait(&self, connection: &mut Connection, moment: Moment) {
+        connection.session.moments += 1;
+        self.behavior.wait(&connection.session, moment);
     }
 
-    /// Serves a connection to its end; None where the other side has ended it.
-    fn serve(&self, stay: &mut Stay) -> Option<()> {
-        stay.send("+OK at your pace\r\n");
-        let judgement = loop {
-            let line = stay.read_command()?;
+    /// Serves a connection to its end; None if the other side has ended it.
+    fn serve(&self, connection: &mut Connection) -> Option<()> {
+        connection.send("+OK at your pace\r\n");
+        let reply = loop {
+            let line = connection.read_command()?;
             let (command, argument) = line.split_once(' ').unwrap_or((&line, ""));
             match command {
-                "CAPA" => stay.send("+OK\r\nUSER\r\nUIDL\r\nTOP\r\n.\r\n"),
+                "CAPA" => connection.send("+OK\r\nUSER\r\nUIDL\r\nTOP\r\n.\r\n"),
                 "USER" => {
-                    argument.clone_into(&mut stay.caller.user);
-                    stay.send("+OK\r\n");
+                    argument.clone_into(&mut connection.session.user);
+                    connection.send("+OK\r\n");
                 }
-                "PASS" => match self.pace.judge(&stay.caller, argument) {
-                    Judgement::Refuse(why) => {
-                        self.wait(stay, Moment::Answer);
-                        stay.send(why);
+                "PASS" => match self.behavior.check_password(&connection.session, argument) {
+                    LoginReply::Refuse(why) => {
+                        self.wait(connection, Moment::Answer);
+                        connection.send(why);
                     }
-                    judgement => break judgement,
+                    reply => break reply,
                 },
                 "QUIT" => {
-                    stay.send("+OK\r\n");
+                    connection.send("+OK\r\n");
                     return Some(());
                 }
-                _ => stay.send("-ERR log in first\r\n"),
+                _ => connection.send("-ERR log in first\r\n"),
             }
         };
-        if judgement == Judgement::Close {
-            self.wait(stay, Moment::Answer);
+        if reply == LoginReply::Close {
+            self.wait(connection, Moment::Answer);
             return None;
         }
-        let visit =
-            Visit { number: stay.caller.number, began: self.sequence.next(), opened: None, ended: None };
-        self.maildrops().entry(stay.caller.user.clone()).or_default().visits.push(visit);
-        if judgement == Judgement::OpenThenAccept {
-            self.open(stay);
+        let visit = Visit {
+            number: connection.session.number,
+            began: self.sequence.next(),
+            opened: None,
+            ended: None,
+        };
+        self.maildrops().entry(connection.session.user.clone()).or_default().visits.push(visit);
+        if reply == LoginReply::OpenThenAccept {
+            self.open(connection);
         }
-        self.wait(stay, Moment::Answer);
-        stay.send(&format!("+OK visit {}\r\n", stay.caller.number));
-        self.transaction(stay)
+        self.wait(connection, Moment::Answer);
+        connection.send(&format!("+OK visit {}\r\n", connection.session.number));
+        self.transaction(connection)
     }
 
     /// Opens the maildrop, unless it is open.
-    fn open(&self, stay: &mut Stay) {
-        if stay.shown.is_some() {
+    fn open(&self, connection: &mut Connection) {
+        if connection.shown.is_some() {
             return;
         }
-        self.wait(stay, Moment::Open);
+        self.wait(connection, Moment::Open);
         let mut maildrops = self.maildrops();
-        let maildrop = maildrops.get_mut(&stay.caller.user).expect("a user with a maildrop");
+        let maildrop = maildrops.get_mut(&connection.session.user).expect("a user with a maildrop");
         let present = maildrop.present();
         let shown = present
             .iter()
             .map(|&index| (index, maildrop.messages[index].id.clone(), maildrop.messages[index].size));
-        stay.shown = Some(shown.collect());
-        if let Some(visit) = maildrop.visits.iter_mut().find(|visit| visit.number == stay.caller.number) {
+        connection.shown = Some(shown.collect());
+        if let Some(visit) =
+            maildrop.visits.iter_mut().find(|visit| visit.number == connection.session.number)
+        {
             visit.opened = Some(present);
         }
     }
 
-    fn transaction(&self, stay: &mut Stay) -> Option<()> {
+    fn transaction(&self, connection: &mut Connection) -> Option<()> {
         loop {
-            let line = stay.read_command()?;
+            let line = connection.read_command()?;
             let (command, argument) = line.split_once(' ').unwrap_or((&line, ""));
             if command != "NOOP" {
-                self.open(stay);
+                self.open(connection);
             }
             if command == "QUIT" {
-                self.delete(stay);
-                self.wait(stay, Moment::Reply);
-                stay.send("+OK\r\n");
+                self.delete(connection);
+                self.wait(connection, Moment::Reply);
+                connection.send("+OK\r\n");
                 return Some(());
             }
-            let reply = stay.reply(command, argument);
-            self.wait(stay, Moment::Reply);
-            stay.send(&reply);
+            let reply = connection.reply(command, argument);
+            self.wait(connection, Moment::Reply);
+            connection.send(&reply);
         }
     }
 
     /// Carries out the deletions of a session: it is over.
-    fn delete(&self, stay: &mut Stay) {
-        if !stay.marked.is_empty() {
-            self.wait(stay, Moment::Delete);
+    fn delete(&self, connection: &mut Connection) {
+        if !connection.marked.is_empty() {
+            self.wait(connection, Moment::Delete);
         }
         let mut maildrops = self.maildrops();
-        let maildrop = maildrops.get_mut(&stay.caller.user).expect("a user with a maildrop");
+        let maildrop = maildrops.get_mut(&connection.session.user).expect("a user with a maildrop");
         let now = self.sequence.next();
-        for number in &stay.marked {
-            let (index, ..) = stay.shown.as_ref().expect("it is open")[number - 1];
-            maildrop.messages[index].removed.get_or_insert((now, Some(stay.caller.number)));
+        for number in &connection.marked {
+            let (index, ..) = connection.shown.as_ref().expect("it is open")[number - 1];
+            maildrop.messages[index].removed.get_or_insert((now, Some(connection.session.number)));
         }
         drop(maildrops);
-        self.leave(stay);
+        self.leave(connection);
     }
 
-    fn leave(&self, stay: &Stay) {
+    fn leave(&self, connection: &Connection) {
         let mut maildrops = self.maildrops();
-        let Some(maildrop) = maildrops.get_mut(&stay.caller.user) else { return };
+        let Some(maildrop) = maildrops.get_mut(&connection.session.user) else { return };
         let now = self.sequence.next();
-        if let Some(visit) = maildrop.visits.iter_mut().find(|visit| visit.number == stay.caller.number) {
+        if let Some(visit) =
+            maildrop.visits.iter_mut().find(|visit| visit.number == connection.session.number)
+        {
             visit.ended.get_or_insert(now);
         }
     }
 }
 
 /// One connection.
-struct Stay {
+struct Connection {
     stream: BufReader<TcpStream>,
-    caller: Caller,
+    session: ServerSession,
     /// What the session shows, once the maildrop is open: which messages, unique-ids, sizes.
     shown: Option<Vec<(usize, String, u64)>>,
     /// Numbers that are marked as deleted.
     marked: BTreeSet<usize>,
 }
 
-impl Stay {
+impl Connection {
     fn send(&mut self, text: &str) {
         // The proxy may have hung up: that is for the test to see at the other end.
         let _ = self.stream.get_mut().write_all(text.as_bytes());

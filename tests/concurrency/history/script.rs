@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex};
 
 use super::client::Client;
-use super::mail_server::{Caller, Judgement, MailServer, Moment, Pace};
+use super::mail_server::{Behavior, LoginReply, MailServer, Moment, ServerSession};
 use super::proxies::{INTERVAL, Proxies, Share};
 use super::record::Login;
 use crate::support::DEADLINE;
@@ -12,23 +12,23 @@ use crate::support::account::PASSWORD;
 /// Where sessions stop until the test lets them go on.
 pub struct Script {
     /// What becomes of the right password.
-    pub accepts: Judgement,
+    pub accepts: LoginReply,
     holds: Mutex<Vec<(String, Moment, Arc<Gate>)>>,
-    refusals: Mutex<Vec<(String, Judgement)>>,
+    refusals: Mutex<Vec<(String, LoginReply)>>,
 }
 
-impl Pace for Script {
-    fn judge(&self, caller: &Caller, password: &str) -> Judgement {
+impl Behavior for Script {
+    fn check_password(&self, session: &ServerSession, password: &str) -> LoginReply {
         let mut refusals = self.refusals.lock().unwrap();
-        if let Some(place) = refusals.iter().position(|(user, _)| *user == caller.user) {
+        if let Some(place) = refusals.iter().position(|(user, _)| *user == session.user) {
             return refusals.remove(place).1;
         }
-        if password == PASSWORD { self.accepts } else { Judgement::Refuse("-ERR [AUTH] wrong\r\n") }
+        if password == PASSWORD { self.accepts } else { LoginReply::Refuse("-ERR [AUTH] wrong\r\n") }
     }
 
-    fn wait(&self, caller: &Caller, moment: Moment) {
+    fn wait(&self, session: &ServerSession, moment: Moment) {
         let mut holds = self.holds.lock().unwrap();
-        let place = holds.iter().position(|(user, held, _)| *user == caller.user && *held == moment);
+        let place = holds.iter().position(|(user, held, _)| *user == session.user && *held == moment);
         let gate = place.map(|place| holds.remove(place).2);
         drop(holds);
         if let Some(gate) = gate {
@@ -80,7 +80,7 @@ pub struct Site {
 
 impl Site {
     /// A mail server that accepts the right password in this way.
-    pub fn new(share: Share, accepts: Judgement) -> Self {
+    pub fn new(share: Share, accepts: LoginReply) -> Self {
         let script = Script { accepts, holds: Mutex::default(), refusals: Mutex::default() };
         let server = MailServer::start(script);
         Self { proxies: Proxies::start(share, server.address()), server }
@@ -102,13 +102,13 @@ impl Site {
     /// Stops the next session of this user that comes to this moment.
     pub fn hold(&self, user: &str, moment: Moment) -> Arc<Gate> {
         let gate = Arc::new(Gate::default());
-        self.server.pace().holds.lock().unwrap().push((user.to_owned(), moment, gate.clone()));
+        self.server.behavior().holds.lock().unwrap().push((user.to_owned(), moment, gate.clone()));
         gate
     }
 
     /// The next login of this user comes to this.
-    pub fn refuse(&self, user: &str, judgement: Judgement) {
-        self.server.pace().refusals.lock().unwrap().push((user.to_owned(), judgement));
+    pub fn refuse(&self, user: &str, reply: LoginReply) {
+        self.server.behavior().refusals.lock().unwrap().push((user.to_owned(), reply));
     }
 
     /// A session of which the password has been sent.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::client::Client;
-use super::mail_server::{Judgement, Moment};
+use super::mail_server::{LoginReply, Moment};
 use super::proxies::INTERVAL;
 use super::record::{Login, Session};
 use super::script::{Gate, Site};
@@ -145,7 +145,7 @@ impl Stepwise {
 }
 
 fn opens_first(site: &Site) -> bool {
-    site.server.pace().accepts == Judgement::OpenThenAccept
+    site.server.behavior().accepts == LoginReply::OpenThenAccept
 }
 
 /// All orders of so many steps of two sessions: which of them goes on.

@@ -1,4 +1,4 @@
-//! A judge whose policy misbehaves at each decision, for tests of the policy host alone.
+//! An evaluator whose policy misbehaves at each decision, for tests of the policy host alone.
 
 use std::path::Path;
 use std::sync::Arc;
