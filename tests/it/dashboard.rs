@@ -211,7 +211,7 @@ fn a_viewer_token_can_read_everything_and_change_nothing() {
     let url = format!("http://{}/", site.admin);
     run(script("token.mjs", &[&url, VIEWERS, pictures().to_str().unwrap()]));
     let admin = site.admin;
-    for path in ["/status", "/day", "/recent", "/events"] {
+    for path in ["/status", "/history", "/recent", "/events"] {
         assert_eq!(ask(admin, "GET", path, "", "").0, 401, "{path}");
     }
     let (status, page) = ask(admin, "GET", "/", "", "");

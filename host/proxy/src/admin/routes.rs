@@ -43,7 +43,7 @@ pub(super) fn routes(state: AppState) -> Router {
         .route("/", get(dashboard::page))
         .route("/icon.svg", get(dashboard::icon))
         .route("/access", get(dashboard::access))
-        .route("/day", get(dashboard::day))
+        .route("/history", get(dashboard::history))
         .route("/events", get(dashboard::events))
         .route("/recent", get(dashboard::recent))
         .route("/status", get(status))

@@ -10,51 +10,51 @@ use super::pool::Pool;
 
 impl Pool {
     /// Records that a login could not connect to a node.
-    pub(super) fn login_failed(&self, node: &Node, why: &str) {
+    pub(super) fn login_failed(&self, node: &Node, error: &str) {
         node.count(LoginResult::Unreachable);
-        self.suspend(node, why);
-        self.count_failure(node, why);
+        self.suspend(node, error);
+        self.count_failure(node, error);
         node.check_now.notify_one();
     }
 
     /// Records that a connection was lost after the node had received the user's name or the
     /// client's address. The node may reject only this client, so it stays in use for others until
     /// a health check, which is started now, fails as well.
-    pub(super) fn login_lost(&self, node: &Node, why: &str) {
-        tracing::info!(pool = self.name(), node = &*node.name, why, "connection lost during login");
+    pub(super) fn login_lost(&self, node: &Node, error: &str) {
+        tracing::info!(pool = self.name(), node = &*node.name, error, "connection lost during login");
         node.count(LoginResult::Unreachable);
         node.suspected.store(true, Ordering::Relaxed);
         node.check_now.notify_one();
     }
 
     /// Records a failed health check.
-    pub(super) fn check_failed(&self, node: &Node, why: &str) {
+    pub(super) fn check_failed(&self, node: &Node, error: &str) {
         if node.suspected.swap(false, Ordering::Relaxed) {
-            self.suspend(node, why);
+            self.suspend(node, error);
         }
-        self.count_failure(node, why);
+        self.count_failure(node, error);
     }
 
     /// Puts a node last in the order for `retry-after`.
-    fn suspend(&self, node: &Node, why: &str) {
+    fn suspend(&self, node: &Node, error: &str) {
         let retry_after_ms = u64::try_from(self.config().retry_after.as_millis()).unwrap_or(u64::MAX);
         let was_healthy = node.is_healthy();
         node.suspended_until_ms.store(now_ms().saturating_add(retry_after_ms), Ordering::Relaxed);
         if was_healthy {
-            tracing::warn!(pool = self.name(), node = &*node.name, why, "node is unreachable");
+            tracing::warn!(pool = self.name(), node = &*node.name, error, "node is unreachable");
         }
     }
 
     /// Counts a failure towards `fall`.
-    fn count_failure(&self, node: &Node, why: &str) {
-        *node.last_error.lock() = Some(why.into());
+    fn count_failure(&self, node: &Node, error: &str) {
+        *node.last_error.lock() = Some(error.into());
         node.consecutive_successes.store(0, Ordering::Relaxed);
         let consecutive_failures =
             node.consecutive_failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if self.config().health_check.is_some_and(|check| consecutive_failures >= check.fall)
             && node.set_down(true)
         {
-            tracing::warn!(pool = self.name(), node = &*node.name, why, "node is down");
+            tracing::warn!(pool = self.name(), node = &*node.name, error, "node is down");
         }
     }
 

@@ -38,8 +38,8 @@ pub(super) async fn access(
     Json(state.authorizer.access(transport, rights))
 }
 
-/// `GET /day`: the last 24 hours, minute by minute.
-pub(super) async fn day(State(state): State<AppState>) -> impl IntoResponse {
+/// `GET /history`: the last 24 hours, minute by minute.
+pub(super) async fn history(State(state): State<AppState>) -> impl IntoResponse {
     Json(state.feed.history().snapshot())
 }
 

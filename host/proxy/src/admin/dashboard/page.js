@@ -721,7 +721,7 @@
   const onEvent = async (json, signal) => {
     latest = JSON.parse(json);
     if (updateDay()) {
-      keepDay(await (await ask('day', signal)).json());
+      keepDay(await (await ask('history', signal)).json());
       updateDay();
     }
     $('board').hidden = false;
