@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crate::support::account::PASSWORD;
@@ -200,6 +201,51 @@ fn session(site: (SocketAddr, SocketAddr), trusted: &Arc<rustls::ClientConfig>, 
     session.quit();
 }
 
+/// Clients that hold one session after another.
+struct Load {
+    clients: Vec<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicUsize>,
+}
+
+impl Load {
+    fn start(site: &Site) -> Self {
+        let addresses = (site.listen, site.listen_tls);
+        let (stop, done) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let trusted = site.authority.trusted(None);
+        let clients = (0..CLIENTS).map(|client| {
+            let (stop, done, trusted) = (stop.clone(), done.clone(), trusted.clone());
+            std::thread::spawn(move || {
+                for turn in 0.. {
+                    if stop.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    session(addresses, &trusted, client, turn);
+                    done.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+        });
+        Self { clients: clients.collect(), stop, done }
+    }
+
+    /// Waits for this many further sessions.
+    fn wait_for(&self, count: usize) {
+        let from = self.done.load(Ordering::SeqCst);
+        until("sessions go on", || {
+            assert!(self.clients.iter().all(|client| !client.is_finished()), "a session failed");
+            self.done.load(Ordering::SeqCst) >= from + count
+        });
+    }
+
+    /// Returns the number of sessions, none of which failed.
+    fn stop(self) -> usize {
+        let sessions = self.done.load(Ordering::SeqCst);
+        self.stop.store(true, Ordering::SeqCst);
+        self.clients.into_iter().for_each(|client| client.join().expect("no session failed"));
+        sessions
+    }
+}
+
 #[test]
 fn swaps_reloads_certificates_and_new_binaries_cost_no_session() {
     let site = Site::new();
@@ -211,30 +257,7 @@ fn swaps_reloads_certificates_and_new_binaries_cost_no_session() {
         assert!(session.ok("STAT").starts_with("0 "));
         session.quit();
     }
-    let addresses = (site.listen, site.listen_tls);
-    let (stop, done) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-    let trusted = site.authority.trusted(None);
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|client| {
-            let (stop, done, trusted) = (stop.clone(), done.clone(), trusted.clone());
-            std::thread::spawn(move || {
-                for turn in 0.. {
-                    if stop.load(Ordering::SeqCst) {
-                        return;
-                    }
-                    session(addresses, &trusted, client, turn);
-                    done.fetch_add(1, Ordering::SeqCst);
-                }
-            })
-        })
-        .collect();
-    let more = |count: usize| {
-        let from = done.load(Ordering::SeqCst);
-        until("sessions go on", || {
-            assert!(clients.iter().all(|client| !client.is_finished()), "a session failed");
-            done.load(Ordering::SeqCst) >= from + count
-        });
-    };
+    let load = Load::start(&site);
     let began = Instant::now();
     let mirror = guests::mirror().to_str().unwrap();
     let hostile = guests::hostile().to_str().unwrap();
@@ -249,7 +272,7 @@ fn swaps_reloads_certificates_and_new_binaries_cost_no_session() {
         let said = site.done(&[&["swap", "pop3"], policies[turn % policies.len()]].concat());
         assert!(said.contains("version "), "{said}");
         swaps += 1;
-        more(20);
+        load.wait_for(20);
         if turn % 5 == 0 {
             // An invalid policy is refused, with no effect on sessions.
             let wrong: [&[&str]; 3] = [
@@ -265,24 +288,22 @@ fn swaps_reloads_certificates_and_new_binaries_cost_no_session() {
             site.configure(&format!("at turn {turn}"));
             assert!(site.done(&["reload"]).contains("virtual server pop3"));
             reloads += 1;
-            more(20);
+            load.wait_for(20);
         }
         if turn % 5 == 3 {
             site.authority.server("front", &["localhost"], Age::Valid);
             site.done(&["reload"]);
             certificates += 1;
-            more(20);
+            load.wait_for(20);
         }
         if turn % 16 == 15 {
             let next = site.serve(turn);
             std::mem::replace(&mut serving, next).ends();
             binaries += 1;
-            more(50);
+            load.wait_for(50);
         }
     }
-    let (sessions, took) = (done.load(Ordering::SeqCst), began.elapsed());
-    stop.store(true, Ordering::SeqCst);
-    clients.into_iter().for_each(|client| client.join().expect("no session failed"));
+    let (sessions, took) = (load.stop(), began.elapsed());
     assert_eq!((swaps, refused, reloads, certificates, binaries), (50, 10, 20, 10, 3));
     println!("{sessions} sessions in {took:?}: {:.0} a second", sessions as f64 / took.as_secs_f64());
     let status: serde_json::Value = serde_json::from_str(&site.done(&["status", "--json"])).unwrap();

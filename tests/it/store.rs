@@ -324,7 +324,7 @@ async fn of_many_at_once_each_operation_is_whole(world: &World) {
 }
 
 /// Random operations, compared with a model. Times to live are longer than the test, or expire when
-/// the test advances the clock.
+/// the test advances the clock. One arm per operation, so long.
 async fn random_operations_come_out_as_the_model_says(world: &World) {
     let space = world.namespace("random");
     for seed in 0..4 {

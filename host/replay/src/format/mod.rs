@@ -247,7 +247,7 @@ mod tests {
     }
 
     /// Pieces of real lines, in any order and with anything between them: they get further into
-    /// the parsers than random text.
+    /// the parsers than random text. One table of pieces, so long.
     fn pieces() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             proptest::sample::select(vec![

@@ -46,6 +46,7 @@ impl bindings::Guest for Hostile {
     }
 }
 
+/// Misbehaves in the configured way. One table of ways, so long.
 fn misbehave(call: &str) -> Result<Option<Verdict>, String> {
     let how = SETTINGS.with_borrow(|settings| (settings.at == call).then(|| settings.how.clone()));
     Ok(Some(match how.as_deref() {

@@ -25,6 +25,7 @@ fn endings(parsed: &ParsedLine) -> String {
     }
 }
 
+/// One table of lines from Dovecot's sources, so long.
 #[test]
 fn every_kind_of_login_line_is_parsed() {
     for (words, expected) in [
