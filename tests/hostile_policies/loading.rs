@@ -16,7 +16,8 @@ pub fn without(function: &str) -> String {
     WIT.replace(line, "")
 }
 
-/// Components that cannot be loaded, and the expected error in addition to file and line.
+/// Components that cannot be loaded, and the expected error in addition to file and line. One table, so
+/// long.
 fn misfits() -> Vec<(&'static str, &'static str, Vec<u8>, &'static str)> {
     let interval = reprieve_policy_host::load_source("interval").unwrap().into_owned();
     let numbers: Vec<u8> =
@@ -130,7 +131,7 @@ pub fn load_failures(rows: &mut Vec<Row>) {
         let place = format!("test.toml:12: virtual server {name}: ");
         let told = error.strip_prefix(&place).unwrap_or_else(|| panic!("{name}: {error}"));
         let told = told.replace(&format!("{}/", folder.path().display()), "");
-        let told = told.replace(&folder.path().display().to_string(), "folder");
+        let told = told.replace(&folder.path().display().to_string(), "directory");
         // The rest is an offset in a compiler's output.
         let told = told.split(": wasm[").next().unwrap_or_default();
         let told = told.split(": failed to ").next().unwrap_or_default();
@@ -147,7 +148,12 @@ pub fn load_failures(rows: &mut Vec<Row>) {
         std::fs::write(&path, bytes).unwrap();
         refuse(name, what, &format!("component = {path:?}"), expected);
     }
-    refuse("folder", "is a folder", &format!("component = {:?}", folder.path()), "cannot read the component");
+    refuse(
+        "directory",
+        "is a directory",
+        &format!("component = {:?}", folder.path()),
+        "cannot read the component",
+    );
     let large = format!("component = {:?}\nlimits = {{ component = \"10KiB\" }}", guests::hostile());
     refuse("large", "is larger than it may be", &large, "limits.component");
     let pinned = format!("component = {:?}\nsha256 = \"{}\"", guests::hostile(), "0".repeat(64));

@@ -227,13 +227,13 @@ fn errors_in_the_stores_file_are_reported_with_their_location() {
         let run = Command::new(BINARY).args(["run", "--config"]).arg(&file).output().unwrap();
         (run.status.code(), String::from_utf8_lossy(&run.stderr).into_owned())
     };
-    let (code, said) = start(&|text| text.replace("/store.redb", "/no/such/folder/store.redb"));
-    assert!(code == Some(2) && said.contains("reprieve.toml:4: `path`: the folder"), "{said}");
+    let (code, said) = start(&|text| text.replace("/store.redb", "/no/such/directory/store.redb"));
+    assert!(code == Some(2) && said.contains("reprieve.toml:4: `path`: the directory"), "{said}");
     std::fs::write(folder.path().join("other"), "some other file ".repeat(1000)).unwrap();
     let (code, said) = start(&|text| text.replace("/store.redb", "/other"));
     assert!(code == Some(2) && said.contains("is not a store of Reprieve; move it away"), "{said}");
     let (code, said) = start(&|text| text.replace("/store.redb", ""));
-    assert!(code == Some(2) && said.contains("is a folder"), "{said}");
+    assert!(code == Some(2) && said.contains("is a directory"), "{said}");
     let (code, said) = start(&|text| text.replace("backend = \"file\"", "backend = \"redis\""));
     assert!(
         code == Some(2) && said.contains("reprieve.toml:6: `store.path` belongs to `backend = \"file\"`"),

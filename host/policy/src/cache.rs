@@ -1,4 +1,4 @@
-//! The cache of compiled policies on disk. Its folder contains machine code that will be run, so it
+//! The cache of compiled policies on disk. Its directory contains machine code that will be run, so it
 //! must be writable by Reprieve's user only.
 
 use std::fs::File;
@@ -19,72 +19,76 @@ const LARGEST: u64 = 512 << 20;
 /// Size of the digest at the beginning of a file.
 const DIGEST: usize = 32;
 
-/// The folder of compiled code.
+/// The directory of compiled code.
 #[derive(Clone, Debug)]
-pub struct Cache(Arc<Folder>);
+pub struct Cache(Arc<Directory>);
 
 #[derive(Debug)]
-struct Folder {
+struct Directory {
     path: PathBuf,
     hits: AtomicUsize,
     misses: AtomicUsize,
 }
 
-/// Why a folder cannot be used, with the remedy.
+/// Why a directory cannot be used, with the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// It cannot be created or read.
-    #[error("the folder for compiled policies, {0}, cannot be used: {1}")]
+    #[error("the directory for compiled policies, {0}, cannot be used: {1}")]
     Io(PathBuf, io::Error),
     /// Other users may write to it.
     #[error(
-        "the folder for compiled policies, {0}, can be written by others, who could have Reprieve run their code; run: chmod 700 {0}"
+        "the directory for compiled policies, {0}, can be written by others, who could have Reprieve run their code; run: chmod 700 {0}"
     )]
     Shared(PathBuf),
     /// It belongs to another user.
     #[error(
-        "the folder for compiled policies, {0}, belongs to user {1}, and Reprieve runs as user {2}, who must not run that user's code; give the folder to the user that Reprieve runs as: chown {2} {0}"
+        "the directory for compiled policies, {0}, belongs to user {1}, and Reprieve runs as user {2}, who must not run that user's code; give the directory to the user that Reprieve runs as: chown {2} {0}"
     )]
     Foreign(PathBuf, u32, u32),
 }
 
 impl Cache {
-    /// Opens the folder, and creates it if it does not exist.
+    /// Opens the directory, and creates it if it does not exist.
     ///
     /// # Errors
     /// If it cannot be created, or other users may write to it.
-    pub fn open(folder: &Path) -> Result<Self, CacheError> {
-        let failed = |error| CacheError::Io(folder.to_owned(), error);
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-        let folder = folder.canonicalize().map_err(failed)?;
-        let metadata = folder.metadata().map_err(failed)?;
+    pub fn open(directory: &Path) -> Result<Self, CacheError> {
+        let failed = |error| CacheError::Io(directory.to_owned(), error);
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+        let directory = directory.canonicalize().map_err(failed)?;
+        let metadata = directory.metadata().map_err(failed)?;
         let own = nix::unistd::geteuid().as_raw();
         if metadata.uid() != own {
-            return Err(CacheError::Foreign(folder, metadata.uid(), own));
+            return Err(CacheError::Foreign(directory, metadata.uid(), own));
         }
         if is_shared(&metadata) {
-            return Err(CacheError::Shared(folder));
+            return Err(CacheError::Shared(directory));
         }
-        Ok(Self(Arc::new(Folder { path: folder, hits: AtomicUsize::new(0), misses: AtomicUsize::new(0) })))
+        Ok(Self(Arc::new(Directory {
+            path: directory,
+            hits: AtomicUsize::new(0),
+            misses: AtomicUsize::new(0),
+        })))
     }
 
-    /// The owner of a folder, if this process runs as root and the folder belongs to another user
-    /// alone: the service's folder when an administrator runs `reprieve check`.
+    /// The owner of a directory, if this process runs as root and the directory belongs to another user
+    /// alone: the service's directory when an administrator runs `reprieve check`.
     #[must_use]
-    pub fn of_a_service_user(folder: &Path) -> Option<u32> {
-        let metadata = folder.metadata().ok()?;
+    pub fn of_a_service_user(directory: &Path) -> Option<u32> {
+        let metadata = directory.metadata().ok()?;
         let fits = metadata.is_dir() && metadata.uid() != 0 && !is_shared(&metadata);
         (fits && nix::unistd::geteuid().is_root()).then(|| metadata.uid())
     }
 
-    /// The default folder: the service manager's cache directory, or the user's. None without either.
+    /// The default directory: the service manager's cache directory, or the user's. None without either.
     #[must_use]
     pub fn usual_folder() -> Option<PathBuf> {
         let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         given("CACHE_DIRECTORY")
-            .or_else(|| given("XDG_CACHE_HOME").map(|folder| folder.join("reprieve")))
-            .or_else(|| given("HOME").map(|folder| folder.join(".cache/reprieve")))
-            .filter(|folder| folder.is_absolute())
+            .or_else(|| given("XDG_CACHE_HOME").map(|directory| directory.join("reprieve")))
+            .or_else(|| given("HOME").map(|directory| directory.join(".cache/reprieve")))
+            .filter(|directory| directory.is_absolute())
     }
 
     /// Loads the code under a key by `load`, if it exists and is intact.
@@ -105,7 +109,7 @@ impl Cache {
     /// Stores code under a key. If that fails, the next start compiles again.
     pub(super) fn put(&self, key: &str, code: &File) {
         if let Err(error) = self.write(key, code).and_then(|()| self.remove_old()) {
-            tracing::warn!(folder = %self.0.path.display(), %error, "cannot store a compiled policy");
+            tracing::warn!(directory = %self.0.path.display(), %error, "cannot store a compiled policy");
         }
     }
 
@@ -182,13 +186,13 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
-    fn a_folder_that_others_can_write_to_is_refused() {
+    fn a_directory_that_others_can_write_to_is_refused() {
         let parent = tempfile::tempdir().unwrap();
-        let folder = parent.path().join("compiled/policies");
-        Cache::open(&folder).unwrap();
-        assert_eq!(folder.metadata().unwrap().mode() & 0o777, 0o700);
-        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(matches!(Cache::open(&folder), Err(CacheError::Shared(_))));
+        let directory = parent.path().join("compiled/policies");
+        Cache::open(&directory).unwrap();
+        assert_eq!(directory.metadata().unwrap().mode() & 0o777, 0o700);
+        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(Cache::open(&directory), Err(CacheError::Shared(_))));
         let file = parent.path().join("file");
         std::fs::write(&file, "").unwrap();
         assert!(matches!(Cache::open(&file), Err(CacheError::Io(..))));

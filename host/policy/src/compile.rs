@@ -224,7 +224,7 @@ impl io::Write for Code {
 fn load(engine: &Engine, file: File) -> Result<Component, String> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     // SAFETY: the code was made by this same program for an engine of this configuration, which the
-    // call checks. It comes from the child process, or from a folder that no other user can write to
+    // call checks. It comes from the child process, or from a directory that no other user can write to
     // and with a matching digest. No other process has this file open.
     unsafe { Component::deserialize_file(engine.wasmtime(), path) }
         .map_err(|error| format!("its machine code cannot be loaded: {error:#}"))

@@ -46,8 +46,8 @@ mod tests {
 
     #[test]
     fn a_change_is_reported_once_the_file_is_stable() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("policy.wasm");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("policy.wasm");
         let mut watch = FileWatch::default();
         let mut has_changed = || watch.has_changed([file.clone()]);
         assert!(!has_changed());

@@ -137,10 +137,10 @@ pub fn check_name(name: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// If a file cannot be written, or exists.
-pub fn write(language: Language, name: &str, folder: &Path) -> io::Result<()> {
+pub fn write(language: Language, name: &str, directory: &Path) -> io::Result<()> {
     let krate = name.replace('-', "_");
     for (path, content) in language.files() {
-        let file = folder.join(path);
+        let file = directory.join(path);
         if let Some(parent) = file.parent() {
             std::fs::create_dir_all(parent)?;
         }
@@ -163,15 +163,15 @@ mod tests {
     #[test]
     fn every_placeholder_is_filled_and_every_readme_has_the_commands() {
         for language in Language::value_variants() {
-            let folder = tempfile::tempdir().unwrap();
-            write(*language, "night-shift", folder.path()).unwrap();
-            let readme = std::fs::read_to_string(folder.path().join("README.md")).unwrap();
+            let directory = tempfile::tempdir().unwrap();
+            write(*language, "night-shift", directory.path()).unwrap();
+            let readme = std::fs::read_to_string(directory.path().join("README.md")).unwrap();
             let (commands, component) = language.commands("night-shift");
             for part in commands.iter().copied().chain([component.as_str()]) {
                 assert!(readme.contains(part), "{language:?}: {part}");
             }
             for (path, _) in language.files() {
-                let content = std::fs::read(folder.path().join(path)).unwrap();
+                let content = std::fs::read(directory.path().join(path)).unwrap();
                 let content = String::from_utf8_lossy(&content);
                 assert!(!content.contains("{{name}}") && !content.contains("{{crate}}"), "{path}");
             }

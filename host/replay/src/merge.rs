@@ -107,22 +107,22 @@ mod tests {
         format!("Nov {time} mx pop3d: LOGIN, user={user}, ip=[::ffff:192.0.2.7]\n")
     }
 
-    fn file(folder: &Path, name: &str, bytes: &[u8]) -> LogSource {
-        let path = folder.join(name);
+    fn file(directory: &Path, name: &str, bytes: &[u8]) -> LogSource {
+        let path = directory.join(name);
         std::fs::write(&path, bytes).unwrap();
         LogSource::Path(path)
     }
 
     #[test]
     fn logs_are_merged_by_time_in_any_order_and_compression() {
-        let folder = tempfile::tempdir().unwrap();
-        let today = file(folder.path(), "mail.log", line("27 00:00:01", "c").as_bytes());
+        let directory = tempfile::tempdir().unwrap();
+        let today = file(directory.path(), "mail.log", line("27 00:00:01", "c").as_bytes());
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all((line("26 00:00:01", "a") + &line("26 12:00:00", "b")).as_bytes()).unwrap();
-        let yesterday = file(folder.path(), "mail.log.1.gz", &gzip.finish().unwrap());
+        let yesterday = file(directory.path(), "mail.log.1.gz", &gzip.finish().unwrap());
         let other = line("26 11:00:00", "x") + &line("26 13:00:00", "y") + &line("27 00:00:00", "z");
         let zstd = zstd::encode_all(other.as_bytes(), 3).unwrap();
-        let other = file(folder.path(), "other.log", &zstd);
+        let other = file(directory.path(), "other.log", &zstd);
         let (users, problems, lines) = merge(&[today, yesterday, other]);
         assert_eq!(users, ["a", "x", "b", "y", "z", "c"]);
         assert_eq!((problems.out_of_order, lines), (0, 6));
@@ -130,20 +130,20 @@ mod tests {
 
     #[test]
     fn a_hostile_log_is_read_and_the_next_one_too() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let mut bytes = line("26 00:00:00", "a").into_bytes();
         bytes.extend_from_slice(&[0; 300_000]);
         bytes.extend_from_slice(b"\nNov 99 99:99:99 mx pop3d: LOGIN, user=\xff\xfe, ip=[x]\n");
         bytes.extend_from_slice(b"\xff\xff\0\x1b[31m\n");
         bytes.extend_from_slice(b"Nov 31 00:00:00 mx pop3d: LOGIN, user=b, ip=[::1]\n");
-        let hostile = file(folder.path(), "hostile.log", &bytes);
+        let hostile = file(directory.path(), "hostile.log", &bytes);
         let mut truncated = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
         truncated.write_all((line("26 00:00:01", "b").repeat(5_000)).as_bytes()).unwrap();
         let mut truncated = truncated.finish().unwrap();
         truncated.truncate(truncated.len() / 2);
-        let truncated = file(folder.path(), "truncated.gz", &truncated);
-        let none = file(folder.path(), "none.log", b"Nov 26 00:00:00 mx postfix/smtpd[1]: connect\n");
-        let last = file(folder.path(), "last.log", line("27 00:00:00", "c").as_bytes());
+        let truncated = file(directory.path(), "truncated.gz", &truncated);
+        let none = file(directory.path(), "none.log", b"Nov 26 00:00:00 mx postfix/smtpd[1]: connect\n");
+        let last = file(directory.path(), "last.log", line("27 00:00:00", "c").as_bytes());
         let (users, problems, _) = merge(&[hostile, truncated, none, last]);
         assert_eq!((users.first().unwrap().as_str(), users.last().unwrap().as_str()), ("a", "c"));
         assert_eq!(problems.malformed_lines, 2, "{:?}", problems.examples);

@@ -104,14 +104,14 @@ fn open(path: &Path) -> Result<(File, u32), String> {
     }
     match changer {
         Some(Changer::User(user)) if user != metadata.uid() => Err(format!(
-            "{} is not read as root: user {user} can replace it; keep it in a folder that only root can change, \
+            "{} is not read as root: user {user} can replace it; keep it in a directory that only root can change, \
              or give it to that user: chown {user} {0}",
             path.display()
         )),
-        Some(Changer::Several(folder)) => Err(format!(
+        Some(Changer::Several(directory)) => Err(format!(
             "{} is not read as root: other users can write to {} and replace the file; run: chmod go-w {1}",
             path.display(),
-            folder.display()
+            directory.display()
         )),
         _ => Ok((file, metadata.mode())),
     }
@@ -142,7 +142,7 @@ fn contents(path: &Path, file: File) -> Result<Zeroizing<Vec<u8>>, String> {
 /// Users other than root who can decide which file is at a path.
 enum Changer {
     User(u32),
-    /// Those who can write to this folder, which belongs to root.
+    /// Those who can write to this directory, which belongs to root.
     Several(PathBuf),
 }
 
@@ -151,14 +151,14 @@ enum Changer {
 /// result stays true.
 fn changeable_by(path: &Path) -> io::Result<Option<Changer>> {
     let mut links = 0;
-    let mut folder = PathBuf::from("/");
+    let mut directory = PathBuf::from("/");
     let mut remaining: Vec<_> = reversed_parts(&std::path::absolute(path)?);
     while let Some(part) = remaining.pop() {
         if part == Path::new("..") {
-            folder.pop();
+            directory.pop();
             continue;
         }
-        let next = folder.join(&part);
+        let next = directory.join(&part);
         let metadata = std::fs::symlink_metadata(&next)?;
         if metadata.uid() != 0 {
             return Ok(Some(Changer::User(metadata.uid())));
@@ -173,11 +173,11 @@ fn changeable_by(path: &Path) -> io::Result<Option<Changer>> {
             }
             let target = std::fs::read_link(&next)?;
             if target.is_absolute() {
-                folder = PathBuf::from("/");
+                directory = PathBuf::from("/");
             }
             remaining.extend(reversed_parts(&target));
         } else {
-            folder = next;
+            directory = next;
         }
     }
     Ok(None)
@@ -207,8 +207,8 @@ mod tests {
 
     #[test]
     fn a_secret_that_every_user_can_read_is_refused_with_the_command_that_fixes_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("secret");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
         for (mode, is_accepted) in [
             (0o600, true),
             (0o400, true),
@@ -236,14 +236,14 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_folder_device_or_loop_of_links_is_an_error_and_does_not_block() {
-        let folder = tempfile::tempdir().unwrap();
-        let (fifo, link) = (folder.path().join("fifo"), folder.path().join("link"));
+    fn a_pipe_directory_device_or_loop_of_links_is_an_error_and_does_not_block() {
+        let directory = tempfile::tempdir().unwrap();
+        let (fifo, link) = (directory.path().join("fifo"), directory.path().join("link"));
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
         symlink(&link, &link).unwrap();
         for (path, expected) in [
             (&*fifo, "not a regular file"),
-            (folder.path(), "not a regular file"),
+            (directory.path(), "not a regular file"),
             (Path::new("/dev/zero"), "not a regular file"),
             (&*link, "Too many levels"),
         ] {
@@ -265,19 +265,19 @@ mod tests {
         let in_users = |name: &str| users.path().join(name);
         symlink(&target, in_users("link")).unwrap();
         fs::hard_link(&target, in_users("hard")).unwrap();
-        symlink(roots.path(), in_users("folder")).unwrap();
+        symlink(roots.path(), in_users("directory")).unwrap();
         secret(&in_users("of-root"), 0o600);
         secret(&in_users("own"), 0o600);
         chown(in_users("own"), Some(USER), None).unwrap();
         // A link that belongs to root leads to something that the user can change.
         symlink(in_users("link"), roots.path().join("there-and-back")).unwrap();
-        // Links between folders of root are usual: certificate tools make them.
+        // Links between directories of root are usual: certificate tools make them.
         symlink(&target, roots.path().join("link")).unwrap();
         symlink("link", roots.path().join("relative")).unwrap();
         for (path, is_read) in [
             (in_users("link"), false),
             (in_users("hard"), false),
-            (in_users("folder").join("secret"), false),
+            (in_users("directory").join("secret"), false),
             (in_users("of-root"), false),
             (roots.path().join("there-and-back"), false),
             (in_users("own"), true),

@@ -194,7 +194,7 @@ mod tests {
     use crate::scenario::step::{StepAction, When};
 
     fn read(text: &str) -> Result<Vec<Scenario>, String> {
-        Scenario::parse(text, "folder/polls.toml", "interval").map_err(|error| error.to_string())
+        Scenario::parse(text, "directory/polls.toml", "interval").map_err(|error| error.to_string())
     }
 
     #[test]

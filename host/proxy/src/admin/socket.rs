@@ -98,8 +98,8 @@ mod tests {
 
     #[test]
     fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("admin.sock");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
         let listen = AdminSocket::listen;
         let (left, first) = listen(&path).unwrap();
         let mode = std::fs::metadata(&path).unwrap().mode();
@@ -107,12 +107,12 @@ mod tests {
         assert!(matches!(listen(&path), Err(SocketError::Taken(_))));
         drop(first);
         let (own, second) = listen(&path).unwrap();
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "no temporary file is left");
         drop(left);
         assert!(path.exists(), "it belongs to the second socket");
         drop((own, second));
         assert!(!path.exists());
-        let error = listen(&folder.path().join("no/such/folder")).unwrap_err().to_string();
+        let error = listen(&directory.path().join("no/such/directory")).unwrap_err().to_string();
         assert!(error.contains("directory must exist"), "{error}");
     }
 }

@@ -124,8 +124,8 @@ mod tests {
 
     #[tokio::test]
     async fn sockets_are_received_with_their_pending_connections() {
-        let folder = tempfile::tempdir().unwrap();
-        let admin = folder.path().join("admin.sock");
+        let directory = tempfile::tempdir().unwrap();
+        let admin = directory.path().join("admin.sock");
         let receiver = SocketReceiver::bind_next_to(&admin).unwrap();
         let sockets: Vec<_> =
             (0..SOCKETS_PER_MESSAGE + 3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
@@ -141,13 +141,13 @@ mod tests {
             assert_eq!(socket.accept().unwrap().1, client.local_addr().unwrap());
         }
         drop(receiver);
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "nothing is left");
     }
 
     #[tokio::test]
     async fn an_early_close_and_a_missing_peer_are_errors() {
-        let folder = tempfile::tempdir().unwrap();
-        let receiver = SocketReceiver::bind_next_to(&folder.path().join("admin.sock")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let receiver = SocketReceiver::bind_next_to(&directory.path().join("admin.sock")).unwrap();
         drop(UnixStream::connect(receiver.path()).unwrap());
         for (within, expected) in
             [(TRANSFER_TIMEOUT, "closed the connection early"), (Duration::ZERO, "in time")]

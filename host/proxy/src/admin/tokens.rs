@@ -93,9 +93,9 @@ mod tests {
     use super::*;
 
     fn tokens(change: Option<&str>, read: Option<&str>) -> anyhow::Result<Tokens> {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let file = |name: &str, text: Option<&str>| {
-            let path = folder.path().join(name);
+            let path = directory.path().join(name);
             text.map(|text| {
                 std::fs::write(&path, text).unwrap();
                 std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();

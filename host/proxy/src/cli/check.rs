@@ -39,12 +39,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         // Read the other files with the permissions that `run` has.
         privileges::become_service_user(&config)?;
     }
-    if let PolicyCache::Folder(folder) = &config.policy_cache
-        && let Some(user) = Cache::of_a_service_user(folder)
+    if let PolicyCache::Directory(directory) = &config.policy_cache
+        && let Some(user) = Cache::of_a_service_user(directory)
     {
         errln!(
             "warning: policy-cache {} belongs to user {user}, so Reprieve must run as {user}; this check runs as root and does not use it",
-            folder.display()
+            directory.display()
         );
     }
     let options = Options { without_stores: true, ..Options::default() };

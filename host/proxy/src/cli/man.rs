@@ -15,28 +15,28 @@ const MANUAL: &str = "Reprieve";
 /// Write the manual pages: reprieve(1), one for each subcommand, and reprieve.toml(5).
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Folder for the pages; created if it does not exist
+    /// Directory for the pages; created if it does not exist
     #[arg(value_name = "DIR")]
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 /// `command`: the whole command line.
 pub(super) fn run(arguments: &Arguments, command: clap::Command) -> anyhow::Result<ExitCode> {
-    let folder = &arguments.folder;
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let directory = &arguments.directory;
+    std::fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
     // "reprieve help" would only repeat the other pages.
     let mut command = command.disable_help_subcommand(true);
     command.build();
-    write_pages(&command, None, folder)?;
-    write(&folder.join("reprieve.toml.5"), &configuration::page(MANUAL)?)?;
+    write_pages(&command, None, directory)?;
+    write(&directory.join("reprieve.toml.5"), &configuration::page(MANUAL)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn write_pages(command: &clap::Command, above: Option<&str>, folder: &Path) -> anyhow::Result<()> {
+fn write_pages(command: &clap::Command, above: Option<&str>, directory: &Path) -> anyhow::Result<()> {
     let page = Man::new(command.clone()).manual(MANUAL);
-    write(&folder.join(page.get_filename()), &rendered(&page, command, above)?)?;
+    write(&directory.join(page.get_filename()), &rendered(&page, command, above)?)?;
     for part in command.get_subcommands().filter(|part| !part.is_hide_set()) {
-        write_pages(part, Some(name(command)), folder)?;
+        write_pages(part, Some(name(command)), directory)?;
     }
     Ok(())
 }

@@ -160,7 +160,7 @@ fn file_keys() -> Vec<Key<DecisionLogTable>> {
             |log: &mut Log| &mut log.path,
             path(),
             "File that gets a line of JSON for each session. The user that Reprieve runs as must be able \
-             to write to its folder.",
+             to write to its directory.",
         )
         .default_text("required, unless `journald` is set")
         .example("\"/var/log/reprieve/decisions.jsonl\""),

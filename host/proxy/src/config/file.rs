@@ -20,10 +20,10 @@ use reprieve_store::StoreConfig;
 /// Where compiled policies are kept, so that the next start does not compile them again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PolicyCache {
-    /// In the cache folder that the service manager or the user has for it, if there is one.
+    /// In the cache directory that the service manager or the user has for it, if there is one.
     Default,
-    /// In this folder.
-    Folder(PathBuf),
+    /// In this directory.
+    Directory(PathBuf),
     /// Nowhere.
     Off,
 }
@@ -212,10 +212,10 @@ fn file_keys() -> Vec<Key<Config>> {
             "policy-cache",
             |config: &mut Config| &mut config.policy_cache,
             policy_cache(),
-            "Folder for compiled policies. No other user may have write access to it. With `\"off\"`, policies are \
+            "Directory for compiled policies. No other user may have write access to it. With `\"off\"`, policies are \
              compiled at each start.",
         )
-        .default_text("the cache folder of the service or of the user")
+        .default_text("the cache directory of the service or of the user")
         .example("\"/var/cache/reprieve\""),
         Key::group(
             "maildrop",
@@ -318,15 +318,13 @@ fn policy_cache() -> impl Format<PolicyCache> {
         Type::Either(vec![Type::String("path"), Type::Word(vec!["off"])]),
         |value| match value.text()? {
             "off" => Ok(PolicyCache::Off),
-            folder if folder.starts_with('/') => Ok(PolicyCache::Folder(PathBuf::from(folder))),
-            _ => {
-                Err(value
-                    .expected("\"off\" or the absolute path of a folder, such as \"/var/cache/reprieve\""))
-            }
+            directory if directory.starts_with('/') => Ok(PolicyCache::Directory(PathBuf::from(directory))),
+            _ => Err(value
+                .expected("\"off\" or the absolute path of a directory, such as \"/var/cache/reprieve\"")),
         },
         |cache| match cache {
             PolicyCache::Default => None,
-            PolicyCache::Folder(folder) => Some(quoted(&folder.display().to_string())),
+            PolicyCache::Directory(directory) => Some(quoted(&directory.display().to_string())),
             PolicyCache::Off => Some(quoted("off")),
         },
     )

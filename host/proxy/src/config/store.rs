@@ -149,7 +149,7 @@ fn file_keys() -> impl Iterator<Item = Key<StoreTable>> {
             "path",
             |store: &mut StoreTable| &mut store.file.path,
             path(),
-            "The file. The user that Reprieve runs as must be able to write to its folder.",
+            "The file. The user that Reprieve runs as must be able to write to its directory.",
         )
         .required("\"/var/lib/reprieve/state.redb\""),
         Key::new(

@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOp
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::folder_of;
+use super::directory_of;
 use super::writer::Sink;
 use crate::config::Rotation;
 
@@ -36,20 +36,20 @@ pub(super) struct LogFile {
 impl LogFile {
     pub(super) fn open(path: &Path, rotation: Option<Rotation>) -> Result<Self, String> {
         let (file, is_new) = open(path).map_err(|why| {
-            let folder = folder_of(path);
+            let directory = directory_of(path);
             if why.kind() == io::ErrorKind::PermissionDenied {
                 format!(
                     "cannot write to {0}: {why}; let the user that Reprieve runs as write there, for instance: \
                      install -o reprieve -g reprieve -m 640 /dev/null {0}",
                     path.display()
                 )
-            } else if folder.is_dir() {
+            } else if directory.is_dir() {
                 format!("cannot write to {}: {why}", path.display())
             } else {
                 format!(
-                    "there is no folder {0}; create it for who writes there, for instance: install -d -m 750 -o \
+                    "there is no directory {0}; create it for who writes there, for instance: install -d -m 750 -o \
                      reprieve -g reprieve {0}",
-                    folder.display()
+                    directory.display()
                 )
             }
         })?;
@@ -66,10 +66,10 @@ impl LogFile {
             told: false,
         };
         if rotation.is_some()
-            && let Err(why) = nix::unistd::access(folder_of(path), nix::unistd::AccessFlags::W_OK)
+            && let Err(why) = nix::unistd::access(directory_of(path), nix::unistd::AccessFlags::W_OK)
         {
             return Err(format!(
-                "cannot rotate {}: the user that Reprieve runs as may not change its folder ({why}); let that \
+                "cannot rotate {}: the user that Reprieve runs as may not change its directory ({why}); let that \
                  user write there, or set rotate-size = \"off\" and rotate it by other means",
                 path.display()
             ));

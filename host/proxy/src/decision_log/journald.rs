@@ -69,8 +69,8 @@ mod tests {
 
     #[test]
     fn each_line_is_an_entry_also_after_a_restart_of_journald() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("socket");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
         assert!(Journald::open(&path).unwrap_err().contains("cannot reach journald"));
         let journal = UnixDatagram::bind(&path).unwrap();
         let mut sink = Journald::open(&path).unwrap();

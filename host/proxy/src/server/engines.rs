@@ -86,10 +86,12 @@ fn open_cache(wanted: &PolicyCache, only_check: bool) -> anyhow::Result<Option<C
     match wanted {
         PolicyCache::Off => Ok(None),
         // Root must not run machine code that another user can write, and compiles by itself.
-        PolicyCache::Folder(folder) if only_check && Cache::of_a_service_user(folder).is_some() => Ok(None),
-        PolicyCache::Folder(folder) => Ok(Some(Cache::open(folder)?)),
+        PolicyCache::Directory(directory) if only_check && Cache::of_a_service_user(directory).is_some() => {
+            Ok(None)
+        }
+        PolicyCache::Directory(directory) => Ok(Some(Cache::open(directory)?)),
         PolicyCache::Default => {
-            let opened = Cache::usual_folder().map(|folder| Cache::open(&folder)).transpose();
+            let opened = Cache::usual_folder().map(|directory| Cache::open(&directory)).transpose();
             Ok(opened.unwrap_or_else(|error| {
                 tracing::warn!("{error}; policies are compiled at each start. Set policy-cache to a directory, or to \"off\"");
                 None

@@ -167,12 +167,12 @@ fn check_path(store: &StoreConfig, path: &Path, others: &[std::path::PathBuf]) -
         store.location,
         path.display()
     );
-    let folder = path.parent().unwrap_or(Path::new("/"));
+    let directory = path.parent().unwrap_or(Path::new("/"));
     anyhow::ensure!(
-        folder.is_dir(),
-        "{}: `path`: the folder {} does not exist; create it, owned by the user that Reprieve runs as",
+        directory.is_dir(),
+        "{}: `path`: the directory {} does not exist; create it, owned by the user that Reprieve runs as",
         store.location,
-        folder.display()
+        directory.display()
     );
     Ok(())
 }

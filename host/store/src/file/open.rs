@@ -68,11 +68,11 @@ impl Shared {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Err(OpenFailure::Misconfigured(format!(
-                    "cannot create {name}: its folder does not exist; create it, owned by the user that Reprieve runs as"
+                    "cannot create {name}: its directory does not exist; create it, owned by the user that Reprieve runs as"
                 )))
             }
             Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => {
-                Err(OpenFailure::Misconfigured(format!("{name} is a folder; `path` must name a file")))
+                Err(OpenFailure::Misconfigured(format!("{name} is a directory; `path` must name a file")))
             }
             Err(error) => Err(OpenFailure::Disk(format!("cannot use {name}: {error}"))),
         }

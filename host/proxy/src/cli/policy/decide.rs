@@ -106,7 +106,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for (key, value) in super::settings(&arguments.set)? {
         builder = builder.setting(&key, &value);
     }
-    if let Some(cache) = Cache::usual_folder().and_then(|folder| Cache::open(&folder).ok()) {
+    if let Some(cache) = Cache::usual_folder().and_then(|directory| Cache::open(&directory).ok()) {
         builder = builder.cache(cache);
     }
     let mut start_log = Vec::new();

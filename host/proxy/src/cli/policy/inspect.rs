@@ -61,7 +61,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 fn try_to_load(name: &str, bytes: &[u8]) -> anyhow::Result<LoadResult> {
     let limits = Limits::default();
-    let cache = Cache::usual_folder().and_then(|folder| Cache::open(&folder).ok());
+    let cache = Cache::usual_folder().and_then(|directory| Cache::open(&directory).ok());
     let size = EngineSize { memory: limits.memory, stack: limits.stack, instances: 2 };
     let engine = Engine::new(size, cache.as_ref())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -22,18 +22,18 @@ pub(super) struct Arguments {
     lang: Language,
     /// Directory to create; its name becomes the policy's name
     #[arg(value_name = "DIR")]
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let folder = &arguments.folder;
-    let shown = folder.display();
-    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let directory = &arguments.directory;
+    let shown = directory.display();
+    let name = directory.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     template::check_name(&name).map_err(anyhow::Error::msg)?;
-    if folder.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+    if directory.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
         anyhow::bail!("the directory {shown} is not empty; choose a new one");
     }
-    template::write(arguments.lang, &name, folder)
+    template::write(arguments.lang, &name, directory)
         .with_context(|| format!("cannot write the project into {shown}"))?;
     let (commands, component) = arguments.lang.commands(&name);
     outln!("Created {shown}. To build, test and run the policy:\n");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::{MODE, folder_of};
+use super::{MODE, directory_of};
 use crate::config::Rotation;
 
 /// Extensions of compressed files, and of files while they are being compressed.
@@ -67,7 +67,7 @@ fn prune(path: &Path, keep: u32) -> io::Result<()> {
 fn old_files(path: &Path) -> io::Result<Vec<PathBuf>> {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Ok(Vec::new()) };
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder_of(path))? {
+    for entry in fs::read_dir(directory_of(path))? {
         let entry = entry?;
         let is_ours = entry.file_name().to_str().is_some_and(|other| {
             let rest = other.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
