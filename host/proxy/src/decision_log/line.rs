@@ -53,7 +53,7 @@ struct Tls<'a> {
     client_subject_hash: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 struct Login<'a> {
     seq: u64,
@@ -109,7 +109,7 @@ struct Login<'a> {
     shadow: Option<Shadow<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 struct Shadow<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,14 +122,14 @@ struct Shadow<'a> {
     reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_s: Option<u32>,
-    /// Whether it says something else, and in what.
+    /// Whether it decided otherwise than the policy in force.
     differs: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     difference: Option<&'static str>,
     policy: Policy<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 struct Backend<'a> {
     pool: &'a str,
@@ -141,7 +141,7 @@ struct Backend<'a> {
     login_latency_ms: Option<u32>,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Policy<'a> {
     component: &'a str,
     sha256: &'a str,
@@ -188,7 +188,7 @@ pub(super) fn line(session: &Session<'_>, events: Option<&SessionEvents>, names:
         bytes_out: session.bytes_out,
         end: session.end,
     };
-    // Texts, numbers and truths: nothing that has no JSON.
+    // Texts, numbers and booleans: nothing that JSON lacks.
     let mut text = serde_json::to_string(&line).unwrap_or_default();
     debug_assert!(!text.is_empty());
     escape::escape_json(&mut text, 0);
@@ -219,25 +219,11 @@ fn login<'a>(decision: &'a Decision, names: &Names) -> Login<'a> {
             login_latency_ms: backend.login_latency_ms,
         },
         policy: policy(&decision.policy),
-        verdict: None,
-        failure: None,
-        manner: None,
-        code: None,
-        retry_after_s: None,
-        reason: None,
-        delay_ms: None,
-        to_pool: None,
-        as_user: None,
-        as_user_hash: None,
-        has_note: None,
         disposition: decision.disposition.map(|it| it.action.name()),
         because: decision.disposition.and_then(|it| it.because).map(Because::name),
-        outcome: None,
-        outcome_at_ms: None,
-        node: None,
-        latency_ms: None,
         decide_us: u64::try_from(decision.took.as_micros()).unwrap_or(u64::MAX),
         shadow: shadow(decision),
+        ..Login::default()
     };
     match &decision.verdict {
         Ok(Verdict::Pass(pass)) => {
@@ -270,21 +256,13 @@ fn policy(identity: &Identity) -> Policy<'_> {
     Policy { component: &identity.component, sha256: &identity.sha256, version: identity.version }
 }
 
-/// What the policy in the shadow says, where it has judged by now.
+/// The shadow policy's verdict, if it has decided by now.
 fn shadow(decision: &Decision) -> Option<Shadow<'_>> {
     let (told, identity) = decision.shadow.as_ref()?;
     let own = told.get()?;
     let difference = Difference::between(&decision.opinion(), own).map(Difference::name);
-    let mut shadow = Shadow {
-        verdict: None,
-        failure: None,
-        manner: None,
-        reason: None,
-        retry_after_s: None,
-        differs: difference.is_some(),
-        difference,
-        policy: policy(identity),
-    };
+    let mut shadow =
+        Shadow { differs: difference.is_some(), difference, policy: policy(identity), ..Shadow::default() };
     match own {
         Opinion::Pass { .. } => shadow.verdict = Some("pass"),
         Opinion::Deny { manner, reason, retry_after } => {
@@ -307,7 +285,7 @@ fn shown<'a>(names: &Names, name: Option<&'a str>) -> (Option<&'a str>, Option<S
     }
 }
 
-/// As policies see it: an address of IPv4 in IPv6 is one of IPv4.
+/// As policies see it: an IPv4-mapped IPv6 address as an IPv4 address.
 fn canonical(address: std::net::SocketAddr) -> String {
     std::net::SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
 }
