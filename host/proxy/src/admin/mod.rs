@@ -18,7 +18,6 @@ mod write_timeout;
 
 pub use client::{Client, ClientError, Remote};
 pub use listener::{AdminKeys, AdminServer, Listeners};
-pub use socket::SocketError;
 pub use status::{NodeStatus, PolicyStatus, PoolStatus, ShadowStatus, Status, VirtualServerStatus};
 pub use takeover_client::Predecessor;
 

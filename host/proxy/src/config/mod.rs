@@ -23,18 +23,21 @@ pub(crate) const VERIFY_OFF: &str =
     "verify = \"off\": anybody who knows a user's name is shown the posed maildrop, with any password";
 
 pub(crate) use admin::exposed_warning;
-pub use admin::{AdminConfig, TokenFile};
-pub use decision_log::{DecisionLogConfig, LogTarget, LogUsers, Rotation};
-pub use file::{Config, PolicyCache};
-pub use node::{NodeConfig, NodeMode};
-pub use policy::PolicyConfig;
-pub use pool::{Balance, HealthCheckConfig, MasterConfig, NodeLogin, PoolConfig, ProxyHeader};
-pub use reprieve_settings::Error;
-pub use tls::{CertificateUser, ClientCertificates, MinVersion, NodeTls, NodeTlsMode, ServerTls};
-pub use traces::TracesConfig;
-pub use virtual_server::{CleartextLogin, VirtualServerConfig};
+pub(crate) use admin::{AdminConfig, TokenFile};
+pub(crate) use decision_log::{DecisionLogConfig, LogTarget, LogUsers, Rotation};
+pub use file::Config;
+pub(crate) use file::PolicyCache;
+pub(crate) use node::NodeConfig;
+pub use node::NodeMode;
+pub(crate) use policy::PolicyConfig;
+#[cfg(test)]
+pub(crate) use pool::HealthCheckConfig;
+pub(crate) use pool::{Balance, MasterConfig, NodeLogin, PoolConfig, ProxyHeader};
+pub(crate) use tls::{CertificateUser, ClientCertificates, MinVersion, NodeTls, NodeTlsMode, ServerTls};
+pub(crate) use traces::TracesConfig;
+pub(crate) use virtual_server::{CleartextLogin, VirtualServerConfig};
 
-pub use command_line::CommandLine;
+pub(crate) use command_line::CommandLine;
 
 #[cfg(test)]
 mod tests;

@@ -32,8 +32,6 @@ use view::ClientLabel;
 
 use crate::terminal;
 
-pub use deliveries::DeliveryTotals;
-pub use stats::Figures;
 pub use summary::Report;
 
 /// Command-line options of the demo.

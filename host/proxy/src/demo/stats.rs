@@ -60,8 +60,6 @@ pub struct Figures {
     pub elapsed: Duration,
     /// Number of polls.
     pub polls: u64,
-    /// Polls that found the maildrop locked by the user's other client.
-    pub locked: u64,
     /// Activity of the mail server. Its logins are the polls that reached it.
     pub server: Stats,
     /// CPU time of Reprieve.
@@ -106,7 +104,6 @@ struct Measured {
     start: Option<Reading>,
     end: Option<Reading>,
     polls: u64,
-    locked: u64,
     durations: Vec<Duration>,
 }
 
@@ -186,7 +183,6 @@ impl DemoStats {
         self.replies += poll.replies;
         if let Some(measured) = self.measured(self.phase) {
             measured.polls += 1;
-            measured.locked += u64::from(poll.locked);
             measured.durations.push(poll.duration);
             let strip = &mut self.strips[client];
             strip.push_back(mark);
@@ -219,7 +215,6 @@ impl DemoStats {
         Some(Figures {
             elapsed: end.at.saturating_duration_since(start.at),
             polls: measured.polls,
-            locked: measured.locked,
             server: end.server.since(&start.server),
             reprieve_cpu: end.reprieve.saturating_sub(start.reprieve),
             durations: Vec::new(),

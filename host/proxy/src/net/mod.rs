@@ -13,8 +13,6 @@ pub use admission::{Admission, Admitted, LimitReached, counted_as};
 pub use listener::{BindError, InheritedSockets, bind, bind_one};
 #[cfg(target_os = "linux")]
 pub use pipe::Pipe;
-pub use proxy::{
-    Proxied, ProxyError, header as proxy_header, local_header as local_proxy_header, read_header,
-};
+pub use proxy::{Proxied, header as proxy_header, local_header as local_proxy_header, read_header};
 pub use stream::{Stream, TlsKind};
 pub use tls::{CertificateState, ClientCertificate, NodeConnector, TlsAcceptor, TlsError, TlsSession};

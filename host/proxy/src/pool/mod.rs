@@ -14,11 +14,9 @@ mod node;
 mod pool;
 mod queue;
 
-pub use connect::{ClientInfo, Greeting};
+pub use connect::ClientInfo;
 pub use connection::Connection;
 pub use health_checker::HealthChecker;
 pub use login::{ConnectOutcome, LoginOutcome, Rejection};
-pub use login_commands::MasterUser;
 pub(crate) use node::LoginResult;
-pub use node::{Node, NodeState};
-pub use pool::{Pool, PoolError, PoolState};
+pub use pool::{Pool, PoolError};
