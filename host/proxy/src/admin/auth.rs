@@ -48,7 +48,7 @@ pub(super) enum Transport {
 /// Answer of `GET /access`, which tells the dashboard whether to ask for a token.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct Access {
+pub(super) struct RequestRights {
     /// Rights of this request.
     rights: Rights,
     /// What changes require on this connection.
@@ -95,8 +95,8 @@ impl Authorizer {
     }
 
     /// Describes the access of a request with these rights.
-    pub(super) fn access(&self, transport: Transport, rights: Rights) -> Access {
-        Access {
+    pub(super) fn access(&self, transport: Transport, rights: Rights) -> RequestRights {
+        RequestRights {
             rights,
             change: match self.rights_without_token(transport) {
                 Rights::Change | Rights::Owner => ChangeAccess::Free,

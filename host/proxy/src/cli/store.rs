@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::output::{Output, errln, outln};
 use crate::server::{Page, PageRequest, contains_user};
-use access::Access;
+use access::StoreAccess;
 use reprieve_store::Entry;
 
 /// Inspect and change stores: show or forget a user, export and import entries.
@@ -91,7 +91,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let config = super::read_config(&arguments.config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let access = Access::to(&config).await?;
+        let access = StoreAccess::to(&config).await?;
         match &arguments.command {
             Subcommands::Get { user, json } => get(&access, user, *json).await,
             Subcommands::Forget { user } => forget(&access, user).await,
@@ -111,7 +111,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn get(access: &Access, user: &str, json: bool) -> anyhow::Result<ExitCode> {
+async fn get(access: &StoreAccess, user: &str, json: bool) -> anyhow::Result<ExitCode> {
     let known = access.user(user).await?;
     let mut pages = Vec::new();
     walk(access, "searching the store", async |mut page: Page| {
@@ -143,7 +143,7 @@ async fn get(access: &Access, user: &str, json: bool) -> anyhow::Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-async fn forget(access: &Access, user: &str) -> anyhow::Result<ExitCode> {
+async fn forget(access: &StoreAccess, user: &str) -> anyhow::Result<ExitCode> {
     let servers = access.forget(user).await?;
     let mut deleted = 0;
     walk(access, "searching the store", async |mut page: Page| {
@@ -164,7 +164,7 @@ async fn forget(access: &Access, user: &str) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn export(access: &Access, file: &Path) -> anyhow::Result<ExitCode> {
+async fn export(access: &StoreAccess, file: &Path) -> anyhow::Result<ExitCode> {
     let name = file.display().to_string();
     // A regular file is written under another name and renamed at the end, so that an interrupted
     // export replaces nothing. Devices and pipes are written directly.
@@ -203,7 +203,7 @@ async fn export(access: &Access, file: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn import(access: &Access, file: &Path) -> anyhow::Result<ExitCode> {
+async fn import(access: &StoreAccess, file: &Path) -> anyhow::Result<ExitCode> {
     let name = file.display().to_string();
     let (from, bytes): (Box<dyn std::io::Read>, u64) = if name == "-" {
         (Box::new(std::io::stdin()), 0)
@@ -253,7 +253,7 @@ async fn import(access: &Access, file: &Path) -> anyhow::Result<ExitCode> {
 
 /// Calls `look` with each page of each namespace of each store.
 async fn walk(
-    access: &Access,
+    access: &StoreAccess,
     activity: &'static str,
     mut look: impl AsyncFnMut(Page) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {

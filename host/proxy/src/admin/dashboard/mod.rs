@@ -11,7 +11,7 @@ use axum::{Extension, Json};
 
 pub(super) use feed::Feed;
 
-use super::auth::{Access, Transport};
+use super::auth::{RequestRights, Transport};
 use super::routes::AppState;
 use super::tokens::Rights;
 use crate::logging::RecentLine;
@@ -34,7 +34,7 @@ pub(super) async fn access(
     State(state): State<AppState>,
     Extension(transport): Extension<Transport>,
     Extension(rights): Extension<Rights>,
-) -> Json<Access> {
+) -> Json<RequestRights> {
     Json(state.authorizer.access(transport, rights))
 }
 

@@ -6,14 +6,14 @@ use crate::config::Config;
 use crate::server::{KnownUser, Page, PageRequest, StoreAdmin, StoreStats};
 use reprieve_store::StoreBackend;
 
-pub(super) enum Access {
+pub(super) enum StoreAccess {
     /// The stores are open in this process.
     Direct(StoreAdmin),
     /// A running server has the stores open.
     Server(Client),
 }
 
-impl Access {
+impl StoreAccess {
     pub async fn to(config: &Config) -> anyhow::Result<Self> {
         if let Some(socket) = &config.admin.socket {
             let client = Client::new(socket);
