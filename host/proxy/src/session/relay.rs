@@ -1,30 +1,31 @@
 //! Relays between a client and a node in both directions, and watches the listing on its way.
 
+mod maildrop_access;
+mod time_limits;
 mod wind_up;
 
 use std::cell::RefCell;
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, ready};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::Session;
-use super::client_io::{ClientIo, Disconnect, LARGE, LEAST_PROGRESS};
+use super::client_io::{ClientIo, Disconnect, LARGE};
 use super::context::Context;
 use super::pose::ROWS_AT_ONCE;
 use super::session_record::End;
 use super::splice::Splice;
-use crate::maildrop::{MaildropSession, MaybeReady, NoSnapshot, Opening, Pending, PendingWrite};
 use crate::pool::Connection;
+pub(super) use maildrop_access::Access;
+use maildrop_access::Waiting;
 use reprieve_pop3::capability::Capabilities;
 use reprieve_pop3::line::{COMMAND_LIMIT, NextLine};
-use reprieve_pop3::listing::SnapshotError;
 use reprieve_pop3::relay::{CommandStatus, Relay, RelayEvent};
 use reprieve_pop3::reply;
-use reprieve_pop3::snapshot::Snapshot;
+use time_limits::{Limits, Progress};
 
 /// Bytes per read from a node.
 const READ: usize = 64 << 10;
@@ -106,25 +107,6 @@ pub(super) struct Relaying {
     pub(super) first: Option<Vec<u8>>,
 }
 
-/// The session's state in the registry of maildrops.
-pub(super) enum Access {
-    /// The client has not seen the maildrop yet.
-    Opening(Box<Opening>),
-    /// The client has seen the maildrop, or is about to.
-    Begun(MaildropSession),
-    /// Nothing is left to commit.
-    Over,
-}
-
-/// A write to the registry that both sides have to wait for.
-enum Waiting {
-    Nothing,
-    /// The old snapshot is being invalidated; then the client may see the maildrop.
-    Beginning(Pending<MaildropSession>),
-    /// The new snapshot is being committed; then the client may see the reply to QUIT.
-    Committing(PendingWrite),
-}
-
 /// Whether the client ended the session without QUIT, while the mail server still answers.
 fn is_left_by_client(end: Result<End, Disconnect>) -> bool {
     match end {
@@ -202,57 +184,6 @@ struct Pump<'a> {
     timer: Pin<Box<Sleep>>,
 }
 
-/// How long each side may keep the session waiting.
-#[derive(Clone, Copy)]
-struct Limits {
-    /// The client, for its next command.
-    idle: Duration,
-    /// The client, for 1 KiB of a reply.
-    stall: Duration,
-    /// The mail server, while a reply is awaited.
-    reply: Duration,
-}
-
-impl Limits {
-    fn of(context: &Context, connection: &Connection) -> Self {
-        let settings = &context.settings;
-        Self { idle: settings.idle_timeout, stall: settings.stall_timeout, reply: connection.reply_timeout() }
-    }
-
-    fn shortest(&self) -> Duration {
-        self.idle.min(self.stall).min(self.reply)
-    }
-}
-
-/// Progress since the last tick of the timer, which ticks rarely, not once per command.
-#[derive(Default)]
-struct Progress {
-    /// A complete command was read, or the mail server sent something, since the last tick.
-    command: bool,
-    server: bool,
-    /// Time without progress of each kind, counted in ticks.
-    without_command: Waited,
-    without_server: Waited,
-    without_delivery: Waited,
-    /// Bytes that the client had acknowledged when it last made enough progress.
-    delivered: u64,
-}
-
-/// Time without progress, in a compact form: each session has three.
-#[derive(Clone, Copy, Default)]
-struct Waited {
-    ms: u32,
-}
-
-impl Waited {
-    /// Adds a tick. True if the limit is reached; limits beyond 49 days are capped.
-    fn goes_on(&mut self, tick: Duration, limit: Duration) -> bool {
-        let tick_ms = u32::try_from(tick.as_millis()).unwrap_or(u32::MAX);
-        self.ms = self.ms.saturating_add(tick_ms.max(1));
-        self.ms == u32::MAX || Duration::from_millis(self.ms.into()) >= limit
-    }
-}
-
 impl Pump<'_> {
     fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<Result<End, Disconnect>> {
         self.splice.begin_turn();
@@ -298,63 +229,6 @@ impl Pump<'_> {
             self.timer.as_mut().reset(next);
         }
         Poll::Pending
-    }
-
-    fn poll_waiting(&mut self, task: &mut TaskContext<'_>) -> Poll<()> {
-        match &mut self.waiting {
-            Waiting::Nothing => {}
-            Waiting::Committing(committing) => {
-                ready!(committing.as_mut().poll(task));
-                self.waiting = Waiting::Nothing;
-            }
-            Waiting::Beginning(beginning) => {
-                self.access = Access::Begun(ready!(beginning.as_mut().poll(task)));
-                self.waiting = Waiting::Nothing;
-                let unread = std::mem::take(&mut self.unread);
-                self.take_replies(&unread);
-            }
-        }
-        Poll::Ready(())
-    }
-
-    fn is_waiting(&self) -> bool {
-        !matches!(self.waiting, Waiting::Nothing)
-    }
-
-    fn limits(&self) -> Limits {
-        Limits::of(self.context, &self.connection)
-    }
-
-    /// Checks the time limits, and returns how the session ends if one is exceeded. Each is noticed
-    /// at the first tick after it.
-    fn tick(&mut self) -> Option<Result<End, Disconnect>> {
-        let limits = self.limits();
-        let tick = limits.shortest();
-        let delivered = self.client.bytes_out.saturating_sub(
-            (self.splice.held() + self.to_client.bytes.len() - self.to_client.written) as u64
-                + self.client.stream.unacknowledged_bytes(),
-        );
-        let is_owed = delivered < self.client.bytes_out;
-        let progress = &mut self.progress;
-        let taken = delivered.saturating_sub(progress.delivered);
-        if !is_owed || taken >= LEAST_PROGRESS {
-            progress.delivered = delivered;
-            progress.without_delivery = Waited::default();
-        } else if progress.without_delivery.goes_on(tick, limits.stall) {
-            return Some(Err(Disconnect::Stalled));
-        }
-        // If the client does not read, the mail server is not read either: that is not its fault.
-        if std::mem::take(&mut progress.server) || !self.relay.is_waiting() || is_owed {
-            progress.without_server = Waited::default();
-        } else if progress.without_server.goes_on(tick, limits.reply) {
-            return Some(Ok(End::ServerLost));
-        }
-        if std::mem::take(&mut progress.command) || self.relay.is_waiting() || is_owed {
-            progress.without_command = Waited::default();
-        } else if progress.without_command.goes_on(tick, limits.idle) {
-            return Some(Ok(End::Idle));
-        }
-        None
     }
 
     /// Writes what is waiting for the client; spliced bytes came first.
@@ -469,51 +343,6 @@ impl Pump<'_> {
             self.to_client.bytes.extend_from_slice(bytes);
             self.client.bytes_out += bytes.len() as u64;
         }
-    }
-
-    /// Records that the first reply that depends on the maildrop has arrived. The client sees it once
-    /// the old snapshot is invalid everywhere.
-    fn begin(&mut self) {
-        let Access::Opening(opening) = std::mem::replace(&mut self.access, Access::Over) else { return };
-        match self.context.registry.begin(*opening) {
-            MaybeReady::Ready(session) => self.access = Access::Begun(session),
-            MaybeReady::Pending(beginning) => self.waiting = Waiting::Beginning(beginning),
-        }
-    }
-
-    /// Commits the snapshot after the mail server has answered QUIT and before the client sees the
-    /// answer, because the client's next session can follow at once.
-    fn quit(&mut self, snapshot: Result<Snapshot, SnapshotError>, has_deletions: bool) {
-        if let Some(committing) = self.commit(snapshot.map_err(NoSnapshot::from), has_deletions) {
-            self.waiting = Waiting::Committing(committing);
-        }
-        self.finished = Some(End::Quit);
-    }
-
-    fn commit(
-        &mut self,
-        snapshot: Result<Snapshot, NoSnapshot>,
-        has_deletions: bool,
-    ) -> Option<PendingWrite> {
-        match std::mem::replace(&mut self.access, Access::Over) {
-            Access::Begun(session) => self.context.registry.commit(session, snapshot, has_deletions),
-            Access::Opening(_) | Access::Over => None,
-        }
-    }
-
-    /// The write to the registry that is left when the session has ended, however it ended.
-    fn commit_at_last(&mut self) -> Option<PendingWrite> {
-        if let Waiting::Committing(committing) = std::mem::replace(&mut self.waiting, Waiting::Nothing) {
-            return Some(committing);
-        }
-        match std::mem::replace(&mut self.access, Access::Over) {
-            // The policy knows of an accepted login, so the old snapshot must not be shown by the
-            // denials that follow.
-            Access::Opening(opening) => return self.context.registry.forget_opened(*opening),
-            begun => self.access = begun,
-        }
-        // After an unanswered QUIT it is unknown whether the deletions were carried out.
-        self.commit(Err(NoSnapshot::Incomplete), self.relay.is_quit_unanswered())
     }
 
     /// Handles the client's commands, and reads more. True if that made progress.
