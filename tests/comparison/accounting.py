@@ -1,7 +1,7 @@
-"""CPU time of a process and all that it starts, children that have ended included.
+"""CPU time of a process and of all processes that it starts, including those that have ended.
 
-A control group counts in nanoseconds (version 1, cpuacct) or microseconds (version 2) and misses
-nobody. Where none can be made, /proc tells in ticks of a hundredth of a second.
+A control group counts in nanoseconds (version 1, cpuacct) or microseconds (version 2), without gaps.
+If none can be created, /proc is read, which counts in ticks of a hundredth of a second.
 """
 
 import os

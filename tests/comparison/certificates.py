@@ -1,4 +1,4 @@
-"""A certificate for all: they pay for the same handshake."""
+"""One certificate for all proxies, so that they have the same handshake."""
 
 import os
 import shutil

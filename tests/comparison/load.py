@@ -1,4 +1,4 @@
-"""The load and the mail server: reprieve-load on its own core."""
+"""The load generator and the mail server: reprieve-load on its own core."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The machine: its cores, what a hypervisor takes away, and what it is called."""
+"""The machine: its cores, steal time, and description."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""Rounds: each peer in turn, and again, so that what the machine does meanwhile falls on all."""
+"""Rounds: each proxy in turn, again and again, so that other load on the machine affects all of them."""
 
 import contextlib
 import os
