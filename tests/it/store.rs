@@ -1,5 +1,7 @@
 //! The store behaves the same in memory, in a file, in Redis, in Valkey and in a cluster.
 
+mod batches;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,8 +30,8 @@ enum Time {
 struct World {
     store: Store,
     time: Time,
-    /// Whether a namespace is on one server, so that its quota is exact.
-    exact_quota: bool,
+    /// Whether a namespace is on one server, so that its quota is exact and each batch is whole.
+    is_one_server: bool,
     /// The same store as another process sees it, if possible.
     other: Option<Store>,
     servers: Vec<Redis>,
@@ -58,7 +60,7 @@ impl World {
         Self {
             store,
             time: Time::Manual(clock),
-            exact_quota: true,
+            is_one_server: true,
             other: None,
             servers: vec![],
             _folder: None,
@@ -78,7 +80,7 @@ impl World {
         Self {
             store,
             time: Time::Manual(clock),
-            exact_quota: true,
+            is_one_server: true,
             other: None,
             servers: vec![],
             _folder: Some(folder),
@@ -92,7 +94,7 @@ impl World {
         Self {
             store: open(&table, None),
             time: Time::Real,
-            exact_quota: true,
+            is_one_server: true,
             other: Some(open(&table, None)),
             servers: vec![server],
             _folder: None,
@@ -117,7 +119,7 @@ impl World {
         Self {
             store: open(&table, None),
             time: Time::Real,
-            exact_quota: false,
+            is_one_server: false,
             other: Some(open(&table, None)),
             servers: nodes,
             _folder: None,
@@ -126,6 +128,12 @@ impl World {
 
     fn namespace(&self, name: &str) -> Namespace {
         self.store.namespace(NamespaceConfig::for_policies(name, 1 << 24))
+    }
+
+    /// The same namespace as this process or, for each second user, another one sees it.
+    fn namespace_of(&self, name: &str, user: usize) -> Namespace {
+        let store = self.other.as_ref().filter(|_| user % 2 == 1).unwrap_or(&self.store);
+        store.namespace(NamespaceConfig::for_policies(name, 1 << 24))
     }
 
     /// Lets this much time pass, and a little more.
@@ -281,14 +289,8 @@ async fn what_is_too_long_is_refused_and_any_key_will_do(world: &World) {
 
 async fn of_many_at_once_each_operation_is_whole(world: &World) {
     let space = world.namespace("busy");
-    // The other process takes part, if there is one.
-    let other =
-        world.other.as_ref().map(|store| store.namespace(NamespaceConfig::for_policies("busy", 1 << 24)));
     let tasks = (0..8).map(|index| {
-        let space = match &other {
-            Some(other) if index % 2 == 1 => other.clone(),
-            _ => space.clone(),
-        };
+        let space = world.namespace_of("busy", usize::from(index));
         tokio::spawn(async move {
             let mut added = 0;
             for number in 0..50 {
@@ -329,7 +331,7 @@ async fn random_operations_come_out_as_the_model_says(world: &World) {
     let space = world.namespace("random");
     for seed in 0..4 {
         let mut chance = StdRng::seed_from_u64(seed);
-        let mut model: HashMap<String, (Vec<u8>, bool)> = HashMap::new();
+        let mut model = batches::Model::new();
         space.clear().await.unwrap();
         for step in 0..600 {
             let key = format!("key{}", chance.random_range(0..12));
@@ -343,7 +345,8 @@ async fn random_operations_come_out_as_the_model_says(world: &World) {
             let present = model.get(&key).cloned();
             let what = format!("seed {seed}, step {step}, {key}");
             match chance.random_range(0..100) {
-                0..25 => assert_eq!(get(&space, &key).await, present.map(|(value, _)| value), "{what}"),
+                0..12 => batches::random(&space, &mut chance, &mut model, &what).await,
+                12..25 => assert_eq!(get(&space, &key).await, present.map(|(value, _)| value), "{what}"),
                 25..45 => {
                     space.set(&key, &value, ttl).await.unwrap().unwrap();
                     model.insert(key, (value, mortal));
@@ -498,11 +501,12 @@ async fn everything(world: &World) {
     counters_count_in_64_bits_and_keep_their_time_to_live(world).await;
     what_is_deleted_or_cleared_is_gone_and_the_neighbours_stay(world).await;
     usage_is_what_the_entries_count(world).await;
-    if world.exact_quota {
+    if world.is_one_server {
         the_quota_holds_and_freed_bytes_can_be_used_again(world).await;
     }
     what_is_too_long_is_refused_and_any_key_will_do(world).await;
     of_many_at_once_each_operation_is_whole(world).await;
+    batches::all(world).await;
     random_operations_come_out_as_the_model_says(world).await;
     a_walk_comes_to_every_entry_in_steps(world).await;
     what_has_expired_stops_to_count(world).await;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Refused, Unavailable, WriteResult};
+use super::{Batch, Refused, Ttl, Unavailable, WriteResult};
 
 /// Sees every operation of a namespace, and may make it fail.
 pub trait Interceptor: Send + Sync + std::fmt::Debug {
@@ -28,6 +28,7 @@ pub enum Fault {
 #[allow(missing_docs)]
 pub enum Access<'a> {
     Get { key: &'a str },
+    Ttl { key: &'a str },
     Set { key: &'a str, value: &'a [u8], ttl: Option<Duration> },
     Add { key: &'a str, value: &'a [u8], ttl: Option<Duration> },
     CompareAndSet { key: &'a str, expected: &'a [u8], value: &'a [u8], ttl: Option<Duration> },
@@ -35,6 +36,7 @@ pub enum Access<'a> {
     Delete { key: &'a str },
     Usage,
     Clear,
+    Commit(Batch<'a>),
 }
 
 /// Result of an operation.
@@ -42,7 +44,9 @@ pub enum Access<'a> {
 pub enum AccessResult {
     /// The value that was read.
     Value(Option<Vec<u8>>),
-    /// Whether anything was written or deleted.
+    /// The time that the entry has left; None if there is no entry.
+    Ttl(Option<Ttl>),
+    /// Whether anything was written or deleted; of a batch, whether there was no conflict.
     Done(bool),
     /// The new value of a counter, or a size in bytes.
     Number(i64),
@@ -89,5 +93,69 @@ impl dyn Interceptor {
     fn unavailable(&self, access: Access<'_>) -> Unavailable {
         self.observe(&access, &AccessResult::Unavailable);
         Unavailable("simulated failure".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::{BatchWrite, Committed, Lifetime, Namespace};
+
+    /// Injects one fault, and keeps what was observed.
+    #[derive(Debug, Default)]
+    struct Observer {
+        fault: Mutex<Option<Fault>>,
+        observed: Mutex<Vec<(String, AccessResult)>>,
+    }
+
+    impl Interceptor for Observer {
+        fn inject_fault(&self, _: &Access<'_>) -> Option<Fault> {
+            *self.fault.lock()
+        }
+
+        fn observe(&self, access: &Access<'_>, result: &AccessResult) {
+            let name = format!("{access:?}");
+            let name = name.split([' ', '(']).next().unwrap_or_default().to_owned();
+            self.observed.lock().push((name, result.clone()));
+        }
+    }
+
+    #[tokio::test]
+    async fn batches_and_their_reads_are_observed_and_made_to_fail() {
+        let observer = Arc::new(Observer::default());
+        let memory = Namespace::in_memory(1 << 20, Arc::new(SystemClock));
+        let space = memory.intercepted_by(observer.clone());
+        let write = BatchWrite { key: "a", value: Some(b"1"), lifetime: Lifetime::Forever };
+        let delete = BatchWrite { value: None, ..write };
+        let [writes, deletes] = [[write], [delete]];
+        let write = Batch { writes: &writes, ..Batch::default() };
+        let delete = Batch { writes: &deletes, ..Batch::default() };
+        space.commit(&write).await.unwrap().unwrap();
+        assert_eq!(space.get_many(&["a", "b"]).await.unwrap(), [Some(b"1".to_vec()), None]);
+        assert_eq!(space.ttl("a").await.unwrap(), Some(Ttl::Forever));
+        *observer.fault.lock() = Some(Fault::Full);
+        assert_eq!(space.commit(&write).await.unwrap(), Err(Refused::Quota));
+        assert_eq!(space.commit(&delete).await.unwrap(), Ok(Committed::Done));
+        *observer.fault.lock() = Some(Fault::Unavailable);
+        assert!(space.commit(&write).await.is_err() && space.get_many(&["a"]).await.is_err());
+        assert_eq!(memory.get("a").await.unwrap(), None);
+        let observed = std::mem::take(&mut *observer.observed.lock());
+        let observed: Vec<_> = observed.iter().map(|(name, result)| (&**name, result.clone())).collect();
+        let expected = [
+            ("Commit", AccessResult::Done(true)),
+            ("Get", AccessResult::Value(Some(b"1".to_vec()))),
+            ("Get", AccessResult::Value(None)),
+            ("Ttl", AccessResult::Ttl(Some(Ttl::Forever))),
+            ("Commit", AccessResult::Refused(Refused::Quota)),
+            ("Commit", AccessResult::Done(true)),
+            ("Commit", AccessResult::Unavailable),
+            ("Get", AccessResult::Unavailable),
+        ];
+        assert_eq!(observed, expected);
     }
 }

@@ -6,6 +6,7 @@
 #![cfg_attr(not(all(feature = "file", feature = "redis")), allow(dead_code))] // used by those backends only
 
 mod backend;
+mod batch;
 pub mod clock;
 mod counter;
 mod entry;
@@ -22,6 +23,7 @@ mod settings;
 mod store;
 
 pub use backend::{OpenError, StoreSecrets};
+pub use batch::{Batch, BatchWrite, Committed, Expected, Lifetime, Ttl};
 pub use entry::{Cursor, Entry};
 pub use health::Health;
 pub use interceptor::{Access, AccessResult, Fault, Interceptor};
@@ -30,8 +32,6 @@ pub use namespace::Namespace;
 pub use redis::check_url as check_redis_url;
 pub use settings::{FileSettings, RedisKind, RedisSettings, Share, StoreBackend, StoreConfig};
 pub use store::{NamespaceSize, NamespaceStatus, Store, StoreStatus};
-
-use std::time::Duration;
 
 /// Length of the longest key, in bytes.
 pub const KEY_LIMIT: usize = 1024;
@@ -48,13 +48,6 @@ const NEVER: u64 = u64::MAX;
 /// Bytes that an entry counts towards its namespace's quota; the arguments are lengths.
 fn footprint(key: usize, value: usize) -> u64 {
     ENTRY_OVERHEAD_BYTES + (key + value) as u64
-}
-
-/// When a time to live that starts now ends, in milliseconds since 1970.
-fn expiry(now_ms: u64, ttl: Option<Duration>) -> u64 {
-    ttl.map_or(NEVER, |ttl| {
-        now_ms.saturating_add(u64::try_from(ttl.as_millis()).unwrap_or(NEVER)).min(NEVER - 1)
-    })
 }
 
 /// Name and limits of a namespace.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::interceptor::{Access, AccessResult, Interceptor};
 use super::memory::Memory;
 use super::operation::{Changed, Operation};
-use super::{Unavailable, WriteResult, file, redis};
+use super::{Batch, Committed, Lifetime, Ttl, Unavailable, WriteResult, file, redis};
 use crate::clock::Clock;
 
 /// Keys and values of one virtual server, or of several that share them. Each operation is atomic
@@ -104,6 +104,54 @@ impl Namespace {
         }
     }
 
+    /// As [`Namespace::get`], but passes the value to `read`; in memory without copying it. There a
+    /// lock is held meanwhile: `read` must be short and must not use the namespace.
+    ///
+    /// # Errors
+    /// If the store cannot be reached.
+    pub async fn get_with<T>(
+        &self,
+        key: &str,
+        read: impl FnOnce(Option<&[u8]>) -> T,
+    ) -> Result<T, Unavailable> {
+        match &self.0 {
+            NamespaceBackend::Memory(memory) => Ok(memory.get_with(key, read)),
+            _ => Ok(read(Box::pin(self.get(key)).await?.as_deref())),
+        }
+    }
+
+    /// Reads the values of several keys, in their order. In Redis, one round trip; in a cluster, one
+    /// per hash slot. Other writes may come in between: [`Namespace::commit`] finds out.
+    ///
+    /// # Errors
+    /// If the store cannot be reached.
+    pub async fn get_many(&self, keys: &[&str]) -> Result<Vec<Option<Vec<u8>>>, Unavailable> {
+        if let NamespaceBackend::Redis(namespace) = &self.0 {
+            return Box::pin(namespace.get_many(keys)).await;
+        }
+        let mut values = Vec::with_capacity(keys.len());
+        for key in keys {
+            values.push(self.get(key).await?);
+        }
+        Ok(values)
+    }
+
+    /// How much time an entry has left; None if there is no entry.
+    ///
+    /// # Errors
+    /// If the store cannot be reached.
+    pub async fn ttl(&self, key: &str) -> Result<Option<Ttl>, Unavailable> {
+        match &self.0 {
+            NamespaceBackend::Memory(memory) => Ok(memory.ttl(key)),
+            NamespaceBackend::Intercepted(memory, interceptor) => {
+                let result = |ttl: &Option<Ttl>| AccessResult::Ttl(*ttl);
+                interceptor.read(Access::Ttl { key }, || memory.ttl(key), result)
+            }
+            NamespaceBackend::File(namespace) => Box::pin(namespace.ttl(key)).await,
+            NamespaceBackend::Redis(namespace) => Box::pin(namespace.ttl(key)).await,
+        }
+    }
+
     /// Writes a value, replacing an existing one.
     ///
     /// # Errors
@@ -165,6 +213,35 @@ impl Namespace {
             }
             NamespaceBackend::File(namespace) => Box::pin(namespace.delete(key)).await,
             NamespaceBackend::Redis(namespace) => Box::pin(namespace.delete(key)).await,
+        }
+    }
+
+    /// Applies the writes of a batch together, or none of them: none if a value that the batch
+    /// expects has changed, or if the namespace would grow beyond its quota.
+    ///
+    /// In a Redis cluster, where a namespace is spread over 16 hash slots, only the entries of one
+    /// slot are read and written together. Expected values in several slots are compared before
+    /// anything is written, and once more when the writes of their own slot are applied, one slot
+    /// after the other. The writes of some slots therefore stay although the result is a conflict,
+    /// a refusal or an error if another proxy changes an expected value in between, another slot's
+    /// part of the quota is reached, or a server cannot be reached.
+    ///
+    /// # Errors
+    /// If the store cannot be reached; inside, as [`Namespace::set`].
+    pub async fn commit(&self, batch: &Batch<'_>) -> WriteResult<Committed> {
+        match &self.0 {
+            NamespaceBackend::Memory(memory) => Ok(memory.commit(batch)),
+            NamespaceBackend::Intercepted(memory, interceptor) => {
+                let access = Access::Commit(*batch);
+                if batch.only_deletes() {
+                    let result = |committed: &_| AccessResult::Done(*committed == Ok(Committed::Done));
+                    return interceptor.read(access, || memory.commit(batch), result);
+                }
+                let result = |committed: &Committed| AccessResult::Done(*committed == Committed::Done);
+                interceptor.write(access, || memory.commit(batch), result)
+            }
+            NamespaceBackend::File(namespace) => Box::pin(namespace.commit(batch)).await,
+            NamespaceBackend::Redis(namespace) => Box::pin(namespace.commit(batch)).await,
         }
     }
 
@@ -251,13 +328,14 @@ impl Namespace {
         access: Access<'_>,
         result: impl FnOnce(&Changed) -> AccessResult,
     ) -> WriteResult<Changed> {
+        let lifetime = Lifetime::from(ttl);
         match &self.0 {
-            NamespaceBackend::Memory(memory) => Ok(memory.change(key, operation, ttl)),
+            NamespaceBackend::Memory(memory) => Ok(memory.change(key, operation, lifetime)),
             NamespaceBackend::Intercepted(memory, interceptor) => {
-                interceptor.write(access, || memory.change(key, operation, ttl), result)
+                interceptor.write(access, || memory.change(key, operation, lifetime), result)
             }
-            NamespaceBackend::File(namespace) => Box::pin(namespace.change(key, operation, ttl)).await,
-            NamespaceBackend::Redis(namespace) => Box::pin(namespace.change(key, operation, ttl)).await,
+            NamespaceBackend::File(namespace) => Box::pin(namespace.change(key, operation, lifetime)).await,
+            NamespaceBackend::Redis(namespace) => Box::pin(namespace.change(key, operation, lifetime)).await,
         }
     }
 }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tracing::Level;
 
 use super::decision::LogLine;
-use reprieve_store::{Access, AccessResult, Fault, Interceptor};
+use reprieve_store::{Access, AccessResult, Batch, BatchWrite, Fault, Interceptor, Lifetime, Ttl};
 
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
@@ -42,6 +42,7 @@ fn describe_access(access: &Access<'_>) -> String {
     };
     match access {
         Access::Get { key } => format!("get {}", quoted(key)),
+        Access::Ttl { key } => format!("time to live of {}", quoted(key)),
         Access::Set { key, value, ttl } => {
             format!("set {} = {}{}", quoted(key), format_bytes(value), expiry(ttl))
         }
@@ -61,13 +62,33 @@ fn describe_access(access: &Access<'_>) -> String {
         Access::Delete { key } => format!("delete {}", quoted(key)),
         Access::Usage => "usage".to_owned(),
         Access::Clear => "clear".to_owned(),
+        Access::Commit(batch) => describe_batch(batch),
     }
+}
+
+fn describe_batch(batch: &Batch<'_>) -> String {
+    let lifetime = |lifetime: Lifetime| match lifetime {
+        Lifetime::Forever => String::new(),
+        Lifetime::For(ttl) => format!(" for {}s", ttl.as_secs()),
+        Lifetime::Keep => " until it expires".to_owned(),
+    };
+    let write = |write: &BatchWrite<'_>| match write.value {
+        Some(value) => {
+            format!("set {} = {}{}", quoted(write.key), format_bytes(value), lifetime(write.lifetime))
+        }
+        None => format!("delete {}", quoted(write.key)),
+    };
+    let clear = batch.clear.then(|| "clear".to_owned());
+    let changes: Vec<_> = clear.into_iter().chain(batch.writes.iter().map(write)).collect();
+    format!("commit: {}", if changes.is_empty() { "nothing".to_owned() } else { changes.join(", ") })
 }
 
 fn describe_result(result: &AccessResult) -> String {
     match result {
         AccessResult::Value(Some(value)) => format_bytes(value),
-        AccessResult::Value(None) => "nothing".to_owned(),
+        AccessResult::Value(None) | AccessResult::Ttl(None) => "nothing".to_owned(),
+        AccessResult::Ttl(Some(Ttl::Forever)) => "forever".to_owned(),
+        AccessResult::Ttl(Some(Ttl::Left(left))) => format!("{}s", left.as_secs()),
         AccessResult::Done(true) => "done".to_owned(),
         AccessResult::Done(false) => "not done".to_owned(),
         AccessResult::Number(number) => number.to_string(),

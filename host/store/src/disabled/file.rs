@@ -7,7 +7,10 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::health::Monitor;
 use crate::operation::{Changed, Operation};
-use crate::{Entry, FileSettings, Health, NamespaceConfig, OpenError, Unavailable, WriteResult};
+use crate::{
+    Batch, Committed, Entry, FileSettings, Health, Lifetime, NamespaceConfig, OpenError, Ttl, Unavailable,
+    WriteResult,
+};
 
 #[derive(Debug)]
 pub(crate) enum File {}
@@ -67,7 +70,15 @@ impl FileNamespace {
         match *self {}
     }
 
-    pub async fn change(&self, _: &str, _: Operation<'_>, _: Option<Duration>) -> WriteResult<Changed> {
+    pub async fn ttl(&self, _: &str) -> Result<Option<Ttl>, Unavailable> {
+        match *self {}
+    }
+
+    pub async fn commit(&self, _: &Batch<'_>) -> WriteResult<Committed> {
+        match *self {}
+    }
+
+    pub async fn change(&self, _: &str, _: Operation<'_>, _: Lifetime) -> WriteResult<Changed> {
         match *self {}
     }
 

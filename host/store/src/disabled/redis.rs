@@ -1,11 +1,12 @@
 //! Replaces the `redis` module if its feature is off: types without values.
 
 use std::io;
-use std::time::Duration;
 
 use crate::health::Monitor;
 use crate::operation::{Changed, Operation};
-use crate::{Entry, Health, NamespaceConfig, RedisSettings, Unavailable, WriteResult};
+use crate::{
+    Batch, Committed, Entry, Health, Lifetime, NamespaceConfig, RedisSettings, Ttl, Unavailable, WriteResult,
+};
 
 pub(crate) struct RedisSecrets;
 
@@ -60,7 +61,19 @@ impl RedisNamespace {
         match *self {}
     }
 
-    pub async fn change(&self, _: &str, _: Operation<'_>, _: Option<Duration>) -> WriteResult<Changed> {
+    pub async fn get_many(&self, _: &[&str]) -> Result<Vec<Option<Vec<u8>>>, Unavailable> {
+        match *self {}
+    }
+
+    pub async fn ttl(&self, _: &str) -> Result<Option<Ttl>, Unavailable> {
+        match *self {}
+    }
+
+    pub async fn commit(&self, _: &Batch<'_>) -> WriteResult<Committed> {
+        match *self {}
+    }
+
+    pub async fn change(&self, _: &str, _: Operation<'_>, _: Lifetime) -> WriteResult<Changed> {
         match *self {}
     }
 

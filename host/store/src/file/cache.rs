@@ -66,12 +66,19 @@ impl CacheShard {
         self.entries.get(key)
     }
 
+    /// The value of a cached entry and when it expires, unless it has expired. Counts as use.
+    pub fn live(&mut self, key: &[u8], now: u64) -> Option<(&[u8], u64)> {
+        let (value, expires) = self.get(key)?.value.as_ref()?;
+        (*expires > now).then_some((&**value, *expires))
+    }
+
     /// The cached entry, without counting as use.
     pub fn peek(&self, key: &[u8]) -> Option<&Cached> {
         self.entries.peek(key)
     }
 
-    /// Inserts an entry that was read from the file.
+    /// Inserts an entry that was read from the file. As after [`CacheShard::write`], the cache may
+    /// be over its limit until [`CacheShard::evict`] is called: what is in use must not be evicted.
     pub fn insert_read(&mut self, key: &[u8], cached: Cached) {
         self.put(key, cached);
     }
@@ -83,12 +90,19 @@ impl CacheShard {
         self.put(key, Cached { value, unsaved: self.changes, unread });
     }
 
+    /// Deletes a cached entry, unless it is known to be missing. A key that could not be read may be
+    /// in the file, and is deleted there.
+    pub fn delete(&mut self, key: &[u8]) {
+        if self.entries.peek(key).is_some_and(|cached| cached.value.is_some() || cached.unread) {
+            self.write(key, None);
+        }
+    }
+
     fn put(&mut self, key: &[u8], cached: Cached) {
         self.bytes += cached_bytes(key, &cached);
         if let Some((key, before)) = self.entries.push(key.into(), cached) {
             self.bytes -= cached_bytes(&key, &before);
         }
-        self.evict();
     }
 
     /// Evicts saved entries, the least recently used first, while the cache is over its limit.

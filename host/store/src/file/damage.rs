@@ -117,7 +117,7 @@ mod tests {
     use crate::FileSettings;
     use crate::clock::SystemClock;
     use crate::operation::Operation;
-    use crate::{NamespaceConfig, Unavailable};
+    use crate::{Lifetime, NamespaceConfig, Unavailable};
 
     const PAGE: usize = 4096;
     const ENTRIES: usize = 4000;
@@ -131,7 +131,7 @@ mod tests {
     }
 
     async fn set(namespace: &FileNamespace, key: &str, value: &[u8]) {
-        namespace.change(key, Operation::Set(value), None).await.unwrap().unwrap();
+        namespace.change(key, Operation::Set(value), Lifetime::Forever).await.unwrap().unwrap();
     }
 
     /// The bytes of a file with some thousand entries, which has grown and shrunk: after it was

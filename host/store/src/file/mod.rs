@@ -3,6 +3,7 @@
 //! file always holds the result of a complete transaction.
 
 mod cache;
+mod commit;
 mod damage;
 mod format;
 mod namespace;
@@ -57,6 +58,9 @@ struct Shared {
     clock: Arc<dyn Clock>,
     monitor: Monitor,
     readers: Arc<Semaphore>,
+    /// Held for reading while a batch is applied, and for writing while unsaved changes are
+    /// collected, so that a batch is saved in one transaction.
+    batches: RwLock<()>,
     namespaces: Mutex<Namespaces>,
     damage: Mutex<Damage>,
 }
@@ -99,6 +103,7 @@ impl File {
             clock,
             monitor: Monitor::default(),
             readers: Arc::new(Semaphore::new(MAX_READERS)),
+            batches: RwLock::default(),
             namespaces: Mutex::default(),
             damage: Mutex::default(),
         });
@@ -197,8 +202,12 @@ impl Shared {
     }
 
     fn shard(&self, key: &[u8]) -> &Mutex<CacheShard> {
+        &self.shards[self.shard_number(key)]
+    }
+
+    fn shard_number(&self, key: &[u8]) -> usize {
         let hash = self.hasher.hash_one(key);
-        &self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or(0)]
+        usize::try_from(hash % SHARDS as u64).unwrap_or(0)
     }
 
     /// The file cannot be used; the store goes on in memory.
@@ -230,8 +239,8 @@ mod tests {
 
     use super::*;
     use crate::clock::SystemClock;
-    use crate::footprint;
     use crate::operation::Operation;
+    use crate::{Lifetime, footprint};
 
     /// A store that saves only on request.
     fn open(path: &Path) -> (File, FileNamespace) {
@@ -244,7 +253,7 @@ mod tests {
 
     impl FileNamespace {
         async fn set(&self, key: &str, value: &[u8]) {
-            self.change(key, Operation::Set(value), None).await.unwrap().unwrap();
+            self.change(key, Operation::Set(value), Lifetime::Forever).await.unwrap().unwrap();
         }
     }
 
@@ -308,6 +317,16 @@ mod tests {
         drop(release);
         write_back.join().unwrap();
         assert_eq!(namespace.get("key").await.unwrap().unwrap(), b"value");
+    }
+
+    #[tokio::test]
+    async fn a_value_larger_than_a_shard_of_the_cache_is_read_from_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, namespace) = open(&folder.path().join("store"));
+        let large = vec![7; (1 << 20) / SHARDS + 1];
+        namespace.set("key", &large).await;
+        assert!(file.save().await);
+        assert_eq!(namespace.get("key").await.unwrap().unwrap(), large);
     }
 
     #[test]

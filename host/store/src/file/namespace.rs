@@ -12,7 +12,9 @@ use super::damage::{EngineError, catch_panics};
 use super::{Shared, format};
 use crate::health::Monitor;
 use crate::operation::{Changed, Operation, Write};
-use crate::{Entry, KEY_LIMIT, NEVER, NamespaceConfig, Refused, Unavailable, WriteResult, expiry, footprint};
+use crate::{
+    Entry, KEY_LIMIT, Lifetime, NEVER, NamespaceConfig, Refused, Ttl, Unavailable, WriteResult, footprint,
+};
 
 /// Longest time that a read of the file may take.
 const READ_TIMEOUT: Duration = Duration::from_millis(250);
@@ -36,8 +38,8 @@ pub(super) struct Generation {
 /// A handle of a namespace in a file.
 #[derive(Clone)]
 pub struct FileNamespace {
-    shared: Arc<Shared>,
-    open: Arc<OpenNamespace>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) open: Arc<OpenNamespace>,
 }
 
 impl std::fmt::Debug for FileNamespace {
@@ -55,7 +57,7 @@ impl OpenNamespace {
 
 impl Generation {
     /// Counts an entry that changes its footprint.
-    fn account(&self, before: u64, after: u64, quota: u64) -> Result<(), Refused> {
+    pub fn account(&self, before: u64, after: u64, quota: u64) -> Result<(), Refused> {
         let change = |used: u64| {
             let total = used.saturating_sub(before).saturating_add(after);
             (after <= before || total <= quota).then_some(total)
@@ -87,42 +89,39 @@ impl FileNamespace {
             return Ok(None);
         }
         let now = self.shared.clock.now_ms();
-        let generation = self.open.current.load_full();
-        self.with_cached(&format::key(generation.number, key.as_bytes()), |shard, key| {
-            let (value, expires) = shard.get(key)?.value.as_ref()?;
-            (*expires > now).then(|| value.to_vec())
-        })
-        .await
+        self.with_cached(key, |shard, key, _| shard.live(key, now).map(|(value, _)| value.to_vec())).await
+    }
+
+    pub async fn ttl(&self, key: &str) -> Result<Option<Ttl>, Unavailable> {
+        if key.len() > KEY_LIMIT {
+            return Ok(None);
+        }
+        let now = self.shared.clock.now_ms();
+        self.with_cached(key, |shard, key, _| Ttl::of(shard.live(key, now)?.1, now)).await
     }
 
     pub async fn change(
         &self,
         key: &str,
         operation: Operation<'_>,
-        ttl: Option<Duration>,
+        lifetime: Lifetime,
     ) -> WriteResult<Changed> {
         if key.len() > KEY_LIMIT {
             return Ok(Err(Refused::TooLong));
         }
         let now = self.shared.clock.now_ms();
-        let until = expiry(now, ttl);
-        let generation = self.open.current.load_full();
         let config = &self.open.config;
         let length = key.len();
-        self.with_cached(&format::key(generation.number, key.as_bytes()), |shard, key| {
-            let cached = shard.get(key);
-            let present =
-                cached.and_then(|cached| cached.value.as_ref()).filter(|(_, expires)| *expires > now);
-            let (write, changed) = operation.apply(present.map(|(value, _)| &**value))?;
+        self.with_cached(key, |shard, key, generation| {
+            let before = shard.get(key).map_or(0, |cached| cached.footprint(length));
+            let present = shard.live(key, now);
+            let (write, changed) = operation.apply(present.map(|(value, _)| value))?;
             let Some(Write { value, keeps_lifetime }) = write else { return Ok(changed) };
             if value.len() > config.value_limit {
                 return Err(Refused::TooLong);
             }
-            let expires = match present {
-                Some((_, expires)) if keeps_lifetime => *expires,
-                _ => until,
-            };
-            let before = cached.map_or(0, |cached| cached.footprint(length));
+            let lifetime = if keeps_lifetime { Lifetime::Keep } else { lifetime };
+            let expires = lifetime.expiry(now, present.map(|(_, expires)| expires));
             generation.account(before, footprint(length, value.len()), config.quota)?;
             shard.write(key, Some((value.into_owned().into_boxed_slice(), expires)));
             Ok(changed)
@@ -135,16 +134,11 @@ impl FileNamespace {
             return Ok(false);
         }
         let now = self.shared.clock.now_ms();
-        let generation = self.open.current.load_full();
         let length = key.len();
-        self.with_cached(&format::key(generation.number, key.as_bytes()), |shard, key| {
-            let Some(cached) = shard.get(key) else { return false };
-            let was_live = cached.value.as_ref().is_some_and(|(_, expires)| *expires > now);
-            // A key that could not be read may be in the file, and must be deleted there.
-            if cached.value.is_some() || cached.unread {
-                generation.release(cached.footprint(length));
-                shard.write(key, None);
-            }
+        self.with_cached(key, |shard, key, generation| {
+            let was_live = shard.live(key, now).is_some();
+            generation.release(shard.get(key).map_or(0, |cached| cached.footprint(length)));
+            shard.delete(key);
             was_live
         })
         .await
@@ -185,41 +179,52 @@ impl FileNamespace {
         walked.map_err(|error| Unavailable(error.to_string()))?
     }
 
-    /// Calls `work` with the shard of a key, under its lock, after the entry was read into the
-    /// cache.
+    /// Calls `work` with the shard of a key, under its lock, the stored key and the present
+    /// generation, after the entry was read into the cache.
     async fn with_cached<T>(
         &self,
-        key: &[u8],
-        mut work: impl FnMut(&mut CacheShard, &[u8]) -> T,
+        key: &str,
+        mut work: impl FnMut(&mut CacheShard, &[u8], &Generation) -> T,
     ) -> Result<T, Unavailable> {
         Monitor::count(&self.shared.monitor.operations);
-        {
-            let mut shard = self.shared.shard(key).lock();
-            if shard.get(key).is_some() {
-                return Ok(work(&mut shard, key));
+        loop {
+            let generation = self.open.current.load_full();
+            let key = format::key(generation.number, key.as_bytes());
+            self.prefetch(&key).await?;
+            let mut shard = self.shared.shard(&key).lock();
+            // A batch that clears the namespace may have held the lock until now.
+            if !Arc::ptr_eq(&generation, &self.open.current.load()) {
+                continue;
             }
+            self.read_if_missing(&mut shard, &key)?;
+            let done = work(&mut shard, &key, &generation);
+            shard.evict();
+            return Ok(done);
         }
-        self.prefetch(key).await?;
-        let mut shard = self.shared.shard(key).lock();
-        if shard.get(key).is_none() {
-            // Read under the shard's lock, so that the entry cannot be changed and saved in
-            // between. It does not take long: `prefetch` has just read the page. If the write-back
-            // thread holds the file, give up: waiting here would block all keys of the shard.
-            let Some(database) = self.shared.database.try_read() else {
-                Monitor::count(&self.shared.monitor.failures);
-                let path = self.shared.path.display();
-                return Err(Unavailable(format!("{path} is being written and cannot be read now")));
-            };
-            let cached = self.shared.read(database.as_ref(), key);
-            shard.insert_read(key, cached.unwrap_or_else(Cached::unread));
-        }
-        Ok(work(&mut shard, key))
     }
 
-    /// Reads an entry on a blocking thread, so that its pages are in the engine's cache and
-    /// reading them again under a lock does not wait for the disk.
-    async fn prefetch(&self, key: &[u8]) -> Result<(), Unavailable> {
-        if self.shared.monitor.outage().is_some() {
+    /// Reads an entry into the cache, unless it is there. Under the shard's lock, so that the entry
+    /// cannot be changed and saved in between. It does not take long: `prefetch` has just read the
+    /// page. If the write-back thread holds the file, it gives up: waiting would block all keys of
+    /// the shard.
+    pub(super) fn read_if_missing(&self, shard: &mut CacheShard, key: &[u8]) -> Result<(), Unavailable> {
+        if shard.get(key).is_some() {
+            return Ok(());
+        }
+        let Some(database) = self.shared.database.try_read() else {
+            Monitor::count(&self.shared.monitor.failures);
+            let path = self.shared.path.display();
+            return Err(Unavailable(format!("{path} is being written and cannot be read now")));
+        };
+        let cached = self.shared.read(database.as_ref(), key);
+        shard.insert_read(key, cached.unwrap_or_else(Cached::unread));
+        Ok(())
+    }
+
+    /// Unless the entry is cached, reads it on a blocking thread, so that its pages are in the
+    /// engine's cache and reading them again under a lock does not wait for the disk.
+    pub(super) async fn prefetch(&self, key: &[u8]) -> Result<(), Unavailable> {
+        if self.shared.shard(key).lock().peek(key).is_some() || self.shared.monitor.outage().is_some() {
             return Ok(());
         }
         let began = Instant::now();

@@ -232,8 +232,10 @@ impl Writer {
 
     fn save(&mut self, last: bool) -> Result<(), redb::Error> {
         let shared = self.shared.clone();
-        let unsaved = self.unsaved();
-        let live = self.live_namespaces();
+        let (unsaved, live) = {
+            let _no_batch = shared.batches.write();
+            (self.unsaved(), self.live_namespaces())
+        };
         {
             let database = shared.database.read();
             let Some(database) = &*database else { return Ok(()) };

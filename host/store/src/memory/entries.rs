@@ -110,6 +110,11 @@ impl Entries {
         self.heads.insert(Head { lifetime: Head::LATEST + 1, at, key_length, length, storage })
     }
 
+    /// Whether this many entries can be inserted or replaced: there are 2^32 slot numbers.
+    pub fn has_room(&self, entries: usize) -> bool {
+        u32::try_from(entries).is_ok_and(|entries| self.heads.slot_count().checked_add(entries).is_some())
+    }
+
     /// The entry in a slot; None if it was released or removed.
     pub fn get(&self, slot: u32) -> Option<EntryRef<'_>> {
         self.view(self.heads.get(slot)?)

@@ -5,18 +5,18 @@
 //! [`entries`]); what remains here reads as if each shard were a `HashMap`. The model test below
 //! compares the two. `cargo bench -p reprieve --bench pieces` measures it.
 
+mod commit;
 mod entries;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use hashbrown::HashTable;
 use parking_lot::Mutex;
 
 use super::operation::{Changed, Operation, Write};
-use super::{Entry, KEY_LIMIT, NEVER, Refused, VALUE_LIMIT, expiry, footprint};
+use super::{Entry, KEY_LIMIT, Lifetime, NEVER, Refused, Ttl, VALUE_LIMIT, footprint};
 use crate::clock::Clock;
 use entries::{Entries, EntryRef};
 use reprieve_containers::expiry_queue::ExpiryQueue;
@@ -44,6 +44,11 @@ impl Shard {
         Some((slot, self.entries.get(slot)?))
     }
 
+    /// The entry of a key, unless it has expired.
+    fn find_live(&self, hash: u64, key: &[u8], now: u64) -> Option<EntryRef<'_>> {
+        self.find(hash, key).map(|(_, entry)| entry).filter(|entry| entry.expires > now)
+    }
+
     /// Sets when an entry expires, and queues it unless the queue has it at that time or earlier.
     fn set_expiry(&mut self, slot: u32, expires: u64, now: u64) {
         let Some(head) = self.entries.head_mut(slot) else { return };
@@ -58,6 +63,24 @@ impl Shard {
         if self.queue.len() > 2 * self.index.len() + QUEUE_SLACK {
             self.rebuild_queue(now);
         }
+    }
+
+    /// Removes an entry. If it is queued, its slot stays reserved until the queue reaches it:
+    /// otherwise the queue would take the next entry in that slot for this one.
+    fn remove(&mut self, hash: u64, slot: u32) {
+        if let Ok(indexed) = self.index.find_entry(hash, |&indexed| indexed == slot) {
+            indexed.remove();
+        }
+        if self.entries.head_mut(slot).is_some_and(|head| head.is_queued()) {
+            self.entries.release(slot);
+        } else {
+            self.entries.remove(slot);
+        }
+    }
+
+    /// Bytes that all entries count towards the quota.
+    fn footprint(&self) -> u64 {
+        self.entries.iter().map(|(_, entry)| entry.footprint()).sum()
     }
 
     /// Removes released entries and duplicates from the queue.
@@ -99,12 +122,24 @@ impl Memory {
     }
 
     pub(super) fn get(&self, key: &str) -> Option<Vec<u8>> {
+        self.get_with(key, |value| value.map(<[u8]>::to_vec))
+    }
+
+    /// Passes the value of a key to `read`, under the lock of its shard.
+    pub(super) fn get_with<T>(&self, key: &str, read: impl FnOnce(Option<&[u8]>) -> T) -> T {
+        self.with_live(key, |entry, _| read(entry.map(|entry| entry.value)))
+    }
+
+    pub(super) fn ttl(&self, key: &str) -> Option<Ttl> {
+        self.with_live(key, |entry, now| Ttl::of(entry?.expires, now))
+    }
+
+    fn with_live<T>(&self, key: &str, read: impl FnOnce(Option<EntryRef<'_>>, u64) -> T) -> T {
         self.count();
         let hash = self.hash(key.as_bytes());
         let now = self.clock.now_ms();
         let shard = self.shard(hash).lock();
-        let (_, entry) = shard.find(hash, key.as_bytes())?;
-        (entry.expires > now).then(|| entry.value.to_vec())
+        read(shard.find_live(hash, key.as_bytes(), now), now)
     }
 
     pub(super) fn delete(&self, key: &str) -> bool {
@@ -144,7 +179,7 @@ impl Memory {
     pub(super) fn clear(&self) {
         for shard in &self.shards {
             let mut shard = shard.lock();
-            let freed: u64 = shard.entries.iter().map(|(_, entry)| entry.footprint()).sum();
+            let freed = shard.footprint();
             *shard = Shard::default();
             self.used.fetch_sub(freed, Ordering::Relaxed);
         }
@@ -179,15 +214,14 @@ impl Memory {
     }
 
     fn shard(&self, hash: u64) -> &Mutex<Shard> {
-        // Bits that the hash table does not use: it takes the lowest ones and the highest seven.
-        &self.shards[shard((hash >> 25) as u32)]
+        &self.shards[shard_number(hash)]
     }
 
     pub(super) fn change(
         &self,
         key: &str,
         operation: Operation<'_>,
-        ttl: Option<Duration>,
+        lifetime: Lifetime,
     ) -> Result<Changed, Refused> {
         self.count();
         let key = key.as_bytes();
@@ -206,25 +240,37 @@ impl Memory {
         if value.len() > VALUE_LIMIT {
             return Err(Refused::TooLong);
         }
-        let expires = match present {
-            Some(entry) if keeps_lifetime => entry.expires,
-            _ => expiry(now, ttl),
-        };
+        let lifetime = if keeps_lifetime { Lifetime::Keep } else { lifetime };
+        let expires = lifetime.expiry(now, present.map(|entry| entry.expires));
         let before = found.map_or(0, |(_, entry)| entry.footprint());
         let after = footprint(key.len(), value.len());
         let slot = found.map(|(slot, _)| slot);
         self.account(before, after)?;
-        let stored = match slot {
-            Some(slot) => shard.entries.set_value(slot, &value).then_some(slot),
-            None => self.insert(&mut shard, hash, key, &value),
-        };
-        let Some(slot) = stored else {
-            // Out of slot numbers: there are 2^32 per shard.
+        if !self.write(&mut shard, hash, key, slot, &value, (expires, now)) {
             let _ = self.account(after, before);
             return Err(Refused::Quota);
-        };
-        shard.set_expiry(slot, expires, now);
+        }
         Ok(changed)
+    }
+
+    /// Writes an entry that was accounted for, into its `slot` if it has one. Returns false if the
+    /// shard is out of slot numbers, of which there are 2^32.
+    fn write(
+        &self,
+        shard: &mut Shard,
+        hash: u64,
+        key: &[u8],
+        slot: Option<u32>,
+        value: &[u8],
+        (expires, now): (u64, u64),
+    ) -> bool {
+        let stored = match slot {
+            Some(slot) => shard.entries.set_value(slot, value).then_some(slot),
+            None => self.insert(shard, hash, key, value),
+        };
+        let Some(slot) = stored else { return false };
+        shard.set_expiry(slot, expires, now);
+        true
     }
 
     fn insert(&self, shard: &mut Shard, hash: u64, key: &[u8], value: &[u8]) -> Option<u32> {
@@ -291,25 +337,25 @@ impl Memory {
         true
     }
 
-    /// Removes an entry. If it is queued, its slot stays reserved until the queue reaches it:
-    /// otherwise the queue would take the next entry in that slot for this one.
+    /// Removes an entry, which no longer counts.
     fn remove(&self, shard: &mut Shard, hash: u64, slot: u32) {
         if let Some(entry) = shard.entries.get(slot) {
             self.used.fetch_sub(entry.footprint(), Ordering::Relaxed);
         }
-        if let Ok(indexed) = shard.index.find_entry(hash, |&indexed| indexed == slot) {
-            indexed.remove();
-        }
-        if shard.entries.head_mut(slot).is_some_and(|head| head.is_queued()) {
-            shard.entries.release(slot);
-        } else {
-            shard.entries.remove(slot);
-        }
+        shard.remove(hash, slot);
     }
+}
+
+/// The shard of a key, from bits of its hash that the hash table does not use: it takes the lowest
+/// ones and the highest seven.
+fn shard_number(hash: u64) -> usize {
+    shard((hash >> 25) as u32)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::clock::ManualClock;
 
@@ -317,11 +363,11 @@ mod tests {
 
     impl Memory {
         fn set(&self, key: &str, value: &[u8], ttl: Option<Duration>) -> Result<(), Refused> {
-            self.change(key, Operation::Set(value), ttl).map(drop)
+            self.change(key, Operation::Set(value), ttl.into()).map(drop)
         }
 
         fn add(&self, key: &str, value: &[u8], ttl: Option<Duration>) -> Result<bool, Refused> {
-            self.change(key, Operation::Add(value), ttl).map(|changed| changed.done)
+            self.change(key, Operation::Add(value), ttl.into()).map(|changed| changed.done)
         }
     }
 

@@ -1,7 +1,7 @@
 //! The stored form of an entry in Redis: the generation in which it was written and its expiry
 //! time (milliseconds since 1970, 0 for never), six bytes each, big-endian; then the value.
 
-use super::super::NEVER;
+use super::super::{NEVER, Unavailable};
 
 const HEADER_BYTES: usize = 12;
 
@@ -24,6 +24,21 @@ impl<'a> StoredEntry<'a> {
             expires => expires,
         };
         Some(Self { generation: number(&header[..6]), expires, value })
+    }
+
+    /// The value of a stored entry; None if it was written before this generation.
+    ///
+    /// # Errors
+    /// If the bytes are too short for an entry.
+    pub fn into_value(mut stored: Vec<u8>, generation: u64) -> Result<Option<Vec<u8>>, Unavailable> {
+        let Some(entry) = StoredEntry::parse(&stored) else {
+            return Err(Unavailable("it holds an entry that was not written by Reprieve".to_owned()));
+        };
+        if entry.generation < generation {
+            return Ok(None);
+        }
+        stored.drain(..HEADER_BYTES);
+        Ok(Some(stored))
     }
 }
 

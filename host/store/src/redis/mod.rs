@@ -1,7 +1,9 @@
 //! A store in Redis or Valkey, which several proxies can share. Each operation is one round trip
-//! and atomic on the server; the server removes expired entries. While it is unreachable, each
+//! and atomic on the server (batches in a cluster: one round trip per hash slot); the server removes
+//! expired entries. While it is unreachable, each
 //! operation fails at once, and a thread of its own reconnects.
 
+mod commit;
 mod connection;
 mod entry;
 mod namespace;

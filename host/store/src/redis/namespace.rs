@@ -13,7 +13,8 @@ use super::Shared;
 use super::entry::StoredEntry;
 use crate::operation::{Changed, Operation};
 use crate::{
-    ENTRY_OVERHEAD_BYTES, Entry, KEY_LIMIT, NEVER, NamespaceConfig, Refused, Unavailable, WriteResult,
+    ENTRY_OVERHEAD_BYTES, Entry, KEY_LIMIT, Lifetime, NEVER, NamespaceConfig, Refused, Ttl, Unavailable,
+    WriteResult,
 };
 
 /// Longest time for which a usage that Redis has reported is used again.
@@ -25,24 +26,24 @@ const NOT_REPORTED: u64 = u64::MAX;
 
 /// A handle of a namespace in Redis.
 #[derive(Clone)]
-pub struct RedisNamespace(Arc<Inner>);
+pub struct RedisNamespace(pub(super) Arc<Inner>);
 
-struct Inner {
-    shared: Arc<Shared>,
-    config: NamespaceConfig,
-    slots: Vec<Slot>,
+pub(super) struct Inner {
+    pub shared: Arc<Shared>,
+    pub config: NamespaceConfig,
+    pub slots: Vec<Slot>,
     /// Zero of [`Slot::reported_ms`].
     opened: Instant,
 }
 
 /// The part of a namespace in one hash slot: all of it, except in a cluster.
-struct Slot {
+pub(super) struct Slot {
     /// Keys of the bookkeeping: generation; usage; bytes by the minute in which they expire; these
     /// minutes in order; scratch space for counting in 64 bits.
-    bookkeeping: [String; 5],
+    pub bookkeeping: [String; 5],
     /// Prefix of the keys of entries.
     entry_prefix: String,
-    quota: u64,
+    pub quota: u64,
     /// Bytes in use, as last reported.
     usage: AtomicU64,
     /// When that was, or [`NOT_REPORTED`].
@@ -66,6 +67,19 @@ pub(super) fn name_of<'k>(key: &'k [u8], prefix: &str, slots: usize) -> Option<&
     let end = inner.iter().position(|&byte| byte == b'}')?;
     let name = std::str::from_utf8(&inner[..end]).ok()?;
     if slots == 1 { Some(name) } else { name.rsplit_once('.').map(|(name, _)| name) }
+}
+
+/// A lifetime as the scripts take it: milliseconds, -1 for ever, -2 to keep the present one.
+pub(super) fn ttl_argument(lifetime: Lifetime) -> i64 {
+    match lifetime {
+        Lifetime::For(ttl) => i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX).min(MAX_TTL_MS),
+        Lifetime::Forever => -1,
+        Lifetime::Keep => -2,
+    }
+}
+
+fn parse_generation(digits: Option<Vec<u8>>) -> u64 {
+    digits.and_then(|digits| String::from_utf8(digits).ok()?.parse().ok()).unwrap_or(0)
 }
 
 impl RedisNamespace {
@@ -100,23 +114,53 @@ impl RedisNamespace {
         let (generation, usage, stored): (Option<u64>, Option<i64>, Option<Vec<u8>>) =
             self.0.shared.command(&command).await?;
         self.report_usage(slot, usage.unwrap_or(0));
-        let Some(mut stored) = stored else { return Ok(None) };
-        let Some(entry) = StoredEntry::parse(&stored) else {
-            return Err(Unavailable("it holds an entry that was not written by Reprieve".to_owned()));
-        };
-        if entry.generation < generation.unwrap_or(0) {
+        stored.map_or(Ok(None), |stored| StoredEntry::into_value(stored, generation.unwrap_or(0)))
+    }
+
+    pub async fn get_many(&self, keys: &[&str]) -> Result<Vec<Option<Vec<u8>>>, Unavailable> {
+        let mut values = vec![None; keys.len()];
+        for (number, slot) in self.0.slots.iter().enumerate() {
+            let here = |key: &str| key.len() <= KEY_LIMIT && self.slot_number(key) == number;
+            let places: Vec<_> = (0..keys.len()).filter(|&at| here(keys[at])).collect();
+            if places.is_empty() {
+                continue;
+            }
+            let mut command = redis::cmd("MGET");
+            command.arg(&slot.bookkeeping[0]);
+            for &at in &places {
+                command.arg(slot.entry(keys[at]));
+            }
+            let found: Vec<Option<Vec<u8>>> = self.0.shared.command(&command).await?;
+            let mut found = found.into_iter();
+            let generation = parse_generation(found.next().flatten());
+            for (at, stored) in places.into_iter().zip(found) {
+                values[at] = stored.map_or(Ok(None), |stored| StoredEntry::into_value(stored, generation))?;
+            }
+        }
+        Ok(values)
+    }
+
+    pub async fn ttl(&self, key: &str) -> Result<Option<Ttl>, Unavailable> {
+        if key.len() > KEY_LIMIT {
             return Ok(None);
         }
-        let header = stored.len() - entry.value.len();
-        stored.drain(..header);
-        Ok(Some(stored))
+        let slot = self.slot(key);
+        let entry = slot.entry(key);
+        let shared = &self.0.shared;
+        let arguments = |command: &mut Cmd| {
+            command.arg(2).arg(&slot.bookkeeping[0]).arg(&entry);
+        };
+        Ok(match shared.script::<i64>(&shared.scripts.ttl, arguments).await? {
+            -1 => Some(Ttl::Forever),
+            left => u64::try_from(left).ok().map(|left| Ttl::Left(Duration::from_millis(left))),
+        })
     }
 
     pub async fn change(
         &self,
         key: &str,
         operation: Operation<'_>,
-        ttl: Option<Duration>,
+        lifetime: Lifetime,
     ) -> WriteResult<Changed> {
         if key.len() > KEY_LIMIT {
             return Ok(Err(Refused::TooLong));
@@ -131,8 +175,7 @@ impl RedisNamespace {
                 ("increment", digits.as_bytes(), b"")
             }
         };
-        let ttl = ttl.map_or(-1, |ttl| i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX));
-        let (code, number) = self.run(key, name, value, expected, ttl.min(MAX_TTL_MS)).await?;
+        let (code, number) = self.run(key, name, value, expected, ttl_argument(lifetime)).await?;
         Ok(match code {
             -1 => Err(Refused::Quota),
             -2 => Err(Refused::TooLong),
@@ -202,15 +245,20 @@ impl RedisNamespace {
         self.0.config.quota
     }
 
-    /// Begins a new generation. The reconnect thread removes the entries of the old one.
+    /// Begins a new generation.
     pub async fn clear(&self) -> Result<(), Unavailable> {
         for slot in &self.0.slots {
             let shared = &self.0.shared;
             let _: i64 = shared.script(&shared.scripts.clear, |command| slot.add_keys(command)).await?;
             self.report_usage(slot, 0);
         }
-        let _ = self.0.shared.cleared.send(self.0.config.clone());
+        self.remove_old_entries();
         Ok(())
+    }
+
+    /// Makes the reconnect thread remove the entries of older generations.
+    pub(super) fn remove_old_entries(&self) {
+        let _ = self.0.shared.cleared.send(self.0.config.clone());
     }
 
     /// Removes entries of older generations.
@@ -266,8 +314,7 @@ impl RedisNamespace {
         let run = self.0.shared.run(super::ADMIN_TIMEOUT, async |connection| connection.run(&command).await);
         let values: Vec<Option<Vec<u8>>> = run.await?;
         let mut values = values.into_iter();
-        let generation = values.next().flatten().and_then(|digits| String::from_utf8(digits).ok());
-        let generation = generation.and_then(|digits| digits.parse().ok()).unwrap_or(0);
+        let generation = parse_generation(values.next().flatten());
         let entries = keys.into_iter().zip(values).filter_map(|(key, stored)| {
             let stored = stored?;
             let entry = StoredEntry::parse(&stored).filter(|entry| entry.generation >= generation)?;
@@ -279,16 +326,18 @@ impl RedisNamespace {
     }
 
     fn slot(&self, key: &str) -> &Slot {
-        let slots = &self.0.slots;
-        let index = match slots.len() {
+        &self.0.slots[self.slot_number(key)]
+    }
+
+    pub(super) fn slot_number(&self, key: &str) -> usize {
+        match self.0.slots.len() {
             1 => 0,
             // Part of the layout: every version of Reprieve must choose the same slot.
             count => {
                 let hash = blake3::hash(key.as_bytes());
                 usize::from(hash.as_bytes()[0]) % count
             }
-        };
-        &slots[index]
+        }
     }
 
     fn now_ms(&self) -> u64 {
@@ -297,14 +346,14 @@ impl RedisNamespace {
 
     /// Remembers the usage that Redis has reported. It can be negative if Redis has evicted the
     /// bookkeeping.
-    fn report_usage(&self, slot: &Slot, usage: i64) {
+    pub(super) fn report_usage(&self, slot: &Slot, usage: i64) {
         slot.usage.store(u64::try_from(usage).unwrap_or(0), Ordering::Relaxed);
         slot.reported_ms.store(self.now_ms(), Ordering::Relaxed);
     }
 }
 
 impl Slot {
-    fn entry(&self, key: &str) -> String {
+    pub fn entry(&self, key: &str) -> String {
         format!("{}{key}", self.entry_prefix)
     }
 

@@ -13,6 +13,8 @@ pub(super) struct Script {
 #[derive(Debug)]
 pub(super) struct Scripts {
     pub change: Script,
+    pub commit: Script,
+    pub ttl: Script,
     pub usage: Script,
     pub clear: Script,
     pub sweep: Script,
@@ -21,7 +23,9 @@ pub(super) struct Scripts {
 impl Scripts {
     pub fn new() -> Self {
         Self {
-            change: Script::new(include_str!("change.lua")),
+            change: Script::new(concat!(include_str!("entries.lua"), include_str!("change.lua"))),
+            commit: Script::new(concat!(include_str!("entries.lua"), include_str!("commit.lua"))),
+            ttl: Script::new(include_str!("ttl.lua")),
             usage: Script::new(include_str!("usage.lua")),
             clear: Script::new(include_str!("clear.lua")),
             sweep: Script::new(include_str!("sweep.lua")),
