@@ -19,8 +19,8 @@ use reprieve_pop3::command::Command;
 use reprieve_pop3::line::{COMMAND_LIMIT, LineBuffer, NextLine};
 use reprieve_pop3::posed::PosedMaildrop;
 use reprieve_pop3::snapshot::{Row, Snapshot};
-use reprieve_store::Namespace;
 use reprieve_store::clock::{Clock, ManualClock};
+use reprieve_store::{Batch, BatchWrite, Committed, Expected, Lifetime, Namespace};
 
 fn main() {
     divan::main();
@@ -206,6 +206,23 @@ mod store {
                 .block_on(filled.namespace.set(&key, &[9; 12], DAY))
                 .expect("memory")
                 .expect("room");
+        });
+    }
+
+    /// A policy's memory of a user, read and written back.
+    #[divan::bench(args = USERS)]
+    fn get_and_commit(bencher: Bencher<'_, '_>, users: u32) {
+        let mut filled = Filled::new(users);
+        bencher.bench_local(move || {
+            let key = filled.user();
+            filled.runtime.block_on(async {
+                let seen = filled.namespace.get(&key).await.expect("memory").expect("an entry");
+                let expected = [Expected { key: &key, value: Some(&seen) }];
+                let lifetime = Lifetime::For(Duration::from_secs(86_400));
+                let writes = [BatchWrite { key: &key, value: Some(&[9; 12]), lifetime }];
+                let batch = Batch { expected: &expected, clear: false, writes: &writes };
+                assert_eq!(filled.namespace.commit(&batch).await, Ok(Ok(Committed::Done)));
+            });
         });
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! There may be millions of entries of some twenty bytes each, so they are packed (see
 //! [`entries`]); what remains here reads as if each shard were a `HashMap`. The model test below
-//! compares the two. `cargo bench -p reprieve --bench pieces` measures it.
+//! compares the two, and `benches/memory.rs` measures them.
 
 mod commit;
 mod entries;
