@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use reprieve_policy_host::harness::LoginFacts;
 use reprieve_policy_host::{
     Cache, Ending, Engine, EngineSize, Evaluator, Outcome, Policy, PolicyOptions, Standing, Verdict,
-    load_source, moment,
+    load_source,
 };
 use reprieve_store::Namespace;
 use reprieve_store::clock::ManualClock;
@@ -146,16 +146,11 @@ impl Desk {
                     .unwrap_or_else(|failure| panic!("{}: {failure}", self.name));
                 verdicts.push(format!("{verdict:?}"));
                 if let Verdict::Pass(pass) = verdict {
-                    let outcome = Outcome {
-                        session: login.session,
-                        client: login.client,
-                        claim: login.claim,
-                        time: moment(poll.unix_ms, &zone),
-                        node: None,
+                    let outcome = Arc::new(Outcome {
                         latency_ms: 1,
-                        ending: poll.ending,
                         note: pass.note,
-                    };
+                        ..Outcome::new(login, poll.ending)
+                    });
                     let observed = evaluator.observe(&outcome).await;
                     observed.unwrap_or_else(|failure| panic!("{}: {failure}", self.name));
                 }

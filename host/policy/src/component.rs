@@ -1,19 +1,24 @@
 //! A virtual server's policy: compiled once, shared by the evaluators of all threads.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use super::bindings;
 use super::breaker::{Admitted, Breaker, BreakerSettings, Change};
+use super::contract::Linked;
 use super::digest;
 use super::disposition::OnFailure;
 use super::engine::Engine;
 use super::failure::Failure;
 use super::guest_log::{GuestLog, Lines};
-use super::instance::State;
 use super::limits::Limits;
+use super::lookups::{Lookups, NoLookups};
 use super::metrics::{Metrics, MetricsSnapshot};
+use super::settings::Setting;
 use reprieve_store::Namespace;
 use reprieve_store::clock::Clock;
+
+/// Default of `credential-ttl`.
+const MEMORY_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long an instance lives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +51,10 @@ pub struct PolicyOptions {
     pub on_failure: OnFailure,
     /// Its namespace of the store.
     pub namespace: Namespace,
+    /// Read-only tables that it can look into.
+    pub lookups: Arc<dyn Lookups>,
+    /// How long what it remembers about a user is kept without a write.
+    pub memory_ttl: Duration,
     /// The clock that it sees.
     pub clock: Arc<dyn Clock>,
     /// Names of the pools that verdicts may name.
@@ -72,6 +81,8 @@ impl PolicyOptions {
             breaker: BreakerSettings::default(),
             on_failure: OnFailure::Pass,
             namespace,
+            lookups: Arc::new(NoLookups),
+            memory_ttl: MEMORY_TTL,
             clock,
             pools: Vec::new(),
             version: 1,
@@ -97,13 +108,17 @@ pub struct Identity {
 pub(super) enum Call {
     Decide,
     Observe,
+    Ended,
 }
 
 impl Call {
+    pub(super) const COUNT: usize = 3;
+
     fn name(self) -> &'static str {
         match self {
             Self::Decide => "decide",
             Self::Observe => "observe",
+            Self::Ended => "ended",
         }
     }
 }
@@ -112,16 +127,18 @@ impl Call {
 pub struct Policy {
     options: PolicyOptions,
     engine: Arc<Engine>,
-    component: bindings::PolicyPre<State>,
+    linked: Linked,
     sha256: [u8; 32],
     identity: Arc<Identity>,
     log: Arc<GuestLog>,
     metrics: Arc<Metrics>,
     /// Whether it imports the store.
     needs_store: bool,
+    /// The settings that it describes, once it has been started.
+    described: OnceLock<Vec<Setting>>,
     /// One circuit breaker per function, so that a function that always fails is noticed even if the
     /// other never fails.
-    breakers: [Breaker; 2],
+    breakers: [Breaker; Call::COUNT],
 }
 
 impl std::fmt::Debug for Policy {
@@ -134,7 +151,7 @@ impl Policy {
     pub(super) fn new(
         options: PolicyOptions,
         engine: Arc<Engine>,
-        component: bindings::PolicyPre<State>,
+        linked: Linked,
         sha256: [u8; 32],
         needs_store: bool,
     ) -> Self {
@@ -146,13 +163,24 @@ impl Policy {
             metrics.clone(),
             options.lines.clone(),
         ));
-        let breakers = [Breaker::new(options.breaker.clone()), Breaker::new(options.breaker.clone())];
+        let breakers = std::array::from_fn(|_| Breaker::new(options.breaker.clone()));
         let identity = Arc::new(Identity {
             component: options.component.clone(),
             sha256: digest::hex(&sha256),
             version: options.version,
         });
-        Self { options, engine, component, sha256, identity, log, metrics, needs_store, breakers }
+        Self {
+            options,
+            engine,
+            linked,
+            sha256,
+            identity,
+            log,
+            metrics,
+            needs_store,
+            described: OnceLock::new(),
+            breakers,
+        }
     }
 
     /// The engine that it runs in.
@@ -161,8 +189,16 @@ impl Policy {
         &self.engine
     }
 
-    pub(super) fn component(&self) -> &bindings::PolicyPre<State> {
-        &self.component
+    pub(super) fn linked(&self) -> &Linked {
+        &self.linked
+    }
+
+    pub(super) fn lookups(&self) -> &Arc<dyn Lookups> {
+        &self.options.lookups
+    }
+
+    pub(super) fn memory_ttl(&self) -> Duration {
+        self.options.memory_ttl
     }
 
     pub(super) fn settings(&self) -> &[(String, String)] {
@@ -269,6 +305,16 @@ impl Policy {
             }
             _ => {}
         }
+    }
+
+    pub(super) fn describe(&self, settings: Vec<Setting>) {
+        let _ = self.described.set(settings);
+    }
+
+    /// The settings that it describes; empty if it describes none.
+    #[must_use]
+    pub fn described_settings(&self) -> &[Setting] {
+        self.described.get().map_or(&[], Vec::as_slice)
     }
 
     /// Resource limits.

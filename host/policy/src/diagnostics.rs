@@ -2,9 +2,34 @@
 //! are for its developers.
 
 use super::component_info::ComponentInfo;
+use super::contract::{VERSIONS, Version};
 
-/// Functions that the world `policy` exports.
-const EXPORTS: [&str; 3] = ["configure", "decide", "observe"];
+/// The package of the contract.
+const PACKAGE: &str = "reprieve:policy";
+/// Functions that a policy for 0.1 exports.
+const EXPORTS_0_1: [&str; 3] = ["configure", "decide", "observe"];
+/// The interface that a policy for 0.2 exports.
+const EXPORT_0_2: &str = "handler";
+/// The interfaces that a policy can import: of 0.1, and of 0.2.
+const INTERFACES: [(Version, &[&str]); 2] = [
+    (Version::V0_1, &["types", "store", "log"]),
+    (
+        Version::V0_2,
+        &[
+            "types",
+            "claim",
+            "client",
+            "session",
+            "maildrop",
+            "pools",
+            "outcome-details",
+            "answer",
+            "store",
+            "lookup",
+            "log",
+        ],
+    ),
+];
 /// Exports that a message names.
 const SHOWN: usize = 8;
 
@@ -64,53 +89,120 @@ pub(super) fn not_compiled(text: &str) -> String {
     format!("it cannot be compiled: {text}")
 }
 
-/// Refuses a component with an import that the host does not provide or without the policy exports.
-pub(super) fn not_a_policy(info: &ComponentInfo) -> Result<(), String> {
+/// The version of the contract that a component was built for. Refuses one with an import that the
+/// host does not provide, or without the exports of a policy.
+pub(super) fn version(info: &ComponentInfo) -> Result<Version, String> {
     if let Some(damage) = &info.damage {
         return Err(not_compiled(&format!("failed to parse it: {damage}")));
     }
-    for name in &info.imports {
-        offered(name).map_err(|why| format!("it imports {name}, {why}"))?;
-    }
-    let missing: Vec<_> =
-        EXPORTS.into_iter().filter(|name| !info.exports.iter().any(|other| other == name)).collect();
-    if missing.len() == EXPORTS.len() {
-        let shown = info.exports.iter().take(SHOWN).map(String::as_str);
-        let more = (info.exports.len() > SHOWN).then_some("others");
-        let mut has: Vec<_> = shown.chain(more).collect();
-        if has.is_empty() {
-            has.push("nothing");
+    let mut built_for = None;
+    for name in info.imports.iter().chain(&info.exports) {
+        let Some((interface, version)) = of_contract(name) else { continue };
+        let known = known_version(version).ok_or_else(|| unknown_version(interface, version))?;
+        if *built_for.get_or_insert(known) != known {
+            return Err("it was built for two versions of reprieve:policy; build it for one".to_owned());
         }
-        return Err(format!(
-            "it is not a policy: it exports {} instead of configure, decide and observe",
-            has.join(", ")
-        ));
     }
-    if !missing.is_empty() {
+    // A policy that asks for nothing imports nothing.
+    let version = built_for.unwrap_or(Version::V0_1);
+    for name in &info.imports {
+        offered(name, version).map_err(|why| format!("it imports {name}, {why}"))?;
+    }
+    has_exports(info, version)?;
+    Ok(version)
+}
+
+/// The interface and the version of a name in the contract's package.
+fn of_contract(name: &str) -> Option<(&str, &str)> {
+    let (path, version) = name.split_once('@')?;
+    let (package, interface) = path.split_once('/')?;
+    (package == PACKAGE).then_some((interface, version))
+}
+
+fn known_version(version: &str) -> Option<Version> {
+    match version {
+        _ if version.starts_with("0.1.") => Some(Version::V0_1),
+        // A draft may change.
+        _ if VERSIONS.contains(&version) => Some(Version::V0_2),
+        _ => None,
+    }
+}
+
+fn unknown_version(interface: &str, version: &str) -> String {
+    format!(
+        "it was built for reprieve:policy@{version} (it has {interface}), and this host has {}; build it with the wit folder that `reprieve policy new` writes, or run it with a Reprieve that has {version}",
+        VERSIONS.join(" and ")
+    )
+}
+
+fn has_exports(info: &ComponentInfo, version: Version) -> Result<(), String> {
+    let has = |name: &str| info.exports.iter().any(|other| other == name);
+    let has_interface = |interface: &str| {
+        info.exports.iter().filter_map(|name| of_contract(name)).any(|(other, _)| other == interface)
+    };
+    let missing: Vec<_> = match version {
+        Version::V0_1 => EXPORTS_0_1.into_iter().filter(|name| !has(name)).collect(),
+        Version::V0_2 if has_interface(EXPORT_0_2) => Vec::new(),
+        Version::V0_2 => vec![EXPORT_0_2],
+    };
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if version == Version::V0_1 && missing.len() < EXPORTS_0_1.len() {
         return Err(format!("it does not export {}, which a policy must", missing.join(" and ")));
     }
-    Ok(())
+    let shown = info.exports.iter().take(SHOWN).map(String::as_str);
+    let more = (info.exports.len() > SHOWN).then_some("others");
+    let mut exports: Vec<_> = shown.chain(more).collect();
+    if exports.is_empty() {
+        exports.push("nothing");
+    }
+    Err(format!(
+        "it is not a policy: it exports {} instead of reprieve:policy/{EXPORT_0_2}",
+        exports.join(", ")
+    ))
+}
+
+/// Why a component cannot be linked although this host has its version of the contract.
+pub(super) fn not_linked(error: &wasmtime::Error) -> String {
+    let text = format!("{error:#}");
+    match missing_function(&text) {
+        Some((interface, function)) => format!(
+            "it needs {function} of {interface}, which is newer than this host's reprieve:policy ({}); run it with a newer Reprieve, or build it with the wit folder that this one's `reprieve policy new` writes",
+            VERSIONS.join(" and ")
+        ),
+        None => format!("it is not a policy for this host: {text}"),
+    }
+}
+
+/// The interface and the function that wasmtime has not found in the linker.
+fn missing_function(text: &str) -> Option<(&str, &str)> {
+    if !text.contains("implementation is missing") && !text.contains("implementation was not found") {
+        return None;
+    }
+    let mut quoted = text.split('`').skip(1).step_by(2);
+    let interface = quoted.find(|word| word.starts_with(PACKAGE))?;
+    Some((interface, quoted.next()?))
 }
 
 /// The WASI 0.2 packages that the host provides in virtual form, because language runtimes import
 /// them.
 const WASI: [&str; 6] =
     ["wasi:cli", "wasi:clocks", "wasi:filesystem", "wasi:io", "wasi:random", "wasi:sockets"];
-/// The WIT version of this host.
-const VERSION: &str = "0.1.0";
 
 /// Refuses an import that the host does not provide, with the remedy.
-fn offered(name: &str) -> Result<(), String> {
+fn offered(name: &str, built_for: Version) -> Result<(), String> {
     let (path, version) = name.split_once('@').unwrap_or((name, ""));
     let (package, interface) = path.split_once('/').unwrap_or((path, ""));
     match package {
-        "reprieve:policy" if !matches!(interface, "types" | "store" | "log") => {
-            Err(format!("which this host does not have; reprieve:policy@{VERSION} has types, store and log"))
+        PACKAGE => {
+            let has = INTERFACES.iter().find(|(version, _)| *version == built_for);
+            let has = has.map_or(&[][..], |(_, interfaces)| interfaces);
+            if has.contains(&interface) {
+                return Ok(());
+            }
+            Err(format!("which this host does not have; reprieve:policy@{version} has {}", has.join(", ")))
         }
-        "reprieve:policy" if !version.starts_with("0.1.") => Err(format!(
-            "but this host speaks reprieve:policy@{VERSION}; build the policy with the wit folder that `reprieve policy new` writes"
-        )),
-        "reprieve:policy" => Ok(()),
         "wasi:http" => Err(
             "which policies do not get: they have no network; leave it out when the component is built (jco componentize: --disable http --disable fetch-event)"
                 .to_owned(),
@@ -122,7 +214,7 @@ fn offered(name: &str) -> Result<(), String> {
         wasi if wasi.starts_with("wasi:") => {
             Err("which policies do not get; of WASI 0.2 there are cli, clocks, filesystem, io, random and sockets, all without any effect outside".to_owned())
         }
-        _ => Err("which this host does not have; a policy imports reprieve:policy/store and reprieve:policy/log".to_owned()),
+        _ => Err("which this host does not have; a policy imports only interfaces of reprieve:policy".to_owned()),
     }
 }
 
@@ -154,17 +246,48 @@ mod tests {
     #[test]
     fn unknown_imports_are_refused_with_a_remedy() {
         for name in ["reprieve:policy/store@0.1.0", "wasi:io/streams@0.2.6", "reprieve:policy/log@0.1.3"] {
-            assert_eq!(offered(name), Ok(()), "{name}");
+            assert_eq!(offered(name, Version::V0_1), Ok(()), "{name}");
         }
         for (name, expected) in [
-            ("reprieve:policy/store@0.2.0", "speaks reprieve:policy@0.1.0"),
-            ("reprieve:policy/network@0.1.0", "has types, store and log"),
+            ("reprieve:policy/network@0.1.0", "has types, store, log"),
+            ("reprieve:policy/claim@0.1.0", "has types, store, log"),
             ("wasi:http/types@0.2.3", "no network"),
             ("wasi:clocks/wall-clock@0.3.0", "has WASI 0.2; build it for that"),
             ("wasi:keyvalue/store@0.2.0", "of WASI 0.2"),
             ("acme:secrets/steal", "this host does not have"),
         ] {
-            assert!(offered(name).unwrap_err().contains(expected), "{name}");
+            assert!(offered(name, Version::V0_1).unwrap_err().contains(expected), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_version_follows_from_imports_and_exports() {
+        let handler = "reprieve:policy/handler@0.2.0-draft";
+        let old = EXPORTS_0_1.as_slice();
+        let version = |imports: &[&str], exports: &[&str]| {
+            let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+            version(&ComponentInfo {
+                imports: owned(imports),
+                exports: owned(exports),
+                ..ComponentInfo::default()
+            })
+        };
+        assert_eq!(version(&["reprieve:policy/store@0.1.0"], old), Ok(Version::V0_1));
+        assert_eq!(version(&[], old), Ok(Version::V0_1));
+        assert_eq!(version(&["reprieve:policy/claim@0.2.0-draft"], &[handler]), Ok(Version::V0_2));
+        assert_eq!(version(&[], &[handler]), Ok(Version::V0_2));
+        for (imports, exports, expected) in [
+            (&["reprieve:policy/claim@0.3.0"][..], &[handler][..], "this host has 0.1.0 and 0.2.0-draft"),
+            (&[], &["reprieve:policy/handler@0.2.0-draft2"], "built for reprieve:policy@0.2.0-draft2"),
+            (&["reprieve:policy/log@0.1.0"], &[handler], "two versions"),
+            (&["reprieve:policy/log@0.2.0-draft"], old, "not a policy: it exports configure"),
+            (&["reprieve:policy/log@0.1.0"], &["decide", "observe"], "does not export configure"),
+            (&["reprieve:policy/network@0.2.0-draft"], &[handler], "outcome-details"),
+            (&[], &["run"], "it exports run instead"),
+            (&[], &[], "it exports nothing instead"),
+        ] {
+            let error = version(imports, exports).unwrap_err();
+            assert!(error.contains(expected), "{error}");
         }
     }
 }

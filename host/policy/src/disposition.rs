@@ -4,7 +4,7 @@
 
 use reprieve_metrics::labels;
 
-use super::{Failure, Manner, Standing, Verdict};
+use super::{Cause, Failure, Manner, Standing, Verdict};
 
 /// Whether posing needs proof that the client is the user (`verify`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +161,19 @@ impl Disposition {
     #[must_use]
     pub const fn as_decided(action: Action) -> Self {
         Self { action, because: None }
+    }
+
+    /// Why a login that passes goes to a mail server.
+    #[must_use]
+    pub const fn cause(self) -> Cause {
+        match self.because {
+            None | Some(Because::Unreachable | Because::NotRoutable) => Cause::Verdict,
+            Some(Because::PolicyFailure) => Cause::PolicyFailure,
+            Some(Because::PolicyPaused) => Cause::PolicyPaused,
+            Some(Because::Unverified) => Cause::Unverified,
+            Some(Because::Unverifiable) => Cause::Unverifiable,
+            Some(Because::NoSnapshot) => Cause::NoSnapshot,
+        }
     }
 
     /// Something else happens than the policy has decided.

@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::instance::Instance;
 use super::limits;
 use super::metrics::Overrun;
-use super::{Login, Outcome, Verdict};
+use super::{Login, Outcome, SessionSummary, Verdict};
 
 /// Evaluates a policy on one thread. Instances are created on demand and reused.
 pub struct Evaluator {
@@ -64,7 +64,7 @@ impl Evaluator {
     ///
     /// # Errors
     /// If the call fails or its verdict cannot be carried out.
-    pub async fn decide(&self, login: &Login) -> Result<Verdict, Failure> {
+    pub async fn decide(&self, login: &Arc<Login>) -> Result<Verdict, Failure> {
         let admitted = self.policy.admit(Call::Decide)?;
         let began = Instant::now();
         let result = self.call_decide(login).await;
@@ -73,14 +73,37 @@ impl Evaluator {
         result
     }
 
-    /// Calls `observe` with the outcome of a passed login.
+    /// Reports the outcome of a login that went to a mail server, if the policy wants to know it.
     ///
     /// # Errors
     /// If the call fails.
-    pub async fn observe(&self, outcome: &Outcome) -> Result<(), Failure> {
+    pub async fn observe(&self, outcome: &Arc<Outcome>) -> Result<(), Failure> {
+        if !self.policy.linked().observes(outcome.cause) {
+            return Ok(());
+        }
         let admitted = self.policy.admit(Call::Observe)?;
         let result = self.call_observe(outcome).await;
-        self.policy.ended(Call::Observe, admitted, &outcome.session.id, &result);
+        self.policy.ended(Call::Observe, admitted, &outcome.login.session.id, &result);
+        result
+    }
+
+    /// Whether the policy is told how sessions end.
+    #[must_use]
+    pub fn wants_sessions(&self) -> bool {
+        self.policy.linked().has_sessions()
+    }
+
+    /// Reports the end of a session, if the policy wants to know.
+    ///
+    /// # Errors
+    /// If the call fails.
+    pub async fn ended(&self, summary: &SessionSummary) -> Result<(), Failure> {
+        if !self.wants_sessions() {
+            return Ok(());
+        }
+        let admitted = self.policy.admit(Call::Ended)?;
+        let result = self.call_ended(summary).await;
+        self.policy.ended(Call::Ended, admitted, &summary.login.session.id, &result);
         result
     }
 
@@ -107,7 +130,7 @@ impl Evaluator {
         self.idle.lock().clear();
     }
 
-    async fn call_decide(&self, login: &Login) -> Result<Verdict, Failure> {
+    async fn call_decide(&self, login: &Arc<Login>) -> Result<Verdict, Failure> {
         let _place = self.place().await?;
         let mut instance = self.instance(Call::Decide).await?;
         let exhausted =
@@ -117,10 +140,18 @@ impl Evaluator {
         self.check(verdict)
     }
 
-    async fn call_observe(&self, outcome: &Outcome) -> Result<(), Failure> {
+    async fn call_observe(&self, outcome: &Arc<Outcome>) -> Result<(), Failure> {
         let _place = self.place().await?;
         let mut instance = self.instance(Call::Observe).await?;
         instance.observe(&self.policy, outcome).await?;
+        self.keep(instance);
+        Ok(())
+    }
+
+    async fn call_ended(&self, summary: &SessionSummary) -> Result<(), Failure> {
+        let _place = self.place().await?;
+        let mut instance = self.instance(Call::Ended).await?;
+        instance.ended(&self.policy, summary).await?;
         self.keep(instance);
         Ok(())
     }
@@ -175,23 +206,14 @@ impl Evaluator {
                 {
                     return Err(Failure::Verdict(format!("{} cannot be a user name", excerpt(user))));
                 }
-                if pass.note.as_ref().is_some_and(|note| note.len() > limits::NOTE) {
-                    return Err(Failure::Verdict(format!("its note is longer than {} bytes", limits::NOTE)));
-                }
+                checked_note(pass.note.as_deref())?;
+                checked_reason(&pass.reason)?;
             }
             Verdict::Deny(deny) => {
                 self.shorten(&mut deny.delay_ms);
-                let fits = |reason: &str| {
-                    reason.len() <= limits::REASON
-                        && reason.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
-                };
-                if !fits(&deny.reason) {
-                    return Err(Failure::Verdict(format!(
-                        "its reason {} is not made of up to {} lower-case letters, digits and hyphens",
-                        excerpt(&deny.reason),
-                        limits::REASON
-                    )));
-                }
+                checked_note(deny.note.as_deref())?;
+                checked_reason(&deny.reason)?;
+                checked_text(deny.text.as_deref())?;
             }
         }
         Ok(verdict)
@@ -203,6 +225,42 @@ impl Evaluator {
             *delay_ms = most;
             self.policy.log().overran(Overrun::Delay);
         }
+    }
+}
+
+fn checked_note(note: Option<&str>) -> Result<(), Failure> {
+    match note {
+        Some(note) if note.len() > limits::NOTE => {
+            Err(Failure::Verdict(format!("its note is longer than {} bytes", limits::NOTE)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn checked_reason(reason: &str) -> Result<(), Failure> {
+    let fits = reason.len() <= limits::REASON
+        && reason.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+    if fits {
+        return Ok(());
+    }
+    Err(Failure::Verdict(format!(
+        "its reason {} is not made of up to {} lower-case letters, digits and hyphens",
+        excerpt(reason),
+        limits::REASON
+    )))
+}
+
+/// The text of a refusal becomes a part of a reply's line.
+fn checked_text(text: Option<&str>) -> Result<(), Failure> {
+    match text {
+        Some(text) if text.len() > limits::TEXT || !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) => {
+            Err(Failure::Verdict(format!(
+                "its text {} is not made of up to {} printable ASCII characters",
+                excerpt(text),
+                limits::TEXT
+            )))
+        }
+        _ => Ok(()),
     }
 }
 

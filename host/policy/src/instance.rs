@@ -14,11 +14,15 @@ use wasmtime::{ResourceLimiter, Store, Trap, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::component::Policy;
+use super::contract::Exports;
+use super::contract::v0_2::{Call, Contended};
 use super::failure::Failure;
 use super::guest_log::{GuestLog, harmless};
 use super::limits::{self, Limits};
+use super::lookups::Lookups;
+use super::settings::{self, Setting};
 use super::wasi::{self, GuestClock};
-use super::{Login, Outcome, Verdict, bindings};
+use super::{Login, Outcome, SessionSummary, Verdict};
 use reprieve_metrics::cpu_time;
 use reprieve_store::{Namespace, Unavailable};
 
@@ -29,7 +33,13 @@ const WORDS: usize = 300;
 pub(super) struct State {
     pub(super) namespace: Namespace,
     pub(super) log: Arc<GuestLog>,
-    pub(super) log_lines_left: u32,
+    log_lines_left: u32,
+    /// Read-only tables.
+    pub(super) lookups: Arc<dyn Lookups>,
+    /// How long what a policy remembers about a user is kept without a write.
+    pub(super) memory_ttl: Duration,
+    /// The call of a policy for 0.2.
+    pub(super) call: Call,
     ceiling: Ceiling,
     clock: GuestClock,
     pub(super) meter: Arc<Meter>,
@@ -41,6 +51,18 @@ pub(super) struct State {
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
+    }
+}
+
+impl State {
+    /// Writes a line of the policy, unless it has written too many.
+    pub(super) fn log_line(&mut self, level: tracing::Level, text: &str) {
+        if self.log_lines_left == 0 {
+            self.log.drop_line();
+            return;
+        }
+        self.log_lines_left -= 1;
+        self.log.line(level, text);
     }
 }
 
@@ -154,7 +176,7 @@ fn now_ns() -> u64 {
 /// A configured instance that is ready for calls.
 pub(super) struct Instance {
     store: Store<State>,
-    exports: bindings::Policy,
+    exports: Exports,
     calls: u64,
     memory_at_start: u64,
 }
@@ -162,6 +184,15 @@ pub(super) struct Instance {
 impl Instance {
     /// Creates and configures an instance.
     pub(super) async fn start(policy: &Policy) -> Result<Self, Failure> {
+        Ok(Self::start_described(policy, false).await?.0)
+    }
+
+    /// The same; with `describes`, it is asked first for a description of its settings, against
+    /// which they are checked.
+    pub(super) async fn start_described(
+        policy: &Policy,
+        describes: bool,
+    ) -> Result<(Self, Option<Vec<Setting>>), Failure> {
         let limits = policy.limits();
         policy.metrics_now().started();
         let clock = GuestClock::default();
@@ -173,6 +204,9 @@ impl Instance {
             namespace: policy.namespace().clone(),
             log: policy.log().clone(),
             log_lines_left: limits.log_lines,
+            lookups: policy.lookups().clone(),
+            memory_ttl: policy.memory_ttl(),
+            call: Call::default(),
             ceiling: Ceiling { limit: limits.memory, used: 0, table_elements: 0 },
             wasi: wasi::context(&clock, policy.log(), limits.strings, policy.seed()),
             clock,
@@ -194,28 +228,35 @@ impl Instance {
         store.set_epoch_deadline(1);
         let running = policy.engine().enter();
         let started = within(limits, &meter, async {
-            let exports = policy.component().instantiate_async(&mut store).await?;
+            let exports = policy.linked().instantiate(&mut store).await?;
             store.set_hostcall_fuel(bytes(limits.strings));
-            let answer = exports.call_configure(&mut store, policy.settings()).await?;
-            Ok((exports, answer))
+            let described = if describes { exports.describe(&mut store).await? } else { None };
+            let described = described.map(settings::cleaned);
+            if let Some(described) = &described
+                && let Err(why) = settings::check(described, policy.settings())
+            {
+                return Ok((exports, Err(why), None));
+            }
+            let answer = exports.configure(&mut store, policy.settings()).await?;
+            Ok((exports, answer, described))
         })
         .await;
         drop(running);
-        let (exports, answer) = started.map_err(|failure| match failure {
+        let (exports, answer, described) = started.map_err(|failure| match failure {
             Failure::Trap(why) => Failure::Start(why),
             Failure::Time(_) => Failure::StartTime(limits.start.as_millis()),
             other => other,
         })?;
         answer.map_err(|why| Failure::Settings(harmless(&why, policy.log().longest)))?;
         let memory_at_start = store.data().ceiling.used;
-        Ok(Self { store, exports, calls: 0, memory_at_start })
+        Ok((Self { store, exports, calls: 0, memory_at_start }, described))
     }
 
     /// `exhausted`: the CPU budget counts as used up from the start.
     pub(super) async fn decide(
         &mut self,
         policy: &Policy,
-        login: &Login,
+        login: &Arc<Login>,
         exhausted: bool,
     ) -> Result<Verdict, Failure> {
         let meter = self.prepare(policy, login.time.unix_ms);
@@ -224,13 +265,19 @@ impl Instance {
             self.store.set_epoch_deadline(0);
         }
         let _running = policy.engine().enter();
-        within(policy.limits(), &meter, self.exports.call_decide(&mut self.store, login)).await
+        within(policy.limits(), &meter, self.exports.decide(&mut self.store, login)).await
     }
 
-    pub(super) async fn observe(&mut self, policy: &Policy, outcome: &Outcome) -> Result<(), Failure> {
+    pub(super) async fn observe(&mut self, policy: &Policy, outcome: &Arc<Outcome>) -> Result<(), Failure> {
         let meter = self.prepare(policy, outcome.time.unix_ms);
         let _running = policy.engine().enter();
-        within(policy.limits(), &meter, self.exports.call_observe(&mut self.store, outcome)).await
+        within(policy.limits(), &meter, self.exports.observe(&mut self.store, outcome)).await
+    }
+
+    pub(super) async fn ended(&mut self, policy: &Policy, summary: &SessionSummary) -> Result<(), Failure> {
+        let meter = self.prepare(policy, summary.time.unix_ms);
+        let _running = policy.engine().enter();
+        within(policy.limits(), &meter, self.exports.ended(&mut self.store, summary)).await
     }
 
     /// Its memory in bytes.
@@ -319,6 +366,9 @@ fn classify(error: &wasmtime::Error, limits: &Limits) -> Failure {
     }
     if let Some(unavailable) = error.downcast_ref::<Unavailable>() {
         return Failure::Store(harmless(&unavailable.to_string(), WORDS));
+    }
+    if let Some(contended) = error.downcast_ref::<Contended>() {
+        return Failure::Store(contended.to_string());
     }
     if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
         return Failure::Trap(format!("it ended itself with status {}", exit.0));

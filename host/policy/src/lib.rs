@@ -9,64 +9,58 @@ mod cache;
 mod compile;
 mod component;
 mod component_info;
+mod contract;
 mod diagnostics;
 pub mod digest;
 mod disposition;
-mod endpoint;
 mod engine;
 mod evaluator;
 mod failure;
 mod guest_log;
 pub mod harness;
-mod imports;
 mod instance;
 mod limits;
 mod load;
+mod login;
+mod lookups;
 mod metrics;
-mod moment;
 mod names;
 pub mod scenario;
+mod settings;
 mod shadow;
 mod shadow_metrics;
 mod size_limits;
-mod sync_store;
+mod verdict;
 mod wasi;
 
-/// The types of the WIT, `reprieve:policy@0.1.0`.
-#[allow(missing_docs)]
-mod bindings {
-    wasmtime::component::bindgen!({
-        path: "../../wit",
-        world: "policy",
-        imports: { "reprieve:policy/store": async | trappable, default: trappable },
-        exports: { default: async },
-        require_store_data_send: true,
-    });
-}
-
-pub use bindings::reprieve::policy::types::{
-    Backend, Claim, Client, Date, Deny, Ending, Endpoint, Login, Manner, Mechanism, Moment, Outcome, Pass,
-    ResponseCode, Session, Standing, TlsSession, Verdict, Weekday,
-};
 pub use breaker::BreakerSettings;
 pub use builtin::{names as builtin_names, source as load_source};
 pub use cache::{Cache, CacheError};
 pub use compile::compile_if_asked;
 pub use component::{Identity, Isolation, Policy, PolicyOptions};
 pub use component_info::{ComponentInfo, Kind, Module, Producer};
+pub use contract::v0_2::bindings::reprieve::policy::answer::ResponseCode;
+pub use contract::v0_2::bindings::reprieve::policy::types::{
+    Date, Ending, Manner, Mechanism, Standing, Weekday,
+};
 pub use disposition::{
     Action, Because, Decided, Disposition, Facts, OnFailure, OnUnreachable, Rules, Unverifiable, Verify,
     dispose, dispose_unreachable,
 };
-pub use endpoint::endpoint;
 pub use engine::{Engine, EngineSize};
 pub use evaluator::Evaluator;
 pub use failure::Failure;
 pub use guest_log::Lines;
 pub use limits::Limits;
 pub use load::{LoadError, Prepared};
+pub use login::{
+    Backend, Claim, Client, Login, Maildrop, MemoryKey, Moment, Pools, Session, SnapshotFacts, TlsSession,
+    moment,
+};
+pub use lookups::{Lookups, NoLookups};
 pub use metrics::MetricsSnapshot;
-pub use moment::moment;
 pub use names::{ENDINGS, MANNERS, MECHANISMS, RESPONSE_CODES, STANDINGS, Worded};
+pub use settings::{Kind as SettingKind, Setting};
 pub use shadow::{Opinion, Shadow, Told};
 pub use shadow_metrics::{Difference, ShadowMetricsSnapshot};
+pub use verdict::{Cause, Deny, Outcome, Pass, SessionSummary, Verdict};

@@ -68,6 +68,8 @@ pub(super) const HANDLES: usize = 10_000;
 pub(super) const NOTE: usize = 4096;
 /// Longest `reason` of a verdict, in bytes, as the WIT promises.
 pub(super) const REASON: usize = 64;
+/// Longest text of a refusal, in bytes, as the WIT promises.
+pub(super) const TEXT: usize = 200;
 
 /// `[virtual-server.policy.limits]`
 impl Table for Limits {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use wasmtime::component::Linker;
 
 use super::component::{Policy, PolicyOptions};
+use super::contract::Linked;
 use super::digest;
 use super::engine::Engine;
 use super::failure::Failure;
 use super::instance::{Instance, State};
-use super::{ComponentInfo, bindings, compile, diagnostics, size_limits, sync_store};
+use super::{ComponentInfo, compile, diagnostics, size_limits};
 
 /// Why a policy could not be loaded, in one sentence for the administrator.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +50,7 @@ impl Policy {
 /// A compiled and linked component, which can be configured several times.
 pub struct Prepared {
     engine: Arc<Engine>,
-    component: bindings::PolicyPre<State>,
+    linked: Linked,
     sha256: [u8; 32],
     needs_store: bool,
 }
@@ -82,19 +83,18 @@ impl Prepared {
             )));
         }
         diagnostics::not_a_component(bytes).map_err(&refuse)?;
-        let check = || {
-            diagnostics::not_a_policy(&ComponentInfo::of(bytes))?;
-            size_limits::check(bytes)
-        };
+        let version = diagnostics::version(&ComponentInfo::of(bytes)).map_err(&refuse)?;
+        let check = || size_limits::check(bytes);
         let component = compile::component(&engine, bytes, &sha256, check).await.map_err(&refuse)?;
         let imports = component.component_type();
         let needs_store =
             imports.imports(engine.wasmtime()).any(|(name, _)| name.starts_with("reprieve:policy/store"));
-        let component = linker(engine.wasmtime(), options.namespace.completes_immediately())
-            .and_then(|linker| linker.instantiate_pre(&component))
-            .and_then(bindings::PolicyPre::new)
-            .map_err(|error| refuse(format!("it is not a policy for this host: {error:#}")))?;
-        Ok(Self { engine, component, sha256, needs_store })
+        let linked = wasi_linker(engine.wasmtime())
+            .and_then(|linker| {
+                Linked::new(version, linker, &component, options.namespace.completes_immediately())
+            })
+            .map_err(|error| refuse(diagnostics::not_linked(&error)))?;
+        Ok(Self { engine, linked, sha256, needs_store })
     }
 
     /// Configures it with the settings of these options.
@@ -102,10 +102,13 @@ impl Prepared {
     /// # Errors
     /// If it refuses its settings or cannot be started.
     pub async fn configure(&self, options: PolicyOptions) -> Result<Arc<Policy>, LoadError> {
-        let (engine, component) = (self.engine.clone(), self.component.clone());
-        let policy = Arc::new(Policy::new(options, engine, component, self.sha256, self.needs_store));
-        match Instance::start(&policy).await {
-            Ok(_) => Ok(policy),
+        let (engine, linked) = (self.engine.clone(), self.linked.clone());
+        let policy = Arc::new(Policy::new(options, engine, linked, self.sha256, self.needs_store));
+        match Instance::start_described(&policy, true).await {
+            Ok((_, described)) => {
+                policy.describe(described.unwrap_or_default());
+                Ok(policy)
+            }
             Err(Failure::Settings(why)) => {
                 Err(LoadError::Settings { component: policy.component_name().to_owned(), why })
             }
@@ -117,14 +120,9 @@ impl Prepared {
     }
 }
 
-/// `is_sync`: every operation of the store is ready at once.
-fn linker(engine: &wasmtime::Engine, is_sync: bool) -> wasmtime::Result<Linker<State>> {
+fn wasi_linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    bindings::Policy::add_to_linker::<_, wasmtime::component::HasSelf<_>>(&mut linker, |state| state)?;
-    if is_sync {
-        sync_store::link(&mut linker)?;
-    }
     Ok(linker)
 }
 

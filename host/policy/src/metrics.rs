@@ -67,7 +67,7 @@ impl Overrun {
 #[derive(Debug)]
 pub(super) struct Metrics {
     /// Updated by every login.
-    calls: Sharded<Family<2>>,
+    calls: Sharded<Family<{ Call::COUNT }>>,
     decisions: Histogram<16>,
     started: AtomicU64,
     pauses: AtomicU64,
@@ -142,13 +142,14 @@ impl Metrics {
             let pairs = words.iter().zip(all);
             pairs.map(|(word, one)| (*word, one.count.load(Ordering::Relaxed))).collect()
         };
-        let mut calls = [0; 2];
+        let mut calls = [0; Call::COUNT];
         self.calls.shards().for_each(|part| part.add_to(&mut calls));
-        let [decides, observes] = calls;
+        let [decides, observes, ends] = calls;
         MetricsSnapshot {
-            calls: decides + observes,
+            calls: decides + observes + ends,
             decides,
             observes,
+            ends,
             decisions: self.decisions.snapshot(),
             started: self.started.load(Ordering::Relaxed),
             pauses: self.pauses.load(Ordering::Relaxed),
@@ -161,12 +162,14 @@ impl Metrics {
 /// The metrics of a policy at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricsSnapshot {
-    /// Calls of `decide` and `observe`.
+    /// Calls of all functions.
     pub calls: u64,
     /// Calls of `decide`.
     pub decides: u64,
     /// Calls of `observe`.
     pub observes: u64,
+    /// Calls of `ended`, of the interface `sessions`.
+    pub ends: u64,
     /// Duration of `decide`, including failed calls, the creation of instances and waits for the store.
     pub decisions: HistogramSnapshot,
     /// Instances that were started.

@@ -13,7 +13,7 @@ use super::disposition::{Action, Decided, Facts, Rules, dispose};
 use super::evaluator::Evaluator;
 use super::failure::Failure;
 use super::shadow_metrics::{Difference, ShadowMetrics, ShadowMetricsSnapshot};
-use super::{Ending, Login, Manner, Moment, Outcome, Standing, Verdict, Worded as _};
+use super::{Cause, Ending, Login, Manner, Moment, Outcome, Standing, Verdict, Worded as _};
 use reprieve_metrics::cpu_time;
 
 /// Queue of logins and outcomes; beyond it they are skipped.
@@ -74,9 +74,9 @@ pub type Told = Arc<OnceLock<Opinion>>;
 /// Events for the shadow's thread.
 enum Event {
     /// The policy in force decided about a login.
-    Judged { login: Box<Login>, has_snapshot: bool, actual: Opinion, told: Told },
+    Judged { login: Arc<Login>, has_snapshot: bool, actual: Opinion, told: Told },
     /// A mail server was asked.
-    Outcome(Box<Outcome>),
+    Outcome(Arc<Outcome>),
     /// No mail server was asked: the login was posed or refused.
     NotAsked { session: String, time: Moment },
 }
@@ -130,10 +130,10 @@ impl Shadow {
     /// Passes on a login with the decision of the policy in force. The result is filled in later, or
     /// never if the shadow does not keep up.
     #[must_use]
-    pub fn judged(&self, login: &Login, actual: &Result<Verdict, Failure>, has_snapshot: bool) -> Told {
+    pub fn judged(&self, login: &Arc<Login>, actual: &Result<Verdict, Failure>, has_snapshot: bool) -> Told {
         let told = Told::default();
         let event = Event::Judged {
-            login: Box::new(login.clone()),
+            login: login.clone(),
             has_snapshot,
             actual: Opinion::of(actual),
             told: told.clone(),
@@ -145,8 +145,8 @@ impl Shadow {
     }
 
     /// A mail server was asked about the login.
-    pub fn outcome(&self, outcome: &Outcome) {
-        let _ = self.events.try_send(Event::Outcome(Box::new(outcome.clone())));
+    pub fn outcome(&self, outcome: &Arc<Outcome>) {
+        let _ = self.events.try_send(Event::Outcome(outcome.clone()));
     }
 
     /// No mail server was asked about a session's login.
@@ -157,8 +157,10 @@ impl Shadow {
 
 /// A login that the shadow has decided about and whose outcome is awaited.
 struct Pending {
-    login: Box<Login>,
+    login: Arc<Login>,
     note: Option<String>,
+    /// Why it would have gone there.
+    cause: Cause,
     /// Whether its verdict would have sent the login to a mail server.
     goes: bool,
 }
@@ -166,7 +168,7 @@ struct Pending {
 struct Worker {
     evaluator: Evaluator,
     metrics: Arc<ShadowMetrics>,
-    pending: LruCache<String, Pending>,
+    pending: LruCache<Box<str>, Pending>,
     server: String,
     rules: Rules,
     lines: Lines,
@@ -179,14 +181,14 @@ impl Worker {
                 Event::Judged { login, has_snapshot, actual, told } => {
                     self.judge(login, has_snapshot, &actual, &told).await
                 }
-                Event::Outcome(outcome) => self.outcome(*outcome).await,
+                Event::Outcome(outcome) => self.outcome(&outcome).await,
                 Event::NotAsked { session, time } => self.not_asked(&session, time).await,
             }
             self.metrics.computed(cpu_time::of_this_thread());
         }
     }
 
-    async fn judge(&mut self, login: Box<Login>, has_snapshot: bool, actual: &Opinion, told: &Told) {
+    async fn judge(&mut self, login: Arc<Login>, has_snapshot: bool, actual: &Opinion, told: &Told) {
         let result = self.evaluator.decide(&login).await;
         let own = Opinion::of(&result);
         let difference = Difference::between(actual, &own);
@@ -198,7 +200,7 @@ impl Worker {
                 target: "shadow",
                 server = self.server,
                 policy = self.evaluator.policy().component_name(),
-                id = login.session.id,
+                id = &*login.session.id,
                 user = login.claim.user,
                 difference = difference.name(),
                 "policy in force: {}; shadow policy: {}",
@@ -211,20 +213,20 @@ impl Worker {
             sees_secret: !login.claim.mechanism.hides_secret(),
             has_snapshot,
         };
-        let goes = dispose(Decided::from(&result), facts, self.rules).action == Action::Passed;
-        let note = match result {
-            Ok(Verdict::Pass(pass)) => pass.note,
-            _ => None,
-        };
+        let disposition = dispose(Decided::from(&result), facts, self.rules);
+        let goes = disposition.action == Action::Passed;
+        let note = result.ok().and_then(|verdict| verdict.note().map(str::to_owned));
         let _ = told.set(own);
-        self.pending.put(login.session.id.clone(), Pending { login, note, goes });
+        let pending = Pending { cause: disposition.cause(), login: login.clone(), note, goes };
+        self.pending.put(login.session.id.clone(), pending);
     }
 
-    async fn outcome(&mut self, outcome: Outcome) {
-        if let Some(pending) = self.pending.pop(&outcome.session.id)
+    async fn outcome(&mut self, outcome: &Outcome) {
+        if let Some(pending) = self.pending.pop(&outcome.login.session.id)
             && pending.goes
         {
-            self.observe(Outcome { note: pending.note, ..outcome }).await;
+            let Pending { login, note, cause, .. } = pending;
+            self.observe(Outcome { login, note, cause, ..outcome.clone() }).await;
         }
     }
 
@@ -234,24 +236,15 @@ impl Worker {
             && pending.goes
             && pending.login.claim.standing == Standing::Known
         {
-            let login = *pending.login;
-            let outcome = Outcome {
-                time,
-                session: login.session,
-                client: login.client,
-                claim: login.claim,
-                node: None,
-                latency_ms: 0,
-                ending: Ending::Authenticated,
-                note: pending.note,
-            };
+            let Pending { login, note, cause, .. } = pending;
+            let outcome = Outcome { cause, time, note, ..Outcome::new(login, Ending::Authenticated) };
             self.observe(outcome).await;
         }
     }
 
     async fn observe(&mut self, outcome: Outcome) {
         // Failures are counted and logged like any policy's.
-        let _ = self.evaluator.observe(&outcome).await;
+        let _ = self.evaluator.observe(&Arc::new(outcome)).await;
     }
 }
 

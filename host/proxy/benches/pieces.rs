@@ -120,7 +120,7 @@ mod decisions {
         found
     }
 
-    fn login(user: &str) -> Login {
+    fn login(user: &str) -> Arc<Login> {
         LoginFacts::new(user).login("bench", "bench", NOON_MS, &TimeZone::UTC)
     }
 

@@ -15,9 +15,9 @@ use tracing::Level;
 use super::entry::{Entry, Recorded};
 use super::recorded_verdict::RecordedVerdict;
 use reprieve_policy_host::{
-    Action, Backend, BreakerSettings, Cache, Claim, Client, Decided, Disposition, Ending, Engine, EngineSize,
-    Evaluator, Facts, Limits, Lines, Login, Outcome, Policy, PolicyOptions, Rules, Session, Standing,
-    Verdict, digest, dispose, endpoint, load_source, moment,
+    Action, Backend, BreakerSettings, Cache, Cause, Claim, Client, Decided, Disposition, Ending, Engine,
+    EngineSize, Evaluator, Facts, Limits, Lines, Login, Maildrop, MemoryKey, Outcome, Policy, PolicyOptions,
+    Pools, Rules, Session, Standing, digest, dispose, load_source, moment,
 };
 use reprieve_store::Namespace;
 use reprieve_store::clock::ManualClock;
@@ -100,6 +100,7 @@ pub struct Player {
     clock: Arc<ManualClock>,
     zone: TimeZone,
     default_pool: String,
+    pools: Arc<dyn Pools>,
     policy: PolicySource,
     log: Arc<LogRecorder>,
     /// Time of each user's last accepted login, in milliseconds since 1970.
@@ -112,7 +113,7 @@ pub struct Player {
 }
 
 struct PendingOutcome {
-    outcome: Outcome,
+    outcome: Arc<Outcome>,
     /// Whether the user's standing is derived from outcomes.
     sets_standing: bool,
 }
@@ -166,6 +167,7 @@ impl Player {
             evaluator,
             clock,
             zone,
+            pools: Arc::new(pools.to_vec()),
             default_pool: pools.first().cloned().unwrap_or_else(|| "mail".to_owned()),
             policy,
             log,
@@ -186,7 +188,7 @@ impl Player {
         let recorded = entry.recorded.as_deref();
         let recorded_standing = recorded.and_then(|recorded| recorded.standing);
         let standing = recorded_standing.unwrap_or_else(|| self.standing(entry));
-        let login = self.login(entry, standing);
+        let login = Arc::new(self.login(entry, standing));
         let result = run_ready(&self.runtime, self.evaluator.decide(&login));
         let facts = Facts {
             standing,
@@ -200,12 +202,9 @@ impl Player {
         if disposition.action == Action::Passed
             && let Some(ending) = ending(entry, standing)
         {
-            let note = result.ok().and_then(|verdict| match verdict {
-                Verdict::Pass(pass) => pass.note,
-                Verdict::Deny(_) => None,
-            });
+            let note = result.ok().and_then(|verdict| verdict.note().map(str::to_owned));
             let sets_standing = recorded_standing.is_none() && !entry.mechanism.hides_secret();
-            let outcome = self.outcome(entry, login, ending, note);
+            let outcome = self.outcome(entry, login, disposition.cause(), ending, note);
             self.add_outcome(entry.at_ms, PendingOutcome { outcome, sets_standing });
         }
         Decision { standing, verdict, disposition }
@@ -266,7 +265,7 @@ impl Player {
         let at_ms = outcome.time.unix_ms;
         self.clock.set(at_ms);
         if sets_standing && outcome.ending == Ending::Authenticated {
-            let user = &outcome.claim.user;
+            let user = &outcome.login.claim.user;
             let has_room = self.accepted_bytes < MAX_USER_BYTES;
             match self.accepted.get_mut(user) {
                 Some(accepted_ms) => *accepted_ms = at_ms,
@@ -304,47 +303,46 @@ impl Player {
         let backend = recorded.and_then(|recorded| recorded.backend.clone());
         Login {
             session: Session {
-                virtual_server: recorded.map_or("pop3", |recorded| &*recorded.virtual_server).to_owned(),
+                virtual_server: recorded.map_or("pop3", |recorded| &*recorded.virtual_server).into(),
                 id: recorded
-                    .map_or_else(|| format!("replay-{}", self.logins), |recorded| recorded.id.clone()),
+                    .map_or_else(|| format!("replay-{}", self.logins), |recorded| recorded.id.clone())
+                    .into(),
+                earlier_logins: 0,
             },
-            client: Client {
-                peer: endpoint(entry.peer),
-                local: endpoint(entry.local),
-                tls: entry.tls.clone(),
-            },
+            client: Client { peer: entry.peer, local: entry.local, tls: entry.tls.clone() },
             claim: Claim {
                 user: entry.user.clone(),
                 authorization_id: entry.authorization_id.clone(),
+                key: MemoryKey::new(&entry.user, entry.authorization_id.as_deref()),
                 mechanism: entry.mechanism,
                 standing,
             },
             time: moment(entry.at_ms, &self.zone),
-            backend: backend.unwrap_or_else(|| Backend {
-                pool: self.default_pool.clone(),
-                nodes: 1,
-                healthy_nodes: 1,
-                sessions: 0,
-                waiting: 0,
-                login_latency_ms: None,
-            }),
+            backend: backend.unwrap_or_else(|| Backend::idle(&self.default_pool)),
+            pools: self.pools.clone(),
+            maildrop: Maildrop::default(),
         }
     }
 
-    fn outcome(&self, entry: &Entry, login: Login, ending: Ending, note: Option<String>) -> Outcome {
+    fn outcome(
+        &self,
+        entry: &Entry,
+        login: Arc<Login>,
+        cause: Cause,
+        ending: Ending,
+        note: Option<String>,
+    ) -> Arc<Outcome> {
         let recorded: Option<&Recorded> = entry.recorded.as_deref();
         let at_ms = recorded.and_then(|recorded| recorded.outcome_at_ms).unwrap_or(entry.at_ms);
         let time = if at_ms == entry.at_ms { login.time } else { moment(at_ms, &self.zone) };
-        Outcome {
-            session: login.session,
-            client: login.client,
-            claim: login.claim,
+        Arc::new(Outcome {
+            cause,
             time,
-            node: recorded.and_then(|recorded| recorded.node.clone()),
+            node: recorded.and_then(|recorded| recorded.node.as_deref()).map(Into::into),
             latency_ms: entry.latency_ms.unwrap_or(0),
-            ending,
             note,
-        }
+            ..Outcome::new(login, ending)
+        })
     }
 }
 

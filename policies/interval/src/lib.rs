@@ -7,22 +7,18 @@ mod settings;
 
 use std::cell::OnceCell;
 
-use settings::{Settings, Start};
+use settings::{Settings, Start, Upgrades};
 
 #[allow(missing_docs)]
 mod bindings {
-    wit_bindgen::generate!({ path: "../../wit", world: "policy" });
+    wit_bindgen::generate!({ path: "../../wit/v0.2", world: "policy-with-settings" });
 }
 
-use bindings::reprieve::policy::types::{
-    Claim, Deny, Ending, Login, Manner, Moment, Outcome, Pass, Standing, Verdict,
-};
+use bindings::exports::reprieve::policy::settings::Setting;
+use bindings::exports::reprieve::policy::{handler, settings as described};
+use bindings::reprieve::policy::types::{Ending, Login, Manner, Memory, Moment, Outcome, Standing, Verdict};
 use bindings::reprieve::policy::{log, store};
-use rule::{Decision, Stamp};
-
-#[cfg(target_arch = "wasm32")]
-#[global_allocator]
-static ALLOCATOR: reprieve_policy_allocator::BumpAllocator = reprieve_policy_allocator::BumpAllocator::new();
+use rule::{Clock, Decision, Stamp};
 
 thread_local! {
     static SETTINGS: OnceCell<Settings> = const { OnceCell::new() };
@@ -30,126 +26,96 @@ thread_local! {
 
 struct Interval;
 
-impl bindings::Guest for Interval {
+impl handler::Guest for Interval {
     fn configure(settings: Vec<(String, String)>) -> Result<(), String> {
         let parsed = Settings::parse(&settings)?;
         SETTINGS.with(|cell| cell.set(parsed)).map_err(|_| "configured twice".to_owned())
     }
 
-    fn decide(login: Login) -> Verdict {
-        SETTINGS.with(|cell| match cell.get() {
-            Some(settings) => decide(settings, login),
-            None => pass(),
-        })
+    fn decide(login: Login, memory: Memory) -> Verdict {
+        SETTINGS.with(|cell| cell.get().map_or(PASS, |settings| decide(settings, login, memory)))
     }
 
-    fn observe(outcome: Outcome) {
-        SETTINGS.with(|cell| match cell.get() {
-            Some(settings)
-                if settings.start == Start::Authenticated && outcome.ending == Ending::Authenticated =>
-            {
-                remember(settings, outcome.claim, stamp(&outcome.time));
-            }
-            _ => {}
-        });
+    fn observe(outcome: Outcome, memory: Memory) -> Option<Memory> {
+        SETTINGS.with(|cell| cell.get().and_then(|settings| observe(settings, outcome, memory)))
     }
 }
 
-fn decide(settings: &Settings, login: Login) -> Verdict {
-    if settings.interval_ms == 0 {
-        return pass();
+impl described::Guest for Interval {
+    fn describe() -> Vec<Setting> {
+        settings::describe()
     }
+}
+
+const PASS: Verdict = Verdict { deny: None, retry_after: None, remember: None };
+
+fn decide(settings: &Settings, login: Login, memory: Memory) -> Verdict {
+    if settings.interval_ms == 0 {
+        return PASS;
+    }
+    let now = stamp(&login.time);
+    let clock = Clock::from(memory);
+    match rule::decide(settings, clock, now, login.time.second_of_day) {
+        Decision::Pass if settings.start == Start::Login => {
+            limit_memory(settings);
+            // Of simultaneous logins, the first to be remembered passes; the others are decided again.
+            Verdict { remember: Some(Clock::started(now).into()), ..PASS }
+        }
+        Decision::Pass => PASS,
+        Decision::Deny { retry_after_s } => deny(settings, login.standing, clock, retry_after_s),
+    }
+}
+
+fn observe(settings: &Settings, outcome: Outcome, memory: Memory) -> Option<Memory> {
+    if settings.interval_ms == 0 || outcome.ending != Ending::Authenticated {
+        return None;
+    }
+    let mut clock = Clock::from(memory);
+    if outcome.upgrade {
+        clock.upgrades = clock.upgrades.saturating_add(1);
+    }
+    let restarts = match outcome.upgrade {
+        true => settings.upgrades == Upgrades::Count,
+        false => settings.start == Start::Authenticated,
+    };
+    if restarts {
+        clock.last = Some(stamp(&outcome.time));
+    }
+    if !outcome.upgrade {
+        clock.upgrades = 0;
+    }
+    limit_memory(settings);
+    Some(clock.into())
+}
+
+/// The article's rule: above a limit, all users are forgotten.
+fn limit_memory(settings: &Settings) {
     if store::usage() > settings.memory_limit {
         log::line(log::Level::Info, "memory-limit reached: every user is forgotten");
         store::clear();
-    }
-    let now = stamp(&login.time);
-    let standing = login.claim.standing;
-    let key = key_of(login.claim);
-    let found = store::get(&key);
-    let decision = rule::decide(
-        settings.interval_ms,
-        settings.daily_reset,
-        found.as_deref().and_then(Stamp::from_bytes),
-        now,
-        login.time.second_of_day,
-    );
-    match decision {
-        Decision::Pass if settings.start == Start::Login => {
-            // Of simultaneous logins, the first to write passes.
-            let written = match &found {
-                Some(before) => {
-                    store::compare_and_set(&key, before, &now.to_bytes(), settings.time_to_live())
-                }
-                None => store::add(&key, &now.to_bytes(), settings.time_to_live()),
-            };
-            match written {
-                Ok(false) => deny(settings, standing, settings.interval_ms.div_ceil(1000)),
-                Ok(true) => pass(),
-                Err(_) => {
-                    write(settings, &key, now);
-                    pass()
-                }
-            }
-        }
-        Decision::Pass => pass(),
-        Decision::Deny { retry_after_s } => deny(settings, standing, retry_after_s),
-    }
-}
-
-fn key_of(claim: Claim) -> String {
-    settings::key(claim.user, claim.authorization_id.as_deref())
-}
-
-fn remember(settings: &Settings, claim: Claim, stamp: Stamp) {
-    if settings.interval_ms > 0 {
-        write(settings, &key_of(claim), stamp);
-    }
-}
-
-fn write(settings: &Settings, key: &str, stamp: Stamp) {
-    let ttl = settings.time_to_live();
-    match store::set(key, &stamp.to_bytes(), ttl) {
-        Ok(()) => {}
-        Err(store::Refused::Quota) => {
-            log::line(
-                log::Level::Warn,
-                "the store's quota is reached before memory-limit: every user is forgotten",
-            );
-            store::clear();
-            let _ = store::set(key, &stamp.to_bytes(), ttl);
-        }
-        // A user whose name is too long for the store always passes.
-        Err(_) => {}
     }
 }
 
 fn stamp(moment: &Moment) -> Stamp {
     Stamp {
-        unix_ms: moment.unix_ms,
-        day: (i32::from(moment.date.year) * 16 + i32::from(moment.date.month)) * 32
-            + i32::from(moment.date.day),
+        unix: moment.unix,
+        millisecond: moment.millisecond,
+        day: (moment.date.year.unsigned_abs().into(), moment.date.month, moment.date.day),
     }
 }
 
-fn pass() -> Verdict {
-    Verdict::Pass(Pass { pool: None, user: None, note: None, delay_ms: 0 })
-}
-
-fn deny(settings: &Settings, standing: Standing, retry_after_s: u64) -> Verdict {
+fn deny(settings: &Settings, standing: Standing, clock: Clock, retry_after_s: u32) -> Verdict {
     // The host carries these out whatever the standing. If the password is wrong or new, let the mail
     // server answer, instead of saying how long the user has to wait.
     let is_refusal = matches!(settings.manner, Manner::Refuse | Manner::Disconnect);
     if is_refusal && standing != Standing::Known {
-        return pass();
+        return PASS;
     }
-    Verdict::Deny(Deny {
-        manner: settings.manner,
-        code: None,
-        retry_after: Some(u32::try_from(retry_after_s).unwrap_or(u32::MAX)),
-        reason: "too-soon".to_owned(),
-        delay_ms: 0,
-    })
+    let is_busy = settings.busy_after > 0 && clock.upgrades >= settings.busy_after;
+    let manner = if is_busy { Manner::Busy } else { settings.manner };
+    Verdict { deny: Some(manner), retry_after: Some(retry_after_s), remember: None }
 }
 
+// A native library, which tests link, cannot export these names.
+#[cfg(target_arch = "wasm32")]
 bindings::export!(Interval with_types_in bindings);

@@ -1,5 +1,6 @@
 //! The policy's settings.
 
+use crate::bindings::exports::reprieve::policy::settings::Setting;
 use crate::bindings::reprieve::policy::types::Manner;
 
 /// When a user's clock starts.
@@ -11,79 +12,116 @@ pub(crate) enum Start {
     Login,
 }
 
+/// What the upgrade of a denied login is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Upgrades {
+    /// A login: it starts the clock again.
+    Count,
+    /// Nothing.
+    Ignore,
+}
+
 #[derive(Debug)]
 pub(crate) struct Settings {
     /// With zero every login passes.
     pub(crate) interval_ms: u64,
     pub(crate) daily_reset: bool,
     /// Bytes of the store above which all users are forgotten.
-    pub(crate) memory_limit: u64,
+    pub(crate) memory_limit: u32,
     pub(crate) manner: Manner,
     pub(crate) start: Start,
+    pub(crate) upgrades: Upgrades,
+    /// Upgrades in a row after which a denial is shown as busy; 0 for never.
+    pub(crate) busy_after: u32,
 }
 
-const KNOWN_SETTINGS: &str = "interval, reset, memory-limit, manner, start";
-
-impl Settings {
-    pub(crate) fn parse(given: &[(String, String)]) -> Result<Self, String> {
-        let mut settings = Self {
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
             interval_ms: 10 * 60 * 1000,
             daily_reset: true,
             memory_limit: 32 << 20,
             manner: Manner::Unchanged,
             start: Start::Authenticated,
-        };
+            upgrades: Upgrades::Count,
+            busy_after: 0,
+        }
+    }
+}
+
+const MANNERS: [(&str, Manner); 5] = [
+    ("unchanged", Manner::Unchanged),
+    ("empty", Manner::Empty),
+    ("busy", Manner::Busy),
+    ("refuse", Manner::Refuse),
+    ("disconnect", Manner::Disconnect),
+];
+const STARTS: [(&str, Start); 2] = [("authenticated", Start::Authenticated), ("login", Start::Login)];
+const UPGRADES: [(&str, Upgrades); 2] = [("count", Upgrades::Count), ("ignore", Upgrades::Ignore)];
+
+/// Name, type, default and description of each setting, in the order of the README.
+const DESCRIPTIONS: [(&str, &str, &str, &str); 7] = [
+    (
+        "interval",
+        "duration",
+        "10m",
+        "How long Reprieve answers a user after a login; with 0s every login passes.",
+    ),
+    ("reset", "daily|never", "daily", "Whether each user passes once on a new day."),
+    (
+        "memory-limit",
+        "size",
+        "32MiB",
+        "Maximum size of the remembered users; when it is exceeded, all users are forgotten.",
+    ),
+    ("manner", "unchanged|empty|busy|refuse|disconnect", "unchanged", "How a denial is shown."),
+    (
+        "start",
+        "authenticated|login",
+        "authenticated",
+        "Whether the clock starts when the mail server accepts a login, or when a login passes.",
+    ),
+    (
+        "upgrades",
+        "count|ignore",
+        "count",
+        "Whether a denied login that continues at the mail server starts the clock again.",
+    ),
+    ("busy-after", "number", "0", "Upgrades in a row after which a denial is shown as busy; 0 for never."),
+];
+
+pub(crate) fn describe() -> Vec<Setting> {
+    let described = DESCRIPTIONS.iter().map(|(name, kind, default, doc)| Setting {
+        name: (*name).to_owned(),
+        type_: (*kind).to_owned(),
+        default: Some((*default).to_owned()),
+        doc: (*doc).to_owned(),
+    });
+    described.collect()
+}
+
+impl Settings {
+    pub(crate) fn parse(given: &[(String, String)]) -> Result<Self, String> {
+        let mut settings = Self::default();
         for (key, value) in given {
             match key.as_str() {
                 "interval" => settings.interval_ms = duration_ms(key, value)?,
                 "reset" => settings.daily_reset = choice(key, value, &[("daily", true), ("never", false)])?,
-                "memory-limit" => settings.memory_limit = size_bytes(key, value)?,
-                "manner" => {
-                    settings.manner = choice(
-                        key,
-                        value,
-                        &[
-                            ("unchanged", Manner::Unchanged),
-                            ("empty", Manner::Empty),
-                            ("busy", Manner::Busy),
-                            ("refuse", Manner::Refuse),
-                            ("disconnect", Manner::Disconnect),
-                        ],
-                    )?;
+                "memory-limit" => {
+                    settings.memory_limit = u32::try_from(size_bytes(key, value)?).unwrap_or(u32::MAX);
                 }
-                "start" => {
-                    settings.start = choice(
-                        key,
-                        value,
-                        &[("authenticated", Start::Authenticated), ("login", Start::Login)],
-                    )?;
+                "manner" => settings.manner = choice(key, value, &MANNERS)?,
+                "start" => settings.start = choice(key, value, &STARTS)?,
+                "upgrades" => settings.upgrades = choice(key, value, &UPGRADES)?,
+                "busy-after" => settings.busy_after = number(key, value)?,
+                _ => {
+                    let known: Vec<_> = DESCRIPTIONS.iter().map(|(name, ..)| *name).collect();
+                    return Err(format!("unknown setting `{key}`; known settings: {}", known.join(", ")));
                 }
-                _ => return Err(format!("unknown setting `{key}`; known settings: {KNOWN_SETTINGS}")),
             }
         }
         Ok(settings)
     }
-
-    /// Seconds until a stamp expires: rounded up, so that it never expires within the interval.
-    pub(crate) fn time_to_live(&self) -> Option<u32> {
-        Some(u32::try_from(self.interval_ms.div_ceil(1000)).unwrap_or(u32::MAX))
-    }
-}
-
-/// The store's key, one per maildrop, from the unchanged names. The host has folded their case if
-/// `user-name-case` of the virtual server says so; a policy that folded it by itself could deny one
-/// user because of another user's login.
-///
-/// A master user has a separate clock for each maildrop that they open. With a single one, each login
-/// would restart it, and it might never run out.
-pub(crate) fn key(user: String, authorization_id: Option<&str>) -> String {
-    let mut key = user;
-    if let Some(acting) = authorization_id {
-        // User names contain no NUL.
-        key.push('\0');
-        key.push_str(acting);
-    }
-    key
 }
 
 fn choice<T: Copy>(key: &str, value: &str, known: &[(&str, T)]) -> Result<T, String> {
@@ -93,18 +131,33 @@ fn choice<T: Copy>(key: &str, value: &str, known: &[(&str, T)]) -> Result<T, Str
     })
 }
 
+fn number(key: &str, value: &str) -> Result<u32, String> {
+    value.parse().map_err(|_| format!("`{key}` is \"{value}\"; it is a number such as 3"))
+}
+
+/// A duration of one or more units, such as `90s` or `9m30s`.
 fn duration_ms(key: &str, value: &str) -> Result<u64, String> {
-    let wrong = || format!("`{key}` is \"{value}\"; a duration reads like \"90s\", \"10m\" or \"1h\"");
-    let (number, unit) = split_unit(value).ok_or_else(wrong)?;
-    let factor = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err(wrong()),
-    };
-    number.checked_mul(factor).ok_or_else(wrong)
+    let wrong = || format!("`{key}` is \"{value}\"; a duration reads like \"90s\", \"10m\" or \"1h30m\"");
+    let (mut rest, mut sum) = (value, 0_u64);
+    loop {
+        let (number, after) = split_unit(rest).ok_or_else(wrong)?;
+        let length = after.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let (unit, tail) = after.split_at(length);
+        let factor = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err(wrong()),
+        };
+        let part = number.checked_mul(factor).ok_or_else(wrong)?;
+        sum = sum.checked_add(part).ok_or_else(wrong)?;
+        rest = tail;
+        if rest.is_empty() {
+            return Ok(sum);
+        }
+    }
 }
 
 fn size_bytes(key: &str, value: &str) -> Result<u64, String> {
@@ -128,8 +181,6 @@ fn split_unit(value: &str) -> Option<(u64, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
 
     fn parse(pairs: &[(&str, &str)]) -> Result<Settings, String> {
@@ -154,6 +205,8 @@ mod tests {
             ("memory-limit", "100KiB"),
             ("manner", "busy"),
             ("start", "login"),
+            ("upgrades", "ignore"),
+            ("busy-after", "3"),
         ])
         .unwrap();
         assert_eq!(settings.interval_ms, 90_000);
@@ -161,22 +214,31 @@ mod tests {
         assert_eq!(settings.memory_limit, 102_400);
         assert_eq!(settings.manner, Manner::Busy);
         assert_eq!(settings.start, Start::Login);
+        assert_eq!(settings.upgrades, Upgrades::Ignore);
+        assert_eq!(settings.busy_after, 3);
     }
 
     #[test]
-    fn every_maildrop_has_its_own_key() {
-        let logins = [
-            ("root", None),
-            ("Root", None),
-            ("root", Some("alice")),
-            ("root", Some("Alice")),
-            ("root", Some("bob")),
-            ("rootalice", None),
-            ("roota", Some("lice")),
-        ];
-        let keys: HashSet<_> = logins.iter().map(|(user, acting)| key((*user).to_owned(), *acting)).collect();
-        assert_eq!(keys.len(), logins.len(), "{keys:?}");
-        assert!(keys.contains("Root") && keys.contains("root\0alice"), "{keys:?}");
+    fn durations_have_one_or_more_units() {
+        for (value, ms) in [("9m30s", 570_000), ("1h30m", 5_400_000), ("1d", 86_400_000), ("2s5ms", 2_005)] {
+            assert_eq!(parse(&[("interval", value)]).unwrap().interval_ms, ms, "{value}");
+        }
+        for value in ["", "9", "m", "9m30", "9m 30s x", "-1m"] {
+            assert!(parse(&[("interval", value)]).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn each_description_is_right() {
+        for Setting { name, type_, default, .. } in describe() {
+            let default = default.unwrap();
+            assert!(parse(&[(&name, &default)]).is_ok(), "{name}");
+            for word in type_.split('|').filter(|_| type_.contains('|')) {
+                assert!(parse(&[(&name, word)]).is_ok(), "{name} {word}");
+            }
+            let parsed = format!("{:?}", parse(&[(&name, &default)]).unwrap());
+            assert_eq!(parsed, format!("{:?}", Settings::default()), "{name}");
+        }
     }
 
     #[test]

@@ -221,6 +221,7 @@ impl HarnessBuilder {
             lines,
             zone: self.zone,
             virtual_server: self.virtual_server,
+            pools: Arc::new(self.pools.clone()),
             pool: self.pools.into_iter().next().unwrap_or_else(|| "mail".to_owned()),
             rules: self.rules,
             outcome: self.outcome,

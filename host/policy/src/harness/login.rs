@@ -1,12 +1,14 @@
 //! Logins to play, and their outcomes at a simulated mail server.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
 use crate::{
-    Backend, Claim, Client, Ending, Login, Mechanism, Session, Standing, TlsSession, endpoint, moment,
+    Backend, Claim, Client, Ending, Login, Maildrop, Mechanism, MemoryKey, Pools, Session, Standing,
+    TlsSession, moment,
 };
 use reprieve_store::Fault;
 
@@ -29,6 +31,12 @@ pub struct LoginFacts {
     pub tls: Option<TlsSession>,
     /// State of the pool that the login would be passed to.
     pub backend: Backend,
+    /// What the host knows about the user's maildrop.
+    pub maildrop: Maildrop,
+    /// All pools.
+    pub pools: Arc<dyn Pools>,
+    /// Failed or refused logins on the same connection before this one.
+    pub earlier_logins: u32,
 }
 
 impl LoginFacts {
@@ -44,33 +52,36 @@ impl LoginFacts {
             peer: SocketAddr::from(([192, 0, 2, 1], 49_152)),
             local: SocketAddr::from(([192, 0, 2, 110], 110)),
             tls: None,
-            backend: Backend {
-                pool: "mail".to_owned(),
-                nodes: 1,
-                healthy_nodes: 1,
-                sessions: 0,
-                waiting: 0,
-                login_latency_ms: None,
-            },
+            backend: Backend::idle("mail"),
+            maildrop: Maildrop::default(),
+            pools: Arc::new(vec!["mail".to_owned()]),
+            earlier_logins: 0,
         }
     }
 
     /// Argument of `decide` for a login with these facts. `id`: the session's, up to 32
     /// characters.
     #[must_use]
-    pub fn login(&self, virtual_server: &str, id: &str, unix_ms: u64, zone: &TimeZone) -> Login {
-        Login {
-            session: Session { virtual_server: virtual_server.to_owned(), id: id.to_owned() },
-            client: Client { peer: endpoint(self.peer), local: endpoint(self.local), tls: self.tls.clone() },
+    pub fn login(&self, virtual_server: &str, id: &str, unix_ms: u64, zone: &TimeZone) -> Arc<Login> {
+        Arc::new(Login {
+            session: Session {
+                virtual_server: virtual_server.into(),
+                id: id.into(),
+                earlier_logins: self.earlier_logins,
+            },
+            client: Client { peer: self.peer, local: self.local, tls: self.tls.clone() },
             claim: Claim {
                 user: self.user.clone(),
                 authorization_id: self.authorization_id.clone(),
+                key: MemoryKey::new(&self.user, self.authorization_id.as_deref()),
                 mechanism: self.mechanism,
                 standing: self.standing,
             },
             time: moment(unix_ms, zone),
             backend: self.backend.clone(),
-        }
+            pools: self.pools.clone(),
+            maildrop: self.maildrop,
+        })
     }
 }
 

@@ -37,8 +37,8 @@ pub use decision::{Decision, LogLine};
 pub use login::{BackendOutcome, InjectedFault, LoginFacts, TestLogin};
 
 use crate::{
-    Action, Decided, Ending, Evaluator, Facts, Failure, Login, Outcome, Policy, Rules, Standing, Verdict,
-    dispose, moment,
+    Action, Cause, Decided, Ending, Evaluator, Facts, Failure, Login, Outcome, Policy, Pools, Rules,
+    Standing, Verdict, dispose, moment,
 };
 use recorder::{LogBuffer, Recorder};
 pub(crate) use recorder::{format_bytes, quoted};
@@ -68,6 +68,7 @@ pub struct Harness {
     zone: TimeZone,
     virtual_server: String,
     pool: String,
+    pools: Arc<dyn Pools>,
     rules: Rules,
     /// Outcome of logins that do not specify one.
     outcome: BackendOutcome,
@@ -95,10 +96,12 @@ impl Harness {
         } else {
             Standing::Unknown
         });
-        facts.backend.pool = pool.unwrap_or_else(|| self.pool.clone());
+        facts.backend.pool = pool.unwrap_or_else(|| self.pool.clone()).into();
         self.logins += 1;
         let at_ms = self.clock.now_ms();
-        let login = facts.login(&self.virtual_server, &format!("login-{}", self.logins), at_ms, &self.zone);
+        let id = format!("login-{}", self.logins);
+        facts.pools = self.pools.clone();
+        let login = facts.login(&self.virtual_server, &id, at_ms, &self.zone);
         if fault == Some(InjectedFault::Time) {
             self.evaluator.exhaust_next_decision();
         }
@@ -117,7 +120,8 @@ impl Harness {
         let (mut observed, mut observe_cpu) = (None, Duration::ZERO);
         if disposition.action == Action::Passed {
             let outcome = outcome.unwrap_or_else(|| self.outcome.clone());
-            (observed, observe_cpu) = self.observe(login, note(&verdict), outcome);
+            let note = verdict.as_ref().ok().and_then(Verdict::note).map(str::to_owned);
+            (observed, observe_cpu) = self.observe(login, disposition.cause(), note, outcome);
         }
         self.recorder.set_fault(None);
         Decision {
@@ -139,7 +143,8 @@ impl Harness {
     /// `observe`, and its CPU time.
     fn observe(
         &mut self,
-        login: Login,
+        login: Arc<Login>,
+        cause: Cause,
         note: Option<String>,
         outcome: BackendOutcome,
     ) -> (Option<(Ending, Option<Failure>)>, Duration) {
@@ -159,16 +164,14 @@ impl Harness {
             }
             Ending::Rejected | Ending::Unreachable | Ending::Abandoned => {}
         }
-        let outcome = Outcome {
-            session: login.session,
-            client: login.client,
-            claim: login.claim,
+        let outcome = Arc::new(Outcome {
+            cause,
             time: moment(self.clock.now_ms(), &self.zone),
-            node,
+            node: node.map(Into::into),
             latency_ms: u32::try_from(latency.as_millis()).unwrap_or(u32::MAX),
-            ending,
             note,
-        };
+            ..Outcome::new(login, ending)
+        });
         let began = cpu_time::of_this_thread();
         let failure = self.runtime.block_on(self.evaluator.observe(&outcome)).err();
         let observe_cpu = cpu_time::of_this_thread().saturating_sub(began);
@@ -268,18 +271,5 @@ impl Harness {
 
 /// Delay that the verdict requests.
 fn delay(verdict: &Result<Verdict, Failure>) -> Duration {
-    let ms = match verdict {
-        Ok(Verdict::Pass(pass)) => pass.delay_ms,
-        Ok(Verdict::Deny(deny)) => deny.delay_ms,
-        Err(_) => 0,
-    };
-    Duration::from_millis(u64::from(ms))
-}
-
-/// Note of a pass, which comes back with the outcome.
-fn note(verdict: &Result<Verdict, Failure>) -> Option<String> {
-    match verdict {
-        Ok(Verdict::Pass(pass)) => pass.note.clone(),
-        _ => None,
-    }
+    Duration::from_millis(u64::from(verdict.as_ref().map_or(0, Verdict::delay_ms)))
 }

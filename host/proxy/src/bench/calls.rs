@@ -12,7 +12,7 @@ use reprieve_metrics::cpu_time;
 use reprieve_policy_host::harness::LoginFacts;
 use reprieve_policy_host::{
     BreakerSettings, Cache, Ending, Engine, EngineSize, Evaluator, Limits, Outcome, Policy, PolicyOptions,
-    Verdict, load_source, moment,
+    Verdict, load_source,
 };
 use reprieve_store::clock::ManualClock;
 use reprieve_store::{Namespace, NamespaceConfig, Store, StoreConfig, StoreSecrets};
@@ -188,12 +188,8 @@ impl Bench {
         let now_ms = START_MS + self.polls * ROUND_MS / u64::from(self.users);
         self.polls += 1;
         self.clock.set(now_ms);
-        let login = LoginFacts::new(&format!("user-{user}@example.org")).login(
-            "bench",
-            "bench",
-            now_ms,
-            &TimeZone::UTC,
-        );
+        let facts = LoginFacts::new(&format!("user-{user}@example.org"));
+        let login = facts.login("bench", "bench", now_ms, &TimeZone::UTC);
         let cpu_before = cpu_time::of_this_thread();
         let began = Instant::now();
         let verdict = self.evaluator.decide(&login).await;
@@ -205,16 +201,12 @@ impl Bench {
             Err(_) => self.failed += 1,
             Ok(Verdict::Pass(pass)) => {
                 self.passed += 1;
-                let outcome = Outcome {
-                    session: login.session,
-                    client: login.client,
-                    claim: login.claim,
-                    time: moment(now_ms, &TimeZone::UTC),
-                    node: Some("192.0.2.25:110".to_owned()),
+                let outcome = Arc::new(Outcome {
+                    node: Some("192.0.2.25:110".into()),
                     latency_ms: 10,
-                    ending: Ending::Authenticated,
                     note: pass.note,
-                };
+                    ..Outcome::new(login, Ending::Authenticated)
+                });
                 let cpu_before = cpu_time::of_this_thread();
                 let began = Instant::now();
                 let observed = self.evaluator.observe(&outcome).await;

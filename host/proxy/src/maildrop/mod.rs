@@ -22,7 +22,7 @@ mod tag;
 mod user;
 mod users;
 
-pub use mode::{Fetched, MaybeReady, Opening, Pending, PendingWrite};
+pub use mode::{Fetched, MaildropFacts, MaybeReady, Opening, Pending, PendingWrite};
 pub use registry::{Description, Registry};
 pub use tag::{Tag, Tagger, UserKey};
 pub use user::{LastSeen, MaildropSession, NoSnapshot, Route, Standing};

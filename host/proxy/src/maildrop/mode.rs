@@ -39,6 +39,22 @@ impl<T> MaybeReady<'_, T> {
     }
 }
 
+/// What is known about a user's maildrop, besides the listing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MaildropFacts {
+    /// The snapshot, if there is one.
+    pub snapshot: Option<SnapshotFacts>,
+}
+
+/// What is known about a snapshot, besides the listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotFacts {
+    /// Messages in it.
+    pub messages: u32,
+    /// Size of these messages in bytes.
+    pub total_bytes: u64,
+}
+
 /// What was known about a user before their credentials were sent to the mail server.
 #[derive(Debug, Default)]
 pub struct Fetched {
@@ -46,6 +62,8 @@ pub struct Fetched {
     pub standing: Standing,
     /// Logins that the mail server has rejected since it last accepted one.
     pub rejections: u8,
+    /// What is known about the maildrop.
+    pub facts: MaildropFacts,
     /// [`User::latest`]; 0 for an unknown user, None if the store could not be reached.
     pub(super) latest: Option<u64>,
     /// For users in this process: see [`Table::generation`](super::table::Table::generation).
@@ -65,6 +83,10 @@ impl Fetched {
         self.standing = tag.map_or(Standing::Unknown, |tag| known.standing(tag, oldest_s));
         self.rejections = known.rejections;
         self.latest = Some(known.latest);
+        self.facts.snapshot = known
+            .snapshot
+            .as_ref()
+            .map(|snapshot| SnapshotFacts { messages: snapshot.count(), total_bytes: snapshot.bytes() });
     }
 
     /// The user as the store has them.

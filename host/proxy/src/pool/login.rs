@@ -68,6 +68,13 @@ impl Rejection {
         self.has_code(&[b"SYS/TEMP"])
     }
 
+    /// The response code, without brackets (RFC 2449, section 8).
+    #[must_use]
+    pub fn response_code(&self) -> Option<Box<str>> {
+        let code = response_code(self.reply.trim_ascii_end())?;
+        Some(String::from_utf8_lossy(code).to_ascii_uppercase().into())
+    }
+
     fn has_code(&self, codes: &[&[u8]]) -> bool {
         response_code(self.reply.trim_ascii_end())
             .is_some_and(|code| codes.iter().any(|known| code.eq_ignore_ascii_case(known)))

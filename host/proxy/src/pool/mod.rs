@@ -19,4 +19,5 @@ pub use connection::Connection;
 pub use health_checker::HealthChecker;
 pub use login::{ConnectOutcome, LoginOutcome, Rejection};
 pub(crate) use node::LoginResult;
+pub(crate) use pool::PoolState;
 pub use pool::{Pool, PoolError};

@@ -61,6 +61,7 @@ pub struct UnknownNode {
 #[derive(Debug)]
 pub struct Pool {
     config: PoolConfig,
+    shared_name: Arc<str>,
     nodes: Vec<Arc<Node>>,
     /// Current weights of smooth weighted round robin, by node index.
     current_weights: Mutex<Vec<i64>>,
@@ -125,11 +126,18 @@ impl Pool {
             queue: previous.map_or_else(Arc::default, |pool| pool.queue.clone()),
             master: config.master.as_ref().map(MasterUser::load).transpose()?,
             connector,
+            shared_name: config.name.as_str().into(),
             config,
             logins_in_progress: AtomicU32::new(0),
             latency_us: AtomicU64::new(latency_us),
             latencies,
         })
+    }
+
+    /// Its name, as logins refer to it.
+    #[must_use]
+    pub fn shared_name(&self) -> &Arc<str> {
+        &self.shared_name
     }
 
     /// Its name in the configuration.

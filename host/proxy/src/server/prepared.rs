@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::decision_log;
 use crate::net::{Admission, TlsAcceptor};
 use crate::pool::{Pool, PoolError};
+use crate::session::AllPools;
 use crate::session::Sinks;
 use crate::traces;
 use reprieve_store::clock::{Clock, SystemClock};
@@ -77,7 +78,7 @@ impl PreparedSinks {
 /// to are opened later (see `privileges`).
 #[derive(Debug)]
 pub struct Keys {
-    pools: HashMap<String, Arc<Pool>>,
+    pools: AllPools,
     acceptors: HashMap<String, Arc<TlsAcceptor>>,
     stores: ConfiguredStores,
     sinks: SinkSecrets,

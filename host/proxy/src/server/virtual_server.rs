@@ -1,6 +1,5 @@
 //! An active virtual server: its shared part, and its per-thread parts.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -12,7 +11,8 @@ use crate::config::{CleartextLogin, VirtualServerConfig};
 use crate::net::{Admission, TlsAcceptor};
 use crate::pool::Pool;
 use crate::session::{
-    Context, ContextHandle, Counters, OfferedCapabilities, Pollers, Settings, Sinks, UnrelievedUsers,
+    AllPools, Context, ContextHandle, Counters, OfferedCapabilities, Pollers, Settings, Sinks,
+    UnrelievedUsers,
 };
 use reprieve_policy_host::{Evaluator, Policy, Shadow};
 use reprieve_policy_host::{Rules, Verify};
@@ -21,7 +21,7 @@ use reprieve_store::Namespace;
 use reprieve_store::clock::Clock;
 
 /// The pools of a configuration, by name.
-pub(super) type Pools = Arc<HashMap<String, Arc<Pool>>>;
+pub(super) type Pools = Arc<AllPools>;
 
 /// The part of a virtual server that all threads share.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use super::deadline::deadline_or_drain;
 use super::login::{Answer, Candidate};
 use crate::maildrop::Route;
 use crate::pool::{ConnectOutcome, Connection, LoginOutcome, LoginResult, Rejection};
-use reprieve_policy_host::{Action, Because, Decided, Disposition, Login};
+use reprieve_policy_host::{Action, Because, Cause, Decided, Disposition};
 use reprieve_pop3::authorization::{ChallengeResponse, UnusableLogin};
 use reprieve_pop3::credential::{Credentials, Mechanism, Secret};
 use reprieve_pop3::line::{LOGIN_LIMIT, NextLine};
@@ -26,7 +26,7 @@ const MOST_STEPS: usize = 8;
 /// A login that goes to the mail server.
 struct Passed {
     candidate: Candidate,
-    login: Login,
+    cause: Cause,
     note: Option<String>,
     pool: Option<String>,
 }
@@ -169,9 +169,9 @@ impl Session {
             self.record.unusable(&login);
             return Ok(Err(Answer::TryAgain));
         }
-        let (mut candidate, login) = self.candidate(Box::new(credentials)).await;
-        let verdict = self.ask_policy(&candidate, &login).await;
-        let disposition = self.dispose(Decided::from(&verdict), &candidate, &login).disposition;
+        let mut candidate = self.candidate(Box::new(credentials)).await;
+        let verdict = self.ask_policy(&candidate).await;
+        let disposition = self.dispose(Decided::from(&verdict), &candidate).disposition;
         match disposition.action {
             Action::Refused => return Ok(Err(self.refuse(&verdict, disposition))),
             Action::Disconnected => return self.disconnect().await.map(Err),
@@ -187,7 +187,7 @@ impl Session {
             return Ok(Err(Answer::TryAgain));
         }
         self.context.registry.reserve(&mut candidate.fetched, candidate.key).await;
-        Ok(Ok(Box::new(Passed { candidate, login, note: verdict.note, pool })))
+        Ok(Ok(Box::new(Passed { candidate, cause: disposition.cause(), note: verdict.note, pool })))
     }
 
     /// Sends AUTH to a node and returns its challenge. If that fails, the client has been told.
@@ -321,8 +321,8 @@ impl Session {
         passed: Box<Passed>,
         began: Instant,
     ) -> Result<Answer, Disconnect> {
-        let Passed { candidate, login, note, pool } = *passed;
+        let Passed { candidate, cause, note, pool } = *passed;
         let route = pool.map(|pool| std::sync::Arc::new(Route { pool: Some(pool), user: None }));
-        self.conclude(end, candidate, login, route, began, note).await
+        self.conclude(end, candidate, route, (cause, began, note)).await
     }
 }

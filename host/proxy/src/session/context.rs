@@ -1,6 +1,5 @@
 //! What the sessions of a virtual server share on one thread.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
+use super::all_pools::AllPools;
 use super::capabilities::OfferedCapabilities;
 use super::counters::Counters;
 use super::sinks::Sinks;
@@ -79,7 +79,7 @@ pub struct Context {
     /// The shadow policy, whose verdicts have no consequences.
     pub shadow: Option<Arc<Shadow>>,
     /// All pools, by name.
-    pub pools: Arc<HashMap<String, Arc<Pool>>>,
+    pub pools: Arc<AllPools>,
     /// The default pool.
     pub pool: Arc<Pool>,
     /// What is remembered per user: standing and snapshots.

@@ -1,7 +1,9 @@
 //! A login whose secret Reprieve sees: asks the policy, applies the host's rules, carries them out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::all_pools::backend;
 use super::client_io::Disconnect;
 use super::counters::Counters;
 use super::labeled_counters::Unjudged;
@@ -9,10 +11,10 @@ use super::pose::{Pose, Posing};
 use super::session_record::End;
 use super::unrelieved::Unrelieved;
 use super::{Session, Stage};
-use crate::maildrop::{Fetched, LastSeen, NoSnapshot, Standing, Tag, UserKey};
+use crate::maildrop::{Fetched, LastSeen, MaildropFacts, NoSnapshot, Standing, Tag, UserKey};
 use reprieve_policy_host::{
-    self as policy, Action, Because, Decided, Deny, Disposition, Facts, Failure, Manner, Pass, ResponseCode,
-    Verdict, dispose,
+    self as policy, Action, Because, Decided, Deny, Disposition, Facts, Failure, Login, Manner, MemoryKey,
+    Pass, ResponseCode, Verdict, dispose,
 };
 use reprieve_pop3::credential::{Credentials, Mechanism, MechanismFamily};
 use reprieve_pop3::reply::{self, Refusal};
@@ -38,19 +40,18 @@ pub(super) struct Ruling {
 /// A user who is logging in.
 pub(super) struct Candidate {
     pub(super) credentials: Box<Credentials>,
+    /// What the policy is asked about.
+    pub(super) login: Arc<Login>,
     pub(super) key: UserKey,
     /// None if only the mail server sees the secret.
     pub(super) tag: Option<Tag>,
     /// What was known about the user when the login began.
     pub(super) fetched: Fetched,
-    /// What is known about the secret. `Known`: the mail server has accepted it, and has not
-    /// rejected too many others since.
-    pub(super) standing: policy::Standing,
 }
 
 impl Candidate {
     pub(super) fn facts(&self, has_snapshot: bool) -> Facts {
-        Facts { standing: self.standing, sees_secret: self.tag.is_some(), has_snapshot }
+        Facts { standing: self.login.claim.standing, sees_secret: self.tag.is_some(), has_snapshot }
     }
 }
 
@@ -58,21 +59,23 @@ impl Session {
     /// Asks the policy, and carries out what it decides. Waiting for the mail server is a
     /// future of its own, so that the policy's future is freed first.
     pub(super) async fn log_in(&mut self, credentials: Box<Credentials>) -> Result<Answer, Disconnect> {
-        let (candidate, login) = self.candidate(credentials).await;
-        let verdict = self.ask_policy(&candidate, &login).await;
-        let ruling = self.dispose(Decided::from(&verdict), &candidate, &login);
+        let candidate = self.candidate(credentials).await;
+        let verdict = self.ask_policy(&candidate).await;
+        let ruling = self.dispose(Decided::from(&verdict), &candidate);
         match ruling.disposition.action {
             Action::Passed => {
+                let cause = ruling.disposition.cause();
                 let route = self.route(verdict, &candidate);
-                Box::pin(self.pass(candidate, login, route)).await
+                Box::pin(self.pass(candidate, cause, route)).await
             }
             Action::Posed => {
-                let pose = match (ruling.snapshot, verdict) {
+                let pose = match (ruling.snapshot, &verdict) {
                     (Some(left), _) => Pose::Maildrop(left),
                     (None, Ok(Verdict::Deny(Deny { manner: Manner::Empty, .. }))) => Pose::Empty,
                     _ => Pose::Busy,
                 };
-                Ok(self.accept_posed(pose, candidate))
+                let note = verdict.ok().and_then(Verdict::into_note);
+                Ok(self.accept_posed(pose, candidate, note))
             }
             Action::Refused => Ok(self.refuse(&verdict, ruling.disposition)),
             Action::Disconnected => self.disconnect().await,
@@ -80,11 +83,8 @@ impl Session {
     }
 
     /// Asks the policy, counts and records what it decided, and waits as long as it wants.
-    pub(super) async fn ask_policy(
-        &mut self,
-        candidate: &Candidate,
-        login: &policy::Login,
-    ) -> Result<Verdict, Failure> {
+    pub(super) async fn ask_policy(&mut self, candidate: &Candidate) -> Result<Verdict, Failure> {
+        let login = &candidate.login;
         self.record.begin_login(&login.claim.user, candidate.credentials.mechanism.name());
         self.context.counters.labeled.logged_in(candidate.credentials.mechanism);
         let shadowed = self.context.shadow.is_some();
@@ -115,12 +115,7 @@ impl Session {
     }
 
     /// Applies the host's rules to what the policy decided, counts and records what follows.
-    pub(super) fn dispose(
-        &mut self,
-        decided: Decided,
-        candidate: &Candidate,
-        login: &policy::Login,
-    ) -> Ruling {
+    pub(super) fn dispose(&mut self, decided: Decided, candidate: &Candidate) -> Ruling {
         let is_unchanged = decided == Decided::Deny(Manner::Unchanged) && candidate.tag.is_some();
         let snapshot = is_unchanged.then(|| self.unchanged(candidate));
         let facts = candidate.facts(matches!(snapshot, Some(Ok(_))));
@@ -139,7 +134,7 @@ impl Session {
             _ => None,
         };
         if let Some(why) = unrelieved {
-            self.unrelieved(login, why);
+            self.unrelieved(&candidate.login, why);
         }
         Ruling { disposition, snapshot: snapshot.and_then(Result::ok) }
     }
@@ -147,15 +142,17 @@ impl Session {
     /// Where a login that passes goes: to where the policy sends it, or, if the policy has not
     /// passed it, to where the user's last session went.
     pub(super) fn route(&self, verdict: Result<Verdict, Failure>, candidate: &Candidate) -> Pass {
-        if let Ok(Verdict::Pass(pass)) = verdict {
-            return pass;
-        }
+        let note = match verdict {
+            Ok(Verdict::Pass(pass)) => return pass,
+            Ok(Verdict::Deny(deny)) => deny.note,
+            Err(_) => None,
+        };
         let route = self.context.registry.route(&candidate.fetched, candidate.key);
         Pass {
             pool: route.as_ref().and_then(|route| route.pool.clone()),
             user: route.as_ref().and_then(|route| route.user.clone()),
-            note: None,
-            delay_ms: 0,
+            note,
+            ..Pass::default()
         }
     }
 
@@ -202,7 +199,7 @@ impl Session {
         });
     }
 
-    pub(super) async fn candidate(&mut self, credentials: Box<Credentials>) -> (Candidate, policy::Login) {
+    pub(super) async fn candidate(&mut self, credentials: Box<Credentials>) -> Candidate {
         // The configuration in force now counts, not the one at the start of the connection.
         self.context = self.context_handle.context();
         let context = &self.context;
@@ -220,52 +217,28 @@ impl Session {
             Standing::Known | Standing::Changed => policy::Standing::Changed,
             Standing::Unknown => policy::Standing::Unknown,
         };
-        let name = |name: &[u8]| match settings.name_case {
-            NameCase::Exact => readable(name),
-            NameCase::Fold => readable(&name.to_ascii_lowercase()),
-        };
-        let pool = context.pool.state();
-        let login = policy::Login {
+        let login = Arc::new(Login {
             session: policy::Session {
-                virtual_server: context.settings.name.to_string(),
-                id: self.record.id.as_str().to_owned(),
+                virtual_server: settings.name.clone(),
+                id: self.record.id.as_str().into(),
+                earlier_logins: self.record.logins,
             },
             client: policy::Client {
-                peer: policy::endpoint(self.record.peer),
-                local: policy::endpoint(self.record.local),
+                peer: self.record.peer,
+                local: self.record.local,
                 tls: self.record.tls.as_ref().map(|tls| policy::TlsSession {
                     version: tls.version.to_owned(),
                     server_name: tls.server_name.clone(),
                     client_subject: tls.client.as_ref().map(|client| client.subject.clone()),
                 }),
             },
-            claim: policy::Claim {
-                user: name(&credentials.user),
-                authorization_id: credentials.authorization_id.as_deref().map(name),
-                mechanism: match credentials.mechanism {
-                    Mechanism::UserPass => policy::Mechanism::UserPass,
-                    Mechanism::Plain => policy::Mechanism::Plain,
-                    Mechanism::Login => policy::Mechanism::Login,
-                    Mechanism::Xoauth2 => policy::Mechanism::Xoauth2,
-                    Mechanism::OauthBearer => policy::Mechanism::Oauthbearer,
-                    Mechanism::External => policy::Mechanism::External,
-                    Mechanism::Apop => policy::Mechanism::Apop,
-                    Mechanism::CramMd5 => policy::Mechanism::CramMd5,
-                    Mechanism::ScramSha256 => policy::Mechanism::ScramSha256,
-                },
-                standing,
-            },
+            claim: claim(&credentials, settings.name_case, standing),
             time: self.moment(),
-            backend: policy::Backend {
-                pool: context.settings.pool.clone(),
-                nodes: pool.nodes,
-                healthy_nodes: pool.healthy,
-                sessions: pool.sessions,
-                waiting: pool.waiting,
-                login_latency_ms: pool.login_latency_ms,
-            },
-        };
-        (Candidate { credentials, key, tag, fetched, standing }, login)
+            backend: backend(&context.pool),
+            pools: context.pools.clone(),
+            maildrop: maildrop_facts(fetched.facts),
+        });
+        Candidate { credentials, login, key, tag, fetched }
     }
 
     pub(super) fn moment(&self) -> policy::Moment {
@@ -294,18 +267,18 @@ impl Session {
         }
     }
 
-    /// Accepts the login without asking a mail server.
-    pub(super) fn accept_posed(&mut self, pose: Pose, candidate: Candidate) -> Answer {
+    /// Accepts the login without asking a mail server. `note`: of the verdict, for the outcome of an upgrade.
+    pub(super) fn accept_posed(&mut self, pose: Pose, candidate: Candidate, note: Option<String>) -> Answer {
         self.not_asked();
         Counters::count(&self.context.counters.posed);
         self.record.posed = true;
         self.client.out.extend_from_slice(reply::LOGGED_IN);
-        Answer::Go(Stage::Pose(Box::new(Posing { pose, candidate })))
+        Answer::Go(Stage::Pose(Box::new(Posing { pose, candidate, note })))
     }
 
     /// Counts a denied login that passes anyway. Users whose denied logins always pass are
     /// reported.
-    fn unrelieved(&self, login: &policy::Login, why: Unrelieved) {
+    fn unrelieved(&self, login: &Login, why: Unrelieved) {
         self.context.counters.labeled.unrelieved(why);
         self.context.unrelieved.count(
             &self.context.settings.name,
@@ -313,5 +286,42 @@ impl Session {
             why,
             login.time.unix_ms,
         );
+    }
+}
+
+fn maildrop_facts(facts: MaildropFacts) -> policy::Maildrop {
+    policy::Maildrop {
+        snapshot: facts.snapshot.map(|snapshot| policy::SnapshotFacts {
+            messages: snapshot.messages,
+            total_bytes: u32::try_from(snapshot.total_bytes).unwrap_or(u32::MAX),
+            ..policy::SnapshotFacts::default()
+        }),
+        ..policy::Maildrop::default()
+    }
+}
+
+fn claim(credentials: &Credentials, case: NameCase, standing: policy::Standing) -> policy::Claim {
+    let name = |name: &[u8]| match case {
+        NameCase::Exact => readable(name),
+        NameCase::Fold => readable(&name.to_ascii_lowercase()),
+    };
+    let user = name(&credentials.user);
+    let authorization_id = credentials.authorization_id.as_deref().map(name);
+    policy::Claim {
+        key: MemoryKey::new(&user, authorization_id.as_deref()),
+        user,
+        authorization_id,
+        mechanism: match credentials.mechanism {
+            Mechanism::UserPass => policy::Mechanism::UserPass,
+            Mechanism::Plain => policy::Mechanism::Plain,
+            Mechanism::Login => policy::Mechanism::Login,
+            Mechanism::Xoauth2 => policy::Mechanism::Xoauth2,
+            Mechanism::OauthBearer => policy::Mechanism::Oauthbearer,
+            Mechanism::External => policy::Mechanism::External,
+            Mechanism::Apop => policy::Mechanism::Apop,
+            Mechanism::CramMd5 => policy::Mechanism::CramMd5,
+            Mechanism::ScramSha256 => policy::Mechanism::ScramSha256,
+        },
+        standing,
     }
 }

@@ -2,6 +2,7 @@
 //! verdicts and do not know how the policy makes them.
 
 mod accept;
+mod all_pools;
 mod attempt_limits;
 mod capabilities;
 mod challenge_response;
@@ -28,6 +29,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 pub use accept::{Incoming, refuse, serve};
+pub use all_pools::AllPools;
 pub use capabilities::OfferedCapabilities;
 pub use context::{Context, Settings};
 pub use context_handle::ContextHandle;

@@ -13,7 +13,7 @@ use super::{Session, Stage};
 use crate::maildrop::{Opening, Route};
 use crate::pool::{LoginOutcome, Pool};
 use reprieve_policy_host::{
-    Action, Because, Disposition, Ending, Login, Manner, Outcome, Pass, dispose_unreachable,
+    Action, Because, Cause, Disposition, Ending, Login, Manner, Outcome, Pass, dispose_unreachable,
 };
 use reprieve_pop3::credential::Credentials;
 use reprieve_pop3::relay::Relay;
@@ -22,11 +22,22 @@ use reprieve_pop3::reply;
 /// Bytes that a client may send ahead while its login is under way; beyond them nothing is read.
 const AHEAD: u64 = 4096;
 
+/// A login that goes to a mail server.
+pub(super) struct Attempt {
+    pub(super) login: Arc<Login>,
+    /// Why it goes there.
+    pub(super) cause: Cause,
+    /// When the verdict was made, or the upgrade began.
+    pub(super) began: Instant,
+    /// The note of the verdict.
+    pub(super) note: Option<String>,
+}
+
 impl Session {
     pub(super) async fn pass(
         &mut self,
         mut candidate: Candidate,
-        login: Login,
+        cause: Cause,
         verdict: Pass,
     ) -> Result<Answer, Disconnect> {
         self.context.registry.reserve(&mut candidate.fetched, candidate.key).await;
@@ -34,10 +45,11 @@ impl Session {
         let route = (verdict.pool.is_some() || verdict.user.is_some())
             .then(|| Arc::new(Route { pool: verdict.pool, user: verdict.user }));
         let Some(end) = self.at_server(&candidate.credentials, route.as_deref()).await else {
-            self.settle(login, Ending::Abandoned, None, began, verdict.note).await;
+            let attempt = Attempt { login: candidate.login, cause, began, note: verdict.note };
+            self.settle(attempt, Ending::Abandoned, None, None).await;
             return Err(Disconnect::Closed);
         };
-        self.conclude(end, candidate, login, route, began, verdict.note).await
+        self.conclude(end, candidate, route, (cause, began, verdict.note)).await
     }
 
     /// Acts on the result of a login at the mail server. `began`: when the verdict was made.
@@ -45,15 +57,14 @@ impl Session {
         &mut self,
         end: LoginOutcome,
         candidate: Candidate,
-        login: Login,
         route: Option<Arc<Route>>,
-        began: Instant,
-        note: Option<String>,
+        (cause, began, note): (Cause, Instant, Option<String>),
     ) -> Result<Answer, Disconnect> {
+        let attempt = Attempt { login: candidate.login.clone(), cause, began, note };
         match end {
             LoginOutcome::Accepted { connection, reply } => {
                 let node = Some(connection.node_name().clone());
-                self.settle(login, Ending::Authenticated, node, began, note).await;
+                self.settle(attempt, Ending::Authenticated, node, None).await;
                 self.client.out.extend_from_slice(&reply);
                 if connection.capabilities_updated() {
                     self.capabilities = super::offered_capabilities(&self.context, &self.record, false);
@@ -71,7 +82,7 @@ impl Session {
                     self.judged_wrong(&candidate).await;
                 }
                 let node = Some(rejection.node.clone());
-                self.settle(login, Ending::Rejected, node, began, note).await;
+                self.settle(attempt, Ending::Rejected, node, rejection.response_code()).await;
                 if let Some(challenge) = &rejection.challenge {
                     self.show_challenge(challenge).await?;
                 }
@@ -79,7 +90,7 @@ impl Session {
                 Ok(Answer::TryAgain)
             }
             LoginOutcome::Impossible => {
-                self.settle(login, Ending::Rejected, None, began, note).await;
+                self.settle(attempt, Ending::Rejected, None, None).await;
                 self.client.out.extend_from_slice(reply::NOT_ROUTABLE);
                 Ok(Answer::TryAgain)
             }
@@ -91,10 +102,10 @@ impl Session {
                         (None, reply::POOL_FULL)
                     }
                 };
-                self.settle(login, Ending::Unreachable, node, began, note).await;
+                self.settle(attempt, Ending::Unreachable, node, None).await;
                 if let Some(pose) = self.pose_unreachable(&candidate) {
                     self.record.dispose(Disposition::instead(Action::Posed, Because::Unreachable));
-                    return Ok(self.accept_posed(pose, candidate));
+                    return Ok(self.accept_posed(pose, candidate, None));
                 }
                 self.client.out.extend_from_slice(word);
                 self.client.flush().await?;
@@ -171,27 +182,29 @@ impl Session {
     }
 
     /// Counts and records how a login ended at the mail server, and tells the policy, before the
-    /// client gets the answer. `began`: when the verdict was made.
-    async fn settle(
+    /// client gets the answer. `response_code`: of a rejection.
+    pub(super) async fn settle(
         &mut self,
-        login: Login,
+        attempt: Attempt,
         ending: Ending,
         node: Option<Arc<str>>,
-        began: Instant,
-        note: Option<String>,
+        response_code: Option<Box<str>>,
     ) {
-        let outcome = Outcome {
+        self.record_outcome(ending, node.clone());
+        let Attempt { login, cause, began, note } = attempt;
+        let outcome = Arc::new(Outcome {
+            login,
+            cause,
             time: self.moment(),
-            session: login.session,
-            client: login.client,
-            claim: login.claim,
-            node: node.as_ref().map(|node| node.to_string()),
+            node,
             latency_ms: u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX),
             ending,
+            response_code,
             note,
-        };
-        self.record_outcome(ending, node);
-        self.record.ending(&outcome, began);
+        });
+        if cause != Cause::Upgrade {
+            self.record.ending(&outcome, began);
+        }
         if let Some(shadow) = &self.context.shadow {
             shadow.outcome(&outcome);
         }

@@ -34,6 +34,8 @@ pub(super) enum Pose {
 pub(super) struct Posing {
     pub(super) pose: Pose,
     pub(super) candidate: Candidate,
+    /// The note of the verdict.
+    pub(super) note: Option<String>,
 }
 
 /// What a posed session needs to continue at the mail server.
@@ -46,6 +48,8 @@ pub(super) struct UpgradeContext {
     pub(super) route: Option<Arc<Route>>,
     /// The session that left the snapshot.
     pub(super) posed_token: u64,
+    /// The note of the verdict, for the outcome of the upgrade.
+    pub(super) note: Option<String>,
 }
 
 /// What the client is shown.
@@ -59,7 +63,7 @@ struct Shown {
 impl Posing {
     #[expect(clippy::boxed_local, reason = "a session that opened the box itself would keep it")]
     fn show(self: Box<Self>) -> Shown {
-        let Self { pose, candidate } = *self;
+        let Self { pose, candidate, note } = *self;
         let busy = matches!(pose, Pose::Busy);
         let (maildrop, route, posed_token) = match pose {
             Pose::Maildrop(LastSeen { snapshot, route, token }) => {
@@ -74,6 +78,7 @@ impl Posing {
                 refusal: reply::LOST.into(),
                 route,
                 posed_token,
+                note,
             })
         });
         Shown { maildrop, busy, upgrade }

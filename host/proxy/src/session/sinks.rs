@@ -48,7 +48,7 @@ impl Session {
     /// policy, to whose verdict the same rules are applied.
     pub(super) async fn decide(
         &mut self,
-        login: &policy::Login,
+        login: &Arc<policy::Login>,
         has_snapshot: bool,
     ) -> Result<Verdict, Failure> {
         let context = &self.context;
@@ -88,13 +88,14 @@ impl Session {
 /// The verdict with an empty note: that there was a note is recorded, its text is not.
 fn without_note(verdict: &Result<Verdict, Failure>) -> Result<Verdict, &'static str> {
     match verdict {
-        Ok(Verdict::Pass(pass)) => Ok(Verdict::Pass(policy::Pass {
-            pool: pass.pool.clone(),
-            user: pass.user.clone(),
-            note: pass.note.as_ref().map(|_| String::new()),
-            delay_ms: pass.delay_ms,
-        })),
-        Ok(Verdict::Deny(deny)) => Ok(Verdict::Deny(deny.clone())),
+        Ok(Verdict::Pass(pass)) => {
+            let note = pass.note.as_ref().map(|_| String::new());
+            Ok(Verdict::Pass(policy::Pass { note, ..pass.clone() }))
+        }
+        Ok(Verdict::Deny(deny)) => {
+            let note = deny.note.as_ref().map(|_| String::new());
+            Ok(Verdict::Deny(policy::Deny { note, ..deny.clone() }))
+        }
         Err(failure) => Err(failure.kind()),
     }
 }
@@ -119,7 +120,7 @@ impl SessionRecord {
             decision.ending = Some(decision_log::Ending {
                 outcome: outcome.ending,
                 at_ms: outcome.time.unix_ms,
-                node: outcome.node.clone(),
+                node: outcome.node.as_deref().map(str::to_owned),
                 latency_ms: outcome.latency_ms,
                 began,
                 ended: Instant::now(),

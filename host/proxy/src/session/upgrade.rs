@@ -9,11 +9,12 @@ use super::client_io::Disconnect;
 use super::counters::Counters;
 use super::labeled_counters::UpgradeFailure;
 use super::login::Candidate;
+use super::pass::Attempt;
 use super::pose::UpgradeContext;
 use super::relay::{Access, Relaying};
 use crate::maildrop::MaildropSession;
 use crate::pool::{Connection, LoginOutcome};
-use reprieve_policy_host::Ending;
+use reprieve_policy_host::{Cause, Ending};
 use reprieve_pop3::listing::UniqueIds;
 use reprieve_pop3::posed::PosedMaildrop;
 use reprieve_pop3::relay::Relay;
@@ -34,7 +35,13 @@ impl Session {
         let Some(candidate) = upgrade.candidate.take() else { return Ok(None) };
         let line = self.client.inbox.line().to_vec();
         let began = Instant::now();
-        let reached = self.go_to_server(&candidate, upgrade).await;
+        let attempt = Attempt {
+            login: candidate.login.clone(),
+            cause: Cause::Upgrade,
+            began,
+            note: upgrade.note.take(),
+        };
+        let reached = self.go_to_server(&candidate, upgrade, attempt).await;
         let node = match &reached {
             Ok(Ok((connection, ..))) => Some(connection.node_name().clone()),
             _ => None,
@@ -64,17 +71,19 @@ impl Session {
         &mut self,
         candidate: &Candidate,
         upgrade: &UpgradeContext,
+        attempt: Attempt,
     ) -> Result<Result<Reached, Cow<'static, [u8]>>, Disconnect> {
         let counters = self.context.counters.clone();
         let failed = |why| counters.labeled.upgrade_failed(why);
         let Some(end) = self.at_server(&candidate.credentials, upgrade.route.as_deref()).await else {
-            self.record_outcome(Ending::Abandoned, None);
+            self.settle(attempt, Ending::Abandoned, None, None).await;
             return Err(Disconnect::Closed);
         };
         let reply = match end {
             LoginOutcome::Accepted { mut connection, .. } => {
                 let Some(tag) = candidate.tag else { return Ok(Err(reply::NOT_ROUTABLE.into())) };
-                self.record_outcome(Ending::Authenticated, Some(connection.node_name().clone()));
+                let node = Some(connection.node_name().clone());
+                self.settle(attempt, Ending::Authenticated, node, None).await;
                 let within = self.context.settings.login_timeout;
                 if let Ok(Ok(unique_ids)) = tokio::time::timeout(within, unique_ids(&mut connection)).await {
                     let (registry, now_ms) = (&self.context.registry, self.context.clock.now_ms());
@@ -88,7 +97,8 @@ impl Session {
             }
             LoginOutcome::Rejected(rejection) => {
                 failed(UpgradeFailure::Rejected);
-                self.record_outcome(Ending::Rejected, Some(rejection.node.clone()));
+                let (node, code) = (Some(rejection.node.clone()), rejection.response_code());
+                self.settle(attempt, Ending::Rejected, node, code).await;
                 if rejection.rejects_password() {
                     self.judged_wrong(candidate).await;
                 }
@@ -97,12 +107,12 @@ impl Session {
             LoginOutcome::Full => {
                 failed(UpgradeFailure::PoolFull);
                 Counters::count(&self.context.counters.pool_full);
-                self.record_outcome(Ending::Unreachable, None);
+                self.settle(attempt, Ending::Unreachable, None, None).await;
                 reply::POOL_FULL.into()
             }
             end @ (LoginOutcome::Unreachable { .. } | LoginOutcome::Impossible) => {
                 failed(UpgradeFailure::Unreachable);
-                self.record_outcome(Ending::Unreachable, None);
+                self.settle(attempt, Ending::Unreachable, None, None).await;
                 match end {
                     LoginOutcome::Impossible => reply::NOT_ROUTABLE.into(),
                     _ => reply::UNREACHABLE.into(),

@@ -159,7 +159,7 @@ fn entry(mut login: Login, session: &Session<'_>) -> Result<Entry, &'static str>
 impl From<BackendState> for Backend {
     fn from(state: BackendState) -> Self {
         Self {
-            pool: truncated(state.pool),
+            pool: truncated(state.pool).into(),
             nodes: state.nodes,
             healthy_nodes: state.healthy_nodes,
             sessions: state.sessions,

@@ -143,7 +143,7 @@ pub(super) fn write_policies(servers: &[State], out: &mut Exposition) {
     let mut calls = out.counter("reprieve_policy_calls", "Calls of the policy.");
     for server in servers {
         let metrics = &server.policy.metrics;
-        let counts = [("decide", metrics.decides), ("observe", metrics.observes)];
+        let counts = [("decide", metrics.decides), ("observe", metrics.observes), ("ended", metrics.ends)];
         calls.by_kind(&[("virtual_server", &server.name)], "call", &counts);
     }
     let mut times = out.histogram(

@@ -24,11 +24,12 @@ fn decision(verdict: Result<Verdict, &'static str>) -> Decision {
         claim: Claim {
             user: "alice".to_owned(),
             authorization_id: Some("root\n\"\u{0}".to_owned()),
+            key: policy::MemoryKey::new("alice", Some("root\n\"\u{0}")),
             mechanism: Mechanism::UserPass,
             standing: Standing::Known,
         },
         backend: policy::Backend {
-            pool: "mail".to_owned(),
+            pool: "mail".into(),
             nodes: 2,
             healthy_nodes: 1,
             sessions: 3,
@@ -59,13 +60,12 @@ fn eventful() -> SessionEvents {
         user: Some("alice2".to_owned()),
         note: Some(String::new()),
         delay_ms: 5,
+        ..policy::Pass::default()
     };
     let denied = policy::Deny {
-        manner: Manner::Refuse,
         code: Some(ResponseCode::LoginDelay),
         retry_after: Some(540),
-        reason: "interval".to_owned(),
-        delay_ms: 0,
+        ..policy::Deny::new(Manner::Refuse, "interval")
     };
     let now = Instant::now();
     let upgrade = Upgrade {

@@ -188,7 +188,7 @@ fn pools(active: &ActiveConfig, config: &Config, report: &mut ReloadReport) -> a
         && pools
             .iter()
             .all(|(name, pool)| active.pools.get(name).is_some_and(|known| Arc::ptr_eq(known, pool)));
-    Ok(if unchanged { active.pools.clone() } else { Arc::new(pools) })
+    Ok(if unchanged { active.pools.clone() } else { Arc::new(pools.into_iter().collect()) })
 }
 
 fn reads_files(pool: &PoolConfig) -> bool {

@@ -1,4 +1,4 @@
-//! The host's side of the WIT's imports.
+//! The host's side of the imports of 0.1.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use tracing::Level;
 use wasmtime::Result;
 
 use super::bindings::reprieve::policy::{log, store, types};
-use super::instance::State;
-use super::metrics::Overrun;
+use crate::instance::State;
+use crate::metrics::Overrun;
 use reprieve_store::Refused;
 
 impl types::Host for State {}
@@ -74,18 +74,15 @@ impl store::Host for State {
 
 impl log::Host for State {
     fn line(&mut self, level: log::Level, text: String) -> Result<()> {
-        if self.log_lines_left == 0 {
-            self.log.drop_line();
-            return Ok(());
-        }
-        self.log_lines_left -= 1;
-        let level = match level {
-            log::Level::Debug => Level::DEBUG,
-            log::Level::Info => Level::INFO,
-            log::Level::Warn => Level::WARN,
-            log::Level::Error => Level::ERROR,
-        };
-        self.log.line(level, &text);
+        self.log_line(
+            match level {
+                log::Level::Debug => Level::DEBUG,
+                log::Level::Info => Level::INFO,
+                log::Level::Warn => Level::WARN,
+                log::Level::Error => Level::ERROR,
+            },
+            &text,
+        );
         Ok(())
     }
 }

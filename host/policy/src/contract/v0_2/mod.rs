@@ -1,0 +1,233 @@
+//! `reprieve:policy@0.2.0-draft`. A call is a transaction: what it writes and remembers takes effect
+//! when it has returned, and it is made again if another login has changed meanwhile what it read.
+
+mod answer;
+mod facts;
+mod memory;
+mod optional;
+mod store;
+mod transaction;
+
+use std::sync::Arc;
+
+use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
+use wasmtime::{Result, Store};
+
+use crate::SessionSummary;
+use crate::instance::State;
+use crate::settings::Setting;
+use crate::{Login, Outcome, Verdict};
+use answer::Answer;
+use bindings::exports::reprieve::policy::handler;
+use bindings::reprieve::policy::types;
+use optional::{OptionalExports, OptionalIndices};
+use transaction::Transaction;
+
+#[allow(missing_docs)]
+pub(crate) mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit/v0.2",
+        world: "policy",
+        imports: {
+            "reprieve:policy/store.get": async | trappable,
+            "reprieve:policy/store.get-many": async | trappable,
+            "reprieve:policy/store.get-number": async | trappable,
+            "reprieve:policy/store.time-to-live": async | trappable,
+            "reprieve:policy/store.increment": async | trappable,
+            "reprieve:policy/store.delete": async | trappable,
+            "reprieve:policy/store.usage": async | trappable,
+            default: trappable,
+        },
+        exports: { default: async },
+        additional_derives: [PartialEq, Eq],
+        require_store_data_send: true,
+    });
+}
+
+/// The version of the package.
+pub(crate) const VERSION: &str = "0.2.0-draft";
+/// Calls that are made for one login or outcome if other logins keep changing what they read.
+const ATTEMPTS: usize = 16;
+
+/// The policy's calls kept losing against others.
+#[derive(Debug, thiserror::Error)]
+#[error("in {ATTEMPTS} attempts, other logins have changed what it had read from the store")]
+pub(crate) struct Contended;
+
+/// A linked component.
+#[derive(Clone)]
+pub(crate) struct Linked {
+    component: InstancePre<State>,
+    policy: Arc<bindings::PolicyIndices>,
+    optional: OptionalIndices,
+}
+
+/// The exports of an instance.
+pub(crate) struct Exports {
+    policy: bindings::Policy,
+    optional: OptionalExports,
+}
+
+/// The host's state of one call.
+#[derive(Debug, Default)]
+pub(crate) struct Call {
+    /// The login that is decided about, or whose outcome it is; None outside a call.
+    login: Option<Arc<Login>>,
+    /// The outcome that is reported; None while a login is decided about.
+    outcome: Option<Arc<Outcome>>,
+    answer: Answer,
+    transaction: Transaction,
+}
+
+impl Linked {
+    /// `is_sync`: every operation of the store is ready at once.
+    pub(crate) fn new(mut linker: Linker<State>, component: &Component, is_sync: bool) -> Result<Self> {
+        bindings::Policy::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+        if is_sync {
+            store::link_sync(&mut linker)?;
+        }
+        let component_type = component.component_type();
+        let engine = component.engine();
+        let exports = |interface: &str| {
+            component_type
+                .exports(engine)
+                .any(|(name, _)| name.split_once('@').is_some_and(|(exported, _)| exported == interface))
+        };
+        let component = linker.instantiate_pre(component)?;
+        let policy = Arc::new(bindings::PolicyIndices::new(&component)?);
+        let optional = OptionalIndices::new(&component, exports)?;
+        Ok(Self { component, policy, optional })
+    }
+
+    /// Whether it is told how sessions end.
+    pub(crate) fn has_sessions(&self) -> bool {
+        self.optional.has_sessions()
+    }
+
+    pub(crate) async fn instantiate(&self, store: &mut Store<State>) -> Result<Exports> {
+        let instance = self.component.instantiate_async(&mut *store).await?;
+        let policy = self.policy.load(&mut *store, &instance)?;
+        Ok(Exports { policy, optional: self.optional.load(store, &instance)? })
+    }
+}
+
+impl Exports {
+    fn handler(&self) -> &handler::Guest {
+        self.policy.reprieve_policy_handler()
+    }
+
+    pub(crate) async fn describe(&self, store: &mut Store<State>) -> Result<Option<Vec<Setting>>> {
+        self.optional.describe(store).await
+    }
+
+    pub(crate) async fn configure(
+        &self,
+        store: &mut Store<State>,
+        settings: &[(String, String)],
+    ) -> Result<Result<(), String>> {
+        let answer = self.handler().call_configure(&mut *store, settings).await?;
+        // A policy cannot write before it has decided about anything.
+        store.data_mut().call.end();
+        Ok(answer)
+    }
+
+    pub(crate) async fn decide(&self, store: &mut Store<State>, login: &Arc<Login>) -> Result<Verdict> {
+        for _ in 0..ATTEMPTS {
+            let before = begin(store, login, None).await?;
+            let verdict = self.handler().call_decide(&mut *store, login.as_ref().into(), before).await?;
+            if transaction::commit(store, verdict.remember).await? {
+                return Ok(store.data_mut().call.answer.verdict(verdict));
+            }
+        }
+        Err(wasmtime::Error::new(Contended))
+    }
+
+    pub(crate) async fn observe(&self, store: &mut Store<State>, outcome: &Arc<Outcome>) -> Result<()> {
+        for _ in 0..ATTEMPTS {
+            let before = begin(store, &outcome.login, Some(outcome)).await?;
+            let remember = self.handler().call_observe(&mut *store, outcome.as_ref().into(), before).await?;
+            if transaction::commit(store, remember).await? {
+                return Ok(());
+            }
+        }
+        Err(wasmtime::Error::new(Contended))
+    }
+}
+
+impl Exports {
+    /// Reports the end of a session.
+    pub(crate) async fn ended(&self, store: &mut Store<State>, summary: &SessionSummary) -> Result<()> {
+        for _ in 0..ATTEMPTS {
+            let before = begin(store, &summary.login, None).await?;
+            let remember = self.optional.ended(&mut *store, summary, before).await?;
+            if transaction::commit(store, remember).await? {
+                return Ok(());
+            }
+        }
+        Err(wasmtime::Error::new(Contended))
+    }
+}
+
+/// Begins a call: reads what is remembered about the user.
+async fn begin(
+    store: &mut Store<State>,
+    login: &Arc<Login>,
+    outcome: Option<&Arc<Outcome>>,
+) -> Result<types::Memory> {
+    let state = store.data_mut();
+    state.call.begin(login, outcome);
+    let before = memory::read(&state.namespace, &state.meter, &login.claim.key).await?;
+    state.call.transaction.remembered(before);
+    Ok(before.numbers())
+}
+
+impl Call {
+    fn begin(&mut self, login: &Arc<Login>, outcome: Option<&Arc<Outcome>>) {
+        self.end();
+        self.login = Some(login.clone());
+        self.outcome = outcome.cloned();
+    }
+
+    fn end(&mut self) {
+        self.login = None;
+        self.outcome = None;
+        self.answer.clear();
+        self.transaction.clear();
+    }
+}
+
+impl From<&Login> for types::Login {
+    fn from(login: &Login) -> Self {
+        Self {
+            standing: login.claim.standing,
+            mechanism: login.claim.mechanism,
+            encrypted: login.client.tls.is_some(),
+            time: login.time.into(),
+        }
+    }
+}
+
+impl From<&Outcome> for types::Outcome {
+    fn from(outcome: &Outcome) -> Self {
+        Self {
+            ending: outcome.ending,
+            standing: outcome.login.claim.standing,
+            upgrade: outcome.cause == crate::Cause::Upgrade,
+            time: outcome.time.into(),
+            latency_ms: outcome.latency_ms,
+        }
+    }
+}
+
+impl From<crate::Moment> for types::Moment {
+    fn from(moment: crate::Moment) -> Self {
+        Self {
+            unix: u32::try_from(moment.unix_ms / 1000).unwrap_or(u32::MAX),
+            // The remainder is below 1,000.
+            millisecond: (moment.unix_ms % 1000) as u16,
+            date: moment.date,
+            weekday: moment.weekday,
+            second_of_day: moment.second_of_day,
+        }
+    }
+}
