@@ -22,7 +22,7 @@ use super::limits::{self, Limits};
 use super::lookups::Lookups;
 use super::settings::{self, Setting};
 use super::wasi::{self, GuestClock};
-use super::{Login, Outcome, SessionSummary, Verdict};
+use super::{Login, Outcome, SessionSummary, Verdict, backtrace};
 use reprieve_metrics::cpu_time;
 use reprieve_store::{Namespace, Unavailable};
 
@@ -387,5 +387,6 @@ fn classify(error: &wasmtime::Error, limits: &Limits) -> Failure {
     // A guest's backtrace is long; the last line has the message.
     let brief = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
     let brief = brief.rsplit("wasm trap: ").next().unwrap_or(brief).trim();
-    Failure::Trap(harmless(brief, WORDS))
+    let place = backtrace::describe(error).map(|place| format!(" ({place})")).unwrap_or_default();
+    Failure::Trap(harmless(brief, WORDS) + &place)
 }

@@ -3,6 +3,7 @@
 //! [disposition](dispose) of a login. For policy authors it has the test [`harness`] and
 //! [`scenario`] files. It knows neither POP3 nor sockets.
 
+mod backtrace;
 mod breaker;
 mod builtin;
 mod cache;

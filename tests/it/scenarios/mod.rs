@@ -1,8 +1,10 @@
 //! `reprieve policy test`: scenarios in virtual time.
 
+mod causes;
 mod command;
 mod harness;
 mod reference;
+mod selection;
 mod watch;
 
 use std::path::{Path, PathBuf};

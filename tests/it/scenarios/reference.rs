@@ -37,7 +37,7 @@ fn the_reference_names_every_key_that_is_read() {
     let page = reference();
     let folder = root().join("host/policy/src/scenario");
     let mut keys = 0;
-    for file in ["file.rs", "file/step.rs", "file/login.rs", "file/expectation.rs"] {
+    for file in ["file.rs", "file/step.rs", "file/login.rs", "file/expectation.rs", "condition.rs"] {
         let source = std::fs::read_to_string(folder.join(file)).unwrap();
         for call in ["get(\"", "required(\""] {
             for rest in source.split(call).skip(1) {

@@ -8,8 +8,8 @@ use jiff::tz::TimeZone;
 use super::recorder::{LogBuffer, Recorder};
 use super::{BackendOutcome, Harness, LogLine, time};
 use crate::{
-    BreakerSettings, Cache, Ending, Engine, EngineSize, Evaluator, Limits, LoadError, OnFailure, Policy,
-    PolicyOptions, Rules, Unverifiable, Verify, load_source,
+    BreakerSettings, Cache, Ending, Engine, EngineSize, Evaluator, Limits, LoadError, OnFailure,
+    PolicyOptions, Prepared, Rules, Unverifiable, Verify, load_source,
 };
 use reprieve_store::Namespace;
 use reprieve_store::clock::ManualClock;
@@ -161,6 +161,13 @@ impl HarnessBuilder {
         self
     }
 
+    /// Replaces the seed by another one.
+    #[must_use]
+    pub(crate) fn another_seed(mut self) -> Self {
+        self.seed = self.seed.wrapping_add(1);
+        self
+    }
+
     /// Cache for compiled components [default: none].
     #[must_use]
     pub fn cache(mut self, cache: Cache) -> Self {
@@ -182,12 +189,40 @@ impl HarnessBuilder {
     /// # Errors
     /// See [`build`](Self::build).
     pub fn build_with_log(self, start_log: &mut Vec<LogLine>) -> anyhow::Result<Harness> {
+        let prepared = self.prepare()?;
+        self.build_prepared(&prepared, start_log)
+    }
+
+    /// Compiles and links the policy, for several harnesses with the same limits.
+    ///
+    /// # Errors
+    /// The component cannot be read or is not a policy ([`LoadError`]).
+    pub(crate) fn prepare(&self) -> anyhow::Result<Prepared> {
         let bytes = load_source(&self.component).map_err(anyhow::Error::msg)?;
+        let size = EngineSize { memory: self.limits.memory, stack: self.limits.stack, instances: 8 };
+        let engine = Engine::new(size, self.cache.as_ref())?;
+        let clock = ManualClock::new(0);
+        let namespace = Namespace::exact_in_memory(self.store_quota, clock.clone());
+        let options = PolicyOptions {
+            limits: self.limits.clone(),
+            ..PolicyOptions::new(&self.virtual_server, &self.component, namespace, clock)
+        };
+        Ok(runtime()?.block_on(Prepared::new(engine, &bytes, &options))?)
+    }
+
+    /// Configures a policy that [`prepare`](Self::prepare) has compiled, and appends its log lines to
+    /// `start_log`, also if it fails.
+    ///
+    /// # Errors
+    /// The policy does not start or rejects its settings ([`LoadError`]).
+    pub(crate) fn build_prepared(
+        self,
+        prepared: &Prepared,
+        start_log: &mut Vec<LogLine>,
+    ) -> anyhow::Result<Harness> {
         let start = time::parse_time(&self.start, &self.zone).map_err(anyhow::Error::msg)?;
         let clock = ManualClock::new(start);
-        let size = EngineSize { memory: self.limits.memory, stack: self.limits.stack, instances: 4 };
-        let engine = Engine::new(size, self.cache.as_ref())?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = runtime()?;
         let namespace = Namespace::exact_in_memory(self.store_quota, clock.clone());
         for (key, value) in &self.store {
             runtime.block_on(namespace.set(key, value, None))??;
@@ -205,7 +240,7 @@ impl HarnessBuilder {
             lines: Some(lines.clone()),
             ..PolicyOptions::new(&self.virtual_server, &self.component, watched, clock.clone())
         };
-        let policy = runtime.block_on(Policy::load(engine, &bytes, options));
+        let policy = runtime.block_on(prepared.configure(options));
         start_log.extend(lines.take());
         let evaluator = Evaluator::new(policy?);
         // Creates the instance for decisions, which repeats the log and store operations of the check.
@@ -227,9 +262,14 @@ impl HarnessBuilder {
             outcome: self.outcome,
             known_secrets: HashSet::new(),
             snapshots: HashSet::new(),
+            uses_fresh_instances: false,
             logins: 0,
         })
     }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
 /// The policy's own error message, if [`HarnessBuilder::build`] failed because the policy rejected

@@ -76,6 +76,8 @@ pub struct Harness {
     known_secrets: HashSet<UserIdentity>,
     /// Users with a snapshot: they have had a session at a mail server.
     snapshots: HashSet<UserIdentity>,
+    /// Whether each call gets a fresh instance.
+    uses_fresh_instances: bool,
     logins: u64,
 }
 
@@ -106,6 +108,7 @@ impl Harness {
             self.evaluator.exhaust_next_decision();
         }
         self.recorder.set_fault(fault.and_then(InjectedFault::store_fault));
+        self.forget_instances_if_fresh();
         let began = cpu_time::of_this_thread();
         let verdict = self.runtime.block_on(self.evaluator.decide(&login));
         let decide_cpu = cpu_time::of_this_thread().saturating_sub(began);
@@ -172,6 +175,7 @@ impl Harness {
             note,
             ..Outcome::new(login, ending)
         });
+        self.forget_instances_if_fresh();
         let began = cpu_time::of_this_thread();
         let failure = self.runtime.block_on(self.evaluator.observe(&outcome)).err();
         let observe_cpu = cpu_time::of_this_thread().saturating_sub(began);
@@ -260,6 +264,18 @@ impl Harness {
     /// time.
     pub fn forget_instances(&mut self) {
         self.evaluator.forget_instances();
+    }
+
+    /// Whether each call gets a fresh instance, so that calls can share state only through the store
+    /// [default: no].
+    pub fn use_fresh_instances(&mut self, is_on: bool) {
+        self.uses_fresh_instances = is_on;
+    }
+
+    fn forget_instances_if_fresh(&mut self) {
+        if self.uses_fresh_instances {
+            self.forget_instances();
+        }
     }
 
     /// The policy under test, for its metrics.

@@ -1,7 +1,8 @@
 //! Expectations of a step, and comparison with the actual results.
 
+use super::condition::Condition;
 use crate::harness::{Decision, Harness, format_bytes};
-use crate::{Action, MANNERS, Manner, ResponseCode, Verdict, Worded as _};
+use crate::{Action, MANNERS, Manner, Verdict, Worded as _};
 
 /// An expected value that differs from the actual one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,14 +43,15 @@ impl VerdictKind {
 pub(super) struct Expectation {
     pub(super) verdict: Option<VerdictKind>,
     pub(super) failure: Option<String>,
-    pub(super) manner: Option<Manner>,
-    pub(super) code: Option<ResponseCode>,
-    pub(super) retry_after: Option<u32>,
-    pub(super) reason: Option<String>,
-    pub(super) delay_ms: Option<u32>,
-    pub(super) pool: Option<String>,
-    pub(super) user: Option<String>,
-    pub(super) note: Option<String>,
+    pub(super) manner: Option<Condition<&'static str>>,
+    pub(super) code: Option<Condition<&'static str>>,
+    /// In seconds.
+    pub(super) retry_after: Option<Condition<u32>>,
+    pub(super) reason: Option<Condition<String>>,
+    pub(super) delay_ms: Option<Condition<u32>>,
+    pub(super) pool: Option<Condition<String>>,
+    pub(super) user: Option<Condition<String>>,
+    pub(super) note: Option<Condition<String>>,
 }
 
 impl Expectation {
@@ -58,17 +60,34 @@ impl Expectation {
         if let Some((_, kind)) = VerdictKind::NAMES.iter().find(|(other, _)| *other == word) {
             return Some(Self { verdict: Some(*kind), ..Self::default() });
         }
-        let manner = Manner::of(word)?;
+        let manner = Condition::Is(Manner::of(word)?.word());
         Some(Self { verdict: Some(VerdictKind::Deny), manner: Some(manner), ..Self::default() })
+    }
+
+    fn is_of_a_pass(&self) -> bool {
+        self.pool.is_some() || self.user.is_some() || self.note.is_some()
+    }
+
+    fn is_of_a_denial(&self) -> bool {
+        self.manner.is_some() || self.code.is_some() || self.retry_after.is_some() || self.reason.is_some()
+    }
+
+    /// Expects the verdict that the other keys belong to, so that `{ manner = { not = "busy" } }` is
+    /// met by a denial only.
+    pub(super) fn with_implied_verdict(mut self) -> Self {
+        if self.verdict.is_none() {
+            self.verdict = match (self.is_of_a_pass(), self.is_of_a_denial()) {
+                (true, _) => Some(VerdictKind::Pass),
+                (false, true) => Some(VerdictKind::Deny),
+                (false, false) => None,
+            };
+        }
+        self
     }
 
     /// Why no verdict can match this expectation.
     pub(super) fn contradiction(&self) -> Option<&'static str> {
-        let of_a_pass = self.pool.is_some() || self.user.is_some() || self.note.is_some();
-        let of_a_denial = self.manner.is_some()
-            || self.code.is_some()
-            || self.retry_after.is_some()
-            || self.reason.is_some();
+        let (of_a_pass, of_a_denial) = (self.is_of_a_pass(), self.is_of_a_denial());
         match self.verdict {
             Some(VerdictKind::Failure) if of_a_pass || of_a_denial || self.delay_ms.is_some() => {
                 Some("expects a failure, but has keys of a verdict")
@@ -103,46 +122,51 @@ impl Expectation {
                 return vec![Mismatch::new("verdict", expected, decision.describe_verdict())];
             }
         }
-        let mut compare = |what: &str, expected: Option<String>, got: Option<String>| {
-            if let Some(expected) = expected
-                && got.as_deref() != Some(expected.as_str())
-            {
-                found.push(Mismatch::new(what, expected, got.unwrap_or_else(|| "none".to_owned())));
-            }
-        };
         let (pass, deny) = (decision.pass(), decision.deny());
-        compare("failure", self.failure.clone(), decision.failure().map(|failure| failure.kind().to_owned()));
-        compare("manner", self.manner.map(manner_name), deny.map(|deny| manner_name(deny.manner)));
-        compare("code", self.code.map(code_name), deny.and_then(|deny| deny.code).map(code_name));
-        compare(
-            "retry-after",
-            self.retry_after.map(|seconds| seconds.to_string()),
-            deny.and_then(|deny| deny.retry_after).map(|seconds| seconds.to_string()),
-        );
-        compare("reason", self.reason.clone(), deny.map(|deny| deny.reason.clone()));
-        compare(
-            "delay-ms",
-            self.delay_ms.map(|ms| ms.to_string()),
-            pass.map(|pass| pass.delay_ms).or(deny.map(|deny| deny.delay_ms)).map(|ms| ms.to_string()),
-        );
-        compare("pool", self.pool.clone(), pass.and_then(|pass| pass.pool.clone()));
-        compare("user", self.user.clone(), pass.and_then(|pass| pass.user.clone()));
-        compare("note", self.note.clone(), pass.and_then(|pass| pass.note.clone()));
+        if let Some(expected) = &self.failure
+            && decision.failure().is_none_or(|failure| failure.kind() != expected)
+        {
+            let got = decision.failure().map_or("none", |failure| failure.kind());
+            found.push(Mismatch::new("failure", expected, got));
+        }
+        let mut words = |what, expected, got: Option<&'static str>| {
+            found.extend(compare(what, expected, got.as_ref(), |word| (*word).to_owned()));
+        };
+        words("manner", &self.manner, deny.map(|deny| deny.manner.word()));
+        words("code", &self.code, deny.and_then(|deny| deny.code).map(|code| code.word()));
+        let delay_ms = pass.map(|pass| pass.delay_ms).or(deny.map(|deny| deny.delay_ms));
+        let mut numbers = |what, expected, got: Option<u32>| {
+            found.extend(compare(what, expected, got.as_ref(), u32::to_string));
+        };
+        numbers("retry-after", &self.retry_after, deny.and_then(|deny| deny.retry_after));
+        numbers("delay-ms", &self.delay_ms, delay_ms);
+        let mut texts = |what, expected, got| found.extend(compare(what, expected, got, String::clone));
+        texts("reason", &self.reason, deny.map(|deny| &deny.reason));
+        texts("pool", &self.pool, pass.and_then(|pass| pass.pool.as_ref()));
+        texts("user", &self.user, pass.and_then(|pass| pass.user.as_ref()));
+        texts("note", &self.note, pass.and_then(|pass| pass.note.as_ref()));
         found
     }
 }
 
-fn manner_name(of: Manner) -> String {
-    of.word().to_owned()
-}
-
-fn code_name(of: ResponseCode) -> String {
-    of.word().to_owned()
+/// The mismatch of a value, if its condition does not hold.
+pub(super) fn compare<T: PartialEq + PartialOrd>(
+    what: &str,
+    expected: &Option<Condition<T>>,
+    got: Option<&T>,
+    show: impl Fn(&T) -> String,
+) -> Option<Mismatch> {
+    let expected = expected.as_ref().filter(|expected| !expected.holds(got))?;
+    let got = got.map_or_else(|| "none".to_owned(), &show);
+    Some(Mismatch::new(what, expected.describe(&show), got))
 }
 
 /// Number of a step's logins per verdict, manner and disposition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts(pub(super) Vec<(String, u64)>);
+pub(super) struct Counts(Vec<(&'static str, u64)>);
+
+/// Expected numbers of a step's logins per verdict, manner and disposition.
+pub(super) type ExpectedCounts = Vec<(String, Condition<u64>)>;
 
 impl Counts {
     /// Names that can be counted.
@@ -157,20 +181,20 @@ impl Counts {
         for word in
             [Some(VerdictKind::of(decision)), manner, Some(decision.action().name())].into_iter().flatten()
         {
-            match self.0.iter_mut().find(|(other, _)| other == word) {
+            match self.0.iter_mut().find(|(other, _)| *other == word) {
                 Some((_, count)) => *count += 1,
-                None => self.0.push((word.to_owned(), 1)),
+                None => self.0.push((word, 1)),
             }
         }
     }
 
-    pub(super) fn differences(&self, expected: &Self) -> Vec<Mismatch> {
-        let counted =
-            |word: &str| self.0.iter().find(|(other, _)| other == word).map_or(0, |(_, count)| *count);
-        let wrong = expected.0.iter().filter(|(word, count)| counted(word) != *count);
+    pub(super) fn differences(&self, expected: &ExpectedCounts) -> Vec<Mismatch> {
+        let counted = |word: &str| self.0.iter().find(|(other, _)| *other == word).map_or(0, |(_, n)| *n);
+        let wrong = expected.iter().filter(|(word, count)| !count.holds(Some(&counted(word))));
         wrong
             .map(|(word, count)| {
-                Mismatch::new(&format!("count of {word}"), count.to_string(), counted(word).to_string())
+                let got = counted(word).to_string();
+                Mismatch::new(&format!("count of {word}"), count.describe(u64::to_string), got)
             })
             .collect()
     }
@@ -239,35 +263,44 @@ mod tests {
     fn a_name_is_a_verdict_or_a_manner_and_a_manner_implies_a_denial() {
         assert_eq!(Expectation::of("pass").and_then(|expected| expected.verdict), Some(VerdictKind::Pass));
         let busy = Expectation::of("busy").unwrap();
-        assert_eq!((busy.verdict, busy.manner), (Some(VerdictKind::Deny), Some(Manner::Busy)));
+        assert_eq!((busy.verdict, busy.manner), (Some(VerdictKind::Deny), Some(Condition::Is("busy"))));
         assert_eq!(Expectation::of("allow"), None);
     }
 
     #[test]
     fn an_expectation_that_no_verdict_can_match_is_a_contradiction() {
-        let some = || Some("x".to_owned());
+        let some = || Some(Condition::Is("x".to_owned()));
         let of = |verdict| Expectation { verdict, ..Expectation::default() };
         assert!(
-            Expectation { manner: Some(Manner::Busy), ..of(Some(VerdictKind::Pass)) }
+            Expectation { manner: Some(Condition::Is("busy")), ..of(Some(VerdictKind::Pass)) }
                 .contradiction()
                 .is_some()
         );
         assert!(Expectation { note: some(), ..of(Some(VerdictKind::Deny)) }.contradiction().is_some());
         assert!(
-            Expectation { delay_ms: Some(0), ..of(Some(VerdictKind::Failure)) }.contradiction().is_some()
+            Expectation { delay_ms: Some(Condition::Is(0)), ..of(Some(VerdictKind::Failure)) }
+                .contradiction()
+                .is_some()
         );
         assert!(Expectation { note: some(), reason: some(), ..of(None) }.contradiction().is_some());
-        assert!(Expectation { note: some(), delay_ms: Some(1), ..of(None) }.contradiction().is_none());
         assert!(
-            Expectation { retry_after: Some(1), ..of(Some(VerdictKind::Deny)) }.contradiction().is_none()
+            Expectation { note: some(), delay_ms: Some(Condition::Is(1)), ..of(None) }
+                .contradiction()
+                .is_none()
+        );
+        assert!(
+            Expectation { retry_after: Some(Condition::Is(1)), ..of(Some(VerdictKind::Deny)) }
+                .contradiction()
+                .is_none()
         );
     }
 
     #[test]
     fn different_counts_are_reported_and_missing_ones_are_zero() {
-        let actual = Counts(vec![("pass".to_owned(), 3)]);
-        let expected =
-            |pairs: &[(&str, u64)]| Counts(pairs.iter().map(|(word, n)| ((*word).to_owned(), *n)).collect());
+        let actual = Counts(vec![("pass", 3)]);
+        let expected = |pairs: &[(&str, u64)]| {
+            pairs.iter().map(|(word, n)| ((*word).to_owned(), Condition::Is(*n))).collect::<ExpectedCounts>()
+        };
         assert_eq!(actual.differences(&expected(&[("pass", 3), ("deny", 0)])), []);
         assert_eq!(
             actual.differences(&expected(&[("pass", 2), ("busy", 1)])),

@@ -2,137 +2,119 @@
 
 use std::time::{Duration, Instant};
 
-use super::expectation::{Counts, Mismatch};
+use super::comparison::{Comparison, Difference, Variation};
+use super::expectation::{Counts, Mismatch, compare};
 use super::file::Scenario;
+use super::result::{ScenarioResult, StepFailure};
 use super::step::{LoginStep, Step, StepAction, When};
-use crate::Action;
-use crate::harness::{Decision, Harness, TestLogin, format_bytes, format_time, quoted, settings_error};
+use crate::harness::{
+    Decision, Harness, LoginFacts, TestLogin, format_bytes, format_time, quoted, settings_error,
+};
+use crate::{Action, Prepared};
 
-/// Failures of a scenario to report in full; further ones are only counted.
-const MAX_REPORTED_FAILURES: usize = 10;
 /// Entries of the store to show with a failure.
 const MAX_SHOWN_ENTRIES: usize = 20;
 
-/// Result of a scenario.
-#[derive(Clone, Debug, Default)]
-pub struct ScenarioResult {
-    /// Name of the scenario.
-    pub name: String,
-    /// Path of its file.
-    pub file: String,
-    /// Number of played steps, including repetitions.
-    pub steps: u64,
-    /// Number of played logins.
-    pub logins: u64,
-    /// Number of logins that were passed to the mail server.
-    pub passed: u64,
-    /// Virtual time that has passed.
-    pub virtual_time: Duration,
-    /// Real time that has passed.
-    pub real_time: Duration,
-    /// The first failures.
-    pub failed: Vec<StepFailure>,
-    /// Number of further failures.
-    pub more_failed: u64,
-    /// Log lines of the policy from its start and from `configure`.
-    pub start_log: Vec<String>,
-    /// Why the file cannot be read, if it cannot.
-    pub unreadable: Option<String>,
-}
-
-impl ScenarioResult {
-    /// The result for a file that cannot be read.
-    #[must_use]
-    pub fn unreadable(file: &str, why: String) -> Self {
-        Self { name: file.to_owned(), file: file.to_owned(), unreadable: Some(why), ..Self::default() }
-    }
-
-    /// Whether everything was as expected.
-    #[must_use]
-    pub fn succeeded(&self) -> bool {
-        self.failed.is_empty() && self.unreadable.is_none()
-    }
-
-    fn fail(&mut self, failure: StepFailure) {
-        if self.failed.len() < MAX_REPORTED_FAILURES {
-            self.failed.push(failure);
-        } else {
-            self.more_failed += 1;
-        }
-    }
-}
-
-/// A step, or the settings, with an unexpected result.
-#[derive(Clone, Debug, Default)]
-pub struct StepFailure {
-    /// Line of the step; 0 for the settings.
-    pub line: usize,
-    /// Virtual time, formatted in the time zone; empty for the settings.
-    pub at: String,
-    /// User of the login, if a login failed.
-    pub user: Option<String>,
-    /// What differs, its expected value, and its actual value.
-    pub differences: Vec<(String, String, String)>,
-    /// Verdict and disposition of the login.
-    pub decision: Option<String>,
-    /// Log lines of the policy for this login.
-    pub log: Vec<String>,
-    /// Store operations of the policy for this login.
-    pub store: Vec<String>,
-    /// Contents of the store, if a check of the store failed.
-    pub store_held: Option<Vec<String>>,
-}
-
 impl Scenario {
-    /// Plays the scenario.
+    /// Plays the scenario twice at the same time: with reused instances, and with fresh ones. A
+    /// difference is a failure, because the host may replace an instance at any time.
     ///
     /// # Errors
-    /// The policy cannot be loaded. Rejected settings and unexpected decisions are failures in
-    /// the result instead.
+    /// The component cannot be read or is not a policy. Rejected settings and unexpected decisions
+    /// are failures in the result instead.
     pub fn play(&self) -> anyhow::Result<ScenarioResult> {
         let began = Instant::now();
         let mut result =
             ScenarioResult { name: self.name.clone(), file: self.file.clone(), ..ScenarioResult::default() };
+        let prepared = self.builder.prepare()?;
         let mut start_log = Vec::new();
-        let harness = self.builder.clone().build_with_log(&mut start_log);
+        let harness = self.builder.clone().build_prepared(&prepared, &mut start_log);
         result.start_log = start_log.iter().map(ToString::to_string).collect();
-        match (harness, &self.refuses) {
-            (Ok(_), Some(expected)) => result.fail(StepFailure {
-                differences: vec![(
-                    "settings".to_owned(),
-                    format!("rejected: …{expected}…"),
-                    "accepted".to_owned(),
-                )],
-                ..StepFailure::default()
-            }),
-            (Ok(mut harness), None) => {
-                let start = harness.now_ms();
-                let mut player = Player { harness: &mut harness, result: &mut result };
-                player.play_all(&self.steps);
-                result.virtual_time = Duration::from_millis(harness.now_ms().saturating_sub(start));
+        match harness {
+            Ok(harness) if self.refuses.is_none() => {
+                self.play_steps(harness, &prepared, &mut result)?;
             }
-            (Err(error), expected) => {
-                let Some(why) = settings_error(&error) else { return Err(error) };
-                let difference = match expected {
-                    Some(expected) if why.contains(expected.as_str()) => None,
-                    Some(expected) => Some((format!("rejected: …{expected}…"), format!("rejected: {why}"))),
-                    None => Some(("accepted".to_owned(), format!("rejected: {why}"))),
-                };
-                if let Some((expected, got)) = difference {
-                    result.fail(StepFailure {
-                        differences: vec![("settings".to_owned(), expected, got)],
-                        ..StepFailure::default()
-                    });
-                }
-            }
+            started => self.check_refusal(started.err(), &mut result),
         }
+        result.name_causes();
         result.real_time = began.elapsed();
         Ok(result)
+    }
+
+    fn play_steps(
+        &self,
+        mut harness: Harness,
+        prepared: &Prepared,
+        result: &mut ScenarioResult,
+    ) -> anyhow::Result<()> {
+        let start = harness.now_ms();
+        let fresh = self.builder.clone().build_prepared(prepared, &mut Vec::new())?;
+        let comparison = Comparison::with(fresh, Variation::FreshInstances);
+        let difference = self.compare(&mut harness, comparison, result);
+        result.virtual_time = Duration::from_millis(harness.now_ms().saturating_sub(start));
+        if let Some(Difference { what, ours, theirs }) = difference
+            && !self.depends_on_the_seed(prepared)?
+        {
+            result.causes.push(format!(
+                "the policy keeps state in its own memory, which the host may discard at any time: {what} is \
+                 \"{ours}\" with a reused instance and \"{theirs}\" with a fresh one; keep state in the store"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether another seed changes a decision. A fresh instance begins its random numbers anew, so
+    /// that such a policy may decide differently without any state.
+    fn depends_on_the_seed(&self, prepared: &Prepared) -> anyhow::Result<bool> {
+        let mut harness = self.builder.clone().build_prepared(prepared, &mut Vec::new())?;
+        let other = self.builder.clone().another_seed().build_prepared(prepared, &mut Vec::new())?;
+        let comparison = Comparison::with(other, Variation::AsBuilt);
+        Ok(self.compare(&mut harness, comparison, &mut ScenarioResult::default()).is_some())
+    }
+
+    /// Plays the steps with both harnesses; `result` is that of the first one. Returns the first
+    /// difference.
+    fn compare(
+        &self,
+        harness: &mut Harness,
+        mut comparison: Comparison,
+        result: &mut ScenarioResult,
+    ) -> Option<Difference> {
+        Player { harness, comparison: &mut comparison, result }.play_all(&self.steps);
+        comparison.compare_stores(harness);
+        comparison.difference()
+    }
+
+    /// Compares how the policy started with what the scenario expects. `error`: why it did not start.
+    fn check_refusal(&self, error: Option<anyhow::Error>, result: &mut ScenarioResult) {
+        let refused = error.as_ref().and_then(settings_error);
+        let got = match (&error, refused) {
+            (None, _) => "accepted".to_owned(),
+            (Some(_), Some(why)) => format!("rejected: {why}"),
+            (Some(error), None) => format!("not checked: {error:#}"),
+        };
+        let expected = match &self.refuses {
+            Some(part) if refused.is_some_and(|why| why.contains(part.as_str())) => return,
+            Some(part) => format!("rejected: …{part}…"),
+            None => "accepted".to_owned(),
+        };
+        match (&error, refused) {
+            (Some(_), Some(why)) if self.refuses.is_none() => {
+                result.causes.push(format!("the policy refuses its settings: {why}"));
+            }
+            (Some(error), None) => result.causes.push(format!("the policy does not start: {error:#}")),
+            _ => {}
+        }
+        result.fail(StepFailure {
+            differences: vec![("settings".to_owned(), expected, got)],
+            ..StepFailure::default()
+        });
     }
 }
 
 struct Player<'a> {
     harness: &'a mut Harness,
+    comparison: &'a mut Comparison,
     result: &'a mut ScenarioResult,
 }
 
@@ -140,6 +122,8 @@ struct Player<'a> {
 struct LoginCheck {
     decision: Decision,
     differences: Vec<Mismatch>,
+    /// How the policy failed although no failure was expected.
+    policy_failure: Option<String>,
 }
 
 /// Totals over all logins of a step.
@@ -160,7 +144,7 @@ impl Player<'_> {
 
     fn play(&mut self, step: &Step) {
         if let Err(why) = self.wait(step.when) {
-            return self.fail(step.line, vec![Mismatch::new("time", "a time in the future", why)], None);
+            return self.fail(step.line, vec![Mismatch::new("time", "a time in the future", why)]);
         }
         let mut next_ms = self.harness.now_ms();
         let mut totals = StepTotals { counts: Counts::default(), unlogged: Vec::new(), many: false };
@@ -178,7 +162,7 @@ impl Player<'_> {
                 StepAction::Group(steps) => self.play_all(steps),
                 StepAction::Login(login) => {
                     for user in login.users.names(&login.facts.user) {
-                        let check = self.log_in(login, user, &mut totals);
+                        let check = self.log_in(step.line, login, user, &mut totals);
                         if let Some(before) = last.replace(check) {
                             self.report(step, before);
                         }
@@ -196,14 +180,15 @@ impl Player<'_> {
         let found =
             step.store.as_ref().map(|expected| expected.differences(self.harness)).unwrap_or_default();
         let held = (!found.is_empty()).then(|| self.store_entries());
-        let (decision, mut differences) = match last {
-            Some(check) => (Some(check.decision), check.differences),
-            None => (None, Vec::new()),
+        let (decision, mut differences, policy_failure) = match last {
+            Some(check) => (Some(check.decision), check.differences, check.policy_failure),
+            None => (None, Vec::new(), None),
         };
         differences.extend(found);
         if !differences.is_empty() {
             let mut failure = self.describe_failure(step.line, differences, decision.as_ref());
             failure.store_held = held;
+            failure.policy_failure = policy_failure;
             self.result.fail(failure);
         }
     }
@@ -221,7 +206,7 @@ impl Player<'_> {
             }));
         }
         if !differences.is_empty() {
-            self.fail(step.line, differences, None);
+            self.fail(step.line, differences);
         }
     }
 
@@ -243,24 +228,16 @@ impl Player<'_> {
         Ok(())
     }
 
-    fn log_in(&mut self, login: &LoginStep, user: String, totals: &mut StepTotals<'_>) -> LoginCheck {
-        let mut facts = login.facts.clone();
-        facts.user = user;
-        let standing = facts.standing;
-        let mut test_login = TestLogin::new(facts);
-        if login.standing_is_given {
-            test_login = test_login.standing(standing);
-        }
-        if let Some(pool) = &login.pool {
-            test_login = test_login.pool(pool);
-        }
-        if let Some(outcome) = &login.outcome {
-            test_login = test_login.outcome(outcome.clone());
-        }
-        if let Some(fault) = login.fault {
-            test_login = test_login.inject(fault);
-        }
-        let decision = self.harness.login(test_login);
+    fn log_in(
+        &mut self,
+        line: usize,
+        login: &LoginStep,
+        user: String,
+        totals: &mut StepTotals<'_>,
+    ) -> LoginCheck {
+        let test_login = test_login(login, user);
+        let decision = self.harness.login(test_login.clone());
+        self.comparison.log_in(test_login, &decision, line);
         self.result.logins += 1;
         self.result.passed += u64::from(decision.action() == Action::Passed);
         totals.counts.add(&decision);
@@ -272,31 +249,32 @@ impl Player<'_> {
             .expect
             .as_ref()
             .is_some_and(super::expectation::Expectation::allows_failure)
-            || login.count.as_ref().is_some_and(|counts| counts.0.iter().any(|(word, _)| word == "failure"));
-        if let Some(failure) = decision.failure()
-            && !failure_is_expected
+            || login.count.as_ref().is_some_and(|counts| counts.iter().any(|(word, _)| word == "failure"));
+        let failure = decision.failure().filter(|_| !failure_is_expected);
+        if let Some(failure) = failure
             && differences.is_empty()
         {
             let what = if decision.verdict.is_err() { "decide" } else { "observe" };
             differences.push(Mismatch::new(what, "no failure", format!("{}: {failure}", failure.kind())));
         }
-        if let Some(expected) = login.disposition
-            && expected != decision.action()
-        {
-            differences.push(Mismatch::new("disposition", expected.name(), decision.action().name()));
-        }
+        let action = decision.action().name();
+        differences
+            .extend(compare("disposition", &login.disposition, Some(&action), |name| (*name).to_owned()));
         totals.unlogged.retain(|text| !decision.log.iter().any(|line| line.text.contains(text)));
         if !totals.many {
             let unlogged = totals.unlogged.iter();
             differences
                 .extend(unlogged.map(|text| Mismatch::new("log", format!("…{text}…"), "no such line")));
         }
-        LoginCheck { decision, differences }
+        let policy_failure = failure.map(ToString::to_string);
+        LoginCheck { differences, policy_failure, decision }
     }
 
     fn report(&mut self, step: &Step, check: LoginCheck) {
         if !check.differences.is_empty() {
-            self.fail(step.line, check.differences, Some(&check.decision));
+            let mut failure = self.describe_failure(step.line, check.differences, Some(&check.decision));
+            failure.policy_failure = check.policy_failure;
+            self.result.fail(failure);
         }
     }
 
@@ -304,16 +282,17 @@ impl Player<'_> {
         for (key, value) in write {
             if let Err(error) = self.harness.write(key, value) {
                 let what = format!("write {key:?}");
-                self.fail(step.line, vec![Mismatch::new(&what, "done", error.to_string())], None);
+                self.fail(step.line, vec![Mismatch::new(&what, "done", error.to_string())]);
             }
         }
         for key in forget {
             self.harness.delete(key);
         }
+        self.comparison.change_store(self.harness.now_ms(), write, forget);
     }
 
-    fn fail(&mut self, line: usize, differences: Vec<Mismatch>, decision: Option<&Decision>) {
-        let failure = self.describe_failure(line, differences, decision);
+    fn fail(&mut self, line: usize, differences: Vec<Mismatch>) {
+        let failure = self.describe_failure(line, differences, None);
         self.result.fail(failure);
     }
 
@@ -336,7 +315,7 @@ impl Player<'_> {
                 .map(|decision| format!("{} → {}", decision.describe_verdict(), decision.action().name())),
             log: decision.map(|one| one.log.iter().map(ToString::to_string).collect()).unwrap_or_default(),
             store: decision.map(|decision| decision.store.clone()).unwrap_or_default(),
-            store_held: None,
+            ..StepFailure::default()
         }
     }
 
@@ -349,6 +328,26 @@ impl Player<'_> {
         }
         shown
     }
+}
+
+/// The login of a step for one of its users.
+fn test_login(login: &LoginStep, user: String) -> TestLogin {
+    let facts = LoginFacts { user, ..login.facts.clone() };
+    let standing = facts.standing;
+    let mut test_login = TestLogin::new(facts);
+    if login.standing_is_given {
+        test_login = test_login.standing(standing);
+    }
+    if let Some(pool) = &login.pool {
+        test_login = test_login.pool(pool);
+    }
+    if let Some(outcome) = &login.outcome {
+        test_login = test_login.outcome(outcome.clone());
+    }
+    if let Some(fault) = login.fault {
+        test_login = test_login.inject(fault);
+    }
+    test_login
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::expectation::{Counts, Expectation, StoreExpectation};
-use crate::Action;
+use super::condition::Condition;
+use super::expectation::{Expectation, ExpectedCounts, StoreExpectation};
 use crate::harness::{BackendOutcome, InjectedFault, LoginFacts, TimeSpec};
 
 /// Time of a step.
@@ -55,9 +55,9 @@ pub(super) struct LoginStep {
     pub(super) outcome: Option<BackendOutcome>,
     pub(super) fault: Option<InjectedFault>,
     pub(super) expect: Option<Expectation>,
-    pub(super) disposition: Option<Action>,
+    pub(super) disposition: Option<Condition<&'static str>>,
     pub(super) log: Vec<String>,
-    pub(super) count: Option<Counts>,
+    pub(super) count: Option<ExpectedCounts>,
 }
 
 /// Users that log in.

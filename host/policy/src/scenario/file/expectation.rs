@@ -1,8 +1,11 @@
 //! Reads expectations of verdicts, counts and the store.
 
 use super::{stored, texts};
-use crate::scenario::expectation::{Counts, Expectation, StoreExpectation, VerdictKind, verdict_names};
-use crate::{Failure, MANNERS, RESPONSE_CODES};
+use crate::scenario::condition::Condition;
+use crate::scenario::expectation::{
+    Counts, Expectation, ExpectedCounts, StoreExpectation, VerdictKind, verdict_names,
+};
+use crate::{Action, Failure, MANNERS, RESPONSE_CODES};
 use reprieve_settings::{Error, Value};
 
 pub(super) fn verdict(value: &Value<'_, '_>) -> Result<Expectation, Error> {
@@ -23,16 +26,20 @@ pub(super) fn verdict(value: &Value<'_, '_>) -> Result<Expectation, Error> {
         }
         expected.verdict = Some(VerdictKind::Failure);
     }
+    let word = |value: &Value<'_, '_>, words: &[(&'static str, &'static str)]| value.choice(words);
     if let Some(value) = section.get("manner") {
-        expected.manner = Some(value.choice(&MANNERS)?);
+        let words = MANNERS.map(|(name, _)| (name, name));
+        expected.manner = Some(Condition::read(&value, |value| word(value, &words))?);
     }
     if let Some(value) = section.get("code") {
-        expected.code = Some(value.choice(&RESPONSE_CODES)?);
+        let words = RESPONSE_CODES.map(|(name, _)| (name, name));
+        expected.code = Some(Condition::read(&value, |value| word(value, &words))?);
     }
-    for (key, field) in [("retry-after", &mut expected.retry_after), ("delay-ms", &mut expected.delay_ms)] {
-        if let Some(value) = section.get(key) {
-            *field = Some(u32::try_from(value.count(0, u64::from(u32::MAX))?).unwrap_or(u32::MAX));
-        }
+    if let Some(value) = section.get("retry-after") {
+        expected.retry_after = Some(Condition::read_number(&value, seconds)?);
+    }
+    if let Some(value) = section.get("delay-ms") {
+        expected.delay_ms = Some(Condition::read_number(&value, |value| value.count_u32(0, u32::MAX))?);
     }
     for (key, field) in [
         ("reason", &mut expected.reason),
@@ -41,7 +48,7 @@ pub(super) fn verdict(value: &Value<'_, '_>) -> Result<Expectation, Error> {
         ("note", &mut expected.note),
     ] {
         if let Some(value) = section.get(key) {
-            *field = Some(value.text()?.to_owned());
+            *field = Some(Condition::read(&value, |value| value.text().map(str::to_owned))?);
         }
     }
     section.finish()?;
@@ -51,17 +58,33 @@ pub(super) fn verdict(value: &Value<'_, '_>) -> Result<Expectation, Error> {
     if let Some(why) = expected.contradiction() {
         return Err(value.error(why));
     }
-    Ok(expected)
+    Ok(expected.with_implied_verdict())
 }
 
-pub(super) fn counts(value: &Value<'_, '_>) -> Result<Counts, Error> {
+/// A number of seconds, or a duration of whole seconds.
+fn seconds(value: &Value<'_, '_>) -> Result<u32, Error> {
+    let expected = || value.expected("a number of seconds such as 540, or a duration such as \"9m\"");
+    let duration = match value.duration() {
+        Ok(duration) => duration,
+        Err(_) => return value.count_u32(0, u32::MAX).map_err(|_| expected()),
+    };
+    u32::try_from(duration.as_secs()).ok().filter(|_| duration.subsec_nanos() == 0).ok_or_else(expected)
+}
+
+pub(super) fn disposition(value: &Value<'_, '_>) -> Result<Condition<&'static str>, Error> {
+    let words = Action::ALL.map(|action| (action.name(), action.name()));
+    Condition::read(value, |value| value.choice(&words))
+}
+
+pub(super) fn counts(value: &Value<'_, '_>) -> Result<ExpectedCounts, Error> {
     let names = Counts::names();
-    let mut counts = Counts::default();
+    let mut counts = ExpectedCounts::new();
     for (key, value) in value.section()?.entries() {
         if !names.contains(&key) {
             return Err(value.error(format!("is unknown; use one of: {}", names.join(", "))));
         }
-        counts.0.push((key.to_owned(), value.count(0, u64::from(u32::MAX))?));
+        let number = |value: &Value<'_, '_>| value.count(0, u64::from(u32::MAX));
+        counts.push((key.to_owned(), Condition::read_number(&value, number)?));
     }
     Ok(counts)
 }

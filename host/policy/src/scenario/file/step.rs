@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{expectation, login, stored, texts};
-use crate::Action;
 use crate::harness::{InjectedFault, LoginFacts, TimeSpec};
 use crate::scenario::step::{LoginStep, Repeat, Step, StepAction, Users, When};
 use reprieve_settings::{Error, Section, Value};
@@ -77,10 +76,7 @@ fn login_step(
         outcome: section.get("outcome").map(|value| login::outcome(&value)).transpose()?,
         fault: None,
         expect: section.get("expect").map(|value| expectation::verdict(&value)).transpose()?,
-        disposition: section
-            .get("disposition")
-            .map(|value| value.choice(&Action::ALL.map(|action| (action.name(), action))))
-            .transpose()?,
+        disposition: section.get("disposition").map(|value| expectation::disposition(&value)).transpose()?,
         log: section.get("log").map(|value| texts(&value)).transpose()?.unwrap_or_default(),
         count: section.get("count").map(|value| expectation::counts(&value)).transpose()?,
     };

@@ -33,17 +33,24 @@ const SETTLE_TIME: Duration = Duration::from_millis(50);
 ///   expect = { manner = "unchanged", retry-after = 540 }
 ///
 /// P is the name of a built-in policy, such as interval, or the path of a component.
+/// Each scenario is played with reused instances and with a fresh instance for each call. If the
+/// results differ, the policy keeps state in its own memory, and the scenario fails.
 /// If a file cannot be read, the others are tested nevertheless.
-/// Exit codes: 0 all scenarios passed, 1 a scenario failed, 2 a file cannot be read.
+///
+/// Exit codes: 0 all scenarios passed, 1 a scenario failed, 2 a file cannot be read, the component is
+/// not a policy, or there is no scenario to test.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
     /// Built-in policy, or path of a component
     #[arg(value_name = "P")]
     policy: String,
-    /// Scenario files
+    /// Scenario files, and folders: all .toml files in them and in their subfolders
     #[arg(value_name = "SCENARIO", required = true)]
     scenarios: Vec<PathBuf>,
+    /// Test only scenarios whose name contains NAME; can be repeated
+    #[arg(long, value_name = "NAME")]
+    run: Vec<String>,
     /// Format of the report
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -90,7 +97,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         errln!(
             "watching {} and {} scenario files; press Ctrl-C to stop",
             arguments.policy,
-            arguments.scenarios.len()
+            files(&arguments.scenarios).len()
         );
         while stamps(arguments) == seen {
             std::thread::sleep(WATCH_INTERVAL);
@@ -113,40 +120,93 @@ fn settled(arguments: &Arguments) -> Vec<Stamp> {
 
 /// Returns the current state of each file.
 fn stamps(arguments: &Arguments) -> Vec<Stamp> {
-    let policy = Path::new(&arguments.policy);
-    let files = std::iter::once(policy).chain(arguments.scenarios.iter().map(PathBuf::as_path));
-    files.map(stamp).collect()
+    let scenarios = files(&arguments.scenarios);
+    std::iter::once(Path::new(&arguments.policy))
+        .chain(scenarios.iter().map(PathBuf::as_path))
+        .map(stamp)
+        .collect()
+}
+
+/// The given files, and the scenario files in the given folders. Hidden ones are not included.
+fn files(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for path in paths {
+        match path.is_dir() {
+            // A folder that cannot be read is reported like a file that cannot be read.
+            true if collect(path, &mut files).is_ok() => {}
+            _ => files.push(path.clone()),
+        }
+    }
+    files
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    let mut entries = std::fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        // Symbolic links to folders are not followed, so that there are no cycles.
+        if entry.file_type()?.is_dir() {
+            collect(&path, files)?;
+        } else if path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(path);
+        }
+    }
+    Ok(())
 }
 
 fn play(arguments: &Arguments) -> anyhow::Result<Vec<ScenarioResult>> {
     let settings = super::settings(&arguments.set)?;
     let cache = Cache::usual_folder().and_then(|folder| Cache::open(&folder).ok());
-    let mut results = Vec::new();
-    let mut all = Vec::new();
-    for path in &arguments.scenarios {
-        match read(path, &arguments.policy) {
-            Ok(scenarios) => all.extend(scenarios),
-            // The other files are tested nevertheless.
-            Err(error) => {
-                results.push(ScenarioResult::unreadable(&path.display().to_string(), format!("{error:#}")));
-            }
-        }
-    }
-    if all.is_empty() {
-        let why: Vec<_> = results.iter().filter_map(|one| one.unreadable.as_deref()).collect();
+    let files = files(&arguments.scenarios);
+    let read: Vec<_> = files.iter().map(|path| (path, read(path, &arguments.policy))).collect();
+    let names: Vec<_> = read
+        .iter()
+        .filter_map(|(_, scenarios)| scenarios.as_ref().ok())
+        .flatten()
+        .map(|scenario| scenario.name.clone())
+        .collect();
+    if names.is_empty() {
+        let why: Vec<_> =
+            read.iter().filter_map(|(_, one)| Some(format!("{:#}", one.as_ref().err()?))).collect();
+        anyhow::ensure!(!why.is_empty(), "there are no .toml files in the given folders");
         anyhow::bail!("{}", why.join("\nreprieve: "));
     }
-    for scenario in &mut all {
-        for (key, value) in &settings {
-            scenario.set(key, value);
+    let is_chosen = |name: &str| {
+        arguments.run.is_empty() || arguments.run.iter().any(|part| name.contains(part.as_str()))
+    };
+    anyhow::ensure!(
+        names.iter().any(|name| is_chosen(name)),
+        "no name of a scenario contains {:?} (--run); there are:\n  {}",
+        arguments.run.join(" or "),
+        names.join("\n  ")
+    );
+    let mut results = Vec::new();
+    for (path, scenarios) in read {
+        let scenarios = match scenarios {
+            Ok(scenarios) => scenarios,
+            // The other files are tested nevertheless.
+            Err(error) => {
+                let name = path.display().to_string();
+                results.push(ScenarioResult::unreadable(&name, format!("{error:#}")));
+                continue;
+            }
+        };
+        for mut scenario in scenarios.into_iter().filter(|scenario| is_chosen(&scenario.name)) {
+            for (key, value) in &settings {
+                scenario.set(key, value);
+            }
+            if let Some(seed) = arguments.seed {
+                scenario.seed(seed);
+            }
+            if let Some(cache) = &cache {
+                scenario.cache(cache.clone());
+            }
+            results.push(scenario.play()?);
         }
-        if let Some(seed) = arguments.seed {
-            scenario.seed(seed);
-        }
-        if let Some(cache) = &cache {
-            scenario.cache(cache.clone());
-        }
-        results.push(scenario.play()?);
     }
     Ok(results)
 }
