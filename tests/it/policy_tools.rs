@@ -1,5 +1,7 @@
 //! `reprieve policy decide`, `bench` and `inspect`.
 
+mod any_login;
+
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 

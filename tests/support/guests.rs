@@ -8,26 +8,44 @@ use std::sync::OnceLock;
 #[track_caller]
 pub fn hostile() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| build("hostile"))
+    BUILT.get_or_init(|| build("hostile", Names::Stripped))
+}
+
+/// [`hostile`] with the names of its functions.
+#[track_caller]
+pub fn hostile_with_names() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build("hostile", Names::Kept))
 }
 
 /// A policy that logs its arguments.
 #[track_caller]
 pub fn mirror() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| build("mirror"))
+    BUILT.get_or_init(|| build("mirror", Names::Stripped))
+}
+
+/// Whether a component has a section with the names of its functions.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Names {
+    Kept,
+    Stripped,
 }
 
 #[track_caller]
-fn build(package: &str) -> PathBuf {
+fn build(package: &str, names: Names) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the workspace");
     // A separate target folder: a running cargo may hold the lock of the usual one.
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(match names {
+        Names::Kept => "guests-with-names",
+        Names::Stripped => "guests",
+    });
     let output = Command::new(env!("CARGO"))
         .current_dir(root)
         .args(["build", "--locked", "--package", package, "--profile", "policy"])
         .args(["--target", "wasm32-wasip2", "--target-dir"])
         .arg(&target)
+        .env("CARGO_PROFILE_POLICY_STRIP", if names == Names::Kept { "false" } else { "true" })
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .output()

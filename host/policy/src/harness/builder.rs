@@ -62,6 +62,10 @@ impl HarnessBuilder {
         self
     }
 
+    pub(crate) fn settings(&self) -> &[(String, String)] {
+        &self.settings
+    }
+
     /// Time zone of the virtual server, such as `Europe/Berlin` [default: UTC].
     ///
     /// # Errors

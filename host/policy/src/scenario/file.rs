@@ -89,6 +89,12 @@ impl Scenario {
         Ok(scenarios)
     }
 
+    /// Settings of the policy, in order.
+    #[must_use]
+    pub fn settings(&self) -> &[(String, String)] {
+        self.builder.settings()
+    }
+
     /// Replaces a setting of the policy.
     pub fn set(&mut self, key: &str, value: &str) {
         self.builder = self.builder.clone().setting(key, value);

@@ -8,7 +8,7 @@ use super::file::Scenario;
 use super::result::{ScenarioResult, StepFailure};
 use super::step::{LoginStep, Step, StepAction, When};
 use crate::harness::{
-    Decision, Harness, LoginFacts, TestLogin, format_bytes, format_time, quoted, settings_error,
+    Decision, Harness, LogLine, LoginFacts, TestLogin, format_bytes, format_time, quoted, settings_error,
 };
 use crate::{Action, Prepared};
 
@@ -80,9 +80,58 @@ impl Scenario {
         mut comparison: Comparison,
         result: &mut ScenarioResult,
     ) -> Option<Difference> {
-        Player { harness, comparison: &mut comparison, result }.play_all(&self.steps);
+        let mut player = Player { comparison: Some(&mut comparison), ..Player::new(harness, result) };
+        player.play_all(&self.steps);
         comparison.compare_stores(harness);
         comparison.difference()
+    }
+
+    /// Lines of the steps that are logins, in order.
+    #[must_use]
+    pub fn login_lines(&self) -> Vec<usize> {
+        fn collect(steps: &[Step], lines: &mut Vec<usize>) {
+            for step in steps {
+                match &step.action {
+                    StepAction::Login(_) => lines.push(step.line),
+                    StepAction::Group(steps) => collect(steps, lines),
+                    StepAction::Store { .. } => {}
+                }
+            }
+        }
+        let mut lines = Vec::new();
+        collect(&self.steps, &mut lines);
+        lines
+    }
+
+    /// Facts of the login in a line, without what earlier logins have made of its standing.
+    #[must_use]
+    pub fn login_facts(&self, line: usize) -> Option<LoginFacts> {
+        fn find(steps: &[Step], line: usize) -> Option<LoginFacts> {
+            steps.iter().find_map(|step| match &step.action {
+                StepAction::Login(login) if step.line == line => Some(login.facts.clone()),
+                StepAction::Group(steps) => find(steps, line),
+                StepAction::Login(_) | StepAction::Store { .. } => None,
+            })
+        }
+        find(&self.steps, line)
+    }
+
+    /// Plays the scenario up to the first login of the step in a line, and returns its decision.
+    /// `None`: the login was not reached, because a time in the scenario is in the past.
+    ///
+    /// # Errors
+    /// The policy cannot be loaded or rejects its settings ([`crate::LoadError`]).
+    pub fn play_until(
+        &self,
+        line: usize,
+        start_log: &mut Vec<LogLine>,
+    ) -> anyhow::Result<Option<(Harness, Decision)>> {
+        let mut harness = self.builder.clone().build_with_log(start_log)?;
+        let mut result = ScenarioResult::default();
+        let mut player = Player { until: Some(line), ..Player::new(&mut harness, &mut result) };
+        player.play_all(&self.steps);
+        let reached = player.reached;
+        Ok(reached.map(|decision| (harness, decision)))
     }
 
     /// Compares how the policy started with what the scenario expects. `error`: why it did not start.
@@ -114,8 +163,12 @@ impl Scenario {
 
 struct Player<'a> {
     harness: &'a mut Harness,
-    comparison: &'a mut Comparison,
+    comparison: Option<&'a mut Comparison>,
     result: &'a mut ScenarioResult,
+    /// Line of the step after whose first login the scenario ends.
+    until: Option<usize>,
+    /// Decision of that login.
+    reached: Option<Decision>,
 }
 
 /// A played login and the differences found so far.
@@ -135,9 +188,16 @@ struct StepTotals<'a> {
     many: bool,
 }
 
-impl Player<'_> {
+impl<'a> Player<'a> {
+    fn new(harness: &'a mut Harness, result: &'a mut ScenarioResult) -> Self {
+        Self { harness, comparison: None, result, until: None, reached: None }
+    }
+
     fn play_all(&mut self, steps: &[Step]) {
         for step in steps {
+            if self.reached.is_some() {
+                return;
+            }
             self.play(step);
         }
     }
@@ -153,6 +213,9 @@ impl Player<'_> {
             totals.many = step.repeat.times > 1 || !login.is_one();
         }
         for _ in 0..step.repeat.times {
+            if self.reached.is_some() {
+                return;
+            }
             self.result.steps += 1;
             // A repetition may take longer than `every`.
             self.harness.set_now_ms(self.harness.now_ms().max(next_ms));
@@ -163,6 +226,10 @@ impl Player<'_> {
                 StepAction::Login(login) => {
                     for user in login.users.names(&login.facts.user) {
                         let check = self.log_in(step.line, login, user, &mut totals);
+                        if self.until == Some(step.line) {
+                            self.reached = Some(check.decision);
+                            return;
+                        }
                         if let Some(before) = last.replace(check) {
                             self.report(step, before);
                         }
@@ -237,7 +304,9 @@ impl Player<'_> {
     ) -> LoginCheck {
         let test_login = test_login(login, user);
         let decision = self.harness.login(test_login.clone());
-        self.comparison.log_in(test_login, &decision, line);
+        if let Some(comparison) = &mut self.comparison {
+            comparison.log_in(test_login, &decision, line);
+        }
         self.result.logins += 1;
         self.result.passed += u64::from(decision.action() == Action::Passed);
         totals.counts.add(&decision);
@@ -288,7 +357,9 @@ impl Player<'_> {
         for key in forget {
             self.harness.delete(key);
         }
-        self.comparison.change_store(self.harness.now_ms(), write, forget);
+        if let Some(comparison) = &mut self.comparison {
+            comparison.change_store(self.harness.now_ms(), write, forget);
+        }
     }
 
     fn fail(&mut self, line: usize, differences: Vec<Mismatch>) {

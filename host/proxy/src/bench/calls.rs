@@ -24,6 +24,8 @@ pub struct Plan {
     pub component: String,
     /// Settings in the order of the command line.
     pub settings: Vec<(String, String)>,
+    /// The login of each poll, except for the user's name.
+    pub login: LoginFacts,
     /// Number of users who poll.
     pub users: u32,
     /// Number of decisions by a reused instance.
@@ -128,6 +130,7 @@ struct Bench {
     clock: Arc<ManualClock>,
     component_bytes: usize,
     compiling: Option<Duration>,
+    login: LoginFacts,
     users: u32,
     polls: u64,
     passed: u64,
@@ -175,6 +178,7 @@ impl Bench {
             clock,
             component_bytes: component.len(),
             compiling,
+            login: plan.login.clone(),
             users: plan.users.max(1),
             polls: 0,
             passed: 0,
@@ -188,7 +192,7 @@ impl Bench {
         let now_ms = START_MS + self.polls * ROUND_MS / u64::from(self.users);
         self.polls += 1;
         self.clock.set(now_ms);
-        let facts = LoginFacts::new(&format!("user-{user}@example.org"));
+        let facts = LoginFacts { user: format!("user-{user}@example.org"), ..self.login.clone() };
         let login = facts.login("bench", "bench", now_ms, &TimeZone::UTC);
         let cpu_before = cpu_time::of_this_thread();
         let began = Instant::now();

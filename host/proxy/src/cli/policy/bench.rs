@@ -4,12 +4,15 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use serde_json::json;
 
 use super::Format;
+use super::login::{self, LoginOptions, StepLocation};
 use crate::bench::{self, Calls, DeniedPoll, Percentiles, Plan};
 use crate::cli::FAILED;
 use crate::output::{self, Output};
+use reprieve_policy_host::harness::LoginFacts;
 use reprieve_store::StoreConfig;
 
 /// Number of denied polls to measure for comparison; takes a second or less.
@@ -41,15 +44,34 @@ pub(super) struct Arguments {
     /// Store of the policy: memory, file:PATH, or a URL such as redis://127.0.0.1:6379
     #[arg(long, value_name = "STORE", default_value = "memory", value_parser = StoreConfig::from_argument)]
     store: StoreConfig,
+    /// Poll with a login of a scenario, with the scenario's settings: FILE:LINE, with the line of its
+    /// step. The users' names and the times are those of the measurement
+    #[arg(long, value_name = "FILE:LINE", conflicts_with_all = login::OPTIONS)]
+    scenario: Option<StepLocation>,
+    #[command(flatten)]
+    login: LoginOptions,
     /// Format of the report
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let (facts, mut settings) = match &arguments.scenario {
+        Some(location) => {
+            let scenario = location.scenario(&arguments.policy)?;
+            let facts = scenario.login_facts(location.line).context("the login is gone")?;
+            (facts, scenario.settings().to_vec())
+        }
+        None => (arguments.login.facts(""), Vec::new()),
+    };
+    for (key, value) in super::settings(&arguments.set)? {
+        settings.retain(|(other, _)| *other != key);
+        settings.push((key, value));
+    }
     let plan = Plan {
         component: arguments.policy.clone(),
-        settings: super::settings(&arguments.set)?,
+        settings,
+        login: facts,
         users: arguments.users,
         calls: arguments.calls,
         fresh_calls: arguments.fresh,
@@ -74,6 +96,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let own = Plan {
         component: "interval".to_owned(),
         settings: Vec::new(),
+        login: LoginFacts::new(""),
         calls: 20_000,
         fresh_calls: 0,
         store: StoreConfig::default(),

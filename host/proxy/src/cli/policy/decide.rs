@@ -1,26 +1,26 @@
 //! `reprieve policy decide`
 
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use serde_json::json;
 
 use super::Format;
+use super::login::{self, LoginOptions, StepLocation};
 use crate::cli::FAILED;
 use crate::output::{self, Output, errln};
-use reprieve_policy_host::harness::{
-    Decision, Harness, LogLine, LoginFacts, TestLogin, format_time, settings_error,
-};
-use reprieve_policy_host::{Action, Because, Cache, Standing, Worded};
+use reprieve_policy_host::harness::{Decision, Harness, LogLine, TestLogin, format_time, settings_error};
+use reprieve_policy_host::{Action, Because, Cache, ENDINGS, Ending, Worded};
 use reprieve_settings::DURATION_EXAMPLES;
 use reprieve_store::clock::{Clock as _, SystemClock};
 
 /// Explain one decision: verdict, disposition, log lines, store operations and cost
 ///
 ///   reprieve policy decide interval --user alice --last 1m --set interval=10m
+///   reprieve policy decide interval --scenario scenarios/days.toml:12
 ///
+/// Without --standing, the secret is known after --last, and otherwise unknown.
 /// Exit codes: 0 the policy returned a verdict, 1 it failed or rejected its settings, 2 usage.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -29,8 +29,12 @@ pub(super) struct Arguments {
     #[arg(value_name = "P")]
     policy: String,
     /// User name of the login
-    #[arg(long)]
-    user: String,
+    #[arg(long, required_unless_present = "scenario")]
+    user: Option<String>,
+    /// Explain a login of a scenario, after all earlier steps: FILE:LINE, with the line of its step
+    #[arg(long, value_name = "FILE:LINE", conflicts_with_all = ["user", "at", "last", "outcome", "time_zone", "pools", "seed"])]
+    #[arg(conflicts_with_all = login::OPTIONS)]
+    scenario: Option<StepLocation>,
     /// Time of the login in --time-zone, such as 2026-03-10T12:00:00 [default: now]
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
@@ -43,30 +47,14 @@ pub(super) struct Arguments {
     /// Time zone of the virtual server
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     time_zone: String,
-    /// Address of the client
-    #[arg(long, value_name = "ADDR", default_value = "192.0.2.1")]
-    peer: IpAddr,
-    /// What the host knows about the presented secret [default: known with --last, otherwise unknown]
-    #[arg(long, value_enum)]
-    standing: Option<StandingWord>,
     /// Pools that the policy can choose from; the first is the default pool
     #[arg(long, value_name = "POOL,…", value_delimiter = ',', default_value = "mail")]
     pools: Vec<String>,
-    /// Number of nodes in the pool
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    nodes: u32,
-    /// Number of healthy nodes [default: all]
-    #[arg(long, value_name = "N")]
-    healthy_nodes: Option<u32>,
-    /// Number of open sessions at the nodes
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    sessions: u32,
-    /// Number of logins that wait for a node
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    waiting: u32,
-    /// Recent login latency of the nodes, in milliseconds
-    #[arg(long, value_name = "MS")]
-    latency: Option<u32>,
+    /// Outcome if the login is passed to the mail server
+    #[arg(long, value_name = "OUTCOME", default_value = "authenticated", value_parser = login::words(&ENDINGS))]
+    outcome: Ending,
+    #[command(flatten)]
+    login: LoginOptions,
     /// Seed for the policy's random numbers
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -75,43 +63,14 @@ pub(super) struct Arguments {
     format: Format,
 }
 
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum StandingWord {
-    /// The mail server has accepted this secret
-    Known,
-    /// The mail server has accepted another secret
-    Changed,
-    /// The mail server has accepted no secret yet
-    Unknown,
-}
-
-impl Arguments {
-    /// The user and the state of the pool for the login.
-    fn facts(&self) -> LoginFacts {
-        let mut facts = LoginFacts::new(&self.user);
-        facts.peer = SocketAddr::new(self.peer, facts.peer.port());
-        facts.backend.nodes = self.nodes;
-        facts.backend.healthy_nodes = self.healthy_nodes.unwrap_or(self.nodes);
-        facts.backend.sessions = self.sessions;
-        facts.backend.waiting = self.waiting;
-        facts.backend.login_latency_ms = self.latency;
-        facts
-    }
-}
-
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let pools: Vec<_> = arguments.pools.iter().map(String::as_str).collect();
-    let mut builder =
-        Harness::of(&arguments.policy).time_zone(&arguments.time_zone)?.pools(&pools).seed(arguments.seed);
-    for (key, value) in super::settings(&arguments.set)? {
-        builder = builder.setting(&key, &value);
-    }
-    if let Some(cache) = Cache::usual_folder().and_then(|directory| Cache::open(&directory).ok()) {
-        builder = builder.cache(cache);
-    }
     let mut start_log = Vec::new();
-    let mut harness = match builder.build_with_log(&mut start_log) {
-        Ok(harness) => harness,
+    let played = match &arguments.scenario {
+        Some(location) => play_scenario(arguments, location, &mut start_log),
+        None => play_login(arguments, &mut start_log),
+    };
+    let (harness, decision) = match played {
+        Ok(played) => played,
         Err(error) if settings_error(&error).is_some() => {
             for line in &start_log {
                 errln!("start log: {line}");
@@ -121,12 +80,52 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         Err(error) => return Err(error),
     };
+    match arguments.format {
+        Format::Human => print_text(&harness, &decision, &start_log)?,
+        Format::Json => print_json(&harness, &decision, &start_log)?,
+    }
+    Ok(if decision.failure().is_some() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
+}
+
+fn cache() -> Option<Cache> {
+    Cache::usual_folder().and_then(|folder| Cache::open(&folder).ok())
+}
+
+/// Plays a scenario up to the login in the given line.
+fn play_scenario(
+    arguments: &Arguments,
+    location: &StepLocation,
+    start_log: &mut Vec<LogLine>,
+) -> anyhow::Result<(Harness, Decision)> {
+    let mut scenario = location.scenario(&arguments.policy)?;
+    for (key, value) in super::settings(&arguments.set)? {
+        scenario.set(&key, &value);
+    }
+    if let Some(cache) = cache() {
+        scenario.cache(cache);
+    }
+    let played = scenario.play_until(location.line, start_log)?;
+    played.with_context(|| format!("the scenario {:?} does not reach line {}", scenario.name, location.line))
+}
+
+/// Plays the login that the options describe, after the one of `--last`.
+fn play_login(arguments: &Arguments, start_log: &mut Vec<LogLine>) -> anyhow::Result<(Harness, Decision)> {
+    let pools: Vec<_> = arguments.pools.iter().map(String::as_str).collect();
+    let mut builder =
+        Harness::of(&arguments.policy).time_zone(&arguments.time_zone)?.pools(&pools).seed(arguments.seed);
+    for (key, value) in super::settings(&arguments.set)? {
+        builder = builder.setting(&key, &value);
+    }
+    if let Some(cache) = cache() {
+        builder = builder.cache(cache);
+    }
+    let mut harness = builder.build_with_log(start_log)?;
     match &arguments.at {
         Some(at) => harness.set_time(at).with_context(|| format!("--at {at}"))?,
         None => harness.set_now_ms(SystemClock.now_ms()),
     }
     let now_ms = harness.now_ms();
-    let facts = arguments.facts();
+    let facts = arguments.login.facts(arguments.user.as_deref().unwrap_or_default());
     if let Some(last) = &arguments.last {
         let last = reprieve_settings::duration(last)
             .with_context(|| format!("--last {last}: use a duration such as {DURATION_EXAMPLES}"))?;
@@ -137,20 +136,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         harness.set_now_ms(now_ms);
     }
-    let mut test_login = TestLogin::new(facts);
-    if let Some(standing) = arguments.standing {
-        test_login = test_login.standing(match standing {
-            StandingWord::Known => Standing::Known,
-            StandingWord::Changed => Standing::Changed,
-            StandingWord::Unknown => Standing::Unknown,
-        });
+    let mut test_login = TestLogin::new(facts).outcome(arguments.outcome);
+    if let Some(standing) = arguments.login.standing {
+        test_login = test_login.standing(standing);
     }
     let decision = harness.login(test_login);
-    match arguments.format {
-        Format::Human => print_text(&harness, &decision, &start_log)?,
-        Format::Json => print_json(&harness, &decision, &start_log)?,
-    }
-    Ok(if decision.failure().is_some() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
+    Ok((harness, decision))
 }
 
 /// Describes the disposition of the login.

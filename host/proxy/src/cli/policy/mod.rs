@@ -3,6 +3,7 @@
 mod bench;
 mod decide;
 mod inspect;
+mod login;
 mod new;
 mod test;
 
