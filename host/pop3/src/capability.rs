@@ -188,6 +188,13 @@ impl BackendCapabilities {
         !(self.top && self.uidl)
     }
 
+    /// Whether it announces a mechanism that takes a password or token. A mail server that requires
+    /// TLS announces none on a connection without it.
+    #[must_use]
+    pub fn takes_secrets(self) -> bool {
+        self.mechanisms.iter().any(Mechanism::reveals_secret)
+    }
+
     /// The capabilities that both servers have.
     #[must_use]
     pub fn intersection(self, other: Self) -> Self {
@@ -227,6 +234,16 @@ mod tests {
         assert_eq!(text(bare.before_login()), format!("+OK\r\n{common}STLS\r\n.\r\n"));
         assert_eq!(text(bare.after_login()), format!("+OK\r\n{common}.\r\n"));
         assert_eq!(text(bare.mechanisms()), "+OK\r\n.\r\n");
+    }
+
+    #[test]
+    fn an_announcement_without_mechanisms_takes_no_secrets() {
+        // Dovecot without TLS, from another address than its own.
+        assert!(!BackendCapabilities::parse([&b"TOP"[..], b"UIDL", b"SASL"]).takes_secrets());
+        assert!(!BackendCapabilities::parse([&b"UIDL"[..], b"SASL CRAM-MD5"]).takes_secrets());
+        assert!(BackendCapabilities::parse([&b"UIDL"[..], b"USER"]).takes_secrets());
+        assert!(BackendCapabilities::parse([&b"SASL PLAIN"[..]]).takes_secrets());
+        assert!(BackendCapabilities::WITHOUT_CAPA.takes_secrets());
     }
 
     #[test]

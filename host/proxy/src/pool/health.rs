@@ -54,7 +54,12 @@ impl Pool {
         if self.config().health_check.is_some_and(|check| consecutive_failures >= check.fall)
             && node.set_down(true)
         {
-            tracing::warn!(pool = self.name(), node = &*node.name, error, "node is down");
+            tracing::warn!(
+                pool = self.name(),
+                node = &*node.name,
+                error,
+                "node is down after {consecutive_failures} failures"
+            );
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::dns::Resolver;
-use super::node::Node;
+use super::node::{Node, TAKES_NO_PASSWORD};
 use super::pool::Pool;
 
 /// Longest time that [`HealthChecker::start`] waits for the first check of all nodes.
@@ -155,6 +155,9 @@ async fn check(pool: &Pool, node: &Node) -> Duration {
                     ?capabilities,
                     "node capabilities changed"
                 );
+                if !capabilities.takes_secrets() {
+                    tracing::warn!(pool = pool.name(), node = &*node.name, "node {TAKES_NO_PASSWORD}");
+                }
             }
             pool.succeeded(node);
             true

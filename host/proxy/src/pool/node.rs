@@ -109,6 +109,10 @@ impl KnownCapabilities {
     }
 }
 
+/// What is wrong with a node that announces no mechanism for a password or token.
+pub(super) const TAKES_NO_PASSWORD: &str = "refuses passwords on this connection: it announces neither USER nor \
+     SASL PLAIN; set `tls` in the pool, or let the mail server trust this machine (Dovecot: login_trusted_networks)";
+
 /// Interval between queries of the capabilities after a login, in milliseconds.
 const QUERY_INTERVAL_MS: u64 = 3_600_000;
 
@@ -132,7 +136,7 @@ pub struct NodeState {
     pub backup: bool,
     /// Open sessions.
     pub sessions: u32,
-    /// The last error, until the node is healthy again.
+    /// The last error, until the node is healthy again; of a healthy node, that it takes no password.
     pub last_error: Option<Box<str>>,
     /// Number of logins by result.
     pub logins: [(&'static str, u64); 4],
@@ -298,6 +302,11 @@ impl Node {
         self.capabilities.lock().before_login.replace(capabilities) != Some(capabilities)
     }
 
+    /// Whether the health check has found that the node takes no password or token from here.
+    pub(super) fn takes_no_secrets(&self) -> bool {
+        self.capabilities.lock().before_login.is_some_and(|known| !known.takes_secrets())
+    }
+
     /// Whether this login should query the capabilities: at most one login per hour, and only if the
     /// health check has found capabilities missing that Reprieve could offer. A true result
     /// claims the query.
@@ -333,7 +342,10 @@ impl Node {
             mode: self.mode(),
             backup: self.backup,
             sessions: self.sessions(),
-            last_error: self.last_error.lock().clone(),
+            last_error: {
+                let last = self.last_error.lock().clone();
+                last.or_else(|| self.takes_no_secrets().then(|| TAKES_NO_PASSWORD.into()))
+            },
             logins: {
                 let counts = self.logins.counts();
                 std::array::from_fn(|result| (RESULTS[result], counts[result]))

@@ -117,7 +117,11 @@ fn pool(pool: &PoolStatus, text: &mut String) {
     for node in &pool.nodes {
         let health = if node.healthy { "up" } else { "down" };
         let backup = if node.backup { ", backup" } else { "" };
-        let error = node.last_error.as_ref().map(|error| format!(": {}", plain(error))).unwrap_or_default();
+        let error = node
+            .last_error
+            .as_ref()
+            .map(|error| format!(", last error: {}", plain(error)))
+            .unwrap_or_default();
         let _ = writeln!(
             text,
             "  {:width$}  {health:4}  {:8}  {} sessions{backup}{error}",
