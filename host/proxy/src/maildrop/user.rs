@@ -9,7 +9,7 @@ use super::tag::{Tag, UserKey};
 use reprieve_pop3::listing::SnapshotError;
 use reprieve_pop3::snapshot::Snapshot;
 
-/// Most secrets that are remembered for one user. Some sites give each device its own password.
+/// Maximum number of secrets remembered for one user. Some sites give each device its own password.
 pub(super) const MAX_SECRETS: usize = 8;
 
 /// What is known about a presented secret.
@@ -17,9 +17,9 @@ pub(super) const MAX_SECRETS: usize = 8;
 pub enum Standing {
     /// The mail server has accepted it.
     Known,
-    /// The mail server has accepted another secret of this user.
+    /// The mail server has accepted another secret of this user within `maildrop.credential-ttl`.
     Changed,
-    /// The user is not known.
+    /// The mail server has accepted no secret of this user within `maildrop.credential-ttl`.
     #[default]
     Unknown,
 }
@@ -58,7 +58,7 @@ pub enum NoSnapshot {
     Incomplete,
     /// The mail server refused a listing, RSET or QUIT.
     Refused,
-    /// A reply is not exactly as in RFC 1939.
+    /// A reply does not have the form that RFC 1939 requires.
     Malformed,
     /// The listings contradict each other, or a unique-id occurs twice.
     Contradictory,
@@ -179,10 +179,10 @@ impl User {
             .fold(false, |known, accepted| known | (accepted.tag.matches(tag) & (accepted.at_s >= oldest_s)));
         if known {
             Standing::Known
-        } else if self.accepted.is_empty() {
-            Standing::Unknown
-        } else {
+        } else if self.accepted.first().is_some_and(|latest| latest.at_s >= oldest_s) {
             Standing::Changed
+        } else {
+            Standing::Unknown
         }
     }
 
@@ -211,12 +211,12 @@ impl User {
         let undisturbed = latest_at_look == Some(self.latest);
         self.snapshot = None;
         self.no_snapshot = if undisturbed { NoSnapshot::NoneYet } else { NoSnapshot::Overlap };
-        // Nor may the other session leave one: it is not known whose listing is newer.
+        // The other session may not leave one either: it is not known whose listing is newer.
         self.latest = token;
         undisturbed
     }
 
-    /// Begins an upgraded session, which goes on showing the snapshot with the token `posed`. Returns
+    /// Begins an upgraded session, which continues to show the snapshot with the token `posed`. Returns
     /// whether it may leave a snapshot: no client has seen anything else since.
     pub fn begin_upgraded(&mut self, token: u64, posed: u64) -> bool {
         let undisturbed = self.latest == posed;
@@ -229,7 +229,7 @@ impl User {
     }
 
     /// Ends a session, which leaves a snapshot if it was the last one to see the maildrop. `deleted`:
-    /// messages were deleted, or may have been, that sessions under way still list. `fresh`: a token
+    /// messages were deleted, or may have been, that open sessions still list. `fresh`: a token
     /// that no session has. Returns whether the session was the last one.
     pub fn commit(&mut self, token: u64, fresh: u64, result: SessionResult, deleted: bool) -> bool {
         let is_latest = token != 0 && self.latest == token;
@@ -247,8 +247,8 @@ impl User {
         is_latest
     }
 
-    /// Forgets the snapshot, and makes sessions under way leave none. `fresh`: a token that no session
-    /// has.
+    /// Forgets the snapshot, and prevents open sessions from leaving one. `fresh`: a token that no
+    /// session has.
     pub fn forget_snapshot(&mut self, fresh: u64) {
         (self.snapshot, self.no_snapshot) = (None, NoSnapshot::NoneYet);
         self.latest = fresh;

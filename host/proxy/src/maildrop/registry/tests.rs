@@ -309,7 +309,7 @@ async fn a_secret_is_known_for_a_day_after_it_was_accepted() {
         world.begin("a").await;
         let day_ms = 86_400_000;
         assert_eq!(world.standing("a", NOW + day_ms).await, Standing::Known);
-        assert_eq!(world.standing("a", NOW + day_ms + 1000).await, Standing::Changed);
+        assert_eq!(world.standing("a", NOW + day_ms + 1000).await, Standing::Unknown);
     }
 }
 
