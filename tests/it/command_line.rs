@@ -113,6 +113,24 @@ fn a_port_in_use_is_reported_with_the_remedy() {
 }
 
 #[test]
+fn a_missing_directory_of_the_admin_socket_is_reported_before_anything_listens() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("reprieve.toml");
+    let configuration = "[admin]\nsocket = \"missing/admin.sock\"\n\
+         [[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\npool = \"mail\"\n\
+         [pool.mail]\nnodes = [\"127.0.0.1:1\"]\n";
+    std::fs::write(&file, configuration).unwrap();
+    let file = file.to_str().unwrap();
+    let expected = "admin.socket: the directory missing does not exist";
+    let checked = Command::new(BINARY).args(["check", "--config", file]).output().unwrap();
+    let warning = String::from_utf8(checked.stderr).unwrap();
+    assert!(checked.status.success() && warning.starts_with(&format!("warning: {expected}")), "{warning}");
+    let (code, said) = failing(&["run", "--config", file]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains(expected) && !said.contains("listening"), "{said}");
+}
+
+#[test]
 fn wrong_usage_is_reported_with_the_correct_usage() {
     for (arguments, expected) in [
         (&["run", "--backend", "127.0.0.1:1"][..], "--listen"),
@@ -266,8 +284,8 @@ impl Served {
 fn commands() -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     assert!(Command::new(BINARY).arg("man").arg(folder.path()).status().unwrap().success());
-    let files =
-        folder.path().read_dir().unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let pages = folder.path().join("man1").read_dir().unwrap();
+    let files = pages.map(|file| file.unwrap().file_name().into_string().unwrap());
     let pages: Vec<String> = files
         .filter_map(|name| Some(name.strip_suffix(".1")?.strip_prefix("reprieve-")?.to_owned()))
         .collect();

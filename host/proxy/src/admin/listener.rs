@@ -21,7 +21,7 @@ use super::routes::{self, AppState};
 use super::socket::AdminSocket;
 use super::tokens::Tokens;
 use super::write_timeout::WriteTimeout;
-use crate::config::{AdminConfig, exposed_warning};
+use crate::config::{AdminConfig, exposed_warning, missing_directory};
 use crate::logging::Recent;
 use crate::net::{self, TlsAcceptor};
 use crate::server::{Control, View};
@@ -90,10 +90,14 @@ impl Listeners {
     /// that serves.
     ///
     /// # Errors
-    /// If an address is in use, forbidden, or not local.
+    /// If an address is in use, forbidden, or not local, or the socket's directory does not exist.
     pub fn open(config: &AdminConfig, keys: AdminKeys, shared: bool) -> anyhow::Result<Self> {
         for address in config.exposed() {
             tracing::warn!("{}", exposed_warning(address));
+        }
+        // Found before Reprieve says that it listens.
+        if let Some(directory) = config.missing_socket_directory() {
+            anyhow::bail!(missing_directory(directory));
         }
         let tcp = config.listen.iter().map(|&address| net::bind_one(address, shared).context("admin.listen"));
         let tcp = tcp.collect::<Result<_, _>>()?;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::admin::AdminKeys;
 use crate::config::reference::json_schema;
-use crate::config::{PolicyCache, exposed_warning};
+use crate::config::{PolicyCache, exposed_warning, missing_directory};
 use crate::output::{self, errln, outln};
 use crate::privileges;
 use crate::server::{Keys, Options, Prepared};
@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     /// Configuration file (TOML)
     #[arg(short, long, value_name = "FILE", default_value = super::DEFAULT_CONFIG)]
     config: PathBuf,
-    /// Print the JSON Schema of the configuration for editors, instead
+    /// Instead of checking, print the JSON Schema of the configuration, for editors
     #[arg(long)]
     schema: bool,
 }
@@ -65,6 +65,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     for address in prepared.config().admin.exposed() {
         errln!("warning: {}", exposed_warning(address));
+    }
+    if let Some(directory) = prepared.config().admin.missing_socket_directory() {
+        errln!("warning: {} (the systemd unit creates /run/reprieve)", missing_directory(directory));
     }
     outln!("{}: valid", arguments.config.display());
     Ok(ExitCode::SUCCESS)

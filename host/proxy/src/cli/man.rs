@@ -15,20 +15,23 @@ const MANUAL: &str = "Reprieve";
 /// Write the manual pages: reprieve(1), one for each subcommand, and reprieve.toml(5).
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Directory for the pages; created if it does not exist
+    /// Directory whose subdirectories man1 and man5 get the pages; created if it does not exist
     #[arg(value_name = "DIR")]
     directory: PathBuf,
 }
 
 /// `command`: the whole command line.
 pub(super) fn run(arguments: &Arguments, command: clap::Command) -> anyhow::Result<ExitCode> {
-    let directory = &arguments.directory;
-    std::fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    let (commands, formats) = (arguments.directory.join("man1"), arguments.directory.join("man5"));
+    for directory in [&commands, &formats] {
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("cannot create {}", directory.display()))?;
+    }
     // "reprieve help" would only repeat the other pages.
     let mut command = command.disable_help_subcommand(true);
     command.build();
-    write_pages(&command, None, directory)?;
-    write(&directory.join("reprieve.toml.5"), &configuration::page(MANUAL)?)?;
+    write_pages(&command, None, &commands)?;
+    write(&formats.join("reprieve.toml.5"), &configuration::page(MANUAL)?)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,7 +1,7 @@
 //! The admin interface: its socket, its addresses, and who may use them.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use reprieve_settings::format::{Format, Type, boolean, custom, list, optional, path};
 use reprieve_settings::{Error, Key, Location, Section, Table, Value};
@@ -42,6 +42,12 @@ impl AdminConfig {
         let in_cleartext = self.listen.iter().filter(|_| self.tls.is_none());
         in_cleartext.copied().filter(|address| !address.ip().is_loopback())
     }
+
+    /// The directory of the socket, if it does not exist.
+    pub fn missing_socket_directory(&self) -> Option<&Path> {
+        let directory = self.socket.as_deref()?.parent()?;
+        (!directory.as_os_str().is_empty() && !directory.is_dir()).then_some(directory)
+    }
 }
 
 /// The warning about an [exposed](AdminConfig::exposed) address.
@@ -49,6 +55,15 @@ pub(crate) fn exposed_warning(address: SocketAddr) -> String {
     format!(
         "admin.listen: {address} is unencrypted HTTP, so the token is sent unencrypted: set admin.certificate \
          and admin.key, or listen on 127.0.0.1 and connect through `ssh -L`"
+    )
+}
+
+/// What is wrong with a [missing directory](AdminConfig::missing_socket_directory).
+pub(crate) fn missing_directory(directory: &Path) -> String {
+    format!(
+        "admin.socket: the directory {} does not exist: create it for the user that Reprieve runs as, or set \
+         another path",
+        directory.display()
     )
 }
 

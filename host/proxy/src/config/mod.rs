@@ -22,8 +22,7 @@ mod virtual_server;
 pub(crate) const VERIFY_OFF: &str =
     "verify = \"off\": anybody who knows a user's name is shown the posed maildrop, with any password";
 
-pub(crate) use admin::exposed_warning;
-pub(crate) use admin::{AdminConfig, TokenFile};
+pub(crate) use admin::{AdminConfig, TokenFile, exposed_warning, missing_directory};
 pub(crate) use decision_log::{DecisionLogConfig, LogTarget, LogUsers, Rotation};
 pub use file::Config;
 pub(crate) use file::PolicyCache;

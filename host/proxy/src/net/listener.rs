@@ -33,7 +33,9 @@ impl BindError {
                 "another program is listening there; stop it, or choose another port".to_owned()
             }
             io::ErrorKind::PermissionDenied if self.address.port() < 1024 => {
-                "ports below 1024 are privileged: start as root, or grant CAP_NET_BIND_SERVICE".to_owned()
+                "ports below 1024 are privileged: start as root, or grant CAP_NET_BIND_SERVICE; once `user` \
+                 has replaced root, only a restart can open them"
+                    .to_owned()
             }
             io::ErrorKind::AddrNotAvailable => "this machine does not have the address".to_owned(),
             _ => self.source.to_string(),
