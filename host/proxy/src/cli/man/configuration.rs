@@ -5,14 +5,15 @@ use clap_mangen::roff::{Inline, Roff, bold, roman};
 use crate::config::reference::{self, TableReference};
 
 /// The shortest useful configuration.
-const SHORTEST: [&str; 7] = [
+const SHORTEST: [&str; 8] = [
     "[[virtual-server]]",
     "name = \"pop3\"",
     "listen = [\"0.0.0.0:110\", \"[::]:110\"]",
     "pool = \"mail\"",
     "",
     "[pool.mail]",
-    "nodes = [\"10.0.0.5:110\"]",
+    "nodes = [\"mail.example.org:995\"]",
+    "tls = \"implicit\"",
 ];
 
 /// Renders reprieve.toml(5). `manual`: the middle of the page's footer.

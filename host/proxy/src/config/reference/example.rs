@@ -22,7 +22,8 @@ const INTRODUCTION: &str = r##"# The configuration of Reprieve: every key.
 #     pool = "mail"
 #
 #     [pool.mail]
-#     nodes = ["10.0.0.5:110"]
+#     nodes = ["mail.example.org:995"]
+#     tls = "implicit"
 #
 # Then:  reprieve check
 #        systemctl enable --now reprieve
