@@ -130,7 +130,7 @@ fn a_policy_that_cannot_run_is_refused_and_nothing_changes() {
     let error = front.server.control().swap("pop4", &change("interval", &[])).unwrap_err().to_string();
     assert_eq!(error, "there is no virtual server \"pop4\"; the virtual servers are pop3");
     let error = front.server.control().swap_back("pop3").unwrap_err().to_string();
-    assert!(error.contains("was not swapped since the start"), "{error}");
+    assert!(error.contains("has not been swapped since the start"), "{error}");
     let state = front.state();
     assert_eq!((state.policy.version, state.policy.metrics.all_failures()), (1, 0));
     assert!(state.shadow.is_none());

@@ -57,7 +57,7 @@ enum Subcommands {
         #[arg(value_name = "VIRTUAL-SERVER")]
         server: String,
         /// Built-in policy, or path of a component
-        #[arg(value_name = "P", required_unless_present = "back")]
+        #[arg(value_name = "POLICY", required_unless_present = "back")]
         policy: Option<String>,
         #[command(flatten)]
         options: PolicyArguments,
@@ -74,7 +74,7 @@ enum Subcommands {
         #[arg(value_name = "VIRTUAL-SERVER")]
         server: String,
         /// Built-in policy, or path of a component
-        #[arg(value_name = "P", required_unless_present = "off")]
+        #[arg(value_name = "POLICY", required_unless_present = "off")]
         policy: Option<String>,
         #[command(flatten)]
         options: PolicyArguments,
@@ -110,7 +110,7 @@ struct PolicyArguments {
     /// replaced policy; for a first shadow policy, of the active policy]
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Do not keep the settings of that policy
+    /// Start with no settings, instead of those of the replaced policy
     #[arg(long)]
     no_settings: bool,
     /// Expected SHA-256 of the component

@@ -32,7 +32,7 @@ const NOT_READ: u8 = 128 + 13;
 /// A POP3 proxy that protects mail servers from clients that check for mail too often.
 ///
 /// Reprieve runs in front of a POP3 server. A policy decides for each login whether it is passed to
-/// the server; otherwise Reprieve answers itself that nothing has changed. Policies are WebAssembly
+/// the server; otherwise Reprieve itself answers that nothing has changed. Policies are WebAssembly
 /// components; the built-in policy `interval` passes one login per user every ten minutes.
 #[derive(Debug, Parser)]
 #[command(name = "reprieve", version, max_term_width = 100)]

@@ -30,16 +30,16 @@ use reprieve_replay::{
 ///   journalctl -u dovecot -o short-iso | reprieve replay - --login-cost 14ms
 ///   reprieve replay decisions.jsonl --policy ./mine.wasm --against interval
 ///
-/// Logs may be named in any order and compressed with gzip or zstd. Logins of several logs are merged
+/// Logs can be given in any order and can be compressed (gzip, zstd). Logins of several logs are merged
 /// by time. Lines that cannot be read are counted and shown; if most of a log cannot be read, there
 /// is no report. If a log has no logins, Reprieve says what it contains instead.
 ///
 /// Logs do not contain passwords. An accepted login is assumed to use the user's password and to
 /// leave a snapshot, a rejected login to use another password. Reprieve's decision log needs no such
-/// assumptions. It also has the verdicts of that time: without --against, the policy is compared
+/// assumptions. It also records the verdicts made then: without --against, the policy is compared
 /// with them.
 ///
-/// Exit codes: 0 done, 1 no login was found, 2 wrong usage or an unreadable log or policy.
+/// Exit codes: 0 success, 1 no login was found, 2 usage error, or an unreadable log or policy.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
@@ -47,13 +47,13 @@ pub(super) struct Arguments {
     #[arg(value_name = "LOG", required = true)]
     logs: Vec<String>,
     /// Built-in policy or path of a component
-    #[arg(long, value_name = "P", default_value = "interval")]
+    #[arg(long, value_name = "POLICY", default_value = "interval")]
     policy: String,
     /// Setting of the policy; can be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Second policy to compare the first one with
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "POLICY")]
     against: Option<String>,
     /// Setting of the second policy; can be repeated. Without --against, the second policy is the
     /// first one with these settings

@@ -65,7 +65,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ADDR", requires = "addresses")]
     backend: Vec<String>,
     /// Built-in policy, or path of a component [default: interval]
-    #[arg(long, value_name = "P", requires = "addresses")]
+    #[arg(long, value_name = "POLICY", requires = "addresses")]
     policy: Option<String>,
     /// Setting of the policy, such as interval=5m; can be repeated
     #[arg(long, value_name = "KEY=VALUE", requires = "addresses")]
@@ -90,7 +90,7 @@ pub(super) struct LogArguments {
     /// Format of log lines
     #[arg(long, value_enum, default_value_t)]
     log_format: logging::Format,
-    /// Log level: error, warn, info or debug; also per component, such as warn,session=info
+    /// Log level: error, warn, info or debug; also per module, such as warn,session=info
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: String,
 }

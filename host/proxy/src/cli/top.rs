@@ -27,7 +27,8 @@ pub(super) struct Arguments {
     /// Sort order of the virtual servers
     #[arg(long, value_enum, default_value_t)]
     sort: Order,
-    /// Print the status once as text, with rates measured over --interval
+    /// Print the status once as text, with rates over one --interval, so that it need not run for ten
+    /// seconds
     #[arg(long)]
     once: bool,
 }

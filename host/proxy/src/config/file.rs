@@ -241,7 +241,7 @@ fn maildrop_keys() -> Vec<Key<Config>> {
             "credential-ttl",
             |config: &mut Config| &mut config.credential_ttl,
             duration(),
-            "Time to live of a password after the mail server has accepted it.",
+            "How long an accepted password is trusted without asking the mail server again.",
         ),
     ]
 }

@@ -277,8 +277,8 @@ fn connection_keys() -> Vec<Key<PoolConfig>> {
             "login",
             |pool: &mut PoolConfig| &mut pool.login,
             word(&[("user", NodeLogin::User), ("plain", NodeLogin::Plain)]),
-            "How Reprieve presents a password: by USER and PASS, or by AUTH PLAIN. A name or password that \
-             does not fit into a command of 255 bytes is always sent by AUTH PLAIN, unless the node lacks it.",
+            "How Reprieve presents a password: with USER and PASS, or with AUTH PLAIN. A name or password that \
+             does not fit into a command of 255 bytes is always sent with AUTH PLAIN, unless the node lacks it.",
         ),
         Key::new(
             "master",

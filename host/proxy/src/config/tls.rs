@@ -44,7 +44,7 @@ pub struct ServerTls {
     pub certificates: Vec<CertificateFiles>,
     /// The oldest version that is accepted.
     pub min_version: MinVersion,
-    /// Whether connections in cleartext can start TLS by STLS (RFC 2595).
+    /// Whether connections in cleartext can start TLS with STLS (RFC 2595).
     pub stls: bool,
     /// Whether clients are asked for certificates.
     pub client_certificates: ClientCertificates,

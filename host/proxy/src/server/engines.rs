@@ -39,7 +39,7 @@ impl Engines {
         Ok(engines)
     }
 
-    /// Most instances that a virtual server's policies have at once.
+    /// Maximum number of instances that a virtual server's policies have at once.
     fn instances(&self, limits: &Limits) -> u32 {
         // One more for the trial before a policy becomes active.
         u32::try_from((self.threads * limits.instances + 1) * GENERATIONS).unwrap_or(u32::MAX)
@@ -80,7 +80,7 @@ fn key(limits: &Limits) -> (u64, u64) {
     (limits.memory, limits.stack)
 }
 
-/// Opens the cache of compiled policies. The default directory is optional: if it cannot be used, a
+/// Opens the cache of compiled policies. The default folder is optional: if it cannot be used, a
 /// warning is logged.
 fn open_cache(wanted: &PolicyCache, only_check: bool) -> anyhow::Result<Option<Cache>> {
     match wanted {

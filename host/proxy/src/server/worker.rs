@@ -24,7 +24,7 @@ pub(super) struct Shutdown {
     pub(super) closing: watch::Sender<bool>,
     /// Close sessions that have not logged in or are posed.
     pub(super) drain: CancellationToken,
-    /// When sessions that are still under way are ended.
+    /// When sessions that are still open are ended.
     pub(super) deadline: watch::Sender<Option<Instant>>,
 }
 

@@ -27,7 +27,7 @@ const POLLS: u32 = 2_000;
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
     /// Built-in policy, or path of a component
-    #[arg(value_name = "P")]
+    #[arg(value_name = "POLICY")]
     policy: String,
     /// Setting of the policy; can be repeated
     #[arg(long, value_name = "KEY=VALUE")]

@@ -21,12 +21,12 @@ use reprieve_store::clock::{Clock as _, SystemClock};
 ///   reprieve policy decide interval --scenario scenarios/days.toml:12
 ///
 /// Without --standing, the secret is known after --last, and otherwise unknown.
-/// Exit codes: 0 the policy returned a verdict, 1 it failed or rejected its settings, 2 usage.
+/// Exit codes: 0 the policy returned a verdict, 1 it failed or rejected its settings, 2 usage error.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
     /// Built-in policy, or path of a component
-    #[arg(value_name = "P")]
+    #[arg(value_name = "POLICY")]
     policy: String,
     /// User name of the login
     #[arg(long, required_unless_present = "scenario")]

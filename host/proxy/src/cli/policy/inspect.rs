@@ -30,7 +30,7 @@ const NO_SETTING: &str = "?";
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
     /// Built-in policy, or path of a component
-    #[arg(value_name = "P")]
+    #[arg(value_name = "POLICY")]
     policy: String,
     /// Format of the report
     #[arg(long, value_enum, default_value_t)]

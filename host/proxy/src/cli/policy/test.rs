@@ -32,10 +32,10 @@ const SETTLE_TIME: Duration = Duration::from_millis(50);
 ///   login = "alice"
 ///   expect = { manner = "unchanged", retry-after = 540 }
 ///
-/// P is the name of a built-in policy, such as interval, or the path of a component.
+/// POLICY is the name of a built-in policy, such as interval, or the path of a component.
 /// Each scenario is played with reused instances and with a fresh instance for each call. If the
 /// results differ, the policy keeps state in its own memory, and the scenario fails.
-/// If a file cannot be read, the others are tested nevertheless.
+/// If a file cannot be read, the others are still tested.
 ///
 /// Exit codes: 0 all scenarios passed, 1 a scenario failed, 2 a file cannot be read, the component is
 /// not a policy, or there is no scenario to test.
@@ -43,9 +43,9 @@ const SETTLE_TIME: Duration = Duration::from_millis(50);
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
     /// Built-in policy, or path of a component
-    #[arg(value_name = "P")]
+    #[arg(value_name = "POLICY")]
     policy: String,
-    /// Scenario files, and folders: all .toml files in them and in their subfolders
+    /// Scenario files, and directories: all .toml files in them and in their subdirectories
     #[arg(value_name = "SCENARIO", required = true)]
     scenarios: Vec<PathBuf>,
     /// Test only scenarios whose name contains NAME; can be repeated

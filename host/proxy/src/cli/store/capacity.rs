@@ -16,10 +16,10 @@ use reprieve_store::{Share, StoreBackend, StoreConfig};
 /// Sizes of the larger sites, in users.
 const LARGER_SITES: [u64; 3] = [1_000_000, 10_000_000, 100_000_000];
 
-/// Measure what a store needs for a number of users
+/// Measure the memory or disk that a store needs for a number of users
 ///
-/// Fills a store as this many users would, measures it, and extrapolates to larger sites. Each user
-/// logs in twice, as with the policy `interval`: the first login passes, the second is denied. In
+/// Fills a store with the state of that many users, measures it, and extrapolates to larger sites. Each
+/// user logs in twice, as with the policy `interval`: the first login passes, the second is denied. In
 /// Redis, all keys have a prefix of their own and are deleted at the end; do not use a server that is
 /// in production, because it is put under full load and needs the memory. A file must not exist yet.
 ///

@@ -43,7 +43,7 @@ fn listen_keys() -> Vec<Key<Server>> {
             "listen",
             |server: &mut Server| &mut server.listen,
             list(address()),
-            "Listen addresses without TLS. If there is a certificate, clients can start TLS by STLS.",
+            "Listen addresses without TLS. If there is a certificate, clients can start TLS with STLS.",
         )
         .default_text("required, unless `listen-tls` is set")
         .example(LISTEN),
@@ -107,7 +107,7 @@ fn login_keys() -> Vec<Key<Server>> {
             "unverifiable",
             |server: &mut Server| &mut server.unverifiable,
             word(&[("pass", Unverifiable::Pass), ("refuse", Unverifiable::Refuse)]),
-            "What happens to a denied login by APOP, CRAM-MD5 or SCRAM-SHA-256, whose secret only the mail \
+            "What happens to a denied login with APOP, CRAM-MD5 or SCRAM-SHA-256, whose secret only the mail \
              server can verify.",
         ),
         Key::new(
@@ -211,7 +211,7 @@ fn limit_keys() -> Vec<Key<Server>> {
             "max-bad-commands-before-login",
             |server: &mut Server| &mut server.max_bad_commands_before_login,
             count(1..=1_000_000),
-            "Unknown commands before the login after which the connection is closed.",
+            "Unknown commands that a client may send before it logs in; then the connection is closed.",
         ),
         Key::new(
             "max-failed-logins",

@@ -67,7 +67,7 @@ impl Control {
         let before = active.servers[index].shared.previous_policy.clone();
         let before = before.ok_or_else(|| {
             ChangeError::Refused(format!(
-                "the policy of virtual server {server} was not swapped since the start"
+                "the policy of virtual server {server} has not been swapped since the start"
             ))
         })?;
         self.swap_to(&resources, &active, index, (before.config, Some(before.component)))
