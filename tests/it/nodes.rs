@@ -226,6 +226,33 @@ fn only_capabilities_of_all_nodes_are_offered() {
     assert_eq!(promised(&[rich, poor]), "TOP RESP-CODES AUTH-RESP-CODE PIPELINING USER SASL PLAIN");
 }
 
+/// Dovecot takes passwords without TLS only from its own addresses. These are its answers to others.
+#[test]
+fn a_node_that_takes_no_passwords_here_rejects_no_user() {
+    let node = Scripted::start(|conversation| {
+        conversation.send(b"+OK Dovecot ready.\r\n");
+        while let Some(command) = conversation.read_command() {
+            conversation.send(match command.as_str() {
+                "CAPA" => b"+OK\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\nSASL\r\n.\r\n",
+                "QUIT" => b"+OK Logging out\r\n",
+                _ => b"-ERR [AUTH] Plaintext authentication disallowed on non-secure (SSL/TLS) connections.\r\n",
+            });
+        }
+    });
+    for login in ["user", "plain"] {
+        let pool = format!("health-check = {{ interval = \"1h\" }}\nlogin = {login:?}");
+        let front = front(&[node.address()], &pool);
+        let mut session = Dialogue::open(front.address());
+        session.ok("USER alice");
+        let refusal = session.err(&format!("PASS {PASSWORD}"));
+        assert!(refusal.starts_with("-ERR [SYS/TEMP] mail server is not available"), "{login}: {refusal}");
+        session.quit();
+        let state = front.server.pool("mail").unwrap().node_states().next().unwrap();
+        let why = state.last_error.expect("an error");
+        assert!(why.contains("refuses passwords on this connection"), "{why}");
+    }
+}
+
 #[test]
 fn a_node_without_pipelining_gets_one_command_at_a_time() {
     let (checked, overrun) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));

@@ -1,6 +1,6 @@
 //! Logging in to a node with the client's credentials. Another node is tried only if no node has
-//! verified the password: if the connection was lost before the node replied to USER, or the reply
-//! reports a temporary failure (`[SYS/TEMP]`).
+//! verified the password: if the connection was lost before the node replied to USER, if the node takes
+//! no passwords on this connection, or if the reply reports a temporary failure (`[SYS/TEMP]`).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -124,6 +124,13 @@ impl Pool {
                 Ok(Ok(LoginOutcome::Rejected(rejection))) if rejection.is_temporary() => {
                     node.count(LoginResult::Rejected);
                     temporary_rejection = Some(rejection);
+                    continue;
+                }
+                // It would refuse every user: nobody should be asked for another password.
+                Ok(Ok(LoginOutcome::Rejected(rejection)))
+                    if !rejection.answers_password && node.takes_no_secrets() =>
+                {
+                    node.count(LoginResult::Unreachable);
                     continue;
                 }
                 Ok(Ok(outcome)) => outcome,
@@ -343,6 +350,8 @@ mod tests {
         assert!(rejection(b"-ERR [AUTH] Authentication failed.\r\n", true).rejects_password());
         assert!(rejection(b"-ERR wrong\r\n", true).rejects_password());
         assert!(!rejection(b"-ERR wrong\r\n", false).rejects_password());
+        // Dovecot's reply to USER if it wants TLS.
+        assert!(!rejection(b"-ERR [AUTH] Plaintext authentication disallowed\r\n", false).rejects_password());
         assert!(!rejection(b"-ERR [SYS/TEMP] later\r\n", true).rejects_password());
         assert!(!rejection(b"-ERR [in-use] locked\r\n", true).rejects_password());
         assert!(rejection(b"-ERR [sys/temp] later\r\n", true).is_temporary());
