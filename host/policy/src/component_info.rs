@@ -203,9 +203,10 @@ mod tests {
         let bytes = load_source("interval").unwrap();
         let interval = ComponentInfo::of(&bytes);
         assert_eq!(interval.kind, Some(Kind::Component));
-        assert_eq!(interval.wit_version(), Some("0.1.0"));
-        for export in ["configure", "decide", "observe"] {
-            assert!(interval.exports.iter().any(|name| name == export), "{export}");
+        assert_eq!(interval.wit_version(), Some("0.2.0-draft"));
+        for export in ["handler", "settings"] {
+            let name = format!("reprieve:policy/{export}@0.2.0-draft");
+            assert!(interval.exports.contains(&name), "{name}");
         }
         assert!(interval.modules.iter().any(|module| module.memory >= PAGE), "{:?}", interval.modules);
         assert!(

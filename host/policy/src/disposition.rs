@@ -71,8 +71,13 @@ impl Default for Rules {
 pub enum Decided {
     /// The verdict `pass`.
     Pass,
-    /// The verdict `deny`, in this manner.
-    Deny(Manner),
+    /// The verdict `deny`.
+    Deny {
+        /// How it is shown.
+        manner: Manner,
+        /// How it is shown if that is not possible; None passes the login then.
+        otherwise: Option<Manner>,
+    },
     /// Nothing: the call failed.
     Failed,
     /// Nothing: the circuit breaker is open.
@@ -80,12 +85,28 @@ pub enum Decided {
 }
 
 impl Decided {
+    /// A denial without another manner to fall back on.
+    #[must_use]
+    pub const fn deny(manner: Manner) -> Self {
+        Self::Deny { manner, otherwise: None }
+    }
+
+    /// Whether a snapshot may have to be shown.
+    #[must_use]
+    pub const fn may_show_snapshot(self) -> bool {
+        matches!(
+            self,
+            Self::Deny { manner: Manner::Unchanged, .. }
+                | Self::Deny { otherwise: Some(Manner::Unchanged), .. }
+        )
+    }
+
     /// The word for logs: `pass`, `deny`, or nothing if the policy decided nothing.
     #[must_use]
     pub const fn verdict(self) -> &'static str {
         match self {
             Self::Pass => "pass",
-            Self::Deny(_) => "deny",
+            Self::Deny { .. } => "deny",
             Self::Failed | Self::Paused => "",
         }
     }
@@ -95,7 +116,7 @@ impl From<&Result<Verdict, Failure>> for Decided {
     fn from(result: &Result<Verdict, Failure>) -> Self {
         match result {
             Ok(Verdict::Pass(_)) => Self::Pass,
-            Ok(Verdict::Deny(deny)) => Self::Deny(deny.manner),
+            Ok(Verdict::Deny(deny)) => Self::Deny { manner: deny.manner, otherwise: deny.otherwise },
             Err(Failure::Paused) => Self::Paused,
             Err(_) => Self::Failed,
         }
@@ -154,13 +175,21 @@ pub struct Disposition {
     pub action: Action,
     /// Why, if that is not what the policy has decided.
     pub because: Option<Because>,
+    /// How a denial is shown; None if the login passes.
+    pub manner: Option<Manner>,
 }
 
 impl Disposition {
     /// What the policy has decided happens.
     #[must_use]
     pub const fn as_decided(action: Action) -> Self {
-        Self { action, because: None }
+        Self { action, because: None, manner: None }
+    }
+
+    /// The same, and how it is shown.
+    #[must_use]
+    const fn shown(self, manner: Manner) -> Self {
+        Self { manner: Some(manner), ..self }
     }
 
     /// Why a login that passes goes to a mail server.
@@ -179,7 +208,7 @@ impl Disposition {
     /// Something else happens than the policy has decided.
     #[must_use]
     pub const fn instead(action: Action, because: Because) -> Self {
-        Self { action, because: Some(because) }
+        Self { action, because: Some(because), manner: None }
     }
 }
 
@@ -195,20 +224,33 @@ pub fn dispose(decided: Decided, facts: Facts, rules: Rules) -> Disposition {
         Decided::Pass => D::as_decided(Action::Passed),
         Decided::Failed => failed(Because::PolicyFailure),
         Decided::Paused => failed(Because::PolicyPaused),
-        // These let nobody in, so they need no proof.
-        Decided::Deny(Manner::Refuse) => D::as_decided(Action::Refused),
-        Decided::Deny(Manner::Disconnect) => D::as_decided(Action::Disconnected),
-        Decided::Deny(_) if !facts.sees_secret => match rules.unverifiable {
-            Unverifiable::Pass => D::instead(Action::Passed, Because::Unverifiable),
-            Unverifiable::Refuse => D::instead(Action::Refused, Because::Unverifiable),
+        Decided::Deny { manner, otherwise } => match carry_out(manner, facts, rules) {
+            Ok(action) => D::as_decided(action).shown(manner),
+            Err(because) => {
+                let other = otherwise.and_then(|other| Some((other, carry_out(other, facts, rules).ok()?)));
+                match other {
+                    Some((other, action)) => D::instead(action, because).shown(other),
+                    None if because == Because::Unverifiable => match rules.unverifiable {
+                        Unverifiable::Pass => D::instead(Action::Passed, because),
+                        Unverifiable::Refuse => D::instead(Action::Refused, because),
+                    },
+                    None => D::instead(Action::Passed, because),
+                }
+            }
         },
-        Decided::Deny(_) if facts.standing != Standing::Known && rules.verify == Verify::On => {
-            D::instead(Action::Passed, Because::Unverified)
-        }
-        Decided::Deny(Manner::Unchanged) if !facts.has_snapshot => {
-            D::instead(Action::Passed, Because::NoSnapshot)
-        }
-        Decided::Deny(_) => D::as_decided(Action::Posed),
+    }
+}
+
+/// How a denial is carried out in this manner, or why it cannot be.
+fn carry_out(manner: Manner, facts: Facts, rules: Rules) -> Result<Action, Because> {
+    match manner {
+        // These let nobody in, so they need no proof.
+        Manner::Refuse => Ok(Action::Refused),
+        Manner::Disconnect => Ok(Action::Disconnected),
+        _ if !facts.sees_secret => Err(Because::Unverifiable),
+        _ if facts.standing != Standing::Known && rules.verify == Verify::On => Err(Because::Unverified),
+        Manner::Unchanged if !facts.has_snapshot => Err(Because::NoSnapshot),
+        Manner::Unchanged | Manner::Empty | Manner::Busy => Ok(Action::Posed),
     }
 }
 
@@ -256,7 +298,7 @@ mod tests {
     fn nobody_is_posed_to_without_proof_unless_verify_is_off() {
         for (facts, rules) in all_facts().flat_map(|facts| all_rules().map(move |rules| (facts, rules))) {
             for (_, manner) in MANNERS {
-                let disposition = dispose(Decided::Deny(manner), facts, rules);
+                let disposition = dispose(Decided::deny(manner), facts, rules);
                 if disposition.action == Action::Posed {
                     let proven = facts.standing == Standing::Known || rules.verify == Verify::Off;
                     assert!(facts.sees_secret && proven, "{manner:?} {facts:?} {rules:?}");
@@ -269,7 +311,7 @@ mod tests {
     fn unchanged_needs_a_snapshot_and_the_other_manners_do_not() {
         for (facts, rules) in all_facts().flat_map(|facts| all_rules().map(move |rules| (facts, rules))) {
             for (_, manner) in MANNERS {
-                let disposition = dispose(Decided::Deny(manner), facts, rules);
+                let disposition = dispose(Decided::deny(manner), facts, rules);
                 let because = (disposition.because == Some(Because::NoSnapshot), disposition.action);
                 match manner {
                     Manner::Unchanged => {
@@ -287,10 +329,11 @@ mod tests {
         for (facts, rules) in all_facts().flat_map(|facts| all_rules().map(move |rules| (facts, rules))) {
             for (decided, action) in [
                 (Decided::Pass, Action::Passed),
-                (Decided::Deny(Manner::Refuse), Action::Refused),
-                (Decided::Deny(Manner::Disconnect), Action::Disconnected),
+                (Decided::deny(Manner::Refuse), Action::Refused),
+                (Decided::deny(Manner::Disconnect), Action::Disconnected),
             ] {
-                assert_eq!(dispose(decided, facts, rules), Disposition::as_decided(action));
+                let disposition = dispose(decided, facts, rules);
+                assert_eq!((disposition.action, disposition.because), (action, None));
             }
         }
     }
@@ -300,7 +343,7 @@ mod tests {
         let unknown = Facts { standing: Standing::Unknown, ..PROVEN };
         let unseen = Facts { sees_secret: false, ..PROVEN };
         let blank = Facts { has_snapshot: false, ..PROVEN };
-        let deny = Decided::Deny(Manner::Unchanged);
+        let deny = Decided::deny(Manner::Unchanged);
         let rules = Rules::default();
         let strict = Rules { on_failure: OnFailure::Deny, unverifiable: Unverifiable::Refuse, ..rules };
         for (decided, facts, rules, action, because) in [
@@ -314,11 +357,8 @@ mod tests {
             (Decided::Failed, PROVEN, strict, Action::Refused, Some(Because::PolicyFailure)),
             (Decided::Paused, PROVEN, strict, Action::Refused, Some(Because::PolicyPaused)),
         ] {
-            assert_eq!(
-                dispose(decided, facts, rules),
-                Disposition { action, because },
-                "{decided:?} {facts:?}"
-            );
+            let disposition = dispose(decided, facts, rules);
+            assert_eq!((disposition.action, disposition.because), (action, because), "{decided:?} {facts:?}");
         }
     }
 
@@ -337,6 +377,25 @@ mod tests {
             (unseen, OnUnreachable::Pose, None),
         ] {
             assert_eq!(dispose_unreachable(facts, on_unreachable), expected, "{facts:?} {on_unreachable:?}");
+        }
+    }
+
+    #[test]
+    fn another_manner_is_used_exactly_if_the_first_one_cannot_be() {
+        for (facts, rules) in all_facts().flat_map(|facts| all_rules().map(move |rules| (facts, rules))) {
+            for (_, manner) in MANNERS {
+                let alone = dispose(Decided::deny(manner), facts, rules);
+                for (_, other) in MANNERS {
+                    let both = dispose(Decided::Deny { manner, otherwise: Some(other) }, facts, rules);
+                    let other_alone = dispose(Decided::deny(other), facts, rules);
+                    let expected = if alone.because.is_none() || other_alone.because.is_some() {
+                        alone
+                    } else {
+                        Disposition { because: alone.because, ..other_alone }
+                    };
+                    assert_eq!(both, expected, "{manner:?} {other:?} {facts:?} {rules:?}");
+                }
+            }
         }
     }
 }

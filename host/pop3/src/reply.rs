@@ -101,9 +101,10 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Writes the reply, with the seconds until the client should try again if they are known.
-    pub fn write(self, retry_after: Option<u32>, out: &mut Vec<u8>) {
-        let (code, text): (&str, &str) = match self {
+    /// Writes the reply, with the seconds until the client should try again if they are known. `text`:
+    /// replaces the usual words; printable ASCII.
+    pub fn write(self, retry_after: Option<u32>, text: Option<&str>, out: &mut Vec<u8>) {
+        let (code, usual): (&str, &str) = match self {
             Self::LoginDelay => ("LOGIN-DELAY", "too soon after your last login"),
             Self::InUse => ("IN-USE", "maildrop is in use"),
             Self::SysTemp => ("SYS/TEMP", "login is not possible now"),
@@ -113,7 +114,7 @@ impl Refusal {
         out.extend_from_slice(b"-ERR [");
         out.extend_from_slice(code.as_bytes());
         out.extend_from_slice(b"] ");
-        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(text.unwrap_or(usual).as_bytes());
         if let Some(seconds) = retry_after {
             out.extend_from_slice(b", try again in ");
             push_number(out, u64::from(seconds));
@@ -171,7 +172,7 @@ mod tests {
     #[test]
     fn a_refusal_has_a_response_code_and_seconds() {
         let mut out = Vec::new();
-        Refusal::LoginDelay.write(Some(540), &mut out);
+        Refusal::LoginDelay.write(Some(540), None, &mut out);
         assert_eq!(out, b"-ERR [LOGIN-DELAY] too soon after your last login, try again in 540 seconds\r\n");
     }
 

@@ -13,8 +13,8 @@ use super::unrelieved::Unrelieved;
 use super::{Session, Stage};
 use crate::maildrop::{Fetched, LastSeen, MaildropFacts, NoSnapshot, Standing, Tag, UserKey};
 use reprieve_policy_host::{
-    self as policy, Action, Because, Decided, Deny, Disposition, Facts, Failure, Login, Manner, MemoryKey,
-    Pass, ResponseCode, Verdict, dispose,
+    self as policy, Action, Because, Decided, Disposition, Facts, Failure, Login, Manner, MemoryKey, Pass,
+    ResponseCode, Verdict, dispose,
 };
 use reprieve_pop3::credential::{Credentials, Mechanism, MechanismFamily};
 use reprieve_pop3::reply::{self, Refusal};
@@ -69,9 +69,9 @@ impl Session {
                 Box::pin(self.pass(candidate, cause, route)).await
             }
             Action::Posed => {
-                let pose = match (ruling.snapshot, &verdict) {
-                    (Some(left), _) => Pose::Maildrop(left),
-                    (None, Ok(Verdict::Deny(Deny { manner: Manner::Empty, .. }))) => Pose::Empty,
+                let pose = match (ruling.disposition.manner, ruling.snapshot) {
+                    (Some(Manner::Unchanged), Some(left)) => Pose::Maildrop(left),
+                    (Some(Manner::Empty), _) => Pose::Empty,
                     _ => Pose::Busy,
                 };
                 let note = verdict.ok().and_then(Verdict::into_note);
@@ -116,7 +116,7 @@ impl Session {
 
     /// Applies the host's rules to what the policy decided, counts and records what follows.
     pub(super) fn dispose(&mut self, decided: Decided, candidate: &Candidate) -> Ruling {
-        let is_unchanged = decided == Decided::Deny(Manner::Unchanged) && candidate.tag.is_some();
+        let is_unchanged = decided.may_show_snapshot() && candidate.tag.is_some();
         let snapshot = is_unchanged.then(|| self.unchanged(candidate));
         let facts = candidate.facts(matches!(snapshot, Some(Ok(_))));
         let disposition = dispose(decided, facts, self.context.settings.rules);
@@ -164,14 +164,16 @@ impl Session {
             return Answer::Unjudged;
         };
         let refusal = match deny.code {
-            _ if disposition.because.is_some() => Refusal::LoginDelay,
+            _ if disposition.because == Some(Because::Unverifiable) && disposition.manner.is_none() => {
+                Refusal::LoginDelay
+            }
             None | Some(ResponseCode::LoginDelay) => Refusal::LoginDelay,
             Some(ResponseCode::InUse) => Refusal::InUse,
             Some(ResponseCode::SysTemp) => Refusal::SysTemp,
             Some(ResponseCode::SysPerm) => Refusal::SysPerm,
             Some(ResponseCode::Auth) => Refusal::Auth,
         };
-        refusal.write(deny.retry_after, &mut self.client.out);
+        refusal.write(deny.retry_after, deny.text.as_deref(), &mut self.client.out);
         Counters::count(&self.context.counters.relieved);
         Answer::TryAgain
     }

@@ -155,7 +155,7 @@ impl SessionRecord {
         counters.bytes_in.fetch_add(client.bytes_in, Ordering::Relaxed);
         counters.bytes_out.fetch_add(client.bytes_out, Ordering::Relaxed);
         let manner = match self.decided {
-            Some(Decided::Deny(manner)) => Some(manner),
+            Some(Decided::Deny { manner, .. }) => Some(manner),
             _ => None,
         };
         let relief = manner.is_some() && !self.asked_server;

@@ -65,8 +65,9 @@ pub(super) async fn read(
     meter: &Meter,
     key: &MemoryKey,
 ) -> Result<Stored, Unavailable> {
-    let value = meter.ask(namespace.get(key.stored())).await?;
-    Ok(value.map_or_else(Stored::default, |value| Stored::parse(&value)))
+    meter
+        .ask(namespace.get_with(key.stored(), |value| value.map_or_else(Stored::default, Stored::parse)))
+        .await
 }
 
 #[cfg(test)]
