@@ -22,7 +22,7 @@ const POLLS: u32 = 2_000;
 ///
 /// Each user polls once per minute of virtual time, and passed logins are authenticated. Calls are
 /// made as in the proxy, one after another on one thread, with a reused and with a fresh instance.
-/// Use a release build on an idle machine.
+/// Without --standing, the secret is known. Use a release build on an idle machine.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Arguments {
@@ -44,8 +44,8 @@ pub(super) struct Arguments {
     /// Store of the policy: memory, file:PATH, or a URL such as redis://127.0.0.1:6379
     #[arg(long, value_name = "STORE", default_value = "memory", value_parser = StoreConfig::from_argument)]
     store: StoreConfig,
-    /// Poll with a login of a scenario, with the scenario's settings: FILE:LINE, with the line of its
-    /// step. The users' names and the times are those of the measurement
+    /// Poll with a login of a scenario and its settings: FILE:LINE, with the line of its step. Names
+    /// and times are those of the measurement
     #[arg(long, value_name = "FILE:LINE", conflicts_with_all = login::OPTIONS)]
     scenario: Option<StepLocation>,
     #[command(flatten)]
