@@ -44,6 +44,7 @@ pub use contract::v0_2::bindings::reprieve::policy::answer::ResponseCode;
 pub use contract::v0_2::bindings::reprieve::policy::types::{
     Date, Ending, Manner, Mechanism, Standing, Weekday,
 };
+pub use contract::v0_2::memory::remembered;
 pub use disposition::{
     Action, Because, Decided, Disposition, Facts, OnFailure, OnUnreachable, Rules, Unverifiable, Verify,
     dispose, dispose_unreachable,

@@ -213,6 +213,12 @@ impl MemoryKey {
         Self(key.into())
     }
 
+    /// From what identifies the maildrop.
+    #[must_use]
+    pub fn of_user_key(key: &str) -> Self {
+        Self::new(key, None)
+    }
+
     /// What identifies the maildrop.
     #[must_use]
     pub fn user(&self) -> &str {

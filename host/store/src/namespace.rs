@@ -262,6 +262,16 @@ impl Namespace {
         }
     }
 
+    /// Maximum size in bytes; writes beyond it are refused.
+    #[must_use]
+    pub fn quota(&self) -> u64 {
+        match &self.0 {
+            NamespaceBackend::Memory(memory) | NamespaceBackend::Intercepted(memory, _) => memory.quota(),
+            NamespaceBackend::File(namespace) => namespace.quota(),
+            NamespaceBackend::Redis(namespace) => namespace.quota(),
+        }
+    }
+
     /// Deletes all entries.
     ///
     /// # Errors

@@ -47,6 +47,8 @@ impl described::Guest for Interval {
     }
 }
 
+/// What a user takes in the store at most, unless their name is very long.
+const ENTRY_BYTES: u32 = 512;
 const PASS: Verdict = Verdict { deny: None, retry_after: None, remember: None };
 
 fn decide(settings: &Settings, login: Login, memory: Memory) -> Verdict {
@@ -88,10 +90,18 @@ fn observe(settings: &Settings, outcome: Outcome, memory: Memory) -> Option<Memo
     Some(clock.into())
 }
 
-/// The article's rule: above a limit, all users are forgotten.
+/// The article's rule: above a limit, all users are forgotten. If the store has no room for another
+/// user, too.
 fn limit_memory(settings: &Settings) {
-    if store::usage() > settings.memory_limit {
+    let used = store::usage();
+    if used > settings.memory_limit {
         log::line(log::Level::Info, "memory-limit reached: every user is forgotten");
+        store::clear();
+    } else if used > store::quota().saturating_sub(ENTRY_BYTES) {
+        log::line(
+            log::Level::Warn,
+            "the store's quota is nearly reached before memory-limit: every user is forgotten",
+        );
         store::clear();
     }
 }

@@ -41,7 +41,7 @@ use crate::{
     Standing, Verdict, dispose, moment,
 };
 use recorder::{LogBuffer, Recorder};
-pub(crate) use recorder::{format_bytes, quoted};
+pub(crate) use recorder::{named, named_value, quoted};
 use reprieve_metrics::cpu_time;
 use reprieve_store::Namespace;
 use reprieve_store::clock::ManualClock;

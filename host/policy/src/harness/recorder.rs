@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tracing::Level;
 
 use super::decision::LogLine;
+use crate::{MemoryKey, remembered};
 use reprieve_store::{Access, AccessResult, Batch, BatchWrite, Fault, Interceptor, Lifetime, Ttl};
 
 #[derive(Debug, Default)]
@@ -31,7 +32,11 @@ impl Interceptor for Recorder {
     }
 
     fn observe(&self, access: &Access<'_>, result: &AccessResult) {
-        self.operations.lock().push(format!("{} → {}", describe_access(access), describe_result(result)));
+        let result = match (access, result) {
+            (Access::Get { key }, AccessResult::Value(Some(value))) => named_value(key, value),
+            _ => describe_result(result),
+        };
+        self.operations.lock().push(format!("{} → {result}", describe_access(access)));
     }
 }
 
@@ -41,7 +46,7 @@ fn describe_access(access: &Access<'_>) -> String {
         None => String::new(),
     };
     match access {
-        Access::Get { key } => format!("get {}", quoted(key)),
+        Access::Get { key } => format!("get {}", named(key)),
         Access::Ttl { key } => format!("time to live of {}", quoted(key)),
         Access::Set { key, value, ttl } => {
             format!("set {} = {}{}", quoted(key), format_bytes(value), expiry(ttl))
@@ -66,6 +71,22 @@ fn describe_access(access: &Access<'_>) -> String {
     }
 }
 
+/// A key in quotes, or the user whose memory it is.
+pub(crate) fn named(key: &str) -> String {
+    match key.strip_prefix(MemoryKey::PREFIX) {
+        Some(user) => format!("memory of {}", quoted(user)),
+        None => quoted(key),
+    }
+}
+
+/// A value, or the numbers that are remembered about a user.
+pub(crate) fn named_value(key: &str, value: &[u8]) -> String {
+    match remembered(key, value) {
+        Some((_, numbers)) => format!("{numbers:?}"),
+        None => format_bytes(value),
+    }
+}
+
 fn describe_batch(batch: &Batch<'_>) -> String {
     let lifetime = |lifetime: Lifetime| match lifetime {
         Lifetime::Forever => String::new(),
@@ -74,9 +95,10 @@ fn describe_batch(batch: &Batch<'_>) -> String {
     };
     let write = |write: &BatchWrite<'_>| match write.value {
         Some(value) => {
-            format!("set {} = {}{}", quoted(write.key), format_bytes(value), lifetime(write.lifetime))
+            let value = named_value(write.key, value);
+            format!("set {} = {value}{}", named(write.key), lifetime(write.lifetime))
         }
-        None => format!("delete {}", quoted(write.key)),
+        None => format!("delete {}", named(write.key)),
     };
     let clear = batch.clear.then(|| "clear".to_owned());
     let changes: Vec<_> = clear.into_iter().chain(batch.writes.iter().map(write)).collect();

@@ -2,7 +2,7 @@
 //! with a fresh instance for each call.
 
 use crate::Failure;
-use crate::harness::{Decision, Harness, TestLogin, format_bytes, format_time, quoted};
+use crate::harness::{Decision, Harness, TestLogin, format_time, named, named_value, quoted};
 
 /// First logins of a scenario that always get fresh instances.
 const ALWAYS_FRESH: u64 = 100;
@@ -98,10 +98,10 @@ impl Comparison {
         };
         if let Some(key) = only_in(&ours, &theirs).or_else(|| only_in(&theirs, &ours)) {
             let value = |harness: &Harness| {
-                harness.stored(&key).map_or_else(|| "nothing".to_owned(), |value| format_bytes(&value))
+                harness.stored(&key).map_or_else(|| "nothing".to_owned(), |value| named_value(&key, &value))
             };
             self.difference = Some(Difference {
-                what: format!("at the end, the key {} in the store", quoted(&key)),
+                what: format!("at the end, {} in the store", named(&key)),
                 ours: value(main),
                 theirs: value(&self.other),
             });

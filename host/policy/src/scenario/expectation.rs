@@ -1,7 +1,7 @@
 //! Expectations of a step, and comparison with the actual results.
 
 use super::condition::Condition;
-use crate::harness::{Decision, Harness, format_bytes};
+use crate::harness::{Decision, Harness, named, named_value};
 use crate::{Action, MANNERS, Manner, Verdict, Worded as _};
 
 /// An expected value that differs from the actual one.
@@ -214,17 +214,18 @@ impl StoreExpectation {
     pub(super) fn differences(&self, harness: &Harness) -> Vec<Mismatch> {
         let mut found = Vec::new();
         let shown = |key: &str| {
-            harness.stored(key).map_or_else(|| "nothing".to_owned(), |value| format_bytes(&value))
+            harness.stored(key).map_or_else(|| "nothing".to_owned(), |value| named_value(key, &value))
         };
+        let place = |key: &str| format!("store, {}", named(key));
         for key in self.has.iter().filter(|key| harness.stored(key).is_none()) {
-            found.push(Mismatch::new(&format!("store, {key:?}"), "something", "nothing"));
+            found.push(Mismatch::new(&place(key), "something", "nothing"));
         }
         for key in self.lacks.iter().filter(|key| harness.stored(key).is_some()) {
-            found.push(Mismatch::new(&format!("store, {key:?}"), "nothing", shown(key)));
+            found.push(Mismatch::new(&place(key), "nothing", shown(key)));
         }
         for (key, value) in &self.values {
             if harness.stored(key).as_ref() != Some(value) {
-                found.push(Mismatch::new(&format!("store, {key:?}"), format_bytes(value), shown(key)));
+                found.push(Mismatch::new(&place(key), named_value(key, value), shown(key)));
             }
         }
         let usage = harness.store_usage();

@@ -8,9 +8,9 @@ use super::expectation::value;
 use super::step::Step;
 use reprieve_settings::{Error, Section, Source, Table as _, Value};
 
+use crate::contract::v0_2::memory::{NUMBERS, entry};
 use crate::harness::{Harness, HarnessBuilder};
-use crate::{Limits, OnFailure};
-use crate::{Unverifiable, Verify};
+use crate::{Limits, MemoryKey, OnFailure, Unverifiable, Verify};
 
 /// A scenario: circumstances, and steps with expectations.
 #[derive(Clone, Debug)]
@@ -158,6 +158,13 @@ fn circumstances(
             builder = builder.stored(key, &stored(&value)?);
         }
     }
+    if let Some(value) = section.get("memory") {
+        for (user, value) in value.section()?.entries() {
+            if let Some(bytes) = entry(numbers(&value)?) {
+                builder = builder.stored(&memory_key(user), &bytes);
+            }
+        }
+    }
     if let Some(value) = section.get("store-quota") {
         builder = builder.store_quota(value.size()?);
     }
@@ -188,6 +195,24 @@ fn refusal_or_steps(section: &mut Section<'_, '_>) -> Result<(Option<String>, Ve
 fn stored(given: &Value<'_, '_>) -> Result<Vec<u8>, Error> {
     let bytes = value(given.text()?);
     bytes.ok_or_else(|| given.error("must have pairs of hexadecimal digits after \"hex:\""))
+}
+
+/// The key of what is remembered about a user.
+fn memory_key(user: &str) -> String {
+    MemoryKey::of_user_key(user).stored().to_owned()
+}
+
+/// Up to four numbers that are remembered about a user; the others are 0.
+fn numbers(value: &Value<'_, '_>) -> Result<[u32; NUMBERS], Error> {
+    let given = value.list()?;
+    let mut numbers = [0; NUMBERS];
+    if given.is_empty() || given.len() > NUMBERS {
+        return Err(value.expected("a list of one to four numbers, such as [1773144000, 0, 3]"));
+    }
+    for (number, value) in numbers.iter_mut().zip(&given) {
+        *number = value.count_u32(0, u32::MAX)?;
+    }
+    Ok(numbers)
 }
 
 fn texts(value: &Value<'_, '_>) -> Result<Vec<String>, Error> {

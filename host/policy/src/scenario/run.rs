@@ -8,7 +8,7 @@ use super::file::Scenario;
 use super::result::{ScenarioResult, StepFailure};
 use super::step::{LoginStep, Step, StepAction, When};
 use crate::harness::{
-    Decision, Harness, LogLine, LoginFacts, TestLogin, format_bytes, format_time, quoted, settings_error,
+    Decision, Harness, LogLine, LoginFacts, TestLogin, format_time, named, named_value, settings_error,
 };
 use crate::{Action, Prepared};
 
@@ -392,7 +392,8 @@ impl<'a> Player<'a> {
 
     fn store_entries(&self) -> Vec<String> {
         let all = self.harness.store();
-        let entry = |(key, value): &(String, Vec<u8>)| format!("{} = {}", quoted(key), format_bytes(value));
+        let entry =
+            |(key, value): &(String, Vec<u8>)| format!("{} = {}", named(key), named_value(key, value));
         let mut shown: Vec<_> = all.iter().take(MAX_SHOWN_ENTRIES).map(entry).collect();
         if all.len() > MAX_SHOWN_ENTRIES {
             shown.push(format!("and {} more", all.len() - MAX_SHOWN_ENTRIES));

@@ -8,7 +8,7 @@ use super::types::Memory;
 use crate::MemoryKey;
 use crate::instance::Meter;
 
-const NUMBERS: usize = 4;
+pub(crate) const NUMBERS: usize = 4;
 const NUMBER: usize = size_of::<u32>();
 
 /// Four numbers as they are stored: little-endian, without the zeros at the end. Empty: nothing is
@@ -58,6 +58,19 @@ impl Stored {
     pub(super) fn value(&self) -> Option<&[u8]> {
         (self.length > 0).then(|| &self.bytes[..self.length])
     }
+}
+
+/// The value of the entry that remembers these numbers; None if all are 0.
+pub(crate) fn entry([first, second, third, fourth]: [u32; NUMBERS]) -> Option<Vec<u8>> {
+    Stored::new(Memory { first, second, third, fourth }).value().map(<[u8]>::to_vec)
+}
+
+/// The user and the numbers of an entry of the store, if it is what a policy remembers about a user.
+#[must_use]
+pub fn remembered<'k>(key: &'k str, value: &[u8]) -> Option<(&'k str, [u32; NUMBERS])> {
+    let user = key.strip_prefix(MemoryKey::PREFIX)?;
+    let Memory { first, second, third, fourth } = Stored::parse(value).numbers();
+    Some((user, [first, second, third, fourth]))
 }
 
 pub(super) async fn read(

@@ -3,7 +3,7 @@
 
 mod answer;
 mod facts;
-mod memory;
+pub(crate) mod memory;
 mod optional;
 mod store;
 mod transaction;

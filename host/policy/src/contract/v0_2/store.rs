@@ -133,6 +133,10 @@ impl store::Host for State {
         Ok(u32::try_from(bytes).unwrap_or(u32::MAX))
     }
 
+    fn quota(&mut self) -> Result<u32> {
+        Ok(u32::try_from(self.namespace.quota()).unwrap_or(u32::MAX))
+    }
+
     fn clear(&mut self) -> Result<()> {
         self.call.transaction.delete_all();
         Ok(())

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use reprieve_store::{Batch, BatchWrite, Committed, Expected, KEY_LIMIT, Lifetime, Unavailable, VALUE_LIMIT};
+use reprieve_store::{
+    Batch, BatchWrite, Committed, Expected, KEY_LIMIT, Lifetime, Refused, Unavailable, VALUE_LIMIT,
+};
 use wasmtime::{Result, Store};
 
 use super::memory::Stored;
@@ -133,9 +135,12 @@ pub(super) async fn commit(store: &mut Store<State>, remember: Option<types::Mem
     }
     match commit_writes(state, remember.map(Stored::new)).await? {
         Ok(committed) => Ok(committed == Committed::Done),
-        Err(_) => {
-            // The verdict stands: mail must flow.
-            state.log.overran(Overrun::StoreQuota);
+        // The verdict stands: mail must flow.
+        Err(refused) => {
+            state.log.overran(match refused {
+                Refused::Quota => Overrun::StoreQuota,
+                Refused::TooLong | Refused::NotANumber => Overrun::StoreLength,
+            });
             Ok(true)
         }
     }
@@ -144,7 +149,7 @@ pub(super) async fn commit(store: &mut Store<State>, remember: Option<types::Mem
 async fn commit_writes(
     state: &mut State,
     remember: Option<Stored>,
-) -> Result<Result<Committed, reprieve_store::Refused>, Unavailable> {
+) -> Result<Result<Committed, Refused>, Unavailable> {
     let State { call, namespace, meter, memory_ttl, .. } = state;
     let Some(login) = &call.login else { return Ok(Ok(Committed::Done)) };
     let key = login.claim.key.stored();

@@ -1,6 +1,7 @@
 //! Reads expectations of verdicts, counts and the store.
 
-use super::{stored, texts};
+use super::{memory_key, numbers, stored, texts};
+use crate::contract::v0_2::memory::entry;
 use crate::scenario::condition::Condition;
 use crate::scenario::expectation::{
     Counts, Expectation, ExpectedCounts, StoreExpectation, VerdictKind, verdict_names,
@@ -100,6 +101,22 @@ pub(super) fn store(value: &Value<'_, '_>) -> Result<StoreExpectation, Error> {
     if let Some(value) = section.get("values") {
         for (key, value) in value.section()?.entries() {
             expected.values.push((key.to_owned(), stored(&value)?));
+        }
+    }
+    let memory_keys =
+        |value: &Value<'_, '_>| Ok(texts(value)?.iter().map(|user| memory_key(user)).collect::<Vec<_>>());
+    if let Some(value) = section.get("remembers") {
+        expected.has.extend(memory_keys(&value)?);
+    }
+    if let Some(value) = section.get("forgot") {
+        expected.lacks.extend(memory_keys(&value)?);
+    }
+    if let Some(value) = section.get("memory") {
+        for (user, value) in value.section()?.entries() {
+            match entry(numbers(&value)?) {
+                Some(bytes) => expected.values.push((memory_key(user), bytes)),
+                None => expected.lacks.push(memory_key(user)),
+            }
         }
     }
     expected.usage_at_most = section.get("usage-at-most").map(|value| value.size()).transpose()?;

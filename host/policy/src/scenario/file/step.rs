@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{expectation, login, stored, texts};
+use super::{expectation, login, memory_key, numbers, stored, texts};
+use crate::contract::v0_2::memory::entry;
 use crate::harness::{InjectedFault, LoginFacts, TimeSpec};
 use crate::scenario::step::{LoginStep, Repeat, Step, StepAction, Users, When};
 use reprieve_settings::{Error, Section, Value};
@@ -21,32 +22,41 @@ pub(super) fn step(value: &Value<'_, '_>) -> Result<Step, Error> {
     };
     let store = section.get("store").map(|value| expectation::store(&value)).transpose()?;
     let group = section.get("steps");
-    let (write, forget) = (section.get("write"), section.get("forget"));
+    let (write, remember, forget) = (section.get("write"), section.get("remember"), section.get("forget"));
     let (user, users) = (section.get("login"), section.get("users"));
-    let kinds = [group.is_some(), write.is_some() || forget.is_some(), user.is_some() || users.is_some()];
+    let changes = write.is_some() || remember.is_some() || forget.is_some();
+    let kinds = [group.is_some(), changes, user.is_some() || users.is_some()];
     if kinds.iter().filter(|is| **is).count() > 1 {
         return Err(value
-            .error("has keys of several kinds of steps; a step is a login, a group (`steps`), or a change of the store (`write`, `forget`)"));
+            .error("has keys of several kinds of steps; a step is a login, a group (`steps`), or a change of the store (`write`, `remember`, `forget`)"));
     }
     let action = if let Some(group) = group {
         StepAction::Group(group.list()?.iter().map(step).collect::<Result<_, _>>()?)
     } else if user.is_some() || users.is_some() {
         StepAction::Login(Box::new(login_step(&mut section, user.as_ref(), users.as_ref())?))
-    } else if write.is_some() || forget.is_some() || store.is_some() {
+    } else if changes || store.is_some() {
         let mut written = Vec::new();
         if let Some(write) = write {
             for (key, value) in write.section()?.entries() {
                 written.push((key.to_owned(), stored(&value)?));
             }
         }
-        let forget = forget.map(|value| texts(&value)).transpose()?.unwrap_or_default();
+        let mut forget = forget.map(|value| texts(&value)).transpose()?.unwrap_or_default();
+        if let Some(remember) = remember {
+            for (user, value) in remember.section()?.entries() {
+                match entry(numbers(&value)?) {
+                    Some(bytes) => written.push((memory_key(user), bytes)),
+                    None => forget.push(memory_key(user)),
+                }
+            }
+        }
         StepAction::Store { write: written, forget }
     } else {
         // A misspelt key is more likely than a step without an action.
         section.finish()?;
-        return Err(
-            value.error("does nothing; give it `login`, `users`, `steps`, `store`, `write` or `forget`")
-        );
+        return Err(value.error(
+            "does nothing; give it `login`, `users`, `steps`, `store`, `write`, `remember` or `forget`",
+        ));
     };
     section.finish()?;
     Ok(Step { line: value.line(), when, repeat, action, store })

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 
 use crate::server::{KnownUser, Page, StoreStats};
-use reprieve_store::Health;
+use reprieve_store::{Entry, Health};
 
 pub(super) fn stats(stats: &[StoreStats]) -> String {
     let mut text = String::new();
@@ -78,8 +78,13 @@ pub(super) fn user(user: &str, known: &[KnownUser], pages: &[Page]) -> String {
         let of = page.virtual_server.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
         for entry in &page.entries {
             let expires = entry.expires.map(|at| format!(", until {}", time(at))).unwrap_or_default();
-            let _ =
-                writeln!(text, "{}{of}: {:?} = {}{expires}", page.namespace, entry.key, value(&entry.value));
+            let (namespace, Entry { key, value: bytes, .. }) = (&page.namespace, entry);
+            let _ = match reprieve_policy_host::remembered(key, bytes) {
+                Some((_, numbers)) => {
+                    writeln!(text, "{namespace}{of}: the policy remembers {numbers:?}{expires}")
+                }
+                None => writeln!(text, "{namespace}{of}: {key:?} = {}{expires}", value(bytes)),
+            };
         }
     }
     if text.is_empty() {
