@@ -4,6 +4,7 @@
 //! Tests are free to use everything: code under `#[cfg(test)]` is not read.
 
 mod imports;
+mod look_alikes;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -96,14 +96,14 @@ fn polls(seed: u64, count: usize) -> Vec<Poll> {
 }
 
 /// A policy with a separate clock and store.
-struct Desk {
+struct Implementation {
     runtime: tokio::runtime::Runtime,
     engine: Arc<Engine>,
     bytes: Vec<u8>,
     name: String,
 }
 
-impl Desk {
+impl Implementation {
     fn new(name: &str) -> Self {
         let bytes = load_source(name).unwrap_or_else(|error| panic!("{error}")).into_owned();
         // Large components take seconds to compile and are loaded once per settings.
@@ -130,7 +130,7 @@ impl Desk {
     }
 
     /// All verdicts as text.
-    fn judge(&self, settings: &[(&str, &str)], polls: &[Poll]) -> Vec<String> {
+    fn verdicts(&self, settings: &[(&str, &str)], polls: &[Poll]) -> Vec<String> {
         let clock = ManualClock::new(NOON);
         let zone = TimeZone::get("Europe/Berlin").expect("a time zone");
         let evaluator = Evaluator::new(self.load(settings, &clock).unwrap_or_else(|error| panic!("{error}")));
@@ -169,15 +169,16 @@ fn port(language: &str) -> PathBuf {
 
 #[test]
 fn every_port_of_interval_gives_the_same_verdicts_over_ten_thousand_logins() {
-    let original = Desk::new("interval");
-    let ports: Vec<_> = PORTS.iter().map(|name| Desk::new(&port(name).display().to_string())).collect();
+    let original = Implementation::new("interval");
+    let ports: Vec<_> =
+        PORTS.iter().map(|name| Implementation::new(&port(name).display().to_string())).collect();
     let mut denied = 0;
     for (seed, settings) in (0..).zip(SETTINGS) {
         let polls = polls(seed, LOGINS / SETTINGS.len());
-        let expected = original.judge(settings, &polls);
+        let expected = original.verdicts(settings, &polls);
         denied += expected.iter().filter(|verdict| verdict.contains("Deny")).count();
         for port in &ports {
-            let given = port.judge(settings, &polls);
+            let given = port.verdicts(settings, &polls);
             let differs = expected.iter().zip(&given).position(|(expected, given)| expected != given);
             if let Some(at) = differs {
                 let Poll { facts, unix_ms, ending } = &polls[at];
@@ -195,7 +196,7 @@ fn every_port_of_interval_gives_the_same_verdicts_over_ten_thousand_logins() {
 #[test]
 fn every_port_of_interval_rejects_the_same_settings_by_name() {
     let clock = ManualClock::new(NOON);
-    for port in PORTS.map(|name| Desk::new(&port(name).display().to_string())) {
+    for port in PORTS.map(|name| Implementation::new(&port(name).display().to_string())) {
         for (key, value) in [
             ("intervall", "1m"),
             ("interval", "soon"),

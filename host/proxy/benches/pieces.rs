@@ -105,9 +105,9 @@ mod decisions {
 
     /// The ports that were built, and the built-in policy.
     fn policies() -> Vec<String> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/policies");
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/policies");
         let mut found = vec!["interval".to_owned()];
-        let built = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let built = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
         found.extend(
             built
                 .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"))

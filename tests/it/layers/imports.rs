@@ -1,22 +1,84 @@
 //! Finds the paths that Rust source refers to, as far as layers need it: without macros, and without
 //! knowing what a name stands for.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 /// The paths in a source file outside of `#[cfg(test)]`, each with two segments: `std::fs`,
 /// `crate::pool`. Relative paths are resolved from `module`, the file's place in its crate.
 pub fn imports(source: &str, module: &[&str]) -> Vec<String> {
     let (tokens, _) = without_tests(tokens(source));
     let mut found = Vec::new();
-    for start in 0..tokens.len() {
-        let before = start.checked_sub(1).map(|before| &*tokens[before]);
-        let begins_path = before != Some("::") && before != Some(".") && is_name(&tokens[start]);
-        let is_import = before == Some("use") || tokens.get(start + 1).is_some_and(|next| next == "::");
-        if begins_path && is_import {
-            branches(&tokens, start, &mut Vec::new(), &mut |path| found.extend(absolute(path, module)));
-        }
-    }
+    each_path(&tokens, |path, _| {
+        let path = absolute(path, module);
+        found.extend((path != ["crate"]).then(|| path[..path.len().min(2)].join("::")));
+    });
     found.sort();
     found.dedup();
     found
+}
+
+/// The paths in a source file outside of `#[cfg(test)]`, in full. A path that begins with an imported
+/// name continues what that name stands for.
+pub fn full_paths(source: &str, module: &[&str]) -> BTreeSet<Vec<String>> {
+    let (tokens, _) = without_tests(tokens(source));
+    let (mut imported, mut found) = (BTreeMap::new(), Vec::new());
+    each_path(&tokens, |path, import| {
+        let mut path = absolute(path, module);
+        path.pop_if(|last| last == "self");
+        if let Some(Import { alias }) = import {
+            imported.extend(alias.or(path.last()).cloned().map(|name| (name, path.clone())));
+        }
+        found.push(path);
+    });
+    let resolved = |path: Vec<String>| match imported.get(&path[0]) {
+        Some(start) if path.len() > 1 => [start, &path[1..]].concat(),
+        _ => path,
+    };
+    found.into_iter().filter(|path| !path.is_empty()).map(resolved).collect()
+}
+
+/// The types that a source file declares or re-exports for others.
+pub fn public_types(source: &str) -> BTreeSet<String> {
+    const KINDS: [&str; 5] = ["enum", "struct", "trait", "type", "union"];
+    let (tokens, _) = without_tests(tokens(source));
+    let mut found = BTreeSet::new();
+    for (at, _) in tokens.iter().enumerate().filter(|(_, token)| *token == "pub") {
+        let is_limited = tokens.get(at + 1).is_some_and(|next| next == "(");
+        let end = tokens[at..].iter().position(|token| token == ")").filter(|_| is_limited);
+        match &tokens[at + 1 + end.unwrap_or(0)..] {
+            [kind, name, ..] if KINDS.contains(&&**kind) => drop(found.insert(name.clone())),
+            [kind, ..] if kind == "use" => {
+                let start = at + 2 + end.unwrap_or(0);
+                branches(&tokens, start, &mut Vec::new(), &mut |path, alias| {
+                    // Another crate's type is not one more.
+                    let is_own = !path[0].starts_with("reprieve");
+                    found.extend(alias.or(path.last()).filter(|_| is_own).cloned());
+                });
+            }
+            _ => {}
+        }
+    }
+    found.retain(|name| name.starts_with(char::is_uppercase) && name.contains(char::is_lowercase));
+    found
+}
+
+/// An import, and the name that follows `as`.
+struct Import<'a> {
+    alias: Option<&'a String>,
+}
+
+/// Calls `each` for every path, with the import if it is one.
+fn each_path(tokens: &[String], mut each: impl FnMut(&[String], Option<Import<'_>>)) {
+    for start in 0..tokens.len() {
+        let before = start.checked_sub(1).map(|before| &*tokens[before]);
+        let begins_path = before != Some("::") && before != Some(".") && is_name(&tokens[start]);
+        let is_import = before == Some("use");
+        if begins_path && (is_import || tokens.get(start + 1).is_some_and(|next| next == "::")) {
+            branches(tokens, start, &mut Vec::new(), &mut |path, alias| {
+                each(path, is_import.then_some(Import { alias }));
+            });
+        }
+    }
 }
 
 /// The modules in files of their own that are declared under `#[cfg(test)]`.
@@ -24,9 +86,14 @@ pub fn test_modules(source: &str) -> Vec<String> {
     without_tests(tokens(source)).1
 }
 
-/// Calls `each` for every path that begins with `prefix` and continues at `at`, where a group in
-/// braces continues it in several ways.
-fn branches(tokens: &[String], mut at: usize, prefix: &mut Vec<String>, each: &mut dyn FnMut(&[String])) {
+/// Calls `each` for every path that begins with `prefix` and continues at `at`, with the name that
+/// follows `as`. A group in braces continues a path in several ways.
+fn branches(
+    tokens: &[String],
+    mut at: usize,
+    prefix: &mut Vec<String>,
+    each: &mut dyn FnMut(&[String], Option<&String>),
+) {
     let length = prefix.len();
     loop {
         match tokens.get(at).map(String::as_str) {
@@ -50,12 +117,13 @@ fn branches(tokens: &[String], mut at: usize, prefix: &mut Vec<String>, each: &m
             }
             Some(name) if is_name(name) => prefix.push(name.to_owned()),
             _ => {
-                each(prefix);
+                each(prefix, None);
                 break;
             }
         }
         if tokens.get(at + 1).is_none_or(|next| next != "::") {
-            each(prefix);
+            let is_renamed = tokens.get(at + 1).is_some_and(|next| next == "as");
+            each(prefix, tokens.get(at + 2).filter(|_| is_renamed));
             break;
         }
         at += 2;
@@ -63,11 +131,11 @@ fn branches(tokens: &[String], mut at: usize, prefix: &mut Vec<String>, each: &m
     prefix.truncate(length);
 }
 
-/// A path with `super` and `self` resolved, shortened to two segments.
-fn absolute(path: &[String], module: &[&str]) -> Option<String> {
-    let is_relative = ["crate", "self", "super"].contains(&path.first()?.as_str());
+/// A path with `super` and `self` resolved.
+fn absolute(path: &[String], module: &[&str]) -> Vec<String> {
+    let is_relative = path.first().is_some_and(|first| ["crate", "self", "super"].contains(&&**first));
     if !is_relative {
-        return Some(path.iter().take(2).cloned().collect::<Vec<_>>().join("::"));
+        return path.to_vec();
     }
     let mut place: Vec<&str> = module.to_vec();
     for segment in path {
@@ -78,7 +146,7 @@ fn absolute(path: &[String], module: &[&str]) -> Option<String> {
             name => place.push(name),
         }
     }
-    Some(format!("crate::{}", place.first()?))
+    ["crate"].into_iter().chain(place).map(str::to_owned).collect()
 }
 
 fn is_name(token: &str) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::histogram::{Percentiles, Times};
-use crate::maildrop::{Opening, Registry, Standing, Tag, Tagger};
+use crate::maildrop::{Opening, Registry, Tag, TagStanding, Tagger};
 use reprieve_metrics::cpu_time;
 use reprieve_pop3::credential::{Credentials, Mechanism, Secret};
 use reprieve_pop3::snapshot::{Row, Snapshot};
@@ -105,7 +105,7 @@ impl Proxy {
     async fn deny(&self, user: u32) -> bool {
         let (name, key, tag) = self.user(user);
         let fetched = self.registry.look(key, Some(&tag), now_ms()).await;
-        let known = fetched.standing == Standing::Known;
+        let known = fetched.standing == TagStanding::Known;
         let timestamp = self.namespace.get(&name).await;
         known && self.registry.last_seen(&fetched, key).is_ok() && matches!(timestamp, Ok(Some(_)))
     }

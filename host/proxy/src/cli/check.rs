@@ -8,7 +8,7 @@ use crate::config::reference::json_schema;
 use crate::config::{PolicyCache, exposed_warning, missing_directory};
 use crate::output::{self, errln, outln};
 use crate::privileges;
-use crate::server::{Keys, Options, Prepared};
+use crate::server::{Options, Prepared, ServerKeys};
 use reprieve_policy_host::Cache;
 use reprieve_policy_host::Verify;
 
@@ -34,7 +34,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let config = super::read_config(&arguments.config)?;
     AdminKeys::read(&config.admin)?;
-    let keys = Keys::read(&config)?;
+    let keys = ServerKeys::read(&config)?;
     if privileges::is_root() {
         // Read the other files with the permissions that `run` has.
         privileges::become_service_user(&config)?;

@@ -15,7 +15,7 @@ use crate::file_watch::FileWatch;
 use crate::logging;
 use crate::net::InheritedSockets;
 use crate::privileges;
-use crate::server::{Control, Keys, Options, Prepared, ReservedSockets, Server};
+use crate::server::{Control, Options, Prepared, ReservedSockets, Server, ServerKeys};
 use crate::service_manager;
 
 /// Time between two checks of watched files.
@@ -156,7 +156,7 @@ fn fit_to_descriptors(config: &mut Config, descriptors: u64) {
 /// Everything that is opened and read before root privileges are dropped.
 struct Opened {
     config: Config,
-    keys: Keys,
+    keys: ServerKeys,
     sockets: ReservedSockets,
     listeners: Listeners,
 }
@@ -165,7 +165,7 @@ impl Opened {
     /// Does everything that may require root, then drops root privileges.
     fn open_and_drop_root(config: Config, take_over: bool) -> anyhow::Result<Self> {
         let sockets = ReservedSockets::open(&config, take_over)?;
-        let keys = Keys::read(&config)?;
+        let keys = ServerKeys::read(&config)?;
         let listeners = Listeners::open(&config.admin, AdminKeys::read(&config.admin)?, take_over)?;
         privileges::become_service_user(&config)?;
         if privileges::is_root() {
@@ -187,7 +187,7 @@ async fn start(config: Config, take_over: bool) -> anyhow::Result<(Server, Liste
     }
     let wanted = socket.filter(|_| take_over);
     // Find errors before the running process hands anything over.
-    let tried = take_over.then(|| Keys::read(&config)).transpose()?;
+    let tried = take_over.then(|| ServerKeys::read(&config)).transpose()?;
     let Opened { config, keys, sockets, listeners } =
         run_blocking(move || Opened::open_and_drop_root(config, take_over)).await?;
     let (predecessor, inherited) = match wanted {

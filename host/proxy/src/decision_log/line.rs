@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::names::{Names, Shown};
-use super::session_events::{Decision, Session, SessionEvents};
+use super::session_events::{Decision, EndedSession, SessionEvents};
 use reprieve_policy_host::{Because, Difference, Identity, Opinion, Verdict, Worded};
 use reprieve_text::escape;
 
@@ -149,7 +149,7 @@ struct Policy<'a> {
 }
 
 /// A session as a line, its end included.
-pub(super) fn line(session: &Session<'_>, events: Option<&SessionEvents>, names: &Names) -> Vec<u8> {
+pub(super) fn line(session: &EndedSession<'_>, events: Option<&SessionEvents>, names: &Names) -> Vec<u8> {
     let lasted = session.ended.saturating_duration_since(session.began).as_millis();
     let first =
         events.and_then(|events| events.decisions.first()).map_or(u64::MAX, |decision| decision.at_ms);
@@ -243,11 +243,11 @@ fn login<'a>(decision: &'a Decision, names: &Names) -> Login<'a> {
         }
         Err(kind) => login.failure = Some(kind),
     }
-    if let Some(ending) = &decision.ending {
-        login.outcome = Some(ending.outcome.word());
-        login.outcome_at_ms = Some(ending.at_ms);
-        login.node = ending.node.as_deref();
-        login.latency_ms = Some(ending.latency_ms);
+    if let Some(outcome) = &decision.outcome {
+        login.outcome = Some(outcome.ending.word());
+        login.outcome_at_ms = Some(outcome.at_ms);
+        login.node = outcome.node.as_deref();
+        login.latency_ms = Some(outcome.latency_ms);
     }
     login
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use queue::Counts;
-pub use session_events::{Decision, Ending, Session, SessionEvents, Upgrade, next_decision};
+pub use session_events::{Decision, EndedSession, ObservedOutcome, SessionEvents, Upgrade, next_decision};
 
 use crate::config::{DecisionLogConfig, LogTarget, LogUsers};
 use file::LogFile;
@@ -38,9 +38,9 @@ pub struct DecisionLogError {
 
 /// The key of hashed user names, which perhaps only root can read.
 #[derive(Debug)]
-pub struct Keys(Names);
+pub struct DecisionLogKeys(Names);
 
-impl Keys {
+impl DecisionLogKeys {
     /// Reads the files that the configuration names.
     ///
     /// # Errors
@@ -79,9 +79,9 @@ impl Opened {
     ///
     /// # Errors
     /// Which file cannot be used and why, with its line in the configuration.
-    pub fn open(config: &DecisionLogConfig, keys: Keys) -> Result<Self, DecisionLogError> {
+    pub fn open(config: &DecisionLogConfig, keys: DecisionLogKeys) -> Result<Self, DecisionLogError> {
         let fail = |key, why| DecisionLogError { location: config.location.to_string(), key, why };
-        let Keys(names) = keys;
+        let DecisionLogKeys(names) = keys;
         let target = match &config.target {
             LogTarget::File { path, rotation } => {
                 let file = LogFile::open(path, *rotation).map_err(|why| fail("path", why))?;
@@ -119,7 +119,7 @@ pub struct DecisionLog {
 
 impl DecisionLog {
     /// Queues a session's line, or drops it if the buffer is full. Never waits.
-    pub fn tell(&self, session: &Session<'_>, events: Option<&SessionEvents>) {
+    pub fn tell(&self, session: &EndedSession<'_>, events: Option<&SessionEvents>) {
         if let Pushed::FirstDropped = self.queue.push(&line::line(session, events, &self.names)) {
             tracing::warn!(
                 target: "decision-log",

@@ -40,7 +40,7 @@ pub struct Decision {
     /// What happened to the login; none if the session was cut off before.
     pub disposition: Option<Disposition>,
     /// How the login at a mail server ended, if one was asked.
-    pub ending: Option<Ending>,
+    pub outcome: Option<ObservedOutcome>,
     /// The shadow policy's verdict, once it is made, and its identity.
     pub shadow: Option<(Told, Arc<Identity>)>,
     /// When the policy was asked.
@@ -51,9 +51,9 @@ pub struct Decision {
 
 /// How a login at a mail server ended.
 #[derive(Clone, Debug)]
-pub struct Ending {
-    /// The outcome.
-    pub outcome: policy::Ending,
+pub struct ObservedOutcome {
+    /// Accepted, rejected, or why neither.
+    pub ending: policy::Ending,
     /// The policy's clock, in Unix milliseconds.
     pub at_ms: u64,
     /// `host:port` of the node that answered, if one did.
@@ -83,7 +83,7 @@ pub struct Upgrade {
 
 /// A session that has ended.
 #[derive(Clone, Copy, Debug)]
-pub struct Session<'a> {
+pub struct EndedSession<'a> {
     /// Session id, as in the log and at the mail servers.
     pub id: &'a str,
     /// Name of the virtual server.

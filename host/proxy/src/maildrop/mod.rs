@@ -22,8 +22,11 @@ mod tag;
 mod user;
 mod users;
 
-pub use mode::{Fetched, MaildropFacts, MaybeReady, Opening, Pending, PendingWrite};
-pub use registry::{Description, Registry};
+pub(crate) use mode::{Fetched, MaildropFacts, Pending, PendingWrite};
+pub use mode::{MaybeReady, Opening};
+pub(crate) use registry::Description;
+pub use registry::Registry;
 pub use tag::{Tag, Tagger, UserKey};
-pub use user::{LastSeen, MaildropSession, NoSnapshot, Route, Standing};
-pub use users::MemoryUsage;
+pub use user::MaildropSession;
+pub(crate) use user::{LastSeen, NoSnapshot, Route, TagStanding};
+pub(crate) use users::MemoryUsage;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::records::FetchedRecord;
 use super::tag::{Tag, UserKey};
-use super::user::{LastSeen, MaildropSession, NoSnapshot, Route, SessionResult, Standing, User};
+use super::user::{LastSeen, MaildropSession, NoSnapshot, Route, SessionResult, TagStanding, User};
 use reprieve_store::Unavailable;
 
 /// Work on a store that is under way.
@@ -59,7 +59,7 @@ pub struct SnapshotFacts {
 #[derive(Debug, Default)]
 pub struct Fetched {
     /// Of the presented secret.
-    pub standing: Standing,
+    pub standing: TagStanding,
     /// Logins that the mail server has rejected since it last accepted one.
     pub rejections: u8,
     /// What is known about the maildrop.
@@ -80,7 +80,7 @@ impl Fetched {
 
     /// Fills in what is known. `oldest_s`: secrets that were accepted before are not known.
     pub(super) fn fill(&mut self, known: &User, tag: Option<&Tag>, oldest_s: u64) {
-        self.standing = tag.map_or(Standing::Unknown, |tag| known.standing(tag, oldest_s));
+        self.standing = tag.map_or(TagStanding::Unknown, |tag| known.standing(tag, oldest_s));
         self.rejections = known.rejections;
         self.latest = Some(known.latest);
         self.facts.snapshot = known

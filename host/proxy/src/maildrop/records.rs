@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::mode::{Fetched, Opening, Upgrade};
 use super::seal::Seal;
 use super::tag::{Tag, UserKey};
-use super::user::{MaildropSession, NoSnapshot, SessionResult, Standing, User};
+use super::user::{MaildropSession, NoSnapshot, SessionResult, TagStanding, User};
 use reprieve_store::{Namespace, Refused, Unavailable};
 
 /// Attempts at a change while others change the same user.
@@ -140,7 +140,7 @@ impl Records {
     /// none for users who are not known.
     pub async fn reject(self: &Arc<Self>, fetched: &Fetched, user: UserKey, tag: Option<&Tag>, limit: u8) {
         let is_known = fetched.stored_user().is_some_and(|known| !known.accepted.is_empty());
-        if is_known && (fetched.standing == Standing::Known || fetched.rejections < limit) {
+        if is_known && (fetched.standing == TagStanding::Known || fetched.rejections < limit) {
             self.change(user, None, |known| known.reject(tag)).await;
         }
     }

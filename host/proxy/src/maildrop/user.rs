@@ -14,7 +14,7 @@ pub(super) const MAX_SECRETS: usize = 8;
 
 /// What is known about a presented secret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Standing {
+pub enum TagStanding {
     /// The mail server has accepted it.
     Known,
     /// The mail server has accepted another secret of this user within `maildrop.credential-ttl`.
@@ -171,18 +171,18 @@ impl MaildropSession {
 impl User {
     /// What is known about a secret. Secrets that were accepted before `oldest_s`, in seconds since
     /// 1970, do not count.
-    pub fn standing(&self, tag: &Tag, oldest_s: u64) -> Standing {
+    pub fn standing(&self, tag: &Tag, oldest_s: u64) -> TagStanding {
         // All tags are compared, so that the duration does not reveal which one matched.
         let known = self
             .accepted
             .iter()
             .fold(false, |known, accepted| known | (accepted.tag.matches(tag) & (accepted.at_s >= oldest_s)));
         if known {
-            Standing::Known
+            TagStanding::Known
         } else if self.accepted.first().is_some_and(|latest| latest.at_s >= oldest_s) {
-            Standing::Changed
+            TagStanding::Changed
         } else {
-            Standing::Unknown
+            TagStanding::Unknown
         }
     }
 

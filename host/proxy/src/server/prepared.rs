@@ -44,14 +44,18 @@ pub(super) struct PreparedSinks {
 /// Files of the decision log and traces that may be readable by root only.
 #[derive(Debug)]
 struct SinkSecrets {
-    decision_log: Option<decision_log::Keys>,
+    decision_log: Option<decision_log::DecisionLogKeys>,
     traces: Option<traces::PreparedTraces>,
 }
 
 impl SinkSecrets {
     fn read(config: &Config) -> anyhow::Result<Self> {
         Ok(Self {
-            decision_log: config.decision_log.as_ref().map(decision_log::Keys::read).transpose()?,
+            decision_log: config
+                .decision_log
+                .as_ref()
+                .map(decision_log::DecisionLogKeys::read)
+                .transpose()?,
             traces: config.traces.as_ref().map(traces::PreparedTraces::open).transpose()?,
         })
     }
@@ -77,14 +81,14 @@ impl PreparedSinks {
 /// Certificates, keys and passwords, read before root privileges are dropped. Files that are written
 /// to are opened later (see `privileges`).
 #[derive(Debug)]
-pub struct Keys {
+pub struct ServerKeys {
     pools: AllPools,
     acceptors: HashMap<String, Arc<TlsAcceptor>>,
     stores: ConfiguredStores,
     sinks: SinkSecrets,
 }
 
-impl Keys {
+impl ServerKeys {
     /// Reads the files that the configuration names.
     ///
     /// # Errors
@@ -113,7 +117,7 @@ impl Prepared {
     /// # Errors
     /// If something cannot be used; the error names its line in the configuration.
     pub fn new(config: Config, options: Options) -> anyhow::Result<Self> {
-        let keys = Keys::read(&config)?;
+        let keys = ServerKeys::read(&config)?;
         Self::with_keys(config, options, keys)
     }
 
@@ -121,10 +125,10 @@ impl Prepared {
     ///
     /// # Errors
     /// As [`Prepared::new`].
-    pub fn with_keys(config: Config, options: Options, keys: Keys) -> anyhow::Result<Self> {
+    pub fn with_keys(config: Config, options: Options, keys: ServerKeys) -> anyhow::Result<Self> {
         let clock = options.clock.unwrap_or_else(|| Arc::new(SystemClock));
         let engines = Engines::new(&config, options.without_stores)?;
-        let Keys { pools, acceptors, stores, sinks } = keys;
+        let ServerKeys { pools, acceptors, stores, sinks } = keys;
         let sinks = PreparedSinks::open(&config, sinks)?;
         let mut stores = Stores::open(stores, &config, &clock, options.without_stores)?;
         let total = Arc::new(AtomicU32::new(0));

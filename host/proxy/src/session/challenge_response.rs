@@ -31,6 +31,16 @@ struct Passed {
     pool: Option<String>,
 }
 
+/// Why an exchange with the mail server did not begin.
+enum NotBegun {
+    /// The mail server does not accept the mechanism.
+    NotOffered,
+    /// All nodes are at their session limits.
+    Full,
+    /// No node was reached, or it did not answer with a challenge.
+    Unreachable,
+}
+
 /// How an exchange with the mail server ended.
 enum Exchanged {
     /// By its status line.
@@ -73,7 +83,7 @@ impl Session {
             return Ok(Answer::TryAgain);
         };
         let credentials = Credentials::new(user, Secret::new(b""), Mechanism::Apop);
-        let passed = match self.judge_unverifiable(credentials, false).await? {
+        let passed = match self.decide_unverifiable(credentials, false).await? {
             Ok(passed) => passed,
             Err(answer) => return Ok(answer),
         };
@@ -95,9 +105,9 @@ impl Session {
     async fn cram_md5(&mut self, deadline: tokio::time::Instant) -> Result<Answer, Disconnect> {
         let pool = self.context.pool.clone();
         let reached = Box::pin(pool.connect_any(None, self.record.client_info())).await;
-        let (mut connection, challenge) = match self.begin_auth(reached, "CRAM-MD5", deadline).await {
+        let (mut connection, challenge) = match begin_auth(reached, "CRAM-MD5", deadline).await {
             Ok(begun) => begun,
-            Err(answer) => return Ok(answer),
+            Err(why) => return Ok(self.not_begun(why)),
         };
         self.client.out.extend_from_slice(&challenge);
         let line = match self.continuation(deadline).await? {
@@ -114,7 +124,7 @@ impl Session {
             return Ok(Answer::TryAgain);
         };
         let credentials = Credentials::new(user, Secret::new(b""), Mechanism::CramMd5);
-        let passed = match self.judge_unverifiable(credentials, false).await? {
+        let passed = match self.decide_unverifiable(credentials, false).await? {
             Ok(passed) => passed,
             Err(answer) => return Ok(answer),
         };
@@ -131,7 +141,7 @@ impl Session {
         deadline: tokio::time::Instant,
     ) -> Result<Answer, Disconnect> {
         let owner = credentials.authorization_id.clone().unwrap_or_else(|| credentials.user.clone());
-        let passed = match self.judge_unverifiable(credentials, true).await? {
+        let passed = match self.decide_unverifiable(credentials, true).await? {
             Ok(passed) => passed,
             Err(answer) => return Ok(answer),
         };
@@ -147,9 +157,9 @@ impl Session {
             };
             return self.concluded(end, passed, began).await;
         }
-        let (mut connection, _) = match self.begin_auth(reached, "SCRAM-SHA-256", deadline).await {
+        let (mut connection, _) = match begin_auth(reached, "SCRAM-SHA-256", deadline).await {
             Ok(begun) => begun,
-            Err(answer) => return Ok(answer),
+            Err(why) => return Ok(self.not_begun(why)),
         };
         let end = self.exchange(&mut connection, first, deadline).await?;
         self.exchanged(end, connection, passed, began).await
@@ -157,7 +167,7 @@ impl Session {
 
     /// Asks the policy and applies the host's rules. `Err`: the answer, if the login does not go to a
     /// mail server. `may_route`: whether the login can still go to another pool.
-    async fn judge_unverifiable(
+    async fn decide_unverifiable(
         &mut self,
         credentials: Credentials,
         may_route: bool,
@@ -178,48 +188,30 @@ impl Session {
             // Never posed: the secret was not seen.
             Action::Passed | Action::Posed => {}
         }
-        let verdict = self.route(verdict, &candidate);
-        let pool = verdict.pool.filter(|pool| *pool != self.context.settings.pool);
-        if verdict.user.is_some() || pool.is_some() && !may_route {
+        let pass = self.route(verdict, &candidate);
+        let pool = pass.pool.filter(|pool| *pool != self.context.settings.pool);
+        if pass.user.is_some() || pool.is_some() && !may_route {
             // The response is made for this user name and for this mail server's challenge.
             self.record.dispose(Disposition::instead(Action::Refused, Because::NotRoutable));
             self.client.out.extend_from_slice(reply::NOT_ROUTABLE);
             return Ok(Err(Answer::TryAgain));
         }
         self.context.registry.reserve(&mut candidate.fetched, candidate.key).await;
-        Ok(Ok(Box::new(Passed { candidate, cause: disposition.cause(), note: verdict.note, pool })))
+        Ok(Ok(Box::new(Passed { candidate, cause: disposition.cause(), note: pass.note, pool })))
     }
 
-    /// Sends AUTH to a node and returns its challenge. If that fails, the client has been told.
-    async fn begin_auth(
-        &mut self,
-        reached: ConnectOutcome,
-        mechanism: &str,
-        deadline: tokio::time::Instant,
-    ) -> Result<(Connection, Vec<u8>), Answer> {
-        let word: &[u8] = match reached {
-            ConnectOutcome::Full => reply::POOL_FULL,
-            ConnectOutcome::Unreachable => reply::UNREACHABLE,
-            ConnectOutcome::Connected(mut connection, _) => {
-                let asked = async {
-                    connection.write(format!("AUTH {mechanism}\r\n").as_bytes()).await?;
-                    connection.line().await
-                };
-                match timeout_at(deadline, asked).await {
-                    Ok(Ok(line)) if line.starts_with(b"+ ") || line.trim_ascii_end() == b"+" => {
-                        return Ok((connection, line));
-                    }
-                    Ok(Ok(line)) if status(&line) == Some(false) => reply::NOT_OFFERED,
-                    _ => reply::UNREACHABLE,
-                }
-            }
+    /// Answers a login whose exchange did not begin.
+    fn not_begun(&mut self, why: NotBegun) -> Answer {
+        let (word, answer) = match why {
+            NotBegun::NotOffered => (reply::NOT_OFFERED, Answer::TryAgain),
+            NotBegun::Full => (reply::POOL_FULL, Answer::Unjudged),
+            NotBegun::Unreachable => (reply::UNREACHABLE, Answer::Unjudged),
         };
-        self.client.out.extend_from_slice(word);
-        if word == reply::NOT_OFFERED {
-            return Err(Answer::TryAgain);
+        if let Answer::Unjudged = answer {
+            Counters::count(&self.context.counters.unreachable);
         }
-        Counters::count(&self.context.counters.unreachable);
-        Err(Answer::Unjudged)
+        self.client.out.extend_from_slice(word);
+        answer
     }
 
     /// Relays lines in both directions, the client's first, until the mail server answers with a
@@ -324,5 +316,27 @@ impl Session {
         let Passed { candidate, cause, note, pool } = *passed;
         let route = pool.map(|pool| std::sync::Arc::new(Route { pool: Some(pool), user: None }));
         self.conclude(end, candidate, route, (cause, began, note)).await
+    }
+}
+
+/// Sends AUTH to a node and returns its challenge.
+async fn begin_auth(
+    reached: ConnectOutcome,
+    mechanism: &str,
+    deadline: tokio::time::Instant,
+) -> Result<(Connection, Vec<u8>), NotBegun> {
+    let mut connection = match reached {
+        ConnectOutcome::Connected(connection, _) => connection,
+        ConnectOutcome::Full => return Err(NotBegun::Full),
+        ConnectOutcome::Unreachable => return Err(NotBegun::Unreachable),
+    };
+    let asked = async {
+        connection.write(format!("AUTH {mechanism}\r\n").as_bytes()).await?;
+        connection.line().await
+    };
+    match timeout_at(deadline, asked).await {
+        Ok(Ok(line)) if line.starts_with(b"+ ") || line.trim_ascii_end() == b"+" => Ok((connection, line)),
+        Ok(Ok(line)) if status(&line) == Some(false) => Err(NotBegun::NotOffered),
+        _ => Err(NotBegun::Unreachable),
     }
 }

@@ -1,7 +1,7 @@
 //! The counters of a virtual server that have a label: reason, manner, mechanism, state, end …
 
 use super::reason_labels::{self, ReasonLabels};
-use super::session_record::End;
+use super::session_record::SessionEnd;
 use super::unrelieved::{UNRELIEVED, Unrelieved};
 use crate::net::TlsKind;
 use reprieve_metrics::Family;
@@ -92,7 +92,7 @@ pub struct LabeledCounters {
     unjudged: Family<{ Unjudged::COUNT }>,
     unrelieved: Family<UNRELIEVED>,
     open: Family<{ State::COUNT }>,
-    ends: Family<{ End::COUNT }>,
+    ends: Family<{ SessionEnd::COUNT }>,
     upgrades: Family<{ UpgradeCommand::COUNT }>,
     failed_upgrades: Family<{ UpgradeFailure::COUNT }>,
     refused: Family<{ RefusedBy::COUNT }>,
@@ -137,7 +137,7 @@ impl LabeledCounters {
         }
     }
 
-    pub(super) fn ended(&self, end: End) {
+    pub(super) fn ended(&self, end: SessionEnd) {
         self.ends.count(end.index());
     }
 
@@ -231,7 +231,7 @@ impl LabeledSnapshot {
                 .into_iter()
                 .map(|(state, count)| (state, if count > u64::MAX / 2 { 0 } else { count }))
                 .collect(),
-            ends: named(End::ALL.map(End::name), sum(parts.clone(), |counters| &counters.ends)),
+            ends: named(SessionEnd::ALL.map(SessionEnd::name), sum(parts.clone(), |counters| &counters.ends)),
             upgrades: named(
                 UpgradeCommand::ALL.map(UpgradeCommand::name),
                 sum(parts.clone(), |counters| &counters.upgrades),
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn each_value_is_counted_under_its_own_label() {
         let kinds = LabeledCounters::default();
-        for (times, end) in End::ALL.into_iter().enumerate() {
+        for (times, end) in SessionEnd::ALL.into_iter().enumerate() {
             (0..=times).for_each(|_| kinds.ended(end));
         }
         for (times, mechanism) in Mechanism::ALL.into_iter().enumerate() {
@@ -279,7 +279,7 @@ mod tests {
         let reasons = ReasonLabels::default();
         reasons.number("interval");
         let snapshot = LabeledSnapshot::of(std::iter::once(&kinds), &reasons);
-        for (times, end) in End::ALL.into_iter().enumerate() {
+        for (times, end) in SessionEnd::ALL.into_iter().enumerate() {
             assert_eq!(snapshot.ends[times], (end.name(), times as u64 + 1));
         }
         for (times, mechanism) in Mechanism::ALL.into_iter().enumerate() {

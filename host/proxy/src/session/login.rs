@@ -8,10 +8,10 @@ use super::client_io::Disconnect;
 use super::counters::Counters;
 use super::labeled_counters::Unjudged;
 use super::pose::{Pose, Posing};
-use super::session_record::End;
+use super::session_record::SessionEnd;
 use super::unrelieved::Unrelieved;
 use super::{Session, Stage};
-use crate::maildrop::{Fetched, LastSeen, MaildropFacts, NoSnapshot, Standing, Tag, UserKey};
+use crate::maildrop::{Fetched, LastSeen, MaildropFacts, NoSnapshot, Tag, TagStanding, UserKey};
 use reprieve_policy_host::{
     self as policy, Action, Because, Decided, Disposition, Facts, Failure, Login, Manner, MemoryKey, Pass,
     ResponseCode, Verdict, dispose,
@@ -183,7 +183,7 @@ impl Session {
         self.not_asked();
         Counters::count(&self.context.counters.relieved);
         self.client.close().await;
-        Ok(Answer::Go(Stage::Over(End::Disconnected)))
+        Ok(Answer::Go(Stage::Over(SessionEnd::Disconnected)))
     }
 
     fn count_poller(&self, user: &str, denied: bool) {
@@ -213,11 +213,12 @@ impl Session {
         let fetched = context.registry.look(key, tag.as_ref(), context.clock.now_ms()).await;
         // After many rejected guesses a mail server may have locked the account, so Reprieve no
         // longer answers for it.
-        let proven = fetched.standing == Standing::Known && fetched.rejections < settings.max_rejected_logins;
+        let proven =
+            fetched.standing == TagStanding::Known && fetched.rejections < settings.max_rejected_logins;
         let standing = match fetched.standing {
-            Standing::Known if proven => policy::Standing::Known,
-            Standing::Known | Standing::Changed => policy::Standing::Changed,
-            Standing::Unknown => policy::Standing::Unknown,
+            TagStanding::Known if proven => policy::Standing::Known,
+            TagStanding::Known | TagStanding::Changed => policy::Standing::Changed,
+            TagStanding::Unknown => policy::Standing::Unknown,
         };
         let login = Arc::new(Login {
             session: policy::Session {

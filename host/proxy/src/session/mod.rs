@@ -28,16 +28,17 @@ mod upgrade;
 use std::pin::pin;
 use std::sync::Arc;
 
-pub use accept::{Incoming, refuse, serve};
-pub use all_pools::AllPools;
-pub use capabilities::OfferedCapabilities;
-pub use context::{Context, Settings};
-pub use context_handle::ContextHandle;
-pub use counters::{Counters, CountersSnapshot};
-pub use labeled_counters::LabeledSnapshot;
-pub use sinks::Sinks;
-pub use top_pollers::{Poller, Pollers};
-pub use unrelieved::{Unrelievable, UnrelievedUsers};
+pub(crate) use accept::{Incoming, refuse, serve};
+pub(crate) use all_pools::AllPools;
+pub(crate) use capabilities::OfferedCapabilities;
+pub(crate) use context::{Context, Settings};
+pub(crate) use context_handle::ContextHandle;
+pub(crate) use counters::Counters;
+pub use counters::CountersSnapshot;
+pub(crate) use labeled_counters::LabeledSnapshot;
+pub(crate) use sinks::Sinks;
+pub(crate) use top_pollers::{Poller, Pollers};
+pub(crate) use unrelieved::{Unrelievable, UnrelievedUsers};
 
 use futures_util::TryFutureExt as _;
 
@@ -57,12 +58,12 @@ use reprieve_pop3::capability::Capabilities;
 use reprieve_pop3::credential::{Credentials, Mechanism, Secret};
 use reprieve_pop3::line::NextLine;
 use reprieve_pop3::reply;
-use session_record::{End, SessionRecord};
+use session_record::{SessionEnd, SessionRecord};
 
 /// The next stage of a session.
 enum Stage {
     /// None: the session has ended.
-    Over(End),
+    Over(SessionEnd),
     /// Reprieve answers in the mail server's place.
     Pose(Box<Posing>),
     /// A mail server answers.
@@ -86,7 +87,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.context.counters.labeled.moved(Some(self.state), None);
         // Sessions that are cut off at the end of a drain are recorded too.
-        self.record.finish(&self.context, &self.client, End::Drained);
+        self.record.finish(&self.context, &self.client, SessionEnd::Drained);
     }
 }
 
@@ -112,7 +113,7 @@ impl Session {
 
     /// Runs the stages one after the other. Each is boxed, so that it takes memory only while it
     /// runs.
-    async fn run(&mut self) -> End {
+    async fn run(&mut self) -> SessionEnd {
         let mut next = Box::pin(self.authorize()).await;
         loop {
             next = match next {
@@ -163,15 +164,19 @@ impl Session {
                     }
                     None
                 }
-                AuthorizationEvent::Http => return self.close_with(b"", End::Http).await.map(Stage::Over),
+                AuthorizationEvent::Http => {
+                    return self.close_with(b"", SessionEnd::Http).await.map(Stage::Over);
+                }
                 AuthorizationEvent::Unusable(login) => {
                     self.record.unusable(&login);
                     Some(Answer::TryAgain)
                 }
-                AuthorizationEvent::Quit => return self.close_with(b"", End::Quit).await.map(Stage::Over),
+                AuthorizationEvent::Quit => {
+                    return self.close_with(b"", SessionEnd::Quit).await.map(Stage::Over);
+                }
                 AuthorizationEvent::StartTls => {
                     if !Box::pin(self.start_tls()).await? {
-                        return Ok(Stage::Over(End::NoHandshake));
+                        return Ok(Stage::Over(SessionEnd::NoHandshake));
                     }
                     // Everything known from before the handshake is discarded (RFC 2595, section 4).
                     authorization = Authorization::new(self.context.settings.master_separator);
@@ -302,16 +307,20 @@ impl Session {
     }
 
     /// Sends a last line, which may be empty, and closes the connection.
-    fn close_with(&mut self, word: &[u8], end: End) -> impl Future<Output = Result<End, Disconnect>> {
+    fn close_with(
+        &mut self,
+        word: &[u8],
+        end: SessionEnd,
+    ) -> impl Future<Output = Result<SessionEnd, Disconnect>> {
         self.client.out.extend_from_slice(word);
         self.client.finish().map_ok(move |()| end)
     }
 
     /// Closes the connection, after telling the client if it was idle or the server shuts down.
-    async fn notify_and_close(&mut self, end: Disconnect) -> Result<End, Disconnect> {
+    async fn notify_and_close(&mut self, end: Disconnect) -> Result<SessionEnd, Disconnect> {
         match end {
-            Disconnect::Idle => self.close_with(reply::IDLE, End::Idle).await,
-            Disconnect::Drained => self.close_with(reply::SHUTTING_DOWN, End::Drained).await,
+            Disconnect::Idle => self.close_with(reply::IDLE, SessionEnd::Idle).await,
+            Disconnect::Drained => self.close_with(reply::SHUTTING_DOWN, SessionEnd::Drained).await,
             Disconnect::Closed | Disconnect::Lost | Disconnect::Stalled => Err(end),
         }
     }

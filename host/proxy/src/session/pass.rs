@@ -7,8 +7,8 @@ use super::client_io::Disconnect;
 use super::counters::Counters;
 use super::login::{Answer, Candidate};
 use super::pose::Pose;
-use super::relay::{Access, Relaying};
-use super::session_record::End;
+use super::relay::{MaildropAccess, Relaying};
+use super::session_record::SessionEnd;
 use super::{Session, Stage};
 use crate::maildrop::{Opening, Route};
 use crate::pool::{LoginOutcome, Pool};
@@ -73,7 +73,7 @@ impl Session {
                 let Candidate { key: user, tag, fetched, .. } = candidate;
                 let accepted_ms = self.context.clock.now_ms();
                 let opening = Opening { user, tag, route, accepted_ms, fetched };
-                let access = Access::Opening(Box::new(opening));
+                let access = MaildropAccess::Opening(Box::new(opening));
                 let relaying = Relaying { connection, relay, access, first: None };
                 Ok(Answer::Go(Stage::Relay(Box::new(relaying))))
             }
@@ -214,8 +214,8 @@ impl Session {
     }
 
     /// Ends a session whose mail server connection was lost.
-    pub(super) async fn lost_server(&mut self) -> Result<End, Disconnect> {
+    pub(super) async fn lost_server(&mut self) -> Result<SessionEnd, Disconnect> {
         self.client.finish().await?;
-        Ok(End::ServerLost)
+        Ok(SessionEnd::ServerLost)
     }
 }

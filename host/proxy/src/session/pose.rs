@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::client_io::Disconnect;
 use super::deadline::deadline_or_drain;
 use super::login::Candidate;
-use super::session_record::End;
+use super::session_record::SessionEnd;
 use super::{Session, Stage};
 use crate::maildrop::{LastSeen, Route};
 use reprieve_pop3::command::Command;
@@ -124,10 +124,13 @@ impl Session {
                 PosedEvent::Bad => {
                     bad += 1;
                     if bad >= self.context.settings.max_bad_commands {
-                        return self.close_with(reply::TOO_MANY_BAD, End::BadCommands).await.map(Stage::Over);
+                        return self
+                            .close_with(reply::TOO_MANY_BAD, SessionEnd::BadCommands)
+                            .await
+                            .map(Stage::Over);
                     }
                 }
-                PosedEvent::Quit => return self.close_with(b"", End::Quit).await.map(Stage::Over),
+                PosedEvent::Quit => return self.close_with(b"", SessionEnd::Quit).await.map(Stage::Over),
                 PosedEvent::Upgrade => {
                     self.client.flush().await?;
                     let Some(upgrade) = &mut upgrade else {

@@ -16,10 +16,10 @@ use super::Session;
 use super::client_io::{ClientIo, Disconnect, LARGE};
 use super::context::Context;
 use super::pose::ROWS_AT_ONCE;
-use super::session_record::End;
+use super::session_record::SessionEnd;
 use super::splice::Splice;
 use crate::pool::Connection;
-pub(super) use maildrop_access::Access;
+pub(super) use maildrop_access::MaildropAccess;
 use maildrop_access::Waiting;
 use reprieve_pop3::capability::Capabilities;
 use reprieve_pop3::line::{COMMAND_LIMIT, NextLine};
@@ -37,7 +37,7 @@ thread_local! {
 
 impl Session {
     /// Relays until either side ends. The reply to the login is written first.
-    pub(super) async fn relay(&mut self, relaying: Box<Relaying>) -> Result<End, Disconnect> {
+    pub(super) async fn relay(&mut self, relaying: Box<Relaying>) -> Result<SessionEnd, Disconnect> {
         let mut pump = self.pump(relaying);
         let end = poll_fn(|task| {
             pump.connection.wake_when_disabled(task.waker());
@@ -53,14 +53,16 @@ impl Session {
             committing.await;
         }
         match end {
-            Ok(End::Quit) => {
+            Ok(SessionEnd::Quit) => {
                 self.client.close().await;
-                Ok(End::Quit)
+                Ok(SessionEnd::Quit)
             }
-            Ok(End::Idle) => self.notify_and_close(Disconnect::Idle).await,
-            Ok(End::BadCommands) => self.close_with(reply::TOO_MANY_BAD, End::BadCommands).await,
-            Ok(End::ServerLost) => self.lost_server().await,
-            Ok(End::NodeDisabled) => self.lost_server().await.map(|_| End::NodeDisabled),
+            Ok(SessionEnd::Idle) => self.notify_and_close(Disconnect::Idle).await,
+            Ok(SessionEnd::BadCommands) => {
+                self.close_with(reply::TOO_MANY_BAD, SessionEnd::BadCommands).await
+            }
+            Ok(SessionEnd::ServerLost) => self.lost_server().await,
+            Ok(SessionEnd::NodeDisabled) => self.lost_server().await.map(|_| SessionEnd::NodeDisabled),
             Ok(end) => Ok(end),
             Err(end) => Err(end),
         }
@@ -102,15 +104,15 @@ impl Session {
 pub(super) struct Relaying {
     pub(super) connection: Connection,
     pub(super) relay: Relay,
-    pub(super) access: Access,
+    pub(super) access: MaildropAccess,
     /// A command that was read before the relay started.
     pub(super) first: Option<Vec<u8>>,
 }
 
 /// Whether the client ended the session without QUIT, while the mail server still answers.
-fn is_left_by_client(end: Result<End, Disconnect>) -> bool {
+fn is_left_by_client(end: Result<SessionEnd, Disconnect>) -> bool {
     match end {
-        Ok(end) if end == End::BadCommands || end.is_disconnect() => true,
+        Ok(end) if end == SessionEnd::BadCommands || end.is_disconnect() => true,
         Err(_) => true,
         Ok(_) => false,
     }
@@ -167,7 +169,7 @@ struct Pump<'a> {
     client: &'a mut ClientIo,
     connection: Connection,
     relay: Relay,
-    access: Access,
+    access: MaildropAccess,
     /// Replies that were read before the session's begin was recorded.
     unread: Vec<u8>,
     to_server: Outbox,
@@ -178,14 +180,14 @@ struct Pump<'a> {
     /// The client has closed its sending side; replies are still delivered.
     client_closed: bool,
     /// How the session ends once everything is written.
-    finished: Option<End>,
+    finished: Option<SessionEnd>,
     waiting: Waiting,
     progress: Progress,
     timer: Pin<Box<Sleep>>,
 }
 
 impl Pump<'_> {
-    fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<Result<End, Disconnect>> {
+    fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<Result<SessionEnd, Disconnect>> {
         self.splice.begin_turn();
         loop {
             let mut moved = false;
@@ -209,12 +211,12 @@ impl Pump<'_> {
                     Err(end) => return Poll::Ready(Err(end)),
                 }
                 if let Poll::Ready(Err(_)) = self.to_server.poll_write(self.connection.stream(), task) {
-                    self.finished = Some(End::ServerLost);
+                    self.finished = Some(SessionEnd::ServerLost);
                     moved = true;
                 }
             }
             if self.connection.is_disabled() && self.finished.is_none() {
-                self.finished = Some(End::NodeDisabled);
+                self.finished = Some(SessionEnd::NodeDisabled);
                 moved = true;
             }
             if !moved {
@@ -260,7 +262,7 @@ impl Pump<'_> {
                     true
                 }
                 Poll::Ready(_) => {
-                    self.finished.get_or_insert(End::ServerLost);
+                    self.finished.get_or_insert(SessionEnd::ServerLost);
                     true
                 }
             }
@@ -329,7 +331,7 @@ impl Pump<'_> {
                         self.to_client.bytes.extend_from_slice(&bytes[..done]);
                         self.client.bytes_out += done as u64;
                     }
-                    self.finished.get_or_insert(End::ServerLost);
+                    self.finished.get_or_insert(SessionEnd::ServerLost);
                     break;
                 }
             }
@@ -369,7 +371,7 @@ impl Pump<'_> {
                     moved = true;
                     self.bad += 1;
                     if self.bad >= self.context.settings.max_bad_commands {
-                        self.finished = Some(End::BadCommands);
+                        self.finished = Some(SessionEnd::BadCommands);
                         return Ok(true);
                     }
                 }

@@ -17,7 +17,7 @@ use reprieve_text::socket_text;
 
 labels! {
     /// How a session ended.
-    pub(super) enum End {
+    pub(super) enum SessionEnd {
         /// By QUIT.
         Quit = "quit",
         /// The client closed its side.
@@ -49,7 +49,7 @@ labels! {
     }
 }
 
-impl From<Disconnect> for End {
+impl From<Disconnect> for SessionEnd {
     fn from(end: Disconnect) -> Self {
         match end {
             Disconnect::Closed => Self::Closed,
@@ -61,7 +61,7 @@ impl From<Disconnect> for End {
     }
 }
 
-impl End {
+impl SessionEnd {
     /// Whether it is the client's side that ended.
     pub(super) fn is_disconnect(self) -> bool {
         matches!(self, Self::Closed | Self::Lost | Self::Idle | Self::Drained | Self::Stalled)
@@ -145,7 +145,7 @@ impl SessionRecord {
     }
 
     /// Logs and counts the session, once.
-    pub(super) fn finish(&mut self, context: &Context, client: &ClientIo, end: End) {
+    pub(super) fn finish(&mut self, context: &Context, client: &ClientIo, end: SessionEnd) {
         if std::mem::replace(&mut self.told, true) {
             return;
         }

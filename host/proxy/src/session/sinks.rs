@@ -8,7 +8,7 @@ use super::Session;
 use super::client_io::ClientIo;
 use super::context::Context;
 use super::labeled_counters::UpgradeCommand;
-use super::session_record::{End, SessionRecord};
+use super::session_record::{SessionEnd, SessionRecord};
 use crate::decision_log::{self, Decision, DecisionLog, next_decision};
 use crate::traces::Traces;
 use reprieve_policy_host::{self as policy, Disposition, Ending, Failure, Verdict};
@@ -75,7 +75,7 @@ impl Session {
             policy: context.evaluator.policy().identity().clone(),
             verdict: without_note(&verdict),
             disposition: None,
-            ending: None,
+            outcome: None,
             shadow,
             asked,
             took,
@@ -117,8 +117,8 @@ impl SessionRecord {
     /// Records how a login ended at a mail server. `began`: when the verdict was made.
     pub(super) fn ending(&mut self, outcome: &policy::Outcome, began: Instant) {
         if let Some(decision) = self.decision() {
-            decision.ending = Some(decision_log::Ending {
-                outcome: outcome.ending,
+            decision.outcome = Some(decision_log::ObservedOutcome {
+                ending: outcome.ending,
                 at_ms: outcome.time.unix_ms,
                 node: outcome.node.as_deref().map(str::to_owned),
                 latency_ms: outcome.latency_ms,
@@ -138,12 +138,12 @@ impl SessionRecord {
     }
 
     /// Hands the finished session to the decision log and the traces.
-    pub(super) fn tell(&mut self, context: &Context, client: &ClientIo, end: End, relief: bool) {
+    pub(super) fn tell(&mut self, context: &Context, client: &ClientIo, end: SessionEnd, relief: bool) {
         let sinks = &context.sinks;
         if !sinks.is_wanted(self.id.as_str()) {
             return;
         }
-        let session = decision_log::Session {
+        let session = decision_log::EndedSession {
             id: self.id.as_str(),
             virtual_server: &context.settings.name,
             peer: self.peer,

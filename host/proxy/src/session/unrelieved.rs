@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::login::Candidate;
-use crate::maildrop::{NoSnapshot, Standing};
+use crate::maildrop::{NoSnapshot, TagStanding};
 
 /// Pairs of user and reason that are tracked at a time.
 const MOST: usize = 1000;
@@ -40,9 +40,9 @@ impl Unrelieved {
     pub(super) fn of_unproven(candidate: &Candidate) -> Self {
         match candidate.fetched.standing {
             _ if candidate.tag.is_none() => Self::Unverifiable,
-            Standing::Known => Self::Rejections,
-            Standing::Changed => Self::Changed,
-            Standing::Unknown => Self::Unknown,
+            TagStanding::Known => Self::Rejections,
+            TagStanding::Changed => Self::Changed,
+            TagStanding::Unknown => Self::Unknown,
         }
     }
 

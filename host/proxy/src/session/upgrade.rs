@@ -11,7 +11,7 @@ use super::labeled_counters::UpgradeFailure;
 use super::login::Candidate;
 use super::pass::Attempt;
 use super::pose::UpgradeContext;
-use super::relay::{Access, Relaying};
+use super::relay::{MaildropAccess, Relaying};
 use crate::maildrop::MaildropSession;
 use crate::pool::{Connection, LoginOutcome};
 use reprieve_policy_host::{Cause, Ending};
@@ -63,7 +63,7 @@ impl Session {
         self.record.upgraded = true;
         let relay =
             Relay::translated(maildrop.clone(), unique_ids.rows()).with_pipelining(connection.may_pipeline());
-        let access = Access::Begun(session);
+        let access = MaildropAccess::Begun(session);
         Ok(Some(Box::new(Relaying { connection, relay, access, first: Some(line) })))
     }
 

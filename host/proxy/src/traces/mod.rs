@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::config::TracesConfig;
-use crate::decision_log::{Session, SessionEvents};
+use crate::decision_log::{EndedSession, SessionEvents};
 use collector::Collector;
 use spans::{FinishedSession, spans};
 
@@ -120,7 +120,7 @@ impl Traces {
     }
 
     /// Queues the trace of a session, without blocking. It is dropped if the queue is full.
-    pub fn record(&self, session: &Session<'_>, events: Option<Box<SessionEvents>>) {
+    pub fn record(&self, session: &EndedSession<'_>, events: Option<Box<SessionEvents>>) {
         let whole = FinishedSession::new(session, events);
         let sent = match &*self.sender.lock() {
             Some(sender) => sender.try_send(whole),

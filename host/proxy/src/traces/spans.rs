@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
 use super::otlp::{Attribute, Kind, Span, Status, Value};
-use crate::decision_log::{Decision, Session, SessionEvents};
+use crate::decision_log::{Decision, EndedSession, SessionEvents};
 use reprieve_policy_host::{Action, Because, Ending, Verdict, Worded as _};
 
 /// A finished session with owned data.
@@ -43,7 +43,7 @@ impl Anchor {
 }
 
 impl FinishedSession {
-    pub(super) fn new(session: &Session<'_>, events: Option<Box<SessionEvents>>) -> Self {
+    pub(super) fn new(session: &EndedSession<'_>, events: Option<Box<SessionEvents>>) -> Self {
         Self {
             anchor: Anchor { instant: Instant::now(), time: SystemTime::now() },
             id: session.id.to_owned(),
@@ -134,8 +134,10 @@ pub(super) fn spans(session: FinishedSession, spans: &mut Vec<Span>) {
     let Some(last) = events.decisions.last().filter(|_| events.left_out == 0) else { return };
     let upgrade = events.upgrade.as_ref();
     let action = last.disposition.map(|disposition| disposition.action);
-    let mut relayed_from = match (&last.ending, action) {
-        (Some(ending), Some(Action::Passed)) if ending.outcome == Ending::Authenticated => Some(ending.ended),
+    let mut relayed_from = match (&last.outcome, action) {
+        (Some(outcome), Some(Action::Passed)) if outcome.ending == Ending::Authenticated => {
+            Some(outcome.ended)
+        }
         _ => None,
     };
     if action == Some(Action::Posed) {
@@ -165,7 +167,7 @@ pub(super) fn spans(session: FinishedSession, spans: &mut Vec<Span>) {
 
 /// End of a login: of its outcome if there is one, otherwise of the decision.
 fn end_of(decision: &Decision) -> Instant {
-    decision.ending.as_ref().map_or(decision.asked + decision.took, |ending| ending.ended)
+    decision.outcome.as_ref().map_or(decision.asked + decision.took, |outcome| outcome.ended)
 }
 
 impl Trace<'_> {
@@ -175,7 +177,7 @@ impl Trace<'_> {
             Ok(Verdict::Deny(deny)) => (Some("deny"), Some(deny.manner.word()), Some(&*deny.reason), None),
             Err(failure) => (None, None, None, Some(*failure)),
         };
-        let outcome = decision.ending.as_ref().map(|ending| ending.outcome.word());
+        let outcome = decision.outcome.as_ref().map(|outcome| outcome.ending.word());
         let login = SpanBuilder::new("login", decision.asked, end_of(decision))
             .with("reprieve.seq", decision.seq)
             .with("reprieve.mechanism", decision.claim.mechanism.word())
@@ -197,13 +199,13 @@ impl Trace<'_> {
             .with_optional("reprieve.failure", failure)
             .with_error(failure);
         self.push(&login, decide);
-        if let Some(ending) = &decision.ending {
-            let outcome = ending.outcome.word();
-            let connect = SpanBuilder::new("connect", ending.began, ending.ended)
+        if let Some(outcome) = &decision.outcome {
+            let ending = outcome.ending.word();
+            let connect = SpanBuilder::new("connect", outcome.began, outcome.ended)
                 .with_kind(Kind::Client)
-                .with_optional("reprieve.node", ending.node.as_deref())
-                .with("reprieve.outcome", outcome)
-                .with_error((ending.outcome == Ending::Unreachable).then_some(outcome));
+                .with_optional("reprieve.node", outcome.node.as_deref())
+                .with("reprieve.outcome", ending)
+                .with_error((outcome.ending == Ending::Unreachable).then_some(ending));
             self.push(&login, connect);
         }
     }

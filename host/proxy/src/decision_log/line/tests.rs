@@ -39,8 +39,8 @@ fn decision(verdict: Result<Verdict, &'static str>) -> Decision {
         policy: policy(),
         verdict,
         disposition: Some(Disposition::instead(Action::Passed, Because::Unverified)),
-        ending: Some(session_events::Ending {
-            outcome: Ending::Authenticated,
+        outcome: Some(session_events::ObservedOutcome {
+            ending: Ending::Authenticated,
             at_ms: 1_795_817_243_240,
             node: Some("10.0.0.5:110".to_owned()),
             latency_ms: 40,
@@ -105,7 +105,7 @@ fn written(events: Option<&SessionEvents>, names: &Names) -> Value {
         }),
     };
     let ended = Instant::now();
-    let session = Session {
+    let session = EndedSession {
         id: "a1b2c3d400000001",
         virtual_server: "pop3",
         peer: "[::ffff:192.0.2.7]:50312".parse().unwrap(),

@@ -1,6 +1,6 @@
 //! The registry in each of its modes.
 
-use super::super::user::Standing;
+use super::super::user::TagStanding;
 use super::*;
 use reprieve_pop3::credential::{Credentials, Mechanism, Secret};
 use reprieve_pop3::snapshot::Row;
@@ -39,7 +39,7 @@ impl World {
             .tag(self.user, &Credentials::new(b"alice", Secret::new(secret.as_bytes()), Mechanism::UserPass))
     }
 
-    async fn standing(&self, secret: &str, now_ms: u64) -> Standing {
+    async fn standing(&self, secret: &str, now_ms: u64) -> TagStanding {
         self.registry.look(self.user, Some(&self.tag(secret)), now_ms).await.standing
     }
 
@@ -93,10 +93,10 @@ fn of(id: &str) -> Snapshot {
 #[tokio::test]
 async fn a_secret_is_known_once_the_mail_server_has_accepted_it() {
     for world in World::of_all_modes() {
-        assert_eq!(world.standing("a", NOW).await, Standing::Unknown);
+        assert_eq!(world.standing("a", NOW).await, TagStanding::Unknown);
         world.begin("a").await;
-        assert_eq!(world.standing("a", NOW).await, Standing::Known);
-        assert_eq!(world.standing("b", NOW).await, Standing::Changed);
+        assert_eq!(world.standing("a", NOW).await, TagStanding::Known);
+        assert_eq!(world.standing("b", NOW).await, TagStanding::Changed);
     }
 }
 
@@ -105,9 +105,9 @@ async fn a_rejected_secret_is_forgotten_and_a_wrong_one_changes_nothing() {
     for world in World::of_all_modes() {
         world.begin("a").await;
         world.reject("wrong").await;
-        assert_eq!(world.standing("a", NOW).await, Standing::Known);
+        assert_eq!(world.standing("a", NOW).await, TagStanding::Known);
         world.reject("a").await;
-        assert_eq!(world.standing("a", NOW).await, Standing::Unknown);
+        assert_eq!(world.standing("a", NOW).await, TagStanding::Unknown);
     }
 }
 
@@ -124,7 +124,7 @@ async fn a_snapshot_that_a_full_store_refuses_is_dropped_and_the_secret_kept() {
     if let Some(commit) = world.registry.commit(session, Ok(Snapshot::pack(rows).unwrap()), false) {
         commit.await;
     }
-    assert_eq!(world.standing("a", NOW).await, Standing::Known);
+    assert_eq!(world.standing("a", NOW).await, TagStanding::Known);
     assert_eq!(world.snapshot().await, Err(NoSnapshot::NoRoom));
 }
 
@@ -308,8 +308,8 @@ async fn a_secret_is_known_for_a_day_after_it_was_accepted() {
     for world in World::of_all_modes() {
         world.begin("a").await;
         let day_ms = 86_400_000;
-        assert_eq!(world.standing("a", NOW + day_ms).await, Standing::Known);
-        assert_eq!(world.standing("a", NOW + day_ms + 1000).await, Standing::Unknown);
+        assert_eq!(world.standing("a", NOW + day_ms).await, TagStanding::Known);
+        assert_eq!(world.standing("a", NOW + day_ms + 1000).await, TagStanding::Unknown);
     }
 }
 
@@ -320,7 +320,7 @@ async fn a_huge_snapshot_is_not_kept() {
     let huge = |count| Snapshot::pack((0..count).map(|_| Row { size: 1, unique_id: b"0123456789" }));
     let _ = world.registry.commit(session, Ok(huge(6000).unwrap()), false);
     assert_eq!(world.snapshot().await, Err(NoSnapshot::TooLarge));
-    assert_eq!(world.standing("a", NOW).await, Standing::Known);
+    assert_eq!(world.standing("a", NOW).await, TagStanding::Known);
 }
 
 #[tokio::test]
@@ -344,9 +344,9 @@ async fn only_the_latest_eight_secrets_of_a_user_are_known() {
         for secret in 1..=9 {
             world.begin(&secret.to_string()).await;
         }
-        assert_eq!(world.standing("1", NOW).await, Standing::Changed);
-        assert_eq!(world.standing("2", NOW).await, Standing::Known);
-        assert_eq!(world.standing("9", NOW).await, Standing::Known);
+        assert_eq!(world.standing("1", NOW).await, TagStanding::Changed);
+        assert_eq!(world.standing("2", NOW).await, TagStanding::Known);
+        assert_eq!(world.standing("9", NOW).await, TagStanding::Known);
     }
 }
 

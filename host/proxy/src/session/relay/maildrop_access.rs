@@ -2,14 +2,14 @@
 
 use std::task::{Context as TaskContext, Poll, ready};
 
-use super::super::session_record::End;
+use super::super::session_record::SessionEnd;
 use super::Pump;
 use crate::maildrop::{MaildropSession, MaybeReady, NoSnapshot, Opening, Pending, PendingWrite};
 use reprieve_pop3::listing::SnapshotError;
 use reprieve_pop3::snapshot::Snapshot;
 
 /// The session's state in the registry of maildrops.
-pub(in super::super) enum Access {
+pub(in super::super) enum MaildropAccess {
     /// The client has not seen the maildrop yet.
     Opening(Box<Opening>),
     /// The client has seen the maildrop, or is about to.
@@ -36,7 +36,7 @@ impl Pump<'_> {
                 self.waiting = Waiting::Nothing;
             }
             Waiting::Beginning(beginning) => {
-                self.access = Access::Begun(ready!(beginning.as_mut().poll(task)));
+                self.access = MaildropAccess::Begun(ready!(beginning.as_mut().poll(task)));
                 self.waiting = Waiting::Nothing;
                 let unread = std::mem::take(&mut self.unread);
                 self.take_replies(&unread);
@@ -52,11 +52,12 @@ impl Pump<'_> {
     /// Records that the first reply that depends on the maildrop has arrived. The client sees it once
     /// the old snapshot is invalid everywhere.
     pub(super) fn begin(&mut self) {
-        let Access::Opening(opening) = std::mem::replace(&mut self.access, Access::Over) else {
+        let MaildropAccess::Opening(opening) = std::mem::replace(&mut self.access, MaildropAccess::Over)
+        else {
             return;
         };
         match self.context.registry.begin(*opening) {
-            MaybeReady::Ready(session) => self.access = Access::Begun(session),
+            MaybeReady::Ready(session) => self.access = MaildropAccess::Begun(session),
             MaybeReady::Pending(beginning) => self.waiting = Waiting::Beginning(beginning),
         }
     }
@@ -67,7 +68,7 @@ impl Pump<'_> {
         if let Some(committing) = self.commit(snapshot.map_err(NoSnapshot::from), has_deletions) {
             self.waiting = Waiting::Committing(committing);
         }
-        self.finished = Some(End::Quit);
+        self.finished = Some(SessionEnd::Quit);
     }
 
     pub(super) fn commit(
@@ -75,9 +76,9 @@ impl Pump<'_> {
         snapshot: Result<Snapshot, NoSnapshot>,
         has_deletions: bool,
     ) -> Option<PendingWrite> {
-        match std::mem::replace(&mut self.access, Access::Over) {
-            Access::Begun(session) => self.context.registry.commit(session, snapshot, has_deletions),
-            Access::Opening(_) | Access::Over => None,
+        match std::mem::replace(&mut self.access, MaildropAccess::Over) {
+            MaildropAccess::Begun(session) => self.context.registry.commit(session, snapshot, has_deletions),
+            MaildropAccess::Opening(_) | MaildropAccess::Over => None,
         }
     }
 
@@ -86,10 +87,10 @@ impl Pump<'_> {
         if let Waiting::Committing(committing) = std::mem::replace(&mut self.waiting, Waiting::Nothing) {
             return Some(committing);
         }
-        match std::mem::replace(&mut self.access, Access::Over) {
+        match std::mem::replace(&mut self.access, MaildropAccess::Over) {
             // The policy knows of an accepted login, so the old snapshot must not be shown by the
             // denials that follow.
-            Access::Opening(opening) => return self.context.registry.forget_opened(*opening),
+            MaildropAccess::Opening(opening) => return self.context.registry.forget_opened(*opening),
             begun => self.access = begun,
         }
         // After an unanswered QUIT it is unknown whether the deletions were carried out.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::client_io::{Disconnect, LEAST_PROGRESS};
 use super::super::context::Context;
-use super::super::session_record::End;
+use super::super::session_record::SessionEnd;
 use super::Pump;
 use crate::pool::Connection;
 
@@ -66,7 +66,7 @@ impl Pump<'_> {
 
     /// Checks the time limits, and returns how the session ends if one is exceeded. Each is noticed
     /// at the first tick after it.
-    pub(super) fn tick(&mut self) -> Option<Result<End, Disconnect>> {
+    pub(super) fn tick(&mut self) -> Option<Result<SessionEnd, Disconnect>> {
         let limits = self.limits();
         let tick = limits.shortest();
         let delivered = self.client.bytes_out.saturating_sub(
@@ -86,12 +86,12 @@ impl Pump<'_> {
         if std::mem::take(&mut progress.server) || !self.relay.is_waiting() || is_owed {
             progress.without_server = Waited::default();
         } else if progress.without_server.goes_on(tick, limits.reply) {
-            return Some(Ok(End::ServerLost));
+            return Some(Ok(SessionEnd::ServerLost));
         }
         if std::mem::take(&mut progress.command) || self.relay.is_waiting() || is_owed {
             progress.without_command = Waited::default();
         } else if progress.without_command.goes_on(tick, limits.idle) {
-            return Some(Ok(End::Idle));
+            return Some(Ok(SessionEnd::Idle));
         }
         None
     }

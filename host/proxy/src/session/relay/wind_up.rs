@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{Access, Pump, Waiting};
+use super::{MaildropAccess, Pump, Waiting};
 use crate::maildrop::NoSnapshot;
 use reprieve_pop3::listing::SnapshotError;
 use reprieve_pop3::relay::RelayEvent;
@@ -77,7 +77,7 @@ impl Pump<'_> {
 
     async fn await_beginning(&mut self) {
         if let Waiting::Beginning(beginning) = std::mem::replace(&mut self.waiting, Waiting::Nothing) {
-            self.access = Access::Begun(beginning.await);
+            self.access = MaildropAccess::Begun(beginning.await);
         }
     }
 }
