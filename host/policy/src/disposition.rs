@@ -4,7 +4,7 @@
 
 use reprieve_metrics::labels;
 
-use super::{Cause, Failure, Manner, Standing, Verdict};
+use super::{Cause, Failure, Login, Manner, Mechanism, Pass, Standing, Verdict};
 
 /// Whether posing needs proof that the client is the user (`verify`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +132,32 @@ pub struct Facts {
     pub sees_secret: bool,
     /// Whether there is a snapshot that can be shown. Only the manner `unchanged` needs it.
     pub has_snapshot: bool,
+    /// Whether the client's proof is valid where the login would go.
+    pub is_routable: bool,
+}
+
+impl Facts {
+    /// `pass`: where the login would go; None if that is the virtual server's own pool.
+    #[must_use]
+    pub fn of(login: &Login, pass: Option<&Pass>, has_snapshot: bool) -> Self {
+        Self {
+            standing: login.claim.standing,
+            sees_secret: !login.claim.mechanism.hides_secret(),
+            has_snapshot,
+            is_routable: pass.is_none_or(|pass| is_routable(login, pass)),
+        }
+    }
+}
+
+/// Whether the client's proof is valid where the login would go. A response to a challenge is made
+/// for one user name, and with APOP and CRAM-MD5 for the challenge of the virtual server's own pool.
+fn is_routable(login: &Login, pass: &Pass) -> bool {
+    let is_own_pool = pass.pool.as_ref().is_none_or(|pool| **pool == *login.backend.pool);
+    match login.claim.mechanism {
+        Mechanism::Apop | Mechanism::CramMd5 => pass.user.is_none() && is_own_pool,
+        Mechanism::ScramSha256 => pass.user.is_none(),
+        _ => true,
+    }
 }
 
 labels! {
@@ -163,7 +189,7 @@ labels! {
         NoSnapshot = "no-snapshot",
         /// No node could be reached: `on-unreachable` decides.
         Unreachable = "unreachable",
-        /// The policy sent a login elsewhere whose response is made for this server only.
+        /// The login would go where the client's response to a challenge is not valid.
         NotRoutable = "not-routable",
     }
 }
@@ -216,12 +242,16 @@ impl Disposition {
 #[must_use]
 pub fn dispose(decided: Decided, facts: Facts, rules: Rules) -> Disposition {
     use Disposition as D;
+    let passed = |because| match facts.is_routable {
+        true => D { action: Action::Passed, because },
+        false => D::instead(Action::Refused, Because::NotRoutable),
+    };
     let failed = |because| match rules.on_failure {
-        OnFailure::Pass => D::instead(Action::Passed, because),
+        OnFailure::Pass => passed(Some(because)),
         OnFailure::Deny => D::instead(Action::Refused, because),
     };
     match decided {
-        Decided::Pass => D::as_decided(Action::Passed),
+        Decided::Pass => passed(None),
         Decided::Failed => failed(Because::PolicyFailure),
         Decided::Paused => failed(Because::PolicyPaused),
         Decided::Deny { manner, otherwise } => match carry_out(manner, facts, rules) {
@@ -231,10 +261,10 @@ pub fn dispose(decided: Decided, facts: Facts, rules: Rules) -> Disposition {
                 match other {
                     Some((other, action)) => D::instead(action, because).shown(other),
                     None if because == Because::Unverifiable => match rules.unverifiable {
-                        Unverifiable::Pass => D::instead(Action::Passed, because),
+                        Unverifiable::Pass => passed(Some(because)),
                         Unverifiable::Refuse => D::instead(Action::Refused, because),
                     },
-                    None => D::instead(Action::Passed, because),
+                    None => passed(Some(because)),
                 }
             }
         },
@@ -256,6 +286,9 @@ fn carry_out(manner: Manner, facts: Facts, rules: Rules) -> Result<Action, Becau
 
 /// How a login is posed that no node has answered: only to a user in good standing. `None`: it is
 /// answered with `-ERR [SYS/TEMP]`, and no client is told that its password is wrong.
+///
+/// Only the proxy's sessions call this: a shadow asks no mail server, and the harness and the replay
+/// play mail servers that answer.
 #[must_use]
 pub fn dispose_unreachable(facts: Facts, on_unreachable: OnUnreachable) -> Option<Manner> {
     if facts.standing != Standing::Known || !facts.sees_secret {
@@ -271,14 +304,16 @@ pub fn dispose_unreachable(facts: Facts, on_unreachable: OnUnreachable) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::harness::LoginFacts;
     use crate::{MANNERS, STANDINGS};
 
-    const PROVEN: Facts = Facts { standing: Standing::Known, sees_secret: true, has_snapshot: true };
+    const PROVEN: Facts =
+        Facts { standing: Standing::Known, sees_secret: true, has_snapshot: true, is_routable: true };
 
     fn all_facts() -> impl Iterator<Item = Facts> {
         STANDINGS.into_iter().flat_map(|(_, standing)| {
             [(true, true), (true, false), (false, true), (false, false)]
-                .map(|(sees_secret, has_snapshot)| Facts { standing, sees_secret, has_snapshot })
+                .map(|(sees_secret, has_snapshot)| Facts { standing, sees_secret, has_snapshot, ..PROVEN })
         })
     }
 
@@ -345,6 +380,7 @@ mod tests {
         let blank = Facts { has_snapshot: false, ..PROVEN };
         let deny = Decided::deny(Manner::Unchanged);
         let rules = Rules::default();
+        let elsewhere = Facts { is_routable: false, ..unseen };
         let strict = Rules { on_failure: OnFailure::Deny, unverifiable: Unverifiable::Refuse, ..rules };
         for (decided, facts, rules, action, because) in [
             (deny, PROVEN, rules, Action::Posed, None),
@@ -356,9 +392,38 @@ mod tests {
             (Decided::Failed, PROVEN, rules, Action::Passed, Some(Because::PolicyFailure)),
             (Decided::Failed, PROVEN, strict, Action::Refused, Some(Because::PolicyFailure)),
             (Decided::Paused, PROVEN, strict, Action::Refused, Some(Because::PolicyPaused)),
+            (Decided::Pass, elsewhere, rules, Action::Refused, Some(Because::NotRoutable)),
+            (deny, elsewhere, rules, Action::Refused, Some(Because::NotRoutable)),
+            (deny, elsewhere, strict, Action::Refused, Some(Because::Unverifiable)),
+            (Decided::Failed, elsewhere, rules, Action::Refused, Some(Because::NotRoutable)),
         ] {
             let disposition = dispose(decided, facts, rules);
             assert_eq!((disposition.action, disposition.because), (action, because), "{decided:?} {facts:?}");
+        }
+    }
+
+    #[test]
+    fn a_response_to_a_challenge_is_valid_for_its_user_name_and_its_challenge_only() {
+        let to = |pool: Option<&str>, user: Option<&str>| Pass {
+            pool: pool.map(str::to_owned),
+            user: user.map(str::to_owned),
+            ..Pass::default()
+        };
+        let here = [to(None, None), to(Some("main"), None)];
+        for (mechanism, other_pool, other_user) in [
+            (Mechanism::UserPass, true, true),
+            (Mechanism::ScramSha256, true, false),
+            (Mechanism::CramMd5, false, false),
+            (Mechanism::Apop, false, false),
+        ] {
+            let mut facts = LoginFacts { mechanism, ..LoginFacts::new("alice") };
+            facts.backend.pool = "main".into();
+            let login = facts.login("pop3", "login-1", 0, &jiff::tz::TimeZone::UTC);
+
+            let is_routable = |pass: &Pass| Facts::of(&login, Some(pass), true).is_routable;
+            assert!(here.iter().all(is_routable), "{mechanism:?}");
+            assert_eq!(is_routable(&to(Some("other"), None)), other_pool, "{mechanism:?}");
+            assert_eq!(is_routable(&to(None, Some("bob"))), other_user, "{mechanism:?}");
         }
     }
 

@@ -208,11 +208,7 @@ impl Worker {
                 in_words(&own),
             );
         }
-        let facts = Facts {
-            standing: login.claim.standing,
-            sees_secret: !login.claim.mechanism.hides_secret(),
-            has_snapshot,
-        };
+        let facts = Facts::of(&login, result.as_ref().ok().and_then(Verdict::pass), has_snapshot);
         let disposition = dispose(Decided::from(&result), facts, self.rules);
         let goes = disposition.action == Action::Passed;
         let note = result.ok().and_then(|verdict| verdict.note().map(str::to_owned));

@@ -87,6 +87,15 @@ impl Verdict {
         }
     }
 
+    /// Where a login that passes goes.
+    #[must_use]
+    pub fn pass(&self) -> Option<&Pass> {
+        match self {
+            Self::Pass(pass) => Some(pass),
+            Self::Deny(_) => None,
+        }
+    }
+
     /// The note for the outcome.
     #[must_use]
     pub fn note(&self) -> Option<&str> {

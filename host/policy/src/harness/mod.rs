@@ -113,12 +113,10 @@ impl Harness {
         let verdict = self.runtime.block_on(self.evaluator.decide(&login));
         let decide_cpu = cpu_time::of_this_thread().saturating_sub(began);
         self.advance_by(delay(&verdict));
-        let disposition_facts = Facts {
-            standing: facts.standing,
-            sees_secret: !facts.mechanism.hides_secret(),
-            // A secret is known or has changed only after a session at a mail server.
-            has_snapshot: facts.standing != Standing::Unknown || self.snapshots.contains(&identity),
-        };
+        // A secret is known or has changed only after a session at a mail server.
+        let has_snapshot = facts.standing != Standing::Unknown || self.snapshots.contains(&identity);
+        let pass = verdict.as_ref().ok().and_then(Verdict::pass);
+        let disposition_facts = Facts::of(&login, pass, has_snapshot);
         let disposition = dispose(Decided::from(&verdict), disposition_facts, self.rules);
         let (mut observed, mut observe_cpu) = (None, Duration::ZERO);
         if disposition.action == Action::Passed {

@@ -13,7 +13,7 @@ use super::deadline::deadline_or_drain;
 use super::login::{Answer, Candidate};
 use crate::maildrop::Route;
 use crate::pool::{ConnectOutcome, Connection, LoginOutcome, LoginResult, Rejection};
-use reprieve_policy_host::{Action, Because, Cause, Decided, Disposition};
+use reprieve_policy_host::{Action, Cause, Decided};
 use reprieve_pop3::authorization::{ChallengeResponse, UnusableLogin};
 use reprieve_pop3::credential::{Credentials, Mechanism, Secret};
 use reprieve_pop3::line::{LOGIN_LIMIT, NextLine};
@@ -83,7 +83,7 @@ impl Session {
             return Ok(Answer::TryAgain);
         };
         let credentials = Credentials::new(user, Secret::new(b""), Mechanism::Apop);
-        let passed = match self.decide_unverifiable(credentials, false).await? {
+        let passed = match self.decide_unverifiable(credentials).await? {
             Ok(passed) => passed,
             Err(answer) => return Ok(answer),
         };
@@ -124,7 +124,7 @@ impl Session {
             return Ok(Answer::TryAgain);
         };
         let credentials = Credentials::new(user, Secret::new(b""), Mechanism::CramMd5);
-        let passed = match self.decide_unverifiable(credentials, false).await? {
+        let passed = match self.decide_unverifiable(credentials).await? {
             Ok(passed) => passed,
             Err(answer) => return Ok(answer),
         };
@@ -141,7 +141,7 @@ impl Session {
         deadline: tokio::time::Instant,
     ) -> Result<Answer, Disconnect> {
         let owner = credentials.authorization_id.clone().unwrap_or_else(|| credentials.user.clone());
-        let passed = match self.decide_unverifiable(credentials, true).await? {
+        let passed = match self.decide_unverifiable(credentials).await? {
             Ok(passed) => passed,
             Err(answer) => return Ok(answer),
         };
@@ -166,11 +166,10 @@ impl Session {
     }
 
     /// Asks the policy and applies the host's rules. `Err`: the answer, if the login does not go to a
-    /// mail server. `may_route`: whether the login can still go to another pool.
+    /// mail server.
     async fn decide_unverifiable(
         &mut self,
         credentials: Credentials,
-        may_route: bool,
     ) -> Result<Result<Box<Passed>, Answer>, Disconnect> {
         let credentials = credentials.split_master_user(self.context.settings.master_separator);
         if let Err(why) = credentials.check() {
@@ -181,21 +180,15 @@ impl Session {
         }
         let mut candidate = self.candidate(Box::new(credentials)).await;
         let verdict = self.ask_policy(&candidate).await;
-        let disposition = self.dispose(Decided::from(&verdict), &candidate).disposition;
+        let pass = self.route(verdict.clone(), &candidate);
+        let disposition = self.dispose(Decided::from(&verdict), &candidate, Some(&pass)).disposition;
         match disposition.action {
             Action::Refused => return Ok(Err(self.refuse(&verdict, disposition))),
             Action::Disconnected => return self.disconnect().await.map(Err),
             // Never posed: the secret was not seen.
             Action::Passed | Action::Posed => {}
         }
-        let pass = self.route(verdict, &candidate);
         let pool = pass.pool.filter(|pool| *pool != self.context.settings.pool);
-        if pass.user.is_some() || pool.is_some() && !may_route {
-            // The response is made for this user name and for this mail server's challenge.
-            self.record.dispose(Disposition::instead(Action::Refused, Because::NotRoutable));
-            self.client.out.extend_from_slice(reply::NOT_ROUTABLE);
-            return Ok(Err(Answer::TryAgain));
-        }
         self.context.registry.reserve(&mut candidate.fetched, candidate.key).await;
         Ok(Ok(Box::new(Passed { candidate, cause: disposition.cause(), note: pass.note, pool })))
     }

@@ -50,8 +50,9 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    pub(super) fn facts(&self, has_snapshot: bool) -> Facts {
-        Facts { standing: self.login.claim.standing, sees_secret: self.tag.is_some(), has_snapshot }
+    /// `pass`: where the login would go; needed only if the secret is not seen.
+    pub(super) fn facts(&self, pass: Option<&Pass>, has_snapshot: bool) -> Facts {
+        Facts::of(&self.login, pass, has_snapshot)
     }
 }
 
@@ -61,7 +62,7 @@ impl Session {
     pub(super) async fn log_in(&mut self, credentials: Box<Credentials>) -> Result<Answer, Disconnect> {
         let candidate = self.candidate(credentials).await;
         let verdict = self.ask_policy(&candidate).await;
-        let ruling = self.dispose(Decided::from(&verdict), &candidate);
+        let ruling = self.dispose(Decided::from(&verdict), &candidate, None);
         match ruling.disposition.action {
             Action::Passed => {
                 let cause = ruling.disposition.cause();
@@ -114,11 +115,12 @@ impl Session {
         verdict
     }
 
-    /// Applies the host's rules to what the policy decided, counts and records what follows.
-    pub(super) fn dispose(&mut self, decided: Decided, candidate: &Candidate) -> Ruling {
+    /// Applies the host's rules to what the policy decided, counts and records what follows. `pass`:
+    /// see [`Candidate::facts`].
+    pub(super) fn dispose(&mut self, decided: Decided, candidate: &Candidate, pass: Option<&Pass>) -> Ruling {
         let is_unchanged = decided.may_show_snapshot() && candidate.tag.is_some();
         let snapshot = is_unchanged.then(|| self.unchanged(candidate));
-        let facts = candidate.facts(matches!(snapshot, Some(Ok(_))));
+        let facts = candidate.facts(pass, matches!(snapshot, Some(Ok(_))));
         let disposition = dispose(decided, facts, self.context.settings.rules);
         self.record.dispose(disposition);
         let counters = &self.context.counters;
@@ -159,6 +161,10 @@ impl Session {
     /// Answers a login with `-ERR`, without asking a mail server.
     pub(super) fn refuse(&mut self, verdict: &Result<Verdict, Failure>, disposition: Disposition) -> Answer {
         self.not_asked();
+        if disposition.because == Some(Because::NotRoutable) {
+            self.client.out.extend_from_slice(reply::NOT_ROUTABLE);
+            return Answer::TryAgain;
+        }
         let Ok(Verdict::Deny(deny)) = verdict else {
             self.client.out.extend_from_slice(reply::POLICY_FAILED);
             return Answer::Unjudged;

@@ -124,7 +124,7 @@ impl Session {
     /// What a user in good standing is shown while no node can be reached.
     fn pose_unreachable(&self, candidate: &Candidate) -> Option<Pose> {
         let snapshot = self.unchanged(candidate).ok();
-        let facts = candidate.facts(snapshot.is_some());
+        let facts = candidate.facts(None, snapshot.is_some());
         let manner = dispose_unreachable(facts, self.context.settings.on_unreachable)?;
         Some(match (manner, snapshot) {
             (Manner::Unchanged, Some(left)) => Pose::Maildrop(left),
