@@ -243,7 +243,7 @@ impl Disposition {
 pub fn dispose(decided: Decided, facts: Facts, rules: Rules) -> Disposition {
     use Disposition as D;
     let passed = |because| match facts.is_routable {
-        true => D { action: Action::Passed, because },
+        true => D { action: Action::Passed, because, manner: None },
         false => D::instead(Action::Refused, Because::NotRoutable),
     };
     let failed = |because| match rules.on_failure {
@@ -450,13 +450,14 @@ mod tests {
         for (facts, rules) in all_facts().flat_map(|facts| all_rules().map(move |rules| (facts, rules))) {
             for (_, manner) in MANNERS {
                 let alone = dispose(Decided::deny(manner), facts, rules);
+                let why = dispose(Decided::deny(manner), Facts { is_routable: true, ..facts }, rules).because;
                 for (_, other) in MANNERS {
                     let both = dispose(Decided::Deny { manner, otherwise: Some(other) }, facts, rules);
                     let other_alone = dispose(Decided::deny(other), facts, rules);
                     let expected = if alone.because.is_none() || other_alone.because.is_some() {
                         alone
                     } else {
-                        Disposition { because: alone.because, ..other_alone }
+                        Disposition { because: why, ..other_alone }
                     };
                     assert_eq!(both, expected, "{manner:?} {other:?} {facts:?} {rules:?}");
                 }
