@@ -1,6 +1,6 @@
 //! A virtual server's policy: compiled once, shared by the evaluators of all threads.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::breaker::{Admitted, Breaker, BreakerSettings, Change};
@@ -13,7 +13,6 @@ use super::guest_log::{GuestLog, Lines};
 use super::limits::Limits;
 use super::lookups::{Lookups, NoLookups};
 use super::metrics::{Metrics, MetricsSnapshot};
-use super::settings::Setting;
 use reprieve_store::Namespace;
 use reprieve_store::clock::Clock;
 
@@ -134,8 +133,6 @@ pub struct Policy {
     metrics: Arc<Metrics>,
     /// Whether it imports the store.
     needs_store: bool,
-    /// The settings that it describes, once it has been started.
-    described: OnceLock<Vec<Setting>>,
     /// One circuit breaker per function, so that a function that always fails is noticed even if the
     /// other never fails.
     breakers: [Breaker; Call::COUNT],
@@ -169,18 +166,7 @@ impl Policy {
             sha256: digest::hex(&sha256),
             version: options.version,
         });
-        Self {
-            options,
-            engine,
-            linked,
-            sha256,
-            identity,
-            log,
-            metrics,
-            needs_store,
-            described: OnceLock::new(),
-            breakers,
-        }
+        Self { options, engine, linked, sha256, identity, log, metrics, needs_store, breakers }
     }
 
     /// The engine that it runs in.
@@ -305,16 +291,6 @@ impl Policy {
             }
             _ => {}
         }
-    }
-
-    pub(super) fn describe(&self, settings: Vec<Setting>) {
-        let _ = self.described.set(settings);
-    }
-
-    /// The settings that it describes; empty if it describes none.
-    #[must_use]
-    pub fn described_settings(&self) -> &[Setting] {
-        self.described.get().map_or(&[], Vec::as_slice)
     }
 
     /// Resource limits.

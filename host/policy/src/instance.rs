@@ -55,6 +55,28 @@ impl WasiView for State {
 }
 
 impl State {
+    fn new(policy: &Policy) -> Self {
+        let limits = policy.limits();
+        let clock = GuestClock::default();
+        clock.set(policy.now_ms());
+        let mut resources = ResourceTable::new();
+        resources.set_max_capacity(limits::RESOURCES);
+        Self {
+            namespace: policy.namespace().clone(),
+            log: policy.log().clone(),
+            log_lines_left: limits.log_lines,
+            lookups: policy.lookups().clone(),
+            memory_ttl: policy.memory_ttl(),
+            call: Call::default(),
+            ceiling: Ceiling { limit: limits.memory, used: 0, table_elements: 0 },
+            wasi: wasi::context(&clock, policy.log(), limits.strings, policy.seed()),
+            clock,
+            meter: Arc::new(Meter::default()),
+            budget: limits.start,
+            resources,
+        }
+    }
+
     /// Writes a line of the policy, unless it has written too many.
     pub(super) fn log_line(&mut self, level: tracing::Level, text: &str) {
         if self.log_lines_left == 0 {
@@ -184,37 +206,27 @@ pub(super) struct Instance {
 impl Instance {
     /// Creates and configures an instance.
     pub(super) async fn start(policy: &Policy) -> Result<Self, Failure> {
-        Ok(Self::start_described(policy, false).await?.0)
+        let mut instance = Self::create(policy).await?;
+        let Self { store, exports, .. } = &mut instance;
+        let configured =
+            starting(policy, store, async |store| exports.configure(store, policy.settings()).await);
+        let configured = configured.await?;
+        configured.map_err(|why| Failure::Settings(harmless(&why, policy.log().longest)))?;
+        instance.memory_at_start = instance.memory();
+        Ok(instance)
     }
 
-    /// The same; with `describes`, it is asked first for a description of its settings, against
-    /// which they are checked.
-    pub(super) async fn start_described(
-        policy: &Policy,
-        describes: bool,
-    ) -> Result<(Self, Option<Vec<Setting>>), Failure> {
-        let limits = policy.limits();
+    /// The settings that the policy describes, on an instance that is not configured; None if it
+    /// does not.
+    pub(super) async fn describe(policy: &Policy) -> Result<Option<Vec<Setting>>, Failure> {
+        let Self { mut store, exports, .. } = Self::create(policy).await?;
+        let described = starting(policy, &mut store, async |store| exports.describe(store).await).await?;
+        Ok(described.map(settings::cleaned))
+    }
+
+    async fn create(policy: &Policy) -> Result<Self, Failure> {
         policy.metrics_now().started();
-        let clock = GuestClock::default();
-        clock.set(policy.now_ms());
-        let meter = Arc::new(Meter::default());
-        let mut resources = ResourceTable::new();
-        resources.set_max_capacity(limits::RESOURCES);
-        let state = State {
-            namespace: policy.namespace().clone(),
-            log: policy.log().clone(),
-            log_lines_left: limits.log_lines,
-            lookups: policy.lookups().clone(),
-            memory_ttl: policy.memory_ttl(),
-            call: Call::default(),
-            ceiling: Ceiling { limit: limits.memory, used: 0, table_elements: 0 },
-            wasi: wasi::context(&clock, policy.log(), limits.strings, policy.seed()),
-            clock,
-            meter: meter.clone(),
-            budget: limits.start,
-            resources,
-        };
-        let mut store = Store::new(policy.engine().wasmtime(), state);
+        let mut store = Store::new(policy.engine().wasmtime(), State::new(policy));
         store.set_max_component_handles(limits::HANDLES);
         store.limiter(|state| &mut state.ceiling);
         store.epoch_deadline_callback(|context| {
@@ -226,30 +238,10 @@ impl Instance {
             Ok(UpdateDeadline::Yield(1))
         });
         store.set_epoch_deadline(1);
-        let running = policy.engine().enter();
-        let started = within(limits, &meter, async {
-            let exports = policy.linked().instantiate(&mut store).await?;
-            store.set_hostcall_fuel(bytes(limits.strings));
-            let described = if describes { exports.describe(&mut store).await? } else { None };
-            let described = described.map(settings::cleaned);
-            if let Some(described) = &described
-                && let Err(why) = settings::check(described, policy.settings())
-            {
-                return Ok((exports, Err(why), None));
-            }
-            let answer = exports.configure(&mut store, policy.settings()).await?;
-            Ok((exports, answer, described))
-        })
-        .await;
-        drop(running);
-        let (exports, answer, described) = started.map_err(|failure| match failure {
-            Failure::Trap(why) => Failure::Start(why),
-            Failure::Time(_) => Failure::StartTime(limits.start.as_millis()),
-            other => other,
-        })?;
-        answer.map_err(|why| Failure::Settings(harmless(&why, policy.log().longest)))?;
-        let memory_at_start = store.data().ceiling.used;
-        Ok((Self { store, exports, calls: 0, memory_at_start }, described))
+        let created = starting(policy, &mut store, async |store| policy.linked().instantiate(store).await);
+        let exports = created.await?;
+        store.set_hostcall_fuel(bytes(policy.limits().strings));
+        Ok(Self { store, exports, calls: 0, memory_at_start: 0 })
     }
 
     /// `exhausted`: the CPU budget counts as used up from the start.
@@ -303,6 +295,22 @@ impl Instance {
         state.meter.begin();
         state.meter.clone()
     }
+}
+
+/// Runs a call that belongs to the start of an instance, within the limits of a start.
+async fn starting<T>(
+    policy: &Policy,
+    store: &mut Store<State>,
+    call: impl AsyncFnOnce(&mut Store<State>) -> wasmtime::Result<T>,
+) -> Result<T, Failure> {
+    let limits = policy.limits();
+    let meter = store.data().meter.clone();
+    let _running = policy.engine().enter();
+    within(limits, &meter, call(store)).await.map_err(|failure| match failure {
+        Failure::Trap(why) => Failure::Start(why),
+        Failure::Time(_) => Failure::StartTime(limits.start.as_millis()),
+        other => other,
+    })
 }
 
 /// Runs a call within its time limits. Waiting is measured in wall time, except while the call only

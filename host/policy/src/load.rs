@@ -10,6 +10,7 @@ use super::digest;
 use super::engine::Engine;
 use super::failure::Failure;
 use super::instance::{Instance, State};
+use super::settings::{self, Setting};
 use super::{ComponentInfo, compile, diagnostics, size_limits};
 
 /// Why a policy could not be loaded, in one sentence for the administrator.
@@ -104,18 +105,38 @@ impl Prepared {
     pub async fn configure(&self, options: PolicyOptions) -> Result<Arc<Policy>, LoadError> {
         let (engine, linked) = (self.engine.clone(), self.linked.clone());
         let policy = Arc::new(Policy::new(options, engine, linked, self.sha256, self.needs_store));
-        match Instance::start_described(&policy, true).await {
-            Ok((_, described)) => {
-                policy.describe(described.unwrap_or_default());
-                Ok(policy)
-            }
-            Err(Failure::Settings(why)) => {
-                Err(LoadError::Settings { component: policy.component_name().to_owned(), why })
-            }
-            Err(failure) => Err(LoadError::Component {
-                component: policy.component_name().to_owned(),
-                why: failure.to_string(),
-            }),
+        match start(&policy).await {
+            Ok(()) => Ok(policy),
+            Err(failure) => Err(LoadError::of(&policy, failure)),
+        }
+    }
+
+    /// The settings that the policy describes; empty if it describes none.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub async fn describe(&self, options: PolicyOptions) -> Result<Vec<Setting>, LoadError> {
+        let (engine, linked) = (self.engine.clone(), self.linked.clone());
+        let policy = Policy::new(options, engine, linked, self.sha256, self.needs_store);
+        let described = Instance::describe(&policy).await;
+        described.map(Option::unwrap_or_default).map_err(|failure| LoadError::of(&policy, failure))
+    }
+}
+
+/// Checks the settings against their description, if there is one, and starts an instance.
+async fn start(policy: &Policy) -> Result<(), Failure> {
+    if let Some(described) = Instance::describe(policy).await? {
+        settings::check(&described, policy.settings()).map_err(Failure::Settings)?;
+    }
+    Instance::start(policy).await.map(drop)
+}
+
+impl LoadError {
+    fn of(policy: &Policy, failure: Failure) -> Self {
+        let component = policy.component_name().to_owned();
+        match failure {
+            Failure::Settings(why) => Self::Settings { component, why },
+            failure => Self::Component { component, why: failure.to_string() },
         }
     }
 }

@@ -11,8 +11,8 @@ use super::Format;
 use crate::cli::FAILED;
 use crate::output::{self, Output};
 use reprieve_policy_host::{
-    Cache, ComponentInfo, Engine, EngineSize, Kind, Limits, LoadError, PolicyOptions, Prepared, digest,
-    load_source,
+    Cache, ComponentInfo, Engine, EngineSize, Kind, Limits, LoadError, PolicyOptions, Prepared, Setting,
+    digest, load_source,
 };
 use reprieve_store::Namespace;
 use reprieve_store::clock::SystemClock;
@@ -41,6 +41,8 @@ pub(super) struct Arguments {
 struct LoadResult {
     /// Why this host cannot run it.
     error: Option<String>,
+    /// The settings that it describes.
+    settings: Vec<Setting>,
     /// Its error message without any settings.
     error_without_settings: Option<String>,
     /// Its error message for an unknown setting, which usually lists the known ones.
@@ -75,11 +77,13 @@ fn try_to_load(name: &str, bytes: &[u8]) -> anyhow::Result<LoadResult> {
         Err(LoadError::Component { why, .. } | LoadError::Settings { why, .. }) => {
             return Ok(LoadResult {
                 error: Some(why),
+                settings: Vec::new(),
                 error_without_settings: None,
                 error_for_unknown_setting: None,
             });
         }
     };
+    let settings = runtime.block_on(prepared.describe(options(Vec::new()))).unwrap_or_default();
     let load = |settings| runtime.block_on(prepared.configure(options(settings)));
     let (error, error_without_settings) = match load(Vec::new()) {
         Ok(_) => (None, None),
@@ -93,7 +97,7 @@ fn try_to_load(name: &str, bytes: &[u8]) -> anyhow::Result<LoadResult> {
             _ => None,
         },
     };
-    Ok(LoadResult { error, error_without_settings, error_for_unknown_setting })
+    Ok(LoadResult { error, settings, error_without_settings, error_for_unknown_setting })
 }
 
 fn print_text(
@@ -138,7 +142,11 @@ fn print_text(
         let what = format!("{} {} {}", producer.field, producer.name, producer.version);
         line(if number == 0 { "made by" } else { "" }, what.trim_end())?;
     }
+    for (number, setting) in loaded.settings.iter().enumerate() {
+        line(if number == 0 { "settings" } else { "" }, &describe(setting))?;
+    }
     match &loaded.error_for_unknown_setting {
+        _ if !loaded.settings.is_empty() => {}
         Some(message) => line("settings", &format!("error for an unknown setting: {message}"))?,
         None if loaded.error.is_none() => line("settings", "the policy does not list its settings")?,
         None => {}
@@ -151,6 +159,14 @@ fn print_text(
         None => line("runs", "yes")?,
     }
     Ok(())
+}
+
+fn describe(setting: &Setting) -> String {
+    let default = match &setting.default {
+        Some(default) => format!("default {default}"),
+        None => "required".to_owned(),
+    };
+    format!("{}: {}, {default}. {}", setting.name, setting.kind, setting.doc)
 }
 
 fn print_json(
@@ -170,6 +186,14 @@ fn print_json(
         .iter()
         .map(|one| json!({ "field": one.field, "name": one.name, "version": one.version }))
         .collect();
+    let settings: Vec<_> = loaded
+        .settings
+        .iter()
+        .map(|one| {
+            let kind = one.kind.to_string();
+            json!({ "name": one.name, "type": kind, "default": one.default, "doc": one.doc })
+        })
+        .collect();
     let report = json!({
         "policy": arguments.policy,
         "kind": match info.kind {
@@ -186,6 +210,7 @@ fn print_json(
         "language": info.language,
         "producers": producers,
         "damage": info.damage,
+        "settings": settings,
         "error_for_unknown_setting": loaded.error_for_unknown_setting,
         "error_without_settings": loaded.error_without_settings,
         "runs": loaded.error.is_none(),
