@@ -251,7 +251,7 @@ const EXPECTED: [(&str, f64); 56] = [
     ("reprieve_tls_handshake_failures_total{virtual_server=\"pop3\"}", 1.0),
     ("reprieve_policy_calls_total{virtual_server=\"pop3\",call=\"decide\"}", 12.0),
     // For each login that reached the mail server, but not for the upgrade.
-    ("reprieve_policy_calls_total{virtual_server=\"pop3\",call=\"observe\"}", 7.0),
+    ("reprieve_policy_calls_total{virtual_server=\"pop3\",call=\"observe\"}", 8.0),
     ("reprieve_policy_decide_seconds_count{virtual_server=\"pop3\"}", 12.0),
     ("reprieve_policy_decide_seconds_bucket{virtual_server=\"pop3\",le=\"+Inf\"}", 12.0),
     ("reprieve_policy_paused{virtual_server=\"pop3\"}", 0.0),

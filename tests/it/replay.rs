@@ -477,7 +477,7 @@ fn errors_say_how_to_correct_them() {
         (&[&log, "--set", "interval"], 2, "KEY=VALUE"),
         (&[&log, "--time-zone", "Berlin"], 2, "an example is Europe/Berlin"),
         (&[&log, "--verify", "maybe"], 2, "must be on or off"),
-        (&[&log, "--login-cost", "14"], 2, "a time is written as 14ms or 1s"),
+        (&[&log, "--login-cost", "14"], 2, "use a duration such as 14ms or 1s"),
         (&[&log, "--decisions", "/nowhere/x"], 2, "cannot write /nowhere/x"),
         (&["-", "-"], 2, "standard input can be given only once"),
         (&[], 2, "<LOG>"),

@@ -206,6 +206,7 @@ pub(super) struct Instance {
 impl Instance {
     /// Creates and configures an instance.
     pub(super) async fn start(policy: &Policy) -> Result<Self, Failure> {
+        policy.metrics_now().started();
         let mut instance = Self::create(policy).await?;
         let Self { store, exports, .. } = &mut instance;
         let configured =
@@ -225,7 +226,6 @@ impl Instance {
     }
 
     async fn create(policy: &Policy) -> Result<Self, Failure> {
-        policy.metrics_now().started();
         let mut store = Store::new(policy.engine().wasmtime(), State::new(policy));
         store.set_max_component_handles(limits::HANDLES);
         store.limiter(|state| &mut state.ceiling);

@@ -196,7 +196,7 @@ pub struct MemoryKey(Box<str>);
 
 impl MemoryKey {
     /// First character of the keys of memories in the store. Policies cannot use such keys.
-    pub const PREFIX: char = '\0';
+    pub const PREFIX: char = '~';
 
     /// From the names in the spelling that the virtual server's settings make of them. A master user
     /// has a separate key for each user that they act as.

@@ -52,9 +52,9 @@ store = { lacks = ["alice"] }
         "expected: passed",
         "got:      posed",
         "decision: deny unchanged, retry-after 540, reason \"too-soon\" → posed",
-        "store: get \"alice\" → hex:",
-        "store, \"alice\"",
-        "the store holds:\n        \"alice\" = hex:",
+        "store: get memory of \"alice\" → [1773",
+        "store, memory of \"alice\"",
+        "the store holds:\n        memory of \"alice\" = [1773",
         "0 passed, 1 failed",
     ] {
         assert!(report.contains(expected), "{expected:?} is not in:\n{report}");

@@ -58,7 +58,7 @@ fn tls_an_acl_user_a_database_and_a_prefix_are_used() {
     until("all are counted", || front.server.counters().relieved == 1);
     let there = ["--user", "reprieve", "--pass", "the-password-of-redis", "--no-auth-warning", "-n", "3"];
     let keys = redis.ask(&[&there[..], &["keys", "*"]].concat());
-    assert!(keys.contains("site:{policy:pop3}:user1") && keys.contains("site:{maildrop}:"), "{keys}");
+    assert!(keys.contains("site:{policy:pop3}:~user1") && keys.contains("site:{maildrop}:"), "{keys}");
 
     // A wrong password is reported but not shown, and logins work.
     crate::support::write_secret(&password, "something-else\n");

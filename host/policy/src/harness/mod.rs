@@ -37,8 +37,8 @@ pub use decision::{Decision, LogLine};
 pub use login::{BackendOutcome, InjectedFault, LoginFacts, TestLogin};
 
 use crate::{
-    Action, Cause, Decided, Ending, Evaluator, Facts, Failure, Login, Outcome, Policy, Pools, Rules,
-    Standing, Verdict, dispose, moment,
+    Action, Cause, Decided, Ending, Evaluator, Facts, Failure, Login, MemoryKey, Outcome, Policy, Pools,
+    Rules, Standing, Verdict, dispose, moment,
 };
 use recorder::{LogBuffer, Recorder};
 pub(crate) use recorder::{named, named_value, quoted};
@@ -186,7 +186,7 @@ impl Harness {
     /// The text is not a duration.
     pub fn advance(&mut self, by: &str) -> anyhow::Result<()> {
         let by = reprieve_settings::duration(by)
-            .ok_or_else(|| anyhow::anyhow!("{by:?} is not a duration; an example is \"10m\""))?;
+            .ok_or_else(|| anyhow::anyhow!("{by:?} is not a duration; an example is \"9m30s\""))?;
         self.advance_by(by);
         Ok(())
     }
@@ -228,6 +228,15 @@ impl Harness {
     #[must_use]
     pub fn stored(&self, key: &str) -> Option<Vec<u8>> {
         self.runtime.block_on(self.namespace.get(key)).ok().flatten()
+    }
+
+    /// What the policy remembers about a user. `user_key`: the user's name, or the names of a master
+    /// user and of the user that they act as, with a NUL between them.
+    #[must_use]
+    pub fn remembered(&self, user_key: &str) -> [u32; 4] {
+        let key = MemoryKey::of_user_key(user_key);
+        let value = self.stored(key.stored()).unwrap_or_default();
+        remembered(key.stored(), &value).map_or([0; 4], |(_, numbers)| numbers)
     }
 
     /// All entries of the store, sorted by key.
