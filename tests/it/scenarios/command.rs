@@ -37,7 +37,7 @@ after = "1m"
 login = "alice"
 expect = { manner = "busy", retry-after = 541 }
 disposition = "passed"
-store = { lacks = ["alice"] }
+store = { forgot = ["alice"] }
 "#,
         &[],
     );
