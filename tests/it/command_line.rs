@@ -234,6 +234,8 @@ impl Served {
     fn command_lines(&self, new: &str) -> Vec<String> {
         let (socket, config) = (self.path("admin.sock"), self.path("reprieve.toml"));
         let (log, scenario) = (self.path("mail.log"), self.path("scenario.toml"));
+        let users = self.path("users.txt");
+        std::fs::write(&users, "alice 10m\n").unwrap();
         let line = "Nov 27 22:11:26 mx pop3d: LOGIN, user=alice, ip=[::ffff:192.0.2.7]\n";
         std::fs::write(&log, line).unwrap();
         std::fs::write(&scenario, "[[step]]\nlogin = \"alice\"\nexpect = \"pass\"\n").unwrap();
@@ -248,6 +250,9 @@ impl Served {
             format!("ctl reload --socket {socket}"),
             format!("ctl node mail {} enabled --socket {socket}", self.node),
             "demo --seconds 4 --clients 2 --interval 1s".to_owned(),
+            format!("lookup compile {users} -o {users}.tbl"),
+            format!("lookup get {users} alice"),
+            format!("lookup check {users}"),
             format!("policy new --lang rust {new}"),
             format!("policy test interval {scenario}"),
             format!("policy test interval {scenario} --format json"),

@@ -27,7 +27,7 @@ struct Layer {
     because: &'static str,
 }
 
-const CRATES: [Layer; 10] = [
+const CRATES: [Layer; 11] = [
     Layer {
         name: "pop3",
         uses: &["secrets"],
@@ -90,6 +90,13 @@ const CRATES: [Layer; 10] = [
         imports_no: &["std::net", "tokio"],
         builds_no: &["tokio"],
         because: "it reads, keeps and wipes secrets, and sends them nowhere",
+    },
+    Layer {
+        name: "lookup",
+        uses: &[],
+        imports_no: &["std::net", "std::thread", "tokio", "tracing"],
+        builds_no: &["tokio"],
+        because: "it finds keys in files, and knows neither who asks nor when a file is to be read again",
     },
     Layer {
         name: "settings",

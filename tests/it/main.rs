@@ -24,6 +24,7 @@ mod layers;
 mod limits;
 mod long_credentials;
 mod long_messages;
+mod lookups;
 mod maildrop;
 mod manners;
 mod metrics;

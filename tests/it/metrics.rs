@@ -58,6 +58,8 @@ impl Site {
         let authority = Authority::new();
         let token = folder.path().join("token");
         crate::support::write_secret(&token, TOKEN);
+        let premium = folder.path().join("premium.txt");
+        std::fs::write(&premium, "alice\nbob gold\n").expect("a lookup table");
         let certificate = authority.server("server", &["localhost"], Age::Valid);
         let text = format!(
             r#"
@@ -76,6 +78,7 @@ pool = "mail"
 policy = {{ settings = {{ interval = "1h", reset = "never" }} }}
 shadow = {{ component = "interval", settings = {{ interval = "0s" }} }}
 tls = {{ certificate = {chain:?}, key = {key:?} }}
+lookups = {{ premium = {premium:?} }}
 
 [[virtual-server]]
 name = "filed"
@@ -103,6 +106,7 @@ health-check = "off"
 retry-after = "1h"
 "#,
             token = token,
+            premium = premium,
             decisions = folder.path().join("decisions.jsonl"),
             chain = certificate.chain,
             key = certificate.key,
@@ -218,7 +222,7 @@ retry-after = "1h"
 }
 
 /// The metrics after [`Site::have_sessions`].
-const EXPECTED: [(&str, f64); 56] = [
+const EXPECTED: [(&str, f64); 58] = [
     ("reprieve_polls_total{virtual_server=\"pop3\"}", 12.0),
     ("reprieve_relieved_total{virtual_server=\"pop3\"}", 4.0),
     ("reprieve_posed_total{virtual_server=\"pop3\"}", 5.0),
@@ -255,6 +259,8 @@ const EXPECTED: [(&str, f64); 56] = [
     ("reprieve_policy_decide_seconds_count{virtual_server=\"pop3\"}", 12.0),
     ("reprieve_policy_decide_seconds_bucket{virtual_server=\"pop3\",le=\"+Inf\"}", 12.0),
     ("reprieve_policy_paused{virtual_server=\"pop3\"}", 0.0),
+    ("reprieve_lookup_entries{virtual_server=\"pop3\",table=\"premium\"}", 2.0),
+    ("reprieve_lookup_stale{virtual_server=\"pop3\",table=\"premium\"}", 0.0),
     ("reprieve_shadow_verdicts_total{virtual_server=\"pop3\",verdict=\"deny\"}", 0.0),
     ("reprieve_shadow_differences_total{virtual_server=\"pop3\",kind=\"would-pass\"}", 6.0),
     ("reprieve_shadow_differences_total{virtual_server=\"pop3\",kind=\"would-deny\"}", 0.0),

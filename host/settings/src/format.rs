@@ -52,6 +52,8 @@ pub enum Type {
     NamedTables(Vec<KeyDescription>),
     /// A table with any keys, whose values are strings, numbers or Booleans.
     FreeTable,
+    /// A table with any keys, whose values are of this type.
+    NamedValues(Box<Type>),
     /// One of several types.
     Either(Vec<Type>),
 }

@@ -113,6 +113,9 @@ impl Scratch {
         for name in ["redis.password", "share.secret", "admin.token", "decision-log.key", "master.password"] {
             self.write(&format!("etc/reprieve/{name}"), "a-secret-of-the-tests-0123456789\n");
         }
+        for name in ["premium.txt", "plans.tbl"] {
+            self.write(&format!("etc/reprieve/{name}"), "alice@example.com 2m\n");
+        }
         self.write("admin.token", "a-secret-of-the-tests-0123456789\n");
     }
 

@@ -8,6 +8,7 @@ use crate::config::NodeMode;
 use crate::decision_log::Counts;
 use crate::server::{PolicyState, ShadowState, View};
 use crate::session::{CountersSnapshot, Unrelievable};
+use reprieve_lookup::TableState;
 use reprieve_store as store;
 
 /// A snapshot of a server.
@@ -49,6 +50,33 @@ pub struct VirtualServerStatus {
     /// Users whose denied logins passed today nevertheless, with the reason.
     #[serde(default)]
     pub unrelieved: Vec<Unrelievable>,
+    /// In the order of the configuration.
+    #[serde(default)]
+    pub lookups: Vec<LookupStatus>,
+}
+
+/// Status of a lookup table.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct LookupStatus {
+    /// Its name.
+    pub name: String,
+    /// Path of its file.
+    pub file: String,
+    /// Number of entries in use.
+    pub entries: u64,
+    /// Why the newest version of the file is not in use.
+    pub error: Option<String>,
+}
+
+impl LookupStatus {
+    fn of(table: TableState) -> Self {
+        Self {
+            name: table.name,
+            file: table.path.map(|path| path.display().to_string()).unwrap_or_default(),
+            entries: table.entries,
+            error: table.error.map(|error| error.to_string()),
+        }
+    }
 }
 
 /// Status of a virtual server's policy.
@@ -189,6 +217,7 @@ impl Status {
                     shadow: server.shadow.map(ShadowStatus::of),
                     counters: server.counters,
                     unrelieved: server.unrelieved,
+                    lookups: server.lookups.into_iter().map(LookupStatus::of).collect(),
                 })
                 .collect(),
             pools,

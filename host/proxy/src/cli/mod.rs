@@ -6,6 +6,7 @@ mod completions;
 mod ctl;
 mod demo;
 mod generate;
+mod lookup;
 mod man;
 mod policy;
 mod replay;
@@ -47,6 +48,7 @@ enum Subcommands {
     Check(check::Arguments),
     Ctl(ctl::Arguments),
     Demo(demo::Arguments),
+    Lookup(lookup::Arguments),
     Policy(policy::Arguments),
     Replay(replay::Arguments),
     Store(store::Arguments),
@@ -93,6 +95,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Subcommands::Check(arguments) => check::run(&arguments),
         Subcommands::Ctl(arguments) => ctl::run(&arguments),
         Subcommands::Demo(arguments) => demo::run(&arguments),
+        Subcommands::Lookup(arguments) => lookup::run(&arguments),
         Subcommands::Policy(arguments) => policy::run(&arguments),
         Subcommands::Replay(arguments) => replay::run(&arguments),
         Subcommands::Store(arguments) => store::run(&arguments),

@@ -20,6 +20,9 @@ use crate::service_manager;
 
 /// Time between two checks of watched files.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two checks whether the files of lookup tables have changed. They are read at the second
+/// check after the change.
+const LOOKUP_INTERVAL: Duration = Duration::from_secs(2);
 /// Longest wait for the decision log after a second stop signal.
 const DECISION_LOG_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time for logs and stores after the drain timeout; less than the service manager's margin.
@@ -44,7 +47,7 @@ const SHUTDOWN_MARGIN: Duration = Duration::from_secs(7);
 #[command(group(clap::ArgGroup::new("addresses").args(["listen", "listen_tls"]).multiple(true)))]
 pub(super) struct Arguments {
     /// Configuration file (TOML) [default: /etc/reprieve/reprieve.toml]
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["addresses", "certificate", "backend", "backend_tls", "policy", "set"])]
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["addresses", "certificate", "backend", "backend_tls", "policy", "set", "lookup"])]
     config: Option<PathBuf>,
     /// Listen address and port; can be repeated
     #[arg(long, value_name = "ADDR", requires = "backend")]
@@ -70,6 +73,9 @@ pub(super) struct Arguments {
     /// Setting of the policy, such as interval=5m; can be repeated
     #[arg(long, value_name = "KEY=VALUE", requires = "addresses")]
     set: Vec<String>,
+    /// Lookup table that the policy can read; can be repeated
+    #[arg(long, value_name = "NAME=FILE", requires = "addresses")]
+    lookup: Vec<String>,
     /// Number of worker threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -128,6 +134,7 @@ impl Arguments {
                 backend: self.backend.clone(),
                 policy: self.policy.clone(),
                 set: self.set.clone(),
+                lookup: self.lookup.clone(),
                 threads,
             }
             .config()?),
@@ -336,7 +343,9 @@ async fn run_until_shutdown(
     let mut ending = control.ending();
     let mut watch = FileWatch::default();
     let (mut reload, mut look) = (BackgroundJob::default(), BackgroundJob::default());
+    let mut read_lookups = BackgroundJob::default();
     let mut certificates_at = Instant::now();
+    let mut lookups_at = Instant::now();
     loop {
         let config = control.config();
         if config.watch && watch.has_changed(arguments.file().into_iter().chain(control.components())) {
@@ -346,6 +355,11 @@ async fn run_until_shutdown(
             certificates_at = Instant::now();
             look.wanted = true;
         }
+        let has_lookups = config.virtual_servers.iter().any(|server| !server.lookups.is_empty());
+        if has_lookups && Instant::now() >= lookups_at + LOOKUP_INTERVAL {
+            lookups_at = Instant::now();
+            read_lookups.wanted = true;
+        }
         let reloading = control.clone();
         reload.begin(move || {
             service_manager::reloading();
@@ -354,9 +368,12 @@ async fn run_until_shutdown(
         });
         let looking = control.clone();
         look.begin(move || looking.reload_changed_certificates());
+        let reading = control.clone();
+        read_lookups.begin(move || reading.reload_changed_lookups());
         let next_certificates = config.certificate_check.map(|every| certificates_at + every);
         let next_look = config.watch.then(|| Instant::now() + WATCH_INTERVAL);
-        let next = [next_certificates, next_look].into_iter().flatten().min();
+        let next_lookups = has_lookups.then(|| lookups_at + LOOKUP_INTERVAL);
+        let next = [next_certificates, next_look, next_lookups].into_iter().flatten().min();
         let next = async {
             match next {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -372,6 +389,7 @@ async fn run_until_shutdown(
                 service_manager::ready(&status_line(server));
             }
             done = look.done() => done?,
+            done = read_lookups.done() => done?,
             () = next => {}
         }
     }

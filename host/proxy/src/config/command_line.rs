@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::file::Config;
+use super::lookup::parse_lookup;
 use super::node::parse_node_address;
 use super::pool::PoolConfig;
 use super::tls::{NodeTlsMode, ServerTls};
@@ -27,6 +28,8 @@ pub struct CommandLine {
     pub policy: Option<String>,
     /// Settings of the policy, as `KEY=VALUE`.
     pub set: Vec<String>,
+    /// Lookup tables, as `NAME=FILE`.
+    pub lookup: Vec<String>,
     /// Threads that serve connections.
     pub threads: Option<usize>,
 }
@@ -64,6 +67,13 @@ impl CommandLine {
                 ));
             };
             server.policy.settings.push((key.to_owned(), value.to_owned()));
+        }
+        for pair in &self.lookup {
+            let lookup = parse_lookup(pair).map_err(|why| Error::general("--lookup", why))?;
+            if server.lookups.iter().any(|known| known.name == lookup.name) {
+                return Err(Error::general("--lookup", format!("has the name {:?} twice", lookup.name)));
+            }
+            server.lookups.push(lookup);
         }
         config.virtual_servers.push(server);
         let mut pool = PoolConfig::new("mail", nodes);

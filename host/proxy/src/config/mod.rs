@@ -9,6 +9,7 @@ mod admin;
 mod command_line;
 mod decision_log;
 mod file;
+mod lookup;
 mod node;
 mod policy;
 mod pool;

@@ -368,13 +368,16 @@ impl Table for OwnStoreTable {
 pub(super) fn plain_name() -> impl Format<String> {
     fn parse(value: &Value<'_, '_>) -> Result<String, Error> {
         let name = value.text()?;
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        if name.is_empty() || name.len() > 64 || !name.bytes().all(is_plain) {
-            return Err(
-                value.error("must be made of up to 64 letters, digits, dots, hyphens and underscores")
-            );
-        }
-        Ok(name.to_owned())
+        if is_plain_name(name) { Ok(name.to_owned()) } else { Err(value.error(PLAIN_NAME)) }
     }
     custom(Type::String("name"), parse, |_| None)
+}
+
+/// What a plain name must be.
+pub(super) const PLAIN_NAME: &str = "must be made of up to 64 letters, digits, dots, hyphens and underscores";
+
+/// Whether a name can stand in metrics and log lines without quotes.
+pub(super) fn is_plain_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (1..=64).contains(&name.len()) && name.bytes().all(is_plain)
 }

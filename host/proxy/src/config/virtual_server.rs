@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 
+use super::lookup::LookupConfig;
 use super::policy::PolicyConfig;
 use super::store::OwnStore;
 use super::tls::{ClientCertificates, ServerTls};
@@ -88,6 +89,8 @@ pub struct VirtualServerConfig {
     pub policy: PolicyConfig,
     /// The shadow policy, whose verdicts are only counted.
     pub shadow: Option<PolicyConfig>,
+    /// Its lookup tables, in the order of the file.
+    pub lookups: Vec<LookupConfig>,
     /// Its own store; `None` for the store of all virtual servers.
     pub store: Option<StoreConfig>,
     /// The namespace of its policy in the store; `None` for one with its own name.
@@ -126,6 +129,7 @@ impl VirtualServerConfig {
             max_connections_per_address: 1000,
             policy: PolicyConfig::default(),
             shadow: None,
+            lookups: Vec::new(),
             store: None,
             namespace: None,
         }

@@ -8,6 +8,7 @@ mod core;
 mod engines;
 mod listener;
 mod loading;
+mod lookups;
 mod prepared;
 mod sockets;
 mod store_admin;

@@ -11,7 +11,7 @@ use super::engines::Engines;
 use super::loading::PolicyLoader;
 use super::stores::{ConfiguredStores, Stores};
 use super::virtual_server::{Pools, VirtualServer, settings};
-use super::{Options, runtime};
+use super::{Options, lookups, runtime};
 use crate::config::Config;
 use crate::decision_log;
 use crate::net::{Admission, TlsAcceptor};
@@ -164,6 +164,7 @@ impl Prepared {
                     server.max_connections_per_address,
                 ),
                 counters: Arc::default(),
+                lookups: lookups::open(server)?,
                 pollers: config.admin.top_pollers.then(Arc::default),
                 unrelieved: Arc::default(),
                 config: server.clone(),

@@ -14,6 +14,7 @@ use crate::decision_log;
 use crate::net::CertificateState;
 use crate::pool::Pool;
 use crate::session::{CountersSnapshot, LabeledSnapshot, Poller, Unrelievable};
+use reprieve_lookup::TableState;
 use reprieve_policy_host::{MetricsSnapshot, Policy, ShadowMetricsSnapshot, digest};
 use reprieve_store::clock::Clock;
 
@@ -36,6 +37,8 @@ pub struct VirtualServerState {
     pub labeled: LabeledSnapshot,
     /// Users whose denied logins passed today nevertheless.
     pub unrelieved: Vec<Unrelievable>,
+    /// Its lookup tables, in the order of the configuration.
+    pub lookups: Vec<TableState>,
     /// The certificates that clients are shown.
     pub certificates: Vec<CertificateState>,
 }
@@ -112,6 +115,7 @@ impl View {
             counters: shared.counters.snapshot(),
             unrelieved: shared.unrelieved.list(now_ms),
             labeled: shared.counters.labeled(),
+            lookups: shared.lookups.states().collect(),
             certificates: shared.tls.as_ref().map(|tls| tls.certificates()).unwrap_or_default(),
         })
     }

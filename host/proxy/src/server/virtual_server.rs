@@ -14,6 +14,7 @@ use crate::session::{
     AllPools, Context, ContextHandle, Counters, OfferedCapabilities, Pollers, Settings, Sinks,
     UnrelievedUsers,
 };
+use reprieve_lookup::Tables;
 use reprieve_policy_host::{Evaluator, Policy, Shadow};
 use reprieve_policy_host::{Rules, Verify};
 use reprieve_pop3::credential::Mechanism;
@@ -40,6 +41,7 @@ pub(super) struct VirtualServer {
     pub(super) namespace: Namespace,
     pub(super) admission: Arc<Admission>,
     pub(super) counters: Arc<Counters>,
+    pub(super) lookups: Tables,
     /// Poll counts per user, if `admin.top-pollers` is on.
     pub(super) pollers: Option<Arc<Pollers>>,
     /// Users whose denied logins pass nevertheless.

@@ -139,6 +139,7 @@ pub(super) mod tests {
             shadow: None,
             counters: CountersSnapshot { passed, denied, relieved, ..CountersSnapshot::default() },
             unrelieved: Vec::new(),
+            lookups: Vec::new(),
         };
         Status {
             version: "1.0.0".to_owned(),

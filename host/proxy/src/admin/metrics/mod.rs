@@ -34,6 +34,7 @@ fn text(view: &View, format: Format) -> String {
     virtual_servers::write(&servers, &mut out);
     virtual_servers::write_policies(&servers, &mut out);
     virtual_servers::write_shadows(&servers, &mut out);
+    virtual_servers::write_lookups(&servers, &mut out);
     stores::write(view.stores(), &mut out);
     let mut pools: Vec<_> = view.pools().collect();
     pools.sort_unstable_by_key(|pool| pool.name().to_owned());

@@ -136,6 +136,23 @@ fn write_labeled(servers: &[State], out: &mut Exposition) {
     }
 }
 
+/// Writes the metrics of the lookup tables, if there are any.
+pub(super) fn write_lookups(servers: &[State], out: &mut Exposition) {
+    let tables =
+        || servers.iter().flat_map(|server| server.lookups.iter().map(|table| (&*server.name, table)));
+    let mut entries = out.gauge("reprieve_lookup_entries", "Entries of a lookup table.");
+    for (server, table) in tables() {
+        entries.add(&[("virtual_server", server), ("table", &table.name)], table.entries);
+    }
+    let mut stale = out.gauge(
+        "reprieve_lookup_stale",
+        "Whether the newest version of a lookup table's file cannot be used, so that an older one is in use.",
+    );
+    for (server, table) in tables() {
+        stale.add(&[("virtual_server", server), ("table", &table.name)], table.error.is_some().into());
+    }
+}
+
 /// Writes the metrics of the active policies.
 pub(super) fn write_policies(servers: &[State], out: &mut Exposition) {
     let mut info = out.info("reprieve_policy", "The active policy.");

@@ -63,6 +63,17 @@ fn virtual_server(server: &VirtualServerStatus, text: &mut String) {
             user.user, user.logins, user.reason, user.explanation
         );
     }
+    for table in &server.lookups {
+        let stale = table.error.as_ref().map(|error| format!(", NOT CURRENT: {}", plain(error)));
+        let _ = writeln!(
+            text,
+            "  lookup table {}: {} entries of {}{}",
+            table.name,
+            table.entries,
+            plain(&table.file),
+            stale.unwrap_or_default()
+        );
+    }
     policy(&server.policy, text);
     if let Some(shadow) = &server.shadow {
         self::shadow(shadow, text);

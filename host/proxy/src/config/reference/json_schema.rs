@@ -70,6 +70,7 @@ fn value(kind: &Type) -> Value {
         Type::List(item) => json!({ "type": "array", "items": value(item) }),
         Type::Table(keys) => table(keys),
         Type::NamedTables(keys) => json!({ "type": "object", "additionalProperties": table(keys) }),
+        Type::NamedValues(kind) => json!({ "type": "object", "additionalProperties": value(kind) }),
         Type::FreeTable => {
             json!({ "type": "object", "additionalProperties": { "type": ["string", "number", "boolean"] } })
         }

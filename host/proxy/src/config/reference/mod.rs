@@ -115,6 +115,7 @@ pub(crate) fn type_name(kind: &Type) -> String {
         },
         Type::Word(words) => words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", "),
         Type::List(item) => format!("list of: {}", type_name(item)),
+        Type::NamedValues(kind) => format!("table of: {}", type_name(kind)),
         Type::Table(_) | Type::NamedTables(_) | Type::FreeTable => "table".to_owned(),
         Type::Either(types) => types.iter().map(type_name).collect::<Vec<_>>().join(" or "),
     }

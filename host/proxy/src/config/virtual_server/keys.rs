@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use jiff::tz::TimeZone;
 
 use super::{CleartextLogin, VirtualServerConfig as Server};
+use crate::config::lookup::lookups;
 use crate::config::policy::{PolicyConfig, ShadowTable};
 use crate::config::store::{OwnStore, OwnStoreTable, plain_name};
 use crate::config::tls::ServerTlsTable;
@@ -251,6 +252,14 @@ fn table_keys() -> Vec<Key<Server>> {
             "A shadow policy: its verdicts are counted and logged next to those of the policy, without \
              effect on logins.",
         ),
+        Key::new(
+            "lookups",
+            |server: &mut Server| &mut server.lookups,
+            lookups(),
+            "Lookup tables that the policy can read: their names, and the paths of their files. A file that \
+             changes is read again. See docs/lookup-tables.md.",
+        )
+        .example("{ premium = \"/etc/reprieve/premium.txt\", plans = \"/etc/reprieve/plans.tbl\" }"),
     ]
 }
 

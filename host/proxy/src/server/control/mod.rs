@@ -11,9 +11,11 @@ use std::sync::atomic::Ordering;
 use tokio::sync::watch;
 
 use super::core::{ActiveConfig, Core};
+use super::lookups;
 use super::virtual_server::{Served, VirtualServer};
 use crate::config::Config;
 pub use reload::ReloadReport;
+use reprieve_lookup::Tables;
 pub use swap::PolicyChange;
 
 /// Why nothing was changed.
@@ -102,6 +104,12 @@ impl Control {
     /// Reloads the certificates for clients if a file has changed.
     pub fn reload_changed_certificates(&self) {
         self.core.certificates.reload_if_changed(&self.core.active.load().certificates());
+    }
+
+    /// Reads the lookup tables again whose files have changed and are now as they were at the previous
+    /// call. The old version of a file that cannot be used stays in use, and the error is logged.
+    pub fn reload_changed_lookups(&self) {
+        lookups::reload(&self.core.active.load().servers, Tables::reload_changed);
     }
 
     /// Makes the process drain and exit, as SIGTERM does.

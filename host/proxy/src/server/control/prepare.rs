@@ -12,6 +12,7 @@ use crate::net::{Admission, InheritedSockets, TlsAcceptor};
 use crate::server::core::{ActiveConfig, ChangeResources, Core};
 use crate::server::listener::Listener;
 use crate::server::loading::{Component, PolicyLoader, PolicySource};
+use crate::server::lookups;
 use crate::server::runtime;
 use crate::server::sockets;
 use crate::server::stores::OpenedStore;
@@ -94,6 +95,11 @@ impl Preparation<'_> {
             }
             Some(_) => {}
         }
+        let lookups = match previous {
+            // Read again once nothing can fail any more.
+            Some(previous) if previous.config.lookups == server.lookups => previous.lookups.clone(),
+            _ => lookups::open(server)?,
+        };
         let (kept_listeners, new_listeners) = self.listeners(server, served)?;
         let admission = match previous {
             Some(previous) => previous.admission.clone(),
@@ -114,6 +120,7 @@ impl Preparation<'_> {
             store,
             namespace,
             admission,
+            lookups,
             counters: previous.map_or_else(Arc::default, |previous| previous.counters.clone()),
             pollers: previous.map_or_else(
                 || self.config.admin.top_pollers.then(Arc::default),

@@ -12,7 +12,9 @@ use crate::config::{Config, NodeTlsMode, PoolConfig};
 use crate::net::TlsAcceptor;
 use crate::pool::{HealthChecker, Pool};
 use crate::server::core::ActiveConfig;
+use crate::server::lookups;
 use crate::server::virtual_server::{Pools, Served};
+use reprieve_lookup::Tables;
 
 /// Result of a reload, also as JSON in the admin interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +64,7 @@ impl Control {
         self.core.certificates.remember(&certificates);
         let unchanged = kept_certificates(&active, certificates);
         report.warnings.extend(self.core.certificates.reload(&unchanged));
+        report.warnings.extend(lookups::reload(&self.core.active.load().servers, Tables::reload));
         report.log();
         Ok(report)
     }

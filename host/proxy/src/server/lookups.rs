@@ -1,0 +1,40 @@
+//! Lookup tables of virtual servers: reads them at the start, and again when their files change.
+
+use super::virtual_server::Served;
+use crate::config::VirtualServerConfig;
+use reprieve_lookup::{Reload, Tables};
+
+/// Reads the tables of a virtual server.
+pub(super) fn open(server: &VirtualServerConfig) -> anyhow::Result<Tables> {
+    let files = server.lookups.iter().map(|lookup| (&*lookup.name, &*lookup.path));
+    Tables::open(files).map_err(|(name, error)| {
+        let configured = server.lookups.iter().find(|lookup| lookup.name == name);
+        let location = configured.map(|lookup| format!("{}: ", lookup.location)).unwrap_or_default();
+        anyhow::anyhow!("{location}lookup table {name}: {error}")
+    })
+}
+
+/// Reads the files again that `reload` finds. Returns a message for each that cannot be used; its old
+/// version stays in use.
+pub(super) fn reload(servers: &[Served], reload: fn(&Tables) -> Vec<Reload>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for served in servers {
+        let server = &served.shared.config.name;
+        for Reload { table, result, .. } in reload(&served.shared.lookups) {
+            match result {
+                Ok(entries) => tracing::info!(server, table, entries, "lookup table reloaded"),
+                Err(error) => {
+                    tracing::warn!(
+                        server,
+                        table,
+                        "lookup table not reloaded, the old one stays in use: {error}"
+                    );
+                    warnings.push(format!(
+                        "virtual server {server}: lookup table {table} not reloaded, the old one stays in use: {error}"
+                    ));
+                }
+            }
+        }
+    }
+    warnings
+}
