@@ -88,7 +88,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// The work since an earlier reading. `open` is not a difference, but the present number.
+    /// The work since an earlier reading. `open` is not a difference, but the current number.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         Self {

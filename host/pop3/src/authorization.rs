@@ -13,7 +13,7 @@ use super::{reply, sasl};
 /// contents are boxed, because most lines have none.
 #[derive(Debug)]
 pub enum AuthorizationEvent {
-    /// The client goes on.
+    /// The client continues.
     Continue,
     /// The line was not a command.
     Bad,

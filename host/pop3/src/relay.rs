@@ -57,7 +57,7 @@ pub struct ReplyProgress {
     pub event: Option<RelayEvent>,
 }
 
-/// The mail server has violated the protocol. The session cannot go on.
+/// The mail server has violated the protocol. The session cannot continue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
     /// A reply begins with neither `+OK` nor `-ERR`.

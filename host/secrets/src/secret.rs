@@ -16,7 +16,7 @@ impl Secret {
         Self(Zeroizing::new(bytes.into()))
     }
 
-    /// The bytes, to compare them or to log in at a node.
+    /// The bytes, to compare them or to log in to a node.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.0

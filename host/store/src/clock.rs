@@ -46,7 +46,7 @@ impl ManualClock {
         self.0.store(unix_ms, Ordering::SeqCst);
     }
 
-    /// The present time, in milliseconds since 1970.
+    /// The current time, in milliseconds since 1970.
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         self.0.load(Ordering::SeqCst)

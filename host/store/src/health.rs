@@ -31,11 +31,11 @@ const LOG_INTERVAL: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
 struct Outages {
-    /// Last error of the present outage, and when the outage began.
-    present: Option<(String, Instant)>,
+    /// Last error of the current outage, and when the outage began.
+    current: Option<(String, Instant)>,
     /// When the beginning of an outage was last logged.
     logged: Option<Instant>,
-    /// Whether the present outage was logged, so that its end is logged too.
+    /// Whether the current outage was logged, so that its end is logged too.
     log_recovery: bool,
 }
 
@@ -85,13 +85,13 @@ impl Default for Monitor {
 }
 
 impl Monitor {
-    /// Begins an outage, or updates the error of the present one. Returns whether to log it: it
+    /// Begins an outage, or updates the error of the current one. Returns whether to log it: it
     /// begins, and the last log line is not too recent.
     pub fn fail(&self, error: &str) -> bool {
         let mut outage = self.outage.lock();
-        let begins = outage.present.is_none();
-        let since = outage.present.as_ref().map_or_else(Instant::now, |(_, since)| *since);
-        outage.present = Some((error.to_owned(), since));
+        let begins = outage.current.is_none();
+        let since = outage.current.as_ref().map_or_else(Instant::now, |(_, since)| *since);
+        outage.current = Some((error.to_owned(), since));
         self.in_outage.store(true, Ordering::Release);
         if !begins {
             return false;
@@ -108,7 +108,7 @@ impl Monitor {
     /// Ends the outage, if there is one. Returns how long it lasted if its end is to be logged.
     pub fn recover(&self) -> Option<Duration> {
         let mut outage = self.outage.lock();
-        let ended = outage.present.take();
+        let ended = outage.current.take();
         self.in_outage.store(false, Ordering::Release);
         let log = std::mem::take(&mut outage.log_recovery);
         ended.filter(|_| log).map(|(_, since)| since.elapsed())
@@ -119,7 +119,7 @@ impl Monitor {
         if !self.in_outage.load(Ordering::Acquire) {
             return None;
         }
-        self.outage.lock().present.as_ref().map(|(error, _)| error.clone())
+        self.outage.lock().current.as_ref().map(|(error, _)| error.clone())
     }
 
     pub fn count(counter: &AtomicU64) {

@@ -1,4 +1,4 @@
-//! The meaning of each write, in every backend: a function of the present value. Redis carries
+//! The meaning of each write, in every backend: a function of the current value. Redis carries
 //! them out in its own scripts (see `redis/change.lua`); the same tests hold both.
 
 use std::borrow::Cow;
@@ -12,7 +12,7 @@ pub(super) enum Operation<'a> {
     Set(&'a [u8]),
     /// Writes a value if there is none.
     Add(&'a [u8]),
-    /// Writes a value if the present one is `expected`.
+    /// Writes a value if the current one is `expected`.
     CompareAndSet { expected: &'a [u8], value: &'a [u8] },
     /// Adds to a counter.
     Increment(i64),
@@ -30,12 +30,12 @@ pub(super) struct Changed {
 /// A value to write.
 pub(super) struct Write<'a> {
     pub value: Cow<'a, [u8]>,
-    /// Whether the entry keeps its present expiry time.
+    /// Whether the entry keeps its current expiry time.
     pub keeps_lifetime: bool,
 }
 
 impl<'a> Operation<'a> {
-    /// The value to write if `present` is there, and the result of the operation.
+    /// The value to write if the current value is `present`, and the result of the operation.
     pub fn apply(self, present: Option<&[u8]>) -> Result<(Option<Write<'a>>, Changed), Refused> {
         let write = |value: &'a [u8]| Some(Write { value: Cow::Borrowed(value), keeps_lifetime: false });
         let done = Changed { done: true, number: 0 };

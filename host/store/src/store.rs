@@ -46,7 +46,7 @@ pub struct StoreStatus {
 pub struct NamespaceStatus {
     /// Its name.
     pub name: String,
-    /// Most bytes that it may hold.
+    /// Maximum number of bytes in it.
     pub quota: u64,
     /// Bytes in use; None if Redis has not reported them yet.
     pub used_bytes: Option<u64>,

@@ -221,7 +221,7 @@ fn a_renamed_file_is_reopened_on_a_signal_and_automatically() {
     let old = log.folder.path().join("decisions.jsonl.1");
     std::fs::rename(log.path(), &old).unwrap();
     reprieve.signal("-HUP");
-    reprieve.line_with("the decision log goes on in a new file");
+    reprieve.line_with("the decision log continues in a new file");
     assert!(log.path().exists(), "before anything is written to it");
     greet(address, 3);
     log.lines(3);

@@ -95,7 +95,7 @@ impl LogFile {
         }
         match open(&self.path) {
             Ok((file, _)) => {
-                tracing::info!(target: "decision-log", path = %self.path.display(), "the decision log goes on in a new file");
+                tracing::info!(target: "decision-log", path = %self.path.display(), "the decision log continues in a new file");
                 self.file = file;
                 self.told = false;
                 true
@@ -105,7 +105,7 @@ impl LogFile {
                     tracing::error!(
                         target: "decision-log",
                         "the decision log's file was renamed, and there cannot be a new one at {}: {why}; lines \
-                         go on into the renamed one",
+                         continue into the renamed one",
                         self.path.display()
                     );
                 }
@@ -139,7 +139,7 @@ impl LogFile {
                 self.rotate_after = Some(Instant::now() + AGAIN);
                 tracing::error!(
                     target: "decision-log",
-                    "the decision log cannot rotate {}: {why}; it goes on in the same file",
+                    "the decision log cannot rotate {}: {why}; it continues in the same file",
                     self.path.display()
                 );
                 false

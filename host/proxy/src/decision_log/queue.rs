@@ -46,7 +46,7 @@ pub(super) struct Batch {
 struct Waiting {
     bytes: Vec<u8>,
     /// Bytes of the batch being written.
-    under_way: u64,
+    in_progress: u64,
     /// Lines dropped since that was logged, and when the last one was.
     trouble: Option<(u64, Instant)>,
     counts: Counts,
@@ -78,7 +78,7 @@ impl Queue {
     /// Queues a line, which includes its line end.
     pub(super) fn push(&self, line: &[u8]) -> Pushed {
         let mut waiting = self.waiting.lock();
-        let taken = waiting.bytes.len() as u64 + waiting.under_way;
+        let taken = waiting.bytes.len() as u64 + waiting.in_progress;
         if waiting.ended || taken + line.len() as u64 > self.room {
             waiting.counts.dropped += 1;
             let before = waiting.trouble.map(|(count, _)| count);
@@ -100,7 +100,7 @@ impl Queue {
     /// Waits for the writer's next batch.
     pub(super) fn next(&self) -> Batch {
         let mut waiting = self.waiting.lock();
-        waiting.under_way = 0;
+        waiting.in_progress = 0;
         while waiting.bytes.is_empty() && !waiting.reopen && !waiting.ended {
             if let Some(dropped) = waiting.calm() {
                 return Batch { dropped: Some(dropped), ..Batch::default() };
@@ -117,7 +117,7 @@ impl Queue {
             }
         }
         let bytes = std::mem::take(&mut waiting.bytes);
-        waiting.under_way = bytes.len() as u64;
+        waiting.in_progress = bytes.len() as u64;
         let reopen = std::mem::take(&mut waiting.reopen);
         Batch { bytes, reopen, last: waiting.ended, dropped: waiting.calm() }
     }
@@ -138,7 +138,7 @@ impl Queue {
     /// Records bytes that were written.
     pub(super) fn wrote(&self, bytes: u64, lines: u64) {
         let mut waiting = self.waiting.lock();
-        waiting.under_way = waiting.under_way.saturating_sub(bytes);
+        waiting.in_progress = waiting.in_progress.saturating_sub(bytes);
         waiting.counts.written += lines;
         waiting.pending = waiting.pending.saturating_sub(lines);
     }
@@ -146,7 +146,7 @@ impl Queue {
     /// Records lines that the writer gives up.
     pub(super) fn gave_up(&self, lines: u64) {
         let mut waiting = self.waiting.lock();
-        waiting.under_way = 0;
+        waiting.in_progress = 0;
         waiting.counts.dropped += lines;
         waiting.pending = waiting.pending.saturating_sub(lines);
         waiting.lost_at_end += lines;

@@ -40,7 +40,7 @@ impl Writer {
                 self.sink.reopen();
             }
             if let Some(dropped) = batch.dropped {
-                tracing::warn!(target: "decision-log", dropped, "the decision log goes on; {dropped} lines were dropped");
+                tracing::warn!(target: "decision-log", dropped, "the decision log continues; {dropped} lines were dropped");
             }
             self.write(&batch.bytes);
             if batch.last {
@@ -67,7 +67,7 @@ impl Writer {
                 tracing::error!(
                     target: "decision-log",
                     "the decision log cannot be written to {}: {why}; lines wait, and are dropped when too many \
-                     do; sessions go on",
+                     do; sessions continue",
                     self.sink.name()
                 );
             }

@@ -40,9 +40,9 @@ impl Mode for LocalOnly {
 
     fn begin(&self, opening: Opening, token: u64) -> MaybeReady<'static, MaildropSession> {
         let Fetched { latest, generation, .. } = opening.fetched;
-        let is_undisturbed = self.users.change_in(opening.user, |known, present_generation| {
-            // An unknown user may have had a session, and have been forgotten, since the look.
-            let latest = latest.filter(|&latest| latest != 0 || present_generation == generation);
+        let is_undisturbed = self.users.change_in(opening.user, |known, current_generation| {
+            // Since the look-up, an unknown user may have had a session and been evicted again.
+            let latest = latest.filter(|&latest| latest != 0 || current_generation == generation);
             opening.apply(known, token, latest)
         });
         MaybeReady::Ready(MaildropSession::new(opening.user, token, is_undisturbed))

@@ -1,4 +1,4 @@
-//! Users in a store that proxies share: one sealed record per user. Only the store counts: while it
+//! Users in a store that proxies share: one sealed record per user. The store is authoritative: while it
 //! cannot be reached, every user is unknown and passes.
 
 use std::collections::HashMap;
@@ -25,7 +25,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 const DELETION_BATCH: usize = 1000;
 /// Shortest time between two log lines about a full store.
 const LOG_INTERVAL: Duration = Duration::from_secs(600);
-/// Most stale records that are listed. Beyond, all records are deleted.
+/// Maximum number of stale records to track. Beyond it, all records are deleted.
 const MAX_STALE: usize = 1_000_000;
 
 /// The records of all users.
@@ -64,7 +64,7 @@ pub(super) struct FetchedRecord {
     pub sealed: Option<Vec<u8>>,
 }
 
-/// What the store had when a record was last fetched or written, if it was: saves fetching it again.
+/// The record as last fetched or written, if known, so that it need not be fetched again.
 type LastFetched<'a> = Option<Option<&'a [u8]>>;
 
 impl Records {
@@ -267,7 +267,7 @@ impl Records {
         if refused == Refused::Quota && logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL) {
             *logged = Some(Instant::now());
             tracing::warn!(
-                "the users in the store take all of `maildrop.memory`: logins of new users pass until records of others expire"
+                "user records in the store have reached `maildrop.memory`: logins of new users pass until older records expire, or raise it"
             );
         }
     }

@@ -23,7 +23,7 @@ use super::users::{MemoryUsage, Users};
 use reprieve_pop3::snapshot::Snapshot;
 use reprieve_store::{NamespaceConfig, Share, Store, Unavailable};
 
-/// Length of a user's longest record in a store, in bytes: some hundred thousand messages.
+/// Maximum size of a user's record in a store, in bytes: enough for some hundred thousand messages.
 const RECORD_LIMIT: usize = 1 << 20;
 /// Namespace of the users' records.
 const NAMESPACE: &str = "maildrop";
@@ -93,8 +93,8 @@ impl Registry {
     }
 
     /// Prepares for the session of a user without a record in the store, before their credentials
-    /// are sent. Otherwise, a record that another session creates and that is lost again meanwhile
-    /// would go unnoticed.
+    /// are sent. Otherwise this session would not notice a record that another session created
+    /// and that was lost again in between.
     pub async fn reserve(&self, fetched: &mut Fetched, user: UserKey) {
         if fetched.latest == Some(0) {
             self.mode.reserve(fetched, user, self.token()).wait().await;
@@ -137,7 +137,7 @@ impl Registry {
     }
 
     /// Begins the session of a client that was posed to until now, and whose secret the mail server
-    /// has accepted. The client goes on seeing the snapshot whose [`LastSeen::token`] is `posed`.
+    /// has accepted. The client continues to see the snapshot whose [`LastSeen::token`] is `posed`.
     /// See `User::begin_upgraded`.
     pub async fn begin_upgraded(&self, user: UserKey, tag: Tag, posed: u64, now_ms: u64) -> MaildropSession {
         let upgrade = Upgrade { user, tag, posed, now_ms };
@@ -157,8 +157,8 @@ impl Registry {
         self.mode.commit(session, result.map(Snapshot::shared), deleted, self.token())
     }
 
-    /// Forgets a secret that the mail server has rejected. Rejections are counted up to `limit`;
-    /// beyond it, a wrong secret changes nothing.
+    /// Forgets a secret that the mail server has rejected. With a shared store,
+    /// rejections beyond `limit` are not written.
     pub async fn reject(&self, fetched: &Fetched, user: UserKey, tag: Option<&Tag>, limit: u8) {
         self.mode.reject(fetched, user, tag, limit).wait().await;
     }
@@ -234,7 +234,7 @@ impl Registry {
 pub struct Description {
     /// Number of secrets that are known.
     pub secrets: usize,
-    /// When the latest of them was accepted, in seconds since 1970.
+    /// When a secret was last accepted, in seconds since 1970; it may have expired since.
     pub accepted_at_s: Option<u64>,
     /// Number of messages in the snapshot.
     pub messages: Option<u32>,

@@ -41,8 +41,10 @@ impl std::fmt::Debug for Seal {
 }
 
 impl Seal {
+    /// Seals with this key.
+    ///
     /// # Errors
-    /// None for a key of this length.
+    /// Never for a key of this length.
     pub fn new(key: &[u8; 32]) -> Result<Self, aws_lc_rs::error::Unspecified> {
         UnboundKey::new(&AES_256_GCM_SIV, key).map(LessSafeKey::new).map(Self)
     }

@@ -63,7 +63,7 @@ pub(super) struct Size {
 /// What a step of the eviction did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// The user that needs the room.
+    /// Skipped the user that the room is needed for.
     Kept,
     /// The table is empty.
     Empty,
@@ -240,7 +240,7 @@ impl Table {
     }
 }
 
-/// Keys are hashes already. The first four bytes have chosen the shard, and tell nothing more.
+/// Keys are hashes already. The first four bytes have chosen the shard, so they are of no use here.
 fn hash(UserKey(key): UserKey) -> u64 {
     u64::from_le_bytes(std::array::from_fn(|at| key[4 + at]))
 }

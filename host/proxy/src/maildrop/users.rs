@@ -10,8 +10,7 @@ use super::tag::UserKey;
 use super::user::{NoSnapshot, SessionResult, User};
 use reprieve_containers::sharding::{SHARDS, shard};
 
-/// A snapshot may take one part in so many of the memory: a larger one would push out too many
-/// users.
+/// A snapshot may take at most 1/16 of the memory: a larger one would push out too many users.
 const SNAPSHOT_SHARE: u64 = 16;
 
 #[derive(Debug, Default)]
@@ -38,7 +37,7 @@ pub struct MemoryUsage {
     pub snapshots: usize,
     /// Bytes in use.
     pub bytes: u64,
-    /// Most bytes that may be in use.
+    /// Maximum number of bytes in use.
     pub limit: u64,
     /// Users that were forgotten so far because the memory was full.
     pub forgotten: u64,
@@ -81,7 +80,7 @@ impl Users {
         Look { found, generation: shard.users.generation() }
     }
 
-    /// Changes a user, if they are known, to one that takes no more memory.
+    /// Changes a known user. The change must not increase their memory.
     pub fn update_existing(&self, user: UserKey, change: impl FnOnce(&mut User)) {
         let mut shard = self.shard(user);
         let before = shard.users.size(user);
@@ -125,18 +124,18 @@ impl Users {
         }
     }
 
-    /// Forgets users of one shard after the other while the memory is over its limit, but not the
+    /// Forgets one user per shard in turn while the memory is over its limit, but not the
     /// one that was just changed. The caller must not hold the lock of a shard.
     fn evict(&self, kept: UserKey) {
-        let mut empty_shards = 0;
-        while self.bytes.load(Ordering::Relaxed) > self.limit && empty_shards < SHARDS {
+        let mut idle_shards = 0;
+        while self.bytes.load(Ordering::Relaxed) > self.limit && idle_shards < SHARDS {
             let at = self.hand.fetch_add(1, Ordering::Relaxed) % SHARDS;
             let mut shard = self.shards[at].lock();
             match shard.users.turn(kept) {
-                Turn::Empty | Turn::Kept => empty_shards += 1,
-                Turn::Spared => empty_shards = 0,
+                Turn::Empty | Turn::Kept => idle_shards += 1,
+                Turn::Spared => idle_shards = 0,
                 Turn::Forgotten(size) => {
-                    empty_shards = 0;
+                    idle_shards = 0;
                     shard.release(size);
                     shard.forgotten += 1;
                     self.bytes.fetch_sub(size.bytes as u64, Ordering::Relaxed);

@@ -25,7 +25,7 @@ pub struct ClientInfo<'a> {
     pub local: SocketAddr,
     /// The client's TLS session, if any.
     pub tls: Option<&'a TlsSession>,
-    /// Session ID, passed on by XCLIENT so that the node's log can be matched with Reprieve's.
+    /// Session ID, passed on with XCLIENT so that the node's log can be matched with Reprieve's.
     pub session: &'a str,
 }
 

@@ -30,11 +30,11 @@ pub struct Incoming {
     pub admitted: Admitted,
 }
 
-/// Serves one connection to its end. `under_way` is dropped when the connection is gone.
+/// Serves one connection to its end. `guard` is dropped when the connection has ended.
 pub fn serve(
     context_handle: Arc<ContextHandle>,
     incoming: Incoming,
-    under_way: impl Send,
+    guard: impl Send,
 ) -> impl Future<Output = ()> + Send {
     // Boxed: the steps before the greeting need memory that the session does not.
     let opening = Box::pin(open(context_handle, incoming));
@@ -43,7 +43,7 @@ pub fn serve(
         let end = session.run().await;
         session.record.finish(&session.context, &session.client, end);
         drop(session);
-        drop(under_way);
+        drop(guard);
     }
 }
 
@@ -60,7 +60,7 @@ async fn open(context_handle: Arc<ContextHandle>, incoming: Incoming) -> Option<
             }
             Ok(Ok(Proxied::Local)) => {}
             Ok(Err(error)) => return unopened(&context, &record, &error),
-            Err(_) => return unopened(&context, &record, &"no PROXY header in time"),
+            Err(_) => return unopened(&context, &record, &"no PROXY header within proxy-timeout"),
         }
     }
     match admitted.from(record.peer.ip().to_canonical()) {
@@ -71,7 +71,7 @@ async fn open(context_handle: Arc<ContextHandle>, incoming: Incoming) -> Option<
         }
     }
     if settings.on_unreachable == OnUnreachable::Close && context.pool.state().healthy == 0 {
-        // As without a proxy: clients report that they cannot connect, and do not ask for a password.
+        // As if there were no proxy: clients report that they cannot connect, and do not ask for a password.
         Counters::count(&context.counters.refused_connections);
         context.counters.labeled.refused(RefusedBy::NoNode);
         return None;
@@ -111,7 +111,7 @@ pub(super) fn shook_hands(context: &Context, stream: &Stream) {
 pub(super) fn handshake_failed(context: &Context, record: &SessionRecord, error: &std::io::Error) {
     Counters::count(&context.counters.failed_handshakes);
     Counters::count(&context.counters.without_tls);
-    tracing::debug!(server = &*context.settings.name, peer = %record.peer, %error, "no TLS handshake");
+    tracing::debug!(server = &*context.settings.name, peer = %record.peer, %error, "TLS handshake failed");
 }
 
 /// Counts a refused connection, and tells the client why unless that needs a TLS handshake.

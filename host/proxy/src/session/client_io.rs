@@ -23,7 +23,7 @@ pub(super) enum Disconnect {
     Closed,
     /// The connection broke.
     Lost,
-    /// The client sent nothing for too long, or did not read.
+    /// The client sent nothing, or did not read, until the deadline.
     Idle,
     /// The server shuts down.
     Drained,
@@ -31,8 +31,8 @@ pub(super) enum Disconnect {
     Stalled,
 }
 
-/// A future that is nearly always ready at once. Only if it is not does the caller hold more than
-/// its result.
+/// A future that is nearly always ready at once. If it is not ready, it is boxed, so the caller's
+/// future stays small.
 type AtOnce<'a, T> = Either<Ready<T>, Pin<Box<dyn Future<Output = T> + Send + 'a>>>;
 
 fn at_once<'a, T>(result: T) -> AtOnce<'a, T> {
@@ -147,7 +147,7 @@ impl ClientIo {
         }
     }
 
-    /// Writes the replies while the client reads at the minimum rate.
+    /// Writes the replies, as long as the client reads at least at the minimum rate.
     pub(super) fn flush(&mut self) -> AtOnce<'_, Result<(), Disconnect>> {
         match self.write_at_once() {
             Ok(None) => at_once(Ok(())),
@@ -233,7 +233,7 @@ impl ClientIo {
         }
     }
 
-    /// Closes in order: the last reply arrives even if the client has sent more meanwhile.
+    /// Closes gracefully: the last reply arrives even if the client has sent more meanwhile.
     pub(super) fn close(&mut self) -> AtOnce<'_, ()> {
         if self.closes_at_once() {
             return at_once(());

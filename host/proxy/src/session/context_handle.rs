@@ -1,4 +1,4 @@
-//! The present configuration of a virtual server on one thread.
+//! The current configuration of a virtual server on one thread.
 
 use std::sync::Arc;
 

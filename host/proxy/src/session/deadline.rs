@@ -11,7 +11,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use super::client_io::Disconnect;
 
 pin_project! {
-    /// Made once for many waits, so that a command that arrives in time costs neither a timer nor a
+    /// Created once and reused, so that a command that arrives in time costs neither a timer nor a
     /// registration for the shutdown.
     pub(super) struct DeadlineOrDrain<'a> {
         #[pin]

@@ -47,7 +47,7 @@ impl UpgradeCommand {
 }
 
 labels! {
-    /// Why a posed session could not go on at the mail server.
+    /// Why a posed session could not continue at the mail server.
     pub(super) enum UpgradeFailure {
         /// The mail server rejected the login.
         Rejected = "rejected",
@@ -73,9 +73,9 @@ labels! {
 labels! {
     /// Why a connection was refused.
     pub(super) enum RefusedBy {
-        /// The server has as many connections as it may have.
+        /// The limit of the virtual server or of the process is reached.
         MaxConnections = "max-connections",
-        /// The client's address has as many.
+        /// The limit per address is reached.
         MaxConnectionsPerAddress = "max-connections-per-address",
         /// No node is healthy, and `on-unreachable` is `close`.
         NoNode = "no-node",

@@ -100,7 +100,7 @@ impl Session {
     }
 }
 
-/// A session that is logged in at a node.
+/// A session that is logged in to a node.
 pub(super) struct Relaying {
     pub(super) connection: Connection,
     pub(super) relay: Relay,
@@ -325,7 +325,10 @@ impl Pump<'_> {
                     done += progress.consumed;
                 }
                 Err(error) => {
-                    tracing::warn!(node = &**self.connection.node_name(), "{error}");
+                    tracing::warn!(
+                        node = &**self.connection.node_name(),
+                        "the mail server's reply cannot be relayed: {error}"
+                    );
                     if !split {
                         split = true;
                         self.to_client.bytes.extend_from_slice(&bytes[..done]);

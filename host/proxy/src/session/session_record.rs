@@ -28,13 +28,13 @@ labels! {
         Idle = "idle",
         /// The server shuts down.
         Drained = "drained",
-        /// The client took a reply too slowly.
+        /// The client read a reply too slowly.
         Stalled = "stalled",
         /// The mail server closed the connection, or it broke.
         ServerLost = "server-lost",
         /// Closed by the manner `disconnect`.
         Disconnected = "disconnected",
-        /// STLS led to no handshake.
+        /// The TLS handshake after STLS failed.
         NoHandshake = "no-handshake",
         /// The node was disabled.
         NodeDisabled = "node-disabled",

@@ -14,7 +14,7 @@ use serde::Serialize;
 const SHARDS: usize = 8;
 /// Users per shard.
 const PLACES: usize = 1024;
-/// How long a sketch is filled; reports cover the present one and the one before.
+/// How long a sketch is filled; reports cover the current one and the previous one.
 const FILLED_FOR: Duration = Duration::from_secs(3600);
 /// Bytes of a user name that are kept; longer names are cut.
 const NAME: usize = 128;
@@ -51,11 +51,11 @@ struct Sketch {
 impl Sketch {
     fn count(&mut self, hash: u64, user: &str, denied: bool) {
         let places = &self.places;
-        let is_his = |&at: &usize| {
+        let is_same_user = |&at: &usize| {
             let place = &places[at];
             place.hash == hash && &*place.user == user
         };
-        let at = match self.found.find(hash, is_his) {
+        let at = match self.found.find(hash, is_same_user) {
             Some(&at) => at,
             None if self.places.len() < PLACES => self.newcomer(hash, user),
             None => self.instead_of_the_least(hash, user),
@@ -187,7 +187,7 @@ impl Pollers {
 }
 
 impl Shard {
-    /// Starts a new sketch if the present one is old enough.
+    /// Starts a new sketch if the current one is old enough.
     fn turn(&mut self) {
         let age = self.since.elapsed();
         if age >= FILLED_FOR {

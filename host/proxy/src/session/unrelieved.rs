@@ -20,7 +20,8 @@ const USUAL: u64 = 10;
 /// Why a denied login passed anyway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unrelieved {
-    /// The mail server has accepted none of the user's secrets yet, or too long ago.
+    /// The mail server has not accepted any secret of the user yet, or not within
+    /// `maildrop.credential-ttl`.
     Unknown,
     /// The mail server has accepted other secrets of this user: each device, or each login, has its
     /// own.
@@ -89,10 +90,10 @@ impl Unrelieved {
                 "each login has a different secret: tokens, one-time passwords, or more devices with passwords of their own than Reprieve remembers"
             }
             Self::Rejections => {
-                "the mail server rejects logins of this user in a row (`max-rejected-logins`): a device has a wrong password, or someone is guessing it"
+                "the mail server has rejected `max-rejected-logins` or more logins of this user in a row: a device has a wrong password, or someone is guessing it"
             }
             Self::Unverifiable => {
-                "the client logs in by APOP, CRAM-MD5 or SCRAM, whose secret Reprieve never sees; leave the mechanism out of `mechanisms`, or set `unverifiable = \"refuse\"`"
+                "the client logs in with APOP, CRAM-MD5 or SCRAM, whose secret Reprieve never sees; leave the mechanism out of `mechanisms`, or set `unverifiable = \"refuse\"`"
             }
             Self::NoSnapshot(NoSnapshot::NoneYet) => {
                 "no session at the mail server has ended yet, or its snapshot was evicted: `maildrop.memory` may be too small"
@@ -105,13 +106,13 @@ impl Unrelieved {
             }
             Self::NoSnapshot(NoSnapshot::Refused) => "the mail server refuses STAT, LIST, UIDL, RSET or QUIT",
             Self::NoSnapshot(NoSnapshot::Malformed) => {
-                "the mail server's STAT, LIST or UIDL is not exactly what RFC 1939 shows, so it could not be shown the same again"
+                "the mail server's STAT, LIST or UIDL is not exactly what RFC 1939 shows, so Reprieve cannot reproduce it"
             }
             Self::NoSnapshot(NoSnapshot::Contradictory) => {
                 "the mail server's STAT, LIST and UIDL contradict each other, or a unique-id is not unique"
             }
             Self::NoSnapshot(NoSnapshot::TooLarge) => {
-                "the listing is too large: one may take a sixteenth of `maildrop.memory`, 200,000 messages, and 1 MiB in a shared store"
+                "the listing is too large: one may have 200,000 messages, and take a sixteenth of `maildrop.memory` or, in a shared store, 1 MiB compressed"
             }
             Self::NoSnapshot(NoSnapshot::NoRoom) => "`maildrop.memory` is used up in the shared store",
             Self::NoSnapshot(NoSnapshot::Elsewhere) => {
@@ -185,7 +186,7 @@ impl UnrelievedUsers {
             ),
             News::More => tracing::warn!(
                 server,
-                "more than {MOST} users have logins today that are denied but pass anyway; the metric reprieve_denials_passed_total counts them by reason"
+                "more than {MOST} pairs of user and reason had denied logins today that passed anyway; the metric reprieve_denials_passed_total counts them by reason"
             ),
         }
     }

@@ -211,7 +211,7 @@ enum Event<'a> {
     Login(&'a str),
     /// An error with a connection.
     Error(&'a str),
-    /// A login was rejected, and the connection goes on.
+    /// A login was rejected, and the connection stays open.
     Rejected {
         is_temporary: bool,
         elements: &'a str,

@@ -10,7 +10,7 @@ pub(super) const VERSION: u64 = 1;
 /// Entries. Key: eight bytes of the namespace's number, big-endian, and the key. Value: expiry
 /// time in milliseconds since 1970 (eight bytes, little-endian, all ones for never) and the value.
 pub(super) const ENTRIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries");
-/// Namespaces by name: the present number, which `clear` changes, and the bytes in use.
+/// Namespaces by name: the current number, which `clear` changes, and the bytes in use.
 pub(super) const NAMESPACES: TableDefinition<'_, &str, (u64, u64)> = TableDefinition::new("namespaces");
 /// The file itself: `format` (version), `closed` (1 if it was closed properly) and `crashes` (how
 /// often it was not).

@@ -9,7 +9,7 @@ use redb::{Database, DatabaseError, ReadableTable as _, StorageError};
 use super::damage::{self, EngineError, catch_panics};
 use super::{Shared, format};
 
-/// Most damaged files that a process sets aside. If a disk damages one after the other, the store
+/// Maximum number of damaged files that a process sets aside. If a disk damages one after the other, the store
 /// stays in memory.
 const MAX_SET_ASIDE: u32 = 3;
 /// Files larger than this are compacted if they are mostly empty, in bytes.

@@ -129,8 +129,8 @@ impl Target {
         self.timeout
     }
 
-    /// Longest time that opening this many connections may take: enough to find that all addresses
-    /// but the last are silent.
+    /// Longest time that opening this many connections may take: enough for every address but the
+    /// last to time out.
     pub fn connect_timeout(&self, connections: usize) -> Duration {
         let addresses = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
         let connections = u32::try_from(connections).unwrap_or(u32::MAX);

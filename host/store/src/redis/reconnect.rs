@@ -162,7 +162,7 @@ impl Worker {
         if String::from_redis_value(read_back).ok().as_deref() == Some(&*nonce) {
             return Ok(());
         }
-        Err(RedisError::from((ErrorKind::Client, "it does not keep what is written to it")))
+        Err(RedisError::from((ErrorKind::Client, "a value written to it could not be read back")))
     }
 
     /// Removes the old entries of namespaces that were cleared.

@@ -105,7 +105,7 @@ impl TlsAcceptor {
         certificates.chain(&self.settings.client_ca).map(PathBuf::as_path)
     }
 
-    /// Whether cleartext connections may upgrade to TLS by STLS.
+    /// Whether cleartext connections may upgrade to TLS with STLS.
     #[must_use]
     pub fn has_stls(&self) -> bool {
         self.settings.stls

@@ -52,7 +52,7 @@ struct Waited {
 
 impl Waited {
     /// Adds a tick. True if the limit is reached; limits beyond 49 days are capped.
-    fn goes_on(&mut self, tick: Duration, limit: Duration) -> bool {
+    fn has_reached(&mut self, tick: Duration, limit: Duration) -> bool {
         let tick_ms = u32::try_from(tick.as_millis()).unwrap_or(u32::MAX);
         self.ms = self.ms.saturating_add(tick_ms.max(1));
         self.ms == u32::MAX || Duration::from_millis(self.ms.into()) >= limit
@@ -79,18 +79,18 @@ impl Pump<'_> {
         if !is_owed || taken >= LEAST_PROGRESS {
             progress.delivered = delivered;
             progress.without_delivery = Waited::default();
-        } else if progress.without_delivery.goes_on(tick, limits.stall) {
+        } else if progress.without_delivery.has_reached(tick, limits.stall) {
             return Some(Err(Disconnect::Stalled));
         }
         // If the client does not read, the mail server is not read either: that is not its fault.
         if std::mem::take(&mut progress.server) || !self.relay.is_waiting() || is_owed {
             progress.without_server = Waited::default();
-        } else if progress.without_server.goes_on(tick, limits.reply) {
+        } else if progress.without_server.has_reached(tick, limits.reply) {
             return Some(Ok(SessionEnd::ServerLost));
         }
         if std::mem::take(&mut progress.command) || self.relay.is_waiting() || is_owed {
             progress.without_command = Waited::default();
-        } else if progress.without_command.goes_on(tick, limits.idle) {
+        } else if progress.without_command.has_reached(tick, limits.idle) {
             return Some(Ok(SessionEnd::Idle));
         }
         None
