@@ -136,7 +136,7 @@ impl Metrics {
         }
     }
 
-    /// The present values.
+    /// The current values.
     pub(super) fn snapshot(&self) -> MetricsSnapshot {
         let counts = |words: &[&'static str], all: &[Occurrence]| {
             let pairs = words.iter().zip(all);

@@ -55,7 +55,7 @@ fn footprint(key: usize, value: usize) -> u64 {
 pub struct NamespaceConfig {
     /// Letters, digits, dots, hyphens and underscores, or two such words joined by a colon.
     pub name: String,
-    /// Most bytes that the namespace may hold.
+    /// Maximum number of bytes in the namespace.
     pub quota: u64,
     /// Length of the longest value, in bytes.
     pub value_limit: usize,

@@ -80,7 +80,7 @@ impl Namespace {
     pub fn ready(&self) -> Result<(), Unavailable> {
         match &self.0 {
             NamespaceBackend::Redis(namespace) => namespace.ready(),
-            // Without its file, a namespace goes on in memory.
+            // Without its file, a namespace continues in memory.
             NamespaceBackend::Memory(_) | NamespaceBackend::Intercepted(..) | NamespaceBackend::File(_) => {
                 Ok(())
             }
@@ -173,7 +173,7 @@ impl Namespace {
         self.change_if(key, Operation::Add(value), ttl, access).await
     }
 
-    /// Writes a value if the present one is `expected`, and returns whether it did.
+    /// Writes a value if the current one is `expected`, and returns whether it did.
     ///
     /// # Errors
     /// As [`Namespace::set`].

@@ -15,13 +15,12 @@ use super::tag::{Tag, UserKey};
 use super::user::{LastSeen, MaildropSession, NoSnapshot, Route, SessionResult, TagStanding, User};
 use reprieve_store::Unavailable;
 
-/// Work on a store that is under way.
+/// A store operation in progress.
 pub type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// A write that must be finished before the client sees the reply.
 pub type PendingWrite = Pending<()>;
 
-/// A result that is there at once, if users are remembered in this process, or has to be awaited,
-/// if they are in a store.
+/// A result that is either ready (users in this process) or must be awaited (users in a store).
 pub enum MaybeReady<'a, T> {
     /// The result.
     Ready(T),
@@ -58,7 +57,7 @@ pub struct SnapshotFacts {
 /// What was known about a user before their credentials were sent to the mail server.
 #[derive(Debug, Default)]
 pub struct Fetched {
-    /// Of the presented secret.
+    /// Standing of the presented secret.
     pub standing: TagStanding,
     /// Logins that the mail server has rejected since it last accepted one.
     pub rejections: u8,

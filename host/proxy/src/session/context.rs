@@ -56,7 +56,7 @@ pub struct Settings {
     pub stall_timeout: Duration,
     /// Bad commands before the connection is closed.
     pub max_bad_commands: u32,
-    /// Unknown commands before the login before the connection is closed.
+    /// Unknown commands that a client may send before it logs in; then the connection is closed.
     pub max_bad_commands_before_login: u32,
     /// Failed logins before the connection is closed.
     pub max_failed_logins: u32,

@@ -26,7 +26,7 @@ pub(super) enum Answer {
     Go(Stage),
     /// The login failed; the client may try again.
     TryAgain,
-    /// The same, but nobody has judged the secret: it does not count as a failed login.
+    /// The same, but no mail server has judged it: it does not count as a failed login.
     Unjudged,
 }
 
@@ -141,8 +141,8 @@ impl Session {
         Ruling { disposition, snapshot: snapshot.and_then(Result::ok) }
     }
 
-    /// Where a login that passes goes: to where the policy sends it, or, if the policy has not
-    /// passed it, to where the user's last session went.
+    /// The route of a login that passes: the policy's, or, if the policy denied it or failed, that of
+    /// the user's last session.
     pub(super) fn route(&self, verdict: Result<Verdict, Failure>, candidate: &Candidate) -> Pass {
         let note = match verdict {
             Ok(Verdict::Pass(pass)) => return pass,
@@ -184,7 +184,7 @@ impl Session {
         Answer::TryAgain
     }
 
-    /// Closes the connection, as a verdict asks for it.
+    /// Closes the connection, as the verdict demands.
     pub(super) async fn disconnect(&mut self) -> Result<Answer, Disconnect> {
         self.not_asked();
         Counters::count(&self.context.counters.relieved);

@@ -79,7 +79,7 @@ struct Session {
     record: Box<SessionRecord>,
     /// What CAPA and AUTH answer.
     capabilities: Arc<Capabilities>,
-    /// The state under which it is counted.
+    /// The state in which `reprieve_sessions_open` counts it.
     state: State,
 }
 
@@ -326,7 +326,7 @@ impl Session {
     }
 }
 
-/// The capabilities that the connection is offered in its present state.
+/// The capabilities that the connection is offered in its current state.
 fn offered_capabilities(context: &Context, record: &SessionRecord, has_timestamp: bool) -> Arc<Capabilities> {
     let settings = &context.settings;
     let encrypted = record.tls.is_some();

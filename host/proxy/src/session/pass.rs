@@ -1,4 +1,4 @@
-//! A passed login: logs in at a node, reports the outcome to the policy, then relays.
+//! A passed login: logs in to a node, reports the outcome to the policy, then relays.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,7 +19,7 @@ use reprieve_pop3::credential::Credentials;
 use reprieve_pop3::relay::Relay;
 use reprieve_pop3::reply;
 
-/// Bytes that a client may send ahead while its login is under way; beyond them nothing is read.
+/// Bytes that a client may send before its login is answered; beyond them Reprieve stops reading.
 const AHEAD: u64 = 4096;
 
 /// A login that goes to a mail server.
@@ -132,7 +132,7 @@ impl Session {
         })
     }
 
-    /// Logs in at a node. None if the client disconnects meanwhile.
+    /// Logs in to a node. None if the client disconnects meanwhile.
     pub(super) async fn at_server(
         &mut self,
         credentials: &Credentials,

@@ -125,7 +125,7 @@ impl Session {
 
 async fn unique_ids(connection: &mut Connection) -> std::io::Result<UniqueIds> {
     connection.write(b"UIDL\r\n").await?;
-    let refused = || std::io::Error::other("the mail server does not tell its unique-ids");
+    let refused = || std::io::Error::other("the mail server does not list unique-ids");
     if status(&connection.line().await?) != Some(true) {
         return Err(refused());
     }

@@ -33,7 +33,7 @@ use write_back::WriteBack;
 
 /// Number of cache shards.
 const SHARDS: usize = 64;
-/// Most reads of the file at the same time.
+/// Maximum number of reads of the file at the same time.
 const MAX_READERS: usize = 8;
 
 /// A store in a file.
@@ -210,7 +210,7 @@ impl Shared {
         usize::try_from(hash % SHARDS as u64).unwrap_or(0)
     }
 
-    /// The file cannot be used; the store goes on in memory.
+    /// The file cannot be used; the store continues in memory.
     fn fail(&self, error: &str) {
         if self.monitor.fail(error) {
             tracing::error!(

@@ -1,5 +1,5 @@
-//! The entries of a shard, packed. An entry is a head of 16 bytes and its key and value, which lie
-//! one behind the other in a cell of the next multiple of 8 bytes, or in a block of their own if
+//! The entries of a shard, packed. An entry is a head of 16 bytes and its key and value, stored
+//! contiguously in a cell whose size is the next multiple of 8 bytes, or in a block of their own if
 //! they are longer than the largest cell.
 
 use crate::{NEVER, footprint};
@@ -195,7 +195,8 @@ impl Entries {
         bytes.get_mut(usize::from(head.key_length)..)
     }
 
-    /// Copies key and value into a cell or a block: which, its number, and the length for a cell.
+    /// Copies key and value into a cell or a block. Returns which of the two, its number, and the
+    /// length if it is a cell.
     fn store(&mut self, key: &[u8], value: &[u8]) -> Option<(Storage, u32, u8)> {
         let length = key.len() + value.len();
         if length > CELL_SIZES * CELL_STEP {

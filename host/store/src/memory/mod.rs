@@ -2,7 +2,7 @@
 //! Nothing scans a table; each write removes a few expired entries.
 //!
 //! There may be millions of entries of some twenty bytes each, so they are packed (see
-//! [`entries`]); what remains here reads as if each shard were a `HashMap`. The model test below
+//! [`entries`]); the code here treats each shard like a `HashMap`. The model test below
 //! compares the two, and `benches/memory.rs` measures them.
 
 mod commit;
@@ -26,7 +26,7 @@ use reprieve_metrics::Sharded;
 /// Expired entries that each write removes. More than one, so that they are removed faster than
 /// they are added.
 const SWEPT_PER_WRITE: usize = 3;
-/// The queue is rebuilt when it has this many more elements than two per entry.
+/// The queue is rebuilt when it exceeds two elements per entry by this many.
 const QUEUE_SLACK: usize = 256;
 
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
-//! A store in Redis or Valkey, which several proxies can share. Each operation is one round trip
-//! and atomic on the server (batches in a cluster: one round trip per hash slot); the server removes
-//! expired entries. While it is unreachable, each
-//! operation fails at once, and a thread of its own reconnects.
+//! A store in Redis or Valkey, which several proxies can share. Each operation on a key is one round
+//! trip and atomic on the server (batches in a cluster: one round trip per hash slot); the server
+//! removes expired entries. While it is unreachable, each operation fails at once, and a thread of its
+//! own reconnects.
 
 mod commit;
 mod connection;
@@ -94,10 +94,10 @@ impl RedisSecrets {
 }
 
 impl Redis {
-    /// Connects, and waits a moment for it. A server that is unreachable now may come back.
+    /// Starts to connect, and waits up to two seconds. A server that is unreachable now may come back.
     ///
     /// # Errors
-    /// If the system has no thread to give.
+    /// If the thread cannot be started.
     pub fn open(settings: &RedisSettings, secrets: RedisSecrets) -> std::io::Result<Self> {
         let (cleared, to_sweep) = tokio::sync::mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
@@ -201,7 +201,7 @@ impl Shared {
         let (error, concerns_key_only) = match result {
             Ok(Ok(value)) => match T::from_redis_value(value) {
                 Ok(parsed) => return Ok(parsed),
-                Err(_) => ("its reply is of an unexpected type".to_owned(), false),
+                Err(_) => ("the server's reply has an unexpected type".to_owned(), false),
             },
             Ok(Err(error)) => (connection::describe(&error), concerns_key_only(&error)),
             Err(_) => {
@@ -250,7 +250,7 @@ impl Shared {
         }
     }
 
-    /// Begins an outage, or goes on with the present one, and logs its beginning.
+    /// Starts an outage, or continues the current one, and logs its start.
     fn report_unreachable(&self, error: &str) {
         if self.monitor.fail(error) {
             tracing::error!(

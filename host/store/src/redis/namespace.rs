@@ -17,7 +17,7 @@ use crate::{
     WriteResult,
 };
 
-/// Longest time for which a usage that Redis has reported is used again.
+/// How long a usage reported by Redis is reused.
 const MAX_USAGE_AGE: Duration = Duration::from_secs(1);
 /// Longest time to live that is sent to Redis, which takes no more: about 4,000 years.
 const MAX_TTL_MS: i64 = 1 << 47;
@@ -32,7 +32,7 @@ pub(super) struct Inner {
     pub shared: Arc<Shared>,
     pub config: NamespaceConfig,
     pub slots: Vec<Slot>,
-    /// Zero of [`Slot::reported_ms`].
+    /// The instant from which [`Slot::reported_ms`] counts.
     opened: Instant,
 }
 
