@@ -13,7 +13,7 @@ use clap::Subcommand;
 
 /// Create, test and measure policies.
 ///
-/// P is the name of a built-in policy, such as interval, or the path of a component.
+/// POLICY is the name of a built-in policy, such as interval, or the path of a component.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
