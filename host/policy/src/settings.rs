@@ -21,6 +21,19 @@ pub struct Setting {
     pub doc: String,
 }
 
+impl Setting {
+    /// The beginning of the names of a family of settings: `plan.` if it is called `plan.*`.
+    fn family(&self) -> Option<&str> {
+        self.name.strip_suffix('*').filter(|family| family.ends_with('.'))
+    }
+
+    /// Whether it describes the setting of this name.
+    fn describes(&self, name: &str) -> bool {
+        self.name == name
+            || self.family().is_some_and(|family| name.len() > family.len() && name.starts_with(family))
+    }
+}
+
 /// The values that a setting takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -101,7 +114,7 @@ pub(crate) fn cleaned(settings: Vec<Setting>) -> Vec<Setting> {
 /// What is wrong with the first wrong one, with its description.
 pub(crate) fn check(described: &[Setting], given: &[(String, String)]) -> Result<(), String> {
     for (name, value) in given {
-        let Some(setting) = described.iter().find(|setting| setting.name == *name) else {
+        let Some(setting) = described.iter().find(|setting| setting.describes(name)) else {
             let known: Vec<_> = described.iter().map(|setting| &*setting.name).collect();
             return Err(format!("unknown setting `{name}`; known settings: {}", known.join(", ")));
         };
@@ -118,7 +131,7 @@ pub(crate) fn check(described: &[Setting], given: &[(String, String)]) -> Result
     }
     let missing = described
         .iter()
-        .find(|setting| setting.default.is_none() && !given.iter().any(|(name, _)| *name == setting.name));
+        .find(|setting| setting.default.is_none() && setting.family().is_none() && !given.iter().any(|(name, _)| *name == setting.name));
     match missing {
         Some(setting) => {
             Err(format!("`{}` is required; it is {}: {}", setting.name, setting.kind, setting.doc))
@@ -140,6 +153,7 @@ mod tests {
             ("loud", "boolean", Some("false"), "Whether to log."),
             ("name", "text", None, "What to say."),
             ("shape", "polygon", Some("square"), "A kind of a later version."),
+            ("plan.*", "duration", None, "How long users of a plan wait."),
         ]
         .map(|(name, kind, default, doc)| Setting {
             name: name.to_owned(),
@@ -164,6 +178,7 @@ mod tests {
             ("reset", "never"),
             ("loud", "true"),
             ("shape", "round"),
+            ("plan.gold", "5m"),
         ] {
             assert_eq!(checked(&[("name", "x"), pair]), Ok(()), "{pair:?}");
         }
@@ -177,6 +192,8 @@ mod tests {
             (("count", "-1"), "a number (default 3): How many."),
             (("reset", "weekly"), "one of daily, never (default daily): When to reset."),
             (("loud", "yes"), "true or false (default false): Whether to log."),
+            (("plan.gold", "soon"), "`plan.gold` is \"soon\"; it is a duration such as 9m30s: How long"),
+            (("plan.", "5m"), "unknown setting `plan.`"),
             (("intervall", "1m"), "unknown setting `intervall`; known settings: interval, limit"),
         ] {
             let error = checked(&[("name", "x"), pair]).unwrap_err();

@@ -38,7 +38,7 @@ pub use login::{BackendOutcome, InjectedFault, LoginFacts, TestLogin};
 
 use crate::{
     Action, Cause, Decided, Ending, Evaluator, Facts, Failure, Login, MemoryKey, Outcome, Policy, Pools,
-    Rules, Standing, Verdict, dispose, moment,
+    Rules, Standing, Verdict, dispose, moment, remembered,
 };
 use recorder::{LogBuffer, Recorder};
 pub(crate) use recorder::{named, named_value, quoted};

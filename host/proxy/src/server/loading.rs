@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
+use super::lookups::ForPolicies;
 use super::stores::OpenedStore;
 use super::virtual_server::rules;
 use crate::config::{Config, PolicyConfig, VirtualServerConfig};
+use reprieve_lookup::Tables;
 use reprieve_policy_host::{self as policy, Engine, Policy, PolicyOptions, Shadow};
 use reprieve_store::clock::Clock;
 use reprieve_store::{Namespace, NamespaceConfig};
@@ -36,6 +38,8 @@ pub(super) struct PolicyLoader<'a> {
     pub(super) version: u64,
     pub(super) config: &'a Config,
     pub(super) clock: &'a Arc<dyn Clock>,
+    /// The virtual server's tables.
+    pub(super) lookups: &'a Tables,
 }
 
 impl PolicyLoader<'_> {
@@ -98,6 +102,8 @@ impl PolicyLoader<'_> {
             on_failure: policy.on_failure,
             pools: self.config.pools.iter().map(|pool| pool.name.clone()).collect(),
             version: self.version,
+            lookups: Arc::new(ForPolicies(self.lookups.clone())),
+            memory_ttl: self.config.credential_ttl,
             ..PolicyOptions::new(name, &policy.component, namespace, self.clock.clone())
         };
         Policy::load(self.engine.clone(), bytes, options)

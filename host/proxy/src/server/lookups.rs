@@ -38,3 +38,21 @@ pub(super) fn reload(servers: &[Served], reload: fn(&Tables) -> Vec<Reload>) -> 
     }
     warnings
 }
+
+/// The tables as policies see them.
+#[derive(Debug)]
+pub(super) struct ForPolicies(pub(super) Tables);
+
+impl reprieve_policy_host::Lookups for ForPolicies {
+    fn get(&self, table: &str, key: &str) -> Option<Option<Box<str>>> {
+        self.0.get(table, key).ok()
+    }
+
+    fn contains(&self, table: &str, key: &str) -> Option<bool> {
+        self.0.contains(table, key).ok()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.names().map(str::to_owned).collect()
+    }
+}

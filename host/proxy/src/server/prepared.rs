@@ -136,7 +136,15 @@ impl Prepared {
         let mut servers = Vec::new();
         for server in &config.virtual_servers {
             let (store, namespace) = stores.for_server(server)?;
-            let loader = |engine| PolicyLoader { engine, server, version: 1, config: &config, clock: &clock };
+            let lookups = lookups::open(server)?;
+            let loader = |engine| PolicyLoader {
+                engine,
+                server,
+                version: 1,
+                config: &config,
+                clock: &clock,
+                lookups: &lookups,
+            };
             let loading = loader(engines.of(&server.policy.limits)?).load(namespace.clone());
             let (policy, component) = runtime.block_on(loading)?;
             let shadow = match &server.shadow {
@@ -164,7 +172,7 @@ impl Prepared {
                     server.max_connections_per_address,
                 ),
                 counters: Arc::default(),
-                lookups: lookups::open(server)?,
+                lookups,
                 pollers: config.admin.top_pollers.then(Arc::default),
                 unrelieved: Arc::default(),
                 config: server.clone(),

@@ -18,6 +18,7 @@ use crate::server::sockets;
 use crate::server::stores::OpenedStore;
 use crate::server::virtual_server::{Pools, Served, VirtualServer, settings};
 use crate::session::ContextHandle;
+use reprieve_lookup::Tables;
 use reprieve_policy_host::{Engine, Policy, Shadow};
 use reprieve_store::Namespace;
 
@@ -86,8 +87,13 @@ impl Preparation<'_> {
         let previous = served.map(|served| &served.shared);
         let (store, namespace) = self.resources.stores.for_server(server)?;
         let tls = tls(server, previous)?;
-        let loaded = self.policy(server, previous, &namespace)?;
-        let shadow = self.shadow(server, previous, &store)?;
+        let lookups = match previous {
+            // Read again once nothing can fail any more.
+            Some(previous) if previous.config.lookups == server.lookups => previous.lookups.clone(),
+            _ => lookups::open(server)?,
+        };
+        let loaded = self.policy(server, previous, &namespace, &lookups)?;
+        let shadow = self.shadow(server, previous, &store, &lookups)?;
         match previous {
             None => self.report.changed.push(format!("virtual server {} added", server.name)),
             Some(previous) if previous.config != *server => {
@@ -95,11 +101,6 @@ impl Preparation<'_> {
             }
             Some(_) => {}
         }
-        let lookups = match previous {
-            // Read again once nothing can fail any more.
-            Some(previous) if previous.config.lookups == server.lookups => previous.lookups.clone(),
-            _ => lookups::open(server)?,
-        };
         let (kept_listeners, new_listeners) = self.listeners(server, served)?;
         let admission = match previous {
             Some(previous) => previous.admission.clone(),
@@ -147,8 +148,9 @@ impl Preparation<'_> {
         server: &'l VirtualServerConfig,
         engine: Arc<Engine>,
         version: u64,
+        lookups: &'l Tables,
     ) -> PolicyLoader<'l> {
-        PolicyLoader { engine, server, version, config: self.config, clock: &self.core.clock }
+        PolicyLoader { engine, server, version, config: self.config, clock: &self.core.clock, lookups }
     }
 
     fn policy(
@@ -156,9 +158,11 @@ impl Preparation<'_> {
         server: &VirtualServerConfig,
         previous: Option<&VirtualServer>,
         namespace: &Namespace,
+        lookups: &Tables,
     ) -> anyhow::Result<LoadedPolicy> {
         if let Some(previous) = previous
             && self.has_same_pools()
+            && previous.config.lookups == server.lookups
             && previous.config.namespace == server.namespace
             && is_same(&previous.policy, &previous.config.policy, &server.policy)
         {
@@ -171,7 +175,7 @@ impl Preparation<'_> {
         let current = previous.map(|previous| &*previous.policy);
         let engine = self.resources.engines.for_successor(current, &server.policy.limits)?;
         let version = current.map_or(0, |policy| policy.version()) + 1;
-        let loading = self.loader(server, engine, version).load(namespace.clone());
+        let loading = self.loader(server, engine, version, lookups).load(namespace.clone());
         let (policy, component) = runtime()?.block_on(loading)?;
         if previous.is_some() {
             let line = format!("virtual server {}: policy {}", server.name, server.policy.component);
@@ -185,6 +189,7 @@ impl Preparation<'_> {
         server: &VirtualServerConfig,
         previous: Option<&VirtualServer>,
         store: &OpenedStore,
+        lookups: &Tables,
     ) -> anyhow::Result<Option<Arc<Shadow>>> {
         let Some(wanted) = &server.shadow else { return Ok(None) };
         let running = previous.and_then(|previous| previous.shadow.as_ref());
@@ -192,13 +197,14 @@ impl Preparation<'_> {
             |previous: &VirtualServer| -> Option<PolicyConfig> { previous.config.shadow.clone() };
         if let (Some(running), Some(of)) = (running, previous.and_then(configured))
             && self.has_same_pools()
+            && previous.is_some_and(|previous| previous.config.lookups == server.lookups)
             && is_same(running.policy(), &of, wanted)
         {
             return Ok(Some(running.clone()));
         }
         let version = running.map_or(0, |shadow| shadow.policy().version()) + 1;
         let engine = self.resources.engines.for_shadow(&wanted.limits)?;
-        let loading = self.loader(server, engine, version).load_shadow(wanted, store);
+        let loading = self.loader(server, engine, version, lookups).load_shadow(wanted, store);
         Ok(Some(runtime()?.block_on(loading)?))
     }
 

@@ -91,6 +91,7 @@ impl Control {
             version,
             config: &active.config,
             clock: &self.core.clock,
+            lookups: &before.lookups,
         };
         let namespace = before.namespace.clone();
         let (policy, component) = runtime()?.block_on(async {
@@ -143,6 +144,7 @@ impl Control {
                     version,
                     config: &active.config,
                     clock: &self.core.clock,
+                    lookups: &before.lookups,
                 };
                 Some(runtime()?.block_on(loader.load_shadow(shadow, &before.store))?)
             }
