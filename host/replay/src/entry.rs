@@ -3,8 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::recorded_verdict::RecordedVerdict;
-use reprieve_policy_host::Action;
-use reprieve_policy_host::{Backend, Ending, Mechanism, Standing, TlsSession};
+use reprieve_policy_host::{Action, Backend, Because, Ending, Mechanism, Standing, TlsSession};
 
 /// The address of an entry if the log has none.
 pub(crate) const NO_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -53,14 +52,25 @@ pub struct Recorded {
     pub outcome_at_ms: Option<u64>,
     /// The node that checked the credentials.
     pub node: Option<String>,
+    /// The policy that decided, if the log has it.
+    pub policy: Option<RecordedPolicy>,
     /// Verdict of the policy; none if it was not asked.
     pub verdict: Option<RecordedVerdict>,
     /// What happened to the login, after the host's rules.
     pub action: Option<Action>,
-    /// There was no snapshot to show.
-    pub no_snapshot: bool,
+    /// Why that is not what the policy decided.
+    pub because: Option<Because>,
     /// The login was posed, and the session continued at a mail server.
     pub upgraded: bool,
+}
+
+/// A policy as Reprieve's decision log names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedPolicy {
+    /// Built-in name, or path of the component.
+    pub component: String,
+    /// SHA-256 of the component in hexadecimal.
+    pub sha256: String,
 }
 
 impl Entry {

@@ -15,9 +15,9 @@ use tracing::Level;
 use super::entry::{Entry, Recorded};
 use super::recorded_verdict::RecordedVerdict;
 use reprieve_policy_host::{
-    Action, Backend, BreakerSettings, Cache, Cause, Claim, Client, Decided, Disposition, Ending, Engine,
-    EngineSize, Evaluator, Facts, Limits, Lines, Login, Maildrop, MemoryKey, Outcome, Policy, PolicyOptions,
-    Pools, Rules, Session, Standing, Verdict, digest, dispose, load_source, moment,
+    Action, Backend, Because, BreakerSettings, Cache, Cause, Claim, Client, Decided, Disposition, Ending,
+    Engine, EngineSize, Evaluator, Facts, Limits, Lines, Login, Maildrop, MemoryKey, Outcome, Policy,
+    PolicyOptions, Pools, Rules, Session, Standing, Verdict, digest, dispose, load_source, moment,
 };
 use reprieve_store::Namespace;
 use reprieve_store::clock::ManualClock;
@@ -191,8 +191,8 @@ impl Player {
         let login = Arc::new(self.login(entry, standing));
         let result = run_ready(&self.runtime, self.evaluator.decide(&login));
         // A secret is known or has changed only after a session, which leaves a snapshot.
-        let has_snapshot =
-            !recorded.is_some_and(|recorded| recorded.no_snapshot) && standing != Standing::Unknown;
+        let has_snapshot = recorded.and_then(|recorded| recorded.because) != Some(Because::NoSnapshot)
+            && standing != Standing::Unknown;
         let facts = Facts::of(&login, result.as_ref().ok().and_then(Verdict::pass), has_snapshot);
         let disposition = dispose(Decided::from(&result), facts, self.rules);
         let verdict = RecordedVerdict::of(&result);

@@ -29,6 +29,8 @@ pub struct RecordedVerdict {
     pub reason: Option<String>,
     /// Seconds after which a login would pass.
     pub retry_after: Option<u32>,
+    /// How long the policy made the client wait, in milliseconds.
+    pub delay_ms: Option<u32>,
     /// Pool of a pass, if it is not the default pool.
     pub pool: Option<String>,
     /// User name at the mail server, if a pass changes it.
@@ -39,21 +41,34 @@ impl RecordedVerdict {
     /// A verdict without details.
     #[must_use]
     pub fn new(kind: VerdictKind) -> Self {
-        Self { kind, manner: None, code: None, reason: None, retry_after: None, pool: None, user: None }
+        Self {
+            kind,
+            manner: None,
+            code: None,
+            reason: None,
+            retry_after: None,
+            delay_ms: None,
+            pool: None,
+            user: None,
+        }
     }
 
     /// The result of a call of the policy.
     #[must_use]
     pub fn of(verdict: &Result<Verdict, Failure>) -> Self {
         match verdict {
-            Ok(Verdict::Pass(Pass { pool, user, .. })) => {
-                Self { pool: pool.clone(), user: user.clone(), ..Self::new(VerdictKind::Pass) }
-            }
-            Ok(Verdict::Deny(Deny { manner, code, retry_after, reason, .. })) => Self {
+            Ok(Verdict::Pass(Pass { pool, user, delay_ms, .. })) => Self {
+                pool: pool.clone(),
+                user: user.clone(),
+                delay_ms: Some(*delay_ms),
+                ..Self::new(VerdictKind::Pass)
+            },
+            Ok(Verdict::Deny(Deny { manner, code, retry_after, reason, delay_ms, .. })) => Self {
                 manner: Some(*manner),
                 code: *code,
                 reason: Some(reason.clone()),
                 retry_after: *retry_after,
+                delay_ms: Some(*delay_ms),
                 ..Self::new(VerdictKind::Deny)
             },
             Err(failure) => {
@@ -81,7 +96,7 @@ impl RecordedVerdict {
     }
 
     /// Descriptions of both verdicts if they differ. Details that only one of them has are not a
-    /// difference; retry-after is not compared.
+    /// difference; retry-after and delay are not compared.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Option<(String, String)> {
         let (own, others) = (self.describe(), other.describe());

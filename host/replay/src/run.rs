@@ -18,6 +18,7 @@ use super::player::{Decision, Player, PolicySource};
 use super::problems::Problems;
 use super::recorded_verdict::VerdictKind;
 use super::report::{Comparison, CostSource, Logs, PolicyRow, RecordedRelief, Report, SavedTime, Span};
+use super::selection::Selection;
 use super::source::LogSource;
 use super::stream::ReadOptions;
 use super::totals::Totals;
@@ -35,6 +36,8 @@ pub struct Plan {
     pub zone: TimeZone,
     /// Year of each log's first line, if lines have no year. None to guess it.
     pub year: Option<i16>,
+    /// The logins of the logs to replay.
+    pub selection: Selection,
     /// The policy to replay the logs with.
     pub policy: PolicySource,
     /// A second policy to compare it with.
@@ -47,6 +50,12 @@ pub struct Plan {
     pub login_cost: Option<Duration>,
     /// Number of top pollers in the report.
     pub top_pollers: usize,
+}
+
+impl Plan {
+    pub(super) fn read_options(&self) -> ReadOptions {
+        ReadOptions { format: self.format, zone: self.zone.clone(), year: self.year }
+    }
 }
 
 /// How far a replay is. It can be read while the replay runs.
@@ -72,11 +81,13 @@ pub fn run(
         |policy: &PolicySource| Player::load(policy.clone(), plan.rules, plan.zone.clone(), &plan.pools);
     let mut player = load(&plan.policy)?;
     let mut baseline = plan.baseline.as_ref().map(load).transpose()?;
-    let options = ReadOptions { format: plan.format, zone: plan.zone.clone(), year: plan.year };
-    let mut merge = Merge::new(&plan.logs, options, progress)?;
+    let mut merge = Merge::new(&plan.logs, plan.read_options(), progress)?;
     let mut problems = Problems::default();
     let mut results = Results::default();
     while let Some(entry) = merge.next(&mut problems)? {
+        if !plan.selection.includes(&entry) {
+            continue;
+        }
         for _ in 0..entry.times {
             let decision = player.play(&entry);
             let other = baseline.as_mut().map(|baseline| baseline.play(&entry));

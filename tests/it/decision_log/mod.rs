@@ -3,6 +3,7 @@
 mod names;
 mod output;
 mod records;
+mod to_scenario;
 
 use std::path::{Path, PathBuf};
 

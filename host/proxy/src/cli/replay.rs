@@ -16,7 +16,8 @@ use super::FAILED;
 use crate::output::{Output, errln};
 use reprieve_policy_host::{OnFailure, Rules, Unverifiable, Verify};
 use reprieve_replay::{
-    self as replay, Format, LogSource, LogWithoutLogins, Plan, PolicySource, Progress, Report, report,
+    self as replay, Format, LogSource, LogWithoutLogins, Plan, PolicySource, Problems, Progress, Report,
+    Selection, report,
 };
 
 /// Replay logs with a policy and report what it would have done
@@ -29,6 +30,7 @@ use reprieve_replay::{
 ///   reprieve replay /var/log/mail.log* --set interval=5m --report relief.html
 ///   journalctl -u dovecot -o short-iso | reprieve replay - --login-cost 14ms
 ///   reprieve replay decisions.jsonl --policy ./mine.wasm --against interval
+///   reprieve replay decisions.jsonl --user alice --to-scenario -o alice.toml
 ///
 /// Logs can be given in any order and can be compressed (gzip, zstd). Logins of several logs are merged
 /// by time. Lines that cannot be read are counted and shown; if most of a log cannot be read, there
@@ -38,6 +40,9 @@ use reprieve_replay::{
 /// leave a snapshot, a rejected login to use another password. Reprieve's decision log needs no such
 /// assumptions. It also records the verdicts made then: without --against, the policy is compared
 /// with them.
+///
+/// With --to-scenario, no policy is asked: the logins become a scenario for `reprieve policy test`,
+/// and what was decided becomes its expectations. Name the policy's settings of that time with --set.
 ///
 /// Exit codes: 0 success, 1 no login was found, 2 usage error, or an unreadable log or policy.
 #[derive(Debug, clap::Args)]
@@ -68,8 +73,21 @@ pub(super) struct Arguments {
     /// Year of each log's first line, if timestamps have no year [default: from the file's date]
     #[arg(long, value_name = "YEAR", value_parser = clap::value_parser!(i16).range(1970..=9999))]
     year: Option<i16>,
-    /// Pools that the policy may choose, the default pool first
-    #[arg(long, value_name = "POOL,…", value_delimiter = ',', default_value = "mail")]
+    /// Only logins of this user, written as in the log; can be repeated
+    #[arg(long, value_name = "USER")]
+    user: Vec<String>,
+    /// Only logins of this virtual server, which only Reprieve's own logs name
+    #[arg(long, value_name = "NAME")]
+    virtual_server: Option<String>,
+    /// Only logins from this time on, in --time-zone or with an offset, such as 2026-11-27T22:00
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only logins before this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Pools that the policy may choose, the default pool first [default: mail; with --to-scenario,
+    /// those in the log]
+    #[arg(long, value_name = "POOL,…", value_delimiter = ',')]
     pools: Vec<String>,
     /// The virtual server's setting `verify`
     #[arg(long, value_name = "on|off", default_value = "on", value_parser = choice(&[("on", Verify::On), ("off", Verify::Off)]))]
@@ -95,6 +113,12 @@ pub(super) struct Arguments {
     /// Also write each decision to a file, as a line of JSON
     #[arg(long, value_name = "FILE")]
     decisions: Option<PathBuf>,
+    /// Write the logins of a decision log as a scenario for `policy test`, instead of a report
+    #[arg(long, conflicts_with_all = ["policy", "against", "against_set", "login_cost", "top", "output_format", "report", "decisions"])]
+    to_scenario: bool,
+    /// File for the scenario [default: standard output]
+    #[arg(short, long, value_name = "FILE", requires = "to_scenario")]
+    output: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -125,6 +149,9 @@ fn login_cost(text: &str) -> Result<Duration, String> {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let plan = plan(arguments)?;
+    if arguments.to_scenario {
+        return write_scenario(arguments, &plan);
+    }
     let mut decisions = arguments.decisions.as_ref().map(create).transpose()?;
     let progress = Progress::default();
     let progress_bar = ProgressDisplay::start(&plan, &progress);
@@ -132,15 +159,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let result = replay::run(&plan, out, &progress);
     drop(progress_bar);
     let result = result?;
-    let problems = &result.logs.problems;
-    if !problems.mostly_unread.is_empty() {
-        let unread: Vec<_> = problems.mostly_unread.iter().map(ToString::to_string).collect();
-        anyhow::bail!(
-            "no report, because most of a log could not be read:\n  {}\n{}",
-            unread.join("\n  "),
-            advice(arguments)
-        );
-    }
+    refuse_mostly_unread(arguments, &result.logs.problems)?;
     if let Some(path) = &arguments.report {
         let mut file = create(path)?;
         file.write_all(report::page(&result).as_bytes())
@@ -149,13 +168,51 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     print(arguments.output_format, &result)?;
     if result.span.is_none() {
-        errln!("reprieve: no POP3 login was found; {}", advice(arguments));
-        for LogWithoutLogins { log, contents } in &result.logs.problems.without_logins {
-            errln!("  {log} has {contents}");
-        }
-        return Ok(ExitCode::from(FAILED));
+        return Ok(report_no_login(arguments, &plan, &result.logs.problems));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the scenario of `--to-scenario`.
+fn write_scenario(arguments: &Arguments, plan: &Plan) -> anyhow::Result<ExitCode> {
+    let progress = Progress::default();
+    let progress_bar = ProgressDisplay::start(plan, &progress);
+    let result = replay::to_scenario(plan, &progress);
+    drop(progress_bar);
+    let scenario = result.context("cannot make a scenario")?;
+    refuse_mostly_unread(arguments, &scenario.problems)?;
+    if scenario.logins == 0 {
+        return Ok(report_no_login(arguments, plan, &scenario.problems));
+    }
+    match &arguments.output {
+        Some(path) => std::fs::write(path, &scenario.text)
+            .with_context(|| format!("cannot write {}", path.display()))?,
+        None => Output.write_all(scenario.text.as_bytes())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn refuse_mostly_unread(arguments: &Arguments, problems: &Problems) -> anyhow::Result<()> {
+    let unread: Vec<_> = problems.mostly_unread.iter().map(ToString::to_string).collect();
+    anyhow::ensure!(
+        unread.is_empty(),
+        "no report, because most of a log could not be read:\n  {}\n{}",
+        unread.join("\n  "),
+        advice(arguments)
+    );
+    Ok(())
+}
+
+fn report_no_login(arguments: &Arguments, plan: &Plan, problems: &Problems) -> ExitCode {
+    if !plan.selection.is_everything() && problems.without_logins.is_empty() {
+        errln!("reprieve: no login is selected by --user, --virtual-server, --since and --until");
+        return ExitCode::from(FAILED);
+    }
+    errln!("reprieve: no POP3 login was found; {}", advice(arguments));
+    for LogWithoutLogins { log, contents } in &problems.without_logins {
+        errln!("  {log} has {contents}");
+    }
+    ExitCode::from(FAILED)
 }
 
 /// What to check if a log has no readable logins.
@@ -188,6 +245,16 @@ fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {
         })
         .transpose()?;
     let logs: Vec<LogSource> = arguments.logs.iter().map(|name| name.as_str().into()).collect();
+    let selection = Selection {
+        users: arguments.user.clone(),
+        virtual_server: arguments.virtual_server.clone(),
+        since_ms: arguments.since.as_deref().map(|text| time("--since", text, &zone)).transpose()?,
+        until_ms: arguments.until.as_deref().map(|text| time("--until", text, &zone)).transpose()?,
+    };
+    let mut pools = arguments.pools.clone();
+    if pools.is_empty() && !arguments.to_scenario {
+        pools.push("mail".to_owned());
+    }
     let stdins = logs.iter().filter(|log| **log == LogSource::Stdin).count();
     anyhow::ensure!(stdins < 2, "standard input can be given only once");
     Ok(Plan {
@@ -195,6 +262,7 @@ fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {
         format: arguments.format,
         zone,
         year: arguments.year,
+        selection,
         policy,
         baseline,
         rules: Rules {
@@ -202,10 +270,23 @@ fn plan(arguments: &Arguments) -> anyhow::Result<Plan> {
             on_failure: arguments.on_failure,
             unverifiable: arguments.unverifiable,
         },
-        pools: arguments.pools.clone(),
+        pools,
         login_cost: arguments.login_cost,
         top_pollers: arguments.top as usize,
     })
+}
+
+/// Parses the time of an option: a date with or without a time, in the zone or with an offset.
+fn time(option: &str, text: &str, zone: &TimeZone) -> anyhow::Result<u64> {
+    let absolute = text.parse::<jiff::Timestamp>().ok();
+    let local = || {
+        let civil: jiff::civil::DateTime = text.parse().ok()?;
+        Some(zone.to_ambiguous_zoned(civil).compatible().ok()?.timestamp())
+    };
+    absolute
+        .or_else(local)
+        .and_then(|at| u64::try_from(at.as_millisecond()).ok())
+        .with_context(|| format!("{option} {text}: not a date and time; an example is 2026-11-27T22:00"))
 }
 
 fn create(path: &PathBuf) -> anyhow::Result<BufWriter<File>> {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::fields::{address, mechanism};
 use super::{ParsedLine, truncated, user_name};
 use crate::calendar::Calendar;
-use crate::entry::{Entry, Recorded};
+use crate::entry::{Entry, Recorded, RecordedPolicy};
 use crate::recorded_verdict::{RecordedVerdict, VerdictKind};
 use reprieve_policy_host::{
     Action, Backend, Because, Ending, Manner, ResponseCode, Standing, TlsSession, Worded as _,
@@ -37,6 +37,7 @@ struct Tls {
     version: String,
     server_name: Option<String>,
     client_subject: Option<String>,
+    client_subject_hash: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -51,12 +52,14 @@ struct Login {
     mechanism: Option<String>,
     standing: Option<String>,
     backend: Option<BackendState>,
+    policy: Option<Policy>,
     verdict: Option<String>,
     failure: Option<String>,
     manner: Option<String>,
     code: Option<String>,
     retry_after_s: Option<u32>,
     reason: Option<String>,
+    delay_ms: Option<u32>,
     to_pool: Option<String>,
     as_user: Option<String>,
     disposition: Option<String>,
@@ -81,6 +84,15 @@ struct BackendState {
     #[serde(default)]
     waiting: u32,
     login_latency_ms: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+struct Policy {
+    #[serde(default)]
+    component: String,
+    #[serde(default)]
+    sha256: String,
 }
 
 /// Parses a line: a session with all of its logins.
@@ -130,8 +142,12 @@ fn entry(mut login: Login, session: &Session<'_>) -> Result<Entry, &'static str>
         outcome_at_ms: login.outcome_at_ms,
         node: login.node.take().map(truncated),
         action: login.disposition.as_deref().and_then(Action::named),
-        no_snapshot: login.because.as_deref().and_then(Because::named) == Some(Because::NoSnapshot),
+        because: login.because.as_deref().and_then(Because::named),
         upgraded: false,
+        policy: login.policy.take().map(|policy| RecordedPolicy {
+            component: truncated(policy.component),
+            sha256: truncated(policy.sha256),
+        }),
         verdict: login.take_verdict(),
     };
     Ok(Entry {
@@ -147,7 +163,7 @@ fn entry(mut login: Login, session: &Session<'_>) -> Result<Entry, &'static str>
         tls: session.tls.as_ref().map(|tls| TlsSession {
             version: truncated(tls.version.clone()),
             server_name: tls.server_name.clone().map(truncated),
-            client_subject: tls.client_subject.clone().map(truncated),
+            client_subject: tls.client_subject.clone().or(tls.client_subject_hash.clone()).map(truncated),
         }),
         outcome: login.outcome.as_deref().and_then(Ending::of),
         latency_ms: login.latency_ms,
@@ -180,6 +196,7 @@ impl Login {
             "pass" => Some(RecordedVerdict {
                 pool: self.to_pool.take().map(truncated),
                 user: self.as_user.take().map(truncated),
+                delay_ms: self.delay_ms,
                 ..RecordedVerdict::new(VerdictKind::Pass)
             }),
             "deny" => Some(RecordedVerdict {
@@ -187,6 +204,7 @@ impl Login {
                 code: self.code.as_deref().and_then(ResponseCode::of),
                 retry_after: self.retry_after_s,
                 reason: self.reason.take().map(truncated),
+                delay_ms: self.delay_ms,
                 ..RecordedVerdict::new(VerdictKind::Deny)
             }),
             _ => None,
@@ -225,6 +243,7 @@ mod tests {
         let recorded = login.recorded.unwrap();
         assert_eq!((recorded.seq, recorded.standing), (Some(17), Some(Standing::Known)));
         assert_eq!(recorded.backend.unwrap().login_latency_ms, Some(12));
+        assert_eq!(recorded.policy.unwrap().component, "interval");
         assert_eq!((recorded.action, recorded.upgraded), (Some(Action::Posed), true));
         let verdict = recorded.verdict.unwrap();
         assert_eq!(

@@ -80,7 +80,7 @@ pub(super) fn parse(line: &str, _calendar: &mut Calendar) -> ParsedLine {
         virtual_server: truncated(line.server),
         verdict,
         action: Some(action),
-        no_snapshot: because == Some(Because::NoSnapshot),
+        because,
         upgraded: line.upgraded && action == Action::Posed,
         node: line.node.filter(|node| !node.is_empty()).map(truncated),
         standing: (action == Action::Posed).then_some(Standing::Known),
@@ -154,7 +154,7 @@ mod tests {
             r#""verdict":"deny","manner":"unchanged","reason":"too-soon","disposition":"passed","because":"no-snapshot","outcome":"authenticated","node":"10.0.0.5:110","upgraded":false,"relief":false,"logins":1"#,
         )));
         let recorded = passed.recorded.unwrap();
-        assert_eq!((recorded.action, recorded.no_snapshot), (Some(Action::Passed), true));
+        assert_eq!((recorded.action, recorded.because), (Some(Action::Passed), Some(Because::NoSnapshot)));
         let verdict = recorded.verdict.unwrap();
         assert_eq!((verdict.manner, verdict.reason.as_deref()), (Some(Manner::Unchanged), Some("too-soon")));
         assert_eq!(passed.outcome, Some(Ending::Authenticated));
