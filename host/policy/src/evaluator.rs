@@ -17,7 +17,8 @@ use super::{Login, Outcome, SessionSummary, Verdict};
 /// Evaluates a policy on one thread. Instances are created on demand and reused.
 pub struct Evaluator {
     policy: Arc<Policy>,
-    idle: Mutex<Vec<Instance>>,
+    /// Boxed, because each call takes one out and puts it back.
+    idle: Mutex<Vec<Box<Instance>>>,
     places: Semaphore,
     exhausted: AtomicBool,
     retired: AtomicBool,
@@ -55,7 +56,7 @@ impl Evaluator {
     /// If the policy cannot be started.
     pub async fn warm_up(&self) -> Result<(), Failure> {
         let instance = Instance::start(&self.policy).await?;
-        self.idle.lock().push(instance);
+        self.idle.lock().push(Box::new(instance));
         Ok(())
     }
 
@@ -115,7 +116,7 @@ impl Evaluator {
     /// Memory of the idle instances, in bytes.
     #[must_use]
     pub fn idle_memory(&self) -> u64 {
-        self.idle.lock().iter().map(Instance::memory).sum()
+        self.idle.lock().iter().map(|instance| instance.memory()).sum()
     }
 
     /// Retires this evaluator after it was replaced: calls in progress finish, and instances are not
@@ -167,16 +168,16 @@ impl Evaluator {
         }
     }
 
-    async fn instance(&self, call: Call) -> Result<Instance, Failure> {
+    async fn instance(&self, call: Call) -> Result<Box<Instance>, Failure> {
         self.policy.metrics_now().called(call);
         let idle = self.idle.lock().pop();
         match idle {
             Some(instance) => Ok(instance),
-            None => Instance::start(&self.policy).await,
+            None => Instance::start(&self.policy).await.map(Box::new),
         }
     }
 
-    fn keep(&self, instance: Instance) {
+    fn keep(&self, instance: Box<Instance>) {
         if self.policy.isolation() == Isolation::Call {
             return;
         }

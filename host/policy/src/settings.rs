@@ -129,9 +129,11 @@ pub(crate) fn check(described: &[Setting], given: &[(String, String)]) -> Result
             ));
         }
     }
-    let missing = described
-        .iter()
-        .find(|setting| setting.default.is_none() && setting.family().is_none() && !given.iter().any(|(name, _)| *name == setting.name));
+    let missing = described.iter().find(|setting| {
+        setting.default.is_none()
+            && setting.family().is_none()
+            && !given.iter().any(|(name, _)| *name == setting.name)
+    });
     match missing {
         Some(setting) => {
             Err(format!("`{}` is required; it is {}: {}", setting.name, setting.kind, setting.doc))

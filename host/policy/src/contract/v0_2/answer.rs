@@ -31,25 +31,29 @@ impl Answer {
 
     /// The verdict with these details.
     pub(super) fn verdict(&mut self, verdict: types::Verdict) -> Verdict {
-        let said = if self.said { std::mem::take(self) } else { Self::default() };
         let types::Verdict { deny, retry_after, remember: _ } = verdict;
-        let Some(manner) = deny else {
-            let Self { pool, user, note, reason, delay_ms, .. } = said;
-            return Verdict::Pass(Pass { pool, user, note, reason: reason.unwrap_or_default(), delay_ms });
-        };
-        let reason = said
-            .reason
-            .unwrap_or_else(|| if retry_after.is_some() { "too-soon" } else { "denied" }.to_owned());
-        Verdict::Deny(Deny {
-            manner,
-            otherwise: said.otherwise,
-            code: said.code,
-            text: said.text,
-            retry_after,
-            reason,
-            note: said.note,
-            delay_ms: said.delay_ms,
-        })
+        let usual = if retry_after.is_some() { "too-soon" } else { "denied" };
+        if !self.said {
+            return match deny {
+                Some(manner) => Verdict::Deny(Deny { retry_after, ..Deny::new(manner, usual) }),
+                None => Verdict::Pass(Pass::default()),
+            };
+        }
+        let Self { reason, code, text, otherwise, pool, user, note, delay_ms, said: _ } =
+            std::mem::take(self);
+        match deny {
+            None => Verdict::Pass(Pass { pool, user, note, reason: reason.unwrap_or_default(), delay_ms }),
+            Some(manner) => Verdict::Deny(Deny {
+                manner,
+                otherwise,
+                code,
+                text,
+                retry_after,
+                reason: reason.unwrap_or_else(|| usual.to_owned()),
+                note,
+                delay_ms,
+            }),
+        }
     }
 }
 

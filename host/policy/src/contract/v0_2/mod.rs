@@ -136,7 +136,10 @@ impl Exports {
             let before = begin(store, login, None).await?;
             let verdict = self.handler().call_decide(&mut *store, login.as_ref().into(), before).await?;
             if transaction::commit(store, verdict.remember).await? {
-                return Ok(store.data_mut().call.answer.verdict(verdict));
+                let call = &mut store.data_mut().call;
+                let verdict = call.answer.verdict(verdict);
+                call.end();
+                return Ok(verdict);
             }
         }
         Err(wasmtime::Error::new(Contended))
@@ -147,6 +150,7 @@ impl Exports {
             let before = begin(store, &outcome.login, Some(outcome)).await?;
             let remember = self.handler().call_observe(&mut *store, outcome.as_ref().into(), before).await?;
             if transaction::commit(store, remember).await? {
+                store.data_mut().call.end();
                 return Ok(());
             }
         }
@@ -161,6 +165,7 @@ impl Exports {
             let before = begin(store, &summary.login, None).await?;
             let remember = self.optional.ended(&mut *store, summary, before).await?;
             if transaction::commit(store, remember).await? {
+                store.data_mut().call.end();
                 return Ok(());
             }
         }
