@@ -3,10 +3,11 @@
 
 use std::cell::Cell;
 
-wit_bindgen::generate!({ path: "wit", world: "policy" });
+wit_bindgen::generate!({ path: "wit", world: "policy-with-settings" });
 
-use reprieve::policy::store;
-use reprieve::policy::types::{Claim, Deny, Ending, Manner, Pass};
+use exports::reprieve::policy::settings::Setting;
+use exports::reprieve::policy::{handler, settings};
+use reprieve::policy::types::{Ending, Login, Manner, Memory, Outcome, Verdict};
 
 thread_local! {
     static PAUSE: Cell<u32> = const { Cell::new(300) };
@@ -14,7 +15,7 @@ thread_local! {
 
 struct Policy;
 
-impl Guest for Policy {
+impl handler::Guest for Policy {
     fn configure(settings: Vec<(String, String)>) -> Result<(), String> {
         for (key, value) in settings {
             match key.as_str() {
@@ -30,34 +31,31 @@ impl Guest for Policy {
         Ok(())
     }
 
-    fn decide(login: Login) -> Verdict {
-        // The store forgets the user after `pause` seconds.
-        if PAUSE.get() == 0 || store::get(&key(&login.claim)).is_none() {
-            return Verdict::Pass(Pass { pool: None, user: None, note: None, delay_ms: 0 });
+    /// `memory.first` is when the mail server accepted the user's last login; 0 if it is not known.
+    fn decide(login: Login, memory: Memory) -> Verdict {
+        let elapsed = login.time.unix.saturating_sub(memory.first);
+        let left = PAUSE.get().saturating_sub(elapsed);
+        // If the clock was set back, the user passes.
+        if left == 0 || memory.first == 0 || memory.first > login.time.unix {
+            return Verdict { deny: None, retry_after: None, remember: None };
         }
-        Verdict::Deny(Deny {
-            manner: Manner::Unchanged,
-            code: None,
-            retry_after: None,
-            reason: "too-soon".to_owned(),
-            delay_ms: 0,
-        })
+        Verdict { deny: Some(Manner::Unchanged), retry_after: Some(left), remember: None }
     }
 
-    fn observe(outcome: Outcome) {
-        if outcome.ending == Ending::Authenticated && PAUSE.get() > 0 {
-            // If the name is too long or the store is full, the user passes.
-            let _ = store::set(&key(&outcome.claim), b"1", Some(PAUSE.get()));
-        }
+    fn observe(outcome: Outcome, memory: Memory) -> Option<Memory> {
+        let is_login = outcome.ending == Ending::Authenticated && PAUSE.get() > 0;
+        is_login.then(|| Memory { first: outcome.time.unix, ..memory })
     }
 }
 
-/// The store's key, one per maildrop: a master user has one for each maildrop that they open.
-fn key(claim: &Claim) -> String {
-    match &claim.authorization_id {
-        // User names contain no NUL.
-        Some(acting) => format!("user:{}\0{acting}", claim.user),
-        None => format!("user:{}", claim.user),
+impl settings::Guest for Policy {
+    fn describe() -> Vec<Setting> {
+        vec![Setting {
+            name: "pause".to_owned(),
+            type_: "number".to_owned(),
+            default: Some("300".to_owned()),
+            doc: "Seconds between two logins that reach the mail server; with 0 every login passes.".to_owned(),
+        }]
     }
 }
 
