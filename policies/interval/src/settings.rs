@@ -153,7 +153,7 @@ fn duration_ms(key: &str, value: &str) -> Result<u64, String> {
         };
         let part = number.checked_mul(factor).ok_or_else(wrong)?;
         sum = sum.checked_add(part).ok_or_else(wrong)?;
-        rest = tail;
+        rest = tail.trim_start();
         if rest.is_empty() {
             return Ok(sum);
         }
@@ -220,7 +220,13 @@ mod tests {
 
     #[test]
     fn durations_have_one_or_more_units() {
-        for (value, ms) in [("9m30s", 570_000), ("1h30m", 5_400_000), ("1d", 86_400_000), ("2s5ms", 2_005)] {
+        for (value, ms) in [
+            ("9m30s", 570_000),
+            ("1h30m", 5_400_000),
+            ("1h 30m", 5_400_000),
+            ("1d", 86_400_000),
+            ("2s5ms", 2_005),
+        ] {
             assert_eq!(parse(&[("interval", value)]).unwrap().interval_ms, ms, "{value}");
         }
         for value in ["", "9", "m", "9m30", "9m 30s x", "-1m"] {
