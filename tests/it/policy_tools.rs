@@ -62,7 +62,7 @@ fn a_decision_is_explained() {
             "secret known",
             "deny unchanged, retry-after 540, reason \"too-soon\"",
             "answers in the mail server's place",
-            "get \"alice\" → hex:",
+            "get memory of \"alice\" → [1773",
         ],
     );
     let changed = run(&again(&["--standing", "changed"]));
