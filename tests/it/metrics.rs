@@ -391,16 +391,17 @@ fn prometheus_has_the_relief_and_every_metric_of_the_rules_and_dashboard() {
         assert_eq!(rule["health"], "ok", "{rule}");
     }
     let names = prometheus.names();
+    let mut asked = BTreeSet::new();
     for file in &rules {
         let text = std::fs::read_to_string(file).expect("rules");
         for metric in metrics_in(&text) {
             assert!(names.contains(&metric), "{} uses {metric}, which does not exist", file.display());
+            asked.insert(metric);
         }
     }
     let text = std::fs::read_to_string(packaging("grafana").join("reprieve.json")).expect("a dashboard");
     let dashboard: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let mut ids = BTreeSet::new();
-    let mut asked = BTreeSet::new();
     for panel in dashboard["panels"].as_array().expect("panels") {
         let title = panel["title"].as_str().expect("a title");
         assert!(ids.insert(panel["id"].as_u64()), "{title} has the number of another panel");
