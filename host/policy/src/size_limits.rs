@@ -3,6 +3,8 @@
 
 use wasmparser::{FunctionBody, Operator, Parser, Payload};
 
+use super::diagnostics::not_compiled;
+
 /// The limits. Python's runtime, the largest of the languages
 /// that were tried, has 14 modules, 13,375 functions, 1,485 types, 1,889 segments, blocks 781 deep
 /// and loops 6 deep.
@@ -58,7 +60,7 @@ impl Sizes {
         let mut sizes = Self::default();
         let mut parts = 0_u64;
         for payload in Parser::new(0).parse_all(bytes) {
-            let payload = payload.map_err(|error| error.to_string())?;
+            let payload = payload.map_err(|error| not_compiled(&error.to_string()))?;
             match &payload {
                 Payload::Version { .. } => {
                     parts += 1;
@@ -73,7 +75,7 @@ impl Sizes {
                 Payload::DataSection(section) => sizes.segments += u64::from(section.count()),
                 Payload::ElementSection(section) => sizes.segments += u64::from(section.count()),
                 Payload::CodeSectionEntry(body) => {
-                    sizes.function(body).map_err(|error| error.to_string())?;
+                    sizes.function(body).map_err(|error| not_compiled(&error.to_string()))?;
                 }
                 _ => {}
             }
