@@ -191,3 +191,14 @@ fn the_contract_is_compatible_with_every_release() {
     }
     assert!(releases > 0);
 }
+
+/// componentize-py copies them into Python's docstrings, where a backslash begins an escape.
+#[test]
+fn comments_of_the_contract_have_no_backslashes() {
+    let folder = root().join("wit/v0.2");
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(!text.contains('\\'), "{}", path.display());
+    }
+}

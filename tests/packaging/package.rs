@@ -71,12 +71,19 @@ fn bash_completes_subcommands_options_and_their_values() {
 fn every_subcommand_has_a_manual_page_that_mandoc_accepts() {
     let folder = tempfile::tempdir().unwrap();
     good(reprieve(&["man", folder.path().to_str().unwrap()]));
-    let mut pages: Vec<_> =
-        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let sections = ["man1", "man5"].map(|section| std::fs::read_dir(folder.path().join(section)).unwrap());
+    let mut pages: Vec<_> = sections.into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
     pages.sort();
-    let names: Vec<_> = pages.iter().map(|page| page.file_name().unwrap().to_str().unwrap()).collect();
-    for name in
-        ["reprieve.1", "reprieve-run.1", "reprieve-policy-test.1", "reprieve-ctl-node.1", "reprieve.toml.5"]
+    let name = |page: &std::path::PathBuf| page.strip_prefix(folder.path()).unwrap().display().to_string();
+    let names: Vec<_> = pages.iter().map(name).collect();
+    for name in [
+        "man1/reprieve.1",
+        "man1/reprieve-run.1",
+        "man1/reprieve-policy-test.1",
+        "man1/reprieve-ctl-node.1",
+        "man5/reprieve.toml.5",
+    ]
+    .map(str::to_owned)
     {
         assert!(names.contains(&name), "{names:?} lacks {name}");
     }
@@ -99,9 +106,9 @@ fn every_subcommand_has_a_manual_page_that_mandoc_accepts() {
         });
         plain
     };
-    let run = shown("reprieve-run.1");
+    let run = shown("man1/reprieve-run.1");
     assert!(run.contains("--config <FILE>") && run.contains("reprieve.toml(5)"), "{run}");
-    let keys = shown("reprieve.toml.5");
+    let keys = shown("man5/reprieve.toml.5");
     for part in ["[pool.NAME.queue]", "drain-timeout  [default: \"30s\"]", "nodes  [required]"] {
         assert!(keys.contains(part), "{part:?} is not in:\n{keys}");
     }
