@@ -2,6 +2,7 @@
 
 mod any_login;
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
@@ -72,6 +73,33 @@ fn a_decision_is_explained() {
     assert_eq!(report["verdict"]["manner"], "busy");
     assert_eq!(report["disposition"], "posed");
     assert_eq!(report["store"].as_array().map(Vec::len), Some(1), "{report}");
+}
+
+/// The table of settings in the README of `interval` is what the policy says itself.
+#[test]
+fn the_readme_has_the_settings_that_interval_describes() {
+    let (_, report) = json(&["inspect", "interval"]);
+    let described: BTreeMap<_, _> = report["settings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["name"].as_str().unwrap(), one["default"].as_str().unwrap()))
+        .collect();
+    let readme = include_str!("../../policies/interval/README.md");
+    let rows = readme.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | `"));
+    let documented: BTreeMap<_, _> =
+        rows.filter_map(|(name, rest)| Some((name, rest.split_once('`')?.0))).collect();
+    assert_eq!(documented, described);
+}
+
+#[test]
+fn a_wrong_setting_is_refused_with_its_description() {
+    let output = run(&["decide", "interval", "--user", "alice", "--set", "interval=soon"]);
+    assert_says(
+        &output,
+        1,
+        &["`interval` is \"soon\"; it is a duration such as 9m30s (default 10m): How long Reprieve answers"],
+    );
 }
 
 #[test]
