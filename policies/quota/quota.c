@@ -1,8 +1,8 @@
 // Limits the polls per hour of each user, with bursts.
 //
-// The rule is a token bucket in its shortest form (the generic cell rate algorithm): the store has
-// one number per user, the time at which the bucket is full again. It needs no floating point and
-// no list of past polls, and the entry expires by itself.
+// The rule is a token bucket in its shortest form (the generic cell rate algorithm): the time at
+// which the bucket is full again is all that must be remembered. It needs no floating point and no
+// list of past polls.
 //
 // A login with a known password takes its token in `decide`: only the user can send it, and each of
 // several simultaneous logins needs its own token. All other logins pay when the mail server has
@@ -13,11 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef reprieve_policy_types_memory_t memory_t;
+typedef reprieve_policy_types_moment_t moment_t;
+
 #define HOUR_MS 3600000u
 // One poll per second. With this maximum, no sum of times below can overflow.
 #define MAX_TOKENS 3600u
-// How often a write is retried if another login of the user wrote first.
-#define MAX_TRIES 8
 // Maximum difference between the clocks of proxies that share a store.
 #define MAX_SKEW_MS 10000u
 // Note in the outcome: the login has taken its token already.
@@ -26,102 +27,113 @@
 static struct {
   uint64_t token_ms; // time in which one token comes back
   uint64_t burst;
+  uint32_t busy_after;
   uint8_t manner;
-} settings = {HOUR_MS / 60, 5, REPRIEVE_POLICY_TYPES_MANNER_UNCHANGED};
+  bool count_upgrades;
+} settings = {HOUR_MS / 60, 5, 0, REPRIEVE_POLICY_TYPES_MANNER_UNCHANGED, true};
+
+// Name, type, default and description of each setting.
+static const char *const descriptions[][4] = {
+    {"per-hour", "number", "60", "Tokens that come back per hour: 1 to 3600."},
+    {"burst", "number", "5", "Tokens that the bucket holds: 1 to 3600."},
+    {"manner", "unchanged|empty|busy|refuse|disconnect", "unchanged", "How a denial is shown."},
+    {"upgrades", "count|ignore", "count",
+     "Whether a denied login that continues at the mail server takes a token."},
+    {"busy-after", "number", "0", "Upgrades in a row after which a denial is shown as busy; 0 for never."},
+};
+#define SETTINGS (sizeof descriptions / sizeof *descriptions)
+
+void exports_reprieve_policy_settings_describe(exports_reprieve_policy_settings_list_setting_t *described) {
+  described->len = SETTINGS;
+  described->ptr = calloc(SETTINGS, sizeof *described->ptr);
+  for (size_t i = 0; i < SETTINGS; i++) {
+    exports_reprieve_policy_settings_setting_t *setting = &described->ptr[i];
+    policy_string_dup(&setting->name, descriptions[i][0]);
+    policy_string_dup(&setting->type, descriptions[i][1]);
+    setting->default_.is_some = true;
+    policy_string_dup(&setting->default_.val, descriptions[i][2]);
+    policy_string_dup(&setting->doc, descriptions[i][3]);
+  }
+}
 
 static bool equals(const policy_string_t *text, const char *word) {
   return text->len == strlen(word) && memcmp(text->ptr, word, text->len) == 0;
 }
 
-// Length of a text truncated for an error message, at a character boundary.
-static int truncated(const policy_string_t *text, size_t max) {
-  if (text->len <= max) return (int)text->len;
-  while (max > 0 && (text->ptr[max] & 0xC0) == 0x80) max--;
-  return (int)max;
-}
-
-static bool refuse(policy_string_t *error, const policy_string_t *key, const policy_string_t *value,
-                   const char *right) {
-  char text[640];
-  int length = snprintf(text, sizeof text, "`%.*s` is \"%.*s\"; %s", truncated(key, 100), key->ptr,
-                        truncated(value, 100), value->ptr, right);
-  policy_string_dup_n(error, text, length);
-  return false;
-}
-
-// Parses a whole number from 1 to MAX_TOKENS.
-static bool number(const policy_string_t *text, uint64_t *number) {
+// Parses a whole number in a range.
+static bool number(const policy_string_t *text, uint64_t min, uint64_t max, uint64_t *number) {
   *number = 0;
   for (size_t i = 0; i < text->len; i++) {
     if (text->ptr[i] < '0' || text->ptr[i] > '9') return false;
     *number = *number * 10 + (text->ptr[i] - '0');
-    if (*number > MAX_TOKENS) return false;
+    if (*number > max) return false;
   }
-  return *number > 0;
+  return *number >= min;
 }
 
-static bool configure_one(const policy_string_t *key, const policy_string_t *value, policy_string_t *error) {
+// Reprieve has checked that the value is of the setting's type. Returns what would be right, or NULL.
+static const char *configure_one(const policy_string_t *key, const policy_string_t *value) {
+  // In the order of the enum in the WIT.
+  static const char *const manners[] = {"unchanged", "empty", "busy", "refuse", "disconnect"};
   uint64_t given;
   if (equals(key, "per-hour")) {
-    if (!number(value, &given)) return refuse(error, key, value, "a whole number from 1 to 3600, such as 60");
+    if (!number(value, 1, MAX_TOKENS, &given)) return "a whole number from 1 to 3600, such as 60";
     // Rounded up, so that the limit per hour is never exceeded.
     settings.token_ms = (HOUR_MS + given - 1) / given;
-    return true;
   }
   if (equals(key, "burst")) {
-    if (!number(value, &given)) return refuse(error, key, value, "a whole number from 1 to 3600, such as 5");
+    if (!number(value, 1, MAX_TOKENS, &given)) return "a whole number from 1 to 3600, such as 5";
     settings.burst = given;
-    return true;
   }
-  if (equals(key, "manner")) {
-    // In the order of the enum in the WIT.
-    static const char *manners[] = {"unchanged", "empty", "busy", "refuse", "disconnect"};
+  if (equals(key, "busy-after")) {
+    if (!number(value, 0, UINT32_MAX, &given)) return "a whole number up to 4294967295, such as 3";
+    settings.busy_after = (uint32_t)given;
+  }
+  if (equals(key, "upgrades")) settings.count_upgrades = equals(value, "count");
+  if (equals(key, "manner"))
     for (uint8_t i = 0; i < 5; i++)
-      if (equals(value, manners[i])) {
-        settings.manner = i;
-        return true;
-      }
-    return refuse(error, key, value,
-                  "it can be \"unchanged\", \"empty\", \"busy\", \"refuse\", \"disconnect\"");
-  }
-  return refuse(error, key, value, "unknown setting; known settings: per-hour, burst, manner");
+      if (equals(value, manners[i])) settings.manner = i;
+  return NULL;
 }
 
-bool exports_policy_configure(policy_list_tuple2_string_string_t *given, policy_string_t *error) {
-  bool good = true;
-  for (size_t i = 0; good && i < given->len; i++) good = configure_one(&given->ptr[i].f0, &given->ptr[i].f1, error);
+bool exports_reprieve_policy_handler_configure(policy_list_tuple2_string_string_t *given, policy_string_t *error) {
+  const char *right = NULL;
+  for (size_t i = 0; !right && i < given->len; i++) {
+    const policy_string_t *key = &given->ptr[i].f0, *value = &given->ptr[i].f1;
+    right = configure_one(key, value);
+    if (!right) continue;
+    // Both are short: Reprieve has checked that they are a setting's name and a number.
+    char text[128];
+    int length = snprintf(text, sizeof text, "`%.*s` is \"%.*s\"; it must be %s", (int)key->len, key->ptr,
+                          (int)value->len, value->ptr, right);
+    policy_string_dup_n(error, text, length < (int)sizeof text ? length : (int)sizeof text - 1);
+  }
   policy_list_tuple2_string_string_free(given);
-  return good;
+  return right == NULL;
 }
 
-// The store's key, one per maildrop: a master user has one for each maildrop that they open. The
-// caller frees it.
-static policy_string_t key_of(const reprieve_policy_types_claim_t *claim) {
-  const policy_string_t *user = &claim->user, *acting = &claim->authorization_id.val;
-  policy_string_t key;
-  policy_string_dup_n(&key, (const char *)user->ptr, user->len);
-  if (claim->authorization_id.is_some) {
-    // User names contain no NUL.
-    key.ptr = realloc(user->len > 0 ? key.ptr : NULL, user->len + 1 + acting->len);
-    key.ptr[user->len] = 0;
-    memcpy(key.ptr + user->len + 1, acting->ptr, acting->len);
-    key.len = user->len + 1 + acting->len;
-  }
-  return key;
-}
+// What is remembered about a user, as four numbers:
+// - first and second: the second and the millisecond when the bucket is full again,
+// - third: upgrades since a login passed.
+
+static uint64_t ms(uint64_t seconds, uint32_t milliseconds) { return seconds * 1000 + milliseconds; }
+
+static uint64_t now_ms(const moment_t *time) { return ms(time->unix, time->millisecond); }
 
 static uint64_t bucket_ms(void) { return settings.token_ms * settings.burst; }
 
+// Upgrades take tokens from an empty bucket, too, but at most as many as the bucket holds.
+static uint64_t max_missing_ms(void) { return 2 * bucket_ms(); }
+
 // What is missing from the user's bucket, as the time in which it comes back.
-static uint64_t missing_ms(const policy_list_u8_t *found, uint64_t now_ms) {
-  uint64_t full_ms;
-  if (!found || found->len != sizeof full_ms) return 0;
-  memcpy(&full_ms, found->ptr, sizeof full_ms);
+static uint64_t missing_ms(const memory_t *memory, uint64_t now_ms) {
+  uint64_t full_ms = ms(memory->first, memory->second);
   if (full_ms <= now_ms) return 0;
-  if (full_ms - now_ms <= bucket_ms()) return full_ms - now_ms;
-  // More than an empty bucket can lack. Within the skew, another proxy's clock is ahead and the
-  // bucket is empty; beyond it, the clock was set back, and the bucket counts as full.
-  return full_ms - now_ms - bucket_ms() <= MAX_SKEW_MS ? bucket_ms() : 0;
+  uint64_t missing = full_ms - now_ms;
+  if (missing <= max_missing_ms()) return missing;
+  // More than can be missing. Within the skew, another proxy's clock is ahead; beyond it, the clock
+  // was set back, and the bucket counts as full.
+  return missing - max_missing_ms() <= MAX_SKEW_MS ? max_missing_ms() : 0;
 }
 
 // How long a login has to wait for a token; 0 if there is one.
@@ -130,99 +142,71 @@ static uint64_t wait_ms(uint64_t missing) {
   return missing > room_ms ? missing - room_ms : 0;
 }
 
-static uint64_t peek(policy_string_t *key, uint64_t now_ms) {
-  policy_list_u8_t found;
-  if (!reprieve_policy_store_get(key, &found)) return 0;
-  uint64_t missing = missing_ms(&found, now_ms);
-  policy_list_u8_free(&found);
-  return wait_ms(missing);
+static void remember(memory_t *memory, uint64_t missing, uint64_t now_ms) {
+  uint64_t full_ms = missing > 0 ? now_ms + missing : 0;
+  memory->first = (uint32_t)(full_ms / 1000);
+  memory->second = (uint32_t)(full_ms % 1000);
 }
 
-// Writes what is missing from a bucket, unless another login has written since it was read. Returns
-// false if the store refuses: the name is too long, or the store is full.
-static bool write(policy_string_t *key, policy_list_u8_t *found, uint64_t now_ms, uint64_t missing, bool *written) {
-  uint64_t full_ms = now_ms + missing;
-  policy_list_u8_t value = {(uint8_t *)&full_ms, sizeof full_ms};
-  uint32_t ttl = missing > 0 ? (uint32_t)((missing + 999) / 1000) : 1;
-  reprieve_policy_store_refused_t refused;
-  return found ? reprieve_policy_store_compare_and_set(key, found, &value, &ttl, written, &refused)
-               : reprieve_policy_store_add(key, &value, &ttl, written, &refused);
+static void deny(reprieve_policy_types_verdict_t *verdict, const memory_t *memory, uint64_t wait) {
+  bool is_busy = settings.busy_after > 0 && memory->third >= settings.busy_after;
+  verdict->deny.is_some = true;
+  verdict->deny.val = is_busy ? REPRIEVE_POLICY_TYPES_MANNER_BUSY : settings.manner;
+  verdict->retry_after.is_some = true;
+  verdict->retry_after.val = (uint32_t)((wait + 999) / 1000);
+  policy_string_t reason;
+  policy_string_set(&reason, "over-quota");
+  reprieve_policy_answer_reason(&reason);
 }
 
-typedef enum { TAKEN, EMPTY, NOT_KEPT } taken_t;
-
-// Takes a token. If there is none, `wait` is the time until there is one.
-static taken_t take(policy_string_t *key, uint64_t now_ms, uint64_t *wait) {
-  for (int tries = 0; tries < MAX_TRIES; tries++) {
-    policy_list_u8_t found;
-    bool is_found = reprieve_policy_store_get(key, &found);
-    uint64_t missing = missing_ms(is_found ? &found : NULL, now_ms);
-    bool is_kept = true, is_written = false;
-    *wait = wait_ms(missing);
-    if (*wait == 0) is_kept = write(key, is_found ? &found : NULL, now_ms, missing + settings.token_ms, &is_written);
-    if (is_found) policy_list_u8_free(&found);
-    if (*wait > 0) return EMPTY;
-    if (!is_kept) return NOT_KEPT;
-    if (is_written) return TAKEN;
-  }
-  return NOT_KEPT;
+// If another login of the user is remembered first, Reprieve decides this one again.
+static void take_token(reprieve_policy_types_verdict_t *verdict, const memory_t *memory, uint64_t missing,
+                       uint64_t now_ms) {
+  verdict->remember.is_some = true;
+  verdict->remember.val = *memory;
+  remember(&verdict->remember.val, missing + settings.token_ms, now_ms);
+  policy_string_t note;
+  policy_string_set(&note, TOKEN_TAKEN);
+  reprieve_policy_answer_note(&note);
 }
 
-// Returns the token of a login that the mail server did not accept.
-static void give_back(policy_string_t *key, uint64_t now_ms) {
-  for (int tries = 0; tries < MAX_TRIES; tries++) {
-    policy_list_u8_t found;
-    if (!reprieve_policy_store_get(key, &found)) return; // The bucket is full again.
-    uint64_t missing = missing_ms(&found, now_ms);
-    bool is_written = false;
-    bool is_kept = write(key, &found, now_ms, missing > settings.token_ms ? missing - settings.token_ms : 0, &is_written);
-    policy_list_u8_free(&found);
-    if (is_written || !is_kept) return;
-  }
-}
-
-static void pass(policy_verdict_t *verdict, const char *note) {
+void exports_reprieve_policy_handler_decide(reprieve_policy_types_login_t *login, memory_t *memory,
+                                            reprieve_policy_types_verdict_t *verdict) {
   memset(verdict, 0, sizeof *verdict);
-  verdict->tag = REPRIEVE_POLICY_TYPES_VERDICT_PASS;
-  if (!note) return;
-  verdict->val.pass.note.is_some = true;
-  policy_string_dup(&verdict->val.pass.note.val, note);
-}
-
-static void deny(policy_verdict_t *verdict, uint64_t wait) {
-  memset(verdict, 0, sizeof *verdict);
-  verdict->tag = REPRIEVE_POLICY_TYPES_VERDICT_DENY;
-  verdict->val.deny.manner = settings.manner;
-  verdict->val.deny.retry_after.is_some = true;
-  verdict->val.deny.retry_after.val = (uint32_t)((wait + 999) / 1000);
-  policy_string_dup(&verdict->val.deny.reason, "over-quota");
-}
-
-void exports_policy_decide(policy_login_t *login, policy_verdict_t *verdict) {
-  bool is_known = login->claim.standing == REPRIEVE_POLICY_TYPES_STANDING_KNOWN;
+  bool is_known = login->standing == REPRIEVE_POLICY_TYPES_STANDING_KNOWN;
   bool is_refusal = settings.manner >= REPRIEVE_POLICY_TYPES_MANNER_REFUSE;
-  uint64_t now_ms = login->time.unix_ms, wait;
-  policy_string_t key = key_of(&login->claim);
-  taken_t taken = NOT_KEPT;
-  if (is_known) taken = take(&key, now_ms, &wait);
-  else wait = peek(&key, now_ms);
-  // If the password is not known, let the mail server answer.
-  if (wait > 0 && (is_known || !is_refusal)) deny(verdict, wait);
-  else pass(verdict, taken == TAKEN ? TOKEN_TAKEN : NULL);
-  policy_string_free(&key);
-  policy_login_free(login);
+  uint64_t now = now_ms(&login->time), missing = missing_ms(memory, now), wait = wait_ms(missing);
+  // If the password is not known, let the mail server answer instead of refusing the login.
+  if (wait > 0 && (is_known || !is_refusal)) deny(verdict, memory, wait);
+  else if (wait == 0 && is_known) take_token(verdict, memory, missing, now);
 }
 
-void exports_policy_observe(policy_outcome_t *outcome) {
-  bool is_paid = outcome->note.is_some && equals(&outcome->note.val, TOKEN_TAKEN);
+static bool has_taken_token(void) {
+  policy_string_t note;
+  if (!reprieve_policy_outcome_details_note(&note)) return false;
+  bool has = equals(&note, TOKEN_TAKEN);
+  policy_string_free(&note);
+  return has;
+}
+
+bool exports_reprieve_policy_handler_observe(reprieve_policy_types_outcome_t *outcome, memory_t *memory,
+                                             memory_t *remembered) {
+  *remembered = *memory;
   bool is_accepted = outcome->ending == REPRIEVE_POLICY_TYPES_ENDING_AUTHENTICATED;
-  uint64_t wait;
-  if (is_accepted != is_paid) {
-    policy_string_t key = key_of(&outcome->claim);
+  uint64_t now = now_ms(&outcome->time), missing = missing_ms(memory, now);
+  if (outcome->upgrade) {
+    if (!is_accepted) return false;
+    if (memory->third < UINT32_MAX) remembered->third++;
+    if (settings.count_upgrades) missing += settings.token_ms;
+    if (missing > max_missing_ms()) missing = max_missing_ms();
+  } else if (is_accepted) {
+    remembered->third = 0;
     // There may be no token: a denied login can reach the mail server if there is no snapshot.
-    if (is_accepted) take(&key, outcome->time.unix_ms, &wait);
-    else give_back(&key, outcome->time.unix_ms);
-    policy_string_free(&key);
+    if (!has_taken_token() && wait_ms(missing) == 0) missing += settings.token_ms;
+  } else {
+    if (!has_taken_token()) return false;
+    missing = missing > settings.token_ms ? missing - settings.token_ms : 0;
   }
-  policy_outcome_free(outcome);
+  remember(remembered, missing, now);
+  return memcmp(remembered, memory, sizeof *memory) != 0;
 }

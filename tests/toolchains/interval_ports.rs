@@ -8,19 +8,19 @@ use crate::support::proxy::NOON;
 use jiff::tz::TimeZone;
 use reprieve_policy_host::harness::LoginFacts;
 use reprieve_policy_host::{
-    Cache, Ending, Engine, EngineSize, Evaluator, Outcome, Policy, PolicyOptions, Standing, Verdict,
-    load_source,
+    Cache, Cause, Deny, Ending, Engine, EngineSize, Evaluator, Manner, Outcome, Policy, PolicyOptions,
+    Standing, Verdict, load_source,
 };
 use reprieve_store::Namespace;
 use reprieve_store::clock::ManualClock;
 
 /// Languages that `interval` is ported to.
-const PORTS: [&str; 6] = ["c", "cpp", "go", "javascript", "python", "zig"];
+const PORTS: [&str; 7] = ["c", "cpp", "go", "javascript", "python", "wat", "zig"];
 /// Logins per port, over all settings.
 const LOGINS: usize = 10_000;
 
 /// Settings, each with an equal share of the logins.
-const SETTINGS: [&[(&str, &str)]; 8] = [
+const SETTINGS: [&[(&str, &str)]; 10] = [
     &[],
     &[("interval", "90s"), ("manner", "busy")],
     &[("interval", "1h"), ("reset", "never"), ("manner", "refuse")],
@@ -29,6 +29,8 @@ const SETTINGS: [&[(&str, &str)]; 8] = [
     &[("memory-limit", "1KiB"), ("start", "login"), ("interval", "2h")],
     &[("interval", "0s")],
     &[("interval", "1500ms"), ("reset", "daily"), ("memory-limit", "4000B")],
+    &[("interval", "1h1m30s"), ("busy-after", "2")],
+    &[("upgrades", "ignore"), ("busy-after", "3"), ("start", "login")],
 ];
 
 /// A deterministic random number generator (SplitMix64).
@@ -47,11 +49,12 @@ impl Numbers {
     }
 }
 
-/// A login, and its outcome if it passes.
+/// A login, its outcome if it reaches the mail server, and whether it is upgraded if it is denied.
 struct Poll {
     facts: LoginFacts,
     unix_ms: u64,
     ending: Ending,
+    upgrades: bool,
 }
 
 fn polls(seed: u64, count: usize) -> Vec<Poll> {
@@ -90,7 +93,7 @@ fn polls(seed: u64, count: usize) -> Vec<Poll> {
             2 => Ending::Abandoned,
             _ => Ending::Authenticated,
         };
-        polls.push(Poll { facts, unix_ms, ending });
+        polls.push(Poll { facts, unix_ms, ending, upgrades: numbers.below(4) == 0 });
     }
     polls
 }
@@ -145,15 +148,14 @@ impl Implementation {
                     .await
                     .unwrap_or_else(|failure| panic!("{}: {failure}", self.name));
                 verdicts.push(format!("{verdict:?}"));
-                if let Verdict::Pass(pass) = verdict {
-                    let outcome = Arc::new(Outcome {
-                        latency_ms: 1,
-                        note: pass.note,
-                        ..Outcome::new(login, poll.ending)
-                    });
-                    let observed = evaluator.observe(&outcome).await;
-                    observed.unwrap_or_else(|failure| panic!("{}: {failure}", self.name));
-                }
+                let cause = match verdict {
+                    Verdict::Pass(_) => Cause::Verdict,
+                    Verdict::Deny(Deny { manner: Manner::Unchanged, .. }) if poll.upgrades => Cause::Upgrade,
+                    Verdict::Deny(_) => continue,
+                };
+                let outcome = Arc::new(Outcome { cause, latency_ms: 1, ..Outcome::new(login, poll.ending) });
+                let observed = evaluator.observe(&outcome).await;
+                observed.unwrap_or_else(|failure| panic!("{}: {failure}", self.name));
             }
             verdicts
         })
@@ -181,7 +183,7 @@ fn every_port_of_interval_gives_the_same_verdicts_over_ten_thousand_logins() {
             let given = port.verdicts(settings, &polls);
             let differs = expected.iter().zip(&given).position(|(expected, given)| expected != given);
             if let Some(at) = differs {
-                let Poll { facts, unix_ms, ending } = &polls[at];
+                let Poll { facts, unix_ms, ending, .. } = &polls[at];
                 panic!(
                     "{} differs with {settings:?} at login {at} ({facts:?} at {unix_ms}, {ending:?}):\n  interval: {}\n  it:       {}",
                     port.name, expected[at], given[at]
@@ -207,6 +209,9 @@ fn every_port_of_interval_rejects_the_same_settings_by_name() {
             ("memory-limit", "12 furlongs"),
             ("manner", "rude"),
             ("start", "never"),
+            ("upgrades", "sometimes"),
+            ("busy-after", "-1"),
+            ("busy-after", "4294967296"),
             ("case", "fold"),
         ] {
             let Err(error) = port.load(&[(key, value)], &clock) else {

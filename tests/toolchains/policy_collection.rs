@@ -50,6 +50,38 @@ fn quota_poses_when_the_tokens_are_used_up() {
     assert_eq!(mail.stats().logins, 3);
 }
 
+/// A denied login that continues at the mail server.
+fn upgrade(reprieve: &Proxy) {
+    let mut session = Dialogue::log_in(&reprieve.account("alice"));
+    session.lines("TOP 1 0");
+    session.quit();
+}
+
+#[test]
+fn quota_takes_a_token_for_an_upgrade_unless_upgrades_are_ignored() {
+    for (upgrades, logins) in [("count", 2), ("ignore", 3)] {
+        let settings = format!("burst = 1\nupgrades = {upgrades:?}");
+        let (mail, reprieve) = proxied("quota", &settings, "");
+        poll(&reprieve);
+        upgrade(&reprieve);
+        assert_eq!(mail.stats().logins, 2);
+        reprieve.clock.advance(std::time::Duration::from_secs(60));
+        poll(&reprieve);
+        assert_eq!(mail.stats().logins, logins, "{upgrades}");
+    }
+}
+
+#[test]
+fn quota_can_show_busy_to_clients_that_upgrade_at_each_poll() {
+    let (mail, reprieve) = proxied("quota", "burst = 1\nbusy-after = 2", "");
+    poll(&reprieve);
+    (0..2).for_each(|_| upgrade(&reprieve));
+    let mut session = Dialogue::log_in(&reprieve.account("alice"));
+    assert!(session.err("STAT").starts_with("-ERR [SYS/TEMP]"));
+    session.quit();
+    assert_eq!(mail.stats().logins, 3);
+}
+
 #[test]
 fn stress_poses_only_while_the_pool_is_stressed() {
     let (mail, reprieve) = proxied("stress", "sessions = \"0 to 1\"\nlatency = \"1h to 2h\"", "");
