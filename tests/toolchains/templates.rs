@@ -103,10 +103,29 @@ fn go() {
     try_language("go");
 }
 
-/// With an adapter that keeps its state in Go's memory, one call in two hundred failed.
+/// Allocates ten kilobytes, and uses a string of the host, the time and the output.
+const WORK: &str = r#"
+var kept [1000][]byte
+var allocated int
+
+func work(login policy.Login) {
+	for range 10 {
+		kept[allocated%len(kept)] = make([]byte, 1000)
+		allocated++
+	}
+	if claim.User() == "" || uint32(time.Now().Unix()) != login.Time.Unix {
+		panic("the user or the time is wrong")
+	}
+	if allocated == 10 {
+		fmt.Println("the first", "call")
+	}
+}
+"#;
+
+/// The garbage collector starts in the middle of some calls, also while the host asks for memory.
 #[test]
-fn a_go_policy_may_read_the_clock_any_number_of_times() {
-    for flags in ["", "-trimpath"] {
+fn a_go_policy_has_the_time_the_output_and_the_garbage_collector() {
+    for (flags, calls) in [("", "100000"), ("-trimpath", "3000")] {
         let (_parent, folder, readme) = project("go");
         let edit = |file: &str, from: &str, to: &str| {
             let path = folder.join(file);
@@ -114,18 +133,23 @@ fn a_go_policy_may_read_the_clock_any_number_of_times() {
             assert!(text.contains(from), "{file} has no {from:?}");
             std::fs::write(&path, text.replacen(from, to, 1)).expect("writing it");
         };
-        let policy = "export_wit_world/policy.go";
+        let policy = "export_reprieve_policy_handler/policy.go";
         edit(policy, "\"strconv\"\n", "\"strconv\"\n\t\"time\"\n");
-        edit(
-            policy,
-            "login policy.Login) policy.Verdict {\n",
-            "login policy.Login) policy.Verdict {\n\tif time.Now().Year() < 2020 {\n\t\tpanic(\"no time\")\n\t}\n",
-        );
+        edit(policy, "\tpolicy \"", "\tclaim \"wit_component/reprieve_policy_claim\"\n\tpolicy \"");
+        edit(policy, "(verdict policy.Verdict) {\n", "(verdict policy.Verdict) {\n\twork(login)\n");
+        edit(policy, "var pause uint32 = 300\n", &format!("var pause uint32 = 300\n{WORK}"));
         edit("build", "go build ", &format!("go build {flags} "));
         let (built, said) = run(&folder, &commands(&readme, "Build"));
         assert!(built, "{said}");
-        let (good, said) = run(&folder, "reprieve policy bench my-go.wasm --calls 3000 --fresh 20");
+        let (good, said) = run(&folder, "reprieve policy decide my-go.wasm --user alice");
+        assert!(good && said.contains("the first call"), "{flags}: {said}");
+        let bench = format!("reprieve policy bench my-go.wasm --calls {calls} --fresh 20");
+        let (good, said) = run(&folder, &bench);
         assert!(good && said.contains(" 0 calls failed"), "{flags}: {said}");
+        // A new instance after `limits.calls`. Without the collector, it would be after 32 MiB.
+        let replaced = said.split_once(" instances replaced").expect("the replaced instances").0;
+        let replaced: u32 = replaced.split(' ').next_back().expect("a word").parse().expect("a number");
+        assert!(replaced <= 2, "{flags}: {said}");
     }
 }
 

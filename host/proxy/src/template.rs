@@ -82,7 +82,8 @@ impl Language {
                 "README.md" = "policies/templates/cpp/README.md",
             },
             Self::Go => files! {
-                "export_wit_world/policy.go" = "policies/templates/go/export_wit_world/policy.go",
+                "export_reprieve_policy_handler/policy.go" = "policies/templates/go/export_reprieve_policy_handler/policy.go",
+                "export_reprieve_policy_settings/settings.go" = "policies/templates/go/export_reprieve_policy_settings/settings.go",
                 "pkg/go.mod" = "policies/templates/go/pkg/go.mod",
                 "pkg/wit/types/types.go" = "policies/templates/go/pkg/wit/types/types.go",
                 "pkg/wit/runtime/runtime.go" = "policies/templates/go/pkg/wit/runtime/runtime.go",
@@ -99,14 +100,8 @@ impl Language {
 
     fn wit(self) -> &'static [File] {
         match self {
-            Self::Rust => WIT_0_2,
-            Self::Javascript
-            | Self::Typescript
-            | Self::Python
-            | Self::C
-            | Self::Cpp
-            | Self::Go
-            | Self::Zig => WIT_0_1,
+            Self::Rust | Self::C | Self::Cpp | Self::Go | Self::Zig => WIT_0_2,
+            Self::Javascript | Self::Typescript | Self::Python => WIT_0_1,
         }
     }
 

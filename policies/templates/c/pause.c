@@ -7,8 +7,16 @@
 
 static uint32_t pause_s = 300;
 
-static bool equals(const policy_string_t *text, const char *word) {
-  return text->len == strlen(word) && memcmp(text->ptr, word, text->len) == 0;
+// The settings, as `reprieve check` and `reprieve policy inspect` show them. The caller frees them.
+void exports_reprieve_policy_settings_describe(exports_reprieve_policy_settings_list_setting_t *described) {
+  exports_reprieve_policy_settings_setting_t *pause = calloc(1, sizeof *pause);
+  policy_string_dup(&pause->name, "pause");
+  policy_string_dup(&pause->type, "number");
+  pause->default_.is_some = true;
+  policy_string_dup(&pause->default_.val, "300");
+  policy_string_dup(&pause->doc, "Seconds between two logins that reach the mail server; with 0 every login passes.");
+  described->ptr = pause;
+  described->len = 1;
 }
 
 static bool seconds(const policy_string_t *text, uint32_t *number) {
@@ -22,62 +30,36 @@ static bool seconds(const policy_string_t *text, uint32_t *number) {
   return text->len > 0;
 }
 
-bool exports_policy_configure(policy_list_tuple2_string_string_t *settings, policy_string_t *error) {
-  const char *wrong = NULL;
-  for (size_t i = 0; !wrong && i < settings->len; i++) {
-    if (!equals(&settings->ptr[i].f0, "pause")) wrong = "unknown setting; known settings: pause";
-    else if (!seconds(&settings->ptr[i].f1, &pause_s)) wrong = "`pause` must be a whole number of seconds";
-  }
-  if (wrong) policy_string_dup(error, wrong);
+// Reprieve has checked the settings' names and types.
+bool exports_reprieve_policy_handler_configure(policy_list_tuple2_string_string_t *settings, policy_string_t *error) {
+  bool is_valid = true;
+  for (size_t i = 0; is_valid && i < settings->len; i++) is_valid = seconds(&settings->ptr[i].f1, &pause_s);
+  if (!is_valid) policy_string_dup(error, "`pause` must be a whole number of seconds");
   policy_list_tuple2_string_string_free(settings);
-  return wrong == NULL;
+  return is_valid;
 }
 
-static void append(policy_string_t *text, const void *more, size_t length) {
-  memcpy(text->ptr + text->len, more, length);
-  text->len += length;
-}
-
-// The store's key, one per maildrop: a master user has one for each maildrop that they open. The caller frees it.
-static policy_string_t key_of(const reprieve_policy_types_claim_t *claim) {
-  static const char prefix[] = "user:";
-  const policy_string_t *user = &claim->user, *acting = &claim->authorization_id.val;
-  bool is_acting = claim->authorization_id.is_some;
-  policy_string_t key = {malloc(sizeof prefix + user->len + (is_acting ? acting->len : 0)), 0};
-  append(&key, prefix, sizeof prefix - 1);
-  append(&key, user->ptr, user->len);
-  if (is_acting) {
-    // User names contain no NUL.
-    append(&key, "", 1);
-    append(&key, acting->ptr, acting->len);
+void exports_reprieve_policy_handler_decide(reprieve_policy_types_login_t *login,
+                                            reprieve_policy_types_memory_t *memory,
+                                            reprieve_policy_types_verdict_t *verdict) {
+  memset(verdict, 0, sizeof *verdict); // The login passes.
+  // The second of the user's last login; 0 if nothing is remembered.
+  uint32_t last = memory->first, now = login->time.unix;
+  // If the clock was set back, the user passes.
+  if (last > 0 && now >= last && now - last < pause_s) {
+    verdict->deny.is_some = true;
+    verdict->deny.val = REPRIEVE_POLICY_TYPES_MANNER_UNCHANGED;
+    verdict->retry_after.is_some = true;
+    verdict->retry_after.val = pause_s - (now - last);
   }
-  return key;
 }
 
-void exports_policy_decide(policy_login_t *login, policy_verdict_t *verdict) {
-  memset(verdict, 0, sizeof *verdict);
-  verdict->tag = REPRIEVE_POLICY_TYPES_VERDICT_PASS;
-  policy_string_t key = key_of(&login->claim);
-  policy_list_u8_t found;
-  // The store forgets the user after `pause` seconds.
-  if (pause_s > 0 && reprieve_policy_store_get(&key, &found)) {
-    verdict->tag = REPRIEVE_POLICY_TYPES_VERDICT_DENY;
-    verdict->val.deny.manner = REPRIEVE_POLICY_TYPES_MANNER_UNCHANGED;
-    policy_string_dup(&verdict->val.deny.reason, "too-soon");
-    policy_list_u8_free(&found);
-  }
-  policy_string_free(&key);
-  policy_login_free(login);
-}
-
-void exports_policy_observe(policy_outcome_t *outcome) {
-  if (pause_s > 0 && outcome->ending == REPRIEVE_POLICY_TYPES_ENDING_AUTHENTICATED) {
-    policy_string_t key = key_of(&outcome->claim);
-    policy_list_u8_t value = {(uint8_t *)"1", 1};
-    reprieve_policy_store_refused_t refused;
-    // If the name is too long or the store is full, the user passes.
-    reprieve_policy_store_set(&key, &value, &pause_s, &refused);
-    policy_string_free(&key);
-  }
-  policy_outcome_free(outcome);
+// Returns whether there is something new to remember.
+bool exports_reprieve_policy_handler_observe(reprieve_policy_types_outcome_t *outcome,
+                                             reprieve_policy_types_memory_t *memory,
+                                             reprieve_policy_types_memory_t *remember) {
+  *remember = *memory;
+  if (outcome->ending != REPRIEVE_POLICY_TYPES_ENDING_AUTHENTICATED || pause_s == 0) return false;
+  remember->first = outcome->time.unix;
+  return true;
 }

@@ -6,8 +6,15 @@ const c = @import("bindings.zig");
 
 var pause: u32 = 300;
 
-fn slice(text: c.policy_string_t) []const u8 {
-    return text.ptr[0..text.len];
+/// The settings, as `reprieve check` and `reprieve policy inspect` show them. The caller frees them.
+export fn exports_reprieve_policy_settings_describe(described: *c.exports_reprieve_policy_settings_list_setting_t) void {
+    const all = std.heap.c_allocator.alloc(c.exports_reprieve_policy_settings_setting_t, 1) catch @trap();
+    c.policy_string_dup(&all[0].name, "pause");
+    c.policy_string_dup(&all[0].type, "number");
+    all[0].default_.is_some = true;
+    c.policy_string_dup(&all[0].default_.val, "300");
+    c.policy_string_dup(&all[0].doc, "Seconds between two logins that reach the mail server; with 0 every login passes.");
+    described.* = .{ .ptr = all.ptr, .len = all.len };
 }
 
 fn seconds(value: []const u8) ?u32 {
@@ -16,14 +23,14 @@ fn seconds(value: []const u8) ?u32 {
     return std.fmt.parseInt(u32, value, 10) catch null;
 }
 
-export fn exports_policy_configure(settings: *c.policy_list_tuple2_string_string_t, err: *c.policy_string_t) bool {
+/// Reprieve has checked the settings' names and types.
+export fn exports_reprieve_policy_handler_configure(
+    settings: *c.policy_list_tuple2_string_string_t,
+    err: *c.policy_string_t,
+) bool {
     defer c.policy_list_tuple2_string_string_free(settings);
     for (settings.ptr[0..settings.len]) |pair| {
-        if (!std.mem.eql(u8, slice(pair.f0), "pause")) {
-            c.policy_string_dup(err, "unknown setting; known settings: pause");
-            return false;
-        }
-        pause = seconds(slice(pair.f1)) orelse {
+        pause = seconds(pair.f1.ptr[0..pair.f1.len]) orelse {
             c.policy_string_dup(err, "`pause` must be a whole number of seconds");
             return false;
         };
@@ -31,48 +38,30 @@ export fn exports_policy_configure(settings: *c.policy_list_tuple2_string_string
     return true;
 }
 
-/// The store's key, one per maildrop: a master user has one for each maildrop that they open. The
-/// caller frees it.
-fn keyOf(claim: c.reprieve_policy_types_claim_t) ?[]u8 {
-    const acting = claim.authorization_id;
-    // User names contain no NUL.
-    return std.mem.concat(std.heap.c_allocator, u8, if (acting.is_some)
-        &.{ "user:", slice(claim.user), "\x00", slice(acting.val) }
-    else
-        &.{ "user:", slice(claim.user) }) catch null;
-}
-
-fn isRemembered(claim: c.reprieve_policy_types_claim_t) bool {
-    const bytes = keyOf(claim) orelse return false;
-    defer std.heap.c_allocator.free(bytes);
-    var key: c.policy_string_t = .{ .ptr = bytes.ptr, .len = bytes.len };
-    var found: c.policy_list_u8_t = undefined;
-    if (!c.reprieve_policy_store_get(&key, &found)) return false;
-    c.policy_list_u8_free(&found);
-    return true;
-}
-
-export fn exports_policy_decide(login: *c.policy_login_t, verdict: *c.policy_verdict_t) void {
-    defer c.policy_login_free(login);
-    verdict.* = std.mem.zeroes(c.policy_verdict_t);
-    verdict.tag = c.REPRIEVE_POLICY_TYPES_VERDICT_PASS;
-    // The store forgets the user after `pause` seconds.
-    if (pause > 0 and isRemembered(login.claim)) {
-        verdict.tag = c.REPRIEVE_POLICY_TYPES_VERDICT_DENY;
-        verdict.val.deny.manner = c.REPRIEVE_POLICY_TYPES_MANNER_UNCHANGED;
-        c.policy_string_dup(&verdict.val.deny.reason, "too-soon");
+export fn exports_reprieve_policy_handler_decide(
+    login: *const c.reprieve_policy_types_login_t,
+    memory: *const c.reprieve_policy_types_memory_t,
+    verdict: *c.reprieve_policy_types_verdict_t,
+) void {
+    verdict.* = std.mem.zeroes(c.reprieve_policy_types_verdict_t); // The login passes.
+    // The second of the user's last login; 0 if nothing is remembered.
+    const last = memory.first;
+    const now = login.time.unix;
+    // If the clock was set back, the user passes.
+    if (last > 0 and now >= last and now - last < pause) {
+        verdict.deny = .{ .is_some = true, .val = c.REPRIEVE_POLICY_TYPES_MANNER_UNCHANGED };
+        verdict.retry_after = .{ .is_some = true, .val = pause - (now - last) };
     }
 }
 
-export fn exports_policy_observe(outcome: *c.policy_outcome_t) void {
-    defer c.policy_outcome_free(outcome);
-    if (pause == 0 or outcome.ending != c.REPRIEVE_POLICY_TYPES_ENDING_AUTHENTICATED) return;
-    const bytes = keyOf(outcome.claim) orelse return;
-    defer std.heap.c_allocator.free(bytes);
-    var key: c.policy_string_t = .{ .ptr = bytes.ptr, .len = bytes.len };
-    var one = [_]u8{'1'};
-    var value: c.policy_list_u8_t = .{ .ptr = &one, .len = 1 };
-    var refused: c.reprieve_policy_store_refused_t = undefined;
-    // If the name is too long or the store is full, the user passes.
-    _ = c.reprieve_policy_store_set(&key, &value, &pause, &refused);
+/// Returns whether there is something new to remember.
+export fn exports_reprieve_policy_handler_observe(
+    outcome: *const c.reprieve_policy_types_outcome_t,
+    memory: *const c.reprieve_policy_types_memory_t,
+    remember: *c.reprieve_policy_types_memory_t,
+) bool {
+    remember.* = memory.*;
+    if (outcome.ending != c.REPRIEVE_POLICY_TYPES_ENDING_AUTHENTICATED or pause == 0) return false;
+    remember.first = outcome.time.unix;
+    return true;
 }

@@ -1,45 +1,56 @@
-// Package runtime allocates memory for the host's arguments. It replaces the package of the same
-// name, so that a build downloads nothing.
+// Package runtime allocates memory for the host. It replaces the package of the same name, so that
+// a build downloads nothing.
 package runtime
 
 import (
 	"runtime"
-	"runtime/debug"
 	"unsafe"
 )
 
-// Memory that the host has written to stays pinned until the bindings have made Go values of it.
-var lent runtime.Pinner
+// Keeps the memory that the host has asked for, until the bindings have made Go values of it.
+var lent = make([]unsafe.Pointer, 0, 64)
 
-func init() {
-	// The garbage collector cannot run in the middle of a call from the host, and it waits for
-	// events that do not exist in a component. Each call leaks a few kilobytes, until the host
-	// replaces the instance at half of limits.memory.
-	debug.SetGCPercent(-1)
-}
-
-// Allocate returns memory that does not move until it is unpinned.
-func Allocate(pinner *runtime.Pinner, size, align uintptr) unsafe.Pointer {
+func allocate(size, align uintptr) unsafe.Pointer {
 	if size == 0 {
 		return unsafe.Pointer(align)
 	}
 	// Eight bytes are the largest alignment of any WIT type.
-	words := make([]uint64, (size+7)/8)
-	pointer := unsafe.Pointer(unsafe.SliceData(words))
-	pinner.Pin(pointer)
+	return unsafe.Pointer(unsafe.SliceData(make([]uint64, (size+7)/8)))
+}
+
+// Allocate returns memory that stays until it is unpinned. The bindings call it before a function of
+// the host; the results of the previous one are Go values by now.
+func Allocate(pinner *runtime.Pinner, size, align uintptr) unsafe.Pointer {
+	Unpin()
+	pointer := allocate(size, align)
+	if size > 0 {
+		pinner.Pin(pointer)
+	}
 	return pointer
 }
 
 // Unpin is called by the bindings when the arguments of a call have become Go values.
 func Unpin() {
-	lent.Unpin()
+	clear(lent)
+	lent = lent[:0]
 }
 
+// While the clock is held, the adapter returns the last time instead of asking the host.
+//
+//go:wasmimport wasi_snapshot_preview1 hold_clock
+func holdClock(isHeld int32)
+
+// The host calls this in the middle of one of its functions, when it must not be called itself. The
+// garbage collector, which may start here, asks for the time.
+//
 //go:wasmexport cabi_realloc
 func realloc(old unsafe.Pointer, oldSize, align, size uintptr) unsafe.Pointer {
-	pointer := Allocate(&lent, size, align)
+	holdClock(1)
+	pointer := allocate(size, align)
+	lent = append(lent, pointer)
 	if oldSize > 0 {
 		copy(unsafe.Slice((*byte)(pointer), size), unsafe.Slice((*byte)(old), oldSize))
 	}
+	holdClock(0)
 	return pointer
 }
