@@ -1,25 +1,23 @@
-// Package export_wit_world is a policy with rules by the client's network: some networks pass, some
-// are refused, all others wait. A network can have its own pool.
-package export_wit_world
+// Package export_reprieve_policy_handler is a policy with rules by the client's network: some
+// networks pass, some are refused, all others wait. A network can have its own pool.
+package export_reprieve_policy_handler
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
 	wit "go.bytecodealliance.org/pkg/wit/types"
+	answer "wit_component/reprieve_policy_answer"
+	client "wit_component/reprieve_policy_client"
 	log "wit_component/reprieve_policy_log"
-	store "wit_component/reprieve_policy_store"
 	policy "wit_component/reprieve_policy_types"
 )
 
-const (
-	known       = "known settings: pass, refuse, wait, wait.NAME, manner, pool.NAME"
-	networkForm = "networks read like \"10.0.0.0/8, 2001:db8::/32\""
-)
+const networkForm = "networks read like \"10.0.0.0/8, 2001:db8::/32\""
 
 type action int
 
@@ -33,7 +31,7 @@ const (
 type rule struct {
 	network  netip.Prefix
 	action   action
-	interval uint64
+	interval uint32
 }
 
 type route struct {
@@ -45,14 +43,19 @@ var (
 	rules  []rule
 	routes []route
 	// Seconds to wait for clients that are in none of the networks.
-	interval uint64 = 600
+	interval uint32 = 600
 	manner          = policy.Manner_Unchanged
+	// Whether the upgrade of a denied login starts the clock again.
+	countUpgrades = true
 	// In the order of the enum in the WIT.
 	manners = []string{"unchanged", "empty", "busy", "refuse", "disconnect"}
 	units   = map[string]uint64{"s": 1, "m": 60, "h": 3600, "d": 86_400}
 )
 
 func networks(value string) (all []netip.Prefix, err error) {
+	if value == "" {
+		return nil, nil
+	}
 	for _, part := range strings.Split(value, ",") {
 		part = strings.TrimSpace(part)
 		network, err := netip.ParsePrefix(part)
@@ -77,18 +80,26 @@ func networks(value string) (all []netip.Prefix, err error) {
 	return all, nil
 }
 
-func duration(value string) (uint64, error) {
-	digits := strings.TrimRight(value, "smhd")
-	number, err := strconv.ParseUint(digits, 10, 31)
-	unit, isUnit := units[value[len(digits):]]
-	if err != nil || !isUnit || number*unit > math.MaxUint32 {
-		return 0, fmt.Errorf("is \"%.40s\"; a duration reads like \"90s\", \"10m\" or \"1h\"", value)
+// Seconds of a sum such as `90s` or `1h30m`.
+func duration(value string) (uint32, error) {
+	var sum uint64
+	for rest := value; ; {
+		digits := len(rest) - len(strings.TrimLeft(rest, "0123456789"))
+		number, err := strconv.ParseUint(rest[:digits], 10, 31)
+		unit, isUnit := units[rest[digits:min(digits+1, len(rest))]]
+		sum += number * unit
+		if err != nil || !isUnit || sum > math.MaxUint32 {
+			return 0, fmt.Errorf("is \"%.40s\"; a duration reads like \"90s\", \"10m\" or \"1h30m\"", value)
+		}
+		rest = strings.TrimLeft(rest[digits+1:], " ")
+		if rest == "" {
+			return uint32(sum), nil
+		}
 	}
-	return number * unit, nil
 }
 
 // A network has one rule: of two rules, neither would be more specific.
-func addRules(value string, action action, interval uint64) error {
+func addRules(value string, action action, interval uint32) error {
 	all, err := networks(value)
 	for _, network := range all {
 		for _, other := range rules {
@@ -114,18 +125,9 @@ func addRoutes(value, pool string) error {
 	return err
 }
 
-func choice(value string, words ...string) (int, error) {
-	for index, word := range words {
-		if word == value {
-			return index, nil
-		}
-	}
-	return 0, fmt.Errorf("is \"%.40s\"; it can be \"%s\"", value, strings.Join(words, "\", \""))
-}
-
+// Reprieve has checked the names, and the types of all settings that are not text.
 func configureOne(key, value string) error {
 	kind, name, isNamed := strings.Cut(key, ".")
-	isNamed = isNamed && name != ""
 	switch {
 	case key == "pass":
 		return addRules(value, passes, 0)
@@ -148,11 +150,11 @@ func configureOne(key, value string) error {
 	case kind == "pool" && isNamed:
 		return addRoutes(value, name)
 	case key == "manner":
-		index, err := choice(value, manners...)
-		manner = policy.Manner(index)
-		return err
+		manner = policy.Manner(slices.Index(manners, value))
+	case key == "upgrades":
+		countUpgrades = value == "count"
 	}
-	return fmt.Errorf("is not known; %s", known)
+	return nil
 }
 
 // Configure parses the settings.
@@ -176,81 +178,64 @@ func ruleOf(address netip.Addr) rule {
 	return best
 }
 
-func pass(address netip.Addr) policy.Verdict {
-	verdict, bits := policy.Pass{}, -1
+func pass(address netip.Addr) (verdict policy.Verdict) {
+	pool, bits := "", -1
 	for _, route := range routes {
 		if route.network.Bits() > bits && route.network.Contains(address) {
-			verdict.Pool, bits = wit.Some(route.pool), route.network.Bits()
+			pool, bits = route.pool, route.network.Bits()
 		}
 	}
-	return policy.MakeVerdictPass(verdict)
-}
-
-// The store's key, one per maildrop: a master user has one for each maildrop that they open. User
-// names contain no NUL.
-func keyOf(claim policy.Claim) string {
-	if claim.AuthorizationId.Tag() == wit.OptionNone {
-		return claim.User
+	if bits >= 0 {
+		answer.Pool(pool)
 	}
-	return claim.User + "\x00" + claim.AuthorizationId.Some()
+	return verdict
 }
 
-// Decide judges a login by the network of its client.
-func Decide(login policy.Login) policy.Verdict {
-	address, err := netip.ParseAddr(login.Client.Peer.Address)
+// Decide judges a login by the network of its client. The first number of the user's memory is the
+// second of their last accepted login.
+func Decide(login policy.Login, memory policy.Memory) (verdict policy.Verdict) {
+	address, err := netip.ParseAddr(client.Peer())
 	if err != nil {
 		log.Line(log.Level_Warn, "the client's address cannot be parsed: the login passes")
-		return policy.MakeVerdictPass(policy.Pass{})
+		return verdict
 	}
 	// An IPv4 client on an IPv6 socket.
 	address = address.Unmap()
 	rule := ruleOf(address)
 	if rule.action == refuses {
 		// Whatever the standing: this rule is about networks, not users.
-		return policy.MakeVerdictDeny(policy.Deny{
-			Manner: policy.Manner_Refuse,
-			Code:   wit.Some(policy.ResponseCode_SysPerm),
-			Reason: "network",
-		})
+		answer.Code(answer.ResponseCode_SysPerm)
+		answer.Reason("network")
+		verdict.Deny = wit.Some(policy.Manner_Refuse)
+		return verdict
 	}
-	if rule.action == passes || rule.interval == 0 {
-		return pass(address)
-	}
-	found := store.Get(keyOf(login.Claim))
-	if found.Tag() == wit.OptionNone || len(found.Some()) != 8 {
-		return pass(address)
-	}
-	last, now := binary.LittleEndian.Uint64(found.Some()), login.Time.UnixMs/1000
+	last, now := memory.First, login.Time.Unix
 	// If the clock was set back, the user passes.
-	if now < last || now-last >= rule.interval {
+	isEarly := last != 0 && now >= last && now-last < rule.interval
+	if rule.action == passes || !isEarly {
 		return pass(address)
 	}
 	// If the password is not known, let the mail server answer.
 	isRefusal := manner == policy.Manner_Refuse || manner == policy.Manner_Disconnect
-	if isRefusal && login.Claim.Standing != policy.Standing_Known {
+	if isRefusal && login.Standing != policy.Standing_Known {
 		return pass(address)
 	}
-	return policy.MakeVerdictDeny(policy.Deny{
-		Manner:     manner,
-		RetryAfter: wit.Some(uint32(rule.interval - (now - last))),
-		Reason:     "too-soon",
-	})
+	verdict.Deny = wit.Some(manner)
+	verdict.RetryAfter = wit.Some(rule.interval - (now - last))
+	return verdict
 }
 
 // Observe starts the clock of a user whose login the mail server has accepted.
-func Observe(outcome policy.Outcome) {
-	if outcome.Ending != policy.Ending_Authenticated {
-		return
-	}
-	// The user's next login may come from another network: remember them for the longest interval.
-	longest := interval
+func Observe(outcome policy.Outcome, memory policy.Memory) wit.Option[policy.Memory] {
+	isAccepted := outcome.Ending == policy.Ending_Authenticated && (countUpgrades || !outcome.Upgrade)
+	// The user's next login may come from another network.
+	waitsAnywhere := interval > 0
 	for _, rule := range rules {
-		longest = max(longest, rule.interval)
+		waitsAnywhere = waitsAnywhere || rule.interval > 0
 	}
-	if longest == 0 {
-		return
+	if !isAccepted || !waitsAnywhere {
+		return wit.None[policy.Memory]()
 	}
-	stamp := binary.LittleEndian.AppendUint64(nil, outcome.Time.UnixMs/1000)
-	// If the name is too long or the store is full, the user passes.
-	store.Set(keyOf(outcome.Claim), stamp, wit.Some(uint32(longest)))
+	memory.First = outcome.Time.Unix
+	return wit.Some(memory)
 }
