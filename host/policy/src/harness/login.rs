@@ -147,6 +147,8 @@ pub struct TestLogin {
     /// `None`: the harness's first pool.
     pub(super) pool: Option<String>,
     pub(super) fault: Option<InjectedFault>,
+    /// Whether a posed session is upgraded.
+    pub(super) upgrade: bool,
 }
 
 impl TestLogin {
@@ -155,7 +157,7 @@ impl TestLogin {
     /// keep both.
     #[must_use]
     pub fn new(facts: LoginFacts) -> Self {
-        Self { facts, standing: None, outcome: None, pool: None, fault: None }
+        Self { facts, standing: None, outcome: None, pool: None, fault: None, upgrade: false }
     }
 
     /// Outcome if the login is passed to the mail server [default: the harness's].
@@ -176,6 +178,14 @@ impl TestLogin {
     #[must_use]
     pub fn pool(mut self, pool: &str) -> Self {
         self.pool = Some(pool.to_owned());
+        self
+    }
+
+    /// If the user is shown their maildrop unchanged, the client asks for something that only the mail
+    /// server has, and the session continues there.
+    #[must_use]
+    pub fn upgrade(mut self) -> Self {
+        self.upgrade = true;
         self
     }
 

@@ -37,8 +37,8 @@ pub use decision::{Decision, LogLine};
 pub use login::{BackendOutcome, InjectedFault, LoginFacts, TestLogin};
 
 use crate::{
-    Action, Cause, Decided, Ending, Evaluator, Facts, Failure, Login, MemoryKey, Outcome, Policy, Pools,
-    Rules, Standing, Verdict, dispose, moment, remembered,
+    Action, Cause, Decided, Ending, Evaluator, Facts, Failure, Login, Manner, MemoryKey, Outcome, Policy,
+    Pools, Rules, Standing, Verdict, dispose, moment, remembered,
 };
 use recorder::{LogBuffer, Recorder};
 pub(crate) use recorder::{named, named_value, quoted};
@@ -91,7 +91,7 @@ impl Harness {
 
     /// Plays a login: a [`TestLogin`], [`LoginFacts`], or the name of a user.
     pub fn login(&mut self, login: impl Into<TestLogin>) -> Decision {
-        let TestLogin { mut facts, standing, outcome, pool, fault } = login.into();
+        let TestLogin { mut facts, standing, outcome, pool, fault, upgrade } = login.into();
         let identity = (facts.user.clone(), facts.authorization_id.clone());
         facts.standing = standing.unwrap_or(if self.known_secrets.contains(&identity) {
             Standing::Known
@@ -119,10 +119,15 @@ impl Harness {
         let disposition_facts = Facts::of(&login, pass, has_snapshot);
         let disposition = dispose(Decided::from(&verdict), disposition_facts, self.rules);
         let (mut observed, mut observe_cpu) = (None, Duration::ZERO);
-        if disposition.action == Action::Passed {
+        let cause = match disposition.action {
+            Action::Passed => Some(disposition.cause()),
+            Action::Posed if upgrade && disposition.manner == Some(Manner::Unchanged) => Some(Cause::Upgrade),
+            _ => None,
+        };
+        if let Some(cause) = cause {
             let outcome = outcome.unwrap_or_else(|| self.outcome.clone());
             let note = verdict.as_ref().ok().and_then(Verdict::note).map(str::to_owned);
-            (observed, observe_cpu) = self.observe(login, disposition.cause(), note, outcome);
+            (observed, observe_cpu) = self.observe(login, cause, note, outcome);
         }
         self.recorder.set_fault(None);
         Decision {

@@ -416,6 +416,9 @@ fn test_login(login: &LoginStep, user: String) -> TestLogin {
     if let Some(outcome) = &login.outcome {
         test_login = test_login.outcome(outcome.clone());
     }
+    if login.upgrade {
+        test_login = test_login.upgrade();
+    }
     if let Some(fault) = login.fault {
         test_login = test_login.inject(fault);
     }

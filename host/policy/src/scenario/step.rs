@@ -54,6 +54,7 @@ pub(super) struct LoginStep {
     pub(super) users: Users,
     pub(super) outcome: Option<BackendOutcome>,
     pub(super) fault: Option<InjectedFault>,
+    pub(super) upgrade: bool,
     pub(super) expect: Option<Expectation>,
     pub(super) disposition: Option<Condition<&'static str>>,
     pub(super) log: Vec<String>,

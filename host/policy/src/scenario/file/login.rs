@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::harness::BackendOutcome;
 use crate::scenario::step::LoginStep;
-use crate::{Ending, MECHANISMS, STANDINGS, TlsSession};
+use crate::{Ending, MECHANISMS, STANDINGS, SnapshotFacts, TlsSession};
 use reprieve_settings::{Error, Value};
 
 pub(super) fn claim(value: &Value<'_, '_>, login: &mut LoginStep, needs_user: bool) -> Result<(), Error> {
@@ -50,11 +50,12 @@ pub(super) fn claim(value: &Value<'_, '_>, login: &mut LoginStep, needs_user: bo
     section.finish()
 }
 
+fn number(value: Value<'_, '_>) -> Result<u32, Error> {
+    value.count(0, u64::from(u32::MAX)).map(|number| u32::try_from(number).unwrap_or(u32::MAX))
+}
+
 pub(super) fn backend(value: &Value<'_, '_>, login: &mut LoginStep) -> Result<(), Error> {
     let mut section = value.section()?;
-    let most = u64::from(u32::MAX);
-    let number =
-        |value: Value<'_, '_>| value.count(0, most).map(|number| u32::try_from(number).unwrap_or(u32::MAX));
     let state = &mut login.facts.backend;
     let nodes = section.get("nodes").map(number).transpose()?;
     if let Some(nodes) = nodes {
@@ -74,6 +75,24 @@ pub(super) fn backend(value: &Value<'_, '_>, login: &mut LoginStep) -> Result<()
     }
     if let Some(value) = section.get("pool") {
         login.pool = Some(value.text()?.to_owned());
+    }
+    section.finish()
+}
+
+pub(super) fn maildrop(value: &Value<'_, '_>, login: &mut LoginStep) -> Result<(), Error> {
+    let mut section = value.section()?;
+    let maildrop = &mut login.facts.maildrop;
+    maildrop.seconds_since_upgrade = section.get("seconds-since-upgrade").map(number).transpose()?;
+    maildrop.open_sessions = section.get("open-sessions").map(number).transpose()?.unwrap_or_default();
+    // The other facts are those of a snapshot.
+    if let Some(messages) = section.get("messages") {
+        let total_bytes = section.required("total-bytes", "52000")?;
+        maildrop.snapshot = Some(SnapshotFacts {
+            messages: number(messages)?,
+            total_bytes: number(total_bytes)?,
+            seconds_since_seen: section.get("seconds-since-seen").map(number).transpose()?,
+            seconds_unchanged: section.get("seconds-unchanged").map(number).transpose()?,
+        });
     }
     section.finish()
 }

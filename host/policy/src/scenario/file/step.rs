@@ -85,6 +85,7 @@ fn login_step(
         users: Users::Single,
         outcome: section.get("outcome").map(|value| login::outcome(&value)).transpose()?,
         fault: None,
+        upgrade: section.get("upgrade").map_or(Ok(false), |value| value.boolean())?,
         expect: section.get("expect").map(|value| expectation::verdict(&value)).transpose()?,
         disposition: section.get("disposition").map(|value| expectation::disposition(&value)).transpose()?,
         log: section.get("log").map(|value| texts(&value)).transpose()?.unwrap_or_default(),
@@ -111,6 +112,9 @@ fn login_step(
     }
     if let Some(value) = section.get("backend") {
         login::backend(&value, &mut parsed)?;
+    }
+    if let Some(value) = section.get("maildrop") {
+        login::maildrop(&value, &mut parsed)?;
     }
     Ok(parsed)
 }
