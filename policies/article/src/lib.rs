@@ -8,20 +8,20 @@
 
 #[allow(missing_docs)]
 mod bindings {
-    wit_bindgen::generate!({ path: "../../wit", world: "policy" });
+    wit_bindgen::generate!({ path: "../../wit/v0.2", world: "policy" });
 }
 
+use bindings::exports::reprieve::policy::handler;
 use bindings::reprieve::policy::store;
-use bindings::reprieve::policy::types::{Claim, Deny, Login, Manner, Outcome, Pass, Verdict};
+use bindings::reprieve::policy::types::{Login, Manner, Memory, Outcome, Verdict};
 
-const WINDOW_S: u64 = 600;
-const MEMORY_LIMIT: u64 = 102_400;
-/// User names contain no line feed.
-const WEEKDAY_KEY: &str = "\nweekday";
+const WINDOW_S: u32 = 600;
+const MEMORY_LIMIT: u32 = 102_400;
+const WEEKDAY_KEY: &str = "weekday";
 
 struct Article;
 
-impl bindings::Guest for Article {
+impl handler::Guest for Article {
     fn configure(settings: Vec<(String, String)>) -> Result<(), String> {
         match settings.first() {
             None => Ok(()),
@@ -31,43 +31,30 @@ impl bindings::Guest for Article {
         }
     }
 
-    fn decide(login: Login) -> Verdict {
-        let key = key(login.claim);
-        let today = [login.time.weekday as u8];
-        if store::get(WEEKDAY_KEY).as_deref() != Some(&today[..]) || store::usage() > MEMORY_LIMIT {
+    fn decide(login: Login, memory: Memory) -> Verdict {
+        let today = login.time.weekday as i32;
+        let forgets = store::get_number(WEEKDAY_KEY) != Some(today) || store::usage() > MEMORY_LIMIT;
+        if forgets {
             store::clear();
-            let _ = store::set(WEEKDAY_KEY, &today, None);
+            let _ = store::set_number(WEEKDAY_KEY, today, None);
         }
-        let now_s = login.time.unix_ms / 1000;
-        let last_s =
-            store::get(&key).and_then(|stamp| <[u8; 8]>::try_from(stamp).ok()).map(u64::from_le_bytes);
+        let now = login.time.unix;
+        // The first number is when the policy last let the user through; 0 if it has not.
         // As in the article, after the clock was set back users wait until it has caught up.
-        let passes =
-            last_s.is_none_or(|last_s| now_s.checked_sub(last_s).is_some_and(|waited| waited > WINDOW_S));
+        let passes = forgets || memory.first == 0 || now.saturating_sub(memory.first) > WINDOW_S;
         if passes {
-            let _ = store::set(&key, &now_s.to_le_bytes(), None);
-            return Verdict::Pass(Pass { pool: None, user: None, note: None, delay_ms: 0 });
+            let remember = Memory { first: now, second: 0, third: 0, fourth: 0 };
+            return Verdict { deny: None, retry_after: None, remember: Some(remember) };
         }
-        Verdict::Deny(Deny {
-            manner: Manner::Empty,
-            code: None,
-            retry_after: None,
-            reason: "too-soon".to_owned(),
-            delay_ms: 0,
-        })
+        let retry_after = memory.first.saturating_add(WINDOW_S + 1).saturating_sub(now);
+        Verdict { deny: Some(Manner::Empty), retry_after: Some(retry_after), remember: None }
     }
 
-    fn observe(_: Outcome) {}
-}
-
-/// One key per maildrop: a master user has one for each maildrop that they open. (The article does
-/// not mention master users.)
-fn key(claim: Claim) -> String {
-    match claim.authorization_id {
-        // User names contain no NUL.
-        Some(acting) => format!("{}\0{acting}", claim.user),
-        None => claim.user,
+    fn observe(_: Outcome, _: Memory) -> Option<Memory> {
+        None
     }
 }
 
+// A native library, which tests link, cannot export these names.
+#[cfg(target_arch = "wasm32")]
 bindings::export!(Article with_types_in bindings);

@@ -56,8 +56,9 @@ impl Signals {
 }
 
 /// Seconds that a user waits between logins at this stress.
-pub(crate) fn interval_s(longest_s: u64, stress: u64) -> u64 {
-    longest_s.saturating_mul(stress) / MAX_STRESS
+pub(crate) fn interval_s(longest_s: u32, stress: u64) -> u32 {
+    let interval_s = u64::from(longest_s) * stress / MAX_STRESS;
+    u32::try_from(interval_s).unwrap_or(longest_s)
 }
 
 #[cfg(test)]

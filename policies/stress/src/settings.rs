@@ -1,19 +1,78 @@
 //! The policy's settings.
 
+use reprieve_policy_settings::{Description, choice, duration_s, milliseconds, unknown};
+
+use crate::bindings::exports::reprieve::policy::settings::Setting;
 use crate::bindings::reprieve::policy::types::Manner;
 use crate::rule::{Signal, Signals};
 
 #[derive(Debug)]
 pub(crate) struct Settings {
     /// At the maximum of stress.
-    pub(crate) interval_s: u64,
+    pub(crate) interval_s: u32,
     pub(crate) signals: Signals,
     pub(crate) manner: Manner,
+    /// Whether the upgrade of a denied login counts as a login.
+    pub(crate) counts_upgrades: bool,
 }
 
-impl Settings {
-    pub(crate) fn parse(given: &[(String, String)]) -> Result<Self, String> {
-        let mut settings = Self {
+const MANNERS: [(&str, Manner); 3] =
+    [("unchanged", Manner::Unchanged), ("empty", Manner::Empty), ("busy", Manner::Busy)];
+const UPGRADES: [(&str, bool); 2] = [("count", true), ("ignore", false)];
+
+/// In the order of the README.
+const DESCRIPTIONS: [Description; 6] = [
+    Description {
+        name: "interval",
+        kind: "duration",
+        default: "10m",
+        doc: "How long a user waits between logins at 100 % stress.",
+    },
+    Description {
+        name: "sessions",
+        kind: "text",
+        default: "100 to 400",
+        doc: "Sessions per healthy node at no stress and at 100 % stress.",
+    },
+    Description {
+        name: "waiting",
+        kind: "text",
+        default: "0 to 50",
+        doc: "Logins waiting for a node at no stress and at 100 % stress.",
+    },
+    Description {
+        name: "latency",
+        kind: "text",
+        default: "200ms to 2s",
+        doc: "How long logins take at the nodes at no stress and at 100 % stress.",
+    },
+    Description {
+        name: "manner",
+        kind: "unchanged|empty|busy",
+        default: "unchanged",
+        doc: "How a denial is shown.",
+    },
+    Description {
+        name: "upgrades",
+        kind: "count|ignore",
+        default: "count",
+        doc: "Whether a denied login that continues at the mail server counts as a login.",
+    },
+];
+
+pub(crate) fn describe() -> Vec<Setting> {
+    let described = DESCRIPTIONS.iter().map(|setting| Setting {
+        name: setting.name.to_owned(),
+        type_: setting.kind.to_owned(),
+        default: Some(setting.default.to_owned()),
+        doc: setting.doc.to_owned(),
+    });
+    described.collect()
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
             interval_s: 600,
             signals: Signals {
                 sessions: Signal { low: 100, high: 400 },
@@ -21,32 +80,27 @@ impl Settings {
                 latency: Signal { low: 200, high: 2000 },
             },
             manner: Manner::Unchanged,
-        };
-        for (key, value) in given {
-            let signals = &mut settings.signals;
-            match key.as_str() {
-                "interval" => settings.interval_s = seconds(key, value)?,
-                "sessions" => signals.sessions = signal(key, value, number, "\"100 to 400\"")?,
-                "waiting" => signals.waiting = signal(key, value, number, "\"0 to 50\"")?,
-                "latency" => signals.latency = signal(key, value, milliseconds, "\"200ms to 2s\"")?,
-                "manner" => settings.manner = manner(key, value)?,
-                _ => {
-                    return Err(format!(
-                        "unknown setting `{key}`; known settings: interval, sessions, waiting, latency, manner"
-                    ));
-                }
-            }
+            counts_upgrades: true,
         }
-        Ok(settings)
     }
 }
 
-fn manner(key: &str, value: &str) -> Result<Manner, String> {
-    match value {
-        "unchanged" => Ok(Manner::Unchanged),
-        "empty" => Ok(Manner::Empty),
-        "busy" => Ok(Manner::Busy),
-        _ => Err(format!("`{key}` is \"{value}\"; it can be \"unchanged\", \"empty\", \"busy\"")),
+impl Settings {
+    pub(crate) fn parse(given: &[(String, String)]) -> Result<Self, String> {
+        let mut settings = Self::default();
+        for (key, value) in given {
+            let signals = &mut settings.signals;
+            match key.as_str() {
+                "interval" => settings.interval_s = duration_s(key, value)?,
+                "sessions" => signals.sessions = signal(key, value, number, "\"100 to 400\"")?,
+                "waiting" => signals.waiting = signal(key, value, number, "\"0 to 50\"")?,
+                "latency" => signals.latency = signal(key, value, milliseconds, "\"200ms to 2s\"")?,
+                "manner" => settings.manner = choice(key, value, &MANNERS)?,
+                "upgrades" => settings.counts_upgrades = choice(key, value, &UPGRADES)?,
+                _ => return Err(unknown(key, &DESCRIPTIONS)),
+            }
+        }
+        Ok(settings)
     }
 }
 
@@ -67,27 +121,6 @@ fn number(text: &str) -> Option<u64> {
     text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-fn milliseconds(text: &str) -> Option<u64> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (amount, unit) = text.split_at(digits);
-    let factor = match unit.trim_start() {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    amount.parse::<u64>().ok()?.checked_mul(factor)
-}
-
-fn seconds(key: &str, value: &str) -> Result<u64, String> {
-    milliseconds(value)
-        .map(|ms| ms / 1000)
-        .filter(|&seconds| (1..=31_536_000).contains(&seconds))
-        .ok_or_else(|| format!("`{key}` is \"{value}\"; a duration reads like \"90s\", \"10m\" or \"1h\""))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,12 +135,24 @@ mod tests {
         let latency = parse("latency", "500ms to 3s").unwrap().signals.latency;
         assert_eq!(latency, Signal { low: 500, high: 3000 });
         assert_eq!(parse("waiting", "5 to 6").unwrap().signals.waiting, Signal { low: 5, high: 6 });
+        assert!(!parse("upgrades", "ignore").unwrap().counts_upgrades);
+    }
+
+    #[test]
+    fn each_description_has_the_default() {
+        let default = format!("{:?}", Settings::default());
+        for setting in DESCRIPTIONS {
+            assert_eq!(format!("{:?}", parse(setting.name, setting.default).unwrap()), default);
+            for word in setting.kind.split('|').filter(|_| setting.kind.contains('|')) {
+                assert!(parse(setting.name, word).is_ok(), "{} {word}", setting.name);
+            }
+        }
     }
 
     #[test]
     fn what_is_wrong_is_said_with_what_would_be_right() {
         for (key, value, expected) in [
-            ("interval", "0s", "10m"),
+            ("interval", "soon", "10m"),
             ("sessions", "400 to 100", "\"100 to 400\""),
             ("sessions", "+1 to 5", "\"100 to 400\""),
             ("latency", "200", "\"200ms to 2s\""),
