@@ -2,24 +2,16 @@
 
 import re
 
-import wit_world
 from componentize_py_types import Err
-from wit_world.imports import store
-from wit_world.imports.types import (
-    Deny,
-    Ending,
-    Manner,
-    Pass,
-    Standing,
-    Verdict_Deny,
-    Verdict_Pass,
-)
+from wit_world import exports
+from wit_world.imports import claim
+from wit_world.imports.types import Ending, Manner, Memory, Standing, Verdict
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MANNERS = ("unchanged", "empty", "busy", "refuse", "disconnect")
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 DAY_SECONDS = 86_400
-# The maximum interval. A user is remembered for the longest one in the settings.
+# The maximum interval.
 MAX_INTERVAL = 31 * DAY_SECONDS
 EXAMPLE = '"mon-fri 08:00-18:00 2m, sat 09:00-13:00 10m, otherwise 30m"'
 RULE = re.compile(
@@ -96,15 +88,13 @@ class Hours:
                 return rule.interval
         return self.otherwise
 
-    def longest(self):
-        return max([self.otherwise, *(rule.interval for rule in self.rules)])
-
 
 class Settings:
     def __init__(self):
         self.hours = Hours("mon-fri 08:00-18:00 2m, otherwise 30m")
         self.domains = {}
         self.manner = Manner.UNCHANGED
+        self.counts_upgrades = True
 
     def take(self, key, value):
         if key == "hours":
@@ -116,8 +106,12 @@ class Settings:
                 choices = ", ".join(f'"{word}"' for word in MANNERS)
                 raise InvalidSetting(f'is "{value[:40]}"; it can be {choices}')
             self.manner = Manner[value.upper()]
+        elif key == "upgrades":
+            if value not in ("count", "ignore"):
+                raise InvalidSetting(f'is "{value[:40]}"; it can be "count", "ignore"')
+            self.counts_upgrades = value == "count"
         else:
-            raise InvalidSetting("is not known; known settings: hours, hours.DOMAIN, manner")
+            raise InvalidSetting("is not known; known settings: hours, hours.DOMAIN, manner, upgrades")
 
     def of(self, user):
         """The hours of a user, by the domain after the last @ of their name. Folding case is safe
@@ -127,21 +121,12 @@ class Settings:
 
 
 settings = Settings()
+PASS = Verdict(deny=None, retry_after=None, remember=None)
 
 
-def key_of(claim):
-    """The store's key, one per maildrop: a master user has one for each maildrop that they open."""
-    if claim.authorization_id is None:
-        return claim.user
-    # User names contain no NUL.
-    return f"{claim.user}\0{claim.authorization_id}"
+class Handler(exports.Handler):
+    """The user's memory holds the Unix time of their last login."""
 
-
-def let_pass():
-    return Verdict_Pass(Pass(pool=None, user=None, note=None, delay_ms=0))
-
-
-class WitWorld(wit_world.WitWorld):
     def configure(self, given):
         for key, value in given:
             try:
@@ -149,39 +134,22 @@ class WitWorld(wit_world.WitWorld):
             except InvalidSetting as problem:
                 raise Err(f"`{key[:80]}` {problem}")
 
-    def decide(self, login):
-        interval = settings.of(login.claim.user).interval(login.time)
-        if interval == 0:
-            return let_pass()
-        found = store.get(key_of(login.claim))
-        if found is None:
-            return let_pass()
-        elapsed = login.time.unix_ms // 1000 - int.from_bytes(found, "little")
+    def decide(self, login, memory):
+        if memory.first == 0:
+            return PASS
+        interval = settings.of(claim.user()).interval(login.time)
+        elapsed = login.time.unix - memory.first
         # If the clock was set back, the user passes.
         if elapsed < 0 or elapsed >= interval:
-            return let_pass()
+            return PASS
         # If the password is not known, let the mail server answer.
-        if settings.manner in (Manner.REFUSE, Manner.DISCONNECT) and login.claim.standing != Standing.KNOWN:
-            return let_pass()
-        return Verdict_Deny(
-            Deny(
-                manner=settings.manner,
-                code=None,
-                retry_after=interval - elapsed,
-                reason="too-soon",
-                delay_ms=0,
-            )
-        )
+        if settings.manner in (Manner.REFUSE, Manner.DISCONNECT) and login.standing != Standing.KNOWN:
+            return PASS
+        return Verdict(deny=settings.manner, retry_after=interval - elapsed, remember=None)
 
-    def observe(self, outcome):
-        if outcome.ending != Ending.AUTHENTICATED:
-            return
-        # For the longest interval: another rule may match at the user's next login.
-        longest = settings.of(outcome.claim.user).longest()
-        if longest == 0:
-            return
-        stamp = (outcome.time.unix_ms // 1000).to_bytes(8, "little")
-        try:
-            store.set(key_of(outcome.claim), stamp, longest)
-        except Err:
-            pass  # If the name is too long or the store is full, the user passes.
+    def observe(self, outcome, memory):
+        # Also if the interval is 0 now: another rule may match at the user's next login.
+        is_login = not outcome.upgrade or settings.counts_upgrades
+        if outcome.ending == Ending.AUTHENTICATED and is_login:
+            return Memory(first=outcome.time.unix, second=0, third=0, fourth=0)
+        return None

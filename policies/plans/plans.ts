@@ -1,6 +1,9 @@
 // Service plans by user and by domain: how often users may poll, and how a denial is shown.
-import * as store from 'reprieve:policy/store@0.1.0';
-import type { Claim, Login, Manner, Outcome, Verdict } from 'reprieve:policy/types@0.1.0';
+import * as answer from 'reprieve:policy/answer@0.2.0-draft';
+import * as claim from 'reprieve:policy/claim@0.2.0-draft';
+import * as log from 'reprieve:policy/log@0.2.0-draft';
+import * as lookup from 'reprieve:policy/lookup@0.2.0-draft';
+import type { Login, Manner, Memory, Outcome, Verdict } from 'reprieve:policy/types@0.2.0-draft';
 
 interface Plan {
   intervalS: number;
@@ -10,13 +13,16 @@ interface Plan {
 const MANNERS: readonly string[] = ['unchanged', 'empty', 'busy', 'refuse', 'disconnect'];
 const UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
 const MAX_SECONDS = 2 ** 32 - 1;
-const KNOWN = 'known settings: default, plan.NAME, domain.NAME, user.NAME';
+const KNOWN = 'known settings: default, table, upgrades, plan.NAME, domain.NAME, user.NAME';
 
 const plans = new Map<string, Plan>([['basic', { intervalS: 600, manner: 'unchanged' }]]);
 // Names of plans by user and domain. A user's plan takes precedence over their domain's.
 const userPlans = new Map<string, string>();
 const domainPlans = new Map<string, string>();
 let defaultPlan = 'basic';
+// Name of a lookup table with names of plans; empty for none.
+let table = '';
+let countsUpgrades = true;
 
 function fail(key: string, problem: string): never {
   // The host shows the thrown text as the error.
@@ -48,14 +54,23 @@ function plan(key: string, value: string): Plan {
   return Number.isNaN(plan.intervalS) ? fail(key, 'has no interval, such as "interval=10m"') : plan;
 }
 
+function isCounted(key: string, value: string): boolean {
+  if (value !== 'count' && value !== 'ignore') fail(key, `is "${value.slice(0, 40)}"; it can be "count", "ignore"`);
+  return value === 'count';
+}
+
 // Folding case is safe here: a plan grants no access to a maildrop.
 const fold = (name: string): string => name.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
 
-export function configure(settings: [string, string][]): void {
+const definedPlans = (): string => `defined plans: ${[...plans.keys()].join(', ')}`;
+
+function configure(settings: [string, string][]): void {
   for (const [key, value] of settings) {
     const dot = key.indexOf('.');
     const [kind, name] = dot < 0 ? [key, ''] : [key.slice(0, dot), key.slice(dot + 1)];
     if (key === 'default') defaultPlan = value;
+    else if (key === 'table') table = value;
+    else if (key === 'upgrades') countsUpgrades = isCounted(key, value);
     else if (kind === 'plan' && name !== '') plans.set(name, plan(key, value));
     else if (kind === 'domain' && name !== '') domainPlans.set(fold(name), value);
     else if (kind === 'user' && name !== '') userPlans.set(fold(name), value);
@@ -64,53 +79,50 @@ export function configure(settings: [string, string][]): void {
   // Checked at the end: a plan may be defined after a user or domain that has it.
   const named: [string, string][] = [['default', defaultPlan], ...domainPlans, ...userPlans];
   for (const [key, name] of named) {
-    if (!plans.has(name)) {
-      fail(key, `has the plan "${name.slice(0, 40)}", which is not defined; defined plans: ${[...plans.keys()].join(', ')}`);
-    }
+    if (!plans.has(name)) fail(key, `has the plan "${name.slice(0, 40)}", which is not defined; ${definedPlans()}`);
   }
 }
 
-function planOf(claim: Claim): Plan | undefined {
-  const user = fold(claim.user);
-  const domain = user.slice(user.lastIndexOf('@') + 1);
-  return plans.get(userPlans.get(user) ?? domainPlans.get(domain) ?? defaultPlan);
-}
-
-// The store's key, one per maildrop: a master user has one for each maildrop that they open. User
-// names contain no NUL.
-function keyOf({ user, authorizationId }: Claim): string {
+// The name of the plan in the table, if the table has the key and the plan is defined.
+function listedPlan(key: string): string | undefined {
   // If there is none, it is null, although its type says undefined.
-  return typeof authorizationId === 'string' ? `${user}\0${authorizationId}` : user;
+  const name = lookup.get(table, key) ?? undefined;
+  if (name === undefined || plans.has(name)) return name;
+  log.line('warn', `the table ${table} gives ${key} the plan "${name.slice(0, 40)}", which is not defined; ${definedPlans()}`);
+  return undefined;
 }
 
-const pass: Verdict = { tag: 'pass', val: { delayMs: 0 } };
+function planOfUser(): Plan | undefined {
+  const user = fold(claim.user());
+  const domain = user.slice(user.lastIndexOf('@') + 1);
+  let name = userPlans.get(user);
+  if (table !== '') name ??= listedPlan(user);
+  name ??= domainPlans.get(domain);
+  if (table !== '') name ??= listedPlan(`@${domain}`);
+  return plans.get(name ?? defaultPlan);
+}
 
-export function decide(login: Login): Verdict {
-  const plan = planOf(login.claim);
-  if (plan === undefined || plan.intervalS === 0) return pass;
-  const found = store.get(keyOf(login.claim));
-  if (found?.length !== 8) return pass;
-  const last = Number(new DataView(found.buffer, found.byteOffset).getFloat64(0, true));
-  const elapsed = Math.floor(Number(login.time.unixMs) / 1000) - last;
+const PASS: Verdict = {};
+
+// The user's memory holds the Unix time of their last login, if their plan has an interval.
+function decide(login: Login, memory: Memory): Verdict {
+  if (memory.first === 0) return PASS;
+  const plan = planOfUser();
+  const elapsed = login.time.unix - memory.first;
   // If the clock was set back, the user passes.
-  if (elapsed < 0 || elapsed >= plan.intervalS) return pass;
+  if (plan === undefined || elapsed < 0 || elapsed >= plan.intervalS) return PASS;
   // If the password is not known, let the mail server answer.
   const isRefusal = plan.manner === 'refuse' || plan.manner === 'disconnect';
-  if (isRefusal && login.claim.standing !== 'known') return pass;
-  return {
-    tag: 'deny',
-    val: { manner: plan.manner, retryAfter: plan.intervalS - elapsed, reason: 'plan', delayMs: 0 },
-  };
+  if (isRefusal && login.standing !== 'known') return PASS;
+  answer.reason('plan');
+  return { deny: plan.manner, retryAfter: plan.intervalS - elapsed };
 }
 
-export function observe(outcome: Outcome): void {
-  const plan = planOf(outcome.claim);
-  if (outcome.ending !== 'authenticated' || plan === undefined || plan.intervalS === 0) return;
-  const stamp = new Uint8Array(8);
-  new DataView(stamp.buffer).setFloat64(0, Math.floor(Number(outcome.time.unixMs) / 1000), true);
-  try {
-    store.set(keyOf(outcome.claim), stamp, plan.intervalS);
-  } catch {
-    // If the name is too long or the store is full, the user passes.
-  }
+function observe(outcome: Outcome): Memory | undefined {
+  if (outcome.ending !== 'authenticated' || (outcome.upgrade && !countsUpgrades)) return undefined;
+  const plan = planOfUser();
+  if (plan === undefined || plan.intervalS === 0) return undefined;
+  return { first: outcome.time.unix, second: 0, third: 0, fourth: 0 };
 }
+
+export const handler = { configure, decide, observe };

@@ -1,41 +1,67 @@
 """The default policy, `interval`, ported to Python: the same settings and verdicts."""
 
 import re
-import struct
 
-import wit_world
 from componentize_py_types import Err
+from wit_world import exports
+from wit_world.exports.settings import Setting
 from wit_world.imports import log, store
-from wit_world.imports.types import (
-    Deny,
-    Ending,
-    Manner,
-    Pass,
-    Standing,
-    Verdict_Deny,
-    Verdict_Pass,
-)
+from wit_world.imports.types import Ending, Manner, Memory, Standing, Verdict
 
-DURATION = 'a duration reads like "90s", "10m" or "1h"'
+DURATION = 'a duration reads like "90s", "10m" or "1h30m"'
 SIZE = 'a size reads like "100KiB" or "32MiB"'
-KNOWN = "known settings: interval, reset, memory-limit, manner, start"
+NUMBER = "it is a number such as 3"
 MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 BYTES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-AMOUNT = re.compile(r"([0-9]+) *([A-Za-z]*)")
-# The time, and the date packed into a number.
-STAMP = struct.Struct("<Qi")
-MAX_SECONDS = (1 << 32) - 1
+AMOUNT = re.compile(r"([0-9]+) *([A-Za-z]*) *")
+MAX_U32 = (1 << 32) - 1
+# What a user takes in the store at most, unless their name is very long.
+ENTRY_BYTES = 512
+MANNERS = ("unchanged", "empty", "busy", "refuse", "disconnect")
 
+DESCRIPTIONS = [
+    Setting(
+        "interval",
+        "duration",
+        "10m",
+        "How long Reprieve answers a user after a login; with 0s every login passes.",
+    ),
+    Setting("reset", "daily|never", "daily", "Whether each user passes once on a new day."),
+    Setting(
+        "memory-limit",
+        "size",
+        "32MiB",
+        "Maximum size of the remembered users; when it is exceeded, all users are forgotten.",
+    ),
+    Setting("manner", "|".join(MANNERS), "unchanged", "How a denial is shown."),
+    Setting(
+        "start",
+        "authenticated|login",
+        "authenticated",
+        "Whether the clock starts when the mail server accepts a login, or when a login passes.",
+    ),
+    Setting(
+        "upgrades",
+        "count|ignore",
+        "count",
+        "Whether a denied login that continues at the mail server starts the clock again.",
+    ),
+    Setting(
+        "busy-after",
+        "number",
+        "0",
+        "Upgrades in a row after which a denial is shown as busy; 0 for never.",
+    ),
+]
 
-class Settings:
-    interval_ms = 600_000
-    memory_limit = 32 << 20
-    reset = "daily"
-    manner = "unchanged"
-    start = "authenticated"
-
-
-settings = Settings()
+interval_ms = 600_000
+daily_reset = True
+memory_limit = 32 << 20
+manner = Manner.UNCHANGED
+is_refusal = False
+starts_at_login = False
+counts_upgrades = True
+busy_after = 0
 
 
 def refuse(key, value, right):
@@ -43,13 +69,23 @@ def refuse(key, value, right):
 
 
 def amount(key, value, units, right):
-    match = AMOUNT.fullmatch(value)
-    if match is None or match[2] not in units:
+    """The sum of one or more numbers with units."""
+    total, end = 0, 0
+    while end < len(value) or end == 0:
+        match = AMOUNT.match(value, end)
+        if match is None or match[2] not in units:
+            refuse(key, value, right)
+        total += int(match[1]) * units[match[2]]
+        end = match.end()
+    if total >= 1 << 64:
         refuse(key, value, right)
-    amount = int(match[1]) * units[match[2]]
-    if amount >= 1 << 64:
-        refuse(key, value, right)
-    return amount
+    return total
+
+
+def size(key, value):
+    if AMOUNT.fullmatch(value) is None:
+        refuse(key, value, SIZE)
+    return min(amount(key, value, BYTES, SIZE), MAX_U32)
 
 
 def choice(key, value, *words):
@@ -58,128 +94,118 @@ def choice(key, value, *words):
     return value
 
 
+def number(key, value):
+    if not (value.isascii() and value.isdigit() and int(value) <= MAX_U32):
+        refuse(key, value, NUMBER)
+    return int(value)
+
+
 def configure(given):
+    global interval_ms, daily_reset, memory_limit, manner, is_refusal
+    global starts_at_login, counts_upgrades, busy_after
     for key, value in given:
         if key == "interval":
-            settings.interval_ms = amount(key, value, MILLISECONDS, DURATION)
-        elif key == "memory-limit":
-            settings.memory_limit = amount(key, value, BYTES, SIZE)
+            interval_ms = amount(key, value, MILLISECONDS, DURATION)
         elif key == "reset":
-            settings.reset = choice(key, value, "daily", "never")
-        elif key == "start":
-            settings.start = choice(key, value, "authenticated", "login")
+            daily_reset = choice(key, value, "daily", "never") == "daily"
+        elif key == "memory-limit":
+            memory_limit = size(key, value)
         elif key == "manner":
-            settings.manner = choice(key, value, "unchanged", "empty", "busy", "refuse", "disconnect")
+            manner = Manner[choice(key, value, *MANNERS).upper()]
+            is_refusal = manner in (Manner.REFUSE, Manner.DISCONNECT)
+        elif key == "start":
+            starts_at_login = choice(key, value, "authenticated", "login") == "login"
+        elif key == "upgrades":
+            counts_upgrades = choice(key, value, "count", "ignore") == "count"
+        elif key == "busy-after":
+            busy_after = number(key, value)
         else:
-            refuse(key, value, f"unknown setting; {KNOWN}")
+            known = ", ".join(setting.name for setting in DESCRIPTIONS)
+            refuse(key, value, f"unknown setting; known settings: {known}")
 
 
-def let_pass():
-    return Verdict_Pass(Pass(pool=None, user=None, note=None, delay_ms=0))
+PASS = Verdict(deny=None, retry_after=None, remember=None)
 
 
-def deny(standing, retry_after):
-    # If the password is not known, let the mail server answer.
-    if settings.manner in ("refuse", "disconnect") and standing != Standing.KNOWN:
-        return let_pass()
-    return Verdict_Deny(
-        Deny(
-            manner=Manner[settings.manner.upper()],
-            code=None,
-            retry_after=min(retry_after, MAX_SECONDS),
-            reason="too-soon",
-            delay_ms=0,
-        )
-    )
+def day_of(time):
+    date = time.date
+    return (date.year * 16 + date.month) * 32 + date.day
 
 
-def key_of(claim):
-    """The store's key, one per maildrop: a master user has one for each maildrop that they open."""
-    if claim.authorization_id is None:
-        return claim.user
-    # User names contain no NUL.
-    return f"{claim.user}\0{claim.authorization_id}"
+def started(time, upgrades):
+    """What is remembered about a user: when the clock was started, as Unix time and as a number
+    made of date and millisecond, and the upgrades since a login passed."""
+    # 0 is for a clock that is not running.
+    return Memory(max(time.unix, 1), day_of(time) * 1000 + time.millisecond, upgrades, 0)
 
 
-def stamp_of(time):
-    return STAMP.pack(time.unix_ms, (time.date.year * 16 + time.date.month) * 32 + time.date.day)
-
-
-def ttl():
-    return min(-(-settings.interval_ms // 1000), MAX_SECONDS)
-
-
-def remember(key, stamp):
-    try:
-        store.set(key, stamp, ttl())
-    except Err as refused:
-        if refused.value != store.Refused.QUOTA:
-            return
-        log.line(
-            log.Level.WARN, "the store's quota is reached before memory-limit: every user is forgotten"
-        )
-        store.clear()
-        try:
-            store.set(key, stamp, ttl())
-        except Err:
-            pass  # Too large even for an empty store.
-
-
-def wait(found, time):
-    """Seconds until a login would pass; None if this one does."""
-    if found is None or len(found) != STAMP.size:
-        return None
-    last_ms, last_day = STAMP.unpack(found)
-    now_ms, day = STAMP.unpack(stamp_of(time))
-    if settings.reset == "daily" and last_day != day:
-        return None
+def wait(memory, time):
+    """Seconds until a login would pass; 0 if this one does."""
+    if memory.first == 0:
+        return 0
+    day, millisecond = divmod(memory.second, 1000)
+    if daily_reset and day != day_of(time):
+        return 0
+    elapsed = (time.unix - memory.first) * 1000 + time.millisecond - millisecond
     # If the clock was set back, the user passes.
-    if now_ms < last_ms or now_ms - last_ms >= settings.interval_ms:
-        return None
-    seconds = -(-(settings.interval_ms - (now_ms - last_ms)) // 1000)
-    if settings.reset == "daily":
-        seconds = min(seconds, max(0, 86_400 - time.second_of_day))
-    return seconds
+    if elapsed < 0 or elapsed >= interval_ms:
+        return 0
+    seconds = min(-(-(interval_ms - elapsed) // 1000), MAX_U32)
+    return min(seconds, 86_400 - time.second_of_day) if daily_reset else seconds
 
 
-def decide(login):
-    if settings.interval_ms == 0:
-        return let_pass()
-    if store.usage() > settings.memory_limit:
+def limit_memory():
+    """Above a limit, all users are forgotten. If the store has no room for another user, too."""
+    used = store.usage()
+    if used > memory_limit:
         log.line(log.Level.INFO, "memory-limit reached: every user is forgotten")
         store.clear()
-    key = key_of(login.claim)
-    found = store.get(key)
-    seconds = wait(found, login.time)
-    if seconds is not None:
-        return deny(login.claim.standing, seconds)
-    if settings.start == "login":
-        now = stamp_of(login.time)
-        # Of simultaneous logins, the first to write passes.
-        try:
-            if found is None:
-                written = store.add(key, now, ttl())
-            else:
-                written = store.compare_and_set(key, found, now, ttl())
-        except Err:
-            remember(key, now)
-        else:
-            if not written:
-                return deny(login.claim.standing, ttl())
-    return let_pass()
+    elif used > store.quota() - ENTRY_BYTES:
+        log.line(
+            log.Level.WARN,
+            "the store's quota is nearly reached before memory-limit: every user is forgotten",
+        )
+        store.clear()
 
 
-def observe(outcome):
-    if settings.start == "authenticated" and settings.interval_ms > 0 and outcome.ending == Ending.AUTHENTICATED:
-        remember(key_of(outcome.claim), stamp_of(outcome.time))
+def decide(login, memory):
+    if interval_ms == 0:
+        return PASS
+    seconds = wait(memory, login.time)
+    if seconds == 0:
+        if not starts_at_login:
+            return PASS
+        limit_memory()
+        # Of simultaneous logins, the first to be remembered passes; the others are decided again.
+        return Verdict(None, None, started(login.time, 0))
+    # If the password is not known, let the mail server answer.
+    if is_refusal and login.standing != Standing.KNOWN:
+        return PASS
+    is_busy = 0 < busy_after <= memory.third
+    return Verdict(Manner.BUSY if is_busy else manner, seconds, None)
 
 
-class WitWorld(wit_world.WitWorld):
+def observe(outcome, memory):
+    if interval_ms == 0 or outcome.ending != Ending.AUTHENTICATED:
+        return None
+    upgrades = min(memory.third + 1, MAX_U32) if outcome.upgrade else 0
+    limit_memory()
+    if counts_upgrades if outcome.upgrade else not starts_at_login:
+        return started(outcome.time, upgrades)
+    return Memory(memory.first, memory.second, upgrades, 0)
+
+
+class Handler(exports.Handler):
     def configure(self, settings):
         configure(settings)
 
-    def decide(self, login):
-        return decide(login)
+    def decide(self, login, memory):
+        return decide(login, memory)
 
-    def observe(self, outcome):
-        observe(outcome)
+    def observe(self, outcome, memory):
+        return observe(outcome, memory)
+
+
+class Settings(exports.Settings):
+    def describe(self):
+        return DESCRIPTIONS
