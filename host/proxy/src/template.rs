@@ -28,17 +28,12 @@ macro_rules! files {
 }
 
 const COMMON: &[File] = files! {
-    "scenarios/pause.toml" = "policies/templates/common/scenarios/pause.toml",
-    ".gitignore" = "policies/templates/common/gitignore",
-};
-
-/// The contract 0.1, for the languages whose template has not moved to 0.2.
-const WIT_0_1: &[File] = files! { "wit/policy.wit" = "wit/policy.wit" };
-const WIT_0_2: &[File] = files! {
     "wit/types.wit" = "wit/v0.2/types.wit",
     "wit/facts.wit" = "wit/v0.2/facts.wit",
     "wit/effects.wit" = "wit/v0.2/effects.wit",
     "wit/worlds.wit" = "wit/v0.2/worlds.wit",
+    "scenarios/pause.toml" = "policies/templates/common/scenarios/pause.toml",
+    ".gitignore" = "policies/templates/common/gitignore",
 };
 
 /// Additional files for components whose tools produce WASI 0.1.
@@ -98,16 +93,9 @@ impl Language {
         }
     }
 
-    fn wit(self) -> &'static [File] {
-        match self {
-            Self::Rust | Self::C | Self::Cpp | Self::Go | Self::Zig => WIT_0_2,
-            Self::Javascript | Self::Typescript | Self::Python => WIT_0_1,
-        }
-    }
-
     fn files(self) -> impl Iterator<Item = File> {
         let adapter = if matches!(self, Self::Cpp | Self::Go) { ADAPTER } else { &[] };
-        COMMON.iter().chain(self.wit()).chain(self.own_files()).chain(adapter).copied()
+        COMMON.iter().chain(self.own_files()).chain(adapter).copied()
     }
 
     /// The commands that build the component, and the component's path, as in the project's README.

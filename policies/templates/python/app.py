@@ -1,24 +1,17 @@
 """A pause after each login: a user passes if their last login that the mail server accepted was at
 least `pause` seconds ago."""
 
-import wit_world
 from componentize_py_types import Err
-from wit_world.imports import store
-from wit_world.imports.types import Deny, Ending, Manner, Pass, Verdict_Deny, Verdict_Pass
+from wit_world import exports
+from wit_world.exports.settings import Setting
+from wit_world.imports.types import Ending, Manner, Memory, Verdict
 
 MAX_SECONDS = (1 << 32) - 1
+PASS = Verdict(deny=None, retry_after=None, remember=None)
 pause = 300
 
 
-def key_of(claim):
-    """The store's key, one per maildrop: a master user has one for each maildrop that they open."""
-    if claim.authorization_id is None:
-        return f"user:{claim.user}"
-    # User names contain no NUL.
-    return f"user:{claim.user}\0{claim.authorization_id}"
-
-
-class WitWorld(wit_world.WitWorld):
+class Handler(exports.Handler):
     def configure(self, settings):
         global pause
         for key, value in settings:
@@ -28,18 +21,28 @@ class WitWorld(wit_world.WitWorld):
                 raise Err(f'`pause` is "{value}"; it must be a whole number of seconds')
             pause = int(value)
 
-    def decide(self, login):
-        # The store forgets the user after `pause` seconds.
-        if pause == 0 or store.get(key_of(login.claim)) is None:
-            return Verdict_Pass(Pass(pool=None, user=None, note=None, delay_ms=0))
-        return Verdict_Deny(
-            Deny(manner=Manner.UNCHANGED, code=None, retry_after=None, reason="too-soon", delay_ms=0)
-        )
+    def decide(self, login, memory):
+        """`memory.first` is when the mail server accepted the user's last login; 0 if it is not
+        known."""
+        elapsed = login.time.unix - memory.first
+        # If the clock was set back, the user passes.
+        if memory.first == 0 or elapsed < 0 or elapsed >= pause:
+            return PASS
+        return Verdict(deny=Manner.UNCHANGED, retry_after=pause - elapsed, remember=None)
 
-    def observe(self, outcome):
+    def observe(self, outcome, memory):
         if outcome.ending != Ending.AUTHENTICATED or pause == 0:
-            return
-        try:
-            store.set(key_of(outcome.claim), b"1", pause)
-        except Err:
-            pass  # If the name is too long or the store is full, the user passes.
+            return None
+        return Memory(outcome.time.unix, memory.second, memory.third, memory.fourth)
+
+
+class Settings(exports.Settings):
+    def describe(self):
+        return [
+            Setting(
+                name="pause",
+                type="number",
+                default="300",
+                doc="Seconds between two logins that reach the mail server; with 0 every login passes.",
+            )
+        ]

@@ -1,41 +1,43 @@
 // A pause after each login: a user passes if their last login that the mail server accepted was at
 // least `pause` seconds ago.
-import * as store from 'reprieve:policy/store@0.1.0';
-import type { Claim, Login, Outcome, Verdict } from 'reprieve:policy/types@0.1.0';
+import type { Setting } from 'reprieve:policy/settings@0.2.0-draft';
+import type { Login, Memory, Outcome, Verdict } from 'reprieve:policy/types@0.2.0-draft';
 
 let pause = 300;
 
-export function configure(settings: [string, string][]): void {
-  for (const [key, value] of settings) {
-    // The host shows the thrown string to the administrator.
-    if (key !== 'pause') throw `unknown setting \`${key}\`; known settings: pause`;
-    pause = Number(value);
-    if (!/^[0-9]+$/.test(value) || pause > 0xffff_ffff) {
-      throw `\`pause\` is "${value}"; it must be a whole number of seconds`;
+export const handler = {
+  configure(settings: [string, string][]): void {
+    for (const [key, value] of settings) {
+      // The host shows the thrown string to the administrator.
+      if (key !== 'pause') throw `unknown setting \`${key}\`; known settings: pause`;
+      pause = Number(value);
+      if (!/^[0-9]+$/.test(value) || pause > 0xffff_ffff) {
+        throw `\`pause\` is "${value}"; it must be a whole number of seconds`;
+      }
     }
-  }
-}
+  },
 
-export function decide(login: Login): Verdict {
-  // The store forgets the user after `pause` seconds.
-  if (pause === 0 || !store.get(keyOf(login.claim))) {
-    return { tag: 'pass', val: { delayMs: 0 } };
-  }
-  return { tag: 'deny', val: { manner: 'unchanged', reason: 'too-soon', delayMs: 0 } };
-}
+  // `memory.first` is when the mail server accepted the user's last login; 0 if it is not known.
+  decide(login: Login, memory: Memory): Verdict {
+    const elapsed = login.time.unix - memory.first;
+    // If the clock was set back, the user passes.
+    if (memory.first === 0 || elapsed < 0 || elapsed >= pause) return {};
+    return { deny: 'unchanged', retryAfter: pause - elapsed };
+  },
 
-export function observe(outcome: Outcome): void {
-  if (outcome.ending !== 'authenticated' || pause === 0) return;
-  try {
-    store.set(keyOf(outcome.claim), new Uint8Array([1]), pause);
-  } catch {
-    // If the name is too long or the store is full, the user passes.
-  }
-}
+  observe(outcome: Outcome, memory: Memory): Memory | undefined {
+    if (outcome.ending !== 'authenticated' || pause === 0) return undefined;
+    return { ...memory, first: outcome.time.unix };
+  },
+};
 
-// The store's key, one per maildrop: a master user has one for each maildrop that they open. User
-// names contain no NUL.
-function keyOf({ user, authorizationId }: Claim): string {
-  // If there is none, it may be null, although its type says undefined.
-  return typeof authorizationId === 'string' ? `user:${user}\0${authorizationId}` : `user:${user}`;
-}
+export const settings = {
+  describe: (): Setting[] => [
+    {
+      name: 'pause',
+      type: 'number',
+      default: '300',
+      doc: 'Seconds between two logins that reach the mail server; with 0 every login passes.',
+    },
+  ],
+};
