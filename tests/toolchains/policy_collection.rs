@@ -1,10 +1,14 @@
 //! The policies in `policies/`, each in front of a mail server. `policies/build` builds them.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use crate::support::account::PASSWORD;
 use crate::support::dialogue::Dialogue;
-use crate::support::mail_server;
 use crate::support::proxy::{Proxy, Setup};
+use crate::support::{DEADLINE, mail_server};
 use reprieve_mailserver::MailServer;
 
 fn component(name: &str) -> PathBuf {
@@ -45,7 +49,7 @@ fn quota_poses_when_the_tokens_are_used_up() {
     let (mail, reprieve) = proxied("quota", "burst = 2", "");
     (0..5).for_each(|_| poll(&reprieve));
     assert_eq!(mail.stats().logins, 2);
-    reprieve.clock.advance(std::time::Duration::from_secs(60));
+    reprieve.clock.advance(Duration::from_secs(60));
     poll(&reprieve);
     assert_eq!(mail.stats().logins, 3);
 }
@@ -92,7 +96,7 @@ fn stress_poses_only_while_the_pool_is_stressed() {
     // The busy session has discarded the snapshot; the next denied one has none either.
     assert_eq!(mail.stats().logins, 4);
     busy.quit();
-    mail.add_user("bob", crate::support::account::PASSWORD);
+    mail.add_user("bob", PASSWORD);
     let bob = reprieve.account("bob");
     let mut open = Dialogue::log_in(&bob);
     open.ok("NOOP");
@@ -106,7 +110,7 @@ fn office_hours_poses_by_local_time() {
     let (mail, reprieve) = proxied("office-hours", "hours = \"11:00-13:00 1h, otherwise 0s\"", "");
     (0..3).for_each(|_| poll(&reprieve));
     assert_eq!(mail.stats().logins, 1);
-    reprieve.clock.advance(std::time::Duration::from_secs(3600));
+    reprieve.clock.advance(Duration::from_secs(3600));
     (0..3).for_each(|_| poll(&reprieve));
     assert_eq!(mail.stats().logins, 4, "after one o'clock everybody passes");
 }
@@ -154,6 +158,78 @@ fn article_behaves_as_the_article() {
 }
 
 #[test]
+fn adaptive_waits_longer_while_the_maildrop_is_unchanged() {
+    let (mail, reprieve) = proxied("adaptive", "divisor = \"1\"", "");
+    let poll_after = |seconds| {
+        reprieve.clock.advance(Duration::from_secs(seconds));
+        poll(&reprieve);
+        mail.stats().logins
+    };
+    assert_eq!([poll_after(0), poll_after(119), poll_after(1)], [1, 1, 2]);
+    // Unchanged for two minutes at the second login, for four at the third.
+    assert_eq!([poll_after(119), poll_after(1)], [2, 3]);
+    assert_eq!([poll_after(120), poll_after(119), poll_after(1)], [3, 3, 4]);
+}
+
+/// The replies to a login from this address, which a PROXY header names.
+fn log_in_from(reprieve: &Proxy, address: &str, password: &str) -> String {
+    let mut client = TcpStream::connect(reprieve.address()).expect("a connection");
+    client.set_read_timeout(Some(DEADLINE)).expect("a deadline");
+    let commands =
+        format!("PROXY TCP4 {address} 198.51.100.1 4711 110\r\nUSER alice\r\nPASS {password}\r\nQUIT\r\n");
+    client.write_all(commands.as_bytes()).expect("sending");
+    let mut replies = String::new();
+    client.read_to_string(&mut replies).expect("replies until the server closes");
+    replies
+}
+
+#[test]
+fn devices_refuses_a_further_address_until_another_is_free() {
+    let (mail, reprieve) = proxied("devices", "addresses = \"1\"", "proxy-from = [\"127.0.0.0/8\"]");
+    // A wrong password uses up no address.
+    assert!(log_in_from(&reprieve, "192.0.2.9", "wrong").contains("-ERR"));
+    assert!(log_in_from(&reprieve, "192.0.2.1", PASSWORD).ends_with("+OK bye\r\n"));
+    let refused = log_in_from(&reprieve, "192.0.2.2", PASSWORD);
+    assert!(refused.contains("-ERR [IN-USE]"), "{refused}");
+    assert_eq!(mail.stats().logins, 1);
+    reprieve.clock.advance(Duration::from_secs(3600));
+    assert!(log_in_from(&reprieve, "192.0.2.2", PASSWORD).ends_with("+OK bye\r\n"));
+    assert_eq!(mail.stats().logins, 2);
+}
+
+#[test]
+fn guessing_refuses_a_network_but_not_a_known_password() {
+    let settings = "refuse-after = \"2\"\ndelay-ms = \"0\"";
+    let (mail, reprieve) = proxied("guessing", settings, "proxy-from = [\"127.0.0.0/8\"]");
+    assert!(log_in_from(&reprieve, "192.0.2.1", PASSWORD).ends_with("+OK bye\r\n"));
+    for _ in 0..2 {
+        assert!(log_in_from(&reprieve, "203.0.113.7", "wrong").contains("-ERR [AUTH]"));
+    }
+    let refused = log_in_from(&reprieve, "203.0.113.8", "another");
+    assert!(refused.contains("-ERR [SYS/TEMP] too many failed logins"), "{refused}");
+    assert!(log_in_from(&reprieve, "203.0.113.8", PASSWORD).ends_with("+OK bye\r\n"));
+    assert_eq!(mail.stats().logins, 2);
+}
+
+#[test]
+fn maintenance_keeps_the_mail_server_free_except_for_testers() {
+    let settings = "windows = \"daily 12:00-13:00\"\nexcept = \"tester\"";
+    let (mail, reprieve) = proxied("maintenance", settings, "");
+    mail.add_user("tester", PASSWORD);
+    assert!(answer(&reprieve).starts_with("-ERR [SYS/TEMP] maintenance"));
+    Dialogue::log_in(&reprieve.account("tester")).quit();
+    assert_eq!(mail.stats().logins, 1);
+    reprieve.clock.advance(Duration::from_secs(3600));
+    poll(&reprieve);
+    reprieve.clock.advance(Duration::from_secs(23 * 3600 - 1));
+    poll(&reprieve);
+    assert_eq!(mail.logins("alice"), 2);
+    reprieve.clock.advance(Duration::from_secs(1));
+    poll(&reprieve);
+    assert_eq!(mail.logins("alice"), 2, "the third poll was answered during maintenance");
+}
+
+#[test]
 fn wrong_settings_stop_the_start_with_the_policys_message() {
     for (name, settings, expected) in [
         ("quota", "per-hour = 0", "`per-hour`"),
@@ -162,6 +238,10 @@ fn wrong_settings_stop_the_start_with_the_policys_message() {
         ("plans", "default = \"gold\"", "\"gold\", which is not defined"),
         ("networks", "pass = \"office\"", "\"office\""),
         ("article", "interval = \"1m\"", "the article has none"),
+        ("adaptive", "divisor = 0", "`divisor`"),
+        ("devices", "addresses = 0", "`addresses`"),
+        ("guessing", "ipv4-prefix = 33", "`ipv4-prefix`"),
+        ("maintenance", "windows = \"always\"", "`windows`"),
     ] {
         let mail = mail_server(0);
         let policy = format!(
