@@ -69,7 +69,7 @@ fn quota_takes_a_token_for_an_upgrade_unless_upgrades_are_ignored() {
         poll(&reprieve);
         upgrade(&reprieve);
         assert_eq!(mail.stats().logins, 2);
-        reprieve.clock.advance(std::time::Duration::from_secs(60));
+        reprieve.clock.advance(Duration::from_secs(60));
         poll(&reprieve);
         assert_eq!(mail.stats().logins, logins, "{upgrades}");
     }
