@@ -92,9 +92,9 @@ fn misfits() -> Vec<(&'static str, &'static str, Vec<u8>, &'static str)> {
         ),
         (
             "wrong-version",
-            "is built for reprieve:policy@0.2.0",
-            worlds::of(&WIT.replace("reprieve:policy@0.1.0", "reprieve:policy@0.2.0")),
-            "this host speaks reprieve:policy@0.1.0",
+            "is built for reprieve:policy@0.3.0",
+            worlds::of(&WIT.replace("reprieve:policy@0.1.0", "reprieve:policy@0.3.0")),
+            "this host has 0.1.0 and 0.2.0",
         ),
         (
             "wants-secrets",
@@ -105,7 +105,7 @@ fn misfits() -> Vec<(&'static str, &'static str, Vec<u8>, &'static str)> {
                     "interface vault { password: func() -> string; }\nworld",
                 ),
             ),
-            "which this host does not have; reprieve:policy@0.1.0 has types, store and log",
+            "which this host does not have; reprieve:policy@0.1.0 has types, store, log",
         ),
         (
             "wants-function",
@@ -116,6 +116,125 @@ fn misfits() -> Vec<(&'static str, &'static str, Vec<u8>, &'static str)> {
             "it imports password, which this host does not have",
         ),
     ]
+}
+
+/// The WIT of the contract 0.2 in one file, with a change.
+fn changed(from: &str, to: &str) -> String {
+    let files = [
+        include_str!("../../wit/v0.2/types.wit"),
+        include_str!("../../wit/v0.2/facts.wit"),
+        include_str!("../../wit/v0.2/effects.wit"),
+        include_str!("../../wit/v0.2/worlds.wit"),
+    ];
+    let is_package = |line: &&str| line.starts_with("package ");
+    let package = files[0].lines().find(is_package).expect("the package").to_owned();
+    let rest = files.iter().flat_map(|file| file.lines()).filter(|line| !is_package(line));
+    let wit = std::iter::once(package.as_str()).chain(rest).collect::<Vec<_>>().join("\n");
+    assert!(wit.contains(from), "{from}");
+    wit.replace(from, to)
+}
+
+/// Components with one difference from the contract 0.2, as [`misfits`] has them.
+fn misfits_of_0_2() -> Vec<(&'static str, &'static str, Vec<u8>, &'static str)> {
+    let policy = |from: &str, to: &str| worlds::of(&changed(from, to));
+    vec![
+        (
+            "without-handler",
+            "imports the contract 0.2, and exports nothing",
+            policy("    export handler;", ""),
+            "it exports nothing instead of reprieve:policy/handler",
+        ),
+        (
+            "without-handler-observe",
+            "lacks `observe` in `handler`",
+            policy("    observe: func(outcome: outcome, memory: memory) -> option<memory>;", ""),
+            "it does not export observe of reprieve:policy/handler@0.2.0",
+        ),
+        (
+            "wrong-handler",
+            "has a `decide` of another type in `handler`",
+            policy(
+                "decide: func(login: login, memory: memory) -> verdict;",
+                "decide: func(login: login, memory: memory) -> bool;",
+            ),
+            "its reprieve:policy/handler has other types",
+        ),
+        (
+            "wrong-memory",
+            "has five numbers in `memory`",
+            policy("record memory { first: u32,", "record memory { zeroth: u32, first: u32,"),
+            "its reprieve:policy/handler has other types",
+        ),
+        (
+            "without-describe",
+            "exports `settings` without `describe`",
+            worlds::of_world(
+                &changed("    describe: func() -> list<setting>;", "    names: func() -> list<setting>;"),
+                "policy-with-settings",
+            ),
+            "it does not export describe of reprieve:policy/settings@0.2.0",
+        ),
+        (
+            "wrong-settings",
+            "has a `describe` of another type in `settings`",
+            worlds::of_world(
+                &changed("describe: func() -> list<setting>;", "describe: func() -> list<string>;"),
+                "policy-with-settings",
+            ),
+            "its reprieve:policy/settings has other types",
+        ),
+        (
+            "wrong-sessions",
+            "has an `ended` of another type in `sessions`",
+            worlds::of_world(
+                &changed(
+                    "ended: func(session: summary, memory: memory) -> option<memory>;",
+                    "ended: func(session: summary, memory: memory) -> bool;",
+                ),
+                "policy-with-sessions",
+            ),
+            "its reprieve:policy/sessions has other types",
+        ),
+        (
+            "newer-fact",
+            "imports a fact that is not in the contract",
+            policy("interface claim {", "interface claim { password: func() -> string;"),
+            "it needs password of reprieve:policy/claim@0.2.0",
+        ),
+        (
+            "other-fact",
+            "imports a fact with another type",
+            policy("    user: func() -> string;", "    user: func() -> u32;"),
+            "it imports user of reprieve:policy/claim@0.2.0",
+        ),
+        (
+            "newer-interface",
+            "imports an interface that is not in the contract",
+            policy(
+                "world imports {",
+                "interface vault { password: func() -> string; }\nworld imports { import vault;",
+            ),
+            "does not have; run it with a newer Reprieve",
+        ),
+        (
+            "two-versions",
+            "imports the `log` of 0.1, and exports the `handler` of 0.2",
+            worlds::of(&format!(
+                "package test:test;\n{}\n{}\nworld policy {{ import reprieve:policy/log@0.1.0; export \
+                 reprieve:policy/handler@0.2.0-draft; }}",
+                nested_package(WIT),
+                nested_package(&changed("", ""))
+            )),
+            "it was built for two versions of reprieve:policy",
+        ),
+    ]
+}
+
+/// A package in the form in which one file can have several.
+fn nested_package(wit: &str) -> String {
+    let (before, rest) = wit.split_once("package ").expect("the package");
+    let (name, interfaces) = rest.split_once(';').expect("its name");
+    format!("{before}package {name} {{ {interfaces} }}")
 }
 
 pub fn load_failures(rows: &mut Vec<Row>) {
@@ -143,7 +262,7 @@ pub fn load_failures(rows: &mut Vec<Row>) {
             "nothing: the start is refused".to_owned(),
         ));
     };
-    for (name, what, bytes, expected) in misfits() {
+    for (name, what, bytes, expected) in misfits().into_iter().chain(misfits_of_0_2()) {
         let path = folder.path().join(format!("{name}.wasm"));
         std::fs::write(&path, bytes).unwrap();
         refuse(name, what, &format!("component = {path:?}"), expected);

@@ -30,6 +30,8 @@ const INTERFACES: [(Version, &[&str]); 2] = [
         ],
     ),
 ];
+/// What to do about a component that does not fit the contract.
+const REBUILD: &str = "build it with the wit folder that `reprieve policy new` writes";
 /// Exports that a message names.
 const SHOWN: usize = 8;
 
@@ -122,15 +124,15 @@ fn of_contract(name: &str) -> Option<(&str, &str)> {
 fn known_version(version: &str) -> Option<Version> {
     match version {
         _ if version.starts_with("0.1.") => Some(Version::V0_1),
-        // A draft may change.
-        _ if VERSIONS.contains(&version) => Some(Version::V0_2),
+        // Only this draft: drafts may change. When 0.2 is frozen: any `0.2.`.
+        _ if version == VERSIONS[1] => Some(Version::V0_2),
         _ => None,
     }
 }
 
 fn unknown_version(interface: &str, version: &str) -> String {
     format!(
-        "it was built for reprieve:policy@{version} (it has {interface}), and this host has {}; build it with the wit folder that `reprieve policy new` writes, or run it with a Reprieve that has {version}",
+        "it was built for reprieve:policy@{version} (it has {interface}), and this host has {}; {REBUILD}, or run it with a Reprieve that has {version}",
         VERSIONS.join(" and ")
     )
 }
@@ -166,23 +168,40 @@ fn has_exports(info: &ComponentInfo, version: Version) -> Result<(), String> {
 /// Why a component cannot be linked although this host has its version of the contract.
 pub(super) fn not_linked(error: &wasmtime::Error) -> String {
     let text = format!("{error:#}");
-    match missing_function(&text) {
-        Some((interface, function)) => format!(
-            "it needs {function} of {interface}, which is newer than this host's reprieve:policy ({}); run it with a newer Reprieve, or build it with the wit folder that this one's `reprieve policy new` writes",
-            VERSIONS.join(" and ")
-        ),
-        None => format!("it is not a policy for this host: {text}"),
+    let quoted_after = |phrase: &str| Some(text.split_once(phrase)?.1.split_once('`')?.0);
+    let import = quoted_after("component imports instance `").filter(|name| name.starts_with(PACKAGE));
+    let item = quoted_after("instance export `");
+    match (import, item) {
+        (Some(interface), Some(function)) if text.ends_with("function implementation is missing") => {
+            format!("it needs {function} of {interface}, {}", not_in_this_host())
+        }
+        (Some(interface), Some(function)) => {
+            let (_, why) = text.rsplit_once("has the wrong type: ").unwrap_or_default();
+            format!(
+                "it imports {function} of {interface} with another type than this host's ({why}); {REBUILD}"
+            )
+        }
+        (None, Some(interface)) if interface.starts_with(PACKAGE) => {
+            let function = quoted_after("does not have export `").unwrap_or("a function");
+            format!("it does not export {function} of {interface}, which a policy must; {REBUILD}")
+        }
+        _ => format!("it is not a policy for this host: {text}"),
     }
 }
 
-/// The interface and the function that wasmtime has not found in the linker.
-fn missing_function(text: &str) -> Option<(&str, &str)> {
-    if !text.contains("implementation is missing") && !text.contains("implementation was not found") {
-        return None;
-    }
-    let mut quoted = text.split('`').skip(1).step_by(2);
-    let interface = quoted.find(|word| word.starts_with(PACKAGE))?;
-    Some((interface, quoted.next()?))
+/// Why the functions of an exported interface cannot be called.
+pub(super) fn wrong_types(interface: &str, error: &wasmtime::Error) -> String {
+    let text = format!("{error:#}");
+    let why = text.rsplit("to given type: ").next().unwrap_or(&text);
+    format!("its {PACKAGE}/{interface} has other types than this host's ({why}); {REBUILD}")
+}
+
+/// What to do about something that a newer contract may have.
+fn not_in_this_host() -> String {
+    format!(
+        "which this host's {PACKAGE} ({}) does not have; run it with a newer Reprieve, or build it with the wit folder that this one's `reprieve policy new` writes",
+        VERSIONS.join(" and ")
+    )
 }
 
 /// The WASI 0.2 packages that the host provides in virtual form, because language runtimes import
@@ -198,10 +217,15 @@ fn offered(name: &str, built_for: Version) -> Result<(), String> {
         PACKAGE => {
             let has = INTERFACES.iter().find(|(version, _)| *version == built_for);
             let has = has.map_or(&[][..], |(_, interfaces)| interfaces);
-            if has.contains(&interface) {
-                return Ok(());
+            match built_for {
+                _ if has.contains(&interface) => Ok(()),
+                // It does not grow.
+                Version::V0_1 => Err(format!(
+                    "which this host does not have; reprieve:policy@{version} has {}",
+                    has.join(", ")
+                )),
+                Version::V0_2 => Err(not_in_this_host()),
             }
-            Err(format!("which this host does not have; reprieve:policy@{version} has {}", has.join(", ")))
         }
         "wasi:http" => Err(
             "which policies do not get: they have no network; leave it out when the component is built (jco componentize: --disable http --disable fetch-event)"
@@ -282,7 +306,7 @@ mod tests {
             (&["reprieve:policy/log@0.1.0"], &[handler], "two versions"),
             (&["reprieve:policy/log@0.2.0-draft"], old, "not a policy: it exports configure"),
             (&["reprieve:policy/log@0.1.0"], &["decide", "observe"], "does not export configure"),
-            (&["reprieve:policy/network@0.2.0-draft"], &[handler], "outcome-details"),
+            (&["reprieve:policy/network@0.2.0-draft"], &[handler], "run it with a newer Reprieve"),
             (&[], &["run"], "it exports run instead"),
             (&[], &[], "it exports nothing instead"),
         ] {

@@ -1,6 +1,8 @@
 //! The versions of the contract between host and policies, `reprieve:policy` in `wit/`. Each version
 //! has bindings and a linker of its own; the rest of the host uses the types of this crate.
 
+#[cfg(test)]
+mod growth;
 pub(crate) mod v0_1;
 pub(crate) mod v0_2;
 

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use wasmtime::{Result, Store};
 
-use crate::SessionSummary;
 use crate::instance::State;
 use crate::settings::Setting;
 use crate::{Login, Outcome, Verdict};
+use crate::{SessionSummary, diagnostics};
 use answer::Answer;
 use bindings::exports::reprieve::policy::handler;
 use bindings::reprieve::policy::types;
@@ -106,9 +106,15 @@ impl Linked {
 
     pub(crate) async fn instantiate(&self, store: &mut Store<State>) -> Result<Exports> {
         let instance = self.component.instantiate_async(&mut *store).await?;
-        let policy = self.policy.load(&mut *store, &instance)?;
+        let policy =
+            self.policy.load(&mut *store, &instance).map_err(|error| wrong_types("handler", &error))?;
         Ok(Exports { policy, optional: self.optional.load(store, &instance)? })
     }
+}
+
+/// An error that names the exported interface; wasmtime's names neither it nor the function.
+fn wrong_types(interface: &str, error: &wasmtime::Error) -> wasmtime::Error {
+    wasmtime::Error::msg(diagnostics::wrong_types(interface, error))
 }
 
 impl Exports {

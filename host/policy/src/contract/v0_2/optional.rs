@@ -6,7 +6,7 @@ use std::sync::Arc;
 use wasmtime::component::{Instance, InstancePre};
 use wasmtime::{Result, Store};
 
-use super::types;
+use super::{types, wrong_types};
 use crate::instance::State;
 use crate::settings::{Kind, Setting};
 use sessions_bindings::exports::reprieve::policy::sessions::Summary;
@@ -62,8 +62,12 @@ impl OptionalIndices {
     }
 
     pub(super) fn load(&self, store: &mut Store<State>, instance: &Instance) -> Result<OptionalExports> {
-        let settings = self.settings.as_ref().map(|indices| indices.load(&mut *store, instance));
-        let sessions = self.sessions.as_ref().map(|indices| indices.load(&mut *store, instance));
+        let settings = self.settings.as_ref().map(|indices| {
+            indices.load(&mut *store, instance).map_err(|error| wrong_types("settings", &error))
+        });
+        let sessions = self.sessions.as_ref().map(|indices| {
+            indices.load(&mut *store, instance).map_err(|error| wrong_types("sessions", &error))
+        });
         Ok(OptionalExports { settings: settings.transpose()?, sessions: sessions.transpose()? })
     }
 }
