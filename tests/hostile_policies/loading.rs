@@ -214,7 +214,7 @@ fn misfits_of_0_2() -> Vec<(&'static str, &'static str, Vec<u8>, &'static str)> 
                 "world imports {",
                 "interface vault { password: func() -> string; }\nworld imports { import vault;",
             ),
-            "does not have; run it with a newer Reprieve",
+            "); run it with a newer Reprieve",
         ),
         (
             "two-versions",

@@ -199,7 +199,7 @@ pub(super) fn wrong_types(interface: &str, error: &wasmtime::Error) -> String {
 /// What to do about something that a newer contract may have.
 fn not_in_this_host() -> String {
     format!(
-        "which this host's {PACKAGE} ({}) does not have; run it with a newer Reprieve, or build it with the wit folder that this one's `reprieve policy new` writes",
+        "which this host does not have (it has {}); run it with a newer Reprieve, or build it with the wit folder that this one's `reprieve policy new` writes",
         VERSIONS.join(" and ")
     )
 }

@@ -340,13 +340,13 @@ fn the_real_host_names_the_fact_that_it_does_not_have_and_the_remedy() {
     let path = folder.path().join("newer.wasm");
     let load = |component: &[u8]| {
         std::fs::write(&path, component).unwrap();
-        format!("{:#}", Harness::of(path.to_str().unwrap()).build().err().expect("it cannot be loaded"))
+        format!("{:#}", Harness::of(path.to_str().unwrap()).build().expect_err("it cannot be loaded"))
     };
     let why = load(&Contract::new(VERSION, true).policy_with_the_new_fact());
     let expected = format!(
-        "it needs groups of reprieve:policy/claim@{VERSION}, which this host's reprieve:policy (0.1.0 and \
-         {VERSION}) does not have; run it with a newer Reprieve, or build it with the wit folder that this \
-         one's `reprieve policy new` writes"
+        "it needs groups of reprieve:policy/claim@{VERSION}, which this host does not have (it has 0.1.0 and \
+         {VERSION}); run it with a newer Reprieve, or build it with the wit folder that this one's `reprieve \
+         policy new` writes"
     );
     assert!(why.ends_with(&expected), "{why}");
     let why = load(&built_in("interval", "0.3.0"));
