@@ -62,6 +62,10 @@ impl HarnessBuilder {
         self
     }
 
+    pub(crate) fn pool_names(&self) -> &[String] {
+        &self.pools
+    }
+
     pub(crate) fn settings(&self) -> &[(String, String)] {
         &self.settings
     }

@@ -130,9 +130,12 @@ impl Decision {
             }
             Ok(Verdict::Deny(deny)) => {
                 let mut words = vec![format!("deny {}", deny.manner.word())];
+                words.extend(deny.otherwise.map(|manner| format!("otherwise {}", manner.word())));
                 words.extend(deny.code.map(|code| format!("code {}", code.word())));
+                words.extend(deny.text.as_ref().map(|text| format!("text {text:?}")));
                 words.extend(deny.retry_after.map(|seconds| format!("retry-after {seconds}")));
                 words.push(format!("reason {:?}", deny.reason));
+                words.extend(deny.note.as_ref().map(|note| format!("note {note:?}")));
                 words.extend((deny.delay_ms > 0).then(|| format!("delay-ms {}", deny.delay_ms)));
                 words.join(", ")
             }

@@ -100,6 +100,8 @@ pub enum BackendOutcome {
         latency: Duration,
         /// How far the clock moves before `observe` is called.
         after: Duration,
+        /// Response code of a rejection, without brackets.
+        response_code: Option<String>,
     },
 }
 
@@ -111,6 +113,7 @@ impl From<Ending> for BackendOutcome {
             node: answered.then(|| "192.0.2.25:110".to_owned()),
             latency: Duration::from_millis(10),
             after: Duration::ZERO,
+            response_code: None,
         }
     }
 }
@@ -147,6 +150,8 @@ pub struct TestLogin {
     /// `None`: the harness's first pool.
     pub(super) pool: Option<String>,
     pub(super) fault: Option<InjectedFault>,
+    /// States of pools other than the login's.
+    pub(super) other_pools: Vec<Backend>,
     /// Whether a posed session is upgraded.
     pub(super) upgrade: bool,
 }
@@ -157,7 +162,15 @@ impl TestLogin {
     /// keep both.
     #[must_use]
     pub fn new(facts: LoginFacts) -> Self {
-        Self { facts, standing: None, outcome: None, pool: None, fault: None, upgrade: false }
+        Self {
+            facts,
+            standing: None,
+            outcome: None,
+            pool: None,
+            fault: None,
+            other_pools: Vec::new(),
+            upgrade: false,
+        }
     }
 
     /// Outcome if the login is passed to the mail server [default: the harness's].
@@ -189,6 +202,13 @@ impl TestLogin {
         self
     }
 
+    /// State of a pool that the login would not be passed to [default: one idle node].
+    #[must_use]
+    pub fn other_pool(mut self, state: Backend) -> Self {
+        self.other_pools.push(state);
+        self
+    }
+
     /// Injects a fault into this login.
     #[must_use]
     pub fn inject(mut self, fault: InjectedFault) -> Self {
@@ -210,5 +230,39 @@ impl From<LoginFacts> for TestLogin {
         let standing = facts.standing;
         let pool = facts.backend.pool.clone();
         Self::new(facts).standing(standing).pool(&pool)
+    }
+}
+
+/// The pools of a test.
+#[derive(Debug)]
+pub(super) struct TestPools {
+    pub(super) all: Arc<dyn Pools>,
+    /// States of some of them.
+    pub(super) states: Vec<Backend>,
+}
+
+impl Pools for TestPools {
+    fn names(&self) -> Vec<String> {
+        self.all.names()
+    }
+
+    fn state(&self, pool: &str) -> Option<Backend> {
+        let given = self.states.iter().find(|state| *state.pool == *pool);
+        given.cloned().or_else(|| self.all.state(pool))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pools_without_a_given_state_are_idle() {
+        let all = Arc::new(vec!["mail".to_owned(), "archive".to_owned()]);
+        let pools = TestPools { all, states: vec![Backend { nodes: 5, ..Backend::idle("archive") }] };
+        assert_eq!(pools.names(), ["mail", "archive"]);
+        assert_eq!(pools.state("archive").map(|state| state.nodes), Some(5));
+        assert_eq!(pools.state("mail"), Some(Backend::idle("mail")));
+        assert_eq!(pools.state("other"), None);
     }
 }

@@ -40,6 +40,7 @@ use crate::{
     Action, Cause, Decided, Ending, Evaluator, Facts, Failure, Login, Manner, MemoryKey, Outcome, Policy,
     Pools, Rules, Standing, Verdict, dispose, moment, remembered,
 };
+use login::TestPools;
 use recorder::{LogBuffer, Recorder};
 pub(crate) use recorder::{named, named_value, quoted};
 use reprieve_metrics::cpu_time;
@@ -91,7 +92,7 @@ impl Harness {
 
     /// Plays a login: a [`TestLogin`], [`LoginFacts`], or the name of a user.
     pub fn login(&mut self, login: impl Into<TestLogin>) -> Decision {
-        let TestLogin { mut facts, standing, outcome, pool, fault, upgrade } = login.into();
+        let TestLogin { mut facts, standing, outcome, pool, fault, other_pools, upgrade } = login.into();
         let identity = (facts.user.clone(), facts.authorization_id.clone());
         facts.standing = standing.unwrap_or(if self.known_secrets.contains(&identity) {
             Standing::Known
@@ -102,7 +103,7 @@ impl Harness {
         self.logins += 1;
         let at_ms = self.clock.now_ms();
         let id = format!("login-{}", self.logins);
-        facts.pools = self.pools.clone();
+        facts.pools = Arc::new(TestPools { all: self.pools.clone(), states: other_pools });
         let login = facts.login(&self.virtual_server, &id, at_ms, &self.zone);
         if fault == Some(InjectedFault::Time) {
             self.evaluator.exhaust_next_decision();
@@ -114,7 +115,9 @@ impl Harness {
         let decide_cpu = cpu_time::of_this_thread().saturating_sub(began);
         self.advance_by(delay(&verdict));
         // A secret is known or has changed only after a session at a mail server.
-        let has_snapshot = facts.standing != Standing::Unknown || self.snapshots.contains(&identity);
+        let has_snapshot = facts.standing != Standing::Unknown
+            || facts.maildrop.snapshot.is_some()
+            || self.snapshots.contains(&identity);
         let pass = verdict.as_ref().ok().and_then(Verdict::pass);
         let disposition_facts = Facts::of(&login, pass, has_snapshot);
         let disposition = dispose(Decided::from(&verdict), disposition_facts, self.rules);
@@ -154,7 +157,7 @@ impl Harness {
         note: Option<String>,
         outcome: BackendOutcome,
     ) -> (Option<(Ending, Option<Failure>)>, Duration) {
-        let BackendOutcome::Observed { ending, node, latency, after } = outcome else {
+        let BackendOutcome::Observed { ending, node, latency, after, response_code } = outcome else {
             return (None, Duration::ZERO);
         };
         self.advance_by(after);
@@ -175,6 +178,7 @@ impl Harness {
             time: moment(self.clock.now_ms(), &self.zone),
             node: node.map(Into::into),
             latency_ms: u32::try_from(latency.as_millis()).unwrap_or(u32::MAX),
+            response_code: response_code.map(Into::into),
             note,
             ..Outcome::new(login, ending)
         });

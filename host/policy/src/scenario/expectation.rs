@@ -44,7 +44,9 @@ pub(super) struct Expectation {
     pub(super) verdict: Option<VerdictKind>,
     pub(super) failure: Option<String>,
     pub(super) manner: Option<Condition<&'static str>>,
+    pub(super) otherwise: Option<Condition<&'static str>>,
     pub(super) code: Option<Condition<&'static str>>,
+    pub(super) text: Option<Condition<String>>,
     /// In seconds.
     pub(super) retry_after: Option<Condition<u32>>,
     pub(super) reason: Option<Condition<String>>,
@@ -65,11 +67,16 @@ impl Expectation {
     }
 
     fn is_of_a_pass(&self) -> bool {
-        self.pool.is_some() || self.user.is_some() || self.note.is_some()
+        self.pool.is_some() || self.user.is_some()
     }
 
     fn is_of_a_denial(&self) -> bool {
-        self.manner.is_some() || self.code.is_some() || self.retry_after.is_some() || self.reason.is_some()
+        self.manner.is_some()
+            || self.otherwise.is_some()
+            || self.code.is_some()
+            || self.text.is_some()
+            || self.retry_after.is_some()
+            || self.reason.is_some()
     }
 
     /// Expects the verdict that the other keys belong to, so that `{ manner = { not = "busy" } }` is
@@ -89,7 +96,9 @@ impl Expectation {
     pub(super) fn contradiction(&self) -> Option<&'static str> {
         let (of_a_pass, of_a_denial) = (self.is_of_a_pass(), self.is_of_a_denial());
         match self.verdict {
-            Some(VerdictKind::Failure) if of_a_pass || of_a_denial || self.delay_ms.is_some() => {
+            Some(VerdictKind::Failure)
+                if of_a_pass || of_a_denial || self.note.is_some() || self.delay_ms.is_some() =>
+            {
                 Some("expects a failure, but has keys of a verdict")
             }
             Some(VerdictKind::Deny) if of_a_pass => {
@@ -133,6 +142,7 @@ impl Expectation {
             found.extend(compare(what, expected, got.as_ref(), |word| (*word).to_owned()));
         };
         words("manner", &self.manner, deny.map(|deny| deny.manner.word()));
+        words("otherwise", &self.otherwise, deny.and_then(|deny| deny.otherwise).map(|other| other.word()));
         words("code", &self.code, deny.and_then(|deny| deny.code).map(|code| code.word()));
         let delay_ms = pass.map(|pass| pass.delay_ms).or(deny.map(|deny| deny.delay_ms));
         let mut numbers = |what, expected, got: Option<u32>| {
@@ -141,10 +151,12 @@ impl Expectation {
         numbers("retry-after", &self.retry_after, deny.and_then(|deny| deny.retry_after));
         numbers("delay-ms", &self.delay_ms, delay_ms);
         let mut texts = |what, expected, got| found.extend(compare(what, expected, got, String::clone));
+        texts("text", &self.text, deny.and_then(|deny| deny.text.as_ref()));
         texts("reason", &self.reason, deny.map(|deny| &deny.reason));
         texts("pool", &self.pool, pass.and_then(|pass| pass.pool.as_ref()));
         texts("user", &self.user, pass.and_then(|pass| pass.user.as_ref()));
-        texts("note", &self.note, pass.and_then(|pass| pass.note.as_ref()));
+        let note = pass.map_or_else(|| deny.and_then(|deny| deny.note.as_ref()), |pass| pass.note.as_ref());
+        texts("note", &self.note, note);
         found
     }
 }
@@ -277,13 +289,16 @@ mod tests {
                 .contradiction()
                 .is_some()
         );
-        assert!(Expectation { note: some(), ..of(Some(VerdictKind::Deny)) }.contradiction().is_some());
+        assert!(Expectation { pool: some(), ..of(Some(VerdictKind::Deny)) }.contradiction().is_some());
+        assert!(Expectation { text: some(), ..of(Some(VerdictKind::Pass)) }.contradiction().is_some());
+        assert!(Expectation { note: some(), ..of(Some(VerdictKind::Failure)) }.contradiction().is_some());
+        assert!(Expectation { note: some(), ..of(Some(VerdictKind::Deny)) }.contradiction().is_none());
         assert!(
             Expectation { delay_ms: Some(Condition::Is(0)), ..of(Some(VerdictKind::Failure)) }
                 .contradiction()
                 .is_some()
         );
-        assert!(Expectation { note: some(), reason: some(), ..of(None) }.contradiction().is_some());
+        assert!(Expectation { user: some(), reason: some(), ..of(None) }.contradiction().is_some());
         assert!(
             Expectation { note: some(), delay_ms: Some(Condition::Is(1)), ..of(None) }
                 .contradiction()

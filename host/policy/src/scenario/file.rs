@@ -49,7 +49,7 @@ impl Scenario {
                     None => (number + 1).to_string(),
                 };
                 let builder = circumstances(&mut section, base.clone())?;
-                let (refuses, steps) = refusal_or_steps(&mut section)?;
+                let (refuses, steps) = refusal_or_steps(&mut section, builder.pool_names())?;
                 // Report misspelt keys first: one of them may be the steps.
                 section.finish()?;
                 if steps.is_empty() && refuses.is_none() {
@@ -64,7 +64,7 @@ impl Scenario {
                 });
             }
         }
-        let (refuses, steps) = refusal_or_steps(&mut top)?;
+        let (refuses, steps) = refusal_or_steps(&mut top, base.pool_names())?;
         match (scenarios.is_empty(), steps.is_empty() && refuses.is_none()) {
             (true, true) => {
                 let nothing = top.error(
@@ -178,7 +178,10 @@ fn circumstances(
 }
 
 /// Reads what the policy must do: reject its settings, or decide as the steps expect.
-fn refusal_or_steps(section: &mut Section<'_, '_>) -> Result<(Option<String>, Vec<Step>), Error> {
+fn refusal_or_steps(
+    section: &mut Section<'_, '_>,
+    pools: &[String],
+) -> Result<(Option<String>, Vec<Step>), Error> {
     let refuses = section.get("refuses").map(|value| value.text().map(str::to_owned)).transpose()?;
     let steps = match section.get("step") {
         Some(value) if refuses.is_some() => {
@@ -186,7 +189,9 @@ fn refusal_or_steps(section: &mut Section<'_, '_>) -> Result<(Option<String>, Ve
                 "cannot be combined with `refuses`: a policy that rejects its settings decides no logins",
             ));
         }
-        Some(value) => value.list()?.iter().map(step::step).collect::<Result<_, _>>()?,
+        Some(value) => {
+            value.list()?.iter().map(|value| step::step(value, pools)).collect::<Result<_, _>>()?
+        }
         None => Vec::new(),
     };
     Ok((refuses, steps))
@@ -263,5 +268,17 @@ mod tests {
         }
         let both = "[[step]]\nlogin = \"a\"\n[[scenario]]\nrefuses = \"x\"\n";
         assert!(read(both).unwrap_err().contains("at the top and in [[scenario]]"));
+    }
+
+    #[test]
+    fn facts_and_outcomes_that_cannot_be_are_errors() {
+        for (text, expected) in [
+            ("pools = { archive = {} }", "is not another one of the scenario's `pools`"),
+            ("pools = { mail = { nodes = 2 } }", "the login's own pool is its `backend`"),
+            ("outcome = { ending = \"authenticated\", response-code = \"AUTH\" }", "that is `rejected`"),
+        ] {
+            let error = read(&format!("[[step]]\nlogin = \"a\"\n{text}\n")).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 }

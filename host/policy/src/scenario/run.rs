@@ -416,6 +416,9 @@ fn test_login(login: &LoginStep, user: String) -> TestLogin {
     if let Some(outcome) = &login.outcome {
         test_login = test_login.outcome(outcome.clone());
     }
+    for state in &login.other_pools {
+        test_login = test_login.other_pool(state.clone());
+    }
     if login.upgrade {
         test_login = test_login.upgrade();
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::condition::Condition;
 use super::expectation::{Expectation, ExpectedCounts, StoreExpectation};
+use crate::Backend;
 use crate::harness::{BackendOutcome, InjectedFault, LoginFacts, TimeSpec};
 
 /// Time of a step.
@@ -53,6 +54,8 @@ pub(super) struct LoginStep {
     pub(super) pool: Option<String>,
     pub(super) users: Users,
     pub(super) outcome: Option<BackendOutcome>,
+    /// States of other pools.
+    pub(super) other_pools: Vec<Backend>,
     pub(super) fault: Option<InjectedFault>,
     pub(super) upgrade: bool,
     pub(super) expect: Option<Expectation>,

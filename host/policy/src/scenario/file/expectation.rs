@@ -28,9 +28,11 @@ pub(super) fn verdict(value: &Value<'_, '_>) -> Result<Expectation, Error> {
         expected.verdict = Some(VerdictKind::Failure);
     }
     let word = |value: &Value<'_, '_>, words: &[(&'static str, &'static str)]| value.choice(words);
-    if let Some(value) = section.get("manner") {
-        let words = MANNERS.map(|(name, _)| (name, name));
-        expected.manner = Some(Condition::read(&value, |value| word(value, &words))?);
+    for (key, field) in [("manner", &mut expected.manner), ("otherwise", &mut expected.otherwise)] {
+        if let Some(value) = section.get(key) {
+            let words = MANNERS.map(|(name, _)| (name, name));
+            *field = Some(Condition::read(&value, |value| word(value, &words))?);
+        }
     }
     if let Some(value) = section.get("code") {
         let words = RESPONSE_CODES.map(|(name, _)| (name, name));
@@ -43,6 +45,7 @@ pub(super) fn verdict(value: &Value<'_, '_>) -> Result<Expectation, Error> {
         expected.delay_ms = Some(Condition::read_number(&value, |value| value.count_u32(0, u32::MAX))?);
     }
     for (key, field) in [
+        ("text", &mut expected.text),
         ("reason", &mut expected.reason),
         ("pool", &mut expected.pool),
         ("user", &mut expected.user),

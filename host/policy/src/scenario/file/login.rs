@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::harness::BackendOutcome;
 use crate::scenario::step::LoginStep;
-use crate::{Ending, MECHANISMS, STANDINGS, SnapshotFacts, TlsSession};
-use reprieve_settings::{Error, Value};
+use crate::{Backend, Ending, MECHANISMS, STANDINGS, SnapshotFacts, TlsSession};
+use reprieve_settings::{Error, Section, Value};
 
 pub(super) fn claim(value: &Value<'_, '_>, login: &mut LoginStep, needs_user: bool) -> Result<(), Error> {
     let mut section = value.section()?;
@@ -35,6 +35,9 @@ pub(super) fn claim(value: &Value<'_, '_>, login: &mut LoginStep, needs_user: bo
     if let Some(value) = section.get("authorization-id") {
         facts.authorization_id = Some(value.text()?.to_owned());
     }
+    if let Some(value) = section.get("earlier-logins") {
+        facts.earlier_logins = number(value)?;
+    }
     if let Some(value) = section.get("tls") {
         let mut tls = value.section()?;
         facts.tls = Some(TlsSession {
@@ -56,7 +59,32 @@ fn number(value: Value<'_, '_>) -> Result<u32, Error> {
 
 pub(super) fn backend(value: &Value<'_, '_>, login: &mut LoginStep) -> Result<(), Error> {
     let mut section = value.section()?;
-    let state = &mut login.facts.backend;
+    pool_state(&mut section, &mut login.facts.backend)?;
+    if let Some(value) = section.get("pool") {
+        login.pool = Some(value.text()?.to_owned());
+    }
+    section.finish()
+}
+
+/// States of pools, by their names. `others`: the scenario's pools without the login's own.
+pub(super) fn other_pools(value: &Value<'_, '_>, others: &[&String]) -> Result<Vec<Backend>, Error> {
+    let mut states = Vec::new();
+    for (name, value) in value.section()?.entries() {
+        if !others.iter().any(|other| *other == name) {
+            return Err(value.error(
+                "is not another one of the scenario's `pools`; the state of the login's own pool is its `backend`",
+            ));
+        }
+        let mut state = Backend::idle(name);
+        let mut section = value.section()?;
+        pool_state(&mut section, &mut state)?;
+        section.finish()?;
+        states.push(state);
+    }
+    Ok(states)
+}
+
+fn pool_state(section: &mut Section<'_, '_>, state: &mut Backend) -> Result<(), Error> {
     let nodes = section.get("nodes").map(number).transpose()?;
     if let Some(nodes) = nodes {
         (state.nodes, state.healthy_nodes) = (nodes, nodes);
@@ -73,10 +101,7 @@ pub(super) fn backend(value: &Value<'_, '_>, login: &mut LoginStep) -> Result<()
     if let Some(value) = section.get("login-latency-ms") {
         state.login_latency_ms = Some(number(value)?);
     }
-    if let Some(value) = section.get("pool") {
-        login.pool = Some(value.text()?.to_owned());
-    }
-    section.finish()
+    Ok(())
 }
 
 pub(super) fn maildrop(value: &Value<'_, '_>, login: &mut LoginStep) -> Result<(), Error> {
@@ -115,7 +140,13 @@ pub(super) fn outcome(value: &Value<'_, '_>) -> Result<BackendOutcome, Error> {
         return Err(ending.error("cannot be \"none\" in a table; write outcome = \"none\""));
     };
     let mut outcome = BackendOutcome::from(chosen);
-    if let BackendOutcome::Observed { node, latency, after, .. } = &mut outcome {
+    if let BackendOutcome::Observed { node, latency, after, response_code, .. } = &mut outcome {
+        if let Some(value) = section.get("response-code") {
+            if chosen != Ending::Rejected {
+                return Err(value.error("belongs to a login that is `rejected`"));
+            }
+            *response_code = Some(value.text()?.to_owned());
+        }
         if let Some(value) = section.get("node") {
             *node = Some(value.text()?.to_owned());
         }

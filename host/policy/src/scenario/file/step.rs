@@ -8,7 +8,8 @@ use crate::harness::{InjectedFault, LoginFacts, TimeSpec};
 use crate::scenario::step::{LoginStep, Repeat, Step, StepAction, Users, When};
 use reprieve_settings::{Error, Section, Value};
 
-pub(super) fn step(value: &Value<'_, '_>) -> Result<Step, Error> {
+/// `pools`: names of the scenario's pools.
+pub(super) fn step(value: &Value<'_, '_>, pools: &[String]) -> Result<Step, Error> {
     let mut section = value.section()?;
     let when = match (section.get("at"), section.get("after")) {
         (Some(at), Some(_)) => return Err(at.error("and `after` exclude each other")),
@@ -31,9 +32,9 @@ pub(super) fn step(value: &Value<'_, '_>) -> Result<Step, Error> {
             .error("has keys of several kinds of steps; a step is a login, a group (`steps`), or a change of the store (`write`, `remember`, `forget`)"));
     }
     let action = if let Some(group) = group {
-        StepAction::Group(group.list()?.iter().map(step).collect::<Result<_, _>>()?)
+        StepAction::Group(group.list()?.iter().map(|value| step(value, pools)).collect::<Result<_, _>>()?)
     } else if user.is_some() || users.is_some() {
-        StepAction::Login(Box::new(login_step(&mut section, user.as_ref(), users.as_ref())?))
+        StepAction::Login(Box::new(login_step(&mut section, user.as_ref(), users.as_ref(), pools)?))
     } else if changes || store.is_some() {
         let mut written = Vec::new();
         if let Some(write) = write {
@@ -77,6 +78,7 @@ fn login_step(
     section: &mut Section<'_, '_>,
     user: Option<&Value<'_, '_>>,
     users: Option<&Value<'_, '_>>,
+    pools: &[String],
 ) -> Result<LoginStep, Error> {
     let mut parsed = LoginStep {
         facts: LoginFacts::new("alice"),
@@ -84,6 +86,7 @@ fn login_step(
         pool: None,
         users: Users::Single,
         outcome: section.get("outcome").map(|value| login::outcome(&value)).transpose()?,
+        other_pools: Vec::new(),
         fault: None,
         upgrade: section.get("upgrade").map_or(Ok(false), |value| value.boolean())?,
         expect: section.get("expect").map(|value| expectation::verdict(&value)).transpose()?,
@@ -112,6 +115,11 @@ fn login_step(
     }
     if let Some(value) = section.get("backend") {
         login::backend(&value, &mut parsed)?;
+    }
+    if let Some(value) = section.get("pools") {
+        let own = parsed.pool.as_ref().or(pools.first());
+        let others: Vec<_> = pools.iter().filter(|&name| Some(name) != own).collect();
+        parsed.other_pools = login::other_pools(&value, &others)?;
     }
     if let Some(value) = section.get("maildrop") {
         login::maildrop(&value, &mut parsed)?;
