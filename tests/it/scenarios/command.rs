@@ -85,7 +85,7 @@ fn an_error_in_a_scenario_is_reported_with_line_key_and_remedy() {
             &["one.toml:3", "`step.expect` expects a pass, but has keys that only a denial has"],
         ),
         (
-            "[[step]]\nlogin = \"a\"\nexpect = { note = \"x\", reason = \"y\" }\n",
+            "[[step]]\nlogin = \"a\"\nexpect = { pool = \"x\", reason = \"y\" }\n",
             &["one.toml:3", "keys of a pass and keys of a denial"],
         ),
         (
