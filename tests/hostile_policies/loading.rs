@@ -5,7 +5,7 @@ use super::table::Row;
 use crate::support::{components, guests, mail_server};
 use crate::worlds;
 
-const WIT: &str = include_str!("../../wit/policy.wit");
+const WIT: &str = include_str!("../../wit/v0.1/policy.wit");
 
 /// The WIT of a world that lacks an export.
 pub fn without(function: &str) -> String {

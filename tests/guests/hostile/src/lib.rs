@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::hint::black_box;
 
 mod bindings {
-    wit_bindgen::generate!({ path: "../../../wit", world: "policy" });
+    wit_bindgen::generate!({ path: "../../../wit/v0.1", world: "policy" });
 }
 
 use bindings::reprieve::policy::types::{Deny, Login, Manner, Outcome, Pass, Verdict};

@@ -14,7 +14,7 @@ use bindings::reprieve::policy::types;
 #[allow(missing_docs)]
 mod bindings {
     wasmtime::component::bindgen!({
-        path: "../../wit",
+        path: "../../wit/v0.1",
         world: "policy",
         imports: { "reprieve:policy/store": async | trappable, default: trappable },
         exports: { default: async },
