@@ -17,7 +17,7 @@ use super::{Login, Outcome, SessionSummary, Verdict};
 /// Evaluates a policy on one thread. Instances are created on demand and reused.
 pub struct Evaluator {
     policy: Arc<Policy>,
-    /// Boxed, because each call takes one out and puts it back.
+    #[expect(clippy::vec_box, reason = "each call takes one out and puts it back: moving it costs more")]
     idle: Mutex<Vec<Box<Instance>>>,
     places: Semaphore,
     exhausted: AtomicBool,

@@ -155,11 +155,11 @@ fn a_scenario_from_a_busy_proxy_passes() {
     let server = reprieve.address();
     let polls = 40;
     std::thread::scope(|scope| {
-        for first in 0..4 {
+        for user in users {
             scope.spawn(move || {
                 for poll in 0..polls {
                     let mut session = Dialogue::open(server);
-                    session.ok(&format!("USER {}", users[first]));
+                    session.ok(&format!("USER {user}"));
                     session.send(&format!("PASS {}", if poll % 7 == 3 { "wrong" } else { PASSWORD }));
                     session.line();
                     session.quit();

@@ -208,9 +208,12 @@ fn print_json(harness: &Harness, decision: &Decision, start_log: &[LogLine]) -> 
         (_, Some(deny)) => json!({
             "verdict": "deny",
             "manner": deny.manner.word(),
+            "otherwise": deny.otherwise.map(Worded::word),
             "code": deny.code.map(Worded::word),
+            "text": deny.text,
             "retry_after_s": deny.retry_after,
             "reason": deny.reason,
+            "note": deny.note,
             "delay_ms": deny.delay_ms,
         }),
         _ => json!({ "verdict": null }),
