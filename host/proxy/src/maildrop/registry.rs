@@ -137,7 +137,7 @@ impl Registry {
     }
 
     /// Begins the session of a client that was posed to until now, and whose secret the mail server
-    /// has accepted. The client continues to see the snapshot whose [`LastSeen::token`] is `posed`.
+    /// has accepted. The client continues to see the snapshot whose `token` is `posed`.
     /// See `User::begin_upgraded`.
     pub async fn begin_upgraded(&self, user: UserKey, tag: Tag, posed: u64, now_ms: u64) -> MaildropSession {
         let upgrade = Upgrade { user, tag, posed, now_ms };
