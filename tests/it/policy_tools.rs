@@ -1,6 +1,7 @@
-//! `reprieve policy decide`, `bench` and `inspect`.
+//! `reprieve policy decide`, `bench`, `inspect` and `fuzz`.
 
 mod any_login;
+mod fuzz;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

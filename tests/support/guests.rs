@@ -18,6 +18,13 @@ pub fn hostile_with_names() -> &'static Path {
     BUILT.get_or_init(|| build("hostile", Names::Kept))
 }
 
+/// A policy with the fault that its setting names.
+#[track_caller]
+pub fn faulty() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build("faulty", Names::Stripped))
+}
+
 /// A policy that logs its arguments.
 #[track_caller]
 pub fn mirror() -> &'static Path {

@@ -1,7 +1,7 @@
 //! Runs policies: WebAssembly components that decide about logins. This crate loads and compiles
 //! them, calls them within limits, implements the host's side of the WIT, and decides the
-//! [disposition](dispose) of a login. For policy authors it has the test [`harness`] and
-//! [`scenario`] files. It knows neither POP3 nor sockets.
+//! [disposition](dispose) of a login. For policy authors it has the test [`harness`],
+//! [`scenario`] files and generated logins ([`fuzz`]). It knows neither POP3 nor sockets.
 
 mod backtrace;
 mod breaker;
@@ -17,6 +17,7 @@ mod disposition;
 mod engine;
 mod evaluator;
 mod failure;
+pub mod fuzz;
 mod guest_log;
 pub mod harness;
 mod instance;

@@ -70,6 +70,14 @@ impl HarnessBuilder {
         &self.settings
     }
 
+    pub(crate) fn component(&self) -> &str {
+        &self.component
+    }
+
+    pub(crate) fn pool_names(&self) -> &[String] {
+        &self.pools
+    }
+
     /// Time zone of the virtual server, such as `Europe/Berlin` [default: UTC].
     ///
     /// # Errors

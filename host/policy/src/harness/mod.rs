@@ -46,8 +46,8 @@ pub(crate) use recorder::{named, named_value, quoted};
 use reprieve_metrics::cpu_time;
 use reprieve_store::Namespace;
 use reprieve_store::clock::ManualClock;
-pub(crate) use time::TimeSpec;
 pub use time::format_time;
+pub(crate) use time::{TimeSpec, parse_time};
 
 /// Compiles and runs the Rust example of the reference page with the other doctests.
 #[cfg(doctest)]
@@ -212,7 +212,7 @@ impl Harness {
     /// # Errors
     /// The text is not a date and time.
     pub fn set_time(&mut self, to: &str) -> anyhow::Result<()> {
-        self.clock.set(time::parse_time(to, &self.zone).map_err(anyhow::Error::msg)?);
+        self.clock.set(parse_time(to, &self.zone).map_err(anyhow::Error::msg)?);
         Ok(())
     }
 

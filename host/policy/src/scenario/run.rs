@@ -23,16 +23,20 @@ impl Scenario {
     /// The component cannot be read or is not a policy. Rejected settings and unexpected decisions
     /// are failures in the result instead.
     pub fn play(&self) -> anyhow::Result<ScenarioResult> {
+        self.play_prepared(&self.builder.prepare()?)
+    }
+
+    /// Plays the scenario with a policy that is compiled already.
+    pub(crate) fn play_prepared(&self, prepared: &Prepared) -> anyhow::Result<ScenarioResult> {
         let began = Instant::now();
         let mut result =
             ScenarioResult { name: self.name.clone(), file: self.file.clone(), ..ScenarioResult::default() };
-        let prepared = self.builder.prepare()?;
         let mut start_log = Vec::new();
-        let harness = self.builder.clone().build_prepared(&prepared, &mut start_log);
+        let harness = self.builder.clone().build_prepared(prepared, &mut start_log);
         result.start_log = start_log.iter().map(ToString::to_string).collect();
         match harness {
             Ok(harness) if self.refuses.is_none() => {
-                self.play_steps(harness, &prepared, &mut result)?;
+                self.play_steps(harness, prepared, &mut result)?;
             }
             started => self.check_refusal(started.err(), &mut result),
         }
@@ -282,6 +286,7 @@ impl<'a> Player<'a> {
         match when {
             When::Now => {}
             When::After(after) => self.harness.advance_by(after),
+            When::SetBack(by) => self.harness.set_now_ms(now.saturating_sub(millis(by))),
             When::At(at) => {
                 let zone = self.harness.zone();
                 let to = at.unix_ms(now, zone).ok_or("a time out of range")?;

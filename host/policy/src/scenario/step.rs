@@ -14,6 +14,8 @@ pub(super) enum When {
     Now,
     /// This long after the previous step.
     After(Duration),
+    /// After the clock was set back by this much.
+    SetBack(Duration),
     /// At a date and time, or at the next occurrence of a time of day.
     At(TimeSpec),
 }

@@ -11,12 +11,7 @@ use reprieve_settings::{Error, Section, Value};
 /// `pools`: names of the scenario's pools.
 pub(super) fn step(value: &Value<'_, '_>, pools: &[String]) -> Result<Step, Error> {
     let mut section = value.section()?;
-    let when = match (section.get("at"), section.get("after")) {
-        (Some(at), Some(_)) => return Err(at.error("and `after` exclude each other")),
-        (Some(at), None) => When::At(TimeSpec::parse(&at.datetime()?).map_err(|why| at.error(why))?),
-        (None, Some(after)) => When::After(after.duration()?),
-        (None, None) => When::Now,
-    };
+    let when = when(&mut section)?;
     let repeat = match section.get("repeat") {
         Some(value) => repeat(&value)?,
         None => Repeat { times: 1, every: Duration::ZERO },
@@ -61,6 +56,20 @@ pub(super) fn step(value: &Value<'_, '_>, pools: &[String]) -> Result<Step, Erro
     };
     section.finish()?;
     Ok(Step { line: value.line(), when, repeat, action, store })
+}
+
+fn when(section: &mut Section<'_, '_>) -> Result<When, Error> {
+    let (at, after, set_back) = (section.get("at"), section.get("after"), section.get("set-back"));
+    match (at, after, set_back) {
+        (Some(at), Some(_), _) => Err(at.error("and `after` exclude each other")),
+        (Some(other), _, Some(_)) | (_, Some(other), Some(_)) => {
+            Err(other.error("and `set-back` exclude each other"))
+        }
+        (Some(at), ..) => Ok(When::At(TimeSpec::parse(&at.datetime()?).map_err(|why| at.error(why))?)),
+        (_, Some(after), _) => Ok(When::After(after.duration()?)),
+        (.., Some(set_back)) => Ok(When::SetBack(set_back.duration()?)),
+        (None, None, None) => Ok(When::Now),
+    }
 }
 
 fn repeat(value: &Value<'_, '_>) -> Result<Repeat, Error> {

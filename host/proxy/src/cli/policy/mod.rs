@@ -2,6 +2,7 @@
 
 mod bench;
 mod decide;
+mod fuzz;
 mod inspect;
 mod login;
 mod new;
@@ -26,6 +27,7 @@ enum Subcommands {
     Test(test::Arguments),
     Decide(decide::Arguments),
     Bench(bench::Arguments),
+    Fuzz(fuzz::Arguments),
     Inspect(inspect::Arguments),
 }
 
@@ -35,6 +37,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Subcommands::Test(arguments) => test::run(arguments),
         Subcommands::Decide(arguments) => decide::run(arguments),
         Subcommands::Bench(arguments) => bench::run(arguments),
+        Subcommands::Fuzz(arguments) => fuzz::run(arguments),
         Subcommands::Inspect(arguments) => inspect::run(arguments),
     }
 }
