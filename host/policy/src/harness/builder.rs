@@ -74,10 +74,6 @@ impl HarnessBuilder {
         &self.component
     }
 
-    pub(crate) fn pool_names(&self) -> &[String] {
-        &self.pools
-    }
-
     /// Time zone of the virtual server, such as `Europe/Berlin` [default: UTC].
     ///
     /// # Errors
