@@ -4,6 +4,7 @@ import re
 
 from componentize_py_types import Err
 from wit_world import exports
+from wit_world.exports.settings import Setting
 from wit_world.imports import claim
 from wit_world.imports.types import Ending, Manner, Memory, Standing, Verdict
 
@@ -11,9 +12,21 @@ DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MANNERS = ("unchanged", "empty", "busy", "refuse", "disconnect")
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 DAY_SECONDS = 86_400
+DEFAULT_HOURS = "mon-fri 08:00-18:00 2m, otherwise 30m"
 # The maximum interval.
 MAX_INTERVAL = 31 * DAY_SECONDS
 EXAMPLE = '"mon-fri 08:00-18:00 2m, sat 09:00-13:00 10m, otherwise 30m"'
+DESCRIPTIONS = [
+    Setting("hours", "text", DEFAULT_HOURS, "Intervals by day and time, for all users."),
+    Setting("hours.*", "text", None, "The same for the users of a domain."),
+    Setting("manner", "|".join(MANNERS), "unchanged", "How a denial is shown."),
+    Setting(
+        "upgrades",
+        "count|ignore",
+        "count",
+        "Whether a denied login that continues at the mail server counts as a login.",
+    ),
+]
 RULE = re.compile(
     r"(?:(?P<from>[a-z]{3})(?:-(?P<to>[a-z]{3}))? )?(?P<begin>\d\d:\d\d)-(?P<end>\d\d:\d\d) (?P<interval>\S+)"
 )
@@ -89,9 +102,9 @@ class Hours:
         return self.otherwise
 
 
-class Settings:
+class Chosen:
     def __init__(self):
-        self.hours = Hours("mon-fri 08:00-18:00 2m, otherwise 30m")
+        self.hours = Hours(DEFAULT_HOURS)
         self.domains = {}
         self.manner = Manner.UNCHANGED
         self.counts_upgrades = True
@@ -111,7 +124,8 @@ class Settings:
                 raise InvalidSetting(f'is "{value[:40]}"; it can be "count", "ignore"')
             self.counts_upgrades = value == "count"
         else:
-            raise InvalidSetting("is not known; known settings: hours, hours.DOMAIN, manner, upgrades")
+            known = ", ".join(setting.name for setting in DESCRIPTIONS)
+            raise InvalidSetting(f"is not known; known settings: {known}")
 
     def of(self, user):
         """The hours of a user, by the domain after the last @ of their name. Folding case is safe
@@ -120,7 +134,7 @@ class Settings:
         return self.domains.get(domain, self.hours)
 
 
-settings = Settings()
+settings = Chosen()
 PASS = Verdict(deny=None, retry_after=None, remember=None)
 
 
@@ -153,3 +167,8 @@ class Handler(exports.Handler):
         if outcome.ending == Ending.AUTHENTICATED and is_login:
             return Memory(first=outcome.time.unix, second=0, third=0, fourth=0)
         return None
+
+
+class Settings(exports.Settings):
+    def describe(self):
+        return DESCRIPTIONS

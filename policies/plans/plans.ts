@@ -3,6 +3,7 @@ import * as answer from 'reprieve:policy/answer@0.2.0-draft';
 import * as claim from 'reprieve:policy/claim@0.2.0-draft';
 import * as log from 'reprieve:policy/log@0.2.0-draft';
 import * as lookup from 'reprieve:policy/lookup@0.2.0-draft';
+import type { Setting } from 'reprieve:policy/settings@0.2.0-draft';
 import type { Login, Manner, Memory, Outcome, Verdict } from 'reprieve:policy/types@0.2.0-draft';
 
 interface Plan {
@@ -13,7 +14,16 @@ interface Plan {
 const MANNERS: readonly string[] = ['unchanged', 'empty', 'busy', 'refuse', 'disconnect'];
 const UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
 const MAX_SECONDS = 2 ** 32 - 1;
-const KNOWN = 'known settings: default, table, upgrades, plan.NAME, domain.NAME, user.NAME';
+
+// A family of settings, such as `user.*`, has no default.
+const DESCRIPTIONS: readonly Setting[] = [
+  { name: 'plan.*', type: 'text', doc: 'A plan: how long a user waits between logins, and how a denial is shown.' },
+  { name: 'domain.*', type: 'text', doc: 'The plan of a domain.' },
+  { name: 'user.*', type: 'text', doc: "The plan of one user; it takes precedence over the domain's." },
+  { name: 'table', type: 'text', default: '', doc: 'Lookup table of plans by user and by @domain.' },
+  { name: 'default', type: 'text', default: 'basic', doc: 'The plan of all other users.' },
+  { name: 'upgrades', type: 'count|ignore', default: 'count', doc: 'Whether a denied login that continues at the mail server counts as a login.' },
+];
 
 const plans = new Map<string, Plan>([['basic', { intervalS: 600, manner: 'unchanged' }]]);
 // Names of plans by user and domain. A user's plan takes precedence over their domain's.
@@ -74,7 +84,7 @@ function configure(settings: [string, string][]): void {
     else if (kind === 'plan' && name !== '') plans.set(name, plan(key, value));
     else if (kind === 'domain' && name !== '') domainPlans.set(fold(name), value);
     else if (kind === 'user' && name !== '') userPlans.set(fold(name), value);
-    else fail(key, `is not known; ${KNOWN}`);
+    else fail(key, `is not known; known settings: ${DESCRIPTIONS.map(({ name }) => name).join(', ')}`);
   }
   // Checked at the end: a plan may be defined after a user or domain that has it.
   const named: [string, string][] = [['default', defaultPlan], ...domainPlans, ...userPlans];
@@ -126,3 +136,4 @@ function observe(outcome: Outcome): Memory | undefined {
 }
 
 export const handler = { configure, decide, observe };
+export const settings = { describe: (): Setting[] => [...DESCRIPTIONS] };
