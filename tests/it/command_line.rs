@@ -263,6 +263,7 @@ impl Served {
             "policy bench interval --users 10 --calls 100 --fresh 1 --format json".to_owned(),
             "policy inspect interval".to_owned(),
             "policy inspect interval --format json".to_owned(),
+            "policy fuzz interval --runs 2".to_owned(),
             format!("replay {log}"),
             format!("replay {log} --output-format json"),
             format!("replay {log} --output-format html"),

@@ -49,6 +49,23 @@ pub(super) struct Candidate {
     pub(super) fetched: Fetched,
 }
 
+/// What a posed session keeps of a candidate, as it may stay for long: the facts for the policy are
+/// made again if it continues at the mail server.
+pub(super) struct PosedUser {
+    credentials: Box<Credentials>,
+    standing: policy::Standing,
+    pub(super) key: UserKey,
+    tag: Option<Tag>,
+    fetched: Fetched,
+}
+
+impl From<Candidate> for PosedUser {
+    fn from(candidate: Candidate) -> Self {
+        let Candidate { credentials, login, key, tag, fetched } = candidate;
+        Self { credentials, standing: login.claim.standing, key, tag, fetched }
+    }
+}
+
 impl Candidate {
     /// `pass`: where the login would go; needed only if the secret is not seen.
     pub(super) fn facts(&self, pass: Option<&Pass>, has_snapshot: bool) -> Facts {
@@ -226,11 +243,34 @@ impl Session {
             TagStanding::Known | TagStanding::Changed => policy::Standing::Changed,
             TagStanding::Unknown => policy::Standing::Unknown,
         };
-        let login = Arc::new(Login {
+        let login = self.policy_login(&credentials, standing, fetched.facts, self.record.logins);
+        Candidate { credentials, login, key, tag, fetched }
+    }
+
+    /// The candidate of a posed session that continues at the mail server.
+    pub(super) fn candidate_again(&self, posed: PosedUser) -> Candidate {
+        let PosedUser { credentials, standing, key, tag, fetched } = posed;
+        // The login itself has been counted.
+        let earlier_logins = self.record.logins.saturating_sub(1);
+        let login = self.policy_login(&credentials, standing, fetched.facts, earlier_logins);
+        Candidate { credentials, login, key, tag, fetched }
+    }
+
+    /// What the policy is asked about.
+    fn policy_login(
+        &self,
+        credentials: &Credentials,
+        standing: policy::Standing,
+        facts: MaildropFacts,
+        earlier_logins: u32,
+    ) -> Arc<Login> {
+        let context = &self.context;
+        let settings = &context.settings;
+        Arc::new(Login {
             session: policy::Session {
                 virtual_server: settings.name.clone(),
                 id: self.record.id.as_str().into(),
-                earlier_logins: self.record.logins,
+                earlier_logins,
             },
             client: policy::Client {
                 peer: self.record.peer,
@@ -241,13 +281,12 @@ impl Session {
                     client_subject: tls.client.as_ref().map(|client| client.subject.clone()),
                 }),
             },
-            claim: claim(&credentials, settings.name_case, standing),
+            claim: claim(credentials, settings.name_case, standing),
             time: self.moment(),
             backend: backend(&context.pool),
             pools: context.pools.clone(),
-            maildrop: maildrop_facts(fetched.facts),
-        });
-        Candidate { credentials, login, key, tag, fetched }
+            maildrop: maildrop_facts(facts),
+        })
     }
 
     pub(super) fn moment(&self) -> policy::Moment {
@@ -282,7 +321,7 @@ impl Session {
         Counters::count(&self.context.counters.posed);
         self.record.posed = true;
         self.client.out.extend_from_slice(reply::LOGGED_IN);
-        Answer::Go(Stage::Pose(Box::new(Posing { pose, candidate, note })))
+        Answer::Go(Stage::Pose(Box::new(Posing { pose, user: candidate.into(), note })))
     }
 
     /// Counts a denied login that passes anyway. Users whose denied logins always pass are

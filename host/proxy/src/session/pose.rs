@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::client_io::Disconnect;
 use super::deadline::deadline_or_drain;
-use super::login::Candidate;
+use super::login::PosedUser;
 use super::session_record::SessionEnd;
 use super::{Session, Stage};
 use crate::maildrop::{LastSeen, Route};
@@ -33,7 +33,7 @@ pub(super) enum Pose {
 /// What a posed session starts with.
 pub(super) struct Posing {
     pub(super) pose: Pose,
-    pub(super) candidate: Candidate,
+    pub(super) user: PosedUser,
     /// The note of the verdict.
     pub(super) note: Option<String>,
 }
@@ -41,7 +41,7 @@ pub(super) struct Posing {
 /// What a posed session needs to continue at the mail server.
 pub(super) struct UpgradeContext {
     /// None after the first attempt: the secret is not kept any longer.
-    pub(super) candidate: Option<Candidate>,
+    pub(super) user: Option<PosedUser>,
     /// The reply if the upgrade fails or has failed.
     pub(super) refusal: Cow<'static, [u8]>,
     /// The pool and user name of the maildrop that is shown.
@@ -63,7 +63,7 @@ struct Shown {
 impl Posing {
     #[expect(clippy::boxed_local, reason = "a session that opened the box itself would keep it")]
     fn show(self: Box<Self>) -> Shown {
-        let Self { pose, candidate, note } = *self;
+        let Self { pose, user, note } = *self;
         let busy = matches!(pose, Pose::Busy);
         let (maildrop, route, posed_token) = match pose {
             Pose::Maildrop(LastSeen { snapshot, route, token }) => {
@@ -74,7 +74,7 @@ impl Posing {
         let is_empty = maildrop.snapshot().count() == 0;
         let upgrade = (!is_empty).then(|| {
             Box::new(UpgradeContext {
-                candidate: Some(candidate),
+                user: Some(user),
                 refusal: reply::LOST.into(),
                 route,
                 posed_token,

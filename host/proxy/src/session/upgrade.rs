@@ -32,7 +32,8 @@ impl Session {
         upgrade: &mut UpgradeContext,
         maildrop: &PosedMaildrop,
     ) -> Result<Option<Box<Relaying>>, Disconnect> {
-        let Some(candidate) = upgrade.candidate.take() else { return Ok(None) };
+        let Some(user) = upgrade.user.take() else { return Ok(None) };
+        let candidate = self.candidate_again(user);
         let line = self.client.inbox.line().to_vec();
         let began = Instant::now();
         let attempt = Attempt {
