@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wasmtime::component::Linker;
 
 use super::component::{Policy, PolicyOptions};
-use super::contract::Linked;
+use super::contract::{Linked, Version};
 use super::digest;
 use super::engine::Engine;
 use super::failure::Failure;
@@ -88,8 +88,10 @@ impl Prepared {
         let check = || size_limits::check(bytes);
         let component = compile::component(&engine, bytes, &sha256, check).await.map_err(&refuse)?;
         let imports = component.component_type();
-        let needs_store =
+        let imports_store =
             imports.imports(engine.wasmtime()).any(|(name, _)| name.starts_with("reprieve:policy/store"));
+        // What is remembered about users is read for each call.
+        let needs_store = imports_store || version == Version::V0_2;
         let linked = wasi_linker(engine.wasmtime())
             .and_then(|linker| {
                 Linked::new(version, linker, &component, options.namespace.completes_immediately())
