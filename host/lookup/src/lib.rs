@@ -1,6 +1,6 @@
 //! Lookup tables: read-only keys and values in files that the administrator names, for policies.
 //!
-//! A file has one of two forms, which are told apart by their first bytes. The text form has a key
+//! A file has one of two forms, which differ in their first bytes. The text form has a key
 //! and an optional value on each line ([`mod@text`]); it is for people, and is held in memory. The
 //! compiled form ([`compiled`]) is made from it by [`compile`], is mapped into memory, and is for
 //! millions of keys. Both end up as a [`Table`], so a lookup costs the same.

@@ -219,7 +219,7 @@ impl FileState {
 
 impl Named {
     fn reload(&self, source: &Source, now: Stamp) -> Reload {
-        // The state is not locked meanwhile: whoever shows it need not wait for a large file.
+        // The state is not locked meanwhile, so that showing it does not wait for a large file.
         let read = file::read(&source.path).map_err(Arc::new);
         let mut state = source.state.lock();
         state.read = now;

@@ -88,7 +88,7 @@ impl Evaluator {
         result
     }
 
-    /// Whether the policy is told how sessions end.
+    /// Whether the policy has the optional export that sessions are reported to when they end.
     #[must_use]
     pub fn wants_sessions(&self) -> bool {
         self.policy.linked().has_sessions()

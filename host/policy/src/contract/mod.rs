@@ -62,7 +62,7 @@ impl Linked {
         })
     }
 
-    /// Whether it is told how sessions end.
+    /// Whether it has the optional export that sessions are reported to when they end.
     pub(crate) fn has_sessions(&self) -> bool {
         match self {
             Self::V0_1(_) => false,

@@ -99,7 +99,7 @@ impl Linked {
         Ok(Self { component, policy, optional })
     }
 
-    /// Whether it is told how sessions end.
+    /// Whether it has the optional export that sessions are reported to when they end.
     pub(crate) fn has_sessions(&self) -> bool {
         self.optional.has_sessions()
     }
