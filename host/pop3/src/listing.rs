@@ -68,6 +68,8 @@ pub(crate) struct Listing {
     /// Rows of a UIDL that has not ended.
     partial_unique_ids: Vec<(MessageNumber, Box<[u8]>)>,
     deleted: BTreeSet<MessageNumber>,
+    /// [`Snapshot::digest`] of the listing at login, once a message was deleted.
+    found: Option<u64>,
     error: Option<SnapshotError>,
 }
 
@@ -155,6 +157,9 @@ impl Listing {
 
     /// Notes that the mail server has acknowledged a DELE.
     pub fn deleted(&mut self, message: MessageNumber) {
+        if self.found.is_none() {
+            self.found = self.snapshot().ok().map(|snapshot| snapshot.digest());
+        }
         self.deleted.insert(message);
     }
 
@@ -171,10 +176,16 @@ impl Listing {
         (self.partial_sizes, self.partial_unique_ids) = (Vec::new(), Vec::new());
     }
 
-    /// Whether any message is deleted.
+    /// Number of deleted messages.
     #[must_use]
-    pub fn has_deletions(&self) -> bool {
-        !self.deleted.is_empty()
+    pub fn deletions(&self) -> usize {
+        self.deleted.len()
+    }
+
+    /// [`Snapshot::digest`] of the listing at login. `left`: the maildrop as the session leaves it.
+    #[must_use]
+    pub fn found(&self, left: &Snapshot) -> u64 {
+        self.found.unwrap_or_else(|| left.digest())
     }
 
     /// The next listing that is needed for a snapshot.

@@ -58,10 +58,10 @@ impl PosedMaildrop {
         self.deleted.clear();
     }
 
-    /// Whether any message is marked as deleted.
+    /// Number of messages that are marked as deleted.
     #[must_use]
-    pub(crate) fn has_deletions(&self) -> bool {
-        !self.deleted.is_empty()
+    pub(crate) fn deletions(&self) -> usize {
+        self.deleted.len()
     }
 
     /// The messages that are not deleted, with their numbers.

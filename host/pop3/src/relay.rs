@@ -68,6 +68,17 @@ pub enum ProtocolError {
     TooLong,
 }
 
+/// What the commands of a relayed session have achieved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RelayTotals {
+    /// Messages that the mail server has sent in reply to RETR.
+    pub fetched: u32,
+    /// Messages that were deleted; 0 without the mail server's +OK to QUIT.
+    pub deleted: u32,
+    /// Whether the mail server has answered QUIT with +OK.
+    pub quit: bool,
+}
+
 /// The kind of reply that an unanswered command will get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PendingReply {
@@ -79,8 +90,8 @@ enum PendingReply {
     /// LIST and UIDL with a number.
     SingleRow,
     Noop,
-    /// RETR and TOP.
-    Message,
+    Retr,
+    Top,
     /// With the number as the client has sent it.
     Dele(MessageNumber),
     Rset,
@@ -89,7 +100,7 @@ enum PendingReply {
 
 impl PendingReply {
     fn is_multi_line(self) -> bool {
-        matches!(self, Self::Sizes | Self::UniqueIds | Self::Missing(_) | Self::Message)
+        matches!(self, Self::Sizes | Self::UniqueIds | Self::Missing(_) | Self::Retr | Self::Top)
     }
 
     /// Whether the reply depends on the contents of the maildrop.
@@ -112,6 +123,9 @@ enum View {
         maildrop: PosedMaildrop,
         /// The mail server's number of each posed message, or 0 if the message is gone.
         numbers: Vec<MessageNumber>,
+        /// [`Snapshot::digest`] of the posed maildrop if the mail server has the same messages,
+        /// otherwise 0.
+        found: u64,
     },
 }
 
@@ -141,6 +155,7 @@ pub struct Relay {
     opened: bool,
     /// Whether Reprieve itself has sent RSET, because the client is gone.
     resetting: bool,
+    totals: RelayTotals,
     max_pending: usize,
 }
 
@@ -160,12 +175,13 @@ impl Relay {
             // An id that occurs twice identifies no message.
             by_id.entry(&**id).and_modify(|known| *known = 0).or_insert(*number);
         }
-        let numbers = maildrop
-            .snapshot()
-            .rows()
-            .map(|(_, row)| by_id.get(row.unique_id).copied().unwrap_or(0))
-            .collect();
-        Self { opened: true, ..Self::new(View::Translated { maildrop, numbers }) }
+        let snapshot = maildrop.snapshot();
+        let numbers: Vec<_> =
+            snapshot.rows().map(|(_, row)| by_id.get(row.unique_id).copied().unwrap_or(0)).collect();
+        let is_unchanged =
+            unique_ids.len() == numbers.len() && numbers.iter().copied().eq(1..=snapshot.count());
+        let found = if is_unchanged { snapshot.digest() } else { 0 };
+        Self { opened: true, ..Self::new(View::Translated { maildrop, numbers, found }) }
     }
 
     fn new(view: View) -> Self {
@@ -178,6 +194,7 @@ impl Relay {
             quitting: false,
             opened: false,
             resetting: false,
+            totals: RelayTotals::default(),
             max_pending: PIPELINE_LIMIT,
         }
     }
@@ -214,7 +231,8 @@ impl Relay {
     /// be spliced, because its end can only be at the end of the received bytes.
     #[must_use]
     pub fn unspliced_end(&self) -> Option<usize> {
-        let is_last = self.pending.len() == 1 && self.pending[0] == PendingReply::Message;
+        let is_last =
+            self.pending.len() == 1 && matches!(self.pending[0], PendingReply::Retr | PendingReply::Top);
         (is_last && matches!(self.phase, Phase::Message(_))).then_some(message_end::END.len())
     }
 
@@ -227,9 +245,29 @@ impl Relay {
 
     /// Whether the mail server has confirmed any deletion.
     fn has_deletions(&self) -> bool {
+        self.deletions() > 0
+    }
+
+    fn deletions(&self) -> usize {
         match &self.view {
-            View::Direct(listing) => listing.has_deletions(),
-            View::Translated { maildrop, .. } => maildrop.has_deletions(),
+            View::Direct(listing) => listing.deletions(),
+            View::Translated { maildrop, .. } => maildrop.deletions(),
+        }
+    }
+
+    /// What the session has achieved so far.
+    #[must_use]
+    pub fn totals(&self) -> RelayTotals {
+        self.totals
+    }
+
+    /// [`Snapshot::digest`] of the maildrop as the session found it, 0 if an upgraded session found
+    /// something else than what it goes on showing. `left`: the maildrop as the session leaves it.
+    #[must_use]
+    pub fn found(&self, left: &Snapshot) -> u64 {
+        match &self.view {
+            View::Direct(listing) => listing.found(left),
+            View::Translated { found, .. } => *found,
         }
     }
 
@@ -237,7 +275,7 @@ impl Relay {
     fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
         match &self.view {
             View::Direct(listing) => listing.snapshot(),
-            View::Translated { maildrop, numbers } => {
+            View::Translated { maildrop, numbers, .. } => {
                 let exists = |number: MessageNumber| {
                     numbers.get(number as usize - 1).is_some_and(|&number| number != 0)
                 };

@@ -1,5 +1,6 @@
 //! The listing of a maildrop as the user's clients last saw it.
 
+use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::{Arc, LazyLock};
 
 use super::command::MessageNumber;
@@ -62,6 +63,14 @@ impl Snapshot {
     #[must_use]
     pub fn from_packed(rows: Box<[u8]>, count: u32, bytes: u64) -> Self {
         Self { rows, count, bytes }
+    }
+
+    /// A hash of the rows, never 0: two snapshots of one process with the same rows have the same.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&self.rows);
+        hasher.finish().max(1)
     }
 
     /// The packed rows, to store them.

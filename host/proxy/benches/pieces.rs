@@ -228,7 +228,9 @@ mod store {
 }
 
 mod registry {
-    use reprieve::maildrop::{MaildropSession, MaybeReady, Opening, Registry, Tag, Tagger, UserKey};
+    use reprieve::maildrop::{
+        LeftMaildrop, MaildropSession, MaybeReady, Opening, Registry, Tag, Tagger, UserKey,
+    };
     use reprieve_pop3::credential::{Credentials, Mechanism, Secret};
     use reprieve_pop3::snapshot::{Row, Snapshot};
 
@@ -280,7 +282,8 @@ mod registry {
                 MaybeReady::Pending(session) => self.runtime.block_on(session),
             };
             let snapshot = Snapshot::pack([Row { size: 1, unique_id: b"1" }]).expect("a valid unique-id");
-            assert!(self.registry.commit(session, Ok(snapshot), false).is_none());
+            let end = LeftMaildrop::without_deletions(snapshot, NOON_MS);
+            assert!(self.registry.commit(session, end).is_none());
         }
     }
 

@@ -56,7 +56,8 @@ impl Relay {
             Command::Uidl(None) => PendingReply::UniqueIds,
             Command::List(Some(_)) | Command::Uidl(Some(_)) => PendingReply::SingleRow,
             Command::Noop => PendingReply::Noop,
-            Command::Retr(_) | Command::Top(..) => PendingReply::Message,
+            Command::Retr(_) => PendingReply::Retr,
+            Command::Top(..) => PendingReply::Top,
             Command::Dele(number) => PendingReply::Dele(number),
             Command::Rset => PendingReply::Rset,
             _ => return self.answer_locally(command, capabilities, to_client),
@@ -76,7 +77,8 @@ impl Relay {
         let (pending, number) = match command {
             Command::Noop => (PendingReply::Noop, None),
             Command::Rset => (PendingReply::Rset, None),
-            Command::Retr(number) | Command::Top(number, _) => (PendingReply::Message, Some(number)),
+            Command::Retr(number) => (PendingReply::Retr, Some(number)),
+            Command::Top(number, _) => (PendingReply::Top, Some(number)),
             Command::Dele(number) => (PendingReply::Dele(number), Some(number)),
             _ => return self.answer_locally(command, capabilities, to_client),
         };
@@ -109,7 +111,7 @@ impl Relay {
     /// The mail server's number of a message in the posed maildrop, if it exists there and is not
     /// deleted.
     fn backend_number(&self, number: MessageNumber) -> Option<MessageNumber> {
-        let View::Translated { maildrop, numbers } = &self.view else { return None };
+        let View::Translated { maildrop, numbers, .. } = &self.view else { return None };
         let index = number.checked_sub(1)? as usize;
         numbers.get(index).copied().filter(|&backend| backend != 0 && maildrop.contains(number))
     }

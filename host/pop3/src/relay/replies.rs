@@ -71,6 +71,9 @@ impl Relay {
         };
         let positive = reply::status(line).ok_or(ProtocolError::NoStatus)?;
         let mut event = None;
+        if positive && pending == PendingReply::Retr {
+            self.totals.fetched = self.totals.fetched.saturating_add(1);
+        }
         if positive && pending.is_multi_line() {
             // CR LF of the status line can be the beginning of CR LF . CR LF.
             self.phase = if pending.is_listing() { Phase::Rows } else { Phase::Message(2) };
@@ -115,6 +118,10 @@ impl Relay {
             }
             (View::Translated { maildrop, .. }, PendingReply::Rset, true) => maildrop.reset(),
             (_, PendingReply::Quit, positive) => {
+                if positive {
+                    self.totals.quit = true;
+                    self.totals.deleted = u32::try_from(self.deletions()).unwrap_or(u32::MAX);
+                }
                 let snapshot = if positive { self.snapshot() } else { Err(SnapshotError::Refused) };
                 return Some(RelayEvent::Quit { snapshot, has_deletions: self.has_deletions() });
             }

@@ -442,3 +442,72 @@ fn rows_that_end_in_a_bare_lf_make_no_snapshot() {
     dialogue.server(b"+OK\r\n");
     assert_eq!(dialogue.snapshot_ids(), None);
 }
+
+#[test]
+fn the_totals_count_what_the_mail_server_has_confirmed() {
+    let mut dialogue = Dialogue::new(Relay::direct());
+    dialogue.client("LIST");
+    dialogue.server(b"+OK\r\n1 10\r\n2 20\r\n.\r\n");
+    dialogue.client("UIDL");
+    dialogue.server(b"+OK\r\n1 a\r\n2 b\r\n.\r\n");
+    for (command, reply) in [
+        ("RETR 1", "+OK\r\nx\r\n.\r\n"),
+        ("RETR 9", "-ERR no such message\r\n"),
+        ("TOP 2 0", "+OK\r\nx\r\n.\r\n"),
+        ("DELE 1", "+OK\r\n"),
+        ("DELE 9", "-ERR no such message\r\n"),
+    ] {
+        dialogue.client(command);
+        dialogue.server(reply.as_bytes());
+    }
+    assert_eq!(dialogue.relay.totals(), RelayTotals { fetched: 1, deleted: 0, quit: false });
+    dialogue.client("QUIT");
+    dialogue.server(b"+OK\r\n");
+    assert_eq!(dialogue.relay.totals(), RelayTotals { fetched: 1, deleted: 1, quit: true });
+}
+
+#[test]
+fn a_refused_quit_deletes_nothing_in_the_totals() {
+    let mut dialogue = Dialogue::new(Relay::direct());
+    dialogue.client("STAT");
+    dialogue.server(b"+OK 0 0\r\n");
+    dialogue.client("QUIT");
+    dialogue.server(b"-ERR not all messages were deleted\r\n");
+    assert_eq!(dialogue.relay.totals(), RelayTotals::default());
+}
+
+#[test]
+fn deletions_of_the_session_do_not_change_what_it_has_found() {
+    let listing = |delete: bool| {
+        let mut dialogue = Dialogue::new(Relay::direct());
+        dialogue.client("LIST");
+        dialogue.server(b"+OK\r\n1 10\r\n2 20\r\n.\r\n");
+        dialogue.client("UIDL");
+        dialogue.server(b"+OK\r\n1 a\r\n2 b\r\n.\r\n");
+        if delete {
+            dialogue.client("DELE 1");
+            dialogue.server(b"+OK\r\n");
+        }
+        dialogue.client("QUIT");
+        dialogue.server(b"+OK\r\n");
+        let Some(RelayEvent::Quit { snapshot: Ok(snapshot), .. }) = dialogue.event else { panic!() };
+        (snapshot.digest(), dialogue.relay.found(&snapshot))
+    };
+    let ((all, found), (rest, found_with_deletion)) = (listing(false), listing(true));
+    assert_eq!((found, found_with_deletion), (all, all));
+    assert_ne!(rest, all);
+}
+
+#[test]
+fn an_upgraded_session_has_found_the_posed_maildrop_only_if_it_is_the_same() {
+    let rows = [Row { size: 10, unique_id: b"a" }, Row { size: 20, unique_id: b"b" }];
+    let posed = PosedMaildrop::new(Arc::new(Snapshot::pack(rows).unwrap()));
+    let found = |ids: &[&[u8]]| {
+        let ids: Vec<_> = (1..).zip(ids).map(|(number, id)| (number, Box::from(*id))).collect();
+        Relay::translated(posed.clone(), &ids).found(posed.snapshot())
+    };
+    assert_eq!(found(&[b"a", b"b"]), posed.snapshot().digest());
+    for other in [&[&b"a"[..]][..], &[b"a", b"b", b"c"], &[b"b", b"a"], &[b"a", b"x"]] {
+        assert_eq!(found(other), 0);
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::histogram::{Percentiles, Times};
-use crate::maildrop::{Opening, Registry, Tag, TagStanding, Tagger};
+use crate::maildrop::{LeftMaildrop, Opening, Registry, Tag, TagStanding, Tagger};
 use reprieve_metrics::cpu_time;
 use reprieve_pop3::credential::{Credentials, Mechanism, Secret};
 use reprieve_pop3::snapshot::{Row, Snapshot};
@@ -95,7 +95,8 @@ impl Proxy {
         let timestamp = self.namespace.get(&name).await;
         let opening = Opening { user: key, tag: Some(tag), route: None, accepted_ms: now_ms(), fetched };
         let session = self.registry.begin(opening).wait().await;
-        if let Some(commit) = self.registry.commit(session, Ok(snapshot.clone()), false) {
+        let end = LeftMaildrop::without_deletions(snapshot.clone(), now_ms());
+        if let Some(commit) = self.registry.commit(session, end) {
             commit.await;
         }
         matches!((timestamp, written), (Ok(_), Ok(Ok(()))))

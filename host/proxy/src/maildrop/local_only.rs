@@ -22,7 +22,9 @@ impl LocalOnly {
 impl Mode for LocalOnly {
     fn look<'a>(&'a self, user: UserKey, tag: Option<&'a Tag>, oldest_s: u64) -> MaybeReady<'a, Fetched> {
         let mut fetched = Fetched::unknown();
-        fetched.generation = self.users.look(user, |known| fetched.fill(known, tag, oldest_s)).generation;
+        let look = self.users.look(user, |known| fetched.fill(known, tag, oldest_s));
+        fetched.generation = look.generation;
+        fetched.facts.open_sessions = look.open_sessions;
         MaybeReady::Ready(fetched)
     }
 
@@ -40,17 +42,17 @@ impl Mode for LocalOnly {
 
     fn begin(&self, opening: Opening, token: u64) -> MaybeReady<'static, MaildropSession> {
         let Fetched { latest, generation, .. } = opening.fetched;
-        let is_undisturbed = self.users.change_in(opening.user, |known, current_generation| {
+        let begun = self.users.change_in(opening.user, |known, current_generation| {
             // Since the look-up, an unknown user may have had a session and been evicted again.
             let latest = latest.filter(|&latest| latest != 0 || current_generation == generation);
             opening.apply(known, token, latest)
         });
-        MaybeReady::Ready(MaildropSession::new(opening.user, token, is_undisturbed))
+        MaybeReady::Ready(MaildropSession::new(opening.user, token, begun))
     }
 
     fn begin_upgraded(&self, upgrade: Upgrade, token: u64) -> MaybeReady<'_, MaildropSession> {
-        let is_undisturbed = self.users.change(upgrade.user, |known| upgrade.apply(known, token));
-        MaybeReady::Ready(MaildropSession::new(upgrade.user, token, is_undisturbed))
+        let begun = self.users.change(upgrade.user, |known| upgrade.apply(known, token));
+        MaybeReady::Ready(MaildropSession::new(upgrade.user, token, begun))
     }
 
     fn commit(

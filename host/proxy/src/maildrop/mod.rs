@@ -7,11 +7,13 @@
 //! | `mode` | what a mode has to do; `local_only`, `shared_tags` and `shared_snapshots` do it |
 //! | `user` | what is remembered about one user, and how sessions change it |
 //! | `users`, `table` | users in the memory of this process |
+//! | `open_sessions` | how many relayed sessions each user has |
 //! | `records`, `seal` | users in a store that proxies share |
 //! | `tag` | keyed hashes of users and secrets |
 
 mod local_only;
 mod mode;
+mod open_sessions;
 mod records;
 mod registry;
 mod seal;
@@ -27,6 +29,6 @@ pub use mode::{MaybeReady, Opening};
 pub(crate) use registry::Description;
 pub use registry::Registry;
 pub use tag::{Tag, Tagger, UserKey};
-pub use user::MaildropSession;
 pub(crate) use user::{LastSeen, NoSnapshot, Route, TagStanding};
-pub(crate) use users::MemoryUsage;
+pub use user::{LeftMaildrop, MaildropSession};
+pub(crate) use users::{MemoryUsage, OpenSession};

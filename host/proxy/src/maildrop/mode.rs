@@ -12,7 +12,10 @@ use std::sync::Arc;
 
 use super::records::FetchedRecord;
 use super::tag::{Tag, UserKey};
-use super::user::{LastSeen, MaildropSession, NoSnapshot, Route, SessionResult, TagStanding, User};
+use super::user::{
+    Begun, DatedSnapshot, LastSeen, MaildropSession, NoSnapshot, Route, SessionResult, SnapshotTimes,
+    TagStanding, User,
+};
 use reprieve_store::Unavailable;
 
 /// A store operation in progress.
@@ -43,6 +46,8 @@ impl<T> MaybeReady<'_, T> {
 pub struct MaildropFacts {
     /// The snapshot, if there is one.
     pub snapshot: Option<SnapshotFacts>,
+    /// Sessions of the user that are relayed by this process.
+    pub open_sessions: u32,
 }
 
 /// What is known about a snapshot, besides the listing.
@@ -52,6 +57,16 @@ pub struct SnapshotFacts {
     pub messages: u32,
     /// Size of these messages in bytes.
     pub total_bytes: u64,
+    /// What happened to the maildrop when.
+    pub times: SnapshotTimes,
+}
+
+impl SnapshotFacts {
+    /// Of a user's snapshot.
+    pub(super) fn of(user: &User) -> Option<Self> {
+        let DatedSnapshot { snapshot, times } = user.snapshot.as_ref()?;
+        Some(Self { messages: snapshot.count(), total_bytes: snapshot.bytes(), times: *times })
+    }
 }
 
 /// What was known about a user before their credentials were sent to the mail server.
@@ -82,10 +97,7 @@ impl Fetched {
         self.standing = tag.map_or(TagStanding::Unknown, |tag| known.standing(tag, oldest_s));
         self.rejections = known.rejections;
         self.latest = Some(known.latest);
-        self.facts.snapshot = known
-            .snapshot
-            .as_ref()
-            .map(|snapshot| SnapshotFacts { messages: snapshot.count(), total_bytes: snapshot.bytes() });
+        self.facts.snapshot = SnapshotFacts::of(known);
     }
 
     /// The user as the store has them.
@@ -111,9 +123,8 @@ pub struct Opening {
 
 impl Opening {
     /// Applies the login to its user, and begins its session under `token`; `latest` is
-    /// [`User::latest`] before the credentials were sent, if it is still known. Returns whether the
-    /// session may leave a snapshot.
-    pub(super) fn apply(&self, known: &mut User, token: u64, latest: Option<u64>) -> bool {
+    /// [`User::latest`] before the credentials were sent, if it is still known.
+    pub(super) fn apply(&self, known: &mut User, token: u64, latest: Option<u64>) -> Begun {
         known.accept(self.tag, self.accepted_ms);
         known.route.clone_from(&self.route);
         known.begin(token, latest)
@@ -131,8 +142,8 @@ pub(super) struct Upgrade {
 }
 
 impl Upgrade {
-    /// Applies the upgrade to its user. Returns whether the session may leave a snapshot.
-    pub(super) fn apply(&self, known: &mut User, token: u64) -> bool {
+    /// Applies the upgrade to its user.
+    pub(super) fn apply(&self, known: &mut User, token: u64) -> Begun {
         known.accept(Some(self.tag), self.now_ms);
         known.begin_upgraded(token, self.posed)
     }

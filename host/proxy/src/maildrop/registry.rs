@@ -18,9 +18,8 @@ use super::seal::Seal;
 use super::shared_snapshots::SharedSnapshots;
 use super::shared_tags::SharedTags;
 use super::tag::{Tag, Tagger, UserKey};
-use super::user::{LastSeen, MaildropSession, NoSnapshot, Route};
-use super::users::{MemoryUsage, Users};
-use reprieve_pop3::snapshot::Snapshot;
+use super::user::{LastSeen, LeftMaildrop, MaildropSession, NoSnapshot, Route};
+use super::users::{MemoryUsage, OpenSession, Users};
 use reprieve_store::{NamespaceConfig, Share, Store, Unavailable};
 
 /// Maximum size of a user's record in a store, in bytes: enough for some hundred thousand messages.
@@ -76,7 +75,7 @@ impl Registry {
             Records::new(store.namespace(config), seal, credential_ttl, store.crashes(), keeps_snapshots);
         let records = Arc::new(records);
         let mode: Box<dyn Mode> = if keeps_snapshots {
-            Box::new(SharedSnapshots::new(records))
+            Box::new(SharedSnapshots::new(records, local.users.clone()))
         } else {
             Box::new(SharedTags::new(records, local.users.clone()))
         };
@@ -129,7 +128,9 @@ impl Registry {
     #[must_use = "it is done when the write has finished"]
     pub fn forget_opened(&self, opening: Opening) -> Option<PendingWrite> {
         match self.begin(opening) {
-            MaybeReady::Ready(session) => self.commit(session, Err(NoSnapshot::Incomplete), false),
+            MaybeReady::Ready(session) => {
+                self.commit(session, LeftMaildrop::without_snapshot(NoSnapshot::Incomplete, false))
+            }
             MaybeReady::Pending(beginning) => Some(Box::pin(async move {
                 beginning.await;
             })),
@@ -141,20 +142,22 @@ impl Registry {
     /// See `User::begin_upgraded`.
     pub async fn begin_upgraded(&self, user: UserKey, tag: Tag, posed: u64, now_ms: u64) -> MaildropSession {
         let upgrade = Upgrade { user, tag, posed, now_ms };
-        self.mode.begin_upgraded(upgrade, self.token()).wait().await
+        self.mode.begin_upgraded(upgrade, self.token()).wait().await.upgraded(now_ms)
     }
 
     /// Ends a session. Its snapshot counts if no other session has seen the maildrop since it began.
-    /// `deleted`: messages were deleted, or may have been, that other sessions still list. Returns
-    /// None if that is done, and else what has to finish before the client is answered.
+    /// Returns None if that is done, and else what has to finish before the client is answered.
     #[must_use = "it is done when the write has finished"]
-    pub fn commit(
-        &self,
-        session: MaildropSession,
-        result: Result<Snapshot, NoSnapshot>,
-        deleted: bool,
-    ) -> Option<PendingWrite> {
-        self.mode.commit(session, result.map(Snapshot::shared), deleted, self.token())
+    pub fn commit(&self, session: MaildropSession, end: LeftMaildrop) -> Option<PendingWrite> {
+        let deleted = end.deleted;
+        let result = session.result(end);
+        self.mode.commit(session, result, deleted, self.token())
+    }
+
+    /// Counts a relayed session of a user until the result is dropped.
+    #[must_use]
+    pub fn open_session(&self, user: UserKey) -> OpenSession {
+        OpenSession::new(self.users.clone(), user)
     }
 
     /// Forgets a secret that the mail server has rejected. With a shared store,

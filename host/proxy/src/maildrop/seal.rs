@@ -8,7 +8,7 @@ use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, Unbou
 use serde::{Deserialize, Serialize};
 
 use super::tag::{Hash, Tag, UserKey};
-use super::user::{Accepted, MAX_SECRETS, NoSnapshot, Route, User};
+use super::user::{Accepted, DatedSnapshot, MAX_SECRETS, NoSnapshot, Route, SnapshotTimes, User};
 use reprieve_pop3::snapshot::Snapshot;
 
 /// Size of the largest snapshot that a record may have, in bytes; larger ones are left out.
@@ -32,6 +32,9 @@ struct Packed {
     /// Crashes of the store when the snapshot was written, number of messages, sum of their sizes,
     /// and the rows.
     snapshot: Option<(u64, u32, u64, Vec<u8>)>,
+    /// [`SnapshotTimes`], in the order of its fields. At the end, so that a record of a version
+    /// without them is not valid instead of misread.
+    times: (u32, u32, u32),
 }
 
 impl std::fmt::Debug for Seal {
@@ -52,7 +55,10 @@ impl Seal {
     /// Seals a user's record. `crashes`: how often the store has crashed. None if the system has no
     /// randomness.
     pub fn close(&self, of: UserKey, user: &User, crashes: u64) -> Option<Vec<u8>> {
-        let snapshot = user.snapshot.as_ref().filter(|snapshot| snapshot.footprint() < MAX_SNAPSHOT_BYTES);
+        let dated = user.snapshot.as_ref().filter(|dated| dated.snapshot.footprint() < MAX_SNAPSHOT_BYTES);
+        let snapshot = dated.map(|dated| &dated.snapshot);
+        let SnapshotTimes { seen_s, changed_s, upgraded_s } =
+            dated.map_or_else(SnapshotTimes::default, |dated| dated.times);
         let packed = Packed {
             latest: user.latest,
             accepted: user.accepted.iter().map(|accepted| (accepted.tag.bytes(), accepted.at_s)).collect(),
@@ -61,6 +67,7 @@ impl Seal {
             route: user.route.as_ref().map(|route| (route.pool.clone(), route.user.clone())),
             snapshot: snapshot
                 .map(|snapshot| (crashes, snapshot.count(), snapshot.bytes(), snapshot.packed().to_vec())),
+            times: (seen_s, changed_s, upgraded_s),
         };
         let packed = postcard::to_allocvec(&packed).ok()?;
         let mut text = zstd::bulk::compress(&packed, COMPRESSION_LEVEL).ok()?;
@@ -81,6 +88,8 @@ impl Seal {
         let opened = self.0.open_in_place(Nonce::assume_unique_for_key(*nonce), aad, &mut text).ok()?;
         let packed = zstd::bulk::decompress(opened, MAX_SNAPSHOT_BYTES + MAX_OTHER_BYTES).ok()?;
         let packed: Packed = postcard::from_bytes(&packed).ok()?;
+        let (seen_s, changed_s, upgraded_s) = packed.times;
+        let times = SnapshotTimes { seen_s, changed_s, upgraded_s };
         let accepted =
             packed.accepted.into_iter().map(|(tag, at_s)| Accepted { tag: Tag::from_bytes(tag), at_s });
         Some(User {
@@ -89,7 +98,8 @@ impl Seal {
             snapshot: packed
                 .snapshot
                 .filter(|(written_at, ..)| *written_at == crashes)
-                .map(|(_, count, bytes, rows)| Snapshot::from_packed(rows.into(), count, bytes).shared()),
+                .map(|(_, count, bytes, rows)| Snapshot::from_packed(rows.into(), count, bytes))
+                .map(|snapshot| DatedSnapshot { snapshot: snapshot.shared(), times }),
             route: packed.route.map(|(pool, user)| Arc::new(Route { pool, user })),
             latest: packed.latest,
             rejections: packed.rejections,
@@ -108,9 +118,11 @@ mod tests {
         let rows = ids.iter().map(|id| Row { size: 20_000, unique_id: id.as_bytes() });
         let mut user = User::default();
         user.accept(Some(Tag::from_bytes([1; 12])), 5_000);
-        assert!(user.begin(7, Some(0)));
+        assert!(user.begin(7, Some(0)).is_undisturbed);
         user.route = Some(Arc::new(Route { pool: Some("other".to_owned()), user: None }));
-        assert!(user.commit(7, 8, Ok(Snapshot::pack(rows).unwrap().into()), false));
+        let times = SnapshotTimes { seen_s: 3, changed_s: 2, upgraded_s: 1 };
+        let snapshot = Snapshot::pack(rows).unwrap().shared();
+        assert!(user.commit(7, 8, Ok(DatedSnapshot { snapshot, times }), false));
         user
     }
 

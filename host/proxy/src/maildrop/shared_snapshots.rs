@@ -1,5 +1,5 @@
-//! `share = "tags+snapshots"`: users and their snapshots are in a store that proxies share, and
-//! nothing is in this process.
+//! `share = "tags+snapshots"`: users and their snapshots are in a store that proxies share, and only
+//! the open sessions are counted in this process.
 
 use std::sync::Arc;
 
@@ -7,22 +7,28 @@ use super::mode::{Fetched, MaybeReady, Mode, Opening, PendingWrite, Upgrade};
 use super::records::Records;
 use super::tag::{Tag, UserKey};
 use super::user::{LastSeen, MaildropSession, NoSnapshot, SessionResult, User};
+use super::users::Users;
 use reprieve_store::Unavailable;
 
 #[derive(Debug)]
 pub(super) struct SharedSnapshots {
     records: Arc<Records>,
+    users: Arc<Users>,
 }
 
 impl SharedSnapshots {
-    pub fn new(records: Arc<Records>) -> Self {
-        Self { records }
+    pub fn new(records: Arc<Records>, users: Arc<Users>) -> Self {
+        Self { records, users }
     }
 }
 
 impl Mode for SharedSnapshots {
     fn look<'a>(&'a self, user: UserKey, tag: Option<&'a Tag>, oldest_s: u64) -> MaybeReady<'a, Fetched> {
-        MaybeReady::Pending(Box::pin(self.records.look(user, tag, oldest_s)))
+        MaybeReady::Pending(Box::pin(async move {
+            let mut fetched = self.records.look(user, tag, oldest_s).await;
+            fetched.facts.open_sessions = self.users.open_sessions(user);
+            fetched
+        }))
     }
 
     fn reserve<'a>(&'a self, fetched: &'a mut Fetched, user: UserKey, token: u64) -> MaybeReady<'a, ()> {

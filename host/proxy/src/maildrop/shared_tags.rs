@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::mode::{Fetched, MaybeReady, Mode, Opening, PendingWrite, Upgrade};
+use super::mode::{Fetched, MaybeReady, Mode, Opening, PendingWrite, SnapshotFacts, Upgrade};
 use super::records::Records;
 use super::tag::{Tag, UserKey};
 use super::user::{LastSeen, MaildropSession, NoSnapshot, SessionResult, User};
@@ -26,7 +26,15 @@ impl SharedTags {
 
 impl Mode for SharedTags {
     fn look<'a>(&'a self, user: UserKey, tag: Option<&'a Tag>, oldest_s: u64) -> MaybeReady<'a, Fetched> {
-        MaybeReady::Pending(Box::pin(self.records.look(user, tag, oldest_s)))
+        MaybeReady::Pending(Box::pin(async move {
+            let mut fetched = self.records.look(user, tag, oldest_s).await;
+            let latest = fetched.latest;
+            let facts = |here: &User| (latest == Some(here.latest)).then(|| SnapshotFacts::of(here));
+            let look = self.users.look(user, facts);
+            fetched.facts.snapshot = look.found.flatten().flatten();
+            fetched.facts.open_sessions = look.open_sessions;
+            fetched
+        }))
     }
 
     fn reserve<'a>(&'a self, fetched: &'a mut Fetched, user: UserKey, token: u64) -> MaybeReady<'a, ()> {
@@ -50,18 +58,26 @@ impl Mode for SharedTags {
     fn begin(&self, opening: Opening, token: u64) -> MaybeReady<'static, MaildropSession> {
         let (records, users) = (self.records.clone(), self.users.clone());
         MaybeReady::Pending(Box::pin(async move {
-            let session = records.begin(&opening, token).await;
+            let mut session = records.begin(&opening, token).await;
             let is_undisturbed = session.token != 0;
-            users.change(session.user, |here| here.begin(token, is_undisturbed.then_some(here.latest)));
+            users.change(session.user, |here| {
+                // Otherwise another proxy has seen the maildrop since.
+                let is_latest = opening.fetched.latest == Some(here.latest);
+                let begun = here.begin(token, is_undisturbed.then_some(here.latest));
+                if is_latest {
+                    session.previous = begun.previous;
+                }
+            });
             session
         }))
     }
 
     fn begin_upgraded(&self, upgrade: Upgrade, token: u64) -> MaybeReady<'_, MaildropSession> {
         MaybeReady::Pending(Box::pin(async move {
-            let session = self.records.begin_upgraded(upgrade, token).await;
+            let mut session = self.records.begin_upgraded(upgrade, token).await;
             if session.token != 0 {
-                self.users.change(session.user, |here| here.begin(token, Some(here.latest)));
+                let begun = self.users.change(session.user, |here| here.begin(token, Some(here.latest)));
+                session.previous = begun.previous;
             }
             session
         }))

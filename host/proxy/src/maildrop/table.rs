@@ -11,13 +11,15 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 
 use super::tag::{Hash, Tag, UserKey};
-use super::user::{Accepted, NoSnapshot, Route, Secrets, User};
+use super::user::{Accepted, DatedSnapshot, NoSnapshot, Route, Secrets, SnapshotTimes, User};
 use reprieve_containers::slab::Slab;
 use reprieve_pop3::snapshot::Snapshot;
 
 /// Bytes per user besides the snapshot: the packed user, the slot in the index, and the unused parts
 /// of pages and index.
 const USER_BYTES: usize = size_of::<Option<Packed>>() + 16;
+/// Bytes of a snapshot of a maildrop that is not empty, besides its rows.
+const SNAPSHOT_BYTES: usize = size_of::<Option<StoredSnapshot>>();
 /// Bytes of what few users have, in addition.
 const EXTRA_BYTES: usize = size_of::<(u32, Box<Extra>)>() + size_of::<Extra>();
 
@@ -31,7 +33,10 @@ const HAS_EXTRA: u8 = 2;
 struct Packed {
     key: UserKey,
     latest: u64,
-    snapshot: Option<Arc<Snapshot>>,
+    /// Position in [`Table::snapshots`], or [`NONE`] or [`EMPTY`].
+    snapshot: u32,
+    /// [`SnapshotTimes::changed_s`] of the snapshot.
+    changed_s: u32,
     /// The secret that was accepted last.
     tag: Tag,
     /// When that was, in seconds since 1970.
@@ -42,6 +47,20 @@ struct Packed {
     no_snapshot: NoSnapshot,
     /// Whether the user was looked up since the eviction's hand last passed.
     used: bool,
+}
+
+/// [`Packed::snapshot`] of a user without one.
+const NONE: u32 = u32::MAX;
+/// [`Packed::snapshot`] of a user whose maildrop was empty, as many are. It was seen when the secret
+/// was accepted, in good approximation, and the time of an upgrade is not kept.
+const EMPTY: u32 = u32::MAX - 1;
+
+/// A snapshot of a maildrop that is not empty.
+#[derive(Debug)]
+struct StoredSnapshot {
+    snapshot: Arc<Snapshot>,
+    seen_s: u32,
+    upgraded_s: u32,
 }
 
 /// What few users have.
@@ -77,6 +96,7 @@ pub(super) enum Turn {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     users: Slab<Packed>,
+    snapshots: Slab<StoredSnapshot>,
     /// Slots in `users`, by key.
     index: HashTable<u32>,
     /// By slot.
@@ -157,14 +177,17 @@ impl Table {
     }
 
     fn find(&self, key: UserKey) -> Option<u32> {
-        self.index.find(hash(key), |&slot| self.users.get(slot).is_some_and(|user| user.key == key)).copied()
+        self.index
+            .find(key.table_hash(), |&slot| self.users.get(slot).is_some_and(|user| user.key == key))
+            .copied()
     }
 
     fn insert(&mut self, key: UserKey) -> Option<u32> {
         let user = Packed {
             key,
             latest: 0,
-            snapshot: None,
+            snapshot: NONE,
+            changed_s: 0,
             tag: Tag::from_bytes(Hash::default()),
             at_s: 0,
             flags: 0,
@@ -174,7 +197,9 @@ impl Table {
         };
         let slot = self.users.insert(user)?;
         let Self { users, index, .. } = self;
-        index.insert_unique(hash(key), slot, |&slot| users.get(slot).map_or(0, |user| hash(user.key)));
+        index.insert_unique(key.table_hash(), slot, |&slot| {
+            users.get(slot).map_or(0, |user| user.key.table_hash())
+        });
         Some(slot)
     }
 
@@ -184,7 +209,7 @@ impl Table {
         packed.used = true;
         let mut user = User {
             latest: packed.latest,
-            snapshot: packed.snapshot.take(),
+            snapshot: None,
             rejections: packed.rejections,
             no_snapshot: packed.no_snapshot,
             ..User::default()
@@ -192,6 +217,7 @@ impl Table {
         if packed.flags & HAS_SECRET != 0 {
             user.accepted.push(Accepted { tag: packed.tag, at_s: packed.at_s.into() });
         }
+        user.snapshot = unpack_snapshot(&self.snapshots, packed);
         if packed.flags & HAS_EXTRA != 0
             && let Some(extra) = self.extra.remove(&slot)
         {
@@ -204,7 +230,7 @@ impl Table {
     fn pack(&mut self, slot: u32, user: User) {
         let Some(packed) = self.users.get_mut(slot) else { return };
         let User { mut accepted, snapshot, route, latest, rejections, no_snapshot } = user;
-        (packed.latest, packed.snapshot) = (latest, snapshot);
+        packed.latest = latest;
         (packed.rejections, packed.no_snapshot) = (rejections, no_snapshot);
         packed.flags = 0;
         if !accepted.is_empty() {
@@ -213,6 +239,7 @@ impl Table {
             packed.tag = tag;
             packed.at_s = u32::try_from(at_s).unwrap_or(u32::MAX);
         }
+        pack_snapshot(&mut self.snapshots, packed, snapshot);
         if route.is_some() || !accepted.is_empty() {
             packed.flags |= HAS_EXTRA;
             self.extra.insert(slot, Box::new(Extra { route, accepted }));
@@ -222,17 +249,21 @@ impl Table {
     fn size_at(&self, slot: u32) -> Size {
         let Some(user) = self.users.get(slot) else { return Size::default() };
         let extra = if user.flags & HAS_EXTRA != 0 { EXTRA_BYTES } else { 0 };
-        let snapshot = user.snapshot.as_ref().map_or(0, |snapshot| snapshot.footprint());
-        Size { bytes: USER_BYTES + extra + snapshot, snapshots: usize::from(user.snapshot.is_some()) }
+        let snapshot = self
+            .snapshots
+            .get(user.snapshot)
+            .map_or(0, |stored| SNAPSHOT_BYTES + stored.snapshot.footprint());
+        Size { bytes: USER_BYTES + extra + snapshot, snapshots: usize::from(user.snapshot != NONE) }
     }
 
     fn remove_at(&mut self, slot: u32) -> Size {
         let size = self.size_at(slot);
         if let Some(user) = self.users.remove(slot) {
+            self.snapshots.remove(user.snapshot);
             if user.flags & HAS_EXTRA != 0 {
                 self.extra.remove(&slot);
             }
-            if let Ok(indexed) = self.index.find_entry(hash(user.key), |&indexed| indexed == slot) {
+            if let Ok(indexed) = self.index.find_entry(user.key.table_hash(), |&indexed| indexed == slot) {
                 indexed.remove();
             }
         }
@@ -240,14 +271,45 @@ impl Table {
     }
 }
 
-/// Keys are hashes already. The first four bytes have chosen the shard, so they are of no use here.
-fn hash(UserKey(key): UserKey) -> u64 {
-    u64::from_le_bytes(std::array::from_fn(|at| key[4 + at]))
+fn unpack_snapshot(snapshots: &Slab<StoredSnapshot>, packed: &Packed) -> Option<DatedSnapshot> {
+    let changed_s = packed.changed_s;
+    match packed.snapshot {
+        NONE => None,
+        EMPTY => {
+            let seen_s = if packed.flags & HAS_SECRET != 0 { packed.at_s } else { 0 };
+            let times = SnapshotTimes { seen_s, changed_s, upgraded_s: 0 };
+            Some(DatedSnapshot { snapshot: Snapshot::default().shared(), times })
+        }
+        at => snapshots.get(at).map(|StoredSnapshot { snapshot, seen_s, upgraded_s }| DatedSnapshot {
+            snapshot: snapshot.clone(),
+            times: SnapshotTimes { seen_s: *seen_s, changed_s, upgraded_s: *upgraded_s },
+        }),
+    }
+}
+
+fn pack_snapshot(snapshots: &mut Slab<StoredSnapshot>, packed: &mut Packed, dated: Option<DatedSnapshot>) {
+    packed.changed_s = dated.as_ref().map_or(0, |dated| dated.times.changed_s);
+    let stored = match dated {
+        Some(dated) if dated.snapshot.count() > 0 => {
+            let SnapshotTimes { seen_s, upgraded_s, .. } = dated.times;
+            StoredSnapshot { snapshot: dated.snapshot, seen_s, upgraded_s }
+        }
+        other => {
+            snapshots.remove(packed.snapshot);
+            packed.snapshot = if other.is_some() { EMPTY } else { NONE };
+            return;
+        }
+    };
+    match snapshots.get_mut(packed.snapshot) {
+        Some(place) => *place = stored,
+        None => packed.snapshot = snapshots.insert(stored).unwrap_or(NONE),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use reprieve_pop3::snapshot::Row;
 
     /// A user that uses every field; `number` makes them different.
     fn full(number: u8) -> User {
@@ -256,9 +318,19 @@ mod tests {
             user.accept(Some(Tag::from_bytes([tag; 12])), 5_000_000 + u64::from(number));
         }
         user.route = Some(Arc::new(Route { pool: Some(format!("pool {number}")), user: None }));
-        user.snapshot = Some(Arc::default());
+        let snapshot = Snapshot::pack([Row { size: 1, unique_id: b"x" }]).unwrap().shared();
+        let times = SnapshotTimes { seen_s: 1, changed_s: number.into(), upgraded_s: 3 };
+        user.snapshot = Some(DatedSnapshot { snapshot, times });
         (user.latest, user.rejections) = (u64::MAX, number);
         user.no_snapshot = NoSnapshot::Elsewhere;
+        user
+    }
+
+    /// A user whose maildrop is empty.
+    fn with_nothing(number: u8) -> User {
+        let mut user = with_one_secret(number);
+        let times = SnapshotTimes { seen_s: 1, changed_s: number.into(), upgraded_s: 0 };
+        user.snapshot = Some(DatedSnapshot { snapshot: Arc::default(), times });
         user
     }
 
@@ -279,8 +351,12 @@ mod tests {
         let mut table = Table::default();
         table.change(numbered(7), |known| *known = with_one_secret(1));
         assert_eq!(table.size(numbered(7)), Size { bytes: USER_BYTES, snapshots: 0 });
+        table.change(numbered(7), |known| *known = with_nothing(1));
+        assert_eq!(table.size(numbered(7)), Size { bytes: USER_BYTES, snapshots: 1 });
         table.change(numbered(7), |known| *known = full(1));
-        assert_eq!(table.size(numbered(7)), Size { bytes: USER_BYTES + EXTRA_BYTES, snapshots: 1 });
+        let footprint = full(1).snapshot.unwrap().snapshot.footprint();
+        let bytes = USER_BYTES + EXTRA_BYTES + SNAPSHOT_BYTES + footprint;
+        assert_eq!(table.size(numbered(7)), Size { bytes, snapshots: 1 });
     }
 
     #[test]
@@ -299,8 +375,8 @@ mod tests {
                 0 => assert_eq!(table.remove(key).is_some(), model.remove(&key).is_some(), "round {round}"),
                 1 => {
                     let number = random(250);
-                    let user = [User::default(), with_one_secret(number), full(number)]
-                        [usize::from(random(3))]
+                    let user = [User::default(), with_one_secret(number), with_nothing(number), full(number)]
+                        [usize::from(random(4))]
                     .clone();
                     table.change(key, |known| *known = user.clone());
                     model.insert(key, user);
@@ -313,6 +389,12 @@ mod tests {
             }
             assert_eq!(table.with(key, |known| known.clone()), model.get(&key).cloned(), "round {round}");
             assert_eq!(table.len(), model.len(), "round {round}");
+            let with_rows = |user: &&User| user.snapshot.as_ref().is_some_and(|it| it.snapshot.count() > 0);
+            assert_eq!(
+                table.snapshots.iter().count(),
+                model.values().filter(with_rows).count(),
+                "round {round}"
+            );
             let with_extra = |user: &&User| user.route.is_some() || user.accepted.len() > 1;
             assert_eq!(table.extra.len(), model.values().filter(with_extra).count(), "round {round}");
         }

@@ -14,6 +14,13 @@ pub(super) type Hash = [u8; 12];
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UserKey(pub(super) Hash);
 
+impl UserKey {
+    /// For hash tables in a shard: the first four bytes have chosen the shard, so they are of no use there.
+    pub(super) fn table_hash(self) -> u64 {
+        u64::from_le_bytes(std::array::from_fn(|at| self.0[4 + at]))
+    }
+}
+
 #[cfg(test)]
 impl UserKey {
     pub(super) fn numbered(number: u128) -> Self {

@@ -113,11 +113,29 @@ impl From<SnapshotError> for NoSnapshot {
     }
 }
 
+/// A snapshot, and what happened to the maildrop when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct DatedSnapshot {
+    pub snapshot: Arc<Snapshot>,
+    pub times: SnapshotTimes,
+}
+
+/// What happened to a maildrop when, in seconds since 1970; 0 if that is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotTimes {
+    /// A session left the snapshot.
+    pub seen_s: u32,
+    /// A session last found something else than the session before it had left.
+    pub changed_s: u32,
+    /// A posed session was last upgraded.
+    pub upgraded_s: u32,
+}
+
 /// What is remembered about a user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct User {
     pub accepted: Secrets,
-    pub snapshot: Option<Arc<Snapshot>>,
+    pub snapshot: Option<DatedSnapshot>,
     pub route: Option<Arc<Route>>,
     /// Token of the session that saw the maildrop last. Only that session may leave a snapshot. Each
     /// confirmed deletion replaces the token, too. 0 if no session has seen the maildrop.
@@ -129,7 +147,7 @@ pub(super) struct User {
 }
 
 /// What a session leaves: a snapshot, or the reason why there is none.
-pub type SessionResult = Result<Arc<Snapshot>, NoSnapshot>;
+pub(super) type SessionResult = Result<DatedSnapshot, NoSnapshot>;
 
 /// A session that has seen the maildrop, and has to be committed when it ends.
 #[derive(Clone, Debug)]
@@ -140,6 +158,64 @@ pub struct MaildropSession {
     /// For users in a store: their record as it was written when the session began. Most often it
     /// is unchanged when the session ends, which saves fetching it.
     pub(super) written: Option<Box<[u8]>>,
+    /// The snapshot that the session before it had left; the default if that is not known.
+    pub(super) previous: PreviousSnapshot,
+}
+
+/// What a session keeps of the snapshot that the session before it had left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct PreviousSnapshot {
+    /// Its [`Snapshot::digest`]; 0 if there was none.
+    pub digest: u64,
+    pub times: SnapshotTimes,
+}
+
+impl PreviousSnapshot {
+    fn of(DatedSnapshot { snapshot, times }: &DatedSnapshot) -> Self {
+        Self { digest: snapshot.digest(), times: *times }
+    }
+
+    /// The times of the next snapshot. `found`: digest of the maildrop as the session found it.
+    fn times_after(self, found: u64, now_s: u32) -> SnapshotTimes {
+        let is_unchanged = self.digest == found && self.digest != 0;
+        let changed_s = if is_unchanged { self.times.changed_s } else { now_s };
+        SnapshotTimes { seen_s: now_s, changed_s, ..self.times }
+    }
+}
+
+/// A session that has begun.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Begun {
+    /// Whether it may leave a snapshot.
+    pub is_undisturbed: bool,
+    pub previous: PreviousSnapshot,
+}
+
+/// What a session knows about the maildrop when it ends.
+#[derive(Debug)]
+pub struct LeftMaildrop {
+    /// The maildrop as the session leaves it.
+    pub snapshot: Result<Snapshot, NoSnapshot>,
+    /// [`Snapshot::digest`] of the maildrop as the session found it; 0 if that is not known.
+    pub found: u64,
+    /// Whether messages were deleted, or may have been, that other sessions still list.
+    pub deleted: bool,
+    /// When the session ended, in milliseconds since 1970.
+    pub now_ms: u64,
+}
+
+impl LeftMaildrop {
+    /// A session that leaves what it found.
+    #[must_use]
+    pub fn without_deletions(snapshot: Snapshot, now_ms: u64) -> Self {
+        Self { found: snapshot.digest(), snapshot: Ok(snapshot), deleted: false, now_ms }
+    }
+
+    /// A session that leaves no snapshot.
+    #[must_use]
+    pub fn without_snapshot(why: NoSnapshot, deleted: bool) -> Self {
+        Self { snapshot: Err(why), found: 0, deleted, now_ms: 0 }
+    }
 }
 
 /// A maildrop as the user's clients last saw it.
@@ -155,16 +231,30 @@ pub struct LastSeen {
 }
 
 impl MaildropSession {
-    /// A session of a user in this process. `is_undisturbed`: it may leave a snapshot.
-    pub(super) fn new(user: UserKey, token: u64, is_undisturbed: bool) -> Self {
-        Self { user, token: if is_undisturbed { token } else { 0 }, written: None }
+    /// A session of a user in this process.
+    pub(super) fn new(user: UserKey, token: u64, Begun { is_undisturbed, previous }: Begun) -> Self {
+        Self { user, token: if is_undisturbed { token } else { 0 }, written: None, previous }
     }
 
     /// A session of a user in a store; `begun` is None if the store could not be reached, and
-    /// otherwise whether the session may leave a snapshot, and the record.
-    pub(super) fn written(user: UserKey, token: u64, begun: Option<(bool, Box<[u8]>)>) -> Self {
-        let is_undisturbed = matches!(begun, Some((true, _)));
-        Self { written: begun.map(|(_, written)| written), ..Self::new(user, token, is_undisturbed) }
+    /// otherwise has the record.
+    pub(super) fn written(user: UserKey, token: u64, begun: Option<(Begun, Box<[u8]>)>) -> Self {
+        match begun {
+            Some((begun, written)) => Self { written: Some(written), ..Self::new(user, token, begun) },
+            None => Self::new(user, token, Begun::default()),
+        }
+    }
+
+    /// Notes that it is an upgraded session.
+    pub(super) fn upgraded(mut self, now_ms: u64) -> Self {
+        self.previous.times.upgraded_s = seconds(now_ms);
+        self
+    }
+
+    /// What the session leaves.
+    pub(super) fn result(&self, end: LeftMaildrop) -> SessionResult {
+        let times = self.previous.times_after(end.found, seconds(end.now_ms));
+        end.snapshot.map(|snapshot| DatedSnapshot { snapshot: snapshot.shared(), times })
     }
 }
 
@@ -188,7 +278,7 @@ impl User {
 
     /// The maildrop as the user's clients last saw it.
     pub fn last_seen(&self) -> Result<LastSeen, NoSnapshot> {
-        let snapshot = self.snapshot.clone().ok_or(self.no_snapshot)?;
+        let DatedSnapshot { snapshot, .. } = self.snapshot.clone().ok_or(self.no_snapshot)?;
         Ok(LastSeen { snapshot, route: self.route.clone(), token: self.latest })
     }
 
@@ -204,28 +294,32 @@ impl User {
 
     /// Begins a session: the first reply that shows the maildrop has arrived, and the client is about
     /// to see it. The old snapshot is no longer what the clients last saw. `latest_at_look`:
-    /// `latest` before the credentials were sent; None if that is not known. Returns whether the
-    /// session may leave a snapshot: no other session has seen the maildrop or has deleted from it
-    /// since.
-    pub fn begin(&mut self, token: u64, latest_at_look: Option<u64>) -> bool {
-        let undisturbed = latest_at_look == Some(self.latest);
-        self.snapshot = None;
-        self.no_snapshot = if undisturbed { NoSnapshot::NoneYet } else { NoSnapshot::Overlap };
+    /// `latest` before the credentials were sent; None if that is not known. The session may leave a
+    /// snapshot if no other session has seen the maildrop or has deleted from it since.
+    pub fn begin(&mut self, token: u64, latest_at_look: Option<u64>) -> Begun {
+        let is_undisturbed = latest_at_look == Some(self.latest);
+        let previous = self.take_previous();
+        self.no_snapshot = if is_undisturbed { NoSnapshot::NoneYet } else { NoSnapshot::Overlap };
         // The other session may not leave one either: it is not known whose listing is newer.
         self.latest = token;
-        undisturbed
+        Begun { is_undisturbed, previous }
     }
 
-    /// Begins an upgraded session, which continues to show the snapshot with the token `posed`. Returns
-    /// whether it may leave a snapshot: no client has seen anything else since.
-    pub fn begin_upgraded(&mut self, token: u64, posed: u64) -> bool {
-        let undisturbed = self.latest == posed;
-        if undisturbed {
-            self.snapshot = None;
-            self.no_snapshot = NoSnapshot::NoneYet;
-            self.latest = token;
+    fn take_previous(&mut self) -> PreviousSnapshot {
+        self.snapshot
+            .take()
+            .map_or_else(PreviousSnapshot::default, |snapshot| PreviousSnapshot::of(&snapshot))
+    }
+
+    /// Begins an upgraded session, which continues to show the snapshot with the token `posed`. It may
+    /// leave a snapshot if no client has seen anything else since.
+    pub fn begin_upgraded(&mut self, token: u64, posed: u64) -> Begun {
+        if self.latest != posed {
+            return Begun::default();
         }
-        undisturbed
+        self.no_snapshot = NoSnapshot::NoneYet;
+        self.latest = token;
+        Begun { is_undisturbed: true, previous: self.take_previous() }
     }
 
     /// Ends a session, which leaves a snapshot if it was the last one to see the maildrop. `deleted`:
@@ -261,4 +355,9 @@ impl User {
             self.accepted.retain(|accepted| !accepted.tag.matches(tag));
         }
     }
+}
+
+/// Milliseconds since 1970 in whole seconds.
+fn seconds(ms: u64) -> u32 {
+    u32::try_from(ms / 1000).unwrap_or(u32::MAX)
 }

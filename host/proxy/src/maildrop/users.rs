@@ -1,10 +1,12 @@
 //! Users in the memory of this process. Their memory is bounded: the least recently used are
 //! forgotten first, and their next login passes.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use super::open_sessions::OpenSessions;
 use super::table::{Size, Table, Turn};
 use super::tag::UserKey;
 use super::user::{NoSnapshot, SessionResult, User};
@@ -16,6 +18,7 @@ const SNAPSHOT_SHARE: u64 = 16;
 #[derive(Debug, Default)]
 struct Shard {
     users: Table,
+    open_sessions: OpenSessions,
     bytes: usize,
     snapshots: usize,
     forgotten: u64,
@@ -49,6 +52,28 @@ pub(super) struct Look<T> {
     pub found: Option<T>,
     /// See [`Table::generation`].
     pub generation: u32,
+    /// Sessions of the user that are relayed by this process.
+    pub open_sessions: u32,
+}
+
+/// A relayed session, which counts as open until this is dropped.
+#[derive(Debug)]
+pub struct OpenSession {
+    users: Arc<Users>,
+    user: UserKey,
+}
+
+impl OpenSession {
+    pub(super) fn new(users: Arc<Users>, user: UserKey) -> Self {
+        users.shard(user).open_sessions.opened(user);
+        Self { users, user }
+    }
+}
+
+impl Drop for OpenSession {
+    fn drop(&mut self) {
+        self.users.shard(self.user).open_sessions.closed(self.user);
+    }
 }
 
 /// All users in memory.
@@ -77,7 +102,12 @@ impl Users {
     pub fn look<T>(&self, user: UserKey, look: impl FnOnce(&User) -> T) -> Look<T> {
         let mut shard = self.shard(user);
         let found = shard.users.with(user, |user| look(user));
-        Look { found, generation: shard.users.generation() }
+        Look { found, generation: shard.users.generation(), open_sessions: shard.open_sessions.count(user) }
+    }
+
+    /// Sessions of a user that are relayed by this process.
+    pub fn open_sessions(&self, user: UserKey) -> u32 {
+        self.shard(user).open_sessions.count(user)
     }
 
     /// Changes a known user. The change must not increase their memory.
@@ -155,9 +185,9 @@ impl Users {
 
     /// Replaces a snapshot that is too large to be kept by the reason.
     pub fn check_size(&self, result: SessionResult) -> SessionResult {
-        let snapshot = result?;
-        if snapshot.footprint() as u64 <= self.limit / SNAPSHOT_SHARE {
-            Ok(snapshot)
+        let dated = result?;
+        if dated.snapshot.footprint() as u64 <= self.limit / SNAPSHOT_SHARE {
+            Ok(dated)
         } else {
             Err(NoSnapshot::TooLarge)
         }
@@ -196,8 +226,7 @@ impl Users {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
+    use super::super::user::{DatedSnapshot, SnapshotTimes};
     use super::*;
     use reprieve_pop3::snapshot::{Row, Snapshot};
 
@@ -210,7 +239,13 @@ mod tests {
         };
         let [one, other] = [UserKey::numbered(0), UserKey::numbered(1 << 32)];
         let message = Row { size: 1, unique_id: b"x" };
-        let leave = |user: &mut User| user.snapshot = Snapshot::pack([message]).map(Arc::new);
+        let leave = |user: &mut User| {
+            let dated = |snapshot: Snapshot| DatedSnapshot {
+                snapshot: snapshot.shared(),
+                times: SnapshotTimes::default(),
+            };
+            user.snapshot = Snapshot::pack([message]).map(dated);
+        };
         users.change(one, leave);
         users.change(one, leave);
         users.change(other, |_| ());

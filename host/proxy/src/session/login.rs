@@ -266,6 +266,7 @@ impl Session {
     ) -> Arc<Login> {
         let context = &self.context;
         let settings = &context.settings;
+        let time = self.moment();
         Arc::new(Login {
             session: policy::Session {
                 virtual_server: settings.name.clone(),
@@ -282,10 +283,10 @@ impl Session {
                 }),
             },
             claim: claim(credentials, settings.name_case, standing),
-            time: self.moment(),
+            time,
             backend: backend(&context.pool),
             pools: context.pools.clone(),
-            maildrop: maildrop_facts(facts),
+            maildrop: maildrop_facts(facts, time.unix_ms),
         })
     }
 
@@ -337,14 +338,18 @@ impl Session {
     }
 }
 
-fn maildrop_facts(facts: MaildropFacts) -> policy::Maildrop {
+fn maildrop_facts(facts: MaildropFacts, now_ms: u64) -> policy::Maildrop {
+    let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let since = |time_s: u32| (time_s != 0).then(|| number(now_ms / 1000).saturating_sub(time_s));
     policy::Maildrop {
         snapshot: facts.snapshot.map(|snapshot| policy::SnapshotFacts {
             messages: snapshot.messages,
-            total_bytes: u32::try_from(snapshot.total_bytes).unwrap_or(u32::MAX),
-            ..policy::SnapshotFacts::default()
+            total_bytes: number(snapshot.total_bytes),
+            seconds_since_seen: since(snapshot.times.seen_s),
+            seconds_unchanged: since(snapshot.times.changed_s),
         }),
-        ..policy::Maildrop::default()
+        seconds_since_upgrade: facts.snapshot.and_then(|snapshot| since(snapshot.times.upgraded_s)),
+        open_sessions: facts.open_sessions,
     }
 }
 

@@ -74,7 +74,8 @@ impl Session {
                 let accepted_ms = self.context.clock.now_ms();
                 let opening = Opening { user, tag, route, accepted_ms, fetched };
                 let access = MaildropAccess::Opening(Box::new(opening));
-                let relaying = Relaying { connection, relay, access, first: None };
+                let open = self.context.registry.open_session(user);
+                let relaying = Relaying { connection, relay, access, open, first: None };
                 Ok(Answer::Go(Stage::Relay(Box::new(relaying))))
             }
             LoginOutcome::Rejected(rejection) => {

@@ -18,6 +18,7 @@ use super::context::Context;
 use super::pose::ROWS_AT_ONCE;
 use super::session_record::SessionEnd;
 use super::splice::Splice;
+use crate::maildrop::OpenSession;
 use crate::pool::Connection;
 pub(super) use maildrop_access::MaildropAccess;
 use maildrop_access::Waiting;
@@ -70,7 +71,7 @@ impl Session {
 
     /// A function of its own, so that the session's future does not contain the temporaries.
     fn pump(&mut self, relaying: Box<Relaying>) -> Pump<'_> {
-        let Relaying { mut connection, relay, access, first } = *relaying;
+        let Relaying { mut connection, relay, access, open, first } = *relaying;
         let tick = Limits::of(&self.context, &connection).shortest();
         let early = connection.take_rest();
         let mut pump = Pump {
@@ -81,6 +82,7 @@ impl Session {
             connection,
             relay,
             access,
+            _open: open,
             unread: Vec::new(),
             to_server: Outbox::default(),
             splice: Splice::default(),
@@ -105,6 +107,7 @@ pub(super) struct Relaying {
     pub(super) connection: Connection,
     pub(super) relay: Relay,
     pub(super) access: MaildropAccess,
+    pub(super) open: OpenSession,
     /// A command that was read before the relay started.
     pub(super) first: Option<Vec<u8>>,
 }
@@ -170,6 +173,7 @@ struct Pump<'a> {
     connection: Connection,
     relay: Relay,
     access: MaildropAccess,
+    _open: OpenSession,
     /// Replies that were read before the session's begin was recorded.
     unread: Vec<u8>,
     to_server: Outbox,

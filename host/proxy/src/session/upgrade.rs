@@ -65,7 +65,8 @@ impl Session {
         let relay =
             Relay::translated(maildrop.clone(), unique_ids.rows()).with_pipelining(connection.may_pipeline());
         let access = MaildropAccess::Begun(session);
-        Ok(Some(Box::new(Relaying { connection, relay, access, first: Some(line) })))
+        let open = self.context.registry.open_session(candidate.key);
+        Ok(Some(Box::new(Relaying { connection, relay, access, open, first: Some(line) })))
     }
 
     async fn go_to_server(

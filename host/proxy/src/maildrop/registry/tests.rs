@@ -3,7 +3,7 @@
 use super::super::user::TagStanding;
 use super::*;
 use reprieve_pop3::credential::{Credentials, Mechanism, Secret};
-use reprieve_pop3::snapshot::Row;
+use reprieve_pop3::snapshot::{Row, Snapshot};
 use reprieve_store::clock::ManualClock;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -65,7 +65,7 @@ impl World {
     }
 
     async fn commit(&self, session: MaildropSession, snapshot: &str, deleted: bool) {
-        if let Some(commit) = self.registry.commit(session, Ok(of(snapshot)), deleted) {
+        if let Some(commit) = self.registry.commit(session, end(of(snapshot), deleted)) {
             commit.await;
         }
     }
@@ -88,6 +88,10 @@ impl World {
 
 fn of(id: &str) -> Snapshot {
     Snapshot::pack([Row { size: 1, unique_id: id.as_bytes() }]).unwrap()
+}
+
+fn end(snapshot: Snapshot, deleted: bool) -> LeftMaildrop {
+    LeftMaildrop { deleted, ..LeftMaildrop::without_deletions(snapshot, NOW) }
 }
 
 #[tokio::test]
@@ -121,7 +125,7 @@ async fn a_snapshot_that_a_full_store_refuses_is_dropped_and_the_secret_kept() {
     let session = world.begin("a").await;
     let ids: Vec<_> = (0..1000_u32).map(|id| format!("{:08x}", id.wrapping_mul(2_654_435_761))).collect();
     let rows = ids.iter().map(|id| Row { size: 1, unique_id: id.as_bytes() });
-    if let Some(commit) = world.registry.commit(session, Ok(Snapshot::pack(rows).unwrap()), false) {
+    if let Some(commit) = world.registry.commit(session, end(Snapshot::pack(rows).unwrap(), false)) {
         commit.await;
     }
     assert_eq!(world.standing("a", NOW).await, TagStanding::Known);
@@ -318,7 +322,7 @@ async fn a_huge_snapshot_is_not_kept() {
     let world = World::new(1 << 20);
     let session = world.begin("a").await;
     let huge = |count| Snapshot::pack((0..count).map(|_| Row { size: 1, unique_id: b"0123456789" }));
-    let _ = world.registry.commit(session, Ok(huge(6000).unwrap()), false);
+    let _ = world.registry.commit(session, end(huge(6000).unwrap(), false));
     assert_eq!(world.snapshot().await, Err(NoSnapshot::TooLarge));
     assert_eq!(world.standing("a", NOW).await, TagStanding::Known);
 }
@@ -330,7 +334,7 @@ async fn the_size_limit_of_snapshots_is_the_same_for_every_user() {
     for index in 0..200_u32 {
         let user = world.tagger.user("mail", &index.to_le_bytes());
         let session = world.open(world.look_of(user, "a").await).await;
-        let _ = world.registry.commit(session, Ok(Snapshot::pack(rows()).unwrap()), false);
+        let _ = world.registry.commit(session, end(Snapshot::pack(rows()).unwrap(), false));
         let fetched = world.registry.look(user, None, NOW).await;
         let last_seen = world.registry.last_seen(&fetched, user);
         assert_eq!(last_seen.map(|last_seen| last_seen.snapshot.count()).ok(), Some(5000));
@@ -357,10 +361,100 @@ async fn memory_stays_within_its_limit_and_the_latest_users_stay() {
     for index in 0..20_000_u32 {
         last = world.tagger.user("mail", &index.to_le_bytes());
         let session = world.open(world.look_of(last, "a").await).await;
-        let _ = world.registry.commit(session, Ok(of("one")), false);
+        let _ = world.registry.commit(session, end(of("one"), false));
     }
     assert!(world.registry.bytes() <= 256 << 10);
     assert!(world.registry.users() > 500);
     let fetched = world.registry.look(last, None, NOW).await;
     assert!(world.registry.last_seen(&fetched, last).is_ok());
+}
+
+impl World {
+    /// A session that finds `found` and leaves `left`, at a second of its own.
+    async fn session(&self, found: &str, left: &str, second: u64) {
+        let now_ms = NOW + second * 1000;
+        let session = self.begin("a").await;
+        let end = LeftMaildrop {
+            found: of(found).digest(),
+            deleted: found != left,
+            ..LeftMaildrop::without_deletions(of(left), now_ms)
+        };
+        if let Some(commit) = self.registry.commit(session, end) {
+            commit.await;
+        }
+    }
+
+    /// When the maildrop was seen, has changed and was upgraded, in seconds after [`NOW`].
+    async fn times(&self) -> Option<(u32, u32, Option<u32>)> {
+        let facts = self.registry.look(self.user, None, NOW).await.facts;
+        let times = facts.snapshot?.times;
+        let start = u32::try_from(NOW / 1000).unwrap();
+        let upgraded = (times.upgraded_s != 0).then(|| times.upgraded_s - start);
+        Some((times.seen_s - start, times.changed_s - start, upgraded))
+    }
+}
+
+#[tokio::test]
+async fn a_maildrop_has_changed_if_a_session_finds_something_else_than_was_left() {
+    for world in World::of_all_modes() {
+        assert_eq!(world.times().await, None);
+        world.session("one", "one", 1).await;
+        assert_eq!(world.times().await, Some((1, 1, None)));
+        world.session("one", "one", 2).await;
+        assert_eq!(world.times().await, Some((2, 1, None)));
+        world.session("two", "two", 3).await;
+        assert_eq!(world.times().await, Some((3, 3, None)));
+        // What a session deletes itself is no change.
+        world.session("two", "rest", 4).await;
+        assert_eq!(world.times().await, Some((4, 3, None)));
+        world.session("rest", "rest", 5).await;
+        assert_eq!(world.times().await, Some((5, 3, None)));
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_is_remembered_with_the_snapshot() {
+    for world in World::of_all_modes() {
+        world.session("one", "one", 1).await;
+        let posed = world.last_seen().await.unwrap().token;
+        let (tag, now_ms) = (world.tag("a"), NOW + 2_000);
+        let session = world.registry.begin_upgraded(world.user, tag, posed, now_ms).await;
+        let end = LeftMaildrop::without_deletions(of("one"), NOW + 3_000);
+        if let Some(commit) = world.registry.commit(session, end) {
+            commit.await;
+        }
+        assert_eq!(world.times().await, Some((3, 1, Some(2))));
+        world.session("two", "two", 4).await;
+        assert_eq!(world.times().await, Some((4, 4, Some(2))));
+    }
+}
+
+#[tokio::test]
+async fn relayed_sessions_of_a_user_are_counted() {
+    for world in World::of_all_modes() {
+        let open = async || world.registry.look(world.user, None, NOW).await.facts.open_sessions;
+        let sessions = [0, 1].map(|_| world.registry.open_session(world.user));
+        let _another = world.registry.open_session(world.tagger.user("mail", b"bob"));
+        assert_eq!(open().await, 2);
+        drop(sessions);
+        assert_eq!(open().await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_that_another_proxy_has_overtaken_says_nothing() {
+    let store = Store::in_memory(ManualClock::new(NOW));
+    let [here, there] = [0, 1].map(|_| {
+        let tagger = Tagger::keyed(b"a secret of the site, long enough");
+        let user = tagger.user("mail", b"alice");
+        let registry = Registry::shared(1 << 20, DAY, &store, &tagger, Share::Tags).unwrap();
+        World { registry, tagger, user }
+    });
+    here.session("one", "one", 1).await;
+    assert_eq!(there.times().await, None);
+    there.session("two", "two", 2).await;
+    assert_eq!((here.times().await, there.times().await), (None, Some((2, 2, None))));
+    // It is not known what the session over there has found.
+    here.session("one", "one", 3).await;
+    assert_eq!(here.times().await, Some((3, 3, None)));
 }

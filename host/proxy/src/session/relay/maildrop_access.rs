@@ -4,7 +4,9 @@ use std::task::{Context as TaskContext, Poll, ready};
 
 use super::super::session_record::SessionEnd;
 use super::Pump;
-use crate::maildrop::{MaildropSession, MaybeReady, NoSnapshot, Opening, Pending, PendingWrite};
+use crate::maildrop::{
+    LeftMaildrop, MaildropSession, MaybeReady, NoSnapshot, Opening, Pending, PendingWrite,
+};
 use reprieve_pop3::listing::SnapshotError;
 use reprieve_pop3::snapshot::Snapshot;
 
@@ -74,10 +76,14 @@ impl Pump<'_> {
     pub(super) fn commit(
         &mut self,
         snapshot: Result<Snapshot, NoSnapshot>,
-        has_deletions: bool,
+        deleted: bool,
     ) -> Option<PendingWrite> {
         match std::mem::replace(&mut self.access, MaildropAccess::Over) {
-            MaildropAccess::Begun(session) => self.context.registry.commit(session, snapshot, has_deletions),
+            MaildropAccess::Begun(session) => {
+                let found = snapshot.as_ref().map_or(0, |snapshot| self.relay.found(snapshot));
+                let left = LeftMaildrop { snapshot, found, deleted, now_ms: self.context.clock.now_ms() };
+                self.context.registry.commit(session, left)
+            }
             MaildropAccess::Opening(_) | MaildropAccess::Over => None,
         }
     }
