@@ -1,10 +1,12 @@
 //! Mechanisms, and the credentials of a login. A secret is kept only while its login needs it, and is
 //! wiped after that.
 
+use std::borrow::Cow;
+
 pub use reprieve_secrets::Secret;
 
 use super::line::LOGIN_LIMIT;
-use super::user_name::NameCase;
+use super::user_name::NameSpelling;
 
 /// How a client logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -220,6 +222,27 @@ impl Unusable {
 /// longest domain (RFC 5321, section 4.5.3.1).
 pub const NAME_LIMIT: usize = 64 + 1 + 255;
 
+/// The names that identify a user, in the spelling of the virtual server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CanonicalNames {
+    /// The user whose secret was presented.
+    pub user: Vec<u8>,
+    /// The user that they act as, if it is another.
+    pub authorization_id: Option<Vec<u8>>,
+}
+
+impl CanonicalNames {
+    /// Bytes that are different for any two identities.
+    #[must_use]
+    pub fn bytes(&self) -> Cow<'_, [u8]> {
+        match &self.authorization_id {
+            // NUL cannot be part of a user name: see `Credentials::check`.
+            Some(acting) => [&self.user, &[0][..], acting].concat().into(),
+            None => (&self.user).into(),
+        }
+    }
+}
+
 impl Credentials {
     /// Credentials of a user who does not ask to act as another one.
     #[must_use]
@@ -255,11 +278,10 @@ impl Credentials {
     /// What identifies the user: a master user has a different identity for each user that they act
     /// as.
     #[must_use]
-    pub fn identity(&self, case: NameCase) -> Vec<u8> {
-        match &self.authorization_id {
-            // NUL cannot be part of a user name: see `check`.
-            Some(acting) => case.apply(&[&self.user, &[0][..], acting].concat()),
-            None => case.apply(&self.user),
+    pub fn identity(&self, spelling: &NameSpelling) -> CanonicalNames {
+        CanonicalNames {
+            user: spelling.canonical(&self.user),
+            authorization_id: self.authorization_id.as_deref().map(|name| spelling.canonical(name)),
         }
     }
 

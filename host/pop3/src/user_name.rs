@@ -10,14 +10,30 @@ pub enum NameCase {
     Fold,
 }
 
-impl NameCase {
+/// Which spellings of a user name mean the same maildrop.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NameSpelling {
+    /// Whether the case of letters matters.
+    pub case: NameCase,
+    /// The domain of names without `@`.
+    pub default_domain: Option<String>,
+}
+
+impl NameSpelling {
     /// The name under which Reprieve keeps the user.
     #[must_use]
-    pub fn apply(self, name: &[u8]) -> Vec<u8> {
-        match self {
-            Self::Exact => name.to_vec(),
-            Self::Fold => name.to_ascii_lowercase(),
+    pub fn canonical(&self, name: &[u8]) -> Vec<u8> {
+        let mut name = name.to_vec();
+        if let Some(domain) = &self.default_domain
+            && memchr::memchr(b'@', &name).is_none()
+        {
+            name.push(b'@');
+            name.extend_from_slice(domain.as_bytes());
         }
+        if self.case == NameCase::Fold {
+            name.make_ascii_lowercase();
+        }
+        name
     }
 }
 
@@ -105,7 +121,21 @@ mod tests {
 
     #[test]
     fn only_ascii_letters_are_folded() {
-        assert_eq!(NameCase::Fold.apply("ÄLICE\u{C4}".as_bytes()), "Älice\u{C4}".as_bytes());
-        assert_eq!(NameCase::Exact.apply(b"Alice"), b"Alice");
+        let of = |case| NameSpelling { case, default_domain: None };
+        assert_eq!(of(NameCase::Fold).canonical("ÄLICE\u{C4}".as_bytes()), "Älice\u{C4}".as_bytes());
+        assert_eq!(of(NameCase::Exact).canonical(b"Alice"), b"Alice");
+    }
+
+    #[test]
+    fn only_names_without_a_domain_get_the_default_domain() {
+        for (case, given, expected) in [
+            (NameCase::Exact, "alice", "alice@Example.org"),
+            (NameCase::Exact, "alice@", "alice@"),
+            (NameCase::Exact, "alice@example.com", "alice@example.com"),
+            (NameCase::Fold, "Alice", "alice@example.org"),
+        ] {
+            let spelling = NameSpelling { case, default_domain: Some("Example.org".into()) };
+            assert_eq!(spelling.canonical(given.as_bytes()), expected.as_bytes());
+        }
     }
 }

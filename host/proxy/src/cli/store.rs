@@ -15,8 +15,9 @@ use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
+use crate::config::Config;
 use crate::output::{Output, errln, outln};
-use crate::server::{Page, PageRequest, contains_user};
+use crate::server::{Page, PageRequest, contains_user, spellings};
 use access::StoreAccess;
 use reprieve_store::Entry;
 
@@ -93,8 +94,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let access = StoreAccess::to(&config).await?;
         match &arguments.command {
-            Subcommands::Get { user, json } => get(&access, user, *json).await,
-            Subcommands::Forget { user } => forget(&access, user).await,
+            Subcommands::Get { user, json } => get(&access, &config, user, *json).await,
+            Subcommands::Forget { user } => forget(&access, &config, user).await,
             Subcommands::Stats { json } => {
                 let stats = access.stats().await?;
                 if *json {
@@ -111,11 +112,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn get(access: &StoreAccess, user: &str, json: bool) -> anyhow::Result<ExitCode> {
+async fn get(access: &StoreAccess, config: &Config, user: &str, json: bool) -> anyhow::Result<ExitCode> {
     let known = access.user(user).await?;
     let mut pages = Vec::new();
     walk(access, "searching the store", async |mut page: Page| {
-        page.entries.retain(|entry| contains_user(&entry.key, user));
+        keep_entries_of(config, &mut page, user);
         if !page.entries.is_empty() {
             pages.push(page);
         }
@@ -143,11 +144,11 @@ async fn get(access: &StoreAccess, user: &str, json: bool) -> anyhow::Result<Exi
     Ok(ExitCode::SUCCESS)
 }
 
-async fn forget(access: &StoreAccess, user: &str) -> anyhow::Result<ExitCode> {
+async fn forget(access: &StoreAccess, config: &Config, user: &str) -> anyhow::Result<ExitCode> {
     let servers = access.forget(user).await?;
     let mut deleted = 0;
     walk(access, "searching the store", async |mut page: Page| {
-        page.entries.retain(|entry| contains_user(&entry.key, user));
+        keep_entries_of(config, &mut page, user);
         if !page.entries.is_empty() {
             deleted += access.delete(page).await?;
         }
@@ -162,6 +163,12 @@ async fn forget(access: &StoreAccess, user: &str) -> anyhow::Result<ExitCode> {
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Removes entries of others.
+fn keep_entries_of(config: &Config, page: &mut Page, user: &str) {
+    let names = spellings(config, page, user);
+    page.entries.retain(|entry| names.iter().any(|name| contains_user(&entry.key, name)));
 }
 
 async fn export(access: &StoreAccess, file: &Path) -> anyhow::Result<ExitCode> {

@@ -15,7 +15,7 @@ use super::store::OwnStore;
 use super::tls::{ClientCertificates, ServerTls};
 use reprieve_policy_host::{OnUnreachable, Unverifiable, Verify};
 use reprieve_pop3::credential::{Mechanism, Mechanisms};
-use reprieve_pop3::user_name::NameCase;
+use reprieve_pop3::user_name::NameSpelling;
 use reprieve_settings::{Error, Key, Section, Table};
 use reprieve_store::StoreConfig;
 
@@ -82,7 +82,7 @@ pub struct VirtualServerConfig {
     /// to until it has accepted one.
     pub max_rejected_logins: u8,
     /// Whether names that differ only in case are one user.
-    pub name_case: NameCase,
+    pub name_spelling: NameSpelling,
     /// Maximum number of connections from one client address.
     pub max_connections_per_address: u32,
     /// The policy.
@@ -125,7 +125,7 @@ impl VirtualServerConfig {
             max_bad_commands_before_login: 3,
             max_failed_logins: 3,
             max_rejected_logins: 5,
-            name_case: NameCase::Exact,
+            name_spelling: NameSpelling::default(),
             max_connections_per_address: 1000,
             policy: PolicyConfig::default(),
             shadow: None,

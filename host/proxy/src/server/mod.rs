@@ -39,7 +39,9 @@ pub(crate) use prepared::ServerKeys;
 use reprieve_policy_host::MetricsSnapshot;
 use reprieve_store::clock::Clock;
 pub(crate) use sockets::{ReservedSockets, Sockets};
-pub(crate) use store_admin::{KnownUser, Page, PageRequest, StoreAdmin, StoreStats, contains_user};
+pub(crate) use store_admin::{
+    KnownUser, Page, PageRequest, StoreAdmin, StoreStats, contains_user, spellings,
+};
 pub(crate) use stores::OpenedStore;
 pub(crate) use view::{PolicyState, View};
 pub use view::{ShadowState, VirtualServerState};

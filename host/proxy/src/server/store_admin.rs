@@ -7,11 +7,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::View;
-use super::stores::{ConfiguredStores, OpenedStore, Stores};
+use super::stores::{ConfiguredStores, OpenedStore, Stores, policy_namespace};
 use crate::config::{Config, VirtualServerConfig};
 use crate::maildrop::{Description, UserKey};
 use reprieve_pop3::credential::{Credentials, Mechanism, Secret};
-use reprieve_pop3::user_name::{NameCase, from_readable};
+use reprieve_pop3::user_name::{NameSpelling, from_readable, readable};
 use reprieve_store::clock::{Clock, SystemClock};
 use reprieve_store::{
     Cursor, Entry, Namespace, NamespaceConfig, NamespaceSize, Refused, StoreStatus, Unavailable,
@@ -22,7 +22,7 @@ use reprieve_store::{
 struct Server {
     name: String,
     pool: String,
-    name_case: NameCase,
+    name_spelling: NameSpelling,
     master_separator: Option<u8>,
     opened: OpenedStore,
 }
@@ -32,7 +32,7 @@ impl Server {
         Self {
             name: config.name.clone(),
             pool: config.pool.clone(),
-            name_case: config.name_case,
+            name_spelling: config.name_spelling.clone(),
             master_separator: config.master_separator,
             opened,
         }
@@ -42,7 +42,7 @@ impl Server {
         let name = from_readable(user);
         let credentials = Credentials::new(&name, Secret::new(b""), Mechanism::UserPass)
             .split_master_user(self.master_separator);
-        self.opened.tagger.user(&self.pool, &credentials.identity(self.name_case))
+        self.opened.tagger.user(&self.pool, &credentials.identity(&self.name_spelling).bytes())
     }
 }
 
@@ -254,6 +254,20 @@ impl StoreAdmin {
         let opened = self.opened(page.virtual_server.as_deref())?;
         Ok(opened.store.namespace(NamespaceConfig::for_policies(&page.namespace, u64::MAX)))
     }
+}
+
+/// The spellings under which the policies of a namespace may know a user: as given, and as the virtual
+/// servers of the namespace write it.
+#[must_use]
+pub fn spellings(config: &Config, page: &Page, user: &str) -> Vec<String> {
+    let own_store = |server: &VirtualServerConfig| server.store.as_ref().map(|_| server.name.clone());
+    let servers = config.virtual_servers.iter().filter(|server| {
+        let name = server.namespace.as_ref().unwrap_or(&server.name);
+        policy_namespace(name) == page.namespace && own_store(server) == page.virtual_server
+    });
+    let canonical =
+        |server: &VirtualServerConfig| readable(&server.name_spelling.canonical(&from_readable(user)));
+    std::iter::once(user.to_owned()).chain(servers.map(canonical)).collect()
 }
 
 /// Whether a key contains a user's whole name, in any case: with no letter or digit beside it, and

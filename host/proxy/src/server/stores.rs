@@ -178,6 +178,6 @@ fn check_path(store: &StoreConfig, path: &Path, others: &[std::path::PathBuf]) -
 }
 
 /// Namespace of a policy in a store.
-fn policy_namespace(name: &str) -> String {
+pub(super) fn policy_namespace(name: &str) -> String {
     format!("policy:{name}")
 }

@@ -115,7 +115,7 @@ pub(super) fn settings(server: &VirtualServerConfig, tls: Option<Arc<TlsAcceptor
         max_bad_commands_before_login: server.max_bad_commands_before_login,
         max_failed_logins: server.max_failed_logins,
         max_rejected_logins: server.max_rejected_logins,
-        name_case: server.name_case,
+        name_spelling: server.name_spelling.clone(),
         pool: server.pool.clone(),
     }
 }

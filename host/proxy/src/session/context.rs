@@ -18,7 +18,7 @@ use crate::maildrop::{Registry, Tagger};
 use crate::net::TlsAcceptor;
 use crate::pool::Pool;
 use reprieve_policy_host::{Evaluator, OnUnreachable, Rules, Shadow};
-use reprieve_pop3::user_name::NameCase;
+use reprieve_pop3::user_name::NameSpelling;
 use reprieve_store::clock::Clock;
 
 /// The protocol settings of a virtual server, ready for use.
@@ -63,8 +63,8 @@ pub struct Settings {
     /// Logins that the mail server rejected in a row, after which the user is not posed to until it
     /// accepts one.
     pub max_rejected_logins: u8,
-    /// Whether the mail server treats names that differ in case as one.
-    pub name_case: NameCase,
+    /// Which user names the mail server treats as one.
+    pub name_spelling: NameSpelling,
     /// Name of the default pool.
     pub pool: String,
 }

@@ -16,9 +16,9 @@ use reprieve_policy_host::{
     self as policy, Action, Because, Decided, Disposition, Facts, Failure, Login, Manner, MemoryKey, Pass,
     ResponseCode, Verdict, dispose,
 };
-use reprieve_pop3::credential::{Credentials, Mechanism, MechanismFamily};
+use reprieve_pop3::credential::{CanonicalNames, Credentials, Mechanism, MechanismFamily};
 use reprieve_pop3::reply::{self, Refusal};
-use reprieve_pop3::user_name::{NameCase, readable};
+use reprieve_pop3::user_name::readable;
 
 /// The result of a login.
 pub(super) enum Answer {
@@ -229,8 +229,8 @@ impl Session {
         self.context = self.context_handle.context();
         let context = &self.context;
         let settings = &context.settings;
-        let identity = credentials.identity(settings.name_case);
-        let key = context.tagger.user(&settings.pool, &identity);
+        let identity = credentials.identity(&settings.name_spelling);
+        let key = context.tagger.user(&settings.pool, &identity.bytes());
         let is_seen = credentials.mechanism.family() != MechanismFamily::ChallengeResponse;
         let tag = is_seen.then(|| context.tagger.tag(key, &credentials));
         let fetched = context.registry.look(key, tag.as_ref(), context.clock.now_ms()).await;
@@ -243,7 +243,8 @@ impl Session {
             TagStanding::Known | TagStanding::Changed => policy::Standing::Changed,
             TagStanding::Unknown => policy::Standing::Unknown,
         };
-        let login = self.policy_login(&credentials, standing, fetched.facts, self.record.logins);
+        let claim = claim(credentials.mechanism, &identity, standing);
+        let login = self.policy_login(claim, fetched.facts, self.record.logins);
         Candidate { credentials, login, key, tag, fetched }
     }
 
@@ -252,15 +253,16 @@ impl Session {
         let PosedUser { credentials, standing, key, tag, fetched } = posed;
         // The login itself has been counted.
         let earlier_logins = self.record.logins.saturating_sub(1);
-        let login = self.policy_login(&credentials, standing, fetched.facts, earlier_logins);
+        let identity = credentials.identity(&self.context.settings.name_spelling);
+        let claim = claim(credentials.mechanism, &identity, standing);
+        let login = self.policy_login(claim, fetched.facts, earlier_logins);
         Candidate { credentials, login, key, tag, fetched }
     }
 
     /// What the policy is asked about.
     fn policy_login(
         &self,
-        credentials: &Credentials,
-        standing: policy::Standing,
+        claim: policy::Claim,
         facts: MaildropFacts,
         earlier_logins: u32,
     ) -> Arc<Login> {
@@ -282,7 +284,7 @@ impl Session {
                     client_subject: tls.client.as_ref().map(|client| client.subject.clone()),
                 }),
             },
-            claim: claim(credentials, settings.name_case, standing),
+            claim,
             time,
             backend: backend(&context.pool),
             pools: context.pools.clone(),
@@ -353,18 +355,14 @@ fn maildrop_facts(facts: MaildropFacts, now_ms: u64) -> policy::Maildrop {
     }
 }
 
-fn claim(credentials: &Credentials, case: NameCase, standing: policy::Standing) -> policy::Claim {
-    let name = |name: &[u8]| match case {
-        NameCase::Exact => readable(name),
-        NameCase::Fold => readable(&name.to_ascii_lowercase()),
-    };
-    let user = name(&credentials.user);
-    let authorization_id = credentials.authorization_id.as_deref().map(name);
+fn claim(mechanism: Mechanism, identity: &CanonicalNames, standing: policy::Standing) -> policy::Claim {
+    let user = readable(&identity.user);
+    let authorization_id = identity.authorization_id.as_deref().map(readable);
     policy::Claim {
         key: MemoryKey::new(&user, authorization_id.as_deref()),
         user,
         authorization_id,
-        mechanism: match credentials.mechanism {
+        mechanism: match mechanism {
             Mechanism::UserPass => policy::Mechanism::UserPass,
             Mechanism::Plain => policy::Mechanism::Plain,
             Mechanism::Login => policy::Mechanism::Login,

@@ -120,11 +120,19 @@ fn login_keys() -> Vec<Key<Server>> {
         .example("\"*\""),
         Key::new(
             "user-name-case",
-            |server: &mut Server| &mut server.name_case,
+            |server: &mut Server| &mut server.name_spelling.case,
             word(&[("exact", NameCase::Exact), ("fold", NameCase::Fold)]),
             "`\"fold\"` treats names that differ only in the case of ASCII letters as one user. Set it only if \
              the mail server does so too: otherwise one user is shown another user's maildrop.",
         ),
+        Key::new(
+            "default-domain",
+            |server: &mut Server| &mut server.name_spelling.default_domain,
+            optional(domain()),
+            "Domain that the mail server adds to user names without `@`: with `\"example.org\"`, `alice` and \
+             `alice@example.org` are one user. The mail server still gets the name as the client sent it.",
+        )
+        .example("\"example.org\""),
         Key::new(
             "login-delay",
             |server: &mut Server| &mut server.login_delay,
@@ -326,6 +334,22 @@ fn separator() -> impl Format<u8> {
             _ => Err(value.expected("one character, such as \"*\"")),
         },
         |byte| Some(quoted(&char::from(*byte).to_string())),
+    )
+}
+
+fn domain() -> impl Format<String> {
+    custom(
+        Type::String("domain"),
+        |value| match value.text()? {
+            domain
+                if domain.is_empty()
+                    || !domain.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'@') =>
+            {
+                Err(value.expected("a domain without \"@\", such as \"example.org\""))
+            }
+            domain => Ok(domain.to_owned()),
+        },
+        |domain: &String| Some(quoted(domain)),
     )
 }
 
