@@ -26,6 +26,7 @@ mod long_credentials;
 mod long_messages;
 mod lookups;
 mod maildrop;
+mod maildrop_facts;
 mod manners;
 mod metrics;
 mod nodes;

@@ -213,7 +213,7 @@ fn of_ten_simultaneous_logins_after_the_interval_exactly_one_passes() {
     let redis = Redis::start(Make::Valkey);
     let store = shared(&redis, "tags+snapshots");
     let site = Site::new(2, dovecot.address(), &store, ", start = \"login\", manner = \"busy\"");
-    for round in 0..20 {
+    for round in 0..50 {
         site.clock.advance(Duration::from_secs(600));
         let [passed, denied, ..] = site.counted();
         let together = Barrier::new(10);

@@ -32,6 +32,13 @@ pub fn mirror() -> &'static Path {
     BUILT.get_or_init(|| build("mirror", Names::Stripped))
 }
 
+/// A policy that tells the client what it knows about the maildrop.
+#[track_caller]
+pub fn facts() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build("facts", Names::Stripped))
+}
+
 /// Whether a component has a section with the names of its functions.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Names {

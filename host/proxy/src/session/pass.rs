@@ -1,7 +1,7 @@
 //! A passed login: logs in to a node, reports the outcome to the policy, then relays.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::client_io::Disconnect;
 use super::counters::Counters;
@@ -13,10 +13,11 @@ use super::{Session, Stage};
 use crate::maildrop::{Opening, Route};
 use crate::pool::{LoginOutcome, Pool};
 use reprieve_policy_host::{
-    Action, Because, Cause, Disposition, Ending, Login, Manner, Outcome, Pass, dispose_unreachable,
+    Action, Because, Cause, Disposition, Ending, Login, Manner, Outcome, Pass, SessionSummary,
+    dispose_unreachable,
 };
 use reprieve_pop3::credential::Credentials;
-use reprieve_pop3::relay::Relay;
+use reprieve_pop3::relay::{Relay, RelayTotals};
 use reprieve_pop3::reply;
 
 /// Bytes that a client may send before its login is answered; beyond them Reprieve stops reading.
@@ -70,12 +71,13 @@ impl Session {
                     self.capabilities = super::offered_capabilities(&self.context, &self.record, false);
                 }
                 let relay = Relay::direct().with_pipelining(connection.may_pipeline());
+                let reported = self.reported(&candidate.login);
                 let Candidate { key: user, tag, fetched, .. } = candidate;
                 let accepted_ms = self.context.clock.now_ms();
                 let opening = Opening { user, tag, route, accepted_ms, fetched };
                 let access = MaildropAccess::Opening(Box::new(opening));
                 let open = self.context.registry.open_session(user);
-                let relaying = Relaying { connection, relay, access, open, first: None };
+                let relaying = Relaying { connection, relay, access, open, reported, first: None };
                 Ok(Answer::Go(Stage::Relay(Box::new(relaying))))
             }
             LoginOutcome::Rejected(rejection) => {
@@ -210,6 +212,30 @@ impl Session {
             shadow.outcome(&outcome);
         }
         if let Err(failure) = Box::pin(self.context.evaluator.observe(&outcome)).await {
+            self.policy_failed(&failure);
+        }
+    }
+
+    /// The login of a session whose end the policy wants to know.
+    pub(super) fn reported(&self, login: &Arc<Login>) -> Option<Arc<Login>> {
+        self.context.evaluator.wants_sessions().then(|| login.clone())
+    }
+
+    /// Tells the policy in force how a relayed session has ended.
+    pub(super) async fn report_end(&mut self, login: Arc<Login>, totals: RelayTotals) {
+        let context = self.context_handle.context();
+        let time = self.moment();
+        let summary = SessionSummary {
+            time,
+            upgrade: self.record.upgraded,
+            quit: totals.quit,
+            duration: Duration::from_millis(time.unix_ms.saturating_sub(login.time.unix_ms)),
+            fetched: totals.fetched,
+            deleted: totals.deleted,
+            sent_bytes: self.client.bytes_out,
+            login,
+        };
+        if let Err(failure) = context.evaluator.ended(&summary).await {
             self.policy_failed(&failure);
         }
     }

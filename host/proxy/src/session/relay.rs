@@ -7,6 +7,7 @@ mod wind_up;
 use std::cell::RefCell;
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -22,6 +23,7 @@ use crate::maildrop::OpenSession;
 use crate::pool::Connection;
 pub(super) use maildrop_access::MaildropAccess;
 use maildrop_access::Waiting;
+use reprieve_policy_host::Login;
 use reprieve_pop3::capability::Capabilities;
 use reprieve_pop3::line::{COMMAND_LIMIT, NextLine};
 use reprieve_pop3::relay::{CommandStatus, Relay, RelayEvent};
@@ -38,7 +40,8 @@ thread_local! {
 
 impl Session {
     /// Relays until either side ends. The reply to the login is written first.
-    pub(super) async fn relay(&mut self, relaying: Box<Relaying>) -> Result<SessionEnd, Disconnect> {
+    pub(super) async fn relay(&mut self, mut relaying: Box<Relaying>) -> Result<SessionEnd, Disconnect> {
+        let reported = relaying.reported.take();
         let mut pump = self.pump(relaying);
         let end = poll_fn(|task| {
             pump.connection.wake_when_disabled(task.waker());
@@ -49,11 +52,12 @@ impl Session {
             Box::pin(pump.wind_up()).await;
         }
         let committing = pump.commit_at_last();
+        let totals = pump.relay.totals();
         drop(pump);
         if let Some(committing) = committing {
             committing.await;
         }
-        match end {
+        let end = match end {
             Ok(SessionEnd::Quit) => {
                 self.client.close().await;
                 Ok(SessionEnd::Quit)
@@ -66,12 +70,18 @@ impl Session {
             Ok(SessionEnd::NodeDisabled) => self.lost_server().await.map(|_| SessionEnd::NodeDisabled),
             Ok(end) => Ok(end),
             Err(end) => Err(end),
+        };
+        if let Some(login) = reported {
+            // The client does not wait for the policy.
+            self.client.close().await;
+            Box::pin(self.report_end(login, totals)).await;
         }
+        end
     }
 
     /// A function of its own, so that the session's future does not contain the temporaries.
     fn pump(&mut self, relaying: Box<Relaying>) -> Pump<'_> {
-        let Relaying { mut connection, relay, access, open, first } = *relaying;
+        let Relaying { mut connection, relay, access, open, first, .. } = *relaying;
         let tick = Limits::of(&self.context, &connection).shortest();
         let early = connection.take_rest();
         let mut pump = Pump {
@@ -108,6 +118,8 @@ pub(super) struct Relaying {
     pub(super) relay: Relay,
     pub(super) access: MaildropAccess,
     pub(super) open: OpenSession,
+    /// The login, if the policy wants to know how the session ends.
+    pub(super) reported: Option<Arc<Login>>,
     /// A command that was read before the relay started.
     pub(super) first: Option<Vec<u8>>,
 }

@@ -66,7 +66,8 @@ impl Session {
             Relay::translated(maildrop.clone(), unique_ids.rows()).with_pipelining(connection.may_pipeline());
         let access = MaildropAccess::Begun(session);
         let open = self.context.registry.open_session(candidate.key);
-        Ok(Some(Box::new(Relaying { connection, relay, access, open, first: Some(line) })))
+        let reported = self.reported(&candidate.login);
+        Ok(Some(Box::new(Relaying { connection, relay, access, open, reported, first: Some(line) })))
     }
 
     async fn go_to_server(
