@@ -16,7 +16,7 @@ fn start(dovecot: &Dovecot, server: &str, pattern: &str) -> Proxy {
 /// The text of a refused login.
 fn refused(dovecot: &Dovecot, proxy: &Proxy, user: &str) -> String {
     let account = dovecot.account_at(proxy.address(), user);
-    let mut dialogue = Dialogue::open(account.address);
+    let mut dialogue = Dialogue::open(account.server);
     dialogue.ok(&format!("USER {user}"));
     dialogue.send(&format!("PASS {}", account.password));
     let reply = dialogue.line();

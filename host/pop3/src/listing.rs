@@ -68,8 +68,8 @@ pub(crate) struct Listing {
     /// Rows of a UIDL that has not ended.
     partial_unique_ids: Vec<(MessageNumber, Box<[u8]>)>,
     deleted: BTreeSet<MessageNumber>,
-    /// [`Snapshot::digest`] of the listing at login, once a message was deleted.
-    found: Option<u64>,
+    /// [`Snapshot::digest`] of the listing at login, once a message was deleted; 0 before.
+    found: u64,
     error: Option<SnapshotError>,
 }
 
@@ -157,8 +157,8 @@ impl Listing {
 
     /// Notes that the mail server has acknowledged a DELE.
     pub fn deleted(&mut self, message: MessageNumber) {
-        if self.found.is_none() {
-            self.found = self.snapshot().ok().map(|snapshot| snapshot.digest());
+        if self.found == 0 {
+            self.found = self.snapshot().map_or(0, |snapshot| snapshot.digest());
         }
         self.deleted.insert(message);
     }
@@ -185,7 +185,7 @@ impl Listing {
     /// [`Snapshot::digest`] of the listing at login. `left`: the maildrop as the session leaves it.
     #[must_use]
     pub fn found(&self, left: &Snapshot) -> u64 {
-        self.found.unwrap_or_else(|| left.digest())
+        if self.found == 0 { left.digest() } else { self.found }
     }
 
     /// The next listing that is needed for a snapshot.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::mode::{Fetched, MaybeReady, Mode, Opening, PendingWrite, SnapshotFacts, Upgrade};
 use super::records::Records;
 use super::tag::{Tag, UserKey};
-use super::user::{LastSeen, MaildropSession, NoSnapshot, SessionResult, User};
+use super::user::{LastSeen, MaildropSession, NoSnapshot, PreviousSnapshot, SessionResult, User};
 use super::users::Users;
 use reprieve_store::Unavailable;
 
@@ -60,14 +60,13 @@ impl Mode for SharedTags {
         MaybeReady::Pending(Box::pin(async move {
             let mut session = records.begin(&opening, token).await;
             let is_undisturbed = session.token != 0;
-            users.change(session.user, |here| {
+            let previous = users.change(session.user, |here| {
                 // Otherwise another proxy has seen the maildrop since.
                 let is_latest = opening.fetched.latest == Some(here.latest);
                 let begun = here.begin(token, is_undisturbed.then_some(here.latest));
-                if is_latest {
-                    session.previous = begun.previous;
-                }
+                begun.previous.filter(|_| is_latest)
             });
+            session.previous = PreviousSnapshot::of(previous);
             session
         }))
     }
@@ -77,7 +76,7 @@ impl Mode for SharedTags {
             let mut session = self.records.begin_upgraded(upgrade, token).await;
             if session.token != 0 {
                 let begun = self.users.change(session.user, |here| here.begin(token, Some(here.latest)));
-                session.previous = begun.previous;
+                session.previous = PreviousSnapshot::of(begun.previous);
             }
             session
         }))

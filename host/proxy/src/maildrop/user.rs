@@ -171,8 +171,12 @@ pub(super) struct PreviousSnapshot {
 }
 
 impl PreviousSnapshot {
-    fn of(DatedSnapshot { snapshot, times }: &DatedSnapshot) -> Self {
-        Self { digest: snapshot.digest(), times: *times }
+    /// Not to be called under the lock of a shard: the time that it takes grows with the maildrop.
+    pub fn of(dated: Option<DatedSnapshot>) -> Self {
+        dated.map_or_else(Self::default, |DatedSnapshot { snapshot, times }| Self {
+            digest: snapshot.digest(),
+            times,
+        })
     }
 
     /// The times of the next snapshot. `found`: digest of the maildrop as the session found it.
@@ -184,11 +188,12 @@ impl PreviousSnapshot {
 }
 
 /// A session that has begun.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct Begun {
     /// Whether it may leave a snapshot.
     pub is_undisturbed: bool,
-    pub previous: PreviousSnapshot,
+    /// The snapshot that the session before it had left.
+    pub previous: Option<DatedSnapshot>,
 }
 
 /// What a session knows about the maildrop when it ends.
@@ -233,7 +238,8 @@ pub struct LastSeen {
 impl MaildropSession {
     /// A session of a user in this process.
     pub(super) fn new(user: UserKey, token: u64, Begun { is_undisturbed, previous }: Begun) -> Self {
-        Self { user, token: if is_undisturbed { token } else { 0 }, written: None, previous }
+        let token = if is_undisturbed { token } else { 0 };
+        Self { user, token, written: None, previous: PreviousSnapshot::of(previous) }
     }
 
     /// A session of a user in a store; `begun` is None if the store could not be reached, and
@@ -298,17 +304,11 @@ impl User {
     /// snapshot if no other session has seen the maildrop or has deleted from it since.
     pub fn begin(&mut self, token: u64, latest_at_look: Option<u64>) -> Begun {
         let is_undisturbed = latest_at_look == Some(self.latest);
-        let previous = self.take_previous();
+        let previous = self.snapshot.take();
         self.no_snapshot = if is_undisturbed { NoSnapshot::NoneYet } else { NoSnapshot::Overlap };
         // The other session may not leave one either: it is not known whose listing is newer.
         self.latest = token;
         Begun { is_undisturbed, previous }
-    }
-
-    fn take_previous(&mut self) -> PreviousSnapshot {
-        self.snapshot
-            .take()
-            .map_or_else(PreviousSnapshot::default, |snapshot| PreviousSnapshot::of(&snapshot))
     }
 
     /// Begins an upgraded session, which continues to show the snapshot with the token `posed`. It may
@@ -319,7 +319,7 @@ impl User {
         }
         self.no_snapshot = NoSnapshot::NoneYet;
         self.latest = token;
-        Begun { is_undisturbed: true, previous: self.take_previous() }
+        Begun { is_undisturbed: true, previous: self.snapshot.take() }
     }
 
     /// Ends a session, which leaves a snapshot if it was the last one to see the maildrop. `deleted`:

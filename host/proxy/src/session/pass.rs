@@ -76,7 +76,7 @@ impl Session {
                 let accepted_ms = self.context.clock.now_ms();
                 let opening = Opening { user, tag, route, accepted_ms, fetched };
                 let access = MaildropAccess::Opening(Box::new(opening));
-                let open = self.context.registry.open_session(user);
+                let open = Box::new(self.context.registry.open_session(user));
                 let relaying = Relaying { connection, relay, access, open, reported, first: None };
                 Ok(Answer::Go(Stage::Relay(Box::new(relaying))))
             }

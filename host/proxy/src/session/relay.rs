@@ -52,7 +52,7 @@ impl Session {
             Box::pin(pump.wind_up()).await;
         }
         let committing = pump.commit_at_last();
-        let totals = pump.relay.totals();
+        let report = reported.map(|login| Box::new((login, pump.relay.totals())));
         drop(pump);
         if let Some(committing) = committing {
             committing.await;
@@ -71,9 +71,10 @@ impl Session {
             Ok(end) => Ok(end),
             Err(end) => Err(end),
         };
-        if let Some(login) = reported {
+        if let Some(report) = report {
             // The client does not wait for the policy.
             self.client.close().await;
+            let (login, totals) = *report;
             Box::pin(self.report_end(login, totals)).await;
         }
         end
@@ -92,7 +93,7 @@ impl Session {
             connection,
             relay,
             access,
-            _open: open,
+            open: Some(open),
             unread: Vec::new(),
             to_server: Outbox::default(),
             splice: Splice::default(),
@@ -117,7 +118,7 @@ pub(super) struct Relaying {
     pub(super) connection: Connection,
     pub(super) relay: Relay,
     pub(super) access: MaildropAccess,
-    pub(super) open: OpenSession,
+    pub(super) open: Box<OpenSession>,
     /// The login, if the policy wants to know how the session ends.
     pub(super) reported: Option<Arc<Login>>,
     /// A command that was read before the relay started.
@@ -185,7 +186,8 @@ struct Pump<'a> {
     connection: Connection,
     relay: Relay,
     access: MaildropAccess,
-    _open: OpenSession,
+    /// None after QUIT.
+    open: Option<Box<OpenSession>>,
     /// Replies that were read before the session's begin was recorded.
     unread: Vec<u8>,
     to_server: Outbox,

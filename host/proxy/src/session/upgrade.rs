@@ -64,8 +64,8 @@ impl Session {
         self.record.upgraded = true;
         let relay =
             Relay::translated(maildrop.clone(), unique_ids.rows()).with_pipelining(connection.may_pipeline());
-        let access = MaildropAccess::Begun(session);
-        let open = self.context.registry.open_session(candidate.key);
+        let access = MaildropAccess::Begun(Box::new(session));
+        let open = Box::new(self.context.registry.open_session(candidate.key));
         let reported = self.reported(&candidate.login);
         Ok(Some(Box::new(Relaying { connection, relay, access, open, reported, first: Some(line) })))
     }

@@ -15,7 +15,7 @@ pub(in super::super) enum MaildropAccess {
     /// The client has not seen the maildrop yet.
     Opening(Box<Opening>),
     /// The client has seen the maildrop, or is about to.
-    Begun(MaildropSession),
+    Begun(Box<MaildropSession>),
     /// Nothing is left to commit.
     Over,
 }
@@ -38,7 +38,7 @@ impl Pump<'_> {
                 self.waiting = Waiting::Nothing;
             }
             Waiting::Beginning(beginning) => {
-                self.access = MaildropAccess::Begun(ready!(beginning.as_mut().poll(task)));
+                self.access = MaildropAccess::Begun(Box::new(ready!(beginning.as_mut().poll(task))));
                 self.waiting = Waiting::Nothing;
                 let unread = std::mem::take(&mut self.unread);
                 self.take_replies(&unread);
@@ -59,17 +59,18 @@ impl Pump<'_> {
             return;
         };
         match self.context.registry.begin(*opening) {
-            MaybeReady::Ready(session) => self.access = MaildropAccess::Begun(session),
+            MaybeReady::Ready(session) => self.access = MaildropAccess::Begun(Box::new(session)),
             MaybeReady::Pending(beginning) => self.waiting = Waiting::Beginning(beginning),
         }
     }
 
-    /// Commits the snapshot after the mail server has answered QUIT and before the client sees the
-    /// answer, because the client's next session can follow at once.
+    /// Commits the snapshot, and counts the session as over, after the mail server has answered QUIT and
+    /// before the client sees the answer, because the client's next session can follow at once.
     pub(super) fn quit(&mut self, snapshot: Result<Snapshot, SnapshotError>, has_deletions: bool) {
         if let Some(committing) = self.commit(snapshot.map_err(NoSnapshot::from), has_deletions) {
             self.waiting = Waiting::Committing(committing);
         }
+        self.open = None;
         self.finished = Some(SessionEnd::Quit);
     }
 
@@ -82,7 +83,7 @@ impl Pump<'_> {
             MaildropAccess::Begun(session) => {
                 let found = snapshot.as_ref().map_or(0, |snapshot| self.relay.found(snapshot));
                 let left = LeftMaildrop { snapshot, found, deleted, now_ms: self.context.clock.now_ms() };
-                self.context.registry.commit(session, left)
+                self.context.registry.commit(*session, left)
             }
             MaildropAccess::Opening(_) | MaildropAccess::Over => None,
         }

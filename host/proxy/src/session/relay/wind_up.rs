@@ -77,7 +77,7 @@ impl Pump<'_> {
 
     async fn await_beginning(&mut self) {
         if let Waiting::Beginning(beginning) = std::mem::replace(&mut self.waiting, Waiting::Nothing) {
-            self.access = MaildropAccess::Begun(beginning.await);
+            self.access = MaildropAccess::Begun(Box::new(beginning.await));
         }
     }
 }
