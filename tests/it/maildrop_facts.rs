@@ -76,7 +76,7 @@ fn a_policy_hears_how_sessions_end() {
     let mut dialogue = Dialogue::log_in(&alice);
     dialogue.lines("RETR 2");
     dialogue.ok("DELE 1");
-    dialogue.leave();
+    drop(dialogue);
     until("the session is over", || proxy.server.counters().sessions == 3);
     let text = refused(&dovecot, &proxy, "alice");
     let expected = "upgrade 0, open 0; last upgrade true quit false 0s fetched 1 deleted 0 sent true";

@@ -4,7 +4,7 @@
 
 use reprieve_metrics::labels;
 
-use super::{Cause, Failure, Login, Manner, Mechanism, Pass, Standing, Verdict};
+use super::{Cause, Failure, Freshness, Login, Manner, Mechanism, Pass, Standing, Verdict};
 
 /// Whether posing needs proof that the client is the user (`verify`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,8 @@ pub enum Decided {
         manner: Manner,
         /// How it is shown if that is not possible; None passes the login then.
         otherwise: Option<Manner>,
+        /// Whether the snapshot is shown in spite of new mail.
+        despite_new_mail: bool,
     },
     /// Nothing: the call failed.
     Failed,
@@ -88,7 +90,7 @@ impl Decided {
     /// A denial without another manner to fall back on.
     #[must_use]
     pub const fn deny(manner: Manner) -> Self {
-        Self::Deny { manner, otherwise: None }
+        Self::Deny { manner, otherwise: None, despite_new_mail: false }
     }
 
     /// Whether a snapshot may have to be shown.
@@ -116,7 +118,11 @@ impl From<&Result<Verdict, Failure>> for Decided {
     fn from(result: &Result<Verdict, Failure>) -> Self {
         match result {
             Ok(Verdict::Pass(_)) => Self::Pass,
-            Ok(Verdict::Deny(deny)) => Self::Deny { manner: deny.manner, otherwise: deny.otherwise },
+            Ok(Verdict::Deny(deny)) => Self::Deny {
+                manner: deny.manner,
+                otherwise: deny.otherwise,
+                despite_new_mail: deny.despite_new_mail,
+            },
             Err(Failure::Paused) => Self::Paused,
             Err(_) => Self::Failed,
         }
@@ -132,6 +138,8 @@ pub struct Facts {
     pub sees_secret: bool,
     /// Whether there is a snapshot that can be shown. Only the manner `unchanged` needs it.
     pub has_snapshot: bool,
+    /// What is known about changes since that snapshot.
+    pub freshness: Freshness,
     /// Whether the client's proof is valid where the login would go.
     pub is_routable: bool,
 }
@@ -144,6 +152,7 @@ impl Facts {
             standing: login.claim.standing,
             sees_secret: !login.claim.mechanism.hides_secret(),
             has_snapshot,
+            freshness: login.maildrop.freshness,
             is_routable: pass.is_none_or(|pass| is_routable(login, pass)),
         }
     }
@@ -187,6 +196,8 @@ labels! {
         Unverifiable = "unverifiable",
         /// There is nothing to show.
         NoSnapshot = "no-snapshot",
+        /// The user has new mail, which is not hidden from them.
+        NewMail = "new-mail",
         /// No node could be reached: `on-unreachable` decides.
         Unreachable = "unreachable",
         /// The login would go where the client's response to a challenge is not valid.
@@ -227,7 +238,7 @@ impl Disposition {
             Some(Because::PolicyPaused) => Cause::PolicyPaused,
             Some(Because::Unverified) => Cause::Unverified,
             Some(Because::Unverifiable) => Cause::Unverifiable,
-            Some(Because::NoSnapshot) => Cause::NoSnapshot,
+            Some(Because::NoSnapshot | Because::NewMail) => Cause::NoSnapshot,
         }
     }
 
@@ -254,11 +265,17 @@ pub fn dispose(decided: Decided, facts: Facts, rules: Rules) -> Disposition {
         Decided::Pass => passed(None),
         Decided::Failed => failed(Because::PolicyFailure),
         Decided::Paused => failed(Because::PolicyPaused),
-        Decided::Deny { manner, otherwise } => match carry_out(manner, facts, rules) {
+        Decided::Deny { manner, otherwise, despite_new_mail } => match carry_out(manner, facts, rules) {
+            // New mail is no obstacle that another manner could avoid: it would hide the mail as well.
+            Ok(Action::Posed) if manner == Manner::Unchanged && hides_new_mail(facts, despite_new_mail) => {
+                passed(Some(Because::NewMail))
+            }
             Ok(action) => D::as_decided(action).shown(manner),
             Err(because) => {
                 let other = otherwise.and_then(|other| Some((other, carry_out(other, facts, rules).ok()?)));
+                let hides = |other| other == Manner::Unchanged && hides_new_mail(facts, despite_new_mail);
                 match other {
+                    Some((other, _)) if hides(other) => passed(Some(Because::NewMail)),
                     Some((other, action)) => D::instead(action, because).shown(other),
                     None if because == Because::Unverifiable => match rules.unverifiable {
                         Unverifiable::Pass => passed(Some(because)),
@@ -269,6 +286,11 @@ pub fn dispose(decided: Decided, facts: Facts, rules: Rules) -> Disposition {
             }
         },
     }
+}
+
+/// Whether a maildrop that is shown unchanged would hide new mail that the policy does not mean to hide.
+fn hides_new_mail(facts: Facts, despite_new_mail: bool) -> bool {
+    facts.freshness == Freshness::NewMail && !despite_new_mail
 }
 
 /// How a denial is carried out in this manner, or why it cannot be.
@@ -307,8 +329,13 @@ mod tests {
     use crate::harness::LoginFacts;
     use crate::{MANNERS, STANDINGS};
 
-    const PROVEN: Facts =
-        Facts { standing: Standing::Known, sees_secret: true, has_snapshot: true, is_routable: true };
+    const PROVEN: Facts = Facts {
+        standing: Standing::Known,
+        sees_secret: true,
+        has_snapshot: true,
+        freshness: Freshness::Unknown,
+        is_routable: true,
+    };
 
     fn all_facts() -> impl Iterator<Item = Facts> {
         STANDINGS.into_iter().flat_map(|(_, standing)| {
@@ -452,7 +479,11 @@ mod tests {
                 let alone = dispose(Decided::deny(manner), facts, rules);
                 let why = dispose(Decided::deny(manner), Facts { is_routable: true, ..facts }, rules).because;
                 for (_, other) in MANNERS {
-                    let both = dispose(Decided::Deny { manner, otherwise: Some(other) }, facts, rules);
+                    let both = dispose(
+                        Decided::Deny { manner, otherwise: Some(other), despite_new_mail: false },
+                        facts,
+                        rules,
+                    );
                     let other_alone = dispose(Decided::deny(other), facts, rules);
                     let expected = if alone.because.is_none() || other_alone.because.is_some() {
                         alone
@@ -463,5 +494,27 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn new_mail_is_hidden_only_if_the_policy_insists() {
+        let cases = [
+            (Manner::Unchanged, None, false, Action::Passed, Some(Because::NewMail)),
+            (Manner::Unchanged, None, true, Action::Posed, None),
+            // Another manner would hide it as well.
+            (Manner::Unchanged, Some(Manner::Busy), false, Action::Passed, Some(Because::NewMail)),
+            // These do not claim that there is nothing new.
+            (Manner::Busy, None, false, Action::Posed, None),
+            (Manner::Empty, None, false, Action::Posed, None),
+            (Manner::Refuse, None, false, Action::Refused, None),
+        ];
+        let facts = Facts { freshness: Freshness::NewMail, ..PROVEN };
+        for (manner, otherwise, despite_new_mail, action, because) in cases {
+            let decided = Decided::Deny { manner, otherwise, despite_new_mail };
+            let disposition = dispose(decided, facts, Rules::default());
+            assert_eq!((disposition.action, disposition.because), (action, because), "{decided:?}");
+        }
+        // No node answers, so there is nothing to wait for.
+        assert_eq!(dispose_unreachable(facts, OnUnreachable::Pose), Some(Manner::Unchanged));
     }
 }

@@ -57,8 +57,8 @@ pub use guest_log::Lines;
 pub use limits::Limits;
 pub use load::{LoadError, Prepared};
 pub use login::{
-    Backend, Claim, Client, Login, Maildrop, MemoryKey, Moment, Pools, Session, SnapshotFacts, TlsSession,
-    moment,
+    Backend, Claim, Client, Freshness, Login, Maildrop, MemoryKey, Moment, Pools, Session, SnapshotFacts,
+    TlsSession, moment,
 };
 pub use lookups::{Lookups, NoLookups};
 pub use metrics::MetricsSnapshot;

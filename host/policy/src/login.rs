@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use super::{Date, Mechanism, Standing, Weekday};
+use reprieve_metrics::labels;
 use reprieve_store::clock::civil;
 use reprieve_text::ip_text;
 
@@ -153,6 +154,22 @@ pub struct Maildrop {
     pub seconds_since_upgrade: Option<u32>,
     /// The user's other open sessions at this proxy.
     pub open_sessions: u32,
+    /// What is known about changes since the snapshot.
+    pub freshness: Freshness,
+}
+
+labels! {
+    /// What is known about changes of a maildrop since its snapshot.
+    #[derive(Default)]
+    pub enum Freshness {
+        /// Nothing: there may be new mail.
+        #[default]
+        Unknown = "unknown",
+        /// There is no new mail: all deliveries are signalled, and none was.
+        Unchanged = "unchanged",
+        /// There is new mail.
+        NewMail = "new-mail",
+    }
 }
 
 /// What is known about a snapshot.

@@ -37,6 +37,8 @@ pub struct Deny {
     pub manner: Manner,
     /// The manner to use if the first one cannot be; None passes the login then.
     pub otherwise: Option<Manner>,
+    /// For `unchanged`: the snapshot is shown in spite of new mail. Otherwise the login passes then.
+    pub despite_new_mail: bool,
     /// For `refuse`: the response code. None means `login-delay`.
     pub code: Option<ResponseCode>,
     /// For `refuse`: the text after the response code, instead of the host's.
@@ -58,6 +60,7 @@ impl Deny {
         Self {
             manner,
             otherwise: None,
+            despite_new_mail: false,
             code: None,
             text: None,
             retry_after: None,

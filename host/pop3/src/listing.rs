@@ -188,6 +188,13 @@ impl Listing {
         if self.found == 0 { left.digest() } else { self.found }
     }
 
+    /// Whether the mail server has listed a message that is not in a snapshot.
+    #[must_use]
+    pub fn goes_beyond(&self, snapshot: &Snapshot) -> bool {
+        let rows = self.unique_ids.iter().flat_map(|column| &column.rows);
+        snapshot.lacks_any(rows.map(|(_, id)| &**id))
+    }
+
     /// The next listing that is needed for a snapshot.
     #[must_use]
     pub fn missing(&self) -> Option<Missing> {
@@ -279,6 +286,12 @@ impl UniqueIds {
             }
             _ => false,
         }
+    }
+
+    /// Whether there is a message that is not in a snapshot.
+    #[must_use]
+    pub fn go_beyond(&self, snapshot: &Snapshot) -> bool {
+        snapshot.lacks_any(self.rows.iter().map(|(_, id)| &**id))
     }
 
     /// The rows.

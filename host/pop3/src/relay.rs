@@ -271,6 +271,16 @@ impl Relay {
         }
     }
 
+    /// Whether the mail server has listed a message that is not in a snapshot. Upgraded sessions show no
+    /// such message.
+    #[must_use]
+    pub fn goes_beyond(&self, snapshot: &Snapshot) -> bool {
+        match &self.view {
+            View::Direct(listing) => listing.goes_beyond(snapshot),
+            View::Translated { .. } => false,
+        }
+    }
+
     /// The maildrop as the session leaves it.
     fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
         match &self.view {

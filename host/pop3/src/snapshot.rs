@@ -1,5 +1,6 @@
 //! The listing of a maildrop as the user's clients last saw it.
 
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::{Arc, LazyLock};
 
@@ -71,6 +72,13 @@ impl Snapshot {
         let mut hasher = DefaultHasher::new();
         hasher.write(&self.rows);
         hasher.finish().max(1)
+    }
+
+    /// Whether a unique-id is not in the snapshot.
+    #[must_use]
+    pub fn lacks_any<'a>(&self, unique_ids: impl IntoIterator<Item = &'a [u8]>) -> bool {
+        let known: HashSet<_> = self.rows().map(|(_, row)| row.unique_id).collect();
+        unique_ids.into_iter().any(|unique_id| !known.contains(unique_id))
     }
 
     /// The packed rows, to store them.

@@ -276,7 +276,14 @@ mod registry {
         /// A session from the login to the end.
         fn pass(&self, (user, tag): (UserKey, Tag)) {
             let fetched = self.runtime.block_on(self.registry.look(user, Some(&tag), NOON_MS));
-            let opening = Opening { user, tag: Some(tag), route: None, accepted_ms: NOON_MS, fetched };
+            let opening = Opening {
+                user,
+                tag: Some(tag),
+                route: None,
+                accepted_ms: NOON_MS,
+                fetched,
+                expects_signals: false,
+            };
             let session: MaildropSession = match self.registry.begin(opening) {
                 MaybeReady::Ready(session) => session,
                 MaybeReady::Pending(session) => self.runtime.block_on(session),

@@ -22,6 +22,7 @@ mod file_watch;
 mod logging;
 pub mod maildrop;
 mod net;
+mod new_mail;
 mod output;
 mod pool;
 mod privileges;

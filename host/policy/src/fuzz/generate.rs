@@ -12,7 +12,9 @@ use super::check::TWO_DAYS_MS;
 use super::history::{Details, Event, History};
 use super::invariant::Invariant;
 use crate::harness::parse_time;
-use crate::{Ending, MECHANISMS, Maildrop, Mechanism, STANDINGS, SnapshotFacts, Standing, TlsSession};
+use crate::{
+    Ending, Freshness, MECHANISMS, Maildrop, Mechanism, STANDINGS, SnapshotFacts, Standing, TlsSession,
+};
 
 const ZONES: [&str; 5] = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"];
 
@@ -199,6 +201,7 @@ fn details(rng: &mut StdRng) -> Details {
         }),
         seconds_since_upgrade: optional_amount(rng),
         open_sessions: amount(rng),
+        freshness: pick(rng, &Freshness::ALL),
     };
     details
 }

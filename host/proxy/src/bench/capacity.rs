@@ -93,7 +93,14 @@ impl Proxy {
         let written = self.namespace.set(&name, &[7; 12], Some(Duration::from_secs(86_400))).await;
         let fetched = self.registry.look(key, Some(&tag), now_ms()).await;
         let timestamp = self.namespace.get(&name).await;
-        let opening = Opening { user: key, tag: Some(tag), route: None, accepted_ms: now_ms(), fetched };
+        let opening = Opening {
+            user: key,
+            tag: Some(tag),
+            route: None,
+            accepted_ms: now_ms(),
+            fetched,
+            expects_signals: false,
+        };
         let session = self.registry.begin(opening).wait().await;
         let end = LeftMaildrop::without_deletions(snapshot.clone(), now_ms());
         if let Some(commit) = self.registry.commit(session, end) {

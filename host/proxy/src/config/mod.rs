@@ -10,6 +10,7 @@ mod command_line;
 mod decision_log;
 mod file;
 mod lookup;
+mod new_mail;
 mod node;
 mod policy;
 mod pool;
@@ -27,6 +28,7 @@ pub(crate) use admin::{AdminConfig, TokenFile, exposed_warning, missing_director
 pub(crate) use decision_log::{DecisionLogConfig, LogTarget, LogUsers, Rotation};
 pub use file::Config;
 pub(crate) use file::PolicyCache;
+pub(crate) use new_mail::NewMailConfig;
 pub(crate) use node::NodeConfig;
 pub use node::NodeMode;
 pub(crate) use policy::PolicyConfig;

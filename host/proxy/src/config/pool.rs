@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::new_mail::NewMailConfig;
 use super::node::{NodeConfig, node};
 use super::tls::{NodeTls, node_tls};
 use reprieve_settings::format::{
@@ -108,6 +109,8 @@ pub struct PoolConfig {
     pub queue_timeout: Duration,
     /// How many logins may wait.
     pub queue_length: u32,
+    /// Where signals of new mail come from, if from anywhere.
+    pub new_mail: Option<NewMailConfig>,
 }
 
 impl PoolConfig {
@@ -132,6 +135,7 @@ impl PoolConfig {
             slow_start: Duration::from_secs(10),
             queue_timeout: Duration::from_secs(10),
             queue_length: 1000,
+            new_mail: None,
         }
     }
 }
@@ -285,6 +289,12 @@ fn connection_keys() -> Vec<Key<PoolConfig>> {
             |pool: &mut PoolConfig| &mut pool.master,
             optional(table::<MasterConfig>()),
             "The master user that logs in for users who are identified by certificates.",
+        ),
+        Key::new(
+            "new-mail",
+            |pool: &mut PoolConfig| &mut pool.new_mail,
+            optional(table::<NewMailConfig>()),
+            "Signals of new mail: a user with new mail passes at once.",
         ),
     ]
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::mode::{Fetched, MaybeReady, Mode, Opening, PendingWrite, Upgrade};
+use super::names::{Learned, MailboxUsers, Names};
 use super::tag::{Tag, UserKey};
 use super::user::{LastSeen, MaildropSession, NoSnapshot, SessionResult, User};
 use super::users::Users;
@@ -11,11 +12,12 @@ use reprieve_store::Unavailable;
 #[derive(Debug)]
 pub(super) struct LocalOnly {
     users: Arc<Users>,
+    names: Names,
 }
 
 impl LocalOnly {
     pub fn new(users: Arc<Users>) -> Self {
-        Self { users }
+        Self { users, names: Names::default() }
     }
 }
 
@@ -47,7 +49,7 @@ impl Mode for LocalOnly {
             let latest = latest.filter(|&latest| latest != 0 || current_generation == generation);
             opening.apply(known, token, latest)
         });
-        MaybeReady::Ready(MaildropSession::new(opening.user, token, begun))
+        MaybeReady::Ready(opening.complete(MaildropSession::new(opening.user, token, begun)))
     }
 
     fn begin_upgraded(&self, upgrade: Upgrade, token: u64) -> MaybeReady<'_, MaildropSession> {
@@ -63,7 +65,8 @@ impl Mode for LocalOnly {
         fresh: u64,
     ) -> Option<PendingWrite> {
         let result = self.users.check_size(result);
-        self.users.change(session.user, |known| known.commit(session.token, fresh, result, deleted));
+        let tokens = (session.token, session.heard);
+        self.users.change(session.user, |known| known.commit(tokens, fresh, result, deleted));
         None
     }
 
@@ -76,6 +79,23 @@ impl Mode for LocalOnly {
     ) -> MaybeReady<'a, ()> {
         self.users.update_existing(user, |known| known.reject(tag));
         MaybeReady::Ready(())
+    }
+
+    fn hear(&self, user: UserKey, fresh: u64, now_s: u32) -> MaybeReady<'_, Result<bool, Unavailable>> {
+        let heard = self.users.update_existing(user, |known| known.hear(fresh, now_s));
+        MaybeReady::Ready(Ok(heard.is_some()))
+    }
+
+    fn learn(&self, mailbox: UserKey, user: UserKey) -> MaybeReady<'_, Learned> {
+        MaybeReady::Ready(self.names.learn(mailbox, user))
+    }
+
+    fn users_of(&self, mailbox: UserKey) -> MaybeReady<'_, Result<MailboxUsers, Unavailable>> {
+        MaybeReady::Ready(Ok(self.names.users_of(mailbox)))
+    }
+
+    fn pose(&self, user: UserKey, now_s: u32) {
+        self.users.update_existing(user, |known| known.pose(now_s));
     }
 
     fn forget_snapshot(&self, user: UserKey, fresh: u64) -> MaybeReady<'_, ()> {

@@ -7,12 +7,14 @@
 //! | `mode` | what a mode has to do; `local_only`, `shared_tags` and `shared_snapshots` do it |
 //! | `user` | what is remembered about one user, and how sessions change it |
 //! | `users`, `table` | users in the memory of this process |
+//! | `names` | users whose mailboxes have other names at the mail server |
 //! | `open_sessions` | how many relayed sessions each user has |
 //! | `records`, `seal` | users in a store that proxies share |
 //! | `tag` | keyed hashes of users and secrets |
 
 mod local_only;
 mod mode;
+mod names;
 mod open_sessions;
 mod records;
 mod registry;
@@ -24,11 +26,12 @@ mod tag;
 mod user;
 mod users;
 
-pub(crate) use mode::{Fetched, MaildropFacts, Pending, PendingWrite};
+pub(crate) use mode::{Fetched, MaildropFacts, Pending, PendingWrite, Upgrade};
 pub use mode::{MaybeReady, Opening};
+pub(crate) use names::Learned;
 pub(crate) use registry::Description;
 pub use registry::Registry;
 pub use tag::{Tag, Tagger, UserKey};
 pub(crate) use user::{LastSeen, NoSnapshot, Route, TagStanding};
-pub use user::{LeftMaildrop, MaildropSession};
+pub use user::{LeftMaildrop, MaildropSession, Wait};
 pub(crate) use users::{MemoryUsage, OpenSession};

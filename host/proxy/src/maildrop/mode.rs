@@ -10,6 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use super::names::{Learned, MailboxUsers};
 use super::records::FetchedRecord;
 use super::tag::{Tag, UserKey};
 use super::user::{
@@ -59,13 +60,23 @@ pub struct SnapshotFacts {
     pub total_bytes: u64,
     /// What happened to the maildrop when.
     pub times: SnapshotTimes,
+    /// Whether a signal of new mail has come since.
+    pub has_new_mail: bool,
+    /// Whether it is of a maildrop in another pool than the virtual server's.
+    pub is_elsewhere: bool,
 }
 
 impl SnapshotFacts {
     /// Of a user's snapshot.
     pub(super) fn of(user: &User) -> Option<Self> {
-        let DatedSnapshot { snapshot, times } = user.snapshot.as_ref()?;
-        Some(Self { messages: snapshot.count(), total_bytes: snapshot.bytes(), times: *times })
+        let DatedSnapshot { snapshot, times, is_up_to_date } = user.snapshot.as_ref()?;
+        Some(Self {
+            messages: snapshot.count(),
+            total_bytes: snapshot.bytes(),
+            times: *times,
+            has_new_mail: !is_up_to_date,
+            is_elsewhere: user.route.as_ref().is_some_and(|route| route.pool.is_some()),
+        })
     }
 }
 
@@ -80,6 +91,10 @@ pub struct Fetched {
     pub facts: MaildropFacts,
     /// [`User::latest`]; 0 for an unknown user, None if the store could not be reached.
     pub(super) latest: Option<u64>,
+    /// [`User::heard`]; 0 for an unknown user, None if the store could not be reached.
+    pub(super) heard: Option<u64>,
+    /// When they were looked up, in milliseconds since 1970.
+    pub(super) looked_ms: u64,
     /// For users in this process: see [`Table::generation`](super::table::Table::generation).
     pub(super) generation: u32,
     /// For users in a store: their record.
@@ -89,7 +104,7 @@ pub struct Fetched {
 impl Fetched {
     /// An unknown user, whose maildrop no session has seen.
     pub(super) fn unknown() -> Self {
-        Self { latest: Some(0), ..Self::default() }
+        Self { latest: Some(0), heard: Some(0), ..Self::default() }
     }
 
     /// Fills in what is known. `oldest_s`: secrets that were accepted before are not known.
@@ -97,7 +112,14 @@ impl Fetched {
         self.standing = tag.map_or(TagStanding::Unknown, |tag| known.standing(tag, oldest_s));
         self.rejections = known.rejections;
         self.latest = Some(known.latest);
+        self.heard = Some(known.heard);
         self.facts.snapshot = SnapshotFacts::of(known);
+    }
+
+    /// Token of the last signal of new mail; None if that is not known.
+    #[must_use]
+    pub fn heard(&self) -> Option<u64> {
+        self.heard
     }
 
     /// The user as the store has them.
@@ -119,6 +141,8 @@ pub struct Opening {
     pub accepted_ms: u64,
     /// What was known before that.
     pub fetched: Fetched,
+    /// Whether new mail of the pool is signalled.
+    pub expects_signals: bool,
 }
 
 impl Opening {
@@ -127,24 +151,38 @@ impl Opening {
     pub(super) fn apply(&self, known: &mut User, token: u64, latest: Option<u64>) -> Begun {
         known.accept(self.tag, self.accepted_ms);
         known.route.clone_from(&self.route);
+        if self.expects_signals && known.heard == 0 {
+            // A signal may have come while there was no record, so the next login has to pass, too.
+            known.heard = token;
+        }
         known.begin(token, latest)
+    }
+
+    /// Completes a session that has begun.
+    pub(super) fn complete(&self, session: MaildropSession) -> MaildropSession {
+        session.looked(self.fetched.looked_ms, self.fetched.heard)
     }
 }
 
 /// A posed session that continues at the mail server, which has accepted its secret.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Upgrade {
+pub struct Upgrade {
+    /// The user.
     pub user: UserKey,
+    /// Of their secret.
     pub tag: Tag,
     /// [`LastSeen::token`] of the snapshot that the session has shown.
     pub posed: u64,
-    pub now_ms: u64,
+    /// [`LastSeen::heard`] of that snapshot.
+    pub heard: Option<u64>,
+    /// When the session asked the mail server, before its secret was sent, in milliseconds since 1970.
+    pub looked_ms: u64,
 }
 
 impl Upgrade {
     /// Applies the upgrade to its user.
     pub(super) fn apply(&self, known: &mut User, token: u64) -> Begun {
-        known.accept(Some(self.tag), self.now_ms);
+        known.accept(Some(self.tag), self.looked_ms);
         known.begin_upgraded(token, self.posed)
     }
 }
@@ -189,6 +227,20 @@ pub(super) trait Mode: std::fmt::Debug + Send + Sync {
         tag: Option<&'a Tag>,
         limit: u8,
     ) -> MaybeReady<'a, ()>;
+
+    /// Notes a signal of new mail. `fresh`: a token that no signal has. Returns whether the user is
+    /// known.
+    fn hear(&self, user: UserKey, fresh: u64, now_s: u32) -> MaybeReady<'_, Result<bool, Unavailable>>;
+
+    /// Notes that a mailbox with another name is a user's. Returns [`Learned::Full`] if the store cannot
+    /// be reached.
+    fn learn(&self, mailbox: UserKey, user: UserKey) -> MaybeReady<'_, Learned>;
+
+    /// The users of a mailbox with another name.
+    fn users_of(&self, mailbox: UserKey) -> MaybeReady<'_, Result<MailboxUsers, Unavailable>>;
+
+    /// Notes that a login is shown the snapshot, if users are in this process.
+    fn pose(&self, user: UserKey, now_s: u32);
 
     /// Forgets a user's snapshot. `fresh`: a token that no session has.
     fn forget_snapshot(&self, user: UserKey, fresh: u64) -> MaybeReady<'_, ()>;

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::mode::{Fetched, Opening, Upgrade};
+use super::names::{Learned, MAX_USERS, MailboxUsers};
 use super::seal::Seal;
-use super::tag::{Tag, UserKey};
+use super::tag::{Hash, Tag, UserKey};
 use super::user::{MaildropSession, NoSnapshot, SessionResult, TagStanding, User};
 use reprieve_store::{Namespace, Refused, Unavailable};
 
@@ -25,6 +26,10 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 const DELETION_BATCH: usize = 1000;
 /// Shortest time between two log lines about a full store.
 const LOG_INTERVAL: Duration = Duration::from_secs(600);
+/// After this time the name of a mailbox is written again, before it expires.
+const NAME_RENEWAL: Duration = Duration::from_secs(3600);
+/// Maximum number of mailboxes to remember as written.
+const MAX_NAMES: usize = 200_000;
 /// Maximum number of stale records to track. Beyond it, all records are deleted.
 const MAX_STALE: usize = 1_000_000;
 
@@ -45,6 +50,8 @@ pub(super) struct Records {
     is_deleting: AtomicBool,
     /// When it was last logged that the store is full.
     full_logged: Mutex<Option<Instant>>,
+    /// When mailboxes with other names were written, so that not each session writes them.
+    names: Mutex<HashMap<(UserKey, UserKey), Instant>>,
 }
 
 /// Users with a session that could not be written: what the store has about them is out of date.
@@ -85,6 +92,7 @@ impl Records {
             stale_count: AtomicUsize::new(0),
             is_deleting: AtomicBool::new(false),
             full_logged: Mutex::default(),
+            names: Mutex::default(),
         }
     }
 
@@ -104,6 +112,7 @@ impl Records {
     pub async fn reserve(&self, fetched: &mut Fetched, user: UserKey, token: u64) {
         let record = self.add_reservation(user, token).await;
         fetched.latest = record.as_ref().and_then(|record| Some(record.user.as_ref()?.latest));
+        fetched.heard = record.as_ref().and_then(|record| Some(record.user.as_ref()?.heard));
         fetched.record = record.map(Box::new);
     }
 
@@ -112,7 +121,7 @@ impl Records {
         let Fetched { record, latest, .. } = &opening.fetched;
         let last = record.as_ref().map(|record| record.sealed.as_deref());
         let begun = self.change(opening.user, last, |known| opening.apply(known, token, *latest)).await;
-        MaildropSession::written(opening.user, token, begun)
+        opening.complete(MaildropSession::written(opening.user, token, begun))
     }
 
     /// See [`Mode::begin_upgraded`](super::mode::Mode::begin_upgraded).
@@ -131,7 +140,8 @@ impl Records {
         fresh: u64,
     ) -> Option<bool> {
         let last = session.written.as_deref().map(Some);
-        let commit = |known: &mut User| known.commit(session.token, fresh, result.clone(), deleted);
+        let commit =
+            |known: &mut User| known.commit((session.token, session.heard), fresh, result.clone(), deleted);
         let (is_latest, _) = self.change(session.user, last, commit).await?;
         Some(is_latest)
     }
@@ -143,6 +153,70 @@ impl Records {
         if is_known && (fetched.standing == TagStanding::Known || fetched.rejections < limit) {
             self.change(user, None, |known| known.reject(tag)).await;
         }
+    }
+
+    /// See [`Mode::hear`](super::mode::Mode::hear).
+    pub async fn hear(&self, user: UserKey, fresh: u64, now_s: u32) -> Result<bool, Unavailable> {
+        if self.is_stale(user) {
+            // Without a record the user's next login passes, at all proxies.
+            self.delete_stale(user).await?;
+            return Ok(true);
+        }
+        for _ in 0..MAX_ATTEMPTS {
+            let Some(before) = self.namespace.get(&record_key(user)).await? else { return Ok(false) };
+            let Some(mut record) = self.seal.open(user, &before, self.crashes) else { return Ok(false) };
+            record.hear(fresh, now_s);
+            if self.replace(user, Some(&before), record).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Err(busy())
+    }
+
+    /// See [`Mode::learn`](super::mode::Mode::learn).
+    pub async fn learn(&self, mailbox: UserKey, user: UserKey) -> Learned {
+        let written = self.names.lock().get(&(mailbox, user)).copied();
+        if written.is_some_and(|written| written.elapsed() < NAME_RENEWAL) {
+            return Learned::Known;
+        }
+        let learned = self.write_name(mailbox, user).await.unwrap_or(Learned::Full);
+        if learned != Learned::Full {
+            let mut names = self.names.lock();
+            if names.len() >= MAX_NAMES {
+                names.clear();
+            }
+            names.insert((mailbox, user), Instant::now());
+        }
+        learned
+    }
+
+    async fn write_name(&self, mailbox: UserKey, user: UserKey) -> Result<Learned, Unavailable> {
+        let (key, lifetime) = (mailbox_key(mailbox), Some(self.credential_ttl.max(2 * NAME_RENEWAL)));
+        for _ in 0..MAX_ATTEMPTS {
+            let before = self.namespace.get(&key).await?;
+            let mut users = before.as_deref().map_or_else(MailboxUsers::default, mailbox_users);
+            let learned = if users.contains(&user) { Learned::Known } else { Learned::New };
+            if learned == Learned::New && users.try_push(user).is_err() {
+                return Ok(Learned::Full);
+            }
+            let after: Vec<u8> = users.iter().flat_map(|user| user.0).collect();
+            let written = match &before {
+                None => self.namespace.add(&key, &after, lifetime).await?,
+                Some(before) => self.namespace.compare_and_set(&key, before, &after, lifetime).await?,
+            };
+            match written {
+                Ok(true) => return Ok(learned),
+                Ok(false) => {}
+                Err(_) => return Ok(Learned::Full),
+            }
+        }
+        Err(busy())
+    }
+
+    /// See [`Mode::users_of`](super::mode::Mode::users_of).
+    pub async fn users_of(&self, mailbox: UserKey) -> Result<MailboxUsers, Unavailable> {
+        let users = self.namespace.get(&mailbox_key(mailbox)).await?;
+        Ok(users.as_deref().map_or_else(MailboxUsers::default, mailbox_users))
     }
 
     /// See [`Mode::forget_snapshot`](super::mode::Mode::forget_snapshot).
@@ -171,7 +245,8 @@ impl Records {
         if self.is_stale(user) {
             return None;
         }
-        let record = User { latest: token, ..User::default() };
+        // Signals that come from now on change it again.
+        let record = User { latest: token, heard: token, ..User::default() };
         let sealed = self.seal.close(user, &record, self.crashes)?;
         match self.namespace.add(&record_key(user), &sealed, Some(RESERVATION_TTL)).await {
             Ok(Ok(true)) => Some(FetchedRecord { user: Some(Box::new(record)), sealed: Some(sealed) }),
@@ -223,7 +298,7 @@ impl Records {
                 return Ok((result, stored));
             }
         }
-        Err(Unavailable("others keep changing the same user".to_owned()))
+        Err(busy())
     }
 
     /// Writes a record if the store still has `before`, and returns it as it is stored. If the store
@@ -338,6 +413,20 @@ impl Records {
         let count = self.stale_count.load(Ordering::Acquire);
         count > 0 && (count >= MAX_STALE || self.stale.lock().users.contains_key(&user))
     }
+}
+
+/// The key of the entry with a mailbox's users: longer than that of a user's record.
+fn mailbox_key(mailbox: UserKey) -> String {
+    format!("mailbox:{}", record_key(mailbox))
+}
+
+fn mailbox_users(bytes: &[u8]) -> MailboxUsers {
+    let keys = bytes.chunks_exact(size_of::<Hash>()).filter_map(|key| Hash::try_from(key).ok());
+    keys.map(UserKey).take(MAX_USERS).collect()
+}
+
+fn busy() -> Unavailable {
+    Unavailable("others keep changing the same user".to_owned())
 }
 
 /// The key of a user's record: their keyed hash in hexadecimal digits.

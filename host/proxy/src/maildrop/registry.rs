@@ -13,12 +13,13 @@ use std::time::Duration;
 
 use super::local_only::LocalOnly;
 use super::mode::{Fetched, MaybeReady, Mode, Opening, PendingWrite, Upgrade};
+use super::names::Learned;
 use super::records::Records;
 use super::seal::Seal;
 use super::shared_snapshots::SharedSnapshots;
 use super::shared_tags::SharedTags;
 use super::tag::{Tag, Tagger, UserKey};
-use super::user::{LastSeen, LeftMaildrop, MaildropSession, NoSnapshot, Route};
+use super::user::{LastSeen, LeftMaildrop, MaildropSession, NoSnapshot, Route, seconds};
 use super::users::{MemoryUsage, OpenSession, Users};
 use reprieve_store::{NamespaceConfig, Share, Store, Unavailable};
 
@@ -88,7 +89,8 @@ impl Registry {
     /// Looks up a user and the secret that a login presents, before the credentials are sent.
     /// `tag`: None if only the mail server sees the secret. `now_ms`: milliseconds since 1970.
     pub async fn look(&self, user: UserKey, tag: Option<&Tag>, now_ms: u64) -> Fetched {
-        self.mode.look(user, tag, self.oldest_s(now_ms)).wait().await
+        let fetched = self.mode.look(user, tag, self.oldest_s(now_ms)).wait().await;
+        Fetched { looked_ms: now_ms, ..fetched }
     }
 
     /// Prepares for the session of a user without a record in the store, before their credentials
@@ -138,11 +140,43 @@ impl Registry {
     }
 
     /// Begins the session of a client that was posed to until now, and whose secret the mail server
-    /// has accepted. The client continues to see the snapshot whose `token` is `posed`.
+    /// has accepted. The client continues to see the snapshot that it was shown.
     /// See `User::begin_upgraded`.
-    pub async fn begin_upgraded(&self, user: UserKey, tag: Tag, posed: u64, now_ms: u64) -> MaildropSession {
-        let upgrade = Upgrade { user, tag, posed, now_ms };
-        self.mode.begin_upgraded(upgrade, self.token()).wait().await.upgraded(now_ms)
+    pub async fn begin_upgraded(&self, upgrade: Upgrade) -> MaildropSession {
+        let session = self.mode.begin_upgraded(upgrade, self.token()).wait().await;
+        session.looked(upgrade.looked_ms, upgrade.heard).upgraded(upgrade.looked_ms)
+    }
+
+    /// Notes a signal that a user has new mail: until a session has looked that begins later, their
+    /// snapshot is out of date. Returns whether the user is known; nothing is kept for others.
+    ///
+    /// # Errors
+    /// If the store cannot be reached: the signal is not noted.
+    pub async fn hear(&self, user: UserKey, now_ms: u64) -> Result<bool, Unavailable> {
+        self.mode.hear(user, self.token(), seconds(now_ms)).wait().await
+    }
+
+    /// Notes that a [mailbox](Tagger::mailbox) with another name is a user's. If that was not known, the
+    /// user's snapshot is out of date from now on: a signal may have come before.
+    pub async fn learn(&self, mailbox: UserKey, user: UserKey, now_ms: u64) -> Learned {
+        let learned = self.mode.learn(mailbox, user).wait().await;
+        if learned == Learned::New && self.hear(user, now_ms).await.is_err() {
+            return Learned::Full;
+        }
+        learned
+    }
+
+    /// The users whose mailbox it is under another name.
+    ///
+    /// # Errors
+    /// If the store cannot be reached.
+    pub async fn users_of(&self, mailbox: UserKey) -> Result<impl Iterator<Item = UserKey>, Unavailable> {
+        Ok(self.mode.users_of(mailbox).wait().await?.into_iter())
+    }
+
+    /// Notes that a login is shown the snapshot, to know later how long new mail has waited.
+    pub fn pose(&self, user: UserKey, now_ms: u64) {
+        self.mode.pose(user, seconds(now_ms));
     }
 
     /// Ends a session. Its snapshot counts if no other session has seen the maildrop since it began.

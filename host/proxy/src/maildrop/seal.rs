@@ -35,6 +35,8 @@ struct Packed {
     /// [`SnapshotTimes`], in the order of its fields. At the end, so that a record of a version
     /// without them is not valid instead of misread.
     times: (u32, u32, u32),
+    /// [`User::heard`], [`User::heard_s`], and whether the snapshot is up to date.
+    heard: (u64, u32, bool),
 }
 
 impl std::fmt::Debug for Seal {
@@ -68,6 +70,7 @@ impl Seal {
             snapshot: snapshot
                 .map(|snapshot| (crashes, snapshot.count(), snapshot.bytes(), snapshot.packed().to_vec())),
             times: (seen_s, changed_s, upgraded_s),
+            heard: (user.heard, user.heard_s, dated.is_some_and(|dated| dated.is_up_to_date)),
         };
         let packed = postcard::to_allocvec(&packed).ok()?;
         let mut text = zstd::bulk::compress(&packed, COMPRESSION_LEVEL).ok()?;
@@ -89,6 +92,7 @@ impl Seal {
         let packed = zstd::bulk::decompress(opened, MAX_SNAPSHOT_BYTES + MAX_OTHER_BYTES).ok()?;
         let packed: Packed = postcard::from_bytes(&packed).ok()?;
         let (seen_s, changed_s, upgraded_s) = packed.times;
+        let (heard, heard_s, is_up_to_date) = packed.heard;
         let times = SnapshotTimes { seen_s, changed_s, upgraded_s };
         let accepted =
             packed.accepted.into_iter().map(|(tag, at_s)| Accepted { tag: Tag::from_bytes(tag), at_s });
@@ -99,9 +103,12 @@ impl Seal {
                 .snapshot
                 .filter(|(written_at, ..)| *written_at == crashes)
                 .map(|(_, count, bytes, rows)| Snapshot::from_packed(rows.into(), count, bytes))
-                .map(|snapshot| DatedSnapshot { snapshot: snapshot.shared(), times }),
+                .map(|snapshot| DatedSnapshot { snapshot: snapshot.shared(), times, is_up_to_date }),
             route: packed.route.map(|(pool, user)| Arc::new(Route { pool, user })),
             latest: packed.latest,
+            heard,
+            heard_s,
+            posed_s: 0,
             rejections: packed.rejections,
             no_snapshot: packed.no_snapshot,
         })
@@ -122,7 +129,8 @@ mod tests {
         user.route = Some(Arc::new(Route { pool: Some("other".to_owned()), user: None }));
         let times = SnapshotTimes { seen_s: 3, changed_s: 2, upgraded_s: 1 };
         let snapshot = Snapshot::pack(rows).unwrap().shared();
-        assert!(user.commit(7, 8, Ok(DatedSnapshot { snapshot, times }), false));
+        let left = DatedSnapshot { snapshot, times, is_up_to_date: true };
+        assert!(user.commit((7, Some(0)), 8, Ok(left), false));
         user
     }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::mode::{Fetched, MaybeReady, Mode, Opening, PendingWrite, Upgrade};
+use super::names::{Learned, MailboxUsers};
 use super::records::Records;
 use super::tag::{Tag, UserKey};
 use super::user::{LastSeen, MaildropSession, NoSnapshot, SessionResult, User};
@@ -67,6 +68,21 @@ impl Mode for SharedSnapshots {
             records.commit(&session, &result, deleted, fresh).await;
         }))
     }
+
+    fn hear(&self, user: UserKey, fresh: u64, now_s: u32) -> MaybeReady<'_, Result<bool, Unavailable>> {
+        MaybeReady::Pending(Box::pin(self.records.hear(user, fresh, now_s)))
+    }
+
+    fn learn(&self, mailbox: UserKey, user: UserKey) -> MaybeReady<'_, Learned> {
+        MaybeReady::Pending(Box::pin(self.records.learn(mailbox, user)))
+    }
+
+    fn users_of(&self, mailbox: UserKey) -> MaybeReady<'_, Result<MailboxUsers, Unavailable>> {
+        MaybeReady::Pending(Box::pin(self.records.users_of(mailbox)))
+    }
+
+    // A poll must not cost a write in the store.
+    fn pose(&self, _: UserKey, _: u32) {}
 
     fn reject<'a>(
         &'a self,

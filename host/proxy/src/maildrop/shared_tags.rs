@@ -5,9 +5,12 @@
 use std::sync::Arc;
 
 use super::mode::{Fetched, MaybeReady, Mode, Opening, PendingWrite, SnapshotFacts, Upgrade};
+use super::names::{Learned, MailboxUsers};
 use super::records::Records;
 use super::tag::{Tag, UserKey};
-use super::user::{LastSeen, MaildropSession, NoSnapshot, PreviousSnapshot, SessionResult, User};
+use super::user::{
+    DatedSnapshot, LastSeen, MaildropSession, NoSnapshot, PreviousSnapshot, SessionResult, User,
+};
 use super::users::Users;
 use reprieve_store::Unavailable;
 
@@ -29,9 +32,14 @@ impl Mode for SharedTags {
         MaybeReady::Pending(Box::pin(async move {
             let mut fetched = self.records.look(user, tag, oldest_s).await;
             let latest = fetched.latest;
-            let facts = |here: &User| (latest == Some(here.latest)).then(|| SnapshotFacts::of(here));
+            let heard = fetched.heard;
+            let facts = |here: &User| {
+                let facts = SnapshotFacts::of(here).filter(|_| latest == Some(here.latest))?;
+                let has_new_mail = facts.has_new_mail || heard != Some(here.heard);
+                Some(SnapshotFacts { has_new_mail, ..facts })
+            };
             let look = self.users.look(user, facts);
-            fetched.facts.snapshot = look.found.flatten().flatten();
+            fetched.facts.snapshot = look.found.flatten();
             fetched.facts.open_sessions = look.open_sessions;
             fetched
         }))
@@ -44,8 +52,12 @@ impl Mode for SharedTags {
     fn last_seen(&self, fetched: &Fetched, user: UserKey) -> Result<LastSeen, NoSnapshot> {
         let stored = fetched.stored_user().ok_or(NoSnapshot::NoneYet)?;
         let if_latest = |here: &User| (here.latest == stored.latest).then(|| here.last_seen());
+        let up_to_date = |last_seen: LastSeen| LastSeen {
+            heard: last_seen.heard.filter(|&heard| heard == stored.heard),
+            ..last_seen
+        };
         match self.users.look(user, if_latest).found.flatten() {
-            Some(last_seen) => last_seen,
+            Some(last_seen) => last_seen.map(up_to_date),
             None if stored.latest == 0 => Err(NoSnapshot::NoneYet),
             None => Err(NoSnapshot::Elsewhere),
         }
@@ -60,13 +72,20 @@ impl Mode for SharedTags {
         MaybeReady::Pending(Box::pin(async move {
             let mut session = records.begin(&opening, token).await;
             let is_undisturbed = session.token != 0;
-            let previous = users.change(session.user, |here| {
+            let Fetched { latest, heard, .. } = opening.fetched;
+            let (previous, posed_s) = users.change(session.user, |here| {
                 // Otherwise another proxy has seen the maildrop since.
-                let is_latest = opening.fetched.latest == Some(here.latest);
+                let is_latest = latest == Some(here.latest);
+                let is_up_to_date = heard == Some(here.heard);
                 let begun = here.begin(token, is_undisturbed.then_some(here.latest));
-                begun.previous.filter(|_| is_latest)
+                let previous = begun.previous.filter(|_| is_latest).map(|previous| DatedSnapshot {
+                    is_up_to_date: previous.is_up_to_date && is_up_to_date,
+                    ..previous
+                });
+                (previous, if is_latest { begun.wait.posed_s } else { 0 })
             });
             session.previous = PreviousSnapshot::of(previous);
+            session.wait.posed_s = posed_s;
             session
         }))
     }
@@ -94,14 +113,20 @@ impl Mode for SharedTags {
         }
         let result = self.users.check_size(result);
         if !deleted {
-            self.users.change(session.user, |here| here.commit(session.token, fresh, result, false));
+            self.users.change(session.user, |here| {
+                here.heard = session.heard.unwrap_or(0);
+                here.commit((session.token, session.heard), fresh, result, false)
+            });
             return None;
         }
         let (records, users) = (self.records.clone(), self.users.clone());
         Some(Box::pin(async move {
             let Some(is_latest) = records.commit(&session, &result, true, fresh).await else { return };
             let token = if is_latest { session.token } else { 0 };
-            users.change(session.user, |here| here.commit(token, fresh, result, true));
+            users.change(session.user, |here| {
+                here.heard = session.heard.unwrap_or(0);
+                here.commit((token, session.heard), fresh, result, true)
+            });
         }))
     }
 
@@ -113,6 +138,22 @@ impl Mode for SharedTags {
         limit: u8,
     ) -> MaybeReady<'a, ()> {
         MaybeReady::Pending(Box::pin(self.records.reject(fetched, user, tag, limit)))
+    }
+
+    fn hear(&self, user: UserKey, fresh: u64, now_s: u32) -> MaybeReady<'_, Result<bool, Unavailable>> {
+        MaybeReady::Pending(Box::pin(self.records.hear(user, fresh, now_s)))
+    }
+
+    fn learn(&self, mailbox: UserKey, user: UserKey) -> MaybeReady<'_, Learned> {
+        MaybeReady::Pending(Box::pin(self.records.learn(mailbox, user)))
+    }
+
+    fn users_of(&self, mailbox: UserKey) -> MaybeReady<'_, Result<MailboxUsers, Unavailable>> {
+        MaybeReady::Pending(Box::pin(self.records.users_of(mailbox)))
+    }
+
+    fn pose(&self, user: UserKey, now_s: u32) {
+        self.users.update_existing(user, |here| here.pose(now_s));
     }
 
     fn forget_snapshot(&self, user: UserKey, fresh: u64) -> MaybeReady<'_, ()> {

@@ -1,4 +1,4 @@
-//! A hash table of users that packs each into 48 bytes: there may be millions. Most users have one
+//! A hash table of users that packs each into 64 bytes: there may be millions. Most users have one
 //! secret and no route, so the rest is in a second table. Eviction is second chance (clock), close
 //! enough to least recently used without links between users.
 //!
@@ -27,12 +27,17 @@ const EXTRA_BYTES: usize = size_of::<(u32, Box<Extra>)>() + size_of::<Extra>();
 const HAS_SECRET: u8 = 1;
 /// Flag: there is an [`Extra`].
 const HAS_EXTRA: u8 = 2;
+/// Flag: [`DatedSnapshot::is_up_to_date`].
+const IS_UP_TO_DATE: u8 = 4;
 
 /// A user.
 #[derive(Debug)]
 struct Packed {
     key: UserKey,
     latest: u64,
+    heard: u64,
+    heard_s: u32,
+    posed_s: u32,
     /// Position in [`Table::snapshots`], or [`NONE`] or [`EMPTY`].
     snapshot: u32,
     /// [`SnapshotTimes::changed_s`] of the snapshot.
@@ -41,7 +46,7 @@ struct Packed {
     tag: Tag,
     /// When that was, in seconds since 1970.
     at_s: u32,
-    /// [`HAS_SECRET`] and [`HAS_EXTRA`].
+    /// [`HAS_SECRET`], [`HAS_EXTRA`] and [`IS_UP_TO_DATE`].
     flags: u8,
     rejections: u8,
     no_snapshot: NoSnapshot,
@@ -186,6 +191,9 @@ impl Table {
         let user = Packed {
             key,
             latest: 0,
+            heard: 0,
+            heard_s: 0,
+            posed_s: 0,
             snapshot: NONE,
             changed_s: 0,
             tag: Tag::from_bytes(Hash::default()),
@@ -209,6 +217,9 @@ impl Table {
         packed.used = true;
         let mut user = User {
             latest: packed.latest,
+            heard: packed.heard,
+            heard_s: packed.heard_s,
+            posed_s: packed.posed_s,
             snapshot: None,
             rejections: packed.rejections,
             no_snapshot: packed.no_snapshot,
@@ -229,8 +240,9 @@ impl Table {
 
     fn pack(&mut self, slot: u32, user: User) {
         let Some(packed) = self.users.get_mut(slot) else { return };
-        let User { mut accepted, snapshot, route, latest, rejections, no_snapshot } = user;
+        let User { mut accepted, snapshot, route, latest, rejections, no_snapshot, .. } = user;
         packed.latest = latest;
+        (packed.heard, packed.heard_s, packed.posed_s) = (user.heard, user.heard_s, user.posed_s);
         (packed.rejections, packed.no_snapshot) = (rejections, no_snapshot);
         packed.flags = 0;
         if !accepted.is_empty() {
@@ -273,22 +285,27 @@ impl Table {
 
 fn unpack_snapshot(snapshots: &Slab<StoredSnapshot>, packed: &Packed) -> Option<DatedSnapshot> {
     let changed_s = packed.changed_s;
+    let is_up_to_date = packed.flags & IS_UP_TO_DATE != 0;
     match packed.snapshot {
         NONE => None,
         EMPTY => {
             let seen_s = if packed.flags & HAS_SECRET != 0 { packed.at_s } else { 0 };
             let times = SnapshotTimes { seen_s, changed_s, upgraded_s: 0 };
-            Some(DatedSnapshot { snapshot: Snapshot::default().shared(), times })
+            Some(DatedSnapshot { snapshot: Snapshot::default().shared(), times, is_up_to_date })
         }
         at => snapshots.get(at).map(|StoredSnapshot { snapshot, seen_s, upgraded_s }| DatedSnapshot {
             snapshot: snapshot.clone(),
             times: SnapshotTimes { seen_s: *seen_s, changed_s, upgraded_s: *upgraded_s },
+            is_up_to_date,
         }),
     }
 }
 
 fn pack_snapshot(snapshots: &mut Slab<StoredSnapshot>, packed: &mut Packed, dated: Option<DatedSnapshot>) {
     packed.changed_s = dated.as_ref().map_or(0, |dated| dated.times.changed_s);
+    if dated.as_ref().is_some_and(|dated| dated.is_up_to_date) {
+        packed.flags |= IS_UP_TO_DATE;
+    }
     let stored = match dated {
         Some(dated) if dated.snapshot.count() > 0 => {
             let SnapshotTimes { seen_s, upgraded_s, .. } = dated.times;
@@ -320,7 +337,8 @@ mod tests {
         user.route = Some(Arc::new(Route { pool: Some(format!("pool {number}")), user: None }));
         let snapshot = Snapshot::pack([Row { size: 1, unique_id: b"x" }]).unwrap().shared();
         let times = SnapshotTimes { seen_s: 1, changed_s: number.into(), upgraded_s: 3 };
-        user.snapshot = Some(DatedSnapshot { snapshot, times });
+        user.snapshot = Some(DatedSnapshot { snapshot, times, is_up_to_date: number % 2 == 0 });
+        (user.heard, user.heard_s, user.posed_s) = (u64::MAX - 1, 4, 5);
         (user.latest, user.rejections) = (u64::MAX, number);
         user.no_snapshot = NoSnapshot::Elsewhere;
         user
@@ -331,7 +349,7 @@ mod tests {
         // Tag 3 is rejected below; when the maildrop was seen would be lost with it.
         let mut user = with_one_secret(number | 4);
         let times = SnapshotTimes { seen_s: 1, changed_s: number.into(), upgraded_s: 0 };
-        user.snapshot = Some(DatedSnapshot { snapshot: Arc::default(), times });
+        user.snapshot = Some(DatedSnapshot { snapshot: Arc::default(), times, is_up_to_date: true });
         user
     }
 
@@ -347,8 +365,8 @@ mod tests {
     }
 
     #[test]
-    fn a_packed_user_takes_48_bytes() {
-        assert_eq!(size_of::<Option<Packed>>(), 48);
+    fn a_packed_user_takes_64_bytes() {
+        assert_eq!(size_of::<Option<Packed>>(), 64);
         let mut table = Table::default();
         table.change(numbered(7), |known| *known = with_one_secret(1));
         assert_eq!(table.size(numbered(7)), Size { bytes: USER_BYTES, snapshots: 0 });

@@ -92,6 +92,12 @@ impl Tagger {
         UserKey(self.hash(&[b"user", pool.as_bytes(), user]))
     }
 
+    /// The key of a mailbox under its name at the mail servers of a pool.
+    #[must_use]
+    pub fn mailbox(&self, pool: &str, name: &[u8]) -> UserKey {
+        UserKey(self.hash(&[b"mailbox", pool.as_bytes(), name]))
+    }
+
     /// The tag of a user's secret.
     #[must_use]
     pub fn tag(&self, user: UserKey, credentials: &Credentials) -> Tag {

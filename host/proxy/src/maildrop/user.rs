@@ -118,12 +118,15 @@ impl From<SnapshotError> for NoSnapshot {
 pub(super) struct DatedSnapshot {
     pub snapshot: Arc<Snapshot>,
     pub times: SnapshotTimes,
+    /// Whether the session that left it looked after the last signal: the `snapshot.heard == heard`
+    /// of the protocol. A flag is enough, because tokens are never used twice.
+    pub is_up_to_date: bool,
 }
 
 /// What happened to a maildrop when, in seconds since 1970; 0 if that is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotTimes {
-    /// A session left the snapshot.
+    /// The session that left the snapshot looked, before its login.
     pub seen_s: u32,
     /// A session last found something else than the session before it had left.
     pub changed_s: u32,
@@ -140,6 +143,12 @@ pub(super) struct User {
     /// Token of the session that saw the maildrop last. Only that session may leave a snapshot. Each
     /// confirmed deletion replaces the token, too. 0 if no session has seen the maildrop.
     pub latest: u64,
+    /// Token of the last signal of new mail; 0 if there was none.
+    pub heard: u64,
+    /// When that was, in seconds since 1970; 0 if a session has seen the maildrop since.
+    pub heard_s: u32,
+    /// When a login of the user was first posed since the snapshot, in seconds since 1970; 0 if none was.
+    pub posed_s: u32,
     /// Logins that the mail server has rejected since it last accepted one.
     pub rejections: u8,
     /// Why there is no snapshot, if there is none.
@@ -155,35 +164,54 @@ pub struct MaildropSession {
     pub(super) user: UserKey,
     /// Unique to the session; 0 if it may leave no snapshot.
     pub(super) token: u64,
+    /// [`User::heard`] when the session looked; None if the next login has to pass in any case.
+    pub(super) heard: Option<u64>,
+    /// When it looked, in seconds since 1970.
+    pub(super) looked_s: u32,
     /// For users in a store: their record as it was written when the session began. Most often it
     /// is unchanged when the session ends, which saves fetching it.
     pub(super) written: Option<Box<[u8]>>,
     /// The snapshot that the session before it had left; the default if that is not known.
     pub(super) previous: PreviousSnapshot,
+    /// What the user had waited for when the session began.
+    pub(super) wait: Wait,
+}
+
+/// Since when a user has waited for new mail when a session of theirs begins, in seconds since 1970.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wait {
+    /// The last signal that no session had seen; 0 if there is none.
+    pub heard_s: u32,
+    /// The first login that was posed after the signal, or after the snapshot if there was no signal;
+    /// 0 if none was.
+    pub posed_s: u32,
 }
 
 /// What a session keeps of the snapshot that the session before it had left.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct PreviousSnapshot {
     /// Its [`Snapshot::digest`]; 0 if there was none.
     pub digest: u64,
     pub times: SnapshotTimes,
+    /// The snapshot itself, if no signal has come since.
+    pub up_to_date: Option<Arc<Snapshot>>,
 }
 
 impl PreviousSnapshot {
     /// Not to be called under the lock of a shard: the time that it takes grows with the maildrop.
     pub fn of(dated: Option<DatedSnapshot>) -> Self {
-        dated.map_or_else(Self::default, |DatedSnapshot { snapshot, times }| Self {
+        dated.map_or_else(Self::default, |DatedSnapshot { snapshot, times, is_up_to_date }| Self {
             digest: snapshot.digest(),
             times,
+            up_to_date: is_up_to_date.then_some(snapshot),
         })
     }
 
     /// The times of the next snapshot. `found`: digest of the maildrop as the session found it.
-    fn times_after(self, found: u64, now_s: u32) -> SnapshotTimes {
+    fn times_after(&self, found: u64, looked_s: u32, now_s: u32) -> SnapshotTimes {
         let is_unchanged = self.digest == found && self.digest != 0;
         let changed_s = if is_unchanged { self.times.changed_s } else { now_s };
-        SnapshotTimes { seen_s: now_s, changed_s, ..self.times }
+        SnapshotTimes { seen_s: looked_s, changed_s, ..self.times }
     }
 }
 
@@ -194,6 +222,8 @@ pub(super) struct Begun {
     pub is_undisturbed: bool,
     /// The snapshot that the session before it had left.
     pub previous: Option<DatedSnapshot>,
+    /// Since when the user has waited for new mail.
+    pub wait: Wait,
 }
 
 /// What a session knows about the maildrop when it ends.
@@ -233,13 +263,22 @@ pub struct LastSeen {
     /// Token of the session that left it; an upgrade passes it to
     /// [`Registry::begin_upgraded`](super::Registry::begin_upgraded).
     pub token: u64,
+    /// The last signal before the session that left it looked. None if there is new mail: a later
+    /// signal.
+    pub heard: Option<u64>,
+    /// When that session looked, in seconds since 1970.
+    pub looked_s: u32,
+    /// Whether a login has been shown it already.
+    pub was_posed: bool,
 }
 
 impl MaildropSession {
     /// A session of a user in this process.
-    pub(super) fn new(user: UserKey, token: u64, Begun { is_undisturbed, previous }: Begun) -> Self {
+    pub(super) fn new(user: UserKey, token: u64, begun: Begun) -> Self {
+        let Begun { is_undisturbed, previous, wait } = begun;
         let token = if is_undisturbed { token } else { 0 };
-        Self { user, token, written: None, previous: PreviousSnapshot::of(previous) }
+        let previous = PreviousSnapshot::of(previous);
+        Self { user, token, heard: None, looked_s: 0, written: None, previous, wait }
     }
 
     /// A session of a user in a store; `begun` is None if the store could not be reached, and
@@ -251,16 +290,53 @@ impl MaildropSession {
         }
     }
 
+    /// Notes when the session looked, and which signal was the last one then.
+    pub(super) fn looked(self, looked_ms: u64, heard: Option<u64>) -> Self {
+        Self { heard, looked_s: seconds(looked_ms), ..self }
+    }
+
     /// Notes that it is an upgraded session.
     pub(super) fn upgraded(mut self, now_ms: u64) -> Self {
         self.previous.times.upgraded_s = seconds(now_ms);
         self
     }
 
+    /// The user whose session it is.
+    #[must_use]
+    pub fn user(&self) -> UserKey {
+        self.user
+    }
+
+    /// What the user had waited for when the session began.
+    #[must_use]
+    pub fn wait(&self) -> Wait {
+        self.wait
+    }
+
+    /// The snapshot that the session before it had left, if no signal had come since: messages beyond it
+    /// came without a signal.
+    #[must_use]
+    pub fn previous(&self) -> Option<&Snapshot> {
+        self.previous.up_to_date.as_deref()
+    }
+
+    /// Token of the last signal when the session looked; None if that is not known.
+    #[must_use]
+    pub fn heard(&self) -> Option<u64> {
+        self.heard
+    }
+
+    /// When the session looked, in seconds since 1970.
+    #[must_use]
+    pub fn looked_s(&self) -> u32 {
+        self.looked_s
+    }
+
     /// What the session leaves.
     pub(super) fn result(&self, end: LeftMaildrop) -> SessionResult {
-        let times = self.previous.times_after(end.found, seconds(end.now_ms));
-        end.snapshot.map(|snapshot| DatedSnapshot { snapshot: snapshot.shared(), times })
+        let times = self.previous.times_after(end.found, self.looked_s, seconds(end.now_ms));
+        let snapshot = end.snapshot?.shared();
+        Ok(DatedSnapshot { snapshot, times, is_up_to_date: self.heard.is_some() })
     }
 }
 
@@ -284,8 +360,16 @@ impl User {
 
     /// The maildrop as the user's clients last saw it.
     pub fn last_seen(&self) -> Result<LastSeen, NoSnapshot> {
-        let DatedSnapshot { snapshot, .. } = self.snapshot.clone().ok_or(self.no_snapshot)?;
-        Ok(LastSeen { snapshot, route: self.route.clone(), token: self.latest })
+        let DatedSnapshot { snapshot, times, is_up_to_date } =
+            self.snapshot.clone().ok_or(self.no_snapshot)?;
+        Ok(LastSeen {
+            snapshot,
+            route: self.route.clone(),
+            token: self.latest,
+            heard: is_up_to_date.then_some(self.heard),
+            looked_s: times.seen_s,
+            was_posed: self.posed_s != 0,
+        })
     }
 
     /// Remembers a secret that the mail server has accepted. `tag`: None if only the mail server has
@@ -308,7 +392,30 @@ impl User {
         self.no_snapshot = if is_undisturbed { NoSnapshot::NoneYet } else { NoSnapshot::Overlap };
         // The other session may not leave one either: it is not known whose listing is newer.
         self.latest = token;
-        Begun { is_undisturbed, previous }
+        Begun { is_undisturbed, previous, wait: self.take_wait() }
+    }
+
+    fn take_wait(&mut self) -> Wait {
+        Wait { heard_s: std::mem::take(&mut self.heard_s), posed_s: std::mem::take(&mut self.posed_s) }
+    }
+
+    /// Notes a signal of new mail: what sessions have left that looked before is out of date, as is what
+    /// such sessions will leave. `fresh`: a token that no signal has.
+    pub fn hear(&mut self, fresh: u64, now_s: u32) {
+        self.heard = fresh;
+        if self.heard_s == 0 {
+            (self.heard_s, self.posed_s) = (now_s.max(1), 0);
+        }
+        if let Some(snapshot) = &mut self.snapshot {
+            snapshot.is_up_to_date = false;
+        }
+    }
+
+    /// Notes that a login is shown the snapshot.
+    pub fn pose(&mut self, now_s: u32) {
+        if self.posed_s == 0 {
+            self.posed_s = now_s.max(1);
+        }
     }
 
     /// Begins an upgraded session, which continues to show the snapshot with the token `posed`. It may
@@ -319,17 +426,26 @@ impl User {
         }
         self.no_snapshot = NoSnapshot::NoneYet;
         self.latest = token;
-        Begun { is_undisturbed: true, previous: self.snapshot.take() }
+        Begun { is_undisturbed: true, previous: self.snapshot.take(), wait: self.take_wait() }
     }
 
-    /// Ends a session, which leaves a snapshot if it was the last one to see the maildrop. `deleted`:
-    /// messages were deleted, or may have been, that open sessions still list. `fresh`: a token
-    /// that no session has. Returns whether the session was the last one.
-    pub fn commit(&mut self, token: u64, fresh: u64, result: SessionResult, deleted: bool) -> bool {
+    /// Ends a session, which leaves a snapshot if it was the last one to see the maildrop. `heard`:
+    /// of the session. `deleted`: messages were deleted, or may have been, that open sessions
+    /// still list. `fresh`: a token that no session has. Returns whether the session was the last one.
+    pub fn commit(
+        &mut self,
+        (token, heard): (u64, Option<u64>),
+        fresh: u64,
+        result: SessionResult,
+        deleted: bool,
+    ) -> bool {
         let is_latest = token != 0 && self.latest == token;
         if is_latest {
             match result {
-                Ok(snapshot) => self.snapshot = Some(snapshot),
+                Ok(mut snapshot) => {
+                    snapshot.is_up_to_date = heard == Some(self.heard);
+                    self.snapshot = Some(snapshot);
+                }
                 Err(why) => (self.snapshot, self.no_snapshot) = (None, why),
             }
         } else if deleted {
@@ -358,6 +474,6 @@ impl User {
 }
 
 /// Milliseconds since 1970 in whole seconds.
-fn seconds(ms: u64) -> u32 {
+pub(super) fn seconds(ms: u64) -> u32 {
     u32::try_from(ms / 1000).unwrap_or(u32::MAX)
 }

@@ -111,11 +111,13 @@ impl Users {
     }
 
     /// Changes a known user. The change must not increase their memory.
-    pub fn update_existing(&self, user: UserKey, change: impl FnOnce(&mut User)) {
+    /// Returns None if the user is not known.
+    pub fn update_existing<T>(&self, user: UserKey, change: impl FnOnce(&mut User) -> T) -> Option<T> {
         let mut shard = self.shard(user);
         let before = shard.users.size(user);
-        shard.users.with(user, change);
+        let result = shard.users.with(user, change);
         self.account(&mut shard, before, user);
+        result
     }
 
     /// Changes a user; an unknown user becomes known.
@@ -243,6 +245,7 @@ mod tests {
             let dated = |snapshot: Snapshot| DatedSnapshot {
                 snapshot: snapshot.shared(),
                 times: SnapshotTimes::default(),
+                is_up_to_date: true,
             };
             user.snapshot = Snapshot::pack([message]).map(dated);
         };

@@ -9,8 +9,10 @@ use parking_lot::Mutex;
 use super::login_commands::MasterUser;
 use super::node::{Node, NodeState};
 use super::queue::Queue;
-use crate::config::{NodeMode, NodeTlsMode, PoolConfig};
+use crate::config::{NewMailConfig, NodeMode, NodeTlsMode, PoolConfig};
 use crate::net::{NodeConnector, TlsError};
+use crate::new_mail::PoolSignals;
+use reprieve_lookup::Tables;
 use reprieve_metrics::{Histogram, HistogramSnapshot};
 use reprieve_pop3::capability::BackendCapabilities;
 
@@ -32,6 +34,9 @@ const LOGIN_BUCKETS_NS: [u64; 14] = [
     30_000_000_000,
 ];
 
+/// Name of the table in [`Pool::aliases`].
+const ALIASES: &str = "aliases";
+
 /// A pool whose TLS files or master password cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
@@ -45,6 +50,14 @@ pub enum PoolError {
         location: String,
         /// The error, with the file.
         reason: String,
+    },
+    /// The lookup table of aliases.
+    #[error("{location}: `aliases`: {error}")]
+    Aliases {
+        /// Where it is configured.
+        location: String,
+        /// The error, with the file.
+        error: reprieve_lookup::Error,
     },
 }
 
@@ -72,6 +85,8 @@ pub struct Pool {
     /// Moving average of the login duration, in microseconds; 0 before the first login.
     latency_us: AtomicU64,
     latencies: Arc<Histogram<14>>,
+    signals: Arc<PoolSignals>,
+    aliases: Option<Tables>,
 }
 
 /// Snapshot of a pool's state, as policies see it.
@@ -119,6 +134,12 @@ impl Pool {
         };
         let latencies = previous
             .map_or_else(|| Arc::new(Histogram::new(&LOGIN_BUCKETS_NS)), |pool| pool.latencies.clone());
+        let signals = previous.map_or_else(Arc::default, |pool| pool.signals.clone());
+        let new_mail = config.new_mail.as_ref();
+        signals.configure(
+            new_mail.is_some_and(NewMailConfig::has_source),
+            new_mail.is_some_and(NewMailConfig::is_complete),
+        );
         let latency_us = previous.map_or(0, |pool| pool.latency_us.load(Ordering::Relaxed));
         Ok(Self {
             nodes: config.nodes.iter().enumerate().map(node).collect(),
@@ -126,6 +147,8 @@ impl Pool {
             queue: previous.map_or_else(Arc::default, |pool| pool.queue.clone()),
             master: config.master.as_ref().map(MasterUser::load).transpose()?,
             connector,
+            signals,
+            aliases: new_mail.map(aliases).transpose()?.flatten(),
             shared_name: config.name.as_str().into(),
             config,
             logins_in_progress: AtomicU32::new(0),
@@ -144,6 +167,30 @@ impl Pool {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.config.name
+    }
+
+    /// Its signals of new mail.
+    #[must_use]
+    pub fn signals(&self) -> &Arc<PoolSignals> {
+        &self.signals
+    }
+
+    /// The lookup table from names in signals to users, as the only one.
+    #[must_use]
+    pub fn aliases(&self) -> Option<&Tables> {
+        self.aliases.as_ref()
+    }
+
+    /// The users that a name in a signal means.
+    #[must_use]
+    pub fn users_of(&self, name: &[u8]) -> Vec<Vec<u8>> {
+        let text = std::str::from_utf8(name).ok();
+        let listed =
+            self.aliases.as_ref().zip(text).and_then(|(table, name)| table.get(ALIASES, name).ok()?);
+        match listed {
+            Some(listed) => listed.split(',').map(|user| user.trim().as_bytes().to_vec()).collect(),
+            None => vec![name.to_vec()],
+        }
     }
 
     /// Takes a snapshot of its state.
@@ -244,6 +291,13 @@ impl Pool {
         let average = if average == 0 { latest } else { (average * 7 + latest) / 8 };
         self.latency_us.store(average.max(1), Ordering::Relaxed);
     }
+}
+
+fn aliases(config: &NewMailConfig) -> Result<Option<Tables>, PoolError> {
+    let Some(path) = &config.aliases else { return Ok(None) };
+    let opened = Tables::open([(ALIASES, path.as_path())]);
+    let location = config.location.to_string();
+    opened.map(Some).map_err(|(_, error)| PoolError::Aliases { location, error })
 }
 
 /// A login in progress, counted until dropped.

@@ -9,6 +9,7 @@ mod engines;
 mod listener;
 mod loading;
 mod lookups;
+mod new_mail;
 mod prepared;
 mod sockets;
 mod store_admin;
@@ -34,6 +35,7 @@ use crate::pool::{HealthChecker, Pool};
 use crate::session::CountersSnapshot;
 pub(crate) use control::{ChangeError, Control};
 pub use control::{PolicyChange, ReloadReport};
+pub(crate) use new_mail::{Applied, NewMail, NotHeard};
 pub use prepared::Prepared;
 pub(crate) use prepared::ServerKeys;
 use reprieve_policy_host::MetricsSnapshot;
@@ -138,6 +140,9 @@ impl Server {
         server.core.certificates.remember(&active.certificates());
         let served = active.servers.clone();
         server.core.active.store(Arc::new(active));
+        for pool in pools.values() {
+            pool.signals().start(server.core.clock.now_ms());
+        }
         for Served { shared, handles, listeners } in &served {
             for listener in listeners {
                 server.core.accept(listener, shared, handles)?;

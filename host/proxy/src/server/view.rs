@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::control::Control;
 use super::core::Core;
+use super::new_mail::NewMail;
 use super::stores::OpenedStore;
 use super::virtual_server::Served;
 use crate::config::Config;
@@ -92,6 +93,12 @@ impl View {
 
     pub(super) fn servers(&self) -> Vec<Served> {
         self.core.active.load().servers.clone()
+    }
+
+    /// Applies signals of new mail.
+    #[must_use]
+    pub(crate) fn new_mail(&self) -> NewMail {
+        NewMail::of(self.core.clone())
     }
 
     /// The pools, in no particular order.

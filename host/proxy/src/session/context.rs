@@ -14,7 +14,7 @@ use super::sinks::Sinks;
 use super::top_pollers::Pollers;
 use super::unrelieved::UnrelievedUsers;
 use crate::config::CleartextLogin;
-use crate::maildrop::{Registry, Tagger};
+use crate::maildrop::{Registry, Route, Tagger};
 use crate::net::TlsAcceptor;
 use crate::pool::Pool;
 use reprieve_policy_host::{Evaluator, OnUnreachable, Rules, Shadow};
@@ -98,4 +98,13 @@ pub struct Context {
     pub unrelieved: Arc<UnrelievedUsers>,
     /// Cancelled when the server shuts down.
     pub drain: CancellationToken,
+}
+
+impl Context {
+    /// The pool that a route leads to.
+    #[must_use]
+    pub fn pool_of(&self, route: Option<&Route>) -> &Arc<Pool> {
+        let name = route.and_then(|route| route.pool.as_ref());
+        name.and_then(|name| self.pools.get(name)).unwrap_or(&self.pool)
+    }
 }

@@ -12,9 +12,10 @@ use super::session_record::SessionEnd;
 use super::unrelieved::Unrelieved;
 use super::{Session, Stage};
 use crate::maildrop::{Fetched, LastSeen, MaildropFacts, NoSnapshot, Tag, TagStanding, UserKey};
+use crate::new_mail::PoolSignals;
 use reprieve_policy_host::{
-    self as policy, Action, Because, Decided, Disposition, Facts, Failure, Login, Manner, MemoryKey, Pass,
-    ResponseCode, Verdict, dispose,
+    self as policy, Action, Because, Decided, Disposition, Facts, Failure, Freshness, Login, Manner,
+    MemoryKey, Pass, ResponseCode, Verdict, dispose,
 };
 use reprieve_pop3::credential::{CanonicalNames, Credentials, Mechanism, MechanismFamily};
 use reprieve_pop3::reply::{self, Refusal};
@@ -67,9 +68,11 @@ impl From<Candidate> for PosedUser {
 }
 
 impl Candidate {
-    /// `pass`: where the login would go; needed only if the secret is not seen.
-    pub(super) fn facts(&self, pass: Option<&Pass>, has_snapshot: bool) -> Facts {
-        Facts::of(&self.login, pass, has_snapshot)
+    /// `pass`: where the login would go; needed only if the secret is not seen. `freshness`: of the
+    /// snapshot; None if there is none.
+    pub(super) fn facts(&self, pass: Option<&Pass>, freshness: Option<Freshness>) -> Facts {
+        let facts = Facts::of(&self.login, pass, freshness.is_some());
+        Facts { freshness: freshness.unwrap_or_default(), ..facts }
     }
 }
 
@@ -137,7 +140,9 @@ impl Session {
     pub(super) fn dispose(&mut self, decided: Decided, candidate: &Candidate, pass: Option<&Pass>) -> Ruling {
         let is_unchanged = decided.may_show_snapshot() && candidate.tag.is_some();
         let snapshot = is_unchanged.then(|| self.unchanged(candidate));
-        let facts = candidate.facts(pass, matches!(snapshot, Some(Ok(_))));
+        let freshness =
+            snapshot.as_ref().and_then(|found| found.as_ref().ok()).map(|left| self.freshness(left));
+        let facts = candidate.facts(pass, freshness);
         let disposition = dispose(decided, facts, self.context.settings.rules);
         self.record.dispose(disposition);
         let counters = &self.context.counters;
@@ -260,12 +265,7 @@ impl Session {
     }
 
     /// What the policy is asked about.
-    fn policy_login(
-        &self,
-        claim: policy::Claim,
-        facts: MaildropFacts,
-        earlier_logins: u32,
-    ) -> Arc<Login> {
+    fn policy_login(&self, claim: policy::Claim, facts: MaildropFacts, earlier_logins: u32) -> Arc<Login> {
         let context = &self.context;
         let settings = &context.settings;
         let time = self.moment();
@@ -288,7 +288,7 @@ impl Session {
             time,
             backend: backend(&context.pool),
             pools: context.pools.clone(),
-            maildrop: maildrop_facts(facts, time.unix_ms),
+            maildrop: maildrop_facts(facts, context.pool.signals(), time.unix_ms),
         })
     }
 
@@ -311,6 +311,12 @@ impl Session {
         self.context.registry.last_seen(&candidate.fetched, candidate.key)
     }
 
+    /// What is known about changes since a snapshot.
+    pub(super) fn freshness(&self, left: &LastSeen) -> Freshness {
+        let signals = self.context.pool_of(left.route.as_deref()).signals();
+        signals.freshness(left.heard.is_none(), left.looked_s)
+    }
+
     /// Tells the shadow policy that no mail server was asked.
     pub(super) fn not_asked(&self) {
         if let Some(shadow) = &self.context.shadow {
@@ -323,6 +329,9 @@ impl Session {
         self.not_asked();
         Counters::count(&self.context.counters.posed);
         self.record.posed = true;
+        if matches!(&pose, Pose::Maildrop(LastSeen { was_posed: false, .. })) {
+            self.context.registry.pose(candidate.key, self.context.clock.now_ms());
+        }
         self.client.out.extend_from_slice(reply::LOGGED_IN);
         Answer::Go(Stage::Pose(Box::new(Posing { pose, user: candidate.into(), note })))
     }
@@ -340,7 +349,7 @@ impl Session {
     }
 }
 
-fn maildrop_facts(facts: MaildropFacts, now_ms: u64) -> policy::Maildrop {
+fn maildrop_facts(facts: MaildropFacts, signals: &PoolSignals, now_ms: u64) -> policy::Maildrop {
     let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     let since = |time_s: u32| (time_s != 0).then(|| number(now_ms / 1000).saturating_sub(time_s));
     policy::Maildrop {
@@ -352,6 +361,11 @@ fn maildrop_facts(facts: MaildropFacts, now_ms: u64) -> policy::Maildrop {
         }),
         seconds_since_upgrade: facts.snapshot.and_then(|snapshot| since(snapshot.times.upgraded_s)),
         open_sessions: facts.open_sessions,
+        freshness: facts.snapshot.map_or_else(Freshness::default, |snapshot| {
+            // Whether the other pool's signals are complete is looked up only to show the snapshot.
+            let looked_s = if snapshot.is_elsewhere { 0 } else { snapshot.times.seen_s };
+            signals.freshness(snapshot.has_new_mail, looked_s)
+        }),
     }
 }
 

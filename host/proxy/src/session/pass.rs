@@ -7,11 +7,12 @@ use super::client_io::Disconnect;
 use super::counters::Counters;
 use super::login::{Answer, Candidate};
 use super::pose::Pose;
-use super::relay::{MaildropAccess, Relaying};
+use super::relay::{MaildropAccess, Opened, Relaying};
 use super::session_record::SessionEnd;
 use super::{Session, Stage};
-use crate::maildrop::{Opening, Route};
-use crate::pool::{LoginOutcome, Pool};
+use crate::maildrop::{Learned, Opening, Route, UserKey};
+use crate::new_mail::Missed;
+use crate::pool::LoginOutcome;
 use reprieve_policy_host::{
     Action, Because, Cause, Disposition, Ending, Login, Manner, Outcome, Pass, SessionSummary,
     dispose_unreachable,
@@ -72,11 +73,12 @@ impl Session {
                 }
                 let relay = Relay::direct().with_pipelining(connection.may_pipeline());
                 let reported = self.reported(&candidate.login);
-                let Candidate { key: user, tag, fetched, .. } = candidate;
+                let Candidate { key: user, tag, fetched, credentials, .. } = candidate;
                 let accepted_ms = self.context.clock.now_ms();
-                let opening = Opening { user, tag, route, accepted_ms, fetched };
+                let expects_signals = self.learn_mailbox(&credentials, user, route.as_deref()).await;
+                let open = self.opened(user, route.as_deref());
+                let opening = Opening { user, tag, route, accepted_ms, fetched, expects_signals };
                 let access = MaildropAccess::Opening(Box::new(opening));
-                let open = Box::new(self.context.registry.open_session(user));
                 let relaying = Relaying { connection, relay, access, open, reported, first: None };
                 Ok(Answer::Go(Stage::Relay(Box::new(relaying))))
             }
@@ -127,7 +129,8 @@ impl Session {
     /// What a user in good standing is shown while no node can be reached.
     fn pose_unreachable(&self, candidate: &Candidate) -> Option<Pose> {
         let snapshot = self.unchanged(candidate).ok();
-        let facts = candidate.facts(None, snapshot.is_some());
+        let freshness = snapshot.as_ref().map(|left| self.freshness(left));
+        let facts = candidate.facts(None, freshness);
         let manner = dispose_unreachable(facts, self.context.settings.on_unreachable)?;
         Some(match (manner, snapshot) {
             (Manner::Unchanged, Some(left)) => Pose::Maildrop(left),
@@ -141,11 +144,7 @@ impl Session {
         credentials: &Credentials,
         route: Option<&Route>,
     ) -> Option<LoginOutcome> {
-        let pool: Arc<Pool> = route
-            .and_then(|route| route.pool.as_ref())
-            .and_then(|name| self.context.pools.get(name))
-            .unwrap_or(&self.context.pool)
-            .clone();
+        let pool = self.context.pool_of(route).clone();
         let user = route.and_then(|route| route.user.as_ref()).map(String::as_bytes);
         self.record.asked_server = true;
         let mut login = std::pin::pin!(pool.log_in(credentials, user, self.record.client_info()));
@@ -214,6 +213,34 @@ impl Session {
         if let Err(failure) = Box::pin(self.context.evaluator.observe(&outcome)).await {
             self.policy_failed(&failure);
         }
+    }
+
+    /// Counts a relayed session of a user.
+    pub(super) fn opened(&self, user: UserKey, route: Option<&Route>) -> Box<Opened> {
+        let signals = self.context.pool_of(route).signals().clone();
+        Box::new(Opened { _session: self.context.registry.open_session(user), signals })
+    }
+
+    /// Notes under which name the mail server has the mailbox, so that signals of new mail find the user.
+    /// Returns whether signals are to be expected.
+    async fn learn_mailbox(&self, credentials: &Credentials, user: UserKey, route: Option<&Route>) -> bool {
+        let context = &self.context;
+        let pool = context.pool_of(route);
+        if !pool.signals().has_source() {
+            return false;
+        }
+        if route.is_none() && credentials.authorization_id.is_none() {
+            return true;
+        }
+        let renamed = route.and_then(|route| route.user.as_deref()).map(str::as_bytes);
+        let name = credentials.authorization_id.as_deref().or(renamed).unwrap_or(&credentials.user);
+        let name = context.settings.name_spelling.canonical(name);
+        let mailbox = context.tagger.mailbox(pool.name(), &name);
+        let now_ms = context.clock.now_ms();
+        if context.registry.learn(mailbox, user, now_ms).await == Learned::Full {
+            pool.signals().missed(Missed::Overflow, now_ms);
+        }
+        true
     }
 
     /// The login of a session whose end the policy wants to know.

@@ -48,6 +48,8 @@ pub(super) struct UpgradeContext {
     pub(super) route: Option<Arc<Route>>,
     /// The session that left the snapshot.
     pub(super) posed_token: u64,
+    /// [`LastSeen::heard`] of the snapshot.
+    pub(super) posed_heard: Option<u64>,
     /// The note of the verdict, for the outcome of the upgrade.
     pub(super) note: Option<String>,
 }
@@ -65,11 +67,11 @@ impl Posing {
     fn show(self: Box<Self>) -> Shown {
         let Self { pose, user, note } = *self;
         let busy = matches!(pose, Pose::Busy);
-        let (maildrop, route, posed_token) = match pose {
-            Pose::Maildrop(LastSeen { snapshot, route, token }) => {
-                (PosedMaildrop::new(snapshot), route, token)
+        let (maildrop, route, posed_token, posed_heard) = match pose {
+            Pose::Maildrop(LastSeen { snapshot, route, token, heard, .. }) => {
+                (PosedMaildrop::new(snapshot), route, token, heard)
             }
-            Pose::Empty | Pose::Busy => (PosedMaildrop::new(Arc::default()), None, 0),
+            Pose::Empty | Pose::Busy => (PosedMaildrop::new(Arc::default()), None, 0, None),
         };
         let is_empty = maildrop.snapshot().count() == 0;
         let upgrade = (!is_empty).then(|| {
@@ -78,6 +80,7 @@ impl Posing {
                 refusal: reply::LOST.into(),
                 route,
                 posed_token,
+                posed_heard,
                 note,
             })
         });

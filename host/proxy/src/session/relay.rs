@@ -19,9 +19,9 @@ use super::context::Context;
 use super::pose::ROWS_AT_ONCE;
 use super::session_record::SessionEnd;
 use super::splice::Splice;
-use crate::maildrop::OpenSession;
 use crate::pool::Connection;
 pub(super) use maildrop_access::MaildropAccess;
+pub(super) use maildrop_access::Opened;
 use maildrop_access::Waiting;
 use reprieve_policy_host::Login;
 use reprieve_pop3::capability::Capabilities;
@@ -91,7 +91,7 @@ impl Session {
             client: &mut self.client,
             capabilities: &self.capabilities,
             connection,
-            relay,
+            relay: Box::new(relay),
             access,
             open: Some(open),
             unread: Vec::new(),
@@ -118,7 +118,7 @@ pub(super) struct Relaying {
     pub(super) connection: Connection,
     pub(super) relay: Relay,
     pub(super) access: MaildropAccess,
-    pub(super) open: Box<OpenSession>,
+    pub(super) open: Box<Opened>,
     /// The login, if the policy wants to know how the session ends.
     pub(super) reported: Option<Arc<Login>>,
     /// A command that was read before the relay started.
@@ -184,10 +184,10 @@ struct Pump<'a> {
     capabilities: &'a Capabilities,
     client: &'a mut ClientIo,
     connection: Connection,
-    relay: Relay,
+    relay: Box<Relay>,
     access: MaildropAccess,
     /// None after QUIT.
-    open: Option<Box<OpenSession>>,
+    open: Option<Box<Opened>>,
     /// Replies that were read before the session's begin was recorded.
     unread: Vec<u8>,
     to_server: Outbox,

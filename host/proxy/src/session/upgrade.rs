@@ -12,7 +12,7 @@ use super::login::Candidate;
 use super::pass::Attempt;
 use super::pose::UpgradeContext;
 use super::relay::{MaildropAccess, Relaying};
-use crate::maildrop::MaildropSession;
+use crate::maildrop::{MaildropSession, Upgrade};
 use crate::pool::{Connection, LoginOutcome};
 use reprieve_policy_host::{Cause, Ending};
 use reprieve_pop3::listing::UniqueIds;
@@ -42,7 +42,7 @@ impl Session {
             began,
             note: upgrade.note.take(),
         };
-        let reached = self.go_to_server(&candidate, upgrade, attempt).await;
+        let reached = self.go_to_server(&candidate, upgrade, maildrop, attempt).await;
         let node = match &reached {
             Ok(Ok((connection, ..))) => Some(connection.node_name().clone()),
             _ => None,
@@ -65,7 +65,7 @@ impl Session {
         let relay =
             Relay::translated(maildrop.clone(), unique_ids.rows()).with_pipelining(connection.may_pipeline());
         let access = MaildropAccess::Begun(Box::new(session));
-        let open = Box::new(self.context.registry.open_session(candidate.key));
+        let open = self.opened(candidate.key, upgrade.route.as_deref());
         let reported = self.reported(&candidate.login);
         Ok(Some(Box::new(Relaying { connection, relay, access, open, reported, first: Some(line) })))
     }
@@ -74,10 +74,12 @@ impl Session {
         &mut self,
         candidate: &Candidate,
         upgrade: &UpgradeContext,
+        maildrop: &PosedMaildrop,
         attempt: Attempt,
     ) -> Result<Result<Reached, Cow<'static, [u8]>>, Disconnect> {
         let counters = self.context.counters.clone();
         let failed = |why| counters.labeled.upgrade_failed(why);
+        let looked_ms = self.context.clock.now_ms();
         let Some(end) = self.at_server(&candidate.credentials, upgrade.route.as_deref()).await else {
             self.settle(attempt, Ending::Abandoned, None, None).await;
             return Err(Disconnect::Closed);
@@ -89,9 +91,20 @@ impl Session {
                 self.settle(attempt, Ending::Authenticated, node, None).await;
                 let within = self.context.settings.login_timeout;
                 if let Ok(Ok(unique_ids)) = tokio::time::timeout(within, unique_ids(&mut connection)).await {
-                    let (registry, now_ms) = (&self.context.registry, self.context.clock.now_ms());
-                    let session =
-                        registry.begin_upgraded(candidate.key, tag, upgrade.posed_token, now_ms).await;
+                    let registry = &self.context.registry;
+                    let session = registry
+                        .begin_upgraded(Upgrade {
+                            user: candidate.key,
+                            tag,
+                            posed: upgrade.posed_token,
+                            heard: upgrade.posed_heard,
+                            looked_ms,
+                        })
+                        .await;
+                    if unique_ids.go_beyond(maildrop.snapshot()) {
+                        // The next login must see it, too. Without the store it passes anyway.
+                        let _ = registry.hear(candidate.key, self.context.clock.now_ms()).await;
+                    }
                     return Ok(Ok((connection, unique_ids, session)));
                 }
                 failed(UpgradeFailure::Listing);

@@ -46,6 +46,7 @@ impl Answer {
             Some(manner) => Verdict::Deny(Deny {
                 manner,
                 otherwise,
+                despite_new_mail: false,
                 code,
                 text,
                 retry_after,

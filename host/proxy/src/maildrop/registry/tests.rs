@@ -52,7 +52,7 @@ impl World {
         let tag = self.tag(secret);
         let mut fetched = self.registry.look(user, Some(&tag), NOW).await;
         self.registry.reserve(&mut fetched, user).await;
-        Opening { user, tag: Some(tag), route: None, accepted_ms: NOW, fetched }
+        Opening { user, tag: Some(tag), route: None, accepted_ms: NOW, fetched, expects_signals: true }
     }
 
     /// The first reply that shows the maildrop has arrived.
@@ -62,6 +62,12 @@ impl World {
 
     async fn begin(&self, secret: &str) -> MaildropSession {
         self.open(self.look(secret).await).await
+    }
+
+    /// The mail server has accepted the client's secret, and the session that was posed goes on there.
+    async fn upgrade(&self, posed: u64) -> MaildropSession {
+        let (user, tag, heard) = (self.user, self.tag("a"), Some(0));
+        self.registry.begin_upgraded(Upgrade { user, tag, posed, heard, looked_ms: NOW }).await
     }
 
     async fn commit(&self, session: MaildropSession, snapshot: &str, deleted: bool) {
@@ -242,19 +248,19 @@ async fn an_upgraded_session_leaves_no_snapshot_if_another_has_seen_a_newer_mail
         let posed = world.last_seen().await.unwrap().token;
         let other = world.begin("a").await;
         world.commit(other, "new", false).await;
-        let upgraded = world.registry.begin_upgraded(world.user, world.tag("a"), posed, NOW).await;
+        let upgraded = world.upgrade(posed).await;
         world.commit(upgraded, "old", false).await;
         assert_eq!(world.snapshot().await.unwrap(), of("new"));
         // Undisturbed, it leaves a snapshot.
         let posed = world.last_seen().await.unwrap().token;
-        let upgraded = world.registry.begin_upgraded(world.user, world.tag("a"), posed, NOW).await;
+        let upgraded = world.upgrade(posed).await;
         assert_eq!(world.snapshot().await, Err(NoSnapshot::NoneYet));
         world.commit(upgraded, "left", true).await;
         assert_eq!(world.snapshot().await.unwrap(), of("left"));
         // After a failed upgrade the next login passes, even if a session is under way.
         let posed = world.last_seen().await.unwrap().token;
         world.registry.forget_snapshot(world.user).await;
-        let upgraded = world.registry.begin_upgraded(world.user, world.tag("a"), posed, NOW).await;
+        let upgraded = world.upgrade(posed).await;
         world.commit(upgraded, "left", false).await;
         assert!(world.snapshot().await.is_err());
     }
@@ -418,7 +424,10 @@ async fn an_upgrade_is_remembered_with_the_snapshot() {
         world.session("one", "one", 1).await;
         let posed = world.last_seen().await.unwrap().token;
         let (tag, now_ms) = (world.tag("a"), NOW + 2_000);
-        let session = world.registry.begin_upgraded(world.user, tag, posed, now_ms).await;
+        let session = world
+            .registry
+            .begin_upgraded(Upgrade { user: world.user, tag, posed, heard: None, looked_ms: now_ms })
+            .await;
         let end = LeftMaildrop::without_deletions(of("one"), NOW + 3_000);
         if let Some(commit) = world.registry.commit(session, end) {
             commit.await;

@@ -1,14 +1,19 @@
 //! What a relayed session records in the registry of maildrops, and when the client has to wait for it.
 
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
+use std::time::Duration;
 
 use super::super::session_record::SessionEnd;
 use super::Pump;
 use crate::maildrop::{
-    LeftMaildrop, MaildropSession, MaybeReady, NoSnapshot, Opening, Pending, PendingWrite,
+    LeftMaildrop, MaildropSession, MaybeReady, NoSnapshot, OpenSession, Opening, Pending, PendingWrite,
+    Registry, UserKey, Wait,
 };
+use crate::new_mail::{Missed, PoolSignals};
 use reprieve_pop3::listing::SnapshotError;
 use reprieve_pop3::snapshot::Snapshot;
+use reprieve_store::clock::Clock;
 
 /// The session's state in the registry of maildrops.
 pub(in super::super) enum MaildropAccess {
@@ -27,6 +32,32 @@ pub(super) enum Waiting {
     Beginning(Pending<MaildropSession>),
     /// The new snapshot is being committed; then the client may see the reply to QUIT.
     Committing(PendingWrite),
+}
+
+/// How long after a session that found a new message its signal may come: a message is visible before
+/// it is signalled, and logs are read with a lag.
+const SIGNAL_LAG: Duration = Duration::from_secs(10);
+
+/// What a relayed session keeps open.
+pub(in super::super) struct Opened {
+    pub(in super::super) _session: OpenSession,
+    /// Of the pool that it went to.
+    pub(in super::super) signals: Arc<PoolSignals>,
+}
+
+/// A session has found a message before its signal. If the signal does not come, signals are missing.
+/// `heard`: the last signal before the session.
+async fn expect_signal(
+    signals: Arc<PoolSignals>,
+    registry: Arc<Registry>,
+    (user, heard): (UserKey, Option<u64>),
+    clock: Arc<dyn Clock>,
+) {
+    tokio::time::sleep(SIGNAL_LAG).await;
+    let now_ms = clock.now_ms();
+    if registry.look(user, None, now_ms).await.heard() == heard {
+        signals.missed(Missed::Unsignalled, now_ms);
+    }
 }
 
 impl Pump<'_> {
@@ -82,10 +113,34 @@ impl Pump<'_> {
         match std::mem::replace(&mut self.access, MaildropAccess::Over) {
             MaildropAccess::Begun(session) => {
                 let found = snapshot.as_ref().map_or(0, |snapshot| self.relay.found(snapshot));
+                self.count_waits(&session);
                 let left = LeftMaildrop { snapshot, found, deleted, now_ms: self.context.clock.now_ms() };
                 self.context.registry.commit(*session, left)
             }
             MaildropAccess::Opening(_) | MaildropAccess::Over => None,
+        }
+    }
+
+    /// Counts how long new mail has waited for this session.
+    fn count_waits(&self, session: &MaildropSession) {
+        let Some(Opened { signals, .. }) = self.open.as_deref() else { return };
+        let Wait { heard_s, posed_s } = session.wait();
+        let since = |time_s: u32| if time_s == 0 { 0 } else { session.looked_s().saturating_sub(time_s) };
+        if heard_s != 0 {
+            signals.waited(since(heard_s), since(posed_s));
+            return;
+        }
+        if !session.previous().is_some_and(|previous| self.relay.goes_beyond(previous)) {
+            return;
+        }
+        signals.delayed_unsignalled(since(posed_s));
+        if signals.has_source() {
+            tokio::spawn(expect_signal(
+                signals.clone(),
+                self.context.registry.clone(),
+                (session.user(), session.heard()),
+                self.context.clock.clone(),
+            ));
         }
     }
 

@@ -1,0 +1,53 @@
+//! Users whose mailboxes have other names at the mail server than at login: a policy has sent the login
+//! to another pool or under another name, or a master user has opened the mailbox. A signal of new
+//! mail names the mailbox.
+
+use std::collections::HashMap;
+
+use arrayvec::ArrayVec;
+use parking_lot::Mutex;
+
+use super::tag::UserKey;
+
+/// Maximum number of mailboxes: more than any site should rename, and at most 50 MB.
+const MAX_MAILBOXES: usize = 200_000;
+/// Maximum number of users of one mailbox.
+pub(super) const MAX_USERS: usize = 16;
+
+/// The users of a mailbox.
+pub(super) type MailboxUsers = ArrayVec<UserKey, MAX_USERS>;
+
+/// Whether a user of a mailbox was known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learned {
+    /// They were.
+    Known,
+    /// They are known from now on: signals may have been missed before.
+    New,
+    /// They could not be remembered: signals will be missed.
+    Full,
+}
+
+/// The users of mailboxes, in this process.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    mailboxes: Mutex<HashMap<UserKey, MailboxUsers>>,
+}
+
+impl Names {
+    pub fn learn(&self, mailbox: UserKey, user: UserKey) -> Learned {
+        let mut mailboxes = self.mailboxes.lock();
+        if mailboxes.len() >= MAX_MAILBOXES && !mailboxes.contains_key(&mailbox) {
+            return Learned::Full;
+        }
+        let users = mailboxes.entry(mailbox).or_default();
+        if users.contains(&user) {
+            return Learned::Known;
+        }
+        users.try_push(user).map_or(Learned::Full, |()| Learned::New)
+    }
+
+    pub fn users_of(&self, mailbox: UserKey) -> MailboxUsers {
+        self.mailboxes.lock().get(&mailbox).cloned().unwrap_or_default()
+    }
+}

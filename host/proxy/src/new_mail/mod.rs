@@ -1,0 +1,10 @@
+//! New mail: what the sources of a pool tell, and how much is known when they tell nothing.
+//!
+//! A *signal* says that a user has new mail. The registry notes it with the user, so that their
+//! snapshot is no longer shown (see [`maildrop`](crate::maildrop)). This module has what belongs to a
+//! pool: whether its signals are complete, since when, and what was counted.
+
+mod pool_signals;
+
+pub use pool_signals::PoolSignals;
+pub(crate) use pool_signals::{Missed, SignalCounts, Source};
