@@ -24,7 +24,7 @@ mod totals;
 mod users;
 
 pub use differences::{DifferenceKind, Differences, Example};
-pub use format::Format;
+pub use format::{Format, delivery};
 pub use periods::Period;
 pub use player::{PolicyLog, PolicySource};
 pub use problems::{LogWithoutLogins, MostlyUnread, Problem, Problems, WrongYear};

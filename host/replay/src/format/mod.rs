@@ -6,6 +6,7 @@
 mod courier;
 mod cyrus;
 mod decision_log;
+pub mod delivery;
 mod detector;
 mod dovecot;
 mod exchange;

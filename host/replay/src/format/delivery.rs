@@ -1,0 +1,249 @@
+//! Deliveries into the users' inboxes, as mail servers log them: each is new mail that a POP3 client
+//! can fetch. Deliveries into other folders, forwarded messages and messages that are handed to a
+//! content filter are none.
+//!
+//! ```text
+//! … mx postfix/lmtp[812]: 4F1B2C0D: to=<alice@example.org>, relay=mx[private/dovecot-lmtp], delay=0.42, delays=…, dsn=2.0.0, status=sent (250 2.0.0 <alice@example.org> CVN5Bcsl Saved)
+//! … mx dovecot: lmtp(alice)<812><CVN5Bcsl>: msgid=<1@example.org>: saved mail to INBOX
+//! … mx dovecot: lda(alice)<812><CVN5Bcsl>: sieve: msgid=<1@example.org>: stored mail into mailbox 'INBOX'
+//! 2026-11-27 22:11:26 1vOabc-00000000Dk1-2abc => alice <alice@example.org> R=local_user T=maildir_home
+//! … mx courierlocal: id=0038C081.4D026173.000051A4,from=<bob@example.net>,addr=<alice@example.org>,size=329,success: Message delivered.
+//! ```
+//!
+//! Postfix 2.x to 3.x, Dovecot 2.0 to 2.4 with the default `deliver_log_format`, Exim 4, Courier 0.6x
+//! to 1.x.
+
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
+use super::fields::between;
+use super::timestamp::{self, LogTimestamp};
+use super::{syslog, user_name};
+use crate::calendar::Calendar;
+
+/// The most names that are read from a line of Exim's log.
+const MAX_NAMES: usize = 8;
+/// The programs of Postfix that put a message into a maildrop, or hand it to one that does. Mail that
+/// leaves by SMTP is somebody else's.
+const POSTFIX_AGENTS: [&str; 4] = ["lmtp", "virtual", "local", "pipe"];
+
+/// A message that was delivered into an inbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The recipient as the log names them. More than one name if the log has several of which any may
+    /// be the one that clients log in with: Exim logs the local part and the address.
+    pub users: Vec<String>,
+    timestamp: Option<LogTimestamp>,
+}
+
+impl Delivery {
+    /// Time of the delivery in milliseconds since 1970, if the line has a year and a time zone.
+    #[must_use]
+    pub fn at_ms(&self) -> Option<u64> {
+        match self.timestamp? {
+            LogTimestamp::Absolute(at, offset) => {
+                u64::try_from(offset.to_timestamp(at).ok()?.as_millisecond()).ok()
+            }
+            LogTimestamp::Yearless { .. } | LogTimestamp::Local(_) => None,
+        }
+    }
+
+    /// Time of the delivery in milliseconds since 1970; `calendar` has the year and the time zone that
+    /// the line may lack.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the player will need it"))]
+    pub(crate) fn resolve(&self, calendar: &mut Calendar) -> Option<u64> {
+        self.timestamp?.resolve(calendar)
+    }
+}
+
+/// Parses a line of a log file. None if it is about something else.
+///
+/// # Errors
+/// Why a line that is about a delivery cannot be parsed.
+pub fn parse_line(line: &str) -> Result<Option<Delivery>, &'static str> {
+    if !may_be_delivery(line) {
+        return Ok(None);
+    }
+    // Dovecot 1 began the lines of its own log file with its name.
+    let line = line.strip_prefix("dovecot: ").unwrap_or(line);
+    let (timestamp, users) = if let Some((timestamp, rest)) = own_log_file(line) {
+        (timestamp, dovecot(rest).or_else(|| exim(rest)))
+    } else {
+        let Some(split) = syslog::split(line) else { return Ok(None) };
+        (split.timestamp, parse_syslog(split.tag, split.message))
+    };
+    let Some(users) = users.transpose()? else { return Ok(None) };
+    Ok(Some(Delivery { users, timestamp: Some(timestamp) }))
+}
+
+/// Parses a message of the journal or of syslog, which has no timestamp of its own. `program` is the
+/// syslog identifier. None if it is about something else.
+///
+/// # Errors
+/// Why a message that is about a delivery cannot be parsed.
+pub fn parse_message(program: &str, message: &str) -> Result<Option<Delivery>, &'static str> {
+    if !may_be_delivery(message) {
+        return Ok(None);
+    }
+    let users = parse_syslog(program, message).transpose()?;
+    Ok(users.map(|users| Delivery { users, timestamp: None }))
+}
+
+/// The names of a recipient, or why a line about a delivery has none. None: no delivery.
+type Recipient = Option<Result<Vec<String>, &'static str>>;
+
+fn parse_syslog(program: &str, message: &str) -> Recipient {
+    let agent = program.rsplit_once('/').map(|(_, agent)| agent);
+    if agent.is_some_and(|agent| POSTFIX_AGENTS.contains(&agent)) {
+        return postfix(message);
+    }
+    match program {
+        "dovecot" => dovecot(message),
+        "courierlocal" => courier(message),
+        "exim" | "exim4" => exim(timestamp::parse_prefix(message).map_or(message, |(_, rest)| rest)),
+        _ => None,
+    }
+}
+
+/// Whether a line has one of the words without which it is no delivery: most lines have none.
+fn may_be_delivery(line: &str) -> bool {
+    static WORDS: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| {
+        ["status=sent", "saved mail to ", "stored mail into ", " => ", " -> ", "success"].map(Finder::new)
+    });
+    WORDS.iter().any(|word| word.find(line.as_bytes()).is_some())
+}
+
+/// The time of a line in Dovecot's or Exim's own log file, and what follows it. They have neither a
+/// host name nor a program, and Dovecot's user names may have spaces.
+fn own_log_file(line: &str) -> Option<(LogTimestamp, &str)> {
+    let (timestamp, rest) = timestamp::parse_prefix(line)?;
+    (DOVECOT_AGENTS.iter().any(|agent| rest.starts_with(agent)) || exim_flag(rest).is_some())
+        .then_some((timestamp, rest))
+}
+
+/// The name if it is valid.
+fn names<'a>(found: impl IntoIterator<Item = &'a str>) -> Result<Vec<String>, &'static str> {
+    let mut names: Vec<String> = Vec::new();
+    for name in found.into_iter().take(MAX_NAMES) {
+        let name = user_name(name).ok_or("a delivery to an invalid user name")?;
+        if !names.iter().any(|other| other == name) {
+            names.push(name.to_owned());
+        }
+    }
+    if names.is_empty() { Err("a delivery without a recipient") } else { Ok(names) }
+}
+
+/// `4F1B2C0D: to=<alice@example.org>, orig_to=<postmaster>, relay=…, …, status=sent (…)`
+fn postfix(message: &str) -> Recipient {
+    let (_, after) = message.split_once(", status=sent")?;
+    let answer = after.strip_prefix(" (").unwrap_or(after);
+    // Local aliases, and content filters that send the message back.
+    let is_elsewhere = ["forwarded as ", "delivered to file: "].iter().any(|text| answer.starts_with(text))
+        || ["queued as ", "from MTA("].iter().any(|text| answer.contains(text));
+    if is_elsewhere {
+        return None;
+    }
+    let Some((_, recipient)) = message.split_once(": to=<") else {
+        return Some(Err("a delivery without to=<…>"));
+    };
+    let end = [">, orig_to=<", ">, relay="].iter().filter_map(|end| recipient.find(end)).min();
+    let Some(end) = end else { return Some(Err("a delivery without an end of to=<…>")) };
+    Some(names([&recipient[..end]]))
+}
+
+/// How the processes that deliver begin their lines.
+const DOVECOT_AGENTS: [&str; 3] = ["lmtp(", "lda(", "deliver("];
+
+/// `lmtp(alice)<812><CVN5Bcsl>: msgid=<…>: saved mail to INBOX`; up to 2.2
+/// `lmtp(812, alice): CVN5Bcsl: msgid=…` and `lda(alice): msgid=…`.
+fn dovecot(message: &str) -> Recipient {
+    let prefix = DOVECOT_AGENTS.iter().find_map(|agent| message.strip_prefix(agent))?;
+    // The message id is the sender's text. A false signal costs a poll, a missed one delays mail: any
+    // place that names the inbox counts.
+    let is_inbox = |words: &str| {
+        message.match_indices(words).any(|(at, words)| {
+            let mailbox = &message[at + words.len()..];
+            let mailbox = mailbox.strip_prefix('\'').unwrap_or(mailbox);
+            mailbox.get(..5).is_some_and(|name| name.eq_ignore_ascii_case("INBOX"))
+                && matches!(mailbox.as_bytes().get(5), None | Some(b' ' | b'\'' | b',' | b';' | b'('))
+        })
+    };
+    if !is_inbox(": saved mail to ") && !is_inbox(": stored mail into mailbox ") {
+        return None;
+    }
+    let end = [")<", "): "].iter().filter_map(|end| prefix.find(end)).min();
+    let Some(end) = end else { return Some(Err("a delivery without a user in parentheses")) };
+    let user = &prefix[..end];
+    let user = match user.split_once(", ") {
+        Some((pid, user))
+            if message.starts_with("lmtp(") && pid.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            user
+        }
+        _ => user,
+    };
+    Some(names([user]))
+}
+
+/// What follows the time of a line about a delivery: the part after `=>`, or `->` for a further
+/// recipient. Before it are the time zone and the process, if `log_selector` or `log_timezone` has
+/// them, and the message id.
+fn exim_flag(text: &str) -> Option<&str> {
+    let mut words = text.splitn(5, ' ');
+    let is_id = |word: &str| {
+        matches!(word.len(), 16 | 23)
+            && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && word.bytes().filter(|byte| *byte == b'-').count() == 2
+    };
+    let mut word = words.next()?;
+    for _ in 0..2 {
+        if word.starts_with(['+', '-', '[']) {
+            word = words.next()?;
+        }
+    }
+    if !is_id(word) || !matches!(words.next()?, "=>" | "->") {
+        return None;
+    }
+    let rest = words.next()?;
+    Some(&text[rest.as_ptr().addr() - text.as_ptr().addr()..])
+}
+
+/// `1vOabc-00000000Dk1-2abc => alice (staff@example.org) <info@example.org> F=<…> R=local_user T=maildir_home S=…`
+fn exim(text: &str) -> Recipient {
+    let after = exim_flag(text)?;
+    let (_, fields) = after.split_once(" T=")?;
+    let transport = fields.split(' ').next().unwrap_or("");
+    // A transport with a host is another server, except for LMTP.
+    let is_remote = fields.contains(" H=") && !transport.to_ascii_lowercase().contains("lmtp");
+    // `>` is the recipient of an automatic reply.
+    let is_elsewhere = after.starts_with(['>', ':']) || after.starts_with("/dev/null ");
+    if is_remote || is_elsewhere || transport == "**bypassed**" {
+        return None;
+    }
+    let end = [" F=<", " P=<", " R=", " T="].iter().filter_map(|end| after.find(end)).min()?;
+    let recipient = &after[..end];
+    let (recipient, original) = match recipient.strip_suffix('>').and_then(|text| text.rsplit_once(" <")) {
+        Some((recipient, original)) => (recipient, Some(original)),
+        None => (recipient, None),
+    };
+    let parts = recipient.split(" (").map(|part| part.strip_suffix(')').unwrap_or(part)).chain(original);
+    // Files, folders and commands stand for the recipient who has redirected mail to them.
+    Some(names(parts.filter(|name| !name.starts_with(['/', '|', '>']) && !name.is_empty())))
+}
+
+/// `id=…,from=<bob@example.net>,addr=<alice@example.org>,size=329,success: Message delivered.`
+fn courier(message: &str) -> Recipient {
+    if !message.contains(",success") && !message.contains(",status: success") {
+        return None;
+    }
+    let Some(at) = message.rfind(",addr=<") else { return Some(Err("a delivery without addr=<…>")) };
+    let Some(user) = between(&message[at..], "<", ">,") else {
+        return Some(Err("a delivery without an end of addr=<…>"));
+    };
+    // The local module logs what it has forwarded, too.
+    (!message[at..].contains("forwarded")).then(|| names([user]))
+}
+
+#[cfg(test)]
+mod tests;
