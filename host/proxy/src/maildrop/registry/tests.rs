@@ -49,8 +49,12 @@ impl World {
     }
 
     async fn look_of(&self, user: UserKey, secret: &str) -> Opening {
+        self.look_at(user, secret, NOW).await
+    }
+
+    async fn look_at(&self, user: UserKey, secret: &str, now_ms: u64) -> Opening {
         let tag = self.tag(secret);
-        let mut fetched = self.registry.look(user, Some(&tag), NOW).await;
+        let mut fetched = self.registry.look(user, Some(&tag), now_ms).await;
         self.registry.reserve(&mut fetched, user).await;
         Opening { user, tag: Some(tag), route: None, accepted_ms: NOW, fetched, expects_signals: true }
     }
@@ -379,7 +383,7 @@ impl World {
     /// A session that finds `found` and leaves `left`, at a second of its own.
     async fn session(&self, found: &str, left: &str, second: u64) {
         let now_ms = NOW + second * 1000;
-        let session = self.begin("a").await;
+        let session = self.open(self.look_at(self.user, "a", now_ms).await).await;
         let end = LeftMaildrop {
             found: of(found).digest(),
             deleted: found != left,
@@ -432,7 +436,7 @@ async fn an_upgrade_is_remembered_with_the_snapshot() {
         if let Some(commit) = world.registry.commit(session, end) {
             commit.await;
         }
-        assert_eq!(world.times().await, Some((3, 1, Some(2))));
+        assert_eq!(world.times().await, Some((2, 1, Some(2))));
         world.session("two", "two", 4).await;
         assert_eq!(world.times().await, Some((4, 4, Some(2))));
     }
@@ -466,4 +470,99 @@ async fn a_snapshot_that_another_proxy_has_overtaken_says_nothing() {
     // It is not known what the session over there has found.
     here.session("one", "one", 3).await;
     assert_eq!(here.times().await, Some((3, 3, None)));
+}
+
+impl World {
+    async fn has_new_mail(&self) -> bool {
+        let facts = self.registry.look(self.user, None, NOW).await.facts;
+        let shown = self.last_seen().await.unwrap();
+        assert_eq!(shown.heard.is_none(), facts.snapshot.unwrap().has_new_mail);
+        shown.heard.is_none()
+    }
+
+    async fn hear(&self) -> bool {
+        self.registry.hear(self.user, NOW).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_signal_is_satisfied_by_a_session_that_looks_after_it() {
+    for world in World::of_all_modes() {
+        assert!(!world.hear().await, "nothing is kept for a user whom nobody knows");
+        let session = world.begin("a").await;
+        world.commit(session, "one", false).await;
+        if world.has_new_mail().await {
+            // In this process, a signal may have come before there was a record.
+            let session = world.begin("a").await;
+            world.commit(session, "one", false).await;
+        }
+        assert!(!world.has_new_mail().await);
+        assert!(world.hear().await);
+        assert!(world.has_new_mail().await);
+        let session = world.begin("a").await;
+        world.commit(session, "two", false).await;
+        assert!(!world.has_new_mail().await);
+        // It comes between a session's look and its begin, and between its begin and its end.
+        for before_begin in [true, false] {
+            let look = world.look("a").await;
+            if before_begin {
+                world.hear().await;
+            }
+            let session = world.open(look).await;
+            if !before_begin {
+                world.hear().await;
+            }
+            world.commit(session, "two", false).await;
+            assert!(world.has_new_mail().await, "{before_begin}");
+            let session = world.begin("a").await;
+            world.commit(session, "two", false).await;
+            assert!(!world.has_new_mail().await);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upgraded_session_does_not_satisfy_a_signal_that_came_after_its_snapshot() {
+    for world in World::of_all_modes() {
+        for _ in 0..2 {
+            let session = world.begin("a").await;
+            world.commit(session, "one", false).await;
+        }
+        for heard_before in [false, true] {
+            let posed = world.last_seen().await.unwrap();
+            if heard_before {
+                world.hear().await;
+            }
+            let session = world
+                .registry
+                .begin_upgraded(Upgrade {
+                    user: world.user,
+                    tag: world.tag("a"),
+                    posed: posed.token,
+                    heard: posed.heard,
+                    looked_ms: NOW,
+                })
+                .await;
+            world.commit(session, "one", false).await;
+            assert_eq!(world.has_new_mail().await, heard_before);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_mailbox_with_another_name_leads_to_its_users() {
+    for world in World::of_all_modes() {
+        let mailbox = world.tagger.mailbox("mail", b"box");
+        for _ in 0..2 {
+            let session = world.begin("a").await;
+            world.commit(session, "one", false).await;
+        }
+        assert_eq!(world.registry.learn(mailbox, world.user, NOW).await, Learned::New);
+        assert!(world.has_new_mail().await, "a signal may have come before");
+        assert_eq!(world.registry.learn(mailbox, world.user, NOW).await, Learned::Known);
+        let users: Vec<_> = world.registry.users_of(mailbox).await.unwrap().collect();
+        assert_eq!(users, [world.user]);
+        let other = world.tagger.mailbox("mail", b"other");
+        assert_eq!(world.registry.users_of(other).await.unwrap().count(), 0);
+    }
 }
