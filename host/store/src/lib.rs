@@ -10,6 +10,7 @@ mod batch;
 pub mod clock;
 mod counter;
 mod entry;
+mod epoch;
 #[cfg_attr(not(feature = "file"), path = "disabled/file.rs")]
 mod file;
 mod health;
@@ -25,6 +26,7 @@ mod store;
 pub use backend::{OpenError, StoreSecrets};
 pub use batch::{Batch, BatchWrite, Committed, Expected, Lifetime, Ttl};
 pub use entry::{Cursor, Entry};
+pub use epoch::StoreEpoch;
 pub use health::Health;
 pub use interceptor::{Access, AccessResult, Fault, Interceptor};
 pub use namespace::Namespace;

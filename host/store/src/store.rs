@@ -14,7 +14,9 @@ use crate::entry::Position;
 use crate::health::Monitor;
 use crate::memory::Memory;
 use crate::namespace::NamespaceBackend;
-use crate::{Cursor, Entry, Health, Namespace, NamespaceConfig, OpenError, StoreSecrets, Unavailable};
+use crate::{
+    Cursor, Entry, Health, Namespace, NamespaceConfig, OpenError, StoreEpoch, StoreSecrets, Unavailable,
+};
 use reprieve_metrics::HistogramSnapshot;
 
 /// Entries per step of a walk in memory; a step ends with the shard that reaches this number.
@@ -217,10 +219,16 @@ impl Store {
         }
     }
 
-    /// How often a process ended without closing the file, which can have lost the last writes.
+    /// Changes whenever the store may have lost writes.
     #[must_use]
-    pub fn crashes(&self) -> u64 {
-        self.backend.file().map_or(0, |file| file.crashes())
+    pub fn epoch(&self) -> StoreEpoch {
+        match &self.backend {
+            Backend::Redis(redis) => redis.epoch(),
+            Backend::Memory | Backend::File(_) => {
+                // How often a process has ended without closing the file.
+                StoreEpoch::fixed(self.backend.file().map_or(0, |file| file.crashes()))
+            }
+        }
     }
 
     /// Writes pending changes to the file. Returns false if that fails.

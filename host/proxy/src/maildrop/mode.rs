@@ -95,6 +95,8 @@ pub struct Fetched {
     pub(super) heard: Option<u64>,
     /// When they were looked up, in milliseconds since 1970.
     pub(super) looked_ms: u64,
+    /// For users in a store: its epoch.
+    pub(super) store_epoch: u64,
     /// For users in this process: see [`Table::generation`](super::table::Table::generation).
     pub(super) generation: u32,
     /// For users in a store: their record.
@@ -114,6 +116,12 @@ impl Fetched {
         self.latest = Some(known.latest);
         self.heard = Some(known.heard);
         self.facts.snapshot = SnapshotFacts::of(known);
+    }
+
+    /// Epoch of the store that the users are in.
+    #[must_use]
+    pub fn store_epoch(&self) -> u64 {
+        self.store_epoch
     }
 
     /// Token of the last signal of new mail; None if that is not known.
@@ -175,6 +183,8 @@ pub struct Upgrade {
     pub posed: u64,
     /// [`LastSeen::heard`] of that snapshot.
     pub heard: Option<u64>,
+    /// [`Fetched::store_epoch`] of the login.
+    pub store_epoch: u64,
     /// When the session asked the mail server, before its secret was sent, in milliseconds since 1970.
     pub looked_ms: u64,
 }

@@ -13,7 +13,7 @@ use super::names::{Learned, MAX_USERS, MailboxUsers};
 use super::seal::Seal;
 use super::tag::{Hash, Tag, UserKey};
 use super::user::{MaildropSession, NoSnapshot, SessionResult, TagStanding, User};
-use reprieve_store::{Namespace, Refused, Unavailable};
+use reprieve_store::{Namespace, Refused, StoreEpoch, Unavailable};
 
 /// Attempts at a change while others change the same user.
 const MAX_ATTEMPTS: usize = 16;
@@ -40,8 +40,8 @@ pub(super) struct Records {
     seal: Seal,
     /// How long a secret stays known: the time to live of a record.
     credential_ttl: Duration,
-    /// How often the store has crashed; see [`Seal::open`].
-    crashes: u64,
+    /// Of the store; see [`Seal::open`].
+    epoch: StoreEpoch,
     /// Whether records have snapshots.
     keeps_snapshots: bool,
     stale: Mutex<StaleRecords>,
@@ -79,14 +79,14 @@ impl Records {
         namespace: Namespace,
         seal: Seal,
         credential_ttl: Duration,
-        crashes: u64,
+        epoch: StoreEpoch,
         keeps_snapshots: bool,
     ) -> Self {
         Self {
             namespace,
             seal,
             credential_ttl,
-            crashes,
+            epoch,
             keeps_snapshots,
             stale: Mutex::default(),
             stale_count: AtomicUsize::new(0),
@@ -98,8 +98,9 @@ impl Records {
 
     /// See [`Mode::look`](super::mode::Mode::look).
     pub async fn look(&self, user: UserKey, tag: Option<&Tag>, oldest_s: u64) -> Fetched {
+        let epoch = self.epoch.get();
         let Some(record) = self.fetch(user).await else { return Fetched::default() };
-        let mut fetched = Fetched::unknown();
+        let mut fetched = Fetched { store_epoch: epoch, ..Fetched::unknown() };
         if let Some(known) = &record.user {
             fetched.fill(known, tag, oldest_s);
         }
@@ -118,16 +119,24 @@ impl Records {
 
     /// See [`Mode::begin`](super::mode::Mode::begin).
     pub async fn begin(self: &Arc<Self>, opening: &Opening, token: u64) -> MaildropSession {
-        let Fetched { record, latest, .. } = &opening.fetched;
+        let Fetched { record, latest, store_epoch, .. } = &opening.fetched;
         let last = record.as_ref().map(|record| record.sealed.as_deref());
-        let begun = self.change(opening.user, last, |known| opening.apply(known, token, *latest)).await;
-        opening.complete(MaildropSession::written(opening.user, token, begun))
+        let epoch = self.epoch.get();
+        // Otherwise the store may have lost a session that has begun since.
+        let latest = latest.filter(|_| *store_epoch == epoch);
+        let begun = self.change(opening.user, last, |known| opening.apply(known, token, latest)).await;
+        let session = MaildropSession::written(opening.user, token, begun);
+        opening.complete(MaildropSession { store_epoch: epoch, ..session })
     }
 
     /// See [`Mode::begin_upgraded`](super::mode::Mode::begin_upgraded).
     pub async fn begin_upgraded(self: &Arc<Self>, upgrade: Upgrade, token: u64) -> MaildropSession {
+        let epoch = self.epoch.get();
+        let posed = if upgrade.store_epoch == epoch { upgrade.posed } else { 0 };
+        let upgrade = Upgrade { posed, ..upgrade };
         let begun = self.change(upgrade.user, None, |known| upgrade.apply(known, token)).await;
-        MaildropSession::written(upgrade.user, token, begun)
+        let session = MaildropSession::written(upgrade.user, token, begun);
+        MaildropSession { store_epoch: epoch, ..session }
     }
 
     /// See [`Mode::commit`](super::mode::Mode::commit). Returns whether the session was the latest;
@@ -140,6 +149,8 @@ impl Records {
         fresh: u64,
     ) -> Option<bool> {
         let last = session.written.as_deref().map(Some);
+        let is_same_store = session.store_epoch == self.epoch.get();
+        let result = if is_same_store { result } else { &Err(NoSnapshot::NoneYet) };
         let commit =
             |known: &mut User| known.commit((session.token, session.heard), fresh, result.clone(), deleted);
         let (is_latest, _) = self.change(session.user, last, commit).await?;
@@ -164,7 +175,9 @@ impl Records {
         }
         for _ in 0..MAX_ATTEMPTS {
             let Some(before) = self.namespace.get(&record_key(user)).await? else { return Ok(false) };
-            let Some(mut record) = self.seal.open(user, &before, self.crashes) else { return Ok(false) };
+            let Some(mut record) = self.seal.open(user, &before, self.epoch.get()) else {
+                return Ok(false);
+            };
             record.hear(fresh, now_s);
             if self.replace(user, Some(&before), record).await?.is_some() {
                 return Ok(true);
@@ -235,7 +248,7 @@ impl Records {
             return None;
         }
         let sealed = self.namespace.get(&record_key(user)).await.ok()?;
-        let opened = sealed.as_ref().and_then(|sealed| self.seal.open(user, sealed, self.crashes));
+        let opened = sealed.as_ref().and_then(|sealed| self.seal.open(user, sealed, self.epoch.get()));
         Some(FetchedRecord { user: opened.map(Box::new), sealed })
     }
 
@@ -247,7 +260,7 @@ impl Records {
         }
         // Signals that come from now on change it again.
         let record = User { latest: token, heard: token, ..User::default() };
-        let sealed = self.seal.close(user, &record, self.crashes)?;
+        let sealed = self.seal.close(user, &record, self.epoch.get())?;
         match self.namespace.add(&record_key(user), &sealed, Some(RESERVATION_TTL)).await {
             Ok(Ok(true)) => Some(FetchedRecord { user: Some(Box::new(record)), sealed: Some(sealed) }),
             // Another session was faster.
@@ -288,7 +301,7 @@ impl Records {
                 Some(last) => last.map(<[u8]>::to_vec),
                 None => self.namespace.get(&record_key(user)).await?,
             };
-            let opened = before.as_ref().and_then(|sealed| self.seal.open(user, sealed, self.crashes));
+            let opened = before.as_ref().and_then(|sealed| self.seal.open(user, sealed, self.epoch.get()));
             let mut record = opened.unwrap_or_default();
             let result = change(&mut record);
             if !self.keeps_snapshots {
@@ -311,7 +324,7 @@ impl Records {
     ) -> Result<Option<Box<[u8]>>, Unavailable> {
         let key = record_key(user);
         loop {
-            let sealed = self.seal.close(user, &record, self.crashes);
+            let sealed = self.seal.close(user, &record, self.epoch.get());
             let sealed = sealed.ok_or_else(|| Unavailable("no randomness".to_owned()))?;
             let written = match before {
                 None => self.namespace.add(&key, &sealed, Some(self.credential_ttl)).await?,

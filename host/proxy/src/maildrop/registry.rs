@@ -73,7 +73,7 @@ impl Registry {
         let seal = Seal::new(&tagger.sealing_key()).map_err(|_| anyhow::anyhow!("no key can be made"))?;
         let keeps_snapshots = share == Share::TagsAndSnapshots;
         let records =
-            Records::new(store.namespace(config), seal, credential_ttl, store.crashes(), keeps_snapshots);
+            Records::new(store.namespace(config), seal, credential_ttl, store.epoch(), keeps_snapshots);
         let records = Arc::new(records);
         let mode: Box<dyn Mode> = if keeps_snapshots {
             Box::new(SharedSnapshots::new(records, local.users.clone()))

@@ -29,7 +29,7 @@ struct Packed {
     rejections: u8,
     no_snapshot: NoSnapshot,
     route: Option<(Option<String>, Option<String>)>,
-    /// Crashes of the store when the snapshot was written, number of messages, sum of their sizes,
+    /// Epoch of the store in which the snapshot was written, number of messages, sum of their sizes,
     /// and the rows.
     snapshot: Option<(u64, u32, u64, Vec<u8>)>,
     /// [`SnapshotTimes`], in the order of its fields. At the end, so that a record of a version
@@ -54,9 +54,9 @@ impl Seal {
         UnboundKey::new(&AES_256_GCM_SIV, key).map(LessSafeKey::new).map(Self)
     }
 
-    /// Seals a user's record. `crashes`: how often the store has crashed. None if the system has no
+    /// Seals a user's record. `epoch`: of the store. None if the system has no
     /// randomness.
-    pub fn close(&self, of: UserKey, user: &User, crashes: u64) -> Option<Vec<u8>> {
+    pub fn close(&self, of: UserKey, user: &User, epoch: u64) -> Option<Vec<u8>> {
         let dated = user.snapshot.as_ref().filter(|dated| dated.snapshot.footprint() < MAX_SNAPSHOT_BYTES);
         let snapshot = dated.map(|dated| &dated.snapshot);
         let SnapshotTimes { seen_s, changed_s, upgraded_s } =
@@ -68,7 +68,7 @@ impl Seal {
             no_snapshot: user.no_snapshot,
             route: user.route.as_ref().map(|route| (route.pool.clone(), route.user.clone())),
             snapshot: snapshot
-                .map(|snapshot| (crashes, snapshot.count(), snapshot.bytes(), snapshot.packed().to_vec())),
+                .map(|snapshot| (epoch, snapshot.count(), snapshot.bytes(), snapshot.packed().to_vec())),
             times: (seen_s, changed_s, upgraded_s),
             heard: (user.heard, user.heard_s, dated.is_some_and(|dated| dated.is_up_to_date)),
         };
@@ -82,9 +82,8 @@ impl Seal {
     }
 
     /// Opens a user's record. None if it was not sealed for this user with this key. A snapshot that
-    /// was written before the store's last crash is left out: the crash may have lost a newer
-    /// session.
-    pub fn open(&self, of: UserKey, sealed: &[u8], crashes: u64) -> Option<User> {
+    /// was written in another epoch of the store is left out: a newer session may have been lost.
+    pub fn open(&self, of: UserKey, sealed: &[u8], epoch: u64) -> Option<User> {
         let (nonce, text) = sealed.split_first_chunk::<NONCE_LEN>()?;
         let mut text = text.to_vec();
         let aad = Aad::from(of.0);
@@ -101,7 +100,7 @@ impl Seal {
             accepted: accepted.take(MAX_SECRETS).collect(),
             snapshot: packed
                 .snapshot
-                .filter(|(written_at, ..)| *written_at == crashes)
+                .filter(|(written_in, ..)| *written_in == epoch)
                 .map(|(_, count, bytes, rows)| Snapshot::from_packed(rows.into(), count, bytes))
                 .map(|snapshot| DatedSnapshot { snapshot: snapshot.shared(), times, is_up_to_date }),
             route: packed.route.map(|(pool, user)| Arc::new(Route { pool, user })),

@@ -27,14 +27,32 @@ impl SharedTags {
     }
 }
 
+/// Notes for the snapshot that a session leaves here which signals it has heard, and the store's epoch, in
+/// which a later session cannot have been lost. [`User::heard_s`] has no other use here: signals are
+/// noted in the store.
+fn note_epoch(here: &mut User, session: &MaildropSession) {
+    here.heard = session.heard.unwrap_or(0);
+    here.heard_s = short(session.store_epoch);
+}
+
+/// Whether a snapshot here was left in this epoch of the store.
+fn is_of(here: &User, epoch: u64) -> bool {
+    here.heard_s == short(epoch)
+}
+
+fn short(epoch: u64) -> u32 {
+    u32::try_from(epoch >> 32).unwrap_or_default()
+}
+
 impl Mode for SharedTags {
     fn look<'a>(&'a self, user: UserKey, tag: Option<&'a Tag>, oldest_s: u64) -> MaybeReady<'a, Fetched> {
         MaybeReady::Pending(Box::pin(async move {
             let mut fetched = self.records.look(user, tag, oldest_s).await;
             let latest = fetched.latest;
-            let heard = fetched.heard;
+            let (heard, epoch) = (fetched.heard, fetched.store_epoch);
             let facts = |here: &User| {
-                let facts = SnapshotFacts::of(here).filter(|_| latest == Some(here.latest))?;
+                let is_valid = latest == Some(here.latest) && is_of(here, epoch);
+                let facts = SnapshotFacts::of(here).filter(|_| is_valid)?;
                 let has_new_mail = facts.has_new_mail || heard != Some(here.heard);
                 Some(SnapshotFacts { has_new_mail, ..facts })
             };
@@ -51,7 +69,10 @@ impl Mode for SharedTags {
 
     fn last_seen(&self, fetched: &Fetched, user: UserKey) -> Result<LastSeen, NoSnapshot> {
         let stored = fetched.stored_user().ok_or(NoSnapshot::NoneYet)?;
-        let if_latest = |here: &User| (here.latest == stored.latest).then(|| here.last_seen());
+        let if_latest = |here: &User| {
+            let is_valid = here.latest == stored.latest && is_of(here, fetched.store_epoch);
+            is_valid.then(|| here.last_seen())
+        };
         let up_to_date = |last_seen: LastSeen| LastSeen {
             heard: last_seen.heard.filter(|&heard| heard == stored.heard),
             ..last_seen
@@ -114,7 +135,7 @@ impl Mode for SharedTags {
         let result = self.users.check_size(result);
         if !deleted {
             self.users.change(session.user, |here| {
-                here.heard = session.heard.unwrap_or(0);
+                note_epoch(here, &session);
                 here.commit((session.token, session.heard), fresh, result, false)
             });
             return None;
@@ -124,7 +145,7 @@ impl Mode for SharedTags {
             let Some(is_latest) = records.commit(&session, &result, true, fresh).await else { return };
             let token = if is_latest { session.token } else { 0 };
             users.change(session.user, |here| {
-                here.heard = session.heard.unwrap_or(0);
+                note_epoch(here, &session);
                 here.commit((token, session.heard), fresh, result, true)
             });
         }))

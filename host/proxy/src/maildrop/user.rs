@@ -168,6 +168,8 @@ pub struct MaildropSession {
     pub(super) heard: Option<u64>,
     /// When it looked, in seconds since 1970.
     pub(super) looked_s: u32,
+    /// For users in a store: its epoch when the session began.
+    pub(super) store_epoch: u64,
     /// For users in a store: their record as it was written when the session began. Most often it
     /// is unchanged when the session ends, which saves fetching it.
     pub(super) written: Option<Box<[u8]>>,
@@ -278,7 +280,7 @@ impl MaildropSession {
         let Begun { is_undisturbed, previous, wait } = begun;
         let token = if is_undisturbed { token } else { 0 };
         let previous = PreviousSnapshot::of(previous);
-        Self { user, token, heard: None, looked_s: 0, written: None, previous, wait }
+        Self { user, token, heard: None, looked_s: 0, store_epoch: 0, written: None, previous, wait }
     }
 
     /// A session of a user in a store; `begun` is None if the store could not be reached, and

@@ -98,6 +98,7 @@ impl Session {
                             tag,
                             posed: upgrade.posed_token,
                             heard: upgrade.posed_heard,
+                            store_epoch: candidate.fetched.store_epoch(),
                             looked_ms,
                         })
                         .await;

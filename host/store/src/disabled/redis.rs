@@ -5,7 +5,8 @@ use std::io;
 use crate::health::Monitor;
 use crate::operation::{Changed, Operation};
 use crate::{
-    Batch, Committed, Entry, Health, Lifetime, NamespaceConfig, RedisSettings, Ttl, Unavailable, WriteResult,
+    Batch, Committed, Entry, Health, Lifetime, NamespaceConfig, RedisSettings, StoreEpoch, Ttl, Unavailable,
+    WriteResult,
 };
 
 pub(crate) struct RedisSecrets;
@@ -36,6 +37,10 @@ impl Redis {
     }
 
     pub fn monitor(&self) -> &Monitor {
+        match *self {}
+    }
+
+    pub fn epoch(&self) -> StoreEpoch {
         match *self {}
     }
 

@@ -18,6 +18,7 @@ use arc_swap::ArcSwapOption;
 use redis::{Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo as _, RedisError, RedisResult, Value};
 use tokio::sync::Notify;
 
+use super::epoch::StoreEpoch;
 use super::health::Monitor;
 use super::{Health, NamespaceConfig, Unavailable};
 use crate::{RedisKind, RedisSettings};
@@ -55,6 +56,8 @@ struct Connections {
 struct Shared {
     /// None while the server is unreachable.
     connections: ArcSwapOption<Connections>,
+    /// See [`StoreEpoch`].
+    epoch: StoreEpoch,
     /// Wakes the reconnect thread.
     failed: Notify,
     monitor: Monitor,
@@ -102,6 +105,7 @@ impl Redis {
         let (cleared, to_sweep) = tokio::sync::mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             connections: ArcSwapOption::empty(),
+            epoch: StoreEpoch::default(),
             failed: Notify::new(),
             monitor: Monitor::default(),
             scripts: Scripts::new(),
@@ -127,6 +131,10 @@ impl Redis {
 
     pub fn monitor(&self) -> &Monitor {
         &self.shared.monitor
+    }
+
+    pub fn epoch(&self) -> StoreEpoch {
+        self.shared.epoch.clone()
     }
 
     pub fn address(&self) -> &str {

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
 
 use super::connection::{self, Connection, Target};
 use super::{Connections, RedisNamespace, Shared};
+use crate::epoch;
 use crate::{NamespaceConfig, RedisSettings};
 
 /// First pause after a failed attempt; it doubles with each further one.
@@ -80,6 +81,25 @@ impl Reconnect {
     }
 }
 
+/// Identifies the process of the server: after a restart or a failover it is another one, which may have
+/// lost the last writes. 0 if that is not known: in a cluster, and if INFO is not permitted.
+async fn run_id(connection: &mut Connection) -> u64 {
+    if matches!(connection, Connection::Cluster(_)) {
+        return 0;
+    }
+    let mut info = redis::cmd("INFO");
+    info.arg("server");
+    let reply = connection.run(&info).await.ok().and_then(|reply| String::from_redis_value(reply).ok());
+    let run_id = reply.as_deref().and_then(|info| info.lines().find_map(|line| line.strip_prefix("run_id:")));
+    if run_id.is_none() {
+        tracing::warn!(
+            "the store in Redis does not permit INFO: a restart that loses writes will not be noticed; permit \
+             it to the user with `ACL SETUSER … +info`"
+        );
+    }
+    run_id.map_or(0, |run_id| epoch::of(run_id.trim().as_bytes()))
+}
+
 impl Worker {
     /// Connects again and again. `attempted` receives a message after each attempt.
     async fn stay_connected(&self, attempted: &mpsc::Sender<()>) {
@@ -88,7 +108,9 @@ impl Worker {
             let connected = self.connect().await;
             let Some(shared) = self.shared.upgrade() else { return };
             match connected {
-                Ok(all) => {
+                Ok((all, epoch)) => {
+                    // Before the connections are used: nothing from the old one is read as of the new one.
+                    shared.epoch.set(epoch);
                     // The outage ends before the new connections are used: their failures begin
                     // a new one.
                     if let Some(outage) = shared.monitor.recover() {
@@ -133,7 +155,7 @@ impl Worker {
         }
     }
 
-    async fn connect(&self) -> RedisResult<Vec<Connection>> {
+    async fn connect(&self) -> RedisResult<(Vec<Connection>, u64)> {
         let late = |_| {
             let error = std::io::Error::new(std::io::ErrorKind::TimedOut, "connecting took too long");
             RedisError::from(error)
@@ -143,7 +165,9 @@ impl Worker {
         let mut connections = tokio::time::timeout(limit, connecting).await.map_err(late)??;
         let probing = self.probe(&mut connections[0]);
         tokio::time::timeout(self.target.timeout() * 2, probing).await.map_err(late)??;
-        Ok(connections)
+        let asking = run_id(&mut connections[0]);
+        let run_id = tokio::time::timeout(self.target.timeout(), asking).await.map_err(late)?;
+        Ok((connections, run_id))
     }
 
     /// Writes a key and reads it back: fails if the server is loading, full, a replica, or not

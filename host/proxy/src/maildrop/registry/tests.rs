@@ -71,7 +71,9 @@ impl World {
     /// The mail server has accepted the client's secret, and the session that was posed goes on there.
     async fn upgrade(&self, posed: u64) -> MaildropSession {
         let (user, tag, heard) = (self.user, self.tag("a"), Some(0));
-        self.registry.begin_upgraded(Upgrade { user, tag, posed, heard, looked_ms: NOW }).await
+        self.registry
+            .begin_upgraded(Upgrade { user, tag, posed, heard, store_epoch: 0, looked_ms: NOW })
+            .await
     }
 
     async fn commit(&self, session: MaildropSession, snapshot: &str, deleted: bool) {
@@ -430,7 +432,14 @@ async fn an_upgrade_is_remembered_with_the_snapshot() {
         let (tag, now_ms) = (world.tag("a"), NOW + 2_000);
         let session = world
             .registry
-            .begin_upgraded(Upgrade { user: world.user, tag, posed, heard: None, looked_ms: now_ms })
+            .begin_upgraded(Upgrade {
+                user: world.user,
+                tag,
+                posed,
+                heard: None,
+                store_epoch: 0,
+                looked_ms: now_ms,
+            })
             .await;
         let end = LeftMaildrop::without_deletions(of("one"), NOW + 3_000);
         if let Some(commit) = world.registry.commit(session, end) {
@@ -540,6 +549,7 @@ async fn an_upgraded_session_does_not_satisfy_a_signal_that_came_after_its_snaps
                     tag: world.tag("a"),
                     posed: posed.token,
                     heard: posed.heard,
+                    store_epoch: 0,
                     looked_ms: NOW,
                 })
                 .await;
