@@ -4,7 +4,11 @@
 //! snapshot is no longer shown (see [`maildrop`](crate::maildrop)). This module has what belongs to a
 //! pool: whether its signals are complete, since when, and what was counted.
 
+mod deliveries;
+mod journal;
+mod log_follower;
 mod pool_signals;
+mod position;
 
 pub use pool_signals::PoolSignals;
 pub(crate) use pool_signals::{Missed, SignalCounts, Source};
