@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::message::{self, Message};
-use super::phase::Phase;
+use super::phase::{Phase, Route};
 
 struct Delivery {
     user: String,
@@ -57,7 +57,7 @@ impl DeliveryTotals {
 
 impl Default for Deliveries {
     fn default() -> Self {
-        Self { phase: Phase::InitialDownload, entries: HashMap::new(), clients: HashMap::new() }
+        Self { phase: Phase::WarmUp, entries: HashMap::new(), clients: HashMap::new() }
     }
 }
 
@@ -121,8 +121,8 @@ impl Deliveries {
 
     /// Delays of the messages that were delivered during a phase and fetched before the final check,
     /// sorted.
-    pub(crate) fn delays(&self, during: Phase) -> Vec<Duration> {
-        let entries = self.entries.values().filter(|entry| entry.during == during);
+    pub(crate) fn delays(&self, during: Route) -> Vec<Duration> {
+        let entries = self.entries.values().filter(|entry| entry.during == Phase::Measured(during));
         let fetches = entries.flat_map(|entry| entry.fetched.values());
         let mut delays: Vec<_> = fetches.filter(|fetch| !fetch.late).map(|fetch| fetch.delay).collect();
         delays.sort_unstable();
@@ -170,18 +170,18 @@ mod tests {
     #[test]
     fn delays_belong_to_the_phase_of_the_delivery_and_exclude_the_final_check() {
         let mut deliveries = Deliveries::default();
-        deliveries.begin(Phase::Direct);
+        deliveries.begin(Phase::Measured(Route::Direct));
         deliveries.add_client("anna", 0);
         let message = Message::generate("anna");
         deliveries.delivered(&message, "anna");
-        deliveries.begin(Phase::Relieved);
+        deliveries.begin(Phase::Measured(Route::Interval));
         deliveries.fetched(&message.bytes, "anna", 0).unwrap();
         let last = Message::generate("anna");
         deliveries.delivered(&last, "anna");
         deliveries.begin(Phase::FinalCheck);
         deliveries.fetched(&last.bytes, "anna", 0).unwrap();
-        assert_eq!(deliveries.delays(Phase::Direct).len(), 1);
+        assert_eq!(deliveries.delays(Route::Direct).len(), 1);
         assert_eq!(deliveries.totals().late, 1);
-        assert!(deliveries.delays(Phase::Relieved).is_empty());
+        assert!(deliveries.delays(Route::Interval).is_empty());
     }
 }

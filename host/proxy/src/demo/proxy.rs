@@ -7,10 +7,12 @@ use anyhow::Context;
 use crate::config::Config;
 use crate::server::{Options, Server};
 
-/// Name of the virtual server.
-pub(crate) const NAME: &str = "pop3";
+/// Name of the virtual server, and of its pool, that is not told about new mail.
+pub(crate) const INTERVAL: &str = "interval-only";
+/// Name of the virtual server, and of its pool, that is told.
+pub(crate) const SIGNALS: &str = "with-signals";
 
-/// Starts Reprieve on a free loopback port.
+/// Starts Reprieve on free loopback ports.
 pub(crate) fn start(backend: SocketAddr, interval: &str) -> anyhow::Result<Server> {
     let config = Config::parse(&configuration(backend, interval), "the demo's configuration")?;
     Server::start(config, Options::default()).context("cannot start Reprieve")
@@ -19,18 +21,22 @@ pub(crate) fn start(backend: SocketAddr, interval: &str) -> anyhow::Result<Serve
 fn configuration(backend: SocketAddr, interval: &str) -> String {
     // Quoted by the library, because the interval is user input.
     let interval = toml::Value::String(interval.to_owned());
-    format!(
-        "[[virtual-server]]\n\
-         name = \"{NAME}\"\n\
-         listen = [\"127.0.0.1:0\"]\n\
-         pool = \"mail\"\n\n\
-         [virtual-server.policy]\n\
-         component = \"interval\"\n\
-         settings = {{ interval = {interval} }}\n\n\
-         [pool.mail]\n\
-         nodes = [\"{backend}\"]\n\
-         health-check = \"off\"\n"
-    )
+    let server = |name: &str, new_mail: &str| {
+        format!(
+            "[[virtual-server]]\n\
+             name = \"{name}\"\n\
+             listen = [\"127.0.0.1:0\"]\n\
+             pool = \"{name}\"\n\n\
+             [virtual-server.policy]\n\
+             component = \"interval\"\n\
+             settings = {{ interval = {interval} }}\n\n\
+             [pool.{name}]\n\
+             nodes = [\"{backend}\"]\n\
+             health-check = \"off\"\n\
+             {new_mail}\n"
+        )
+    };
+    server(INTERVAL, "") + &server(SIGNALS, "new-mail.notifications.complete = true\n")
 }
 
 #[cfg(test)]
@@ -41,7 +47,9 @@ mod tests {
     fn the_interval_cannot_inject_other_settings() {
         let text = configuration("127.0.0.1:1".parse().unwrap(), "5s\" }\nx = \"");
         let parsed: toml::Table = text.parse().unwrap();
-        let settings = &parsed["virtual-server"][0]["policy"]["settings"];
-        assert_eq!(settings["interval"].as_str(), Some("5s\" }\nx = \""));
+        for server in parsed["virtual-server"].as_array().unwrap() {
+            let settings = &server["policy"]["settings"];
+            assert_eq!(settings["interval"].as_str(), Some("5s\" }\nx = \""));
+        }
     }
 }

@@ -13,15 +13,17 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::client::{Account, Client};
 use super::deliveries::Deliveries;
 use super::message::{Message, below};
-use super::phase::Phase;
+use super::phase::{Phase, Route};
 use super::stats::{DemoStats, Reading};
+use crate::new_mail::Source;
+use crate::server::NewMail;
 use reprieve_mailserver::MailServer;
 use reprieve_metrics::ThreadCpu;
 
 /// Shortest and longest pause between two polls of a client.
-const PAUSE_MS: (usize, usize) = (300, 1000);
+const PAUSE_MS: (usize, usize) = (600, 1400);
 /// Average interval between messages to a maildrop.
-const DELIVERY_INTERVAL: Duration = Duration::from_secs(5);
+const DELIVERY_INTERVAL: Duration = Duration::from_secs(10);
 /// Minimum number of messages in each maildrop at the start; the maximum is twice that.
 const MIN_INITIAL_MESSAGES: usize = 4;
 /// Attempts to open a locked maildrop in the final check before that counts as an error.
@@ -30,8 +32,10 @@ const MAX_LOCK_ATTEMPTS: usize = 50;
 /// State shared by all phases.
 pub(crate) struct Simulation {
     pub(crate) server: MailServer,
-    /// Reprieve's listen address.
-    pub(crate) proxy: SocketAddr,
+    /// Reprieve's listen addresses: without and with signals of new mail.
+    pub(crate) proxies: [SocketAddr; 2],
+    /// Takes the signals.
+    pub(crate) new_mail: NewMail,
     pub(crate) deliveries: Mutex<Deliveries>,
     pub(crate) stats: Mutex<DemoStats>,
     /// CPU time of the clients' thread.
@@ -49,6 +53,7 @@ pub(crate) struct Simulation {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Schedule {
     pub(crate) direct: Duration,
+    /// Of each of the two ways through Reprieve.
     pub(crate) relieved: Duration,
     /// The policy's interval.
     pub(crate) interval: Duration,
@@ -56,22 +61,26 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     pub(crate) fn new(total: Duration, interval: Duration) -> Self {
-        let direct = total / 4;
-        Self { direct, relieved: total - direct, interval }
+        let direct = total / 5;
+        Self { direct, relieved: direct * 2, interval }
     }
 
     pub(crate) fn total(&self) -> Duration {
-        self.direct + self.relieved
+        self.direct + 2 * self.relieved
     }
 
     /// Time without deliveries at the end of a phase, so that messages are fetched in the phase in
     /// which they are delivered.
-    fn quiet_period(&self, phase: Phase) -> Duration {
+    fn quiet_period(&self, route: Route) -> Duration {
         let pause = Duration::from_millis(PAUSE_MS.1 as u64);
-        match phase {
-            Phase::Relieved => (self.interval.saturating_add(pause)).min(self.relieved / 2),
-            _ => pause.min(self.direct / 2),
+        match route {
+            Route::Interval => (self.interval.saturating_add(pause)).min(self.relieved / 2),
+            Route::Direct | Route::Signals => pause.min(self.length(route) / 2),
         }
+    }
+
+    fn length(&self, route: Route) -> Duration {
+        if route == Route::Direct { self.direct } else { self.relieved }
     }
 }
 
@@ -113,15 +122,16 @@ fn new_account(number: usize, server: &MailServer) -> Account {
 /// Runs all phases.
 pub(crate) async fn run(simulation: Arc<Simulation>, mut clients: Vec<Client>) {
     download_initial_mail(&simulation, &mut clients).await;
-    for phase in [Phase::Direct, Phase::Relieved] {
-        let (at, length) = match phase {
-            Phase::Direct => (simulation.server.address(), simulation.schedule.direct),
-            _ => (simulation.proxy, simulation.schedule.relieved),
-        };
+    for route in Route::ALL {
+        let at = simulation.address(route);
+        if route != Route::Direct {
+            first_polls(&simulation, &mut clients, at).await;
+        }
+        let phase = Phase::Measured(route);
         simulation.deliveries.lock().begin(phase);
         let reading = simulation.read_when_idle().await;
         simulation.stats.lock().begin(phase, reading);
-        clients = poll_for(&simulation, clients, at, length, simulation.schedule.quiet_period(phase)).await;
+        clients = poll_for(&simulation, clients, route).await;
         let reading = simulation.read_when_idle().await;
         simulation.stats.lock().end(phase, reading);
     }
@@ -144,6 +154,23 @@ impl Simulation {
         sleep(Duration::from_millis(20)).await;
         self.clients_cpu.publish();
         Reading::take(&self.server, &self.clients_cpu, &self.view_cpu)
+    }
+
+    fn address(&self, route: Route) -> SocketAddr {
+        match route {
+            Route::Direct => self.server.address(),
+            Route::Interval => self.proxies[0],
+            Route::Signals => self.proxies[1],
+        }
+    }
+
+    /// Delivers a message, and signals it once it is visible.
+    async fn deliver_and_signal(&self, user: &str) {
+        self.deliver(user);
+        let users = [user.as_bytes().to_vec()];
+        if let Err(error) = self.new_mail.hear(Some(super::proxy::SIGNALS), &users, Source::Control).await {
+            self.stats.lock().fault(user, &error.to_string());
+        }
     }
 
     fn deliver(&self, user: &str) {
@@ -180,16 +207,24 @@ async fn download_initial_mail(simulation: &Simulation, clients: &mut [Client]) 
     }
 }
 
+/// Lets each client poll until Reprieve knows it, so that the figures do not include first logins.
+async fn first_polls(simulation: &Simulation, clients: &mut [Client], at: SocketAddr) {
+    simulation.deliveries.lock().begin(Phase::WarmUp);
+    let reading = simulation.read_when_idle().await;
+    simulation.stats.lock().begin(Phase::WarmUp, reading);
+    for _ in 0..2 {
+        for client in &mut *clients {
+            simulation.poll(client, at).await;
+        }
+    }
+}
+
 /// Lets all clients poll and delivers mail until the time is up. No mail is delivered in the last
-/// `quiet_period`.
-async fn poll_for(
-    simulation: &Arc<Simulation>,
-    clients: Vec<Client>,
-    at: SocketAddr,
-    length: Duration,
-    quiet_period: Duration,
-) -> Vec<Client> {
-    let end = Instant::now() + length;
+/// quiet period.
+async fn poll_for(simulation: &Arc<Simulation>, clients: Vec<Client>, route: Route) -> Vec<Client> {
+    let at = simulation.address(route);
+    let quiet_period = simulation.schedule.quiet_period(route);
+    let end = Instant::now() + simulation.schedule.length(route);
     let mut tasks = JoinSet::new();
     for mut client in clients {
         let simulation = Arc::clone(simulation);
@@ -213,7 +248,11 @@ async fn poll_for(
             if next >= end - quiet_period || wait(next, &mut stop_mail).await {
                 return;
             }
-            simulation.deliver(&simulation.users[below(simulation.users.len())]);
+            let user = &simulation.users[below(simulation.users.len())];
+            match route {
+                Route::Signals => simulation.deliver_and_signal(user).await,
+                Route::Direct | Route::Interval => simulation.deliver(user),
+            }
         }
     };
     let ((), _) = tokio::join!(mail, wait(end, &mut stop));
@@ -233,8 +272,8 @@ async fn poll_for(
 async fn run_final_check(simulation: &Simulation, clients: &mut [Client]) {
     for client in &mut *clients {
         // The user has just logged in, so the wrong password arrives within the interval.
-        poll_until_unlocked(simulation, client, simulation.proxy).await;
-        let refused = client.try_wrong_password(simulation.proxy).await;
+        poll_until_unlocked(simulation, client, simulation.proxies[0]).await;
+        let refused = client.try_wrong_password(simulation.proxies[0]).await;
         let mut stats = simulation.stats.lock();
         stats.wrong_passwords += 1;
         match refused {

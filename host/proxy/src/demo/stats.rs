@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::client::Poll;
-use super::phase::Phase;
+use super::phase::{Phase, Route};
 use reprieve_mailserver::{MailServer, Stats};
 use reprieve_metrics::ThreadCpu;
 use reprieve_metrics::cpu_time;
@@ -28,7 +28,7 @@ pub(crate) enum Mark {
     Locked,
     /// Got a wrong reply or none.
     Fault,
-    /// Not a poll: the switch from polling directly to polling through Reprieve.
+    /// Not a poll: from here on the clients poll by another route.
     Switch,
 }
 
@@ -111,8 +111,7 @@ struct Measured {
 #[derive(Debug)]
 pub(crate) struct DemoStats {
     pub(crate) phase: Phase,
-    direct: Measured,
-    relieved: Measured,
+    measured: [Measured; Route::ALL.len()],
     /// The latest polls of each client, oldest first.
     pub(crate) strips: Vec<VecDeque<Mark>>,
     /// Number of replies that clients have checked.
@@ -130,9 +129,8 @@ pub(crate) struct DemoStats {
 impl DemoStats {
     pub(crate) fn new(clients: usize) -> Self {
         Self {
-            phase: Phase::InitialDownload,
-            direct: Measured::default(),
-            relieved: Measured::default(),
+            phase: Phase::WarmUp,
+            measured: Default::default(),
             strips: vec![VecDeque::new(); clients],
             replies: 0,
             faults: Vec::new(),
@@ -145,9 +143,8 @@ impl DemoStats {
 
     fn measured(&mut self, phase: Phase) -> Option<&mut Measured> {
         match phase {
-            Phase::Direct => Some(&mut self.direct),
-            Phase::Relieved => Some(&mut self.relieved),
-            Phase::InitialDownload | Phase::FinalCheck => None,
+            Phase::Measured(route) => Some(&mut self.measured[route as usize]),
+            Phase::WarmUp | Phase::FinalCheck => None,
         }
     }
 
@@ -157,7 +154,7 @@ impl DemoStats {
         if let Some(measured) = self.measured(phase) {
             measured.start = Some(reading);
         }
-        if phase == Phase::Relieved {
+        if matches!(phase, Phase::Measured(Route::Interval | Route::Signals)) {
             for strip in &mut self.strips {
                 strip.push_back(Mark::Switch);
             }
@@ -203,13 +200,9 @@ impl DemoStats {
         }
     }
 
-    /// Results of a phase up to its end, or up to `now`. None before the phase begins.
-    pub(crate) fn figures(&self, phase: Phase, now: &Reading) -> Option<Figures> {
-        let measured = match phase {
-            Phase::Direct => &self.direct,
-            Phase::Relieved => &self.relieved,
-            Phase::InitialDownload | Phase::FinalCheck => return None,
-        };
+    /// Results of a route up to the end of its phase, or up to `now`. None before the phase begins.
+    pub(crate) fn figures(&self, route: Route, now: &Reading) -> Option<Figures> {
+        let measured = &self.measured[route as usize];
         let start = measured.start.as_ref()?;
         let end = measured.end.as_ref().unwrap_or(now);
         Some(Figures {
@@ -222,13 +215,9 @@ impl DemoStats {
         })
     }
 
-    /// Durations of the polls of a phase, sorted.
-    pub(crate) fn durations(&self, phase: Phase) -> Vec<Duration> {
-        let mut durations = match phase {
-            Phase::Direct => self.direct.durations.clone(),
-            Phase::Relieved => self.relieved.durations.clone(),
-            Phase::InitialDownload | Phase::FinalCheck => Vec::new(),
-        };
+    /// Durations of the polls by a route, sorted.
+    pub(crate) fn durations(&self, route: Route) -> Vec<Duration> {
+        let mut durations = self.measured[route as usize].durations.clone();
         durations.sort_unstable();
         durations
     }
@@ -246,16 +235,16 @@ mod tests {
     #[test]
     fn relief_and_cpu_time_come_from_the_counters_of_the_server() {
         let mut stats = DemoStats::new(1);
-        stats.begin(Phase::Relieved, reading(1000, 7));
+        stats.begin(Phase::Measured(Route::Signals), reading(1000, 7));
         for reached in [true, false, false, false] {
             stats.poll(0, "anna", Poll::default(), reached);
         }
-        stats.end(Phase::Relieved, reading(1800, 8));
-        let figures = stats.figures(Phase::Relieved, &reading(9999, 99)).unwrap();
+        stats.end(Phase::Measured(Route::Signals), reading(1800, 8));
+        let figures = stats.figures(Route::Signals, &reading(9999, 99)).unwrap();
         assert_eq!((figures.polls, figures.server.logins), (4, 1));
         assert!((figures.relief() - 0.75).abs() < 1e-9);
         assert_eq!(figures.server_cpu_per_poll(), Duration::from_micros(200));
-        assert!(stats.figures(Phase::Direct, &reading(0, 0)).is_none());
+        assert!(stats.figures(Route::Direct, &reading(0, 0)).is_none());
         use Mark::{Reached, Relieved, Switch};
         assert_eq!(stats.strips[0], [Switch, Reached, Relieved, Relieved, Relieved]);
     }

@@ -3,17 +3,19 @@
 use std::io::{self, Write};
 
 use super::deliveries::{Deliveries, DeliveryTotals};
-use super::phase::Phase;
+use super::phase::Route;
 use super::stats::{DemoStats, Figures, Reading, per_poll};
-use super::table::{median, percent, row, row_of, time};
+use super::table::{median, percent, quantile, row, row_of, time};
 
 /// The result of a demo.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Polling the mail server directly.
     pub direct: Figures,
-    /// Polling through Reprieve.
-    pub relieved: Figures,
+    /// Polling through Reprieve with an interval.
+    pub interval: Figures,
+    /// The same, with signals of new mail.
+    pub signals: Figures,
     /// Relieved sessions that Reprieve connected to the mail server because the client requested a
     /// message.
     pub upgrades: u64,
@@ -35,13 +37,14 @@ pub struct Report {
 
 impl Report {
     pub(crate) fn new(stats: &DemoStats, deliveries: &Deliveries, now: &Reading, upgrades: u64) -> Self {
-        let figures = |phase| {
-            let figures = stats.figures(phase, now).unwrap_or_default();
-            Figures { durations: stats.durations(phase), delays: deliveries.delays(phase), ..figures }
+        let figures = |route| {
+            let figures = stats.figures(route, now).unwrap_or_default();
+            Figures { durations: stats.durations(route), delays: deliveries.delays(route), ..figures }
         };
         Self {
-            direct: figures(Phase::Direct),
-            relieved: figures(Phase::Relieved),
+            direct: figures(Route::Direct),
+            interval: figures(Route::Interval),
+            signals: figures(Route::Signals),
             upgrades,
             messages: deliveries.totals(),
             replies: stats.replies,
@@ -68,6 +71,7 @@ impl Report {
         if self.interrupted {
             writeln!(out, " Interrupted: the figures cover only the time until then.\n")?;
         }
+        writeln!(out, "{}", row("", Route::ALL.map(|route| route.heading().to_owned())))?;
         self.write_figures(out)?;
         writeln!(out)?;
         self.write_checks(out)?;
@@ -76,14 +80,11 @@ impl Report {
     }
 
     fn write_figures(&self, out: &mut impl Write) -> io::Result<()> {
+        let figures = [&self.direct, &self.interval, &self.signals].map(|figures| Some(figures.clone()));
         let mut line = |label: &str, show: &dyn Fn(&Figures) -> String| {
-            writeln!(out, "{}", row_of(label, Some(&self.direct), Some(&self.relieved), show))
+            writeln!(out, "{}", row_of(label, &figures, show))
         };
         let count = |count: u64| count.to_string();
-        line("", &|figures| {
-            if std::ptr::eq(figures, &raw const self.direct) { "directly" } else { "through Reprieve" }
-                .to_owned()
-        })?;
         line("time", &|figures| time(figures.elapsed))?;
         line("polls", &|figures| count(figures.polls))?;
         line("reached the mail server", &|figures| count(figures.server.logins))?;
@@ -95,22 +96,18 @@ impl Report {
         line("  of which checking passwords", &|figures| {
             time(per_poll(figures.server.password_cpu, figures.polls))
         })?;
+        line("CPU time of Reprieve per poll", &|figures| time(figures.reprieve_cpu_per_poll()))?;
         line("duration of a poll (median)", &|figures| time_or_dash(median(&figures.durations)))?;
         line("delay of new mail (median)", &|figures| time_or_dash(median(&figures.delays)))?;
+        line("  (99 of 100)", &|figures| time_or_dash(quantile(&figures.delays, 0.99)))?;
         line("  (longest)", &|figures| time_or_dash(figures.delays.last().copied()))?;
-        let relieved = &self.relieved;
-        writeln!(
-            out,
-            "{}",
-            row("CPU time of Reprieve per poll", "", &time(relieved.reprieve_cpu_per_poll()))
-        )?;
-        writeln!(out, "{}", row("relief", "", &percent(relieved.relief())))?;
-        let (before, after) = (self.direct.server_cpu_per_poll(), relieved.server_cpu_per_poll());
-        if !before.is_zero() {
-            let remaining = after.as_secs_f64() / before.as_secs_f64();
-            writeln!(out, "{}", row("remaining mail server CPU time", "", &percent(remaining)))?;
-        }
-        Ok(())
+        let before = self.direct.server_cpu_per_poll();
+        let remaining = |figures: &Figures| match before.is_zero() {
+            true => "-".to_owned(),
+            false => percent(figures.server_cpu_per_poll().as_secs_f64() / before.as_secs_f64()),
+        };
+        line("remaining mail server CPU time", &remaining)?;
+        line("relief", &|figures| percent(figures.relief().max(0.0)))
     }
 
     fn write_checks(&self, out: &mut impl Write) -> io::Result<()> {

@@ -1,27 +1,27 @@
-//! Table that compares the figures of polling directly and through Reprieve.
+//! Table that compares the figures of the routes.
 
 use std::time::Duration;
 
+use super::phase::Route;
 use super::stats::Figures;
 
 /// Column widths; together they fit into 80 columns.
-const LABEL: usize = 36;
-const DIRECT: usize = 13;
-const RELIEVED: usize = 18;
+const LABEL: usize = 33;
+const COLUMN: usize = 15;
 
-/// Formats a line of the table.
-pub(crate) fn row(label: &str, direct: &str, relieved: &str) -> String {
-    format!(" {label:<LABEL$}{direct:>DIRECT$}{relieved:>RELIEVED$}")
+/// Formats a line of the table with a cell for each route.
+pub(crate) fn row(label: &str, cells: [String; Route::ALL.len()]) -> String {
+    let [direct, interval, signals] = cells;
+    format!(" {label:<LABEL$}{direct:>COLUMN$}{interval:>COLUMN$}{signals:>COLUMN$}")
 }
 
-/// Formats a line of the table with a figure of each phase that has begun.
+/// Formats a line of the table with a figure of each route whose phase has begun.
 pub(crate) fn row_of(
     label: &str,
-    direct: Option<&Figures>,
-    relieved: Option<&Figures>,
+    figures: &[Option<Figures>; Route::ALL.len()],
     show: impl Fn(&Figures) -> String,
 ) -> String {
-    row(label, &direct.map(&show).unwrap_or_default(), &relieved.map(&show).unwrap_or_default())
+    row(label, figures.each_ref().map(|figures| figures.as_ref().map(&show).unwrap_or_default()))
 }
 
 /// Formats a duration in seconds or milliseconds.
@@ -46,6 +46,12 @@ pub(crate) fn median(sorted: &[Duration]) -> Option<Duration> {
     sorted.get(sorted.len().checked_sub(1)? / 2).copied()
 }
 
+/// The value of sorted ones that a share of them does not exceed.
+pub(crate) fn quantile(sorted: &[Duration], share: f64) -> Option<Duration> {
+    let rank = (sorted.len() as f64 * share).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,5 +71,8 @@ mod tests {
         assert_eq!(median(&times), Some(times[1]));
         assert_eq!(median(&times[..1]), Some(times[0]));
         assert_eq!(median(&[]), None);
+        assert_eq!(quantile(&times, 0.99), Some(times[2]));
+        assert_eq!(quantile(&times, 0.5), Some(times[1]));
+        assert_eq!(quantile(&[], 0.5), None);
     }
 }

@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::deliveries::DeliveryTotals;
-use super::phase::Phase;
+use super::phase::{Phase, Route};
 use super::simulation::Simulation;
 use super::stats::{DemoStats, Figures, Mark, Reading};
 use super::table::{percent, row, row_of, time};
@@ -27,8 +27,7 @@ pub(crate) struct ClientLabel {
 struct Frame {
     phase: Phase,
     ended: bool,
-    direct: Option<Figures>,
-    relieved: Option<Figures>,
+    figures: [Option<Figures>; Route::ALL.len()],
     totals: DeliveryTotals,
     replies: u64,
     faults: u64,
@@ -44,8 +43,7 @@ impl Frame {
         Self {
             phase: stats.phase,
             ended,
-            direct: stats.figures(Phase::Direct, &reading),
-            relieved: stats.figures(Phase::Relieved, &reading),
+            figures: Route::ALL.map(|route| stats.figures(route, &reading)),
             totals,
             replies: stats.replies,
             faults: stats.fault_count,
@@ -54,8 +52,7 @@ impl Frame {
     }
 
     fn elapsed(&self) -> Duration {
-        let phases = [&self.direct, &self.relieved];
-        phases.into_iter().flatten().map(|figures| figures.elapsed).sum()
+        self.figures.iter().flatten().map(|figures| figures.elapsed).sum()
     }
 }
 
@@ -112,10 +109,11 @@ pub(crate) fn write_progress(
         }
         next += line_interval;
         let frame = Frame::read(simulation, false);
-        let (route, figures) = match (&frame.direct, &frame.relieved) {
-            (_, Some(figures)) => ("through Reprieve", figures),
-            (Some(figures), None) => ("directly", figures),
-            (None, None) => continue,
+        let latest = Route::ALL.into_iter().zip(&frame.figures).rev();
+        let Some((route, figures)) =
+            latest.into_iter().find_map(|(route, figures)| Some((route.heading(), figures.as_ref()?)))
+        else {
+            continue;
         };
         let text = format!(
             "{:>5.1} s  {route:<16}  {:>5} polls, {:>5} reached the server, relief {:>6}, {} server CPU per poll, {} of {} messages fetched",
@@ -147,12 +145,17 @@ fn write_plain(line: &Line, out: &mut impl Write) -> io::Result<()> {
 fn heading(frame: &Frame, simulation: &Simulation, interval: &str) -> Vec<Line> {
     let total = simulation.schedule.total().as_secs_f64();
     let now = match frame.phase {
-        Phase::InitialDownload => Line::of(Style::Dim, "the mail programs download their existing mail"),
-        Phase::Direct => Line::of(Style::Costly, "the mail programs poll the mail server directly"),
-        Phase::Relieved => Line::of(
+        Phase::WarmUp => Line::of(Style::Dim, "the mail programs poll for the first time"),
+        Phase::Measured(Route::Direct) => {
+            Line::of(Style::Costly, "the mail programs poll the mail server directly")
+        }
+        Phase::Measured(Route::Interval) => Line::of(
             Style::Good,
             format!("the same through Reprieve: policy interval, interval = {interval}"),
         ),
+        Phase::Measured(Route::Signals) => {
+            Line::of(Style::Good, "the same, and the mail server tells Reprieve about new mail")
+        }
         Phase::FinalCheck if frame.ended => {
             Line::of(Style::Dim, "done: all maildrops were compared with the fetched messages")
         }
@@ -172,22 +175,20 @@ fn heading(frame: &Frame, simulation: &Simulation, interval: &str) -> Vec<Line> 
 }
 
 fn comparison(frame: &Frame) -> Vec<Line> {
-    let (direct, relieved) = (frame.direct.as_ref(), frame.relieved.as_ref());
-    let relief = relieved.map(|figures| percent(current_relief(figures))).unwrap_or_default();
+    let figures = &frame.figures;
+    let relief = |figures: &Figures| percent(current_relief(figures));
     vec![
-        Line::of(Style::Dim, row("", "directly", "through Reprieve")),
-        Line::of(Style::Plain, row_of("polls", direct, relieved, |figures| figures.polls.to_string())),
+        Line::of(Style::Dim, row("", Route::ALL.map(|route| route.heading().to_owned()))),
+        Line::of(Style::Plain, row_of("polls", figures, |figures| figures.polls.to_string())),
         Line::of(
             Style::Plain,
-            row_of("reached the mail server", direct, relieved, |figures| figures.server.logins.to_string()),
+            row_of("reached the mail server", figures, |figures| figures.server.logins.to_string()),
         ),
         Line::of(
             Style::Plain,
-            row_of("mail server CPU time per poll", direct, relieved, |figures| {
-                time(figures.server_cpu_per_poll())
-            }),
+            row_of("mail server CPU time per poll", figures, |figures| time(figures.server_cpu_per_poll())),
         ),
-        Line::of(Style::Good, row("relief", "", &relief)),
+        Line::of(Style::Good, row_of("relief", figures, relief)),
     ]
 }
 
