@@ -20,6 +20,7 @@ fn every_fact_of_a_login_can_be_given() {
             "sessions: 3, waiting: 2, login-latency-ms: Some(11)",
         ),
         (&["--outcome", "rejected"], "Ending::Rejected"),
+        (&["--freshness", "unchanged"], "freshness unchanged"),
     ] {
         let output = run(&[&["decide", &mirror, "--user", "alice"], options].concat());
         assert_says(&output, 0, &[expected]);
@@ -28,6 +29,7 @@ fn every_fact_of_a_login_can_be_given() {
         (&["--mechanism", "kerberos"][..], "scram-sha-256"),
         (&["--server-name", "pop.example"], "--tls"),
         (&["--tls=SSLv3"], "TLSv1.2"),
+        (&["--freshness", "stale"], "new-mail"),
         (&["--scenario", "one.toml"], "FILE:LINE"),
         (&["--scenario", "one.toml:3"], "cannot be used with"),
     ] {

@@ -7,13 +7,14 @@ use crate::support::guests;
 const RUNS: [&str; 4] = ["--seed", "1", "--runs", "200"];
 
 /// A fault, the invariant that it breaks, and what the failing scenario says.
-const FAULTS: [(&str, &str, &str); 6] = [
+const FAULTS: [(&str, &str, &str); 7] = [
     ("off-by-one", "retry-after", "expected: pass"),
     ("no-reset", "reset", "expected: pass"),
     ("slot-taken-by-attempt", "wrong-password", "expected: pass"),
     ("own-memory", "own-memory", "the policy keeps state in its own memory"),
     ("trap-at-midnight", "failure", "it trapped"),
     ("unbounded-store", "store", "store, bytes"),
+    ("new-mail-waits", "new-mail", "expected: passed"),
 ];
 
 #[test]

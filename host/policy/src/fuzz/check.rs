@@ -6,7 +6,7 @@ use super::history::{Event, History};
 use super::invariant::Invariant;
 use super::player::{Player, Variation};
 use crate::harness::Decision;
-use crate::{Action, Failure, Standing};
+use crate::{Action, Failure, Freshness, Standing};
 
 /// Time without logins after which a user passes: two days, of which one may be longer than 24 hours.
 pub(super) const TWO_DAYS_MS: u64 = 49 * 3_600_000;
@@ -49,6 +49,7 @@ pub(super) fn check(
         Invariant::WrongPassword => without(player, history, |event| !event.is_guess),
         Invariant::OtherUsers => without(player, history, |event| event.is_of_same_user(last)),
         Invariant::Unknown => unknown(player, history, last),
+        Invariant::NewMail => new_mail(player, history, last),
         Invariant::Store => Ok(None),
     }
 }
@@ -143,6 +144,23 @@ fn unknown(player: &mut Player<'_>, history: &History, last: &Event) -> anyhow::
     }
     let passes = player.last(&known, Variation::None)?.is_some_and(|decision| decision.pass().is_some());
     Ok(passes.then(|| Finding::new(history, Expected::Passed, got)))
+}
+
+fn new_mail(player: &mut Player<'_>, history: &History, last: &Event) -> anyhow::Result<Option<Finding>> {
+    if last.details.maildrop.freshness != Freshness::NewMail {
+        return Ok(None);
+    }
+    let expected = Expected::Passed;
+    let Some(got) = unmet(player, history, &expected)? else { return Ok(None) };
+    let mut without_news = history.clone();
+    if let Some(last) = without_news.events.last_mut() {
+        last.details.maildrop.freshness = Freshness::Unknown;
+    }
+    let passes = player.last(&without_news, Variation::None)?.is_some_and(|other| expected.is_met(&other));
+    if !passes || depends_on_the_seed(player, history, &got)? {
+        return Ok(None);
+    }
+    Ok(Some(Finding::new(history, expected, got)))
 }
 
 /// The decision about the last login if it is not as expected, and no failure.

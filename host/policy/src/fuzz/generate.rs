@@ -112,6 +112,11 @@ pub(super) fn prepare(invariant: Invariant, history: &History, rng: &mut StdRng)
                 last.standing = Some(Standing::Unknown);
             }
         }
+        Invariant::NewMail => {
+            if let Some(last) = prepared.events.last_mut() {
+                last.details.maildrop.freshness = Freshness::NewMail;
+            }
+        }
         Invariant::Store => return None,
     }
     Some(prepared)

@@ -17,13 +17,15 @@ pub enum Invariant {
     OtherUsers,
     /// An unknown secret is not refused if a known one passes.
     Unknown,
+    /// New mail is no reason to deny a login.
+    NewMail,
     /// The store stops growing.
     Store,
 }
 
 impl Invariant {
     /// All invariants, by name. Failures come first, because they would be mistaken for others.
-    pub const ALL: [(&'static str, Self); 8] = [
+    pub const ALL: [(&'static str, Self); 9] = [
         ("failure", Self::Failure),
         ("own-memory", Self::OwnMemory),
         ("retry-after", Self::RetryAfter),
@@ -31,6 +33,7 @@ impl Invariant {
         ("wrong-password", Self::WrongPassword),
         ("other-users", Self::OtherUsers),
         ("unknown", Self::Unknown),
+        ("new-mail", Self::NewMail),
         ("store", Self::Store),
     ];
 
@@ -62,6 +65,10 @@ impl Invariant {
             Self::Unknown => {
                 "A login whose secret is unknown is not refused or disconnected if it would pass with a known \
                  secret: it may be the right one."
+            }
+            Self::NewMail => {
+                "A login that goes to the mail server if nothing is known about new mail also goes there if \
+                 there is new mail."
             }
             Self::Store => {
                 "If the same number of new users logs in every day, the store does not grow after the second day."

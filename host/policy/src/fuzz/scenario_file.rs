@@ -135,7 +135,8 @@ fn maildrop_keys(maildrop: Maildrop) -> Vec<String> {
         ("seconds-since-upgrade", maildrop.seconds_since_upgrade),
         ("open-sessions", Some(maildrop.open_sessions)),
     ];
-    numbers.into_iter().filter_map(|(key, number)| Some(format!("{key} = {}", number?))).collect()
+    let numbers = numbers.into_iter().filter_map(|(key, number)| Some(format!("{key} = {}", number?)));
+    numbers.chain([format!("freshness = {}", quoted(maildrop.freshness.name()))]).collect()
 }
 
 fn table(keys: &[String]) -> String {

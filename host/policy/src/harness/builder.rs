@@ -274,6 +274,7 @@ impl HarnessBuilder {
             outcome: self.outcome,
             known_secrets: HashSet::new(),
             snapshots: HashSet::new(),
+            new_mail: HashSet::new(),
             uses_fresh_instances: false,
             logins: 0,
         })

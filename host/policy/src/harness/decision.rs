@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use tracing::Level;
 
 use super::time::format_time;
-use crate::{Action, Deny, Disposition, Ending, Failure, Pass, Standing, Verdict, Worded as _};
+use crate::{Action, Deny, Disposition, Ending, Failure, Freshness, Pass, Standing, Verdict, Worded as _};
 
 /// A log line of the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Decision {
     pub user: String,
     /// What the host knew about the secret.
     pub standing: Standing,
+    /// What the host knew about changes of the maildrop.
+    pub freshness: Freshness,
     /// Verdict, or how `decide` failed.
     pub verdict: Result<Verdict, Failure>,
     /// What the host does with the login.
@@ -131,6 +133,7 @@ impl Decision {
             Ok(Verdict::Deny(deny)) => {
                 let mut words = vec![format!("deny {}", deny.manner.word())];
                 words.extend(deny.otherwise.map(|manner| format!("otherwise {}", manner.word())));
+                words.extend(deny.despite_new_mail.then(|| "despite-new-mail".to_owned()));
                 words.extend(deny.code.map(|code| format!("code {}", code.word())));
                 words.extend(deny.text.as_ref().map(|text| format!("text {text:?}")));
                 words.extend(deny.retry_after.map(|seconds| format!("retry-after {seconds}")));
@@ -148,7 +151,8 @@ impl Decision {
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = format_time(self.at_ms, &TimeZone::UTC);
-        writeln!(f, "{:?}, secret {}, at {at} UTC", self.user, self.standing.word())?;
+        let (standing, freshness) = (self.standing.word(), self.freshness.name());
+        writeln!(f, "{:?}, secret {standing}, freshness {freshness}, at {at} UTC", self.user)?;
         write!(f, "decision: {} → {}", self.describe_verdict(), self.disposition.action.name())?;
         if let Some((ended, failure)) = &self.observed {
             write!(f, "\noutcome: {}", ended.word())?;

@@ -37,8 +37,8 @@ pub use decision::{Decision, LogLine};
 pub use login::{BackendOutcome, InjectedFault, LoginFacts, TestLogin};
 
 use crate::{
-    Action, Cause, Decided, Ending, Evaluator, Facts, Failure, Login, Manner, MemoryKey, Outcome, Policy,
-    Pools, Rules, Standing, Verdict, dispose, moment, remembered,
+    Action, Cause, Decided, Ending, Evaluator, Facts, Failure, Freshness, Login, Manner, MemoryKey, Outcome,
+    Policy, Pools, Rules, Standing, Verdict, dispose, moment, remembered,
 };
 use login::TestPools;
 use recorder::{LogBuffer, Recorder};
@@ -77,6 +77,8 @@ pub struct Harness {
     known_secrets: HashSet<UserIdentity>,
     /// Users with a snapshot: they have had a session at a mail server.
     snapshots: HashSet<UserIdentity>,
+    /// Users with new mail since their last session at a mail server.
+    new_mail: HashSet<UserIdentity>,
     /// Whether each call gets a fresh instance.
     uses_fresh_instances: bool,
     logins: u64,
@@ -99,6 +101,13 @@ impl Harness {
         } else {
             Standing::Unknown
         });
+        // A secret is known or has changed only after a session at a mail server.
+        let has_snapshot = facts.standing != Standing::Unknown
+            || facts.maildrop.snapshot.is_some()
+            || self.snapshots.contains(&identity);
+        if has_snapshot && self.new_mail.contains(&identity) {
+            facts.maildrop.freshness = Freshness::NewMail;
+        }
         facts.backend.pool = pool.unwrap_or_else(|| self.pool.clone()).into();
         self.logins += 1;
         let at_ms = self.clock.now_ms();
@@ -114,10 +123,6 @@ impl Harness {
         let verdict = self.runtime.block_on(self.evaluator.decide(&login));
         let decide_cpu = cpu_time::of_this_thread().saturating_sub(began);
         self.advance_by(delay(&verdict));
-        // A secret is known or has changed only after a session at a mail server.
-        let has_snapshot = facts.standing != Standing::Unknown
-            || facts.maildrop.snapshot.is_some()
-            || self.snapshots.contains(&identity);
         let pass = verdict.as_ref().ok().and_then(Verdict::pass);
         let disposition_facts = Facts::of(&login, pass, has_snapshot);
         let disposition = dispose(Decided::from(&verdict), disposition_facts, self.rules);
@@ -137,6 +142,7 @@ impl Harness {
             at_ms,
             user: facts.user,
             standing: facts.standing,
+            freshness: facts.maildrop.freshness,
             verdict,
             disposition,
             observed,
@@ -165,6 +171,10 @@ impl Harness {
         match ending {
             Ending::Authenticated => {
                 self.snapshots.insert(identity.clone());
+                // An upgraded session keeps the listing that the client was shown.
+                if cause != Cause::Upgrade {
+                    self.new_mail.remove(&identity);
+                }
                 self.known_secrets.insert(identity);
             }
             // The rejection of another secret says nothing about the known one.
@@ -261,6 +271,16 @@ impl Harness {
     #[must_use]
     pub fn store_usage(&self) -> u64 {
         self.runtime.block_on(self.namespace.usage()).unwrap_or(0)
+    }
+
+    /// Says that new mail has arrived for a user: their logins have the freshness `new-mail` until one
+    /// passes and is authenticated. Without a snapshot this changes nothing. `user_key`: as for
+    /// [`remembered`](Self::remembered).
+    pub fn new_mail(&mut self, user_key: &str) {
+        self.new_mail.insert(match user_key.split_once('\0') {
+            Some((user, acting)) => (user.to_owned(), Some(acting.to_owned())),
+            None => (user_key.to_owned(), None),
+        });
     }
 
     /// Writes into the store, as another proxy that shares it would.

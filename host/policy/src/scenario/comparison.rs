@@ -1,6 +1,7 @@
 //! Compares two harnesses that play the same logins, for example one with reused instances and one
 //! with a fresh instance for each call.
 
+use super::step::Change;
 use crate::Failure;
 use crate::harness::{Decision, Harness, TestLogin, format_time, named, named_value, quoted};
 
@@ -74,16 +75,11 @@ impl Comparison {
         }
     }
 
-    /// Changes the store as another proxy would.
-    pub(super) fn change_store(&mut self, now_ms: u64, write: &[(String, Vec<u8>)], forget: &[String]) {
+    /// Makes the changes that the main harness has made.
+    pub(super) fn change(&mut self, now_ms: u64, change: &Change) {
         self.other.set_now_ms(now_ms);
-        for (key, value) in write {
-            // The main harness reports a rejected write.
-            let _ = self.other.write(key, value);
-        }
-        for key in forget {
-            self.other.delete(key);
-        }
+        // The main harness reports a rejected write.
+        let _ = change.apply(&mut self.other);
     }
 
     /// Compares the contents of the stores at the end.

@@ -45,6 +45,7 @@ pub(super) struct Expectation {
     pub(super) failure: Option<String>,
     pub(super) manner: Option<Condition<&'static str>>,
     pub(super) otherwise: Option<Condition<&'static str>>,
+    pub(super) despite_new_mail: Option<bool>,
     pub(super) code: Option<Condition<&'static str>>,
     pub(super) text: Option<Condition<String>>,
     /// In seconds.
@@ -73,6 +74,7 @@ impl Expectation {
     fn is_of_a_denial(&self) -> bool {
         self.manner.is_some()
             || self.otherwise.is_some()
+            || self.despite_new_mail.is_some()
             || self.code.is_some()
             || self.text.is_some()
             || self.retry_after.is_some()
@@ -144,6 +146,11 @@ impl Expectation {
         words("manner", &self.manner, deny.map(|deny| deny.manner.word()));
         words("otherwise", &self.otherwise, deny.and_then(|deny| deny.otherwise).map(|other| other.word()));
         words("code", &self.code, deny.and_then(|deny| deny.code).map(|code| code.word()));
+        let insists = deny.map(|deny| deny.despite_new_mail);
+        if let Some(expected) = self.despite_new_mail.filter(|expected| insists != Some(*expected)) {
+            let got = insists.map_or_else(|| "none".to_owned(), |insists| insists.to_string());
+            found.push(Mismatch::new("despite-new-mail", expected.to_string(), got));
+        }
         let delay_ms = pass.map(|pass| pass.delay_ms).or(deny.map(|deny| deny.delay_ms));
         let mut numbers = |what, expected, got: Option<u32>| {
             found.extend(compare(what, expected, got.as_ref(), u32::to_string));

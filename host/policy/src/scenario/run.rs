@@ -6,7 +6,7 @@ use super::comparison::{Comparison, Difference, Variation};
 use super::expectation::{Counts, Mismatch, compare};
 use super::file::Scenario;
 use super::result::{ScenarioResult, StepFailure};
-use super::step::{LoginStep, Step, StepAction, When};
+use super::step::{Change, LoginStep, Step, StepAction, When};
 use crate::harness::{
     Decision, Harness, LogLine, LoginFacts, TestLogin, format_time, named, named_value, settings_error,
 };
@@ -98,7 +98,7 @@ impl Scenario {
                 match &step.action {
                     StepAction::Login(_) => lines.push(step.line),
                     StepAction::Group(steps) => collect(steps, lines),
-                    StepAction::Store { .. } => {}
+                    StepAction::Change(_) => {}
                 }
             }
         }
@@ -114,7 +114,7 @@ impl Scenario {
             steps.iter().find_map(|step| match &step.action {
                 StepAction::Login(login) if step.line == line => Some(login.facts.clone()),
                 StepAction::Group(steps) => find(steps, line),
-                StepAction::Login(_) | StepAction::Store { .. } => None,
+                StepAction::Login(_) | StepAction::Change(_) => None,
             })
         }
         find(&self.steps, line)
@@ -239,7 +239,7 @@ impl<'a> Player<'a> {
                         }
                     }
                 }
-                StepAction::Store { write, forget } => self.change_store(step, write, forget),
+                StepAction::Change(change) => self.change(step, change),
             }
             self.check_store(step, last);
         }
@@ -352,18 +352,12 @@ impl<'a> Player<'a> {
         }
     }
 
-    fn change_store(&mut self, step: &Step, write: &[(String, Vec<u8>)], forget: &[String]) {
-        for (key, value) in write {
-            if let Err(error) = self.harness.write(key, value) {
-                let what = format!("write {key:?}");
-                self.fail(step.line, vec![Mismatch::new(&what, "done", error.to_string())]);
-            }
-        }
-        for key in forget {
-            self.harness.delete(key);
+    fn change(&mut self, step: &Step, change: &Change) {
+        for (key, why) in change.apply(self.harness) {
+            self.fail(step.line, vec![Mismatch::new(&format!("write {key:?}"), "done", why)]);
         }
         if let Some(comparison) = &mut self.comparison {
-            comparison.change_store(self.harness.now_ms(), write, forget);
+            comparison.change(self.harness.now_ms(), change);
         }
     }
 
@@ -404,6 +398,25 @@ impl<'a> Player<'a> {
             shown.push(format!("and {} more", all.len() - MAX_SHOWN_ENTRIES));
         }
         shown
+    }
+}
+
+impl Change {
+    /// Makes the changes. Returns the keys that could not be written, and why.
+    pub(super) fn apply(&self, harness: &mut Harness) -> Vec<(&str, String)> {
+        let mut rejected = Vec::new();
+        for (key, value) in &self.write {
+            if let Err(error) = harness.write(key, value) {
+                rejected.push((key.as_str(), error.to_string()));
+            }
+        }
+        for key in &self.forget {
+            harness.delete(key);
+        }
+        for user in &self.new_mail {
+            harness.new_mail(user);
+        }
+        rejected
     }
 }
 

@@ -41,11 +41,17 @@ pub(super) struct Step {
 pub(super) enum StepAction {
     Login(Box<LoginStep>),
     Group(Vec<Step>),
-    /// Changes that another proxy makes.
-    Store {
-        write: Vec<(String, Vec<u8>)>,
-        forget: Vec<String>,
-    },
+    /// Changes that others make.
+    Change(Change),
+}
+
+/// Changes that another proxy makes in the store, and mail that arrives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) write: Vec<(String, Vec<u8>)>,
+    pub(super) forget: Vec<String>,
+    /// Users who get new mail.
+    pub(super) new_mail: Vec<String>,
 }
 
 #[derive(Clone, Debug)]

@@ -68,6 +68,7 @@ struct Login<'a> {
     authorization_id_hash: Option<String>,
     mechanism: &'static str,
     standing: &'static str,
+    freshness: &'static str,
     backend: Backend<'a>,
     policy: Policy<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -210,6 +211,7 @@ fn login<'a>(decision: &'a Decision, names: &Names) -> Login<'a> {
         authorization_id_hash,
         mechanism: claim.mechanism.word(),
         standing: claim.standing.word(),
+        freshness: decision.freshness.name(),
         backend: Backend {
             pool: &backend.pool,
             nodes: backend.nodes,

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::net::TlsSession;
-use reprieve_policy_host::{self as policy, Backend, Claim, Disposition, Identity, Opinion, Told, Verdict};
+use reprieve_policy_host::{
+    self as policy, Backend, Claim, Disposition, Freshness, Identity, Opinion, Told, Verdict,
+};
 
 /// Decisions that are kept per session, so that a client that keeps trying takes bounded memory.
 const MOST_DECISIONS: usize = 32;
@@ -31,6 +33,8 @@ pub struct Decision {
     pub at_ms: u64,
     /// User, mechanism and standing.
     pub claim: Claim,
+    /// What was known about changes of the maildrop.
+    pub freshness: Freshness,
     /// State of the pool.
     pub backend: Backend,
     /// The policy that decided.

@@ -71,6 +71,7 @@ impl Session {
             seq,
             at_ms: login.time.unix_ms,
             claim: login.claim.clone(),
+            freshness: login.maildrop.freshness,
             backend: login.backend.clone(),
             policy: context.evaluator.policy().identity().clone(),
             verdict: without_note(&verdict),

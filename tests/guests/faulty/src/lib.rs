@@ -9,7 +9,7 @@ mod bindings {
 }
 
 use bindings::exports::reprieve::policy::handler::Guest;
-use bindings::reprieve::policy::types::{Ending, Login, Manner, Memory, Outcome, Verdict};
+use bindings::reprieve::policy::types::{Ending, Freshness, Login, Manner, Memory, Outcome, Verdict};
 use bindings::reprieve::policy::{claim, store};
 
 const INTERVAL_S: u32 = 600;
@@ -27,6 +27,7 @@ enum Fault {
     OwnMemory,
     TrapAtMidnight,
     UnboundedStore,
+    NewMailWaits,
 }
 
 thread_local! {
@@ -47,6 +48,7 @@ impl Guest for Faulty {
                 ("fault", "own-memory") => Fault::OwnMemory,
                 ("fault", "trap-at-midnight") => Fault::TrapAtMidnight,
                 ("fault", "unbounded-store") => Fault::UnboundedStore,
+                ("fault", "new-mail-waits") => Fault::NewMailWaits,
                 _ => return Err(format!("`{key}` cannot be \"{value}\"")),
             };
             FAULT.set(fault);
@@ -68,16 +70,21 @@ impl Guest for Faulty {
             _ => memory.first,
         };
         let Some(elapsed) = now.checked_sub(last) else { return PASS };
+        let (interval_s, manner) = match (fault, login.freshness) {
+            // The longer interval is for the other ones.
+            (Fault::NewMailWaits, Freshness::NewMail) => (2 * INTERVAL_S, Manner::Busy),
+            _ => (INTERVAL_S, Manner::Unchanged),
+        };
         let is_over = match fault {
-            Fault::OffByOne => elapsed > INTERVAL_S,
-            _ => elapsed >= INTERVAL_S,
+            Fault::OffByOne => elapsed > interval_s,
+            _ => elapsed >= interval_s,
         };
         match (is_over, fault) {
             (true, Fault::SlotTakenByAttempt) => Verdict { remember: Some(at(now)), ..PASS },
             (true, _) => PASS,
             (false, _) => {
-                let retry_after = Some(INTERVAL_S - elapsed);
-                Verdict { deny: Some(Manner::Unchanged), retry_after, ..PASS }
+                let retry_after = Some(interval_s - elapsed);
+                Verdict { deny: Some(manner), retry_after, ..PASS }
             }
         }
     }

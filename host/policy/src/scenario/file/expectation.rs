@@ -34,6 +34,7 @@ pub(super) fn verdict(value: &Value<'_, '_>) -> Result<Expectation, Error> {
             *field = Some(Condition::read(&value, |value| word(value, &words))?);
         }
     }
+    expected.despite_new_mail = section.get("despite-new-mail").map(|value| value.boolean()).transpose()?;
     if let Some(value) = section.get("code") {
         let words = RESPONSE_CODES.map(|(name, _)| (name, name));
         expected.code = Some(Condition::read(&value, |value| word(value, &words))?);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::harness::BackendOutcome;
 use crate::scenario::step::LoginStep;
-use crate::{Backend, Ending, MECHANISMS, STANDINGS, SnapshotFacts, TlsSession};
+use crate::{Backend, Ending, Freshness, MECHANISMS, STANDINGS, SnapshotFacts, TlsSession};
 use reprieve_settings::{Error, Section, Value};
 
 pub(super) fn claim(value: &Value<'_, '_>, login: &mut LoginStep, needs_user: bool) -> Result<(), Error> {
@@ -109,6 +109,9 @@ pub(super) fn maildrop(value: &Value<'_, '_>, login: &mut LoginStep) -> Result<(
     let maildrop = &mut login.facts.maildrop;
     maildrop.seconds_since_upgrade = section.get("seconds-since-upgrade").map(number).transpose()?;
     maildrop.open_sessions = section.get("open-sessions").map(number).transpose()?.unwrap_or_default();
+    if let Some(value) = section.get("freshness") {
+        maildrop.freshness = value.choice(&Freshness::ALL.map(|one| (one.name(), one)))?;
+    }
     // The other facts are those of a snapshot.
     if let Some(messages) = section.get("messages") {
         let total_bytes = section.required("total-bytes", "52000")?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{expectation, login, memory_key, numbers, stored, texts};
 use crate::contract::v0_2::memory::entry;
 use crate::harness::{InjectedFault, LoginFacts, TimeSpec};
-use crate::scenario::step::{LoginStep, Repeat, Step, StepAction, Users, When};
+use crate::scenario::step::{Change, LoginStep, Repeat, Step, StepAction, Users, When};
 use reprieve_settings::{Error, Section, Value};
 
 /// `pools`: names of the scenario's pools.
@@ -19,12 +19,13 @@ pub(super) fn step(value: &Value<'_, '_>, pools: &[String]) -> Result<Step, Erro
     let store = section.get("store").map(|value| expectation::store(&value)).transpose()?;
     let group = section.get("steps");
     let (write, remember, forget) = (section.get("write"), section.get("remember"), section.get("forget"));
+    let new_mail = section.get("new-mail").map(|value| texts(&value)).transpose()?;
     let (user, users) = (section.get("login"), section.get("users"));
-    let changes = write.is_some() || remember.is_some() || forget.is_some();
+    let changes = write.is_some() || remember.is_some() || forget.is_some() || new_mail.is_some();
     let kinds = [group.is_some(), changes, user.is_some() || users.is_some()];
     if kinds.iter().filter(|is| **is).count() > 1 {
         return Err(value
-            .error("has keys of several kinds of steps; a step is a login, a group (`steps`), or a change of the store (`write`, `remember`, `forget`)"));
+            .error("has keys of several kinds of steps; a step is a login, a group (`steps`), or a change (`write`, `remember`, `forget`, `new-mail`)"));
     }
     let action = if let Some(group) = group {
         StepAction::Group(group.list()?.iter().map(|value| step(value, pools)).collect::<Result<_, _>>()?)
@@ -46,12 +47,12 @@ pub(super) fn step(value: &Value<'_, '_>, pools: &[String]) -> Result<Step, Erro
                 }
             }
         }
-        StepAction::Store { write: written, forget }
+        StepAction::Change(Change { write: written, forget, new_mail: new_mail.unwrap_or_default() })
     } else {
         // A misspelt key is more likely than a step without an action.
         section.finish()?;
         return Err(value.error(
-            "does nothing; give it `login`, `users`, `steps`, `store`, `write`, `remember` or `forget`",
+            "does nothing; give it `login`, `users`, `steps`, `store`, `write`, `remember`, `forget` or `new-mail`",
         ));
     };
     section.finish()?;

@@ -147,6 +147,9 @@ fn play_login(arguments: &Arguments, start_log: &mut Vec<LogLine>) -> anyhow::Re
 /// Describes the disposition of the login.
 fn consequence(decision: &Decision) -> &'static str {
     match (decision.action(), decision.deny().is_some(), decision.verdict.is_err()) {
+        (Action::Passed, true, _) if decision.disposition.because == Some(Because::NewMail) => {
+            "the login is passed to the mail server nevertheless, because the user has new mail"
+        }
         (Action::Passed, true, _) => {
             "the login is passed to the mail server nevertheless, because only it can verify the secret"
         }
@@ -161,7 +164,8 @@ fn consequence(decision: &Decision) -> &'static str {
 fn print_text(harness: &Harness, decision: &Decision, start_log: &[LogLine]) -> anyhow::Result<()> {
     let line = |name: &str, value: &str| writeln!(Output, "{name:<10} {value}");
     line("at", &format_time(decision.at_ms, harness.zone()))?;
-    line("user", &format!("{:?}, secret {}", decision.user, decision.standing.word()))?;
+    let (standing, freshness) = (decision.standing.word(), decision.freshness.name());
+    line("user", &format!("{:?}, secret {standing}, freshness {freshness}", decision.user))?;
     line("verdict", &decision.describe_verdict())?;
     line("then", consequence(decision))?;
     if let Some((ending, failure)) = &decision.observed {
@@ -209,6 +213,7 @@ fn print_json(harness: &Harness, decision: &Decision, start_log: &[LogLine]) -> 
             "verdict": "deny",
             "manner": deny.manner.word(),
             "otherwise": deny.otherwise.map(Worded::word),
+            "despite_new_mail": deny.despite_new_mail,
             "code": deny.code.map(Worded::word),
             "text": deny.text,
             "retry_after_s": deny.retry_after,
@@ -222,6 +227,7 @@ fn print_json(harness: &Harness, decision: &Decision, start_log: &[LogLine]) -> 
         "at": format_time(decision.at_ms, harness.zone()),
         "unix_ms": decision.at_ms,
         "user": decision.user,
+        "freshness": decision.freshness.name(),
         "verdict": verdict,
         "disposition": decision.action().name(),
         "because": decision.disposition.because.map(Because::name),

@@ -28,6 +28,7 @@ use reprieve_settings::DURATION_EXAMPLES;
 ///   wrong-password  rejected logins change no later decision about the user
 ///   other-users     logins of other users change no decision about the user
 ///   unknown         a login is not refused because its secret is unknown
+///   new-mail        new mail is no reason to deny a login
 ///   store           the store does not grow if each day has the same number of new users
 ///
 /// Switch off what contradicts the purpose of a policy: one that limits the logins of a network breaks

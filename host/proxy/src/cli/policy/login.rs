@@ -8,7 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
 use reprieve_policy_host::harness::LoginFacts;
 use reprieve_policy_host::scenario::Scenario;
-use reprieve_policy_host::{MECHANISMS, Mechanism, STANDINGS, Standing, TlsSession};
+use reprieve_policy_host::{Freshness, MECHANISMS, Mechanism, STANDINGS, Standing, TlsSession};
 
 /// Facts about a login.
 #[derive(Clone, Debug, clap::Args)]
@@ -35,6 +35,9 @@ pub(super) struct LoginOptions {
     /// Subject of the client's TLS certificate
     #[arg(long, value_name = "SUBJECT", requires = "tls")]
     client_subject: Option<String>,
+    /// What the host knows about changes of the maildrop since the user's last session
+    #[arg(long, value_name = "FRESHNESS", default_value = "unknown", value_parser = freshness())]
+    freshness: Freshness,
     /// Number of nodes in the pool
     #[arg(long, value_name = "N", default_value_t = 1)]
     nodes: u32,
@@ -53,7 +56,7 @@ pub(super) struct LoginOptions {
 }
 
 /// Names of the options above, for options that replace them all.
-pub(super) const OPTIONS: [&str; 12] = [
+pub(super) const OPTIONS: [&str; 13] = [
     "mechanism",
     "authorization_id",
     "standing",
@@ -61,6 +64,7 @@ pub(super) const OPTIONS: [&str; 12] = [
     "tls",
     "server_name",
     "client_subject",
+    "freshness",
     "nodes",
     "healthy_nodes",
     "sessions",
@@ -78,6 +82,11 @@ pub(super) fn words<T: Copy + Send + Sync + 'static>(
     })
 }
 
+fn freshness() -> impl clap::builder::TypedValueParser<Value = Freshness> {
+    PossibleValuesParser::new(Freshness::ALL.map(Freshness::name))
+        .try_map(|text| Freshness::named(&text).ok_or("unknown word"))
+}
+
 impl LoginOptions {
     /// The login of a user.
     pub(super) fn facts(&self, user: &str) -> LoginFacts {
@@ -93,6 +102,7 @@ impl LoginOptions {
             server_name: self.server_name.clone(),
             client_subject: self.client_subject.clone(),
         });
+        facts.maildrop.freshness = self.freshness;
         facts.backend.nodes = self.nodes;
         facts.backend.healthy_nodes = self.healthy_nodes.unwrap_or(self.nodes);
         facts.backend.sessions = self.sessions;

@@ -28,6 +28,7 @@ fn decision(verdict: Result<Verdict, &'static str>) -> Decision {
             mechanism: Mechanism::UserPass,
             standing: Standing::Known,
         },
+        freshness: policy::Freshness::Unchanged,
         backend: policy::Backend {
             pool: "mail".into(),
             nodes: 2,
