@@ -69,8 +69,10 @@ function decide(login: Login): Verdict {
   const retryAfter = left(login.time);
   if (retryAfter === undefined || isException()) return {};
   answer.reason('maintenance');
-  // Users who are not known, or whose maildrop is not, must not reach the mail server either.
+  // Users who are not known, whose maildrop is not known, or who have new mail must not reach the mail
+  // server either.
   answer.otherwise('refuse');
+  answer.despiteNewMail();
   answer.code('sys-temp');
   answer.text('maintenance, please try again later');
   return { deny: 'unchanged', retryAfter };

@@ -6,7 +6,7 @@
 //
 // A login with a known password takes its token in `decide`: only the user can send it, and each of
 // several simultaneous logins needs its own token. All other logins pay when the mail server has
-// accepted them, so that a wrong password costs the user nothing.
+// accepted them, so that a wrong password costs the user nothing. A user with new mail takes none.
 #include "policy.h"
 
 #include <stdio.h>
@@ -23,6 +23,8 @@ typedef reprieve_policy_types_moment_t moment_t;
 #define MAX_SKEW_MS 10000u
 // Note in the outcome: the login has taken its token already.
 #define TOKEN_TAKEN "taken"
+// Note in the outcome: the login takes no token, because the user has new mail.
+#define NO_TOKEN "new-mail"
 
 static struct {
   uint64_t token_ms; // time in which one token comes back
@@ -148,6 +150,12 @@ static void remember(memory_t *memory, uint64_t missing, uint64_t now_ms) {
   memory->second = (uint32_t)(full_ms % 1000);
 }
 
+static void note(const char *text) {
+  policy_string_t note;
+  policy_string_set(&note, text);
+  reprieve_policy_answer_note(&note);
+}
+
 static void deny(reprieve_policy_types_verdict_t *verdict, const memory_t *memory, uint64_t wait) {
   bool is_busy = settings.busy_after > 0 && memory->third >= settings.busy_after;
   verdict->deny.is_some = true;
@@ -165,14 +173,16 @@ static void take_token(reprieve_policy_types_verdict_t *verdict, const memory_t 
   verdict->remember.is_some = true;
   verdict->remember.val = *memory;
   remember(&verdict->remember.val, missing + settings.token_ms, now_ms);
-  policy_string_t note;
-  policy_string_set(&note, TOKEN_TAKEN);
-  reprieve_policy_answer_note(&note);
+  note(TOKEN_TAKEN);
 }
 
 void exports_reprieve_policy_handler_decide(reprieve_policy_types_login_t *login, memory_t *memory,
                                             reprieve_policy_types_verdict_t *verdict) {
   memset(verdict, 0, sizeof *verdict);
+  if (login->freshness == REPRIEVE_POLICY_TYPES_FRESHNESS_NEW_MAIL) {
+    note(NO_TOKEN);
+    return;
+  }
   bool is_known = login->standing == REPRIEVE_POLICY_TYPES_STANDING_KNOWN;
   bool is_refusal = settings.manner >= REPRIEVE_POLICY_TYPES_MANNER_REFUSE;
   uint64_t now = now_ms(&login->time), missing = missing_ms(memory, now), wait = wait_ms(missing);
@@ -181,10 +191,10 @@ void exports_reprieve_policy_handler_decide(reprieve_policy_types_login_t *login
   else if (wait == 0 && is_known) take_token(verdict, memory, missing, now);
 }
 
-static bool has_taken_token(void) {
+static bool has_note(const char *text) {
   policy_string_t note;
   if (!reprieve_policy_outcome_details_note(&note)) return false;
-  bool has = equals(&note, TOKEN_TAKEN);
+  bool has = equals(&note, text);
   policy_string_free(&note);
   return has;
 }
@@ -202,9 +212,10 @@ bool exports_reprieve_policy_handler_observe(reprieve_policy_types_outcome_t *ou
   } else if (is_accepted) {
     remembered->third = 0;
     // There may be no token: a denied login can reach the mail server if there is no snapshot.
-    if (!has_taken_token() && wait_ms(missing) == 0) missing += settings.token_ms;
+    bool is_paid = has_note(TOKEN_TAKEN) || has_note(NO_TOKEN);
+    if (!is_paid && wait_ms(missing) == 0) missing += settings.token_ms;
   } else {
-    if (!has_taken_token()) return false;
+    if (!has_note(TOKEN_TAKEN)) return false;
     missing = missing > settings.token_ms ? missing - settings.token_ms : 0;
   }
   remember(remembered, missing, now);

@@ -143,7 +143,7 @@ fn wrong_usage_is_reported_with_the_correct_usage() {
         (&["run", "--listen", "127.0.0.1:0", "--backend", "a:1", "--set", "interval"], "KEY=VALUE"),
         (
             &["run", "--listen", "127.0.0.1:0", "--backend", "a:1", "--set", "intervall=1m"],
-            "unknown setting `intervall`; known settings: interval, reset",
+            "unknown setting `intervall`; known settings: interval, longest-interval",
         ),
         (
             &["run", "--listen", "127.0.0.1:0", "--backend", "a:1", "--policy", "mine"],

@@ -238,7 +238,8 @@ impl Disposition {
             Some(Because::PolicyPaused) => Cause::PolicyPaused,
             Some(Because::Unverified) => Cause::Unverified,
             Some(Because::Unverifiable) => Cause::Unverifiable,
-            Some(Because::NoSnapshot | Because::NewMail) => Cause::NoSnapshot,
+            Some(Because::NoSnapshot) => Cause::NoSnapshot,
+            Some(Because::NewMail) => Cause::NewMail,
         }
     }
 

@@ -122,6 +122,8 @@ labels! {
         Unverifiable = "unverifiable",
         /// It was denied, and there is no snapshot to show.
         NoSnapshot = "no-snapshot",
+        /// It was denied with `unchanged`, and there is new mail.
+        NewMail = "new-mail",
         /// The policy failed.
         PolicyFailure = "policy-failure",
         /// The policy is paused.

@@ -1,5 +1,5 @@
 //! The interval between a user's logins grows with the time that their maildrop has been unchanged:
-//! relief without any source of new mail. The README describes the settings.
+//! relief without any source of new mail. With one, new mail passes at once. The README describes the settings.
 
 mod rule;
 mod settings;
@@ -16,7 +16,9 @@ mod bindings {
 use bindings::exports::reprieve::policy::settings::Setting;
 use bindings::exports::reprieve::policy::{handler, settings as described};
 use bindings::reprieve::policy::maildrop;
-use bindings::reprieve::policy::types::{Ending, Login, Manner, Memory, Outcome, Standing, Verdict};
+use bindings::reprieve::policy::types::{
+    Ending, Freshness, Login, Manner, Memory, Outcome, Standing, Verdict,
+};
 use rule::{History, Listing};
 
 thread_local! {
@@ -54,12 +56,12 @@ fn decide(settings: &Settings, login: &Login, memory: Memory) -> Verdict {
     if elapsed_s >= settings.interval.longest_s {
         return PASS;
     }
-    let unchanged_s = match maildrop::seconds_unchanged() {
-        // Before the last login, so that the interval does not grow while the user waits for its end.
-        Some(unchanged_s) => unchanged_s.saturating_sub(elapsed_s),
-        None => history.noticing(listing()).unchanged_s(),
+    let interval_s = match login.freshness {
+        Freshness::NewMail => return PASS,
+        Freshness::Unchanged => settings.interval.longest_s,
+        Freshness::Unknown => settings.interval.after(unchanged_s(history, elapsed_s)),
     };
-    let left_s = settings.interval.after(unchanged_s).saturating_sub(elapsed_s);
+    let left_s = interval_s.saturating_sub(elapsed_s);
     if left_s == 0 {
         return PASS;
     }
@@ -70,6 +72,15 @@ fn decide(settings: &Settings, login: &Login, memory: Memory) -> Verdict {
         return PASS;
     }
     Verdict { deny: Some(settings.manner), retry_after: Some(left_s), remember: None }
+}
+
+/// Seconds that the maildrop had been unchanged at the last login. Not until now, so that the interval
+/// does not grow while the user waits for its end.
+fn unchanged_s(history: History, elapsed_s: u32) -> u32 {
+    match maildrop::seconds_unchanged() {
+        Some(unchanged_s) => unchanged_s.saturating_sub(elapsed_s),
+        None => history.noticing(listing()).unchanged_s(),
+    }
 }
 
 fn observe(settings: &Settings, outcome: &Outcome, memory: Memory) -> Option<Memory> {

@@ -67,6 +67,8 @@ fn deny(settings: &Settings, login: &Login) -> Option<Verdict> {
     let wait_s = addresses.wait_s(&address(settings), settings.limit, now, settings.window_s)?;
     answer::reason("too-many-addresses");
     answer::code(answer::ResponseCode::InUse);
+    // The limit holds for new mail, too.
+    answer::despite_new_mail();
     Some(Verdict { deny: Some(settings.manner), retry_after: Some(wait_s), remember: None })
 }
 

@@ -1,5 +1,5 @@
 //! Reprieve's default policy. A login passes if the user's last authenticated login was at least
-//! `interval` ago or on another day; otherwise it is denied. The rule comes from an article of
+//! `interval` ago or on another day, or if there is new mail; otherwise it is denied. The rule comes from an article of
 //! 2006 on relieving POP3 servers. The README describes the settings.
 
 mod rule;
@@ -7,7 +7,7 @@ mod settings;
 
 use std::cell::OnceCell;
 
-use settings::{Settings, Start, Upgrades};
+use settings::{NewMail, Settings, Start, Upgrades};
 
 #[allow(missing_docs)]
 mod bindings {
@@ -17,7 +17,7 @@ mod bindings {
 use bindings::exports::reprieve::policy::settings::Setting;
 use bindings::exports::reprieve::policy::{handler, settings as described};
 use bindings::reprieve::policy::types::{Ending, Login, Manner, Memory, Moment, Outcome, Standing, Verdict};
-use bindings::reprieve::policy::{log, store};
+use bindings::reprieve::policy::{answer, log, store};
 use rule::{Clock, Decision, Stamp};
 
 thread_local! {
@@ -57,7 +57,7 @@ fn decide(settings: &Settings, login: Login, memory: Memory) -> Verdict {
     }
     let now = stamp(&login.time);
     let clock = Clock::from(memory);
-    match rule::decide(settings, clock, now, login.time.second_of_day) {
+    match rule::decide(settings, clock, login.freshness, now, login.time.second_of_day) {
         Decision::Pass if settings.start == Start::Login => {
             limit_memory(settings);
             // Of simultaneous logins, the first to be remembered passes; the others are decided again.
@@ -123,6 +123,9 @@ fn deny(settings: &Settings, standing: Standing, clock: Clock, retry_after_s: u3
     }
     let is_busy = settings.busy_after > 0 && clock.upgrades >= settings.busy_after;
     let manner = if is_busy { Manner::Busy } else { settings.manner };
+    if settings.new_mail == NewMail::Wait {
+        answer::despite_new_mail();
+    }
     Verdict { deny: Some(manner), retry_after: Some(retry_after_s), remember: None }
 }
 

@@ -1,7 +1,7 @@
 //! The rule, without host calls: what is remembered about a user, and how a login is decided.
 
-use crate::bindings::reprieve::policy::types::Memory;
-use crate::settings::Settings;
+use crate::bindings::reprieve::policy::types::{Freshness, Memory};
+use crate::settings::{NewMail, Settings};
 
 /// Bits of a packed date.
 const DATE_BITS: u32 = 21;
@@ -70,7 +70,18 @@ pub(crate) enum Decision {
 }
 
 /// Decides about a login at `now`.
-pub(crate) fn decide(settings: &Settings, clock: Clock, now: Stamp, second_of_day: u32) -> Decision {
+pub(crate) fn decide(
+    settings: &Settings,
+    clock: Clock,
+    freshness: Freshness,
+    now: Stamp,
+    second_of_day: u32,
+) -> Decision {
+    let interval_ms = match (settings.new_mail, freshness) {
+        (NewMail::Wait, _) | (NewMail::Pass, Freshness::Unknown) => settings.interval_ms,
+        (NewMail::Pass, Freshness::Unchanged) => settings.longest_interval_ms,
+        (NewMail::Pass, Freshness::NewMail) => return Decision::Pass,
+    };
     let Some(last) = clock.last else { return Decision::Pass };
     if settings.daily_reset && last.day != now.day {
         return Decision::Pass;
@@ -78,10 +89,10 @@ pub(crate) fn decide(settings: &Settings, clock: Clock, now: Stamp, second_of_da
     // If the clock was set back, the user passes.
     let ms = |stamp: Stamp| u64::from(stamp.unix) * 1000 + u64::from(stamp.millisecond);
     let Some(elapsed) = ms(now).checked_sub(ms(last)) else { return Decision::Pass };
-    if elapsed >= settings.interval_ms {
+    if elapsed >= interval_ms {
         return Decision::Pass;
     }
-    let left = (settings.interval_ms - elapsed).div_ceil(1000);
+    let left = (interval_ms - elapsed).div_ceil(1000);
     let mut retry_after_s = u32::try_from(left).unwrap_or(u32::MAX);
     if settings.daily_reset {
         retry_after_s = retry_after_s.min(86_400_u32.saturating_sub(second_of_day));
@@ -101,7 +112,7 @@ mod tests {
 
     fn decided(interval_ms: u64, daily_reset: bool, last: Option<Stamp>, now: Stamp) -> Decision {
         let settings = Settings { interval_ms, daily_reset, ..Settings::default() };
-        decide(&settings, Clock { last, upgrades: 0 }, now, 0)
+        decide(&settings, Clock { last, upgrades: 0 }, Freshness::Unknown, now, 0)
     }
 
     #[test]
@@ -132,8 +143,28 @@ mod tests {
     #[test]
     fn with_the_daily_reset_the_wait_ends_at_midnight() {
         let settings = Settings { interval_ms: 10 * MINUTE, ..Settings::default() };
-        let denied = decide(&settings, Clock::started(at(0, 1)), at(1000, 1), 86_390);
+        let denied = decide(&settings, Clock::started(at(0, 1)), Freshness::Unknown, at(1000, 1), 86_390);
         assert_eq!(denied, Decision::Deny { retry_after_s: 10 });
+    }
+
+    #[test]
+    fn new_mail_passes_at_once_and_a_user_who_has_none_waits_longest() {
+        let decided = |new_mail, freshness, elapsed_ms| {
+            let settings = Settings { new_mail, daily_reset: false, ..Settings::default() };
+            decide(&settings, Clock::started(at(0, 1)), freshness, at(elapsed_ms, 1), 0)
+        };
+        let wait = |retry_after_s| Decision::Deny { retry_after_s };
+        for (new_mail, freshness, after_a_minute, after_ten) in [
+            (NewMail::Pass, Freshness::Unknown, wait(540), Decision::Pass),
+            (NewMail::Pass, Freshness::Unchanged, wait(3540), wait(3000)),
+            (NewMail::Pass, Freshness::NewMail, Decision::Pass, Decision::Pass),
+            (NewMail::Wait, Freshness::Unchanged, wait(540), Decision::Pass),
+            (NewMail::Wait, Freshness::NewMail, wait(540), Decision::Pass),
+        ] {
+            assert_eq!(decided(new_mail, freshness, MINUTE), after_a_minute, "{new_mail:?} {freshness:?}");
+            assert_eq!(decided(new_mail, freshness, 10 * MINUTE), after_ten, "{new_mail:?} {freshness:?}");
+        }
+        assert_eq!(decided(NewMail::Pass, Freshness::Unchanged, 60 * MINUTE), Decision::Pass);
     }
 
     #[test]

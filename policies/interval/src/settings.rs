@@ -21,10 +21,22 @@ pub(crate) enum Upgrades {
     Ignore,
 }
 
+/// What becomes of a user with new mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NewMail {
+    /// They pass at once. If there is none for sure, they wait longer.
+    Pass,
+    /// They wait like anybody else.
+    Wait,
+}
+
 #[derive(Debug)]
 pub(crate) struct Settings {
     /// With zero every login passes.
     pub(crate) interval_ms: u64,
+    /// For users who have no new mail for sure; at least `interval_ms`.
+    pub(crate) longest_interval_ms: u64,
+    pub(crate) new_mail: NewMail,
     pub(crate) daily_reset: bool,
     /// Bytes of the store above which all users are forgotten.
     pub(crate) memory_limit: u32,
@@ -35,10 +47,15 @@ pub(crate) struct Settings {
     pub(crate) busy_after: u32,
 }
 
+const MINUTE_MS: u64 = 60 * 1000;
+const LONGEST_INTERVAL_MS: u64 = 60 * MINUTE_MS;
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            interval_ms: 10 * 60 * 1000,
+            interval_ms: 10 * MINUTE_MS,
+            longest_interval_ms: LONGEST_INTERVAL_MS,
+            new_mail: NewMail::Pass,
             daily_reset: true,
             memory_limit: 32 << 20,
             manner: Manner::Unchanged,
@@ -57,15 +74,28 @@ const MANNERS: [(&str, Manner); 5] = [
     ("disconnect", Manner::Disconnect),
 ];
 const STARTS: [(&str, Start); 2] = [("authenticated", Start::Authenticated), ("login", Start::Login)];
+const NEW_MAIL: [(&str, NewMail); 2] = [("pass", NewMail::Pass), ("wait", NewMail::Wait)];
 const UPGRADES: [(&str, Upgrades); 2] = [("count", Upgrades::Count), ("ignore", Upgrades::Ignore)];
 
 /// Name, type, default and description of each setting, in the order of the README.
-const DESCRIPTIONS: [(&str, &str, &str, &str); 7] = [
+const DESCRIPTIONS: [(&str, &str, &str, &str); 9] = [
     (
         "interval",
         "duration",
         "10m",
         "How long Reprieve answers a user after a login; with 0s every login passes.",
+    ),
+    (
+        "longest-interval",
+        "duration",
+        "1h",
+        "How long Reprieve answers a user who has no new mail for sure; at least interval.",
+    ),
+    (
+        "new-mail",
+        "pass|wait",
+        "pass",
+        "Whether a user with new mail passes at once; with wait, news of mail changes nothing.",
     ),
     ("reset", "daily|never", "daily", "Whether each user passes once on a new day."),
     (
@@ -103,9 +133,12 @@ pub(crate) fn describe() -> Vec<Setting> {
 impl Settings {
     pub(crate) fn parse(given: &[(String, String)]) -> Result<Self, String> {
         let mut settings = Self::default();
+        let mut longest_interval_ms = None;
         for (key, value) in given {
             match key.as_str() {
                 "interval" => settings.interval_ms = duration_ms(key, value)?,
+                "longest-interval" => longest_interval_ms = Some(duration_ms(key, value)?),
+                "new-mail" => settings.new_mail = choice(key, value, &NEW_MAIL)?,
                 "reset" => settings.daily_reset = choice(key, value, &[("daily", true), ("never", false)])?,
                 "memory-limit" => {
                     settings.memory_limit = u32::try_from(size_bytes(key, value)?).unwrap_or(u32::MAX);
@@ -120,6 +153,15 @@ impl Settings {
                 }
             }
         }
+        settings.longest_interval_ms = match longest_interval_ms {
+            Some(longest_ms) if longest_ms < settings.interval_ms => {
+                return Err(
+                    "`longest-interval` is shorter than `interval`; it must be at least as long".to_owned()
+                );
+            }
+            Some(longest_ms) => longest_ms,
+            None => settings.interval_ms.max(LONGEST_INTERVAL_MS),
+        };
         Ok(settings)
     }
 }
@@ -201,6 +243,8 @@ mod tests {
     fn every_setting_is_parsed() {
         let settings = parse(&[
             ("interval", "90s"),
+            ("longest-interval", "2h"),
+            ("new-mail", "wait"),
             ("reset", "never"),
             ("memory-limit", "100KiB"),
             ("manner", "busy"),
@@ -210,12 +254,23 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(settings.interval_ms, 90_000);
+        assert_eq!(settings.longest_interval_ms, 7_200_000);
+        assert_eq!(settings.new_mail, NewMail::Wait);
         assert!(!settings.daily_reset);
         assert_eq!(settings.memory_limit, 102_400);
         assert_eq!(settings.manner, Manner::Busy);
         assert_eq!(settings.start, Start::Login);
         assert_eq!(settings.upgrades, Upgrades::Ignore);
         assert_eq!(settings.busy_after, 3);
+    }
+
+    #[test]
+    fn the_longest_interval_is_not_shorter_than_the_interval() {
+        let longest_ms = |pairs: &[_]| parse(pairs).map(|settings| settings.longest_interval_ms);
+        assert_eq!(longest_ms(&[("interval", "12h")]), Ok(43_200_000));
+        assert_eq!(longest_ms(&[("longest-interval", "20m"), ("interval", "20m")]), Ok(1_200_000));
+        let error = longest_ms(&[("longest-interval", "20m"), ("interval", "30m")]).unwrap_err();
+        assert!(error.contains("`longest-interval` is shorter than `interval`"), "{error}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod bindings {
 
 use bindings::exports::reprieve::policy::settings::Setting;
 use bindings::exports::reprieve::policy::{handler, settings as described};
-use bindings::reprieve::policy::types::{Ending, Login, Memory, Outcome, Verdict};
+use bindings::reprieve::policy::types::{Ending, Freshness, Login, Memory, Outcome, Verdict};
 use bindings::reprieve::policy::{answer, pools};
 use rule::Pool;
 
@@ -54,7 +54,7 @@ impl described::Guest for Stress {
 
 /// The denial, if the user's last login is more recent than the stress allows.
 fn deny(settings: &Settings, login: &Login, memory: Memory) -> Option<Verdict> {
-    if memory.first == 0 {
+    if memory.first == 0 || login.freshness == Freshness::NewMail {
         return None;
     }
     // If the clock was set back, the user passes.
@@ -62,7 +62,12 @@ fn deny(settings: &Settings, login: &Login, memory: Memory) -> Option<Verdict> {
     if elapsed_s >= settings.interval_s {
         return None;
     }
-    let interval_s = rule::interval_s(settings.interval_s, settings.signals.stress(pool()));
+    let interval_s = match settings.signals.stress(pool()) {
+        0 => return None,
+        // These logins are the first ones that the mail server can do without.
+        _ if login.freshness == Freshness::Unchanged => settings.interval_s,
+        stress => rule::interval_s(settings.interval_s, stress),
+    };
     let left_s = interval_s.checked_sub(elapsed_s).filter(|left| *left > 0)?;
     answer::reason("stressed");
     Some(Verdict { deny: Some(settings.manner), retry_after: Some(left_s), remember: None })

@@ -286,7 +286,7 @@
         (call $store_clear))))
 
   (func (export "reprieve:policy/handler@0.2.0-draft#decide")
-    (param $standing i32) (param $mechanism i32) (param $encrypted i32)
+    (param $standing i32) (param $mechanism i32) (param $encrypted i32) (param $freshness i32)
     (param $unix i32) (param $millisecond i32) (param $year i32) (param $month i32) (param $day i32)
     (param $weekday i32) (param $second_of_day i32)
     (param $first i32) (param $second i32) (param $third i32) (param $fourth i32)

@@ -107,7 +107,7 @@ impl Contract {
                 (i32.const 1024))
               (func (export "reprieve:policy/handler@{version}#observe") (param {observe}) (result i32)
                 (i32.const 2048)))"#,
-            decide = params(14),
+            decide = params(15),
             observe = params(15),
         );
         let embedded =
@@ -224,6 +224,7 @@ impl TestPolicy {
             ("standing", standing()),
             ("mechanism", Val::Enum("user-pass".to_owned())),
             ("encrypted", Val::Bool(false)),
+            ("freshness", Val::Enum("unknown".to_owned())),
             ("time", moment(at_ms)),
         ]);
         let verdict = self.call("decide", &[login, self.memory.clone()]);

@@ -15,6 +15,7 @@ pub(super) struct Answer {
     code: Option<ResponseCode>,
     text: Option<String>,
     otherwise: Option<Manner>,
+    despite_new_mail: bool,
     pool: Option<String>,
     user: Option<String>,
     note: Option<String>,
@@ -39,14 +40,14 @@ impl Answer {
                 None => Verdict::Pass(Pass::default()),
             };
         }
-        let Self { reason, code, text, otherwise, pool, user, note, delay_ms, said: _ } =
+        let Self { reason, code, text, otherwise, despite_new_mail, pool, user, note, delay_ms, said: _ } =
             std::mem::take(self);
         match deny {
             None => Verdict::Pass(Pass { pool, user, note, reason: reason.unwrap_or_default(), delay_ms }),
             Some(manner) => Verdict::Deny(Deny {
                 manner,
                 otherwise,
-                despite_new_mail: false,
+                despite_new_mail,
                 code,
                 text,
                 retry_after,
@@ -82,6 +83,10 @@ impl Host for State {
 
     fn otherwise(&mut self, manner: Manner) -> Result<()> {
         self.say(|answer| answer.otherwise = Some(manner))
+    }
+
+    fn despite_new_mail(&mut self) -> Result<()> {
+        self.say(|answer| answer.despite_new_mail = true)
     }
 
     fn pool(&mut self, name: String) -> Result<()> {

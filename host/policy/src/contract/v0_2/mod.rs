@@ -213,7 +213,18 @@ impl From<&Login> for types::Login {
             standing: login.claim.standing,
             mechanism: login.claim.mechanism,
             encrypted: login.client.tls.is_some(),
+            freshness: login.maildrop.freshness.into(),
             time: login.time.into(),
+        }
+    }
+}
+
+impl From<crate::Freshness> for types::Freshness {
+    fn from(freshness: crate::Freshness) -> Self {
+        match freshness {
+            crate::Freshness::Unknown => Self::Unknown,
+            crate::Freshness::Unchanged => Self::Unchanged,
+            crate::Freshness::NewMail => Self::NewMail,
         }
     }
 }
