@@ -53,6 +53,8 @@ pub struct DeliveryLogConfig {
     pub path: PathBuf,
     /// Whether all deliveries are in it.
     pub complete: bool,
+    /// File in which the position is remembered; None for one in the state directory.
+    pub position: Option<PathBuf>,
     /// Where it is configured.
     pub location: Location,
 }
@@ -64,6 +66,8 @@ pub struct JournalConfig {
     pub directory: Option<PathBuf>,
     /// Whether all deliveries are in it.
     pub complete: bool,
+    /// File in which the position is remembered; None for one in the state directory.
+    pub position: Option<PathBuf>,
     /// Where it is configured.
     pub location: Location,
 }
@@ -155,6 +159,14 @@ impl Table for DeliveryLogConfig {
             Key::new("path", |log: &mut Self| &mut log.path, path(), "The log file. It may be rotated.")
                 .required("\"/var/log/mail.log\""),
             Key::new("complete", |log: &mut Self| &mut log.complete, boolean(), COMPLETE),
+            Key::new(
+                "position",
+                |log: &mut Self| &mut log.position,
+                optional(path()),
+                "File in which Reprieve remembers how far it has read, so that a restart misses nothing.",
+            )
+            .default_text("a file in $STATE_DIRECTORY, which systemd sets, or in /var/lib/reprieve")
+            .example("\"/var/lib/reprieve/log.position\""),
         ]
     }
 
@@ -181,6 +193,14 @@ impl Table for JournalConfig {
             .default_text("the system's journal")
             .example("\"/var/log/journal/remote\""),
             Key::new("complete", |journal: &mut Self| &mut journal.complete, boolean(), COMPLETE),
+            Key::new(
+                "position",
+                |journal: &mut Self| &mut journal.position,
+                optional(path()),
+                "File in which Reprieve remembers how far it has read, so that a restart misses nothing.",
+            )
+            .default_text("a file in $STATE_DIRECTORY, which systemd sets, or in /var/lib/reprieve")
+            .example("\"/var/lib/reprieve/journal.position\""),
         ]
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::mode::{Fetched, MaybeReady, Mode, Opening, PendingWrite, Upgrade};
 use super::names::{Learned, MailboxUsers, Names};
 use super::tag::{Tag, UserKey};
-use super::user::{LastSeen, MaildropSession, NoSnapshot, SessionResult, User};
+use super::user::{LastSeen, MaildropSession, NoSnapshot, SessionResult, Signal, User};
 use super::users::Users;
 use reprieve_store::Unavailable;
 
@@ -81,8 +81,8 @@ impl Mode for LocalOnly {
         MaybeReady::Ready(())
     }
 
-    fn hear(&self, user: UserKey, fresh: u64, now_s: u32) -> MaybeReady<'_, Result<bool, Unavailable>> {
-        let heard = self.users.update_existing(user, |known| known.hear(fresh, now_s));
+    fn hear(&self, user: UserKey, signal: Signal) -> MaybeReady<'_, Result<bool, Unavailable>> {
+        let heard = self.users.update_existing(user, |known| known.hear(signal));
         MaybeReady::Ready(Ok(heard.is_some()))
     }
 

@@ -14,7 +14,7 @@ use super::names::{Learned, MailboxUsers};
 use super::records::FetchedRecord;
 use super::tag::{Tag, UserKey};
 use super::user::{
-    Begun, DatedSnapshot, LastSeen, MaildropSession, NoSnapshot, Route, SessionResult, SnapshotTimes,
+    Begun, DatedSnapshot, LastSeen, MaildropSession, NoSnapshot, Route, SessionResult, Signal, SnapshotTimes,
     TagStanding, User,
 };
 use reprieve_store::Unavailable;
@@ -238,9 +238,8 @@ pub(super) trait Mode: std::fmt::Debug + Send + Sync {
         limit: u8,
     ) -> MaybeReady<'a, ()>;
 
-    /// Notes a signal of new mail. `fresh`: a token that no signal has. Returns whether the user is
-    /// known.
-    fn hear(&self, user: UserKey, fresh: u64, now_s: u32) -> MaybeReady<'_, Result<bool, Unavailable>>;
+    /// Notes a signal of new mail. Returns whether the user is known.
+    fn hear(&self, user: UserKey, signal: Signal) -> MaybeReady<'_, Result<bool, Unavailable>>;
 
     /// Notes that a mailbox with another name is a user's. Returns [`Learned::Full`] if the store cannot
     /// be reached.

@@ -12,7 +12,7 @@ use super::mode::{Fetched, Opening, Upgrade};
 use super::names::{Learned, MAX_USERS, MailboxUsers};
 use super::seal::Seal;
 use super::tag::{Hash, Tag, UserKey};
-use super::user::{MaildropSession, NoSnapshot, SessionResult, TagStanding, User};
+use super::user::{MaildropSession, NoSnapshot, SessionResult, Signal, TagStanding, User};
 use reprieve_store::{Namespace, Refused, StoreEpoch, Unavailable};
 
 /// Attempts at a change while others change the same user.
@@ -167,7 +167,7 @@ impl Records {
     }
 
     /// See [`Mode::hear`](super::mode::Mode::hear).
-    pub async fn hear(&self, user: UserKey, fresh: u64, now_s: u32) -> Result<bool, Unavailable> {
+    pub async fn hear(&self, user: UserKey, signal: Signal) -> Result<bool, Unavailable> {
         if self.is_stale(user) {
             // Without a record the user's next login passes, at all proxies.
             self.delete_stale(user).await?;
@@ -178,7 +178,7 @@ impl Records {
             let Some(mut record) = self.seal.open(user, &before, self.epoch.get()) else {
                 return Ok(false);
             };
-            record.hear(fresh, now_s);
+            record.hear(signal);
             if self.replace(user, Some(&before), record).await?.is_some() {
                 return Ok(true);
             }

@@ -19,7 +19,7 @@ use super::seal::Seal;
 use super::shared_snapshots::SharedSnapshots;
 use super::shared_tags::SharedTags;
 use super::tag::{Tag, Tagger, UserKey};
-use super::user::{LastSeen, LeftMaildrop, MaildropSession, NoSnapshot, Route, seconds};
+use super::user::{LastSeen, LeftMaildrop, MaildropSession, NoSnapshot, Route, Signal, seconds};
 use super::users::{MemoryUsage, OpenSession, Users};
 use reprieve_store::{NamespaceConfig, Share, Store, Unavailable};
 
@@ -149,18 +149,22 @@ impl Registry {
 
     /// Notes a signal that a user has new mail: until a session has looked that begins later, their
     /// snapshot is out of date. Returns whether the user is known; nothing is kept for others.
+    /// `delivered_ms`: when the message was delivered; a session that has looked well after that has
+    /// seen it.
     ///
     /// # Errors
     /// If the store cannot be reached: the signal is not noted.
-    pub async fn hear(&self, user: UserKey, now_ms: u64) -> Result<bool, Unavailable> {
-        self.mode.hear(user, self.token(), seconds(now_ms)).wait().await
+    pub async fn hear(&self, user: UserKey, now_ms: u64, delivered_ms: u64) -> Result<bool, Unavailable> {
+        let signal =
+            Signal { token: self.token(), now_s: seconds(now_ms), delivered_s: seconds(delivered_ms) };
+        self.mode.hear(user, signal).wait().await
     }
 
     /// Notes that a [mailbox](Tagger::mailbox) with another name is a user's. If that was not known, the
     /// user's snapshot is out of date from now on: a signal may have come before.
     pub async fn learn(&self, mailbox: UserKey, user: UserKey, now_ms: u64) -> Learned {
         let learned = self.mode.learn(mailbox, user).wait().await;
-        if learned == Learned::New && self.hear(user, now_ms).await.is_err() {
+        if learned == Learned::New && self.hear(user, now_ms, now_ms).await.is_err() {
             return Learned::Full;
         }
         learned

@@ -7,7 +7,7 @@ use super::mode::{Fetched, MaybeReady, Mode, Opening, PendingWrite, Upgrade};
 use super::names::{Learned, MailboxUsers};
 use super::records::Records;
 use super::tag::{Tag, UserKey};
-use super::user::{LastSeen, MaildropSession, NoSnapshot, SessionResult, User};
+use super::user::{LastSeen, MaildropSession, NoSnapshot, SessionResult, Signal, User};
 use super::users::Users;
 use reprieve_store::Unavailable;
 
@@ -69,8 +69,8 @@ impl Mode for SharedSnapshots {
         }))
     }
 
-    fn hear(&self, user: UserKey, fresh: u64, now_s: u32) -> MaybeReady<'_, Result<bool, Unavailable>> {
-        MaybeReady::Pending(Box::pin(self.records.hear(user, fresh, now_s)))
+    fn hear(&self, user: UserKey, signal: Signal) -> MaybeReady<'_, Result<bool, Unavailable>> {
+        MaybeReady::Pending(Box::pin(self.records.hear(user, signal)))
     }
 
     fn learn(&self, mailbox: UserKey, user: UserKey) -> MaybeReady<'_, Learned> {

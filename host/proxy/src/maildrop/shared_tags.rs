@@ -9,7 +9,7 @@ use super::names::{Learned, MailboxUsers};
 use super::records::Records;
 use super::tag::{Tag, UserKey};
 use super::user::{
-    DatedSnapshot, LastSeen, MaildropSession, NoSnapshot, PreviousSnapshot, SessionResult, User,
+    DatedSnapshot, LastSeen, MaildropSession, NoSnapshot, PreviousSnapshot, SessionResult, Signal, User,
 };
 use super::users::Users;
 use reprieve_store::Unavailable;
@@ -161,8 +161,8 @@ impl Mode for SharedTags {
         MaybeReady::Pending(Box::pin(self.records.reject(fetched, user, tag, limit)))
     }
 
-    fn hear(&self, user: UserKey, fresh: u64, now_s: u32) -> MaybeReady<'_, Result<bool, Unavailable>> {
-        MaybeReady::Pending(Box::pin(self.records.hear(user, fresh, now_s)))
+    fn hear(&self, user: UserKey, signal: Signal) -> MaybeReady<'_, Result<bool, Unavailable>> {
+        MaybeReady::Pending(Box::pin(self.records.hear(user, signal)))
     }
 
     fn learn(&self, mailbox: UserKey, user: UserKey) -> MaybeReady<'_, Learned> {

@@ -228,6 +228,20 @@ pub(super) struct Begun {
     pub wait: Wait,
 }
 
+/// By how many seconds the time that a log gives for a delivery may be wrong.
+const LOG_TIME_ERROR_S: u32 = 5;
+
+/// A signal of new mail.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Signal {
+    /// Unique to the signal.
+    pub token: u64,
+    /// When it came, in seconds since 1970.
+    pub now_s: u32,
+    /// When the message was delivered: before that, if the signal was read in a log.
+    pub delivered_s: u32,
+}
+
 /// What a session knows about the maildrop when it ends.
 #[derive(Debug)]
 pub struct LeftMaildrop {
@@ -402,9 +416,13 @@ impl User {
     }
 
     /// Notes a signal of new mail: what sessions have left that looked before is out of date, as is what
-    /// such sessions will leave. `fresh`: a token that no signal has.
-    pub fn hear(&mut self, fresh: u64, now_s: u32) {
-        self.heard = fresh;
+    /// such sessions will leave.
+    pub fn hear(&mut self, Signal { token, now_s, delivered_s }: Signal) {
+        let looked_s = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.times.seen_s);
+        if looked_s > delivered_s.saturating_add(LOG_TIME_ERROR_S) {
+            return;
+        }
+        self.heard = token;
         if self.heard_s == 0 {
             (self.heard_s, self.posed_s) = (now_s.max(1), 0);
         }

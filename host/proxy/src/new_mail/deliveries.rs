@@ -21,7 +21,7 @@ pub(crate) trait Deliveries {
     ///
     /// # Errors
     /// If they could not be written.
-    async fn delivered(&self, deliveries: &[LoggedDelivery]) -> Result<(), Unavailable>;
+    async fn delivered(&self, deliveries: &[LoggedDelivery]) -> Result<(), NotWritten>;
 
     /// Deliveries may have been missed.
     fn missed(&self, gap: Gap);
@@ -29,7 +29,7 @@ pub(crate) trait Deliveries {
 
 /// Signals could not be written now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Unavailable;
+pub(crate) struct NotWritten;
 
 /// Why deliveries may have been missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,9 +110,9 @@ pub(super) mod recorder {
     }
 
     impl Deliveries for Recorder {
-        async fn delivered(&self, deliveries: &[LoggedDelivery]) -> Result<(), Unavailable> {
+        async fn delivered(&self, deliveries: &[LoggedDelivery]) -> Result<(), NotWritten> {
             if *self.is_unavailable.lock() {
-                return Err(Unavailable);
+                return Err(NotWritten);
             }
             self.deliveries.lock().extend_from_slice(deliveries);
             self.changed.notify_one();

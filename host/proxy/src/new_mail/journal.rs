@@ -17,7 +17,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
 use tokio_util::sync::CancellationToken;
 
-use super::deliveries::{Backoff, Deliveries, Gap, LoggedDelivery, Unavailable, now_ms};
+use super::deliveries::{Backoff, Deliveries, Gap, LoggedDelivery, NotWritten, now_ms};
 use super::position::PositionFile;
 
 /// Maximum length of an entry in bytes, as JSON: a message and a few short fields.
@@ -225,7 +225,7 @@ impl JournalFollower {
             cursor = Some(entry.cursor);
         }
         let mut backoff = Backoff::new(APPLY_PAUSES.0, APPLY_PAUSES.1);
-        while !found.is_empty() && deliveries.delivered(&found).await == Err(Unavailable) {
+        while !found.is_empty() && deliveries.delivered(&found).await == Err(NotWritten) {
             tokio::time::sleep(backoff.pause()).await;
         }
         self.cursor = cursor.or_else(|| self.cursor.take());

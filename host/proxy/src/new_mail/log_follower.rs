@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::deliveries::{Backoff, Deliveries, Gap, Unavailable, now_ms};
+use super::deliveries::{Backoff, Deliveries, Gap, NotWritten, now_ms};
 use super::position::{PositionFile, siblings};
 use tail::{Mark, Next, Tail};
 
@@ -74,7 +74,7 @@ impl LogFollower {
                     backoff.reset();
                     if self.problem.is_some() { RETRY_INTERVAL } else { POLL_INTERVAL }
                 }
-                Err(Unavailable) => backoff.pause(),
+                Err(NotWritten) => backoff.pause(),
             };
             if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 self.save();
@@ -84,7 +84,7 @@ impl LogFollower {
     }
 
     /// Reads everything that the log has now.
-    async fn poll(&mut self, deliveries: &impl Deliveries) -> Result<(), Unavailable> {
+    async fn poll(&mut self, deliveries: &impl Deliveries) -> Result<(), NotWritten> {
         let found = if self.has_started { self.find() } else { self.start(deliveries) };
         match found {
             Ok(()) => self.works_again(),
@@ -179,7 +179,7 @@ impl LogFollower {
     }
 
     /// Reads all files to their ends.
-    async fn read_all(&mut self, deliveries: &impl Deliveries) -> Result<(), Unavailable> {
+    async fn read_all(&mut self, deliveries: &impl Deliveries) -> Result<(), NotWritten> {
         let mut at = 0;
         while at < self.older.len() {
             let is_readable = read(&mut self.older[at], deliveries).await?;
@@ -219,7 +219,8 @@ impl LogFollower {
 
     /// Writes the position if it has changed.
     fn save(&mut self) {
-        let files: Vec<Mark> = self.older.iter().chain(&self.current).map(|tail| tail.mark().clone()).collect();
+        let files: Vec<Mark> =
+            self.older.iter().chain(&self.current).map(|tail| tail.mark().clone()).collect();
         if files != self.saved && !files.is_empty() {
             let position = Position { files };
             if self.position_file.save(&position) {
@@ -254,7 +255,7 @@ fn is_found_or_missing(opened: &io::Result<Tail>) -> bool {
 }
 
 /// Reads a file to its end. False if the position is no longer in it.
-async fn read(tail: &mut Tail, deliveries: &impl Deliveries) -> Result<bool, Unavailable> {
+async fn read(tail: &mut Tail, deliveries: &impl Deliveries) -> Result<bool, NotWritten> {
     loop {
         match tail.next(now_ms()) {
             Ok(Next::Nothing) => return Ok(true),

@@ -10,5 +10,8 @@ mod log_follower;
 mod pool_signals;
 mod position;
 
+pub(crate) use deliveries::{Deliveries, Gap, LoggedDelivery, NotWritten};
+pub(crate) use journal::JournalFollower;
+pub(crate) use log_follower::LogFollower;
 pub use pool_signals::PoolSignals;
 pub(crate) use pool_signals::{Missed, SignalCounts, Source};

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::certificates::Certificates;
 use super::engines::Engines;
+use super::followers::Followers;
 use super::listener::Listener;
 use super::runtime;
 use super::stores::{OpenedStore, Stores};
@@ -70,6 +71,8 @@ pub(super) struct ChangeResources {
     pub(super) engines: Engines,
     pub(super) stores: Stores,
     pub(super) health_checker: Option<HealthChecker>,
+    /// Follows the logs of deliveries.
+    pub(super) followers: Option<Followers>,
 }
 
 impl Core {

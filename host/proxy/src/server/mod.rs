@@ -6,6 +6,7 @@ mod certificates;
 mod control;
 mod core;
 mod engines;
+mod followers;
 mod listener;
 mod loading;
 mod lookups;
@@ -27,6 +28,7 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 
 use self::core::{ChangeResources, Core};
+use self::followers::Followers;
 use crate::config::Config;
 use crate::decision_log::DecisionLog;
 use crate::maildrop::Registry;
@@ -118,7 +120,8 @@ impl Server {
         }
         let sinks = sinks.start()?;
         let all_stores = stores.all().into();
-        let resources = ChangeResources { engines, stores, health_checker: Some(health_checker) };
+        let resources =
+            ChangeResources { engines, stores, health_checker: Some(health_checker), followers: None };
         let core = Arc::new(Core::new(
             config,
             clock,
@@ -148,6 +151,9 @@ impl Server {
                 server.core.accept(listener, shared, handles)?;
             }
         }
+        let config = &server.core.active.load().config;
+        let followers = Followers::start(config, &server.view.new_mail()).context("cannot follow logs")?;
+        server.core.resources.lock().followers = followers;
         Ok(server)
     }
 
@@ -265,6 +271,7 @@ impl Server {
         // the shutdown, so its resources end with the process.
         if let Some(mut resources) = self.core.resources.try_lock() {
             drop(resources.health_checker.take());
+            drop(resources.followers.take());
         }
     }
 }

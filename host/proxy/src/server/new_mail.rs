@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::Core;
+use crate::config::Config;
 use crate::maildrop::{Registry, Tagger, UserKey};
 use crate::new_mail::{Missed, Source};
 use crate::pool::Pool;
@@ -44,6 +45,18 @@ pub(crate) struct NewMail {
     core: Arc<Core>,
 }
 
+/// Whether signals lead to the same users in two configurations.
+pub(super) fn has_same_names(one: &Config, other: &Config) -> bool {
+    let names = |config: &Config| {
+        let servers = config.virtual_servers.iter();
+        let servers: Vec<_> =
+            servers.map(|server| (server.pool.clone(), server.name_spelling.clone())).collect();
+        let pools = config.pools.iter().map(|pool| (pool.name.clone(), pool.new_mail.clone()));
+        (servers, pools.collect::<Vec<_>>())
+    };
+    names(one) == names(other)
+}
+
 /// A user as a registry knows them.
 type Known = (Arc<Registry>, UserKey);
 
@@ -66,7 +79,7 @@ impl NewMail {
     ) -> Result<Applied, NotHeard> {
         let mut applied = Applied::default();
         for pool in self.pools(pool, source)? {
-            let result = self.hear_at(&pool, users).await;
+            let result = self.hear_at(&pool, users, self.core.clock.now_ms()).await;
             let remembered = result.as_ref().map_or(0, |remembered| *remembered);
             pool.signals().applied(source, users.len() as u64, remembered);
             applied.remembered += remembered;
@@ -77,6 +90,29 @@ impl NewMail {
             }
         }
         Ok(applied)
+    }
+
+    /// Notes a delivery that a log tells of, perhaps late. `delivered_ms`: in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// As [`hear`](Self::hear).
+    pub(crate) async fn hear_delivered(
+        &self,
+        pool: &str,
+        users: &[Vec<u8>],
+        source: Source,
+        delivered_ms: u64,
+    ) -> Result<(), NotHeard> {
+        for pool in self.pools(Some(pool), source)? {
+            match self.hear_at(&pool, users, delivered_ms).await {
+                Ok(remembered) => pool.signals().applied(source, 1, remembered.min(1)),
+                Err(Unavailable(why)) => {
+                    pool.signals().missed(Missed::Unavailable, self.core.clock.now_ms());
+                    return Err(NotHeard::Unavailable(why));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Signals may have been missed until now.
@@ -110,14 +146,14 @@ impl NewMail {
     }
 
     /// Returns how many of the users are remembered.
-    async fn hear_at(&self, pool: &Pool, users: &[Vec<u8>]) -> Result<u64, Unavailable> {
+    async fn hear_at(&self, pool: &Pool, users: &[Vec<u8>], delivered_ms: u64) -> Result<u64, Unavailable> {
         let settle = pool.config().new_mail.as_ref().map_or(Duration::ZERO, |new_mail| new_mail.settle);
         let mut remembered = 0;
         let mut settling = Vec::new();
         for name in users {
             let mut is_remembered = false;
             for (registry, user) in self.known_as(pool, name).await? {
-                if registry.hear(user, self.core.clock.now_ms()).await? {
+                if registry.hear(user, self.core.clock.now_ms(), delivered_ms).await? {
                     is_remembered = true;
                     settling.push((registry, user));
                 }
@@ -141,7 +177,7 @@ impl NewMail {
         tokio::spawn(async move {
             tokio::time::sleep(settle).await;
             for (registry, user) in users {
-                if registry.hear(user, clock.now_ms()).await.is_err() {
+                if registry.hear(user, clock.now_ms(), clock.now_ms()).await.is_err() {
                     signals.missed(Missed::Unavailable, clock.now_ms());
                 }
             }

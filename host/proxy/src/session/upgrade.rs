@@ -104,7 +104,8 @@ impl Session {
                         .await;
                     if unique_ids.go_beyond(maildrop.snapshot()) {
                         // The next login must see it, too. Without the store it passes anyway.
-                        let _ = registry.hear(candidate.key, self.context.clock.now_ms()).await;
+                        let now_ms = self.context.clock.now_ms();
+                        let _ = registry.hear(candidate.key, now_ms, now_ms).await;
                     }
                     return Ok(Ok((connection, unique_ids, session)));
                 }

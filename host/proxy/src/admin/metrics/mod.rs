@@ -3,6 +3,7 @@
 
 mod exposition;
 mod logs;
+mod new_mail;
 mod pools;
 mod process;
 mod stores;
@@ -39,6 +40,7 @@ fn text(view: &View, format: Format) -> String {
     let mut pools: Vec<_> = view.pools().collect();
     pools.sort_unstable_by_key(|pool| pool.name().to_owned());
     pools::write(&pools, &mut out);
+    new_mail::write(&pools, &mut out);
     logs::write(view, &mut out);
     process::write(&mut out);
     out.finish()

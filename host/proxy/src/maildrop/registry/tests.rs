@@ -490,7 +490,7 @@ impl World {
     }
 
     async fn hear(&self) -> bool {
-        self.registry.hear(self.user, NOW).await.unwrap()
+        self.registry.hear(self.user, NOW, NOW).await.unwrap()
     }
 }
 

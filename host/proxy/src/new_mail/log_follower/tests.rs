@@ -183,9 +183,9 @@ async fn a_crash_repeats_signals_and_never_skips_any() {
     let before = fs::read(log.path("position.json")).unwrap();
     log.append("mail.log", line("a"));
     *log.recorder.is_unavailable.lock() = true;
-    assert_eq!(log.follower.poll(&log.recorder).await, Err(Unavailable));
+    assert_eq!(log.follower.poll(&log.recorder).await, Err(NotWritten));
     log.append("mail.log", line("b"));
-    assert_eq!(log.follower.poll(&log.recorder).await, Err(Unavailable));
+    assert_eq!(log.follower.poll(&log.recorder).await, Err(NotWritten));
     log.restart();
     *log.recorder.is_unavailable.lock() = false;
     assert_eq!(log.poll().await, ["a", "b"], "nobody had taken them");

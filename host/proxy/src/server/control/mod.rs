@@ -11,7 +11,9 @@ use std::sync::atomic::Ordering;
 use tokio::sync::watch;
 
 use super::core::{ActiveConfig, Core};
+use super::followers::Followers;
 use super::lookups;
+use super::new_mail::NewMail;
 use super::virtual_server::{Served, VirtualServer};
 use crate::config::Config;
 pub use reload::ReloadReport;
@@ -109,7 +111,7 @@ impl Control {
     /// Reads the lookup tables again whose files have changed and are now as they were at the previous
     /// call. The old version of a file that cannot be used stays in use, and the error is logged.
     pub fn reload_changed_lookups(&self) {
-        lookups::reload(&self.core.active.load().servers, Tables::reload_changed);
+        lookups::reload(&self.core, Tables::reload_changed);
     }
 
     /// Makes the process drain and exit, as SIGTERM does.
@@ -127,6 +129,7 @@ impl Control {
     /// `released` false reopens them, if that process did not start to serve.
     pub async fn release_stores(&self, released: bool) {
         self.core.handed_over.store(released, Ordering::SeqCst);
+        self.follow_logs(!released);
         for store in self.core.stores.iter() {
             if !released {
                 store.store.reacquire();
@@ -134,6 +137,19 @@ impl Control {
                 tracing::warn!(
                     "the store could not be saved completely before another process takes it over"
                 );
+            }
+        }
+    }
+
+    /// Follows the logs of deliveries, or leaves them to the process that takes over.
+    fn follow_logs(&self, here: bool) {
+        let Some(mut resources) = self.core.begin_change() else { return };
+        resources.followers = None;
+        if here {
+            let config = &self.core.active.load().config;
+            match Followers::start(config, &NewMail::of(self.core.clone())) {
+                Ok(followers) => resources.followers = followers,
+                Err(error) => tracing::error!("logs of deliveries are not followed: {error}"),
             }
         }
     }

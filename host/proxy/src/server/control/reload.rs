@@ -10,9 +10,12 @@ use super::prepare::{Preparation, PreparedServer};
 use super::{ChangeError, Control};
 use crate::config::{Config, NodeTlsMode, PoolConfig};
 use crate::net::TlsAcceptor;
+use crate::new_mail::Missed;
 use crate::pool::{HealthChecker, Pool};
 use crate::server::core::ActiveConfig;
+use crate::server::followers::{self, Followers};
 use crate::server::lookups;
+use crate::server::new_mail::{self, NewMail};
 use crate::server::virtual_server::{Pools, Served};
 use reprieve_lookup::Tables;
 
@@ -55,16 +58,32 @@ impl Control {
                 let started = HealthChecker::start(all, config.name_servers.clone());
                 Some(started.context("cannot start the health checks")?)
             };
+        let has_same_logs = followers::are_same(&active.config, &config);
+        let has_same_names = new_mail::has_same_names(&active.config, &config);
         let next = self.activate(&active, config, servers, &pools)?;
         let certificates = next.certificates();
         self.core.serve(next);
         if health_checker.is_some() {
             resources.health_checker = health_checker;
         }
+        if !has_same_names {
+            let now_ms = self.core.clock.now_ms();
+            pools.values().for_each(|pool| pool.signals().missed(Missed::Reconfigured, now_ms));
+        }
+        if !has_same_logs {
+            // The old ones end first: they write to the same files.
+            drop(resources.followers.take());
+            let new_mail = NewMail::of(self.core.clone());
+            let followers = Followers::start(&self.core.active.load().config, &new_mail);
+            resources.followers = followers.unwrap_or_else(|error| {
+                report.warnings.push(format!("logs of deliveries are not followed: {error}"));
+                None
+            });
+        }
         self.core.certificates.remember(&certificates);
         let unchanged = kept_certificates(&active, certificates);
         report.warnings.extend(self.core.certificates.reload(&unchanged));
-        report.warnings.extend(lookups::reload(&self.core.active.load().servers, Tables::reload));
+        report.warnings.extend(lookups::reload(&self.core, Tables::reload));
         report.log();
         Ok(report)
     }
