@@ -41,7 +41,7 @@ fn a_policy_knows_since_when_a_maildrop_is_unchanged() {
     proxy.clock.advance(Duration::from_secs(5));
     let text = refused(&dovecot, &proxy, "alice");
     assert!(text.starts_with("1 messages, ") && !text.contains(" 0 bytes"), "{text}");
-    assert!(text.contains(" bytes, seen 5, unchanged 12, upgrade none, open 0;"), "{text}");
+    assert!(text.contains(" bytes, seen 12, unchanged 12, upgrade none, open 0;"), "{text}");
     dovecot.deliver("alice");
     let mut dialogue = Dialogue::log_in(&alice);
     dialogue.ok("DELE 1");
