@@ -108,7 +108,7 @@ const CRATES: [Layer; 11] = [
 ];
 
 /// The modules of the proxy; `cli` may use all of them.
-const MODULES: [Layer; 19] = [
+const MODULES: [Layer; 20] = [
     Layer {
         name: "config",
         uses: &[],
@@ -125,9 +125,15 @@ const MODULES: [Layer; 19] = [
     },
     Layer {
         name: "pool",
-        uses: &["config", "net"],
+        uses: &["config", "net", "new_mail"],
         imports_no: &["reprieve_policy_host", "reprieve_store"],
         because: "it finds a node for a login that has passed, for whatever reason",
+        ..MODULE
+    },
+    Layer {
+        name: "new_mail",
+        imports_no: &["reprieve_pop3", "reprieve_store"],
+        because: "sources tell of deliveries; what follows for users is the server's and the registry's matter",
         ..MODULE
     },
     Layer {
@@ -139,7 +145,7 @@ const MODULES: [Layer; 19] = [
     },
     Layer {
         name: "session",
-        uses: &["config", "decision_log", "maildrop", "net", "pool", "traces"],
+        uses: &["config", "decision_log", "maildrop", "net", "new_mail", "pool", "traces"],
         imports_no: &["wasmtime", "axum", "std::fs"],
         because: "a session carries out verdicts: it knows nothing of how it is built, controlled or watched",
         ..MODULE
@@ -160,14 +166,34 @@ const MODULES: [Layer; 19] = [
     },
     Layer {
         name: "server",
-        uses: &["config", "decision_log", "file_watch", "maildrop", "net", "pool", "session", "traces"],
+        uses: &[
+            "config",
+            "decision_log",
+            "file_watch",
+            "maildrop",
+            "net",
+            "new_mail",
+            "pool",
+            "session",
+            "traces",
+        ],
         imports_no: &["axum"],
         because: "it builds everything, and is controlled by the admin interface, not the reverse",
         ..MODULE
     },
     Layer {
         name: "admin",
-        uses: &["config", "decision_log", "logging", "maildrop", "net", "pool", "server", "session"],
+        uses: &[
+            "config",
+            "decision_log",
+            "logging",
+            "maildrop",
+            "net",
+            "new_mail",
+            "pool",
+            "server",
+            "session",
+        ],
         because: "it shows and controls a running server",
         ..MODULE
     },
@@ -180,7 +206,7 @@ const MODULES: [Layer; 19] = [
     },
     Layer {
         name: "demo",
-        uses: &["config", "server", "terminal"],
+        uses: &["config", "new_mail", "server", "terminal"],
         imports_no: &["reprieve_pop3"],
         because: "its clients are independent of the code that they measure",
         ..MODULE

@@ -323,6 +323,12 @@ impl MaildropSession {
         self.user
     }
 
+    /// Whether no other session has seen the maildrop, or deleted from it, since it looked.
+    #[must_use]
+    pub fn may_leave_snapshot(&self) -> bool {
+        self.token != 0
+    }
+
     /// What the user had waited for when the session began.
     #[must_use]
     pub fn wait(&self) -> Wait {

@@ -102,11 +102,7 @@ impl Session {
                             looked_ms,
                         })
                         .await;
-                    if unique_ids.go_beyond(maildrop.snapshot()) {
-                        // The next login must see it, too. Without the store it passes anyway.
-                        let now_ms = self.context.clock.now_ms();
-                        let _ = registry.hear(candidate.key, now_ms, now_ms).await;
-                    }
+                    self.note_unseen(candidate, &session, &unique_ids, maildrop).await;
                     return Ok(Ok((connection, unique_ids, session)));
                 }
                 failed(UpgradeFailure::Listing);
@@ -138,6 +134,32 @@ impl Session {
             }
         };
         Ok(Err(reply))
+    }
+}
+
+impl Session {
+    /// The next login must see messages that the mail server lists and no client has seen: they are new
+    /// mail, although no signal has come.
+    async fn note_unseen(
+        &self,
+        candidate: &Candidate,
+        session: &MaildropSession,
+        unique_ids: &UniqueIds,
+        shown: &PosedMaildrop,
+    ) {
+        let (registry, now_ms) = (&self.context.registry, self.context.clock.now_ms());
+        let has_unseen = if session.may_leave_snapshot() {
+            unique_ids.go_beyond(shown.snapshot())
+        } else {
+            // Another client may have seen them since.
+            let fetched = registry.look(candidate.key, None, now_ms).await;
+            let left = registry.last_seen(&fetched, candidate.key);
+            left.is_ok_and(|left| unique_ids.go_beyond(&left.snapshot))
+        };
+        if has_unseen {
+            // Without the store the next login passes anyway.
+            let _ = registry.hear(candidate.key, now_ms, now_ms).await;
+        }
     }
 }
 
