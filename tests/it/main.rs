@@ -29,6 +29,7 @@ mod maildrop;
 mod maildrop_facts;
 mod manners;
 mod metrics;
+mod new_mail;
 mod nodes;
 mod policy_failures;
 mod policy_tools;

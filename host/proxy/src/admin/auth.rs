@@ -15,10 +15,12 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use http_body_util::Limited;
 use serde::Serialize;
 
-use super::connection_slots::Slot;
+use super::connection_slots::{Holder, Slot};
 use super::tokens::{Rights, Tokens};
 use crate::config::AdminConfig;
 
@@ -176,16 +178,30 @@ impl Authorizer {
         }
     }
 
-    /// Rights of a request. A wrong token is answered after a delay.
-    async fn rights(&self, transport: Transport, headers: &HeaderMap) -> Result<Rights, Denied> {
+    /// Rights that a valid `Authorization` header grants. As a password (Basic) only the token for
+    /// signals is accepted: browsers send passwords on their own, and Dovecot's `ox` driver can send
+    /// nothing else.
+    fn granted(&self, authorization: &[u8]) -> Option<Rights> {
+        let space = authorization.iter().position(|byte| *byte == b' ')?;
+        let (scheme, value) = authorization.split_at(space);
+        if scheme.eq_ignore_ascii_case(b"bearer") {
+            return self.tokens.rights(value.trim_ascii());
+        }
+        if !scheme.eq_ignore_ascii_case(b"basic") {
+            return None;
+        }
+        let login = BASE64.decode(value.trim_ascii()).ok()?;
+        let colon = login.iter().position(|byte| *byte == b':')?;
+        self.tokens.rights(&login[colon + 1..]).filter(|rights| *rights == Rights::Signal)
+    }
+
+    /// Rights of a request: without its token, and with it. A wrong token is answered after a delay.
+    async fn rights(&self, transport: Transport, headers: &HeaderMap) -> Result<[Rights; 2], Denied> {
         let free = self.rights_without_token(transport);
-        let Transport::Tcp { peer, .. } = transport else { return Ok(free) };
-        let Some(shown) = headers.get(header::AUTHORIZATION) else { return Ok(free) };
-        let token = shown.as_bytes().split_at_checked(7);
-        let token =
-            token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer ")).map(|(_, token)| token);
-        if let Some(rights) = token.and_then(|token| self.tokens.rights(token.trim_ascii())) {
-            return Ok(rights.max(free));
+        let Transport::Tcp { peer, .. } = transport else { return Ok([free; 2]) };
+        let Some(shown) = headers.get(header::AUTHORIZATION) else { return Ok([free; 2]) };
+        if let Some(granted) = self.granted(shown.as_bytes()) {
+            return Ok([free, granted]);
         }
         let turn = self.wrong_token_turn.lock().await;
         tokio::time::sleep(WRONG_TOKEN_DELAY).await;
@@ -194,15 +210,41 @@ impl Authorizer {
         Err(Denied(StatusCode::UNAUTHORIZED, "the token is wrong".to_owned()))
     }
 
+    fn no_signals(&self, has_token: bool) -> Denied {
+        match (self.tokens.allow_signals(), has_token) {
+            (false, _) => Denied(
+                StatusCode::FORBIDDEN,
+                "signals over TCP require a token, and none is configured; set `admin.new-mail-token-file`, or \
+                 use the admin socket"
+                    .to_owned(),
+            ),
+            (true, true) => {
+                Denied(StatusCode::FORBIDDEN, "this token does not allow signals of new mail".to_owned())
+            }
+            (true, false) => Denied(
+                StatusCode::UNAUTHORIZED,
+                "this requires a token; send the first line of `admin.new-mail-token-file` as \
+                 Authorization: Bearer …"
+                    .to_owned(),
+            ),
+        }
+    }
+
     async fn check(&self, transport: Transport, request: &Parts) -> Result<Rights, Denied> {
         let host = self.host(transport, request)?;
         Self::origin(request, &host)?;
-        let rights = self.rights(transport, &request.headers).await?;
+        let [free, granted] = self.rights(transport, &request.headers).await?;
         let needed = required_rights(&request.method, request.uri.path());
-        if rights >= needed {
+        let rights = granted.max(free);
+        if free.include(needed) || granted.include(needed) {
             return Ok(rights);
         }
+        let has_token = request.headers.contains_key(header::AUTHORIZATION);
         Err(match (needed, rights) {
+            (Rights::Signal, _) => self.no_signals(has_token),
+            _ if has_token && granted == Rights::Signal => {
+                Denied(StatusCode::FORBIDDEN, "this token allows signals of new mail only".to_owned())
+            }
             (Rights::Owner, Rights::Change) => {
                 Denied(StatusCode::FORBIDDEN, "this is allowed through the admin socket only".to_owned())
             }
@@ -211,7 +253,7 @@ impl Authorizer {
                 "changes over TCP require a token, and none is configured; set `admin.token-file`, or use the admin socket"
                     .to_owned(),
             ),
-            (Rights::Change, Rights::Read) if request.headers.contains_key(header::AUTHORIZATION) => {
+            (Rights::Change, Rights::Read) if has_token => {
                 Denied(StatusCode::FORBIDDEN, "this token is read-only".to_owned())
             }
             _ => Denied(
@@ -223,12 +265,18 @@ impl Authorizer {
     }
 }
 
+/// Whether a path is that of signals of new mail.
+fn is_for_signals(path: &str) -> bool {
+    path == "/new-mail" || path.starts_with("/new-mail/")
+}
+
 /// Rights that a request requires. Everything but GET and HEAD counts as a change.
 fn required_rights(method: &Method, path: &str) -> Rights {
     match (method, path) {
         (&Method::GET | &Method::HEAD, "/" | "/icon.svg" | "/access") => Rights::None,
         // The process that takes over runs on this machine.
         (_, "/takeover") => Rights::Owner,
+        (_, path) if is_for_signals(path) => Rights::Signal,
         // These show data of users.
         (_, path) if path == "/store" || path.starts_with("/store/") => Rights::Change,
         (&Method::GET | &Method::HEAD, _) => Rights::Read,
@@ -253,7 +301,8 @@ pub(super) async fn check(
             if head.headers.contains_key(header::AUTHORIZATION)
                 && let Some(Some(slot)) = head.extensions.get::<Option<Arc<Slot>>>()
             {
-                slot.mark_authenticated();
+                let is_sender = is_for_signals(head.uri.path());
+                slot.mark_authenticated(if is_sender { Holder::Sender } else { Holder::Administrator });
             }
             head.extensions.insert(rights);
             match transport {
@@ -386,5 +435,8 @@ mod tests {
         assert_eq!(required_rights(&Method::GET, "/status"), Rights::Read);
         assert_eq!(required_rights(&Method::GET, "/store/users/alice"), Rights::Change);
         assert_eq!(required_rights(&Method::POST, "/takeover"), Rights::Owner);
+        assert_eq!(required_rights(&Method::POST, "/new-mail"), Rights::Signal);
+        assert_eq!(required_rights(&Method::PUT, "/new-mail/mail"), Rights::Signal);
+        assert_eq!(required_rights(&Method::POST, "/new-mailbox"), Rights::Change);
     }
 }

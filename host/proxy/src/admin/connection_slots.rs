@@ -4,8 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +13,10 @@ use crate::net::counted_as;
 
 /// Concurrent connections without a token; the same number is allowed with one.
 const MAX_CONNECTIONS: usize = 64;
+
+/// Concurrent connections that have presented the token for signals of new mail: each process of a mail
+/// server that delivers may keep one.
+const MAX_SENDERS: usize = 1_024;
 
 /// The slots of all connections.
 #[derive(Clone, Debug, Default)]
@@ -25,8 +28,19 @@ struct Slots {
     number: u64,
     /// Connections without a token, oldest first: client address, and the token that closes them.
     anonymous: BTreeMap<u64, (IpAddr, CancellationToken)>,
-    /// Number of connections with a valid token.
+    /// Number of connections with a valid token, except those for signals.
     authenticated: usize,
+    /// Number of connections with the token for signals.
+    senders: usize,
+}
+
+/// Whose connection has a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// An administrator, or a program in their name.
+    Administrator,
+    /// A sender of signals of new mail.
+    Sender,
 }
 
 /// A connection's slot, released when dropped.
@@ -34,7 +48,8 @@ struct Slots {
 pub(super) struct Slot {
     slots: ConnectionSlots,
     number: u64,
-    is_authenticated: AtomicBool,
+    /// Set if it is kept from eviction.
+    holder: OnceLock<Holder>,
     ended: CancellationToken,
 }
 
@@ -50,11 +65,19 @@ impl ConnectionSlots {
         let number = slots.number;
         slots.anonymous.insert(number, (counted_as(from), ended.clone()));
         drop(slots);
-        Arc::new(Slot { slots: self.clone(), number, is_authenticated: AtomicBool::new(false), ended })
+        Arc::new(Slot { slots: self.clone(), number, holder: OnceLock::new(), ended })
     }
 }
 
 impl Slots {
+    /// The number of connections with a valid token, and its limit.
+    fn count(&mut self, of: Holder) -> (&mut usize, usize) {
+        match of {
+            Holder::Administrator => (&mut self.authenticated, MAX_CONNECTIONS),
+            Holder::Sender => (&mut self.senders, MAX_SENDERS),
+        }
+    }
+
     fn evict_one(&mut self) {
         let mut counts: HashMap<IpAddr, usize> = HashMap::new();
         for (from, _) in self.anonymous.values() {
@@ -71,11 +94,12 @@ impl Slots {
 
 impl Slot {
     /// Keeps the slot from eviction, because its client has presented a valid token.
-    pub(super) fn mark_authenticated(&self) {
+    pub(super) fn mark_authenticated(&self, holder: Holder) {
         let mut slots = self.slots.0.lock();
-        if slots.authenticated < MAX_CONNECTIONS && slots.anonymous.remove(&self.number).is_some() {
-            slots.authenticated += 1;
-            self.is_authenticated.store(true, Ordering::Relaxed);
+        let (count, limit) = slots.count(holder);
+        if *count < limit && slots.anonymous.remove(&self.number).is_some() {
+            *slots.count(holder).0 += 1;
+            let _ = self.holder.set(holder);
         }
     }
 
@@ -89,8 +113,8 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut slots = self.slots.0.lock();
         slots.anonymous.remove(&self.number);
-        if self.is_authenticated.load(Ordering::Relaxed) {
-            slots.authenticated -= 1;
+        if let Some(holder) = self.holder.get() {
+            *slots.count(*holder).0 -= 1;
         }
     }
 }
@@ -105,7 +129,7 @@ mod tests {
         let (crowd, other): (IpAddr, IpAddr) = ([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
         let first = slots.take(other);
         let shows_token = slots.take(crowd);
-        shows_token.mark_authenticated();
+        shows_token.mark_authenticated(Holder::Administrator);
         let many: Vec<_> = (0..2 * MAX_CONNECTIONS).map(|_| slots.take(crowd)).collect();
         let lost = many.iter().filter(|slot| slot.ended.is_cancelled()).count();
         assert_eq!(lost, MAX_CONNECTIONS + 1, "one more than do not fit: the first address has a slot, too");
@@ -120,7 +144,12 @@ mod tests {
     fn connections_with_a_token_are_limited_too() {
         let slots = ConnectionSlots::default();
         let all: Vec<_> = (0..MAX_CONNECTIONS + 10).map(|_| slots.take([192, 0, 2, 1].into())).collect();
-        all.iter().for_each(|slot| slot.mark_authenticated());
+        all.iter().for_each(|slot| slot.mark_authenticated(Holder::Administrator));
         assert_eq!(slots.0.lock().authenticated, MAX_CONNECTIONS);
+        let senders: Vec<_> = (0..10).map(|_| slots.take([192, 0, 2, 1].into())).collect();
+        senders.iter().for_each(|slot| slot.mark_authenticated(Holder::Sender));
+        assert_eq!(slots.0.lock().senders, 10, "senders do not need the slots of administrators");
+        drop(senders);
+        assert_eq!(slots.0.lock().senders, 0);
     }
 }

@@ -125,7 +125,12 @@ impl Listeners {
         }
         let feed = Feed::new(view.clone(), recent.clone());
         accepting.spawn(feed.clone().run());
-        let router = routes::routes(AppState { view: view.clone(), authorizer: self.authorizer, feed });
+        let router = routes::routes(AppState {
+            view: view.clone(),
+            authorizer: self.authorizer,
+            feed,
+            signals: Arc::default(),
+        });
         let handler = ConnectionHandler { router, closed };
         let mut socket = None;
         if let Some(path) = &self.config.socket {

@@ -8,6 +8,7 @@ mod control_routes;
 mod dashboard;
 mod listener;
 mod metrics;
+mod new_mail_routes;
 mod routes;
 mod socket;
 mod status;

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::{self, Authorizer};
 use super::dashboard::{self, Feed};
-use super::{Status, control_routes, metrics};
+use super::{Status, control_routes, metrics, new_mail_routes};
 use crate::config::NodeMode;
+use crate::new_mail::{MAX_REQUEST_BYTES, RateLimit};
 use crate::server::{KnownUser, Page, PageRequest, StoreAdmin, StoreStats, View};
 use reprieve_store::Unavailable;
 
@@ -28,6 +29,8 @@ pub(super) struct AppState {
     pub(super) view: View,
     pub(super) authorizer: Arc<Authorizer>,
     pub(super) feed: Feed,
+    /// Limit of signals per sender.
+    pub(super) signals: Arc<RateLimit>,
 }
 
 impl FromRef<AppState> for View {
@@ -39,6 +42,7 @@ impl FromRef<AppState> for View {
 /// All routes, behind [`auth::check`].
 pub(super) fn routes(state: AppState) -> Router {
     let authorizer = state.authorizer.clone();
+    let signals_limit = DefaultBodyLimit::max(MAX_REQUEST_BYTES);
     Router::new()
         .route("/", get(dashboard::page))
         .route("/icon.svg", get(dashboard::icon))
@@ -59,6 +63,14 @@ pub(super) fn routes(state: AppState) -> Router {
         .route(
             "/virtual-servers/{server}/shadow",
             put(control_routes::shadow).delete(control_routes::remove_shadow),
+        )
+        .route(
+            "/new-mail",
+            post(new_mail_routes::signal_all).put(new_mail_routes::signal_all).layer(signals_limit),
+        )
+        .route(
+            "/new-mail/{pool}",
+            post(new_mail_routes::signal_pool).put(new_mail_routes::signal_pool).layer(signals_limit),
         )
         .route("/reload", post(control_routes::reload))
         .route("/drain", post(control_routes::drain))

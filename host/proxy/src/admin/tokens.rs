@@ -7,18 +7,28 @@ use reprieve_secrets::secret_file;
 
 const MIN_TOKEN_CHARS: usize = 16;
 
-/// Rights of a request; each includes those before it.
+/// Rights of a request; each includes those before it, except that [`Rights::Read`] does not include
+/// [`Rights::Signal`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Rights {
     /// Only the dashboard's page, which contains no data.
     None,
+    /// Signals of new mail.
+    Signal,
     /// Status and metrics.
     Read,
     /// Changes, and data of users.
     Change,
     /// Takeover by another process.
     Owner,
+}
+
+impl Rights {
+    /// Whether these rights include others.
+    pub(super) fn include(self, needed: Self) -> bool {
+        self >= needed && (self, needed) != (Self::Read, Self::Signal)
+    }
 }
 
 /// The configured tokens, kept as keyed hashes: comparing these takes the same time for every
@@ -28,6 +38,7 @@ pub(super) struct Tokens {
     key: [u8; 32],
     change: Option<blake3::Hash>,
     read: Option<blake3::Hash>,
+    signal: Option<blake3::Hash>,
 }
 
 impl Tokens {
@@ -47,7 +58,16 @@ impl Tokens {
                 file.location
             );
         }
-        Ok(Self { key, change, read })
+        let signal = hash(&config.new_mail_token_file)?;
+        if let (Some(file), true) =
+            (&config.new_mail_token_file, signal.is_some() && (signal == change || signal == read))
+        {
+            anyhow::bail!(
+                "{}: the token for signals of new mail is the same as another token; use different tokens",
+                file.location
+            );
+        }
+        Ok(Self { key, change, read, signal })
     }
 
     /// Rights that a token grants; None if it is wrong.
@@ -57,6 +77,8 @@ impl Tokens {
             Some(Rights::Change)
         } else if hash == self.read {
             Some(Rights::Read)
+        } else if hash == self.signal {
+            Some(Rights::Signal)
         } else {
             None
         }
@@ -65,6 +87,11 @@ impl Tokens {
     /// Whether changes are possible over TCP.
     pub(super) fn allow_changes(&self) -> bool {
         self.change.is_some()
+    }
+
+    /// Whether signals of new mail are possible over TCP.
+    pub(super) fn allow_signals(&self) -> bool {
+        self.signal.is_some() || self.allow_changes()
     }
 
     /// Whether a read-only token is configured; reading then requires a token even on loopback.
@@ -93,6 +120,14 @@ mod tests {
     use super::*;
 
     fn tokens(change: Option<&str>, read: Option<&str>) -> anyhow::Result<Tokens> {
+        with_signals(change, read, None)
+    }
+
+    fn with_signals(
+        change: Option<&str>,
+        read: Option<&str>,
+        signal: Option<&str>,
+    ) -> anyhow::Result<Tokens> {
         let directory = tempfile::tempdir().unwrap();
         let file = |name: &str, text: Option<&str>| {
             let path = directory.path().join(name);
@@ -105,6 +140,7 @@ mod tests {
         Tokens::read(&AdminConfig {
             token_file: file("change", change),
             read_token_file: file("see", read),
+            new_mail_token_file: file("signal", signal),
             ..AdminConfig::default()
         })
     }
@@ -117,6 +153,19 @@ mod tests {
         for wrong in [&b""[..], b"0123456789abcde", b"0123456789abcdef\nmore"] {
             assert_eq!(tokens.rights(wrong), None);
         }
+    }
+
+    #[test]
+    fn the_token_for_signals_allows_signals_only() {
+        let token = "signals-0123456789";
+        let tokens = with_signals(Some("0123456789abcdef"), Some("fedcba9876543210"), Some(token)).unwrap();
+        let signal = tokens.rights(token.as_bytes()).unwrap();
+        assert!(signal.include(Rights::Signal) && signal.include(Rights::None));
+        assert!(!signal.include(Rights::Read) && !signal.include(Rights::Change));
+        assert!(!Rights::Read.include(Rights::Signal));
+        assert!(Rights::Change.include(Rights::Signal) && Rights::Owner.include(Rights::Signal));
+        let error = with_signals(Some(token), None, Some(token)).unwrap_err().to_string();
+        assert!(error.contains("use different tokens"), "{error}");
     }
 
     #[test]

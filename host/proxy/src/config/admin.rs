@@ -30,6 +30,8 @@ pub struct AdminConfig {
     pub token_file: Option<TokenFile>,
     /// The token for reading.
     pub read_token_file: Option<TokenFile>,
+    /// The token for signals of new mail.
+    pub new_mail_token_file: Option<TokenFile>,
     /// TLS at the addresses.
     pub tls: Option<ServerTls>,
     /// Whether the users who poll most are counted and shown by name.
@@ -164,6 +166,15 @@ fn access_keys() -> Vec<Key<AdminTable>> {
         .needs("listen")
         .example("\"/etc/reprieve/admin-read.token\""),
         Key::new(
+            "new-mail-token-file",
+            |admin: &mut AdminTable| &mut admin.config.new_mail_token_file,
+            optional(token_file()),
+            "File whose first line is the token for signals of new mail. It allows nothing else, and \
+             `read-token-file` does not allow signals.",
+        )
+        .needs("listen")
+        .example("\"/etc/reprieve/new-mail.token\""),
+        Key::new(
             "hosts",
             |admin: &mut AdminTable| &mut admin.config.hosts,
             list(host_name()),
@@ -177,13 +188,12 @@ fn access_keys() -> Vec<Key<AdminTable>> {
 /// Requires a token for addresses that other machines can reach.
 fn require_token(config: &AdminConfig, section: &Section<'_, '_>) -> Result<(), Error> {
     let reachable = config.listen.iter().find(|address| !address.ip().is_loopback());
+    let files = [&config.token_file, &config.read_token_file, &config.new_mail_token_file];
     match (section.value("listen"), reachable) {
-        (Some(value), Some(address)) if config.token_file.is_none() && config.read_token_file.is_none() => {
-            Err(value.error(format!(
-                "has {address}, which other machines can reach: set `admin.token-file` to a file whose first \
+        (Some(value), Some(address)) if files.iter().all(|file| file.is_none()) => Err(value.error(format!(
+            "has {address}, which other machines can reach: set `admin.token-file` to a file whose first \
                  line is a token of 16 characters or more (openssl rand -base64 24), or listen on 127.0.0.1"
-            )))
-        }
+        ))),
         _ => Ok(()),
     }
 }

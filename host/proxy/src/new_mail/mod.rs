@@ -9,9 +9,13 @@ mod journal;
 mod log_follower;
 mod pool_signals;
 mod position;
+mod rate_limit;
+mod request;
 
 pub(crate) use deliveries::{Deliveries, Gap, LoggedDelivery, NotWritten};
 pub(crate) use journal::JournalFollower;
 pub(crate) use log_follower::LogFollower;
 pub use pool_signals::PoolSignals;
 pub(crate) use pool_signals::{Missed, SignalCounts, Source};
+pub(crate) use rate_limit::RateLimit;
+pub(crate) use request::{MAX_REQUEST_BYTES, Request, RequestError};

@@ -1,7 +1,10 @@
 //! Applies signals of new mail to the users of a running server.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::core::Core;
 use crate::config::Config;
@@ -14,7 +17,7 @@ use reprieve_store::Unavailable;
 const MAX_SETTLING: usize = 100_000;
 
 /// What became of signals.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Applied {
     /// Users who have new mail, and are remembered.
     pub(crate) remembered: u64,
@@ -35,7 +38,7 @@ pub(crate) enum NotHeard {
     #[error("no pool has `notifications` in its `new-mail`")]
     NoSource,
     /// The store could not be reached.
-    #[error("the store cannot be reached: {0}")]
+    #[error("the signals could not be written: {0}")]
     Unavailable(String),
 }
 
@@ -88,6 +91,10 @@ impl NewMail {
                 pool.signals().missed(Missed::Unavailable, self.core.clock.now_ms());
                 return Err(NotHeard::Unavailable(why));
             }
+        }
+        // The other process may have got the stores before these writes.
+        if self.core.handed_over.load(Ordering::SeqCst) {
+            return Err(NotHeard::Unavailable("another process is taking over".to_owned()));
         }
         Ok(applied)
     }

@@ -1,0 +1,140 @@
+//! What a sender of signals writes, over HTTP and to the socket: a JSON object, or a user name per line.
+
+use serde::Deserialize;
+
+/// Maximum size of a request: a datagram has to fit into the socket's buffer.
+pub(crate) const MAX_REQUEST_BYTES: usize = 64 << 10;
+/// Maximum number of users in a request. With a store in Redis it takes about 0.1 s.
+pub(crate) const MAX_REQUEST_USERS: usize = 1_000;
+/// The mailbox that POP3 shows; mail in other ones is none for its users.
+const INBOX: &str = "INBOX";
+
+/// The signals of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Request {
+    /// The pool whose users are named.
+    pub(crate) pool: Option<String>,
+    /// Users who have new mail, as the mail server names them.
+    pub(crate) users: Vec<Vec<u8>>,
+}
+
+/// Why a request cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RequestError {
+    #[error("the JSON object is invalid: {0}")]
+    Json(String),
+    #[error(
+        "the request names no user; send {{\"users\": [\"alice@example.org\"]}}, or one user name per line"
+    )]
+    NoUser,
+    #[error("the request names {0} users, more than {MAX_REQUEST_USERS}; send them in several requests")]
+    TooManyUsers(usize),
+}
+
+/// The plain form, and what Dovecot's `ox` driver sends. The latter has the message's sender, subject
+/// and first words, too: they are skipped without being kept.
+#[derive(Deserialize)]
+struct Json {
+    pool: Option<String>,
+    users: Option<Vec<String>>,
+    user: Option<String>,
+    event: Option<String>,
+    folder: Option<String>,
+}
+
+impl Json {
+    /// Whether a message arrived in the maildrop. Dovecot's events are those of RFC 5423, section 4.1.
+    fn is_new_mail(&self) -> bool {
+        let is = |value: &Option<String>, expected: &[&str]| {
+            value.as_ref().is_none_or(|value| expected.iter().any(|one| value.eq_ignore_ascii_case(one)))
+        };
+        is(&self.event, &["messageNew", "messageAppend"]) && is(&self.folder, &[INBOX])
+    }
+}
+
+impl Request {
+    /// Parses the body of a request.
+    ///
+    /// # Errors
+    /// If it is neither JSON with users nor text with user names, or has too many.
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, RequestError> {
+        let request = if body.trim_ascii_start().starts_with(b"{") {
+            let json: Json =
+                serde_json::from_slice(body).map_err(|error| RequestError::Json(error.to_string()))?;
+            if json.users.is_none() && json.user.is_none() {
+                return Err(RequestError::NoUser);
+            }
+            if !json.is_new_mail() {
+                return Ok(Self { pool: json.pool, users: Vec::new() });
+            }
+            let users = json.users.into_iter().flatten().chain(json.user);
+            Self { pool: json.pool, users: names(users.map(String::into_bytes)) }
+        } else {
+            Self { pool: None, users: names(body.split(|byte| *byte == b'\n').map(<[u8]>::to_vec)) }
+        };
+        match request.users.len() {
+            0 => Err(RequestError::NoUser),
+            1..=MAX_REQUEST_USERS => Ok(request),
+            count => Err(RequestError::TooManyUsers(count)),
+        }
+    }
+}
+
+fn names(users: impl Iterator<Item = Vec<u8>>) -> Vec<Vec<u8>> {
+    users.map(|user| user.trim_ascii().to_vec()).filter(|user| !user.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn users(body: &str) -> Vec<String> {
+        let users = Request::parse(body.as_bytes()).unwrap().users;
+        users.into_iter().map(|user| String::from_utf8(user).unwrap()).collect()
+    }
+
+    #[test]
+    fn json_and_lines_name_users() {
+        for body in [
+            r#"{"users": ["alice", "bob"]}"#,
+            "\n {\"users\": [\" alice\", \"\", \"bob\"], \"more\": [1]}",
+            "alice\nbob",
+            "alice\r\n\r\n bob \n",
+        ] {
+            assert_eq!(users(body), ["alice", "bob"], "{body}");
+        }
+        let request = Request::parse(br#"{"pool": "mail", "users": ["alice"]}"#).unwrap();
+        assert_eq!(request.pool.as_deref(), Some("mail"));
+        assert_eq!(Request::parse(b"ali\xffce\n").unwrap().users, [b"ali\xffce"]);
+    }
+
+    #[test]
+    fn only_new_messages_in_the_inbox_count() {
+        let body = |event: &str, folder: &str| {
+            format!(
+                r#"{{"user":"alice","event":"{event}","folder":"{folder}","imap-uidvalidity":1,"imap-uid":2,"from":"x","subject":"y","snippet":"z","unseen":3}}"#
+            )
+        };
+        assert_eq!(users(&body("messageNew", "INBOX")), ["alice"]);
+        assert_eq!(users(&body("MessageAppend", "inbox")), ["alice"]);
+        assert!(users(&body("messageNew", "Junk")).is_empty());
+        assert!(users(&body("messageExpunge", "INBOX")).is_empty());
+    }
+
+    #[test]
+    fn an_unusable_request_is_refused_with_a_reason() {
+        for (body, expected) in [
+            ("", "names no user"),
+            ("\n \n", "names no user"),
+            ("{}", "names no user"),
+            (r#"{"users": []}"#, "names no user"),
+            (r#"{"users": "alice"}"#, "JSON object is invalid"),
+            (r#"{"users": ["alice""#, "JSON object is invalid"),
+        ] {
+            let error = Request::parse(body.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{body}: {error}");
+        }
+        let many = "user\n".repeat(MAX_REQUEST_USERS + 1);
+        assert_eq!(Request::parse(many.as_bytes()), Err(RequestError::TooManyUsers(MAX_REQUEST_USERS + 1)));
+    }
+}
