@@ -72,13 +72,14 @@ pub struct Store {
     clock: Arc<dyn Clock>,
     /// Namespaces that were handed out. In memory they hold the entries themselves.
     namespaces: Mutex<HashMap<String, Namespace>>,
+    epoch: StoreEpoch,
 }
 
 impl Store {
     /// A new store in memory.
     #[must_use]
     pub fn in_memory(clock: Arc<dyn Clock>) -> Self {
-        Self { backend: Backend::Memory, clock, namespaces: Mutex::default() }
+        Self { backend: Backend::Memory, clock, namespaces: Mutex::default(), epoch: StoreEpoch::default() }
     }
 
     /// Opens a store. A server that cannot be reached now is no error: it may come back.
@@ -87,7 +88,14 @@ impl Store {
     /// If the configuration is wrong, or the system has no thread to give.
     pub fn open(secrets: StoreSecrets, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let backend = Backend::open(secrets, clock.clone())?;
-        Ok(Self { backend, clock, namespaces: Mutex::default() })
+        let epoch = match &backend {
+            Backend::Redis(redis) => redis.epoch(),
+            // How often a process has ended without closing the file.
+            Backend::Memory | Backend::File(_) => {
+                StoreEpoch::fixed(backend.file().map_or(0, |file| file.crashes()))
+            }
+        };
+        Ok(Self { backend, clock, namespaces: Mutex::default(), epoch })
     }
 
     /// A namespace. If one of this name was handed out before, that one is returned, with its
@@ -222,13 +230,7 @@ impl Store {
     /// Changes whenever the store may have lost writes.
     #[must_use]
     pub fn epoch(&self) -> StoreEpoch {
-        match &self.backend {
-            Backend::Redis(redis) => redis.epoch(),
-            Backend::Memory | Backend::File(_) => {
-                // How often a process has ended without closing the file.
-                StoreEpoch::fixed(self.backend.file().map_or(0, |file| file.crashes()))
-            }
-        }
+        self.epoch.clone()
     }
 
     /// Writes pending changes to the file. Returns false if that fails.

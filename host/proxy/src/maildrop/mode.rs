@@ -248,6 +248,16 @@ pub(super) trait Mode: std::fmt::Debug + Send + Sync {
     /// The users of a mailbox with another name.
     fn users_of(&self, mailbox: UserKey) -> MaybeReady<'_, Result<MailboxUsers, Unavailable>>;
 
+    /// Notes that signals of a pool may have been missed until now, for the proxies that share the store.
+    fn note_gap(&self, _pool: UserKey, _now_ms: u64) -> MaybeReady<'_, ()> {
+        MaybeReady::Ready(())
+    }
+
+    /// When a proxy that shares the store last noted a gap in the signals of a pool.
+    fn last_gap(&self, _pool: UserKey) -> MaybeReady<'_, Option<u64>> {
+        MaybeReady::Ready(None)
+    }
+
     /// Notes that a login is shown the snapshot, if users are in this process.
     fn pose(&self, user: UserKey, now_s: u32);
 

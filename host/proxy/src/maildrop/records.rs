@@ -226,6 +226,18 @@ impl Records {
         Err(busy())
     }
 
+    /// See [`Mode::note_gap`](super::mode::Mode::note_gap).
+    pub async fn note_gap(&self, pool: UserKey, now_ms: u64) {
+        // If the store cannot be reached, logins pass; the caller notes the gap again later.
+        let _ = self.namespace.set(&gap_key(pool), &now_ms.to_be_bytes(), Some(self.credential_ttl)).await;
+    }
+
+    /// See [`Mode::last_gap`](super::mode::Mode::last_gap).
+    pub async fn last_gap(&self, pool: UserKey) -> Option<u64> {
+        let bytes = self.namespace.get(&gap_key(pool)).await.ok()??;
+        bytes.try_into().ok().map(u64::from_be_bytes)
+    }
+
     /// See [`Mode::users_of`](super::mode::Mode::users_of).
     pub async fn users_of(&self, mailbox: UserKey) -> Result<MailboxUsers, Unavailable> {
         let users = self.namespace.get(&mailbox_key(mailbox)).await?;
@@ -431,6 +443,11 @@ impl Records {
 /// The key of the entry with a mailbox's users: longer than that of a user's record.
 fn mailbox_key(mailbox: UserKey) -> String {
     format!("mailbox:{}", record_key(mailbox))
+}
+
+/// The key of the entry that tells when signals of a pool may have been missed.
+fn gap_key(pool: UserKey) -> String {
+    format!("gap:{}", record_key(pool))
 }
 
 fn mailbox_users(bytes: &[u8]) -> MailboxUsers {

@@ -36,6 +36,7 @@ pub struct Registry {
     users: Arc<Users>,
     credential_ttl_s: u64,
     next_token: AtomicU64,
+    is_shared: bool,
 }
 
 impl Registry {
@@ -49,6 +50,7 @@ impl Registry {
             users,
             credential_ttl_s: credential_ttl.as_secs(),
             next_token: AtomicU64::new(1),
+            is_shared: false,
         }
     }
 
@@ -83,7 +85,7 @@ impl Registry {
         // A token must never be used twice, in this process or another.
         let mut first = [0; 8];
         getrandom::fill(&mut first).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
-        Ok(Self { mode, next_token: AtomicU64::new(u64::from_le_bytes(first)), ..local })
+        Ok(Self { mode, next_token: AtomicU64::new(u64::from_le_bytes(first)), is_shared: true, ..local })
     }
 
     /// Looks up a user and the secret that a login presents, before the credentials are sent.
@@ -176,6 +178,23 @@ impl Registry {
     /// If the store cannot be reached.
     pub async fn users_of(&self, mailbox: UserKey) -> Result<impl Iterator<Item = UserKey>, Unavailable> {
         Ok(self.mode.users_of(mailbox).wait().await?.into_iter())
+    }
+
+    /// Notes that signals of a [pool](Tagger::pool) may have been missed until now, for the proxies that
+    /// share the store.
+    pub async fn note_gap(&self, pool: UserKey, now_ms: u64) {
+        self.mode.note_gap(pool, now_ms).wait().await;
+    }
+
+    /// When a proxy that shares the store last noted such a gap, in milliseconds since 1970.
+    pub async fn last_gap(&self, pool: UserKey) -> Option<u64> {
+        self.mode.last_gap(pool).wait().await
+    }
+
+    /// Whether other proxies share the users.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.is_shared
     }
 
     /// Notes that a login is shown the snapshot, to know later how long new mail has waited.

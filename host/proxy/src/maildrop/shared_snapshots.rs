@@ -73,6 +73,14 @@ impl Mode for SharedSnapshots {
         MaybeReady::Pending(Box::pin(self.records.hear(user, signal)))
     }
 
+    fn note_gap(&self, pool: UserKey, now_ms: u64) -> MaybeReady<'_, ()> {
+        MaybeReady::Pending(Box::pin(self.records.note_gap(pool, now_ms)))
+    }
+
+    fn last_gap(&self, pool: UserKey) -> MaybeReady<'_, Option<u64>> {
+        MaybeReady::Pending(Box::pin(self.records.last_gap(pool)))
+    }
+
     fn learn(&self, mailbox: UserKey, user: UserKey) -> MaybeReady<'_, Learned> {
         MaybeReady::Pending(Box::pin(self.records.learn(mailbox, user)))
     }

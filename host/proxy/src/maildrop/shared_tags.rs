@@ -41,7 +41,7 @@ fn is_of(here: &User, epoch: u64) -> bool {
 }
 
 fn short(epoch: u64) -> u32 {
-    u32::try_from(epoch >> 32).unwrap_or_default()
+    u32::try_from((epoch >> 32) ^ (epoch & u64::from(u32::MAX))).unwrap_or_default()
 }
 
 impl Mode for SharedTags {
@@ -163,6 +163,14 @@ impl Mode for SharedTags {
 
     fn hear(&self, user: UserKey, signal: Signal) -> MaybeReady<'_, Result<bool, Unavailable>> {
         MaybeReady::Pending(Box::pin(self.records.hear(user, signal)))
+    }
+
+    fn note_gap(&self, pool: UserKey, now_ms: u64) -> MaybeReady<'_, ()> {
+        MaybeReady::Pending(Box::pin(self.records.note_gap(pool, now_ms)))
+    }
+
+    fn last_gap(&self, pool: UserKey) -> MaybeReady<'_, Option<u64>> {
+        MaybeReady::Pending(Box::pin(self.records.last_gap(pool)))
     }
 
     fn learn(&self, mailbox: UserKey, user: UserKey) -> MaybeReady<'_, Learned> {

@@ -98,6 +98,12 @@ impl Tagger {
         UserKey(self.hash(&[b"mailbox", pool.as_bytes(), name]))
     }
 
+    /// The key of a pool.
+    #[must_use]
+    pub fn pool(&self, pool: &str) -> UserKey {
+        UserKey(self.hash(&[b"pool", pool.as_bytes()]))
+    }
+
     /// The tag of a user's secret.
     #[must_use]
     pub fn tag(&self, user: UserKey, credentials: &Credentials) -> Tag {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use reprieve_metrics::{Histogram, HistogramSnapshot, labels};
 use reprieve_policy_host::Freshness;
 
@@ -67,6 +69,8 @@ pub struct PoolSignals {
     is_complete: AtomicBool,
     /// In seconds since 1970: no signal has been missed since then. 0 before the start.
     complete_since_s: AtomicU32,
+    /// Wakes the task that tells the other proxies of a gap.
+    gap: Notify,
     received: [AtomicU64; Source::COUNT],
     missed: [AtomicU64; Missed::COUNT],
     remembered: AtomicU64,
@@ -84,6 +88,7 @@ impl Default for PoolSignals {
             has_source: AtomicBool::default(),
             is_complete: AtomicBool::default(),
             complete_since_s: AtomicU32::default(),
+            gap: Notify::new(),
             received: Default::default(),
             missed: Default::default(),
             remembered: AtomicU64::default(),
@@ -151,6 +156,12 @@ impl PoolSignals {
     pub(crate) fn missed(&self, why: Missed, now_ms: u64) {
         self.missed[why.index()].fetch_add(1, Ordering::Relaxed);
         self.start(now_ms);
+        self.gap.notify_one();
+    }
+
+    /// Waits until signals may have been missed.
+    pub(crate) async fn next_gap(&self) {
+        self.gap.notified().await;
     }
 
     /// Counts the users of signals that have been noted: `remembered` of them are known.

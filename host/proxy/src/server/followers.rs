@@ -1,4 +1,5 @@
-//! Follows the logs and journals in which deliveries to the pools' maildrops are logged.
+//! The thread of the signals of new mail: follows the logs and journals in which deliveries to the pools'
+//! maildrops are logged, and tells other proxies of signals that were missed.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::new_mail::{
 /// Where systemd's `StateDirectory` is if systemd does not tell.
 const STATE_DIRECTORY: &str = "/var/lib/reprieve";
 
-/// The thread that follows all logs. Dropping it ends the thread.
+/// The thread. Dropping this ends it.
 #[derive(Debug)]
 pub(super) struct Followers {
     stop: CancellationToken,
@@ -24,9 +25,9 @@ pub(super) struct Followers {
 }
 
 impl Followers {
-    /// Follows the logs of a configuration; None if it has none.
+    /// Starts it; None if no pool has signals.
     pub(super) fn start(config: &Config, new_mail: &NewMail) -> std::io::Result<Option<Self>> {
-        let pools = config.pools.iter().filter(|pool| has_log(pool)).cloned().collect::<Vec<_>>();
+        let pools = config.pools.iter().filter(has_source).cloned().collect::<Vec<_>>();
         if pools.is_empty() {
             return Ok(None);
         }
@@ -60,20 +61,26 @@ impl Drop for Followers {
 /// Whether the followers of two configurations are the same.
 pub(super) fn are_same(one: &Config, other: &Config) -> bool {
     let logs = |config: &Config| {
-        let pools = config.pools.iter().filter(|pool| has_log(pool));
+        let pools = config.pools.iter().filter(has_source);
         pools.map(|pool| (pool.name.clone(), pool.new_mail.clone())).collect::<Vec<_>>()
     };
     logs(one) == logs(other)
 }
 
-fn has_log(pool: &PoolConfig) -> bool {
-    pool.new_mail.as_ref().is_some_and(|new_mail| new_mail.log.is_some() || new_mail.journal.is_some())
+fn has_source(pool: &&PoolConfig) -> bool {
+    pool.new_mail.is_some()
 }
 
 fn follow(pool: PoolConfig, new_mail: &NewMail, stop: &CancellationToken, followers: &mut JoinSet<()>) {
     let Some(sources) = pool.new_mail else { return };
     let pool: Arc<str> = pool.name.into();
     let signals = |source| PoolDeliveries { new_mail: new_mail.clone(), pool: pool.clone(), source };
+    followers.spawn({
+        let (new_mail, pool, stop) = (new_mail.clone(), pool.clone(), stop.clone());
+        async move {
+            stop.run_until_cancelled(new_mail.share_gaps(&pool)).await;
+        }
+    });
     if let Some(log) = sources.log {
         let position = log.position.unwrap_or_else(|| default_position(&pool, Source::Log));
         let (follower, signals, stop) =

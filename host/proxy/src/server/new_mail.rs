@@ -16,6 +16,12 @@ use reprieve_store::Unavailable;
 /// Maximum number of signals that wait for a pool's `settle`.
 const MAX_SETTLING: usize = 100_000;
 
+/// How often a proxy looks whether another one has missed signals.
+const GAP_CHECK: Duration = Duration::from_secs(1);
+
+/// How long gaps are collected before they are written.
+const GAP_PAUSE: Duration = Duration::from_millis(100);
+
 /// What became of signals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Applied {
@@ -150,6 +156,50 @@ impl NewMail {
             }
         }
         Ok(pools)
+    }
+
+    /// Shares the gaps in a pool's signals with the proxies that share its users, from the start of this
+    /// process on. Does not end.
+    pub(super) async fn share_gaps(&self, pool: &str) {
+        let Some(signals) = self.core.active.load().pools.get(pool).map(|pool| pool.signals().clone()) else {
+            return;
+        };
+        loop {
+            let stores: Vec<_> = self.stores_of(pool);
+            let now_ms = self.core.clock.now_ms();
+            for (registry, tagger) in &stores {
+                registry.note_gap(tagger.pool(pool), now_ms).await;
+            }
+            let others = async {
+                loop {
+                    tokio::time::sleep(GAP_CHECK).await;
+                    for (registry, tagger) in &stores {
+                        if let Some(gap_ms) = registry.last_gap(tagger.pool(pool)).await {
+                            signals.start(gap_ms);
+                        }
+                    }
+                }
+            };
+            tokio::select! {
+                // Many signals may be dropped at once.
+                () = async { signals.next_gap().await; tokio::time::sleep(GAP_PAUSE).await } => {}
+                () = others => {}
+            }
+        }
+    }
+
+    /// The shared users of the virtual servers that lead to a pool.
+    fn stores_of(&self, pool: &str) -> Vec<(Arc<Registry>, Arc<Tagger>)> {
+        let active = self.core.active.load();
+        let servers = active.servers.iter().map(|served| &served.shared);
+        let of_pool = servers.filter(|server| server.settings.pool == pool);
+        let mut stores: Vec<(Arc<Registry>, Arc<Tagger>)> = Vec::new();
+        for store in of_pool.map(|server| &server.store).filter(|store| store.registry.is_shared()) {
+            if !stores.iter().any(|(known, _)| Arc::ptr_eq(known, &store.registry)) {
+                stores.push((store.registry.clone(), store.tagger.clone()));
+            }
+        }
+        stores
     }
 
     /// Returns how many of the users are remembered.

@@ -576,3 +576,48 @@ async fn a_mailbox_with_another_name_leads_to_its_users() {
         assert_eq!(world.registry.users_of(other).await.unwrap().count(), 0);
     }
 }
+
+#[tokio::test]
+async fn a_gap_in_the_signals_is_told_to_the_proxies_that_share_the_users() {
+    for (world, told) in World::of_all_modes().iter().zip([None, Some(NOW), Some(NOW)]) {
+        let [pool, other] = ["mail", "other"].map(|name| world.tagger.pool(name));
+        assert_eq!(world.registry.last_gap(pool).await, None);
+        world.registry.note_gap(pool, NOW).await;
+        assert_eq!(world.registry.last_gap(pool).await, told);
+        assert_eq!(world.registry.last_gap(other).await, None);
+    }
+}
+
+/// Redis was restarted, and may have lost the last writes.
+#[tokio::test]
+async fn a_session_that_a_store_may_have_lost_voids_what_was_seen_before_it() {
+    for share in [Share::Tags, Share::TagsAndSnapshots] {
+        let tagger = Tagger::keyed(b"a secret of the site, long enough");
+        let user = tagger.user("mail", b"alice");
+        let store = Store::in_memory(ManualClock::new(NOW));
+        let epoch = store.epoch();
+        let registry = Registry::shared(1 << 20, DAY, &store, &tagger, share).unwrap();
+        let world = World { registry, tagger, user };
+        let session = world.begin("a").await;
+        world.commit(session, "one", false).await;
+        assert!(world.snapshot().await.is_ok());
+        epoch.set(7);
+        assert!(world.snapshot().await.is_err(), "{share:?}");
+        // Sessions that are open meanwhile leave nothing, whenever they looked and began.
+        for restarts_before_begin in [true, false] {
+            let look = world.look("a").await;
+            if restarts_before_begin {
+                epoch.set(epoch.get() + 1);
+            }
+            let session = world.open(look).await;
+            if !restarts_before_begin {
+                epoch.set(epoch.get() + 1);
+            }
+            world.commit(session, "one", false).await;
+            assert!(world.snapshot().await.is_err(), "{share:?}, {restarts_before_begin}");
+        }
+        let session = world.begin("a").await;
+        world.commit(session, "one", false).await;
+        assert!(world.snapshot().await.is_ok(), "{share:?}");
+    }
+}
