@@ -249,7 +249,7 @@ impl Served {
             format!("ctl shadow pop3 interval --socket {socket}"),
             format!("ctl reload --socket {socket}"),
             format!("ctl node mail {} enabled --socket {socket}", self.node),
-            "demo --seconds 5 --clients 2 --interval 1s".to_owned(),
+            "demo --seconds 6 --clients 2 --interval 1s".to_owned(),
             format!("lookup compile {users} -o {users}.tbl"),
             format!("lookup get {users} alice"),
             format!("lookup check {users}"),
@@ -398,7 +398,7 @@ fn an_error_that_cannot_be_printed_still_sets_the_exit_code() {
 #[test]
 fn the_demo_exits_by_itself_and_finds_nothing_lost_or_duplicated() {
     let mut child = Command::new(BINARY)
-        .args(["demo", "--seconds", "10", "--clients", "4", "--interval", "2s"])
+        .args(["demo", "--seconds", "12", "--clients", "4", "--interval", "2s"])
         .stdout(Stdio::piped())
         .spawn()
         .expect("starting the demo");

@@ -110,6 +110,12 @@ impl Redis {
             let path = entry.expect("a file").path();
             let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
         }
+        self.resume();
+    }
+
+    /// Starts it again at the same port, with what it has saved.
+    #[track_caller]
+    pub fn resume(&mut self) {
         until("it starts again", || match launch(self.make, self.port, self.folder.path(), &self.more) {
             Some(process) => {
                 self.process = process;

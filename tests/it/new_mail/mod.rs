@@ -1,5 +1,6 @@
 //! Signals of new mail: a login passes if the user has new mail, and is posed otherwise.
 
+mod histories;
 mod http;
 
 use std::net::SocketAddr;

@@ -52,35 +52,27 @@ pub(crate) struct Simulation {
 /// Durations of the measured phases.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Schedule {
-    pub(crate) direct: Duration,
-    /// Of each of the two ways through Reprieve.
-    pub(crate) relieved: Duration,
+    /// Of each of them.
+    pub(crate) phase: Duration,
     /// The policy's interval.
     pub(crate) interval: Duration,
 }
 
 impl Schedule {
     pub(crate) fn new(total: Duration, interval: Duration) -> Self {
-        let direct = total / 5;
-        Self { direct, relieved: direct * 2, interval }
+        Self { phase: total / Route::ALL.len() as u32, interval }
     }
 
     pub(crate) fn total(&self) -> Duration {
-        self.direct + 2 * self.relieved
+        self.phase * Route::ALL.len() as u32
     }
 
     /// Time without deliveries at the end of a phase, so that messages are fetched in the phase in
     /// which they are delivered.
     fn quiet_period(&self, route: Route) -> Duration {
         let pause = Duration::from_millis(PAUSE_MS.1 as u64);
-        match route {
-            Route::Interval => (self.interval.saturating_add(pause)).min(self.relieved / 2),
-            Route::Direct | Route::Signals => pause.min(self.length(route) / 2),
-        }
-    }
-
-    fn length(&self, route: Route) -> Duration {
-        if route == Route::Direct { self.direct } else { self.relieved }
+        let wait = if route == Route::Interval { self.interval.saturating_add(pause) } else { pause };
+        wait.min(self.phase / 2)
     }
 }
 
@@ -224,7 +216,7 @@ async fn first_polls(simulation: &Simulation, clients: &mut [Client], at: Socket
 async fn poll_for(simulation: &Arc<Simulation>, clients: Vec<Client>, route: Route) -> Vec<Client> {
     let at = simulation.address(route);
     let quiet_period = simulation.schedule.quiet_period(route);
-    let end = Instant::now() + simulation.schedule.length(route);
+    let end = Instant::now() + simulation.schedule.phase;
     let mut tasks = JoinSet::new();
     for mut client in clients {
         let simulation = Arc::clone(simulation);
