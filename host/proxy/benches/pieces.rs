@@ -305,6 +305,16 @@ mod registry {
         });
     }
 
+    /// A signal of new mail, applied to its user.
+    #[divan::bench(args = USERS)]
+    fn signal(bencher: Bencher<'_, '_>, users: u32) {
+        let mut filled = Filled::new(users);
+        bencher.bench_local(move || {
+            let (user, _) = filled.next_user();
+            filled.runtime.block_on(filled.registry.hear(user, NOON_MS, NOON_MS)).expect("no store")
+        });
+    }
+
     /// What a passed login needs.
     #[divan::bench(args = USERS)]
     fn pass(bencher: Bencher<'_, '_>, users: u32) {

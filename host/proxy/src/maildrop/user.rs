@@ -342,6 +342,13 @@ impl MaildropSession {
         self.previous.up_to_date.as_deref()
     }
 
+    /// Whether the session has found what the session before it had left. `found`: the
+    /// [`Snapshot::digest`] of what it has found.
+    #[must_use]
+    pub fn has_found_the_same(&self, found: u64) -> bool {
+        self.previous.digest == found
+    }
+
     /// Token of the last signal when the session looked; None if that is not known.
     #[must_use]
     pub fn heard(&self) -> Option<u64> {

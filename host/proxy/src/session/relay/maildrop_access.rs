@@ -12,6 +12,8 @@ use crate::maildrop::{
 };
 use crate::new_mail::{Missed, PoolSignals};
 use reprieve_pop3::listing::SnapshotError;
+#[cfg(doc)]
+use reprieve_pop3::relay::Relay;
 use reprieve_pop3::snapshot::Snapshot;
 use reprieve_store::clock::Clock;
 
@@ -113,7 +115,7 @@ impl Pump<'_> {
         match std::mem::replace(&mut self.access, MaildropAccess::Over) {
             MaildropAccess::Begun(session) => {
                 let found = snapshot.as_ref().map_or(0, |snapshot| self.relay.found(snapshot));
-                self.count_waits(&session);
+                self.count_waits(&session, found);
                 let left = LeftMaildrop { snapshot, found, deleted, now_ms: self.context.clock.now_ms() };
                 self.context.registry.commit(*session, left)
             }
@@ -121,8 +123,8 @@ impl Pump<'_> {
         }
     }
 
-    /// Counts how long new mail has waited for this session.
-    fn count_waits(&self, session: &MaildropSession) {
+    /// Counts how long new mail has waited for this session. `found`: see [`Relay::found`].
+    fn count_waits(&self, session: &MaildropSession, found: u64) {
         let Some(Opened { signals, .. }) = self.open.as_deref() else { return };
         let Wait { heard_s, posed_s } = session.wait();
         let since = |time_s: u32| if time_s == 0 { 0 } else { session.looked_s().saturating_sub(time_s) };
@@ -130,7 +132,8 @@ impl Pump<'_> {
             signals.waited(since(heard_s), since(posed_s));
             return;
         }
-        if !session.previous().is_some_and(|previous| self.relay.goes_beyond(previous)) {
+        let found_new = |previous| self.relay.goes_beyond(previous);
+        if session.has_found_the_same(found) || !session.previous().is_some_and(found_new) {
             return;
         }
         signals.delayed_unsignalled(since(posed_s));
