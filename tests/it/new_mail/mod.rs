@@ -2,6 +2,7 @@
 
 mod histories;
 mod http;
+mod log;
 
 use std::net::SocketAddr;
 
