@@ -143,6 +143,11 @@ impl Dovecot {
         }
     }
 
+    /// Process id of its master, which is that of its process group.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Its address for cleartext and STLS.
     pub fn address(&self) -> SocketAddr {
         self.address

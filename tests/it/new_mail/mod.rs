@@ -1,5 +1,6 @@
 //! Signals of new mail: a login passes if the user has new mail, and is posed otherwise.
 
+mod cost;
 mod histories;
 mod http;
 mod log;
@@ -36,6 +37,12 @@ impl Site {
 
     /// `new_mail`: the pool's table of sources. `admin`: more lines of that table.
     fn with(backend: SocketAddr, new_mail: &str, admin: &str) -> Self {
+        let policy = "policy = { settings = { interval = \"1h\", reset = \"never\" } }";
+        Self::with_policy(backend, new_mail, admin, policy)
+    }
+
+    /// `policy`: a line of the virtual server.
+    fn with_policy(backend: SocketAddr, new_mail: &str, admin: &str, policy: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
             let path = folder.path().join(name);
@@ -56,7 +63,7 @@ new-mail-token-file = {:?}
 name = "pop3"
 listen = ["127.0.0.1:0"]
 pool = "mail"
-policy = {{ settings = {{ interval = "1h", reset = "never" }} }}
+{policy}
 [pool.mail]
 nodes = ["{backend}"]
 health-check = "off"

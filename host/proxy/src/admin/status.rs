@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::NodeMode;
 use crate::decision_log::Counts;
+use crate::new_mail::PoolSignals;
 use crate::server::{PolicyState, ShadowState, View};
 use crate::session::{CountersSnapshot, Unrelievable};
 use reprieve_lookup::TableState;
+use reprieve_metrics::HistogramSnapshot;
 use reprieve_store as store;
 
 /// A snapshot of a server.
@@ -157,6 +159,67 @@ pub struct PoolStatus {
     /// Moving average of login latency, in milliseconds.
     pub login_latency_ms: Option<u32>,
     pub nodes: Vec<NodeStatus>,
+    /// How long new mail waits.
+    #[serde(default)]
+    pub new_mail: NewMailStatus,
+}
+
+/// Signals of new mail of a pool, and how long new mail waits.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct NewMailStatus {
+    /// Whether signals are expected.
+    pub has_source: bool,
+    /// Users named in signals.
+    pub signals: u64,
+    /// Times that signals may have been missed.
+    pub gaps: u64,
+    /// Seconds for which no signal can have been missed; None if no source is complete.
+    pub complete_for_s: Option<u64>,
+    /// Mean time that Reprieve added until signalled mail was seen, in milliseconds; None if there was none.
+    pub added_wait_ms: Option<u64>,
+    /// Mean time that it may have added to mail without a signal, in milliseconds.
+    pub unsignalled_wait_ms: Option<u64>,
+}
+
+impl NewMailStatus {
+    fn of(signals: &PoolSignals, now_ms: u64) -> Self {
+        let counts = signals.counts();
+        let mean_ms = |waits: &HistogramSnapshot| (waits.sum_ns / 1_000_000).checked_div(waits.count);
+        Self {
+            has_source: signals.has_source(),
+            signals: counts.received.iter().sum(),
+            gaps: counts.missed.iter().sum(),
+            complete_for_s: counts.complete_since_s.map(|since| (now_ms / 1000).saturating_sub(since.into())),
+            added_wait_ms: mean_ms(&counts.delayed),
+            unsignalled_wait_ms: mean_ms(&counts.delayed_unsignalled),
+        }
+    }
+}
+
+impl NewMailStatus {
+    /// Whether there is anything to tell.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.has_source || self.unsignalled_wait_ms.is_some()
+    }
+}
+
+impl std::fmt::Display for NewMailStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let wait = |ms: Option<u64>| {
+            ms.map_or_else(|| "-".to_owned(), |ms| format!("{}.{} s", ms / 1000, ms % 1000 / 100))
+        };
+        let unsignalled = wait(self.unsignalled_wait_ms);
+        if !self.has_source {
+            return write!(f, "new mail waits up to {unsignalled} on average");
+        }
+        let added = wait(self.added_wait_ms);
+        write!(f, "{} signals of new mail, {} gaps; added wait {added}", self.signals, self.gaps)?;
+        if self.unsignalled_wait_ms.is_some() {
+            write!(f, ", without a signal up to {unsignalled}")?;
+        }
+        Ok(())
+    }
 }
 
 /// Status of a node.
@@ -198,6 +261,7 @@ impl Status {
                         last_error: node.last_error.map(Into::into),
                     })
                     .collect(),
+                new_mail: NewMailStatus::of(pool.signals(), view.clock().now_ms()),
             })
             .collect();
         pools.sort_by(|one, other| one.name.cmp(&other.name));

@@ -125,6 +125,9 @@ impl<'a> Frame<'a> {
             if !both.is_empty() {
                 lines.push(Line::of(Style::Dim, format!(" {:<12}{}", cut(&pool.name, 11), both.join(", "))));
             }
+            if pool.new_mail.is_known() {
+                lines.push(Line::of(Style::Dim, format!(" {:<12}{}", cut(&pool.name, 11), pool.new_mail)));
+            }
         }
         lines.push(Line::default());
         lines.push(heading(format!(" {:<12}{}", "STORE", "HEALTH")));
@@ -302,6 +305,7 @@ mod tests {
                 queued: 2,
                 login_latency_ms: Some(12),
                 nodes: vec![node("10.0.0.5:110", None), node("10.0.0.6:110", Some("refused"))],
+                new_mail: Default::default(),
             }];
             history.add(start + Duration::from_secs(second), status);
         }

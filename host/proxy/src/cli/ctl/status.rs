@@ -124,6 +124,9 @@ fn shadow(shadow: &ShadowStatus, text: &mut String) {
 fn pool(pool: &PoolStatus, text: &mut String) {
     let latency = pool.login_latency_ms.map(|ms| format!(", login latency {ms} ms")).unwrap_or_default();
     let _ = writeln!(text, "pool {}: {} queued{latency}", pool.name, pool.queued);
+    if pool.new_mail.is_known() {
+        let _ = writeln!(text, "  {}", pool.new_mail);
+    }
     let width = pool.nodes.iter().map(|node| node.name.len()).max().unwrap_or_default();
     for node in &pool.nodes {
         let health = if node.healthy { "up" } else { "down" };
