@@ -64,6 +64,7 @@ fn an_hour_of_polls() {
         .collect();
     let dovecot = Dovecot::start(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let site = Site::with_policy(dovecot.address(), super::NOTIFICATIONS, "", SITE);
+    let without = Site::with_policy(dovecot.address(), "", "", SITE);
     let (mail, reprieve) = (dovecot.id(), site.reprieve.id());
     let signal = |user: &str| {
         let authorization = format!("Authorization: Bearer {SIGNALS}");
@@ -78,7 +79,11 @@ fn an_hour_of_polls() {
                 dovecot.deliver(&format!("{kind}{user}"));
             }
         }
-        let server = if kind == "direct" { dovecot.address() } else { site.pop3 };
+        let server = match kind {
+            "direct" => dovecot.address(),
+            "interval" => without.pop3,
+            _ => site.pop3,
+        };
         let deliver = |user: &str| {
             dovecot.deliver(user);
             if kind == "signals" {
