@@ -337,7 +337,7 @@ mod tests {
         user.route = Some(Arc::new(Route { pool: Some(format!("pool {number}")), user: None }));
         let snapshot = Snapshot::pack([Row { size: 1, unique_id: b"x" }]).unwrap().shared();
         let times = SnapshotTimes { seen_s: 1, changed_s: number.into(), upgraded_s: 3 };
-        user.snapshot = Some(DatedSnapshot { snapshot, times, is_up_to_date: number % 2 == 0 });
+        user.snapshot = Some(DatedSnapshot { snapshot, times, is_up_to_date: number.is_multiple_of(2) });
         (user.heard, user.heard_s, user.posed_s) = (u64::MAX - 1, 4, 5);
         (user.latest, user.rejections) = (u64::MAX, number);
         user.no_snapshot = NoSnapshot::Elsewhere;

@@ -63,7 +63,6 @@ struct Shown {
 }
 
 impl Posing {
-    #[expect(clippy::boxed_local, reason = "a session that opened the box itself would keep it")]
     fn show(self: Box<Self>) -> Shown {
         let Self { pose, user, note } = *self;
         let busy = matches!(pose, Pose::Busy);

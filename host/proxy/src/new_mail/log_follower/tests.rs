@@ -23,7 +23,7 @@ impl Log {
         let folder = tempfile::tempdir().unwrap();
         let follower = follower(folder.path());
         let mut log = Self { folder, follower, recorder: Recorder::default() };
-        log.append("mail.log", &line("before"));
+        log.append("mail.log", line("before"));
         assert_eq!(log.poll().await, [""; 0], "the log's past is not news");
         assert_eq!(log.recorder.take_gaps(), [Gap::NoPosition]);
         log
