@@ -159,13 +159,16 @@ impl NewMail {
     }
 
     /// Shares the gaps in a pool's signals with the proxies that share its users, from the start of this
-    /// process on. Does not end.
+    /// process on. Ends only if nobody shares them.
     pub(super) async fn share_gaps(&self, pool: &str) {
         let Some(signals) = self.core.active.load().pools.get(pool).map(|pool| pool.signals().clone()) else {
             return;
         };
         loop {
-            let stores: Vec<_> = self.stores_of(pool);
+            let stores = self.stores_of(pool);
+            if stores.is_empty() {
+                return;
+            }
             let now_ms = self.core.clock.now_ms();
             for (registry, tagger) in &stores {
                 registry.note_gap(tagger.pool(pool), now_ms).await;
