@@ -1,8 +1,8 @@
 // Slows down, and then refuses, logins from networks with many failed logins.
-import * as answer from 'reprieve:policy/answer@0.2.0-draft';
-import * as client from 'reprieve:policy/client@0.2.0-draft';
-import * as details from 'reprieve:policy/outcome-details@0.2.0-draft';
-import * as store from 'reprieve:policy/store@0.2.0-draft';
+import * as answer from 'reprieve:policy/answer@0.2.0';
+import * as client from 'reprieve:policy/client@0.2.0';
+import * as details from 'reprieve:policy/outcome-details@0.2.0';
+import * as store from 'reprieve:policy/store@0.2.0';
 
 // Each setting is a number: name, default, maximum and description.
 const NUMBERS = [

@@ -1,9 +1,9 @@
 // Answers in the mail server's place during maintenance, except for some users.
-import * as answer from 'reprieve:policy/answer@0.2.0-draft';
-import * as claim from 'reprieve:policy/claim@0.2.0-draft';
-import * as lookup from 'reprieve:policy/lookup@0.2.0-draft';
-import type { Setting } from 'reprieve:policy/settings@0.2.0-draft';
-import type { Login, Moment, Verdict } from 'reprieve:policy/types@0.2.0-draft';
+import * as answer from 'reprieve:policy/answer@0.2.0';
+import * as claim from 'reprieve:policy/claim@0.2.0';
+import * as lookup from 'reprieve:policy/lookup@0.2.0';
+import type { Setting } from 'reprieve:policy/settings@0.2.0';
+import type { Login, Moment, Verdict } from 'reprieve:policy/types@0.2.0';
 
 interface Window {
   // A weekday, a date such as 2026-12-24, or `daily`.

@@ -1,10 +1,10 @@
 // Service plans by user and by domain: how often users may poll, and how a denial is shown.
-import * as answer from 'reprieve:policy/answer@0.2.0-draft';
-import * as claim from 'reprieve:policy/claim@0.2.0-draft';
-import * as log from 'reprieve:policy/log@0.2.0-draft';
-import * as lookup from 'reprieve:policy/lookup@0.2.0-draft';
-import type { Setting } from 'reprieve:policy/settings@0.2.0-draft';
-import type { Login, Manner, Memory, Outcome, Verdict } from 'reprieve:policy/types@0.2.0-draft';
+import * as answer from 'reprieve:policy/answer@0.2.0';
+import * as claim from 'reprieve:policy/claim@0.2.0';
+import * as log from 'reprieve:policy/log@0.2.0';
+import * as lookup from 'reprieve:policy/lookup@0.2.0';
+import type { Setting } from 'reprieve:policy/settings@0.2.0';
+import type { Login, Manner, Memory, Outcome, Verdict } from 'reprieve:policy/types@0.2.0';
 
 interface Plan {
   intervalS: number;

@@ -221,7 +221,7 @@ fn misfits_of_0_2() -> Vec<(&'static str, &'static str, Vec<u8>, &'static str)> 
             "imports the `log` of 0.1, and exports the `handler` of 0.2",
             worlds::of(&format!(
                 "package test:test;\n{}\n{}\nworld policy {{ import reprieve:policy/log@0.1.0; export \
-                 reprieve:policy/handler@0.2.0-draft; }}",
+                 reprieve:policy/handler@0.2.0; }}",
                 nested_package(WIT),
                 nested_package(&changed("", ""))
             )),

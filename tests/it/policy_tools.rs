@@ -157,9 +157,9 @@ fn a_component_is_inspected() {
         0,
         &[
             "component",
-            "reprieve:policy@0.2.0-draft",
-            "reprieve:policy/handler@0.2.0-draft",
-            "reprieve:policy/store@0.2.0-draft",
+            "reprieve:policy@0.2.0",
+            "reprieve:policy/handler@0.2.0",
+            "reprieve:policy/store@0.2.0",
             "(virtual)",
             "interval: a duration such as 9m30s, default 10m. How long",
             "reset: one of daily, never, default daily.",

@@ -203,9 +203,9 @@ mod tests {
         let bytes = load_source("interval").unwrap();
         let interval = ComponentInfo::of(&bytes);
         assert_eq!(interval.kind, Some(Kind::Component));
-        assert_eq!(interval.wit_version(), Some("0.2.0-draft"));
+        assert_eq!(interval.wit_version(), Some("0.2.0"));
         for export in ["handler", "settings"] {
-            let name = format!("reprieve:policy/{export}@0.2.0-draft");
+            let name = format!("reprieve:policy/{export}@0.2.0");
             assert!(interval.exports.contains(&name), "{name}");
         }
         assert!(interval.modules.iter().any(|module| module.memory >= PAGE), "{:?}", interval.modules);

@@ -124,8 +124,8 @@ fn of_contract(name: &str) -> Option<(&str, &str)> {
 fn known_version(version: &str) -> Option<Version> {
     match version {
         _ if version.starts_with("0.1.") => Some(Version::V0_1),
-        // Only this draft: drafts may change. When 0.2 is frozen: any `0.2.`.
-        _ if version == VERSIONS[1] => Some(Version::V0_2),
+        // Drafts were not compatible.
+        _ if version.starts_with("0.2.") && !version.contains('-') => Some(Version::V0_2),
         _ => None,
     }
 }
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn the_version_follows_from_imports_and_exports() {
-        let handler = "reprieve:policy/handler@0.2.0-draft";
+        let handler = "reprieve:policy/handler@0.2.0";
         let old = EXPORTS_0_1.as_slice();
         let version = |imports: &[&str], exports: &[&str]| {
             let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
@@ -298,15 +298,16 @@ mod tests {
         };
         assert_eq!(version(&["reprieve:policy/store@0.1.0"], old), Ok(Version::V0_1));
         assert_eq!(version(&[], old), Ok(Version::V0_1));
-        assert_eq!(version(&["reprieve:policy/claim@0.2.0-draft"], &[handler]), Ok(Version::V0_2));
+        assert_eq!(version(&["reprieve:policy/claim@0.2.0"], &[handler]), Ok(Version::V0_2));
         assert_eq!(version(&[], &[handler]), Ok(Version::V0_2));
+        assert_eq!(version(&[], &["reprieve:policy/handler@0.2.7"]), Ok(Version::V0_2));
         for (imports, exports, expected) in [
-            (&["reprieve:policy/claim@0.3.0"][..], &[handler][..], "this host has 0.1.0 and 0.2.0-draft"),
-            (&[], &["reprieve:policy/handler@0.2.0-draft2"], "built for reprieve:policy@0.2.0-draft2"),
+            (&["reprieve:policy/claim@0.3.0"][..], &[handler][..], "this host has 0.1.0 and 0.2.0"),
+            (&[], &["reprieve:policy/handler@0.2.0-draft"], "built for reprieve:policy@0.2.0-draft"),
             (&["reprieve:policy/log@0.1.0"], &[handler], "two versions"),
-            (&["reprieve:policy/log@0.2.0-draft"], old, "not a policy: it exports configure"),
+            (&["reprieve:policy/log@0.2.0"], old, "not a policy: it exports configure"),
             (&["reprieve:policy/log@0.1.0"], &["decide", "observe"], "does not export configure"),
-            (&["reprieve:policy/network@0.2.0-draft"], &[handler], "run it with a newer Reprieve"),
+            (&["reprieve:policy/network@0.2.0"], &[handler], "run it with a newer Reprieve"),
             (&[], &["run"], "it exports run instead"),
             (&[], &[], "it exports nothing instead"),
         ] {

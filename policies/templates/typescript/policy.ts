@@ -1,7 +1,7 @@
 // A pause after each login: a user passes if their last login that the mail server accepted was at
 // least `pause` seconds ago.
-import type { Setting } from 'reprieve:policy/settings@0.2.0-draft';
-import type { Login, Memory, Outcome, Verdict } from 'reprieve:policy/types@0.2.0-draft';
+import type { Setting } from 'reprieve:policy/settings@0.2.0';
+import type { Login, Memory, Outcome, Verdict } from 'reprieve:policy/types@0.2.0';
 
 let pause = 300;
 

@@ -1,6 +1,6 @@
 // The default policy, `interval`, ported to JavaScript: the same settings and verdicts.
-import * as store from 'reprieve:policy/store@0.2.0-draft';
-import * as log from 'reprieve:policy/log@0.2.0-draft';
+import * as store from 'reprieve:policy/store@0.2.0';
+import * as log from 'reprieve:policy/log@0.2.0';
 
 const DURATION = 'a duration reads like "90s", "10m" or "1h30m"';
 const SIZE = 'a size reads like "100KiB" or "32MiB"';

@@ -3,10 +3,10 @@
 ;; Records are passed to a function one field after the other, and returned in memory. A string or
 ;; a list is an address and a length.
 (module
-  (import "reprieve:policy/log@0.2.0-draft" "line" (func $log_line (param $level i32) (param $text i32) (param $length i32)))
-  (import "reprieve:policy/store@0.2.0-draft" "usage" (func $store_usage (result i32)))
-  (import "reprieve:policy/store@0.2.0-draft" "quota" (func $store_quota (result i32)))
-  (import "reprieve:policy/store@0.2.0-draft" "clear" (func $store_clear))
+  (import "reprieve:policy/log@0.2.0" "line" (func $log_line (param $level i32) (param $text i32) (param $length i32)))
+  (import "reprieve:policy/store@0.2.0" "usage" (func $store_usage (result i32)))
+  (import "reprieve:policy/store@0.2.0" "quota" (func $store_quota (result i32)))
+  (import "reprieve:policy/store@0.2.0" "clear" (func $store_clear))
 
   (memory (export "memory") 2)
   ;; Addresses in memory. Results: 32 bytes; the list of settings: 8 + 7 * 36 bytes.
@@ -73,7 +73,7 @@
     (i32.store offset=4 (local.get $at) (i32.sub (local.get $end) (local.get $text)))
     (i32.add (local.get $end) (i32.const 1)))
 
-  (func $describe (export "reprieve:policy/settings@0.2.0-draft#describe") (result i32)
+  (func $describe (export "reprieve:policy/settings@0.2.0#describe") (result i32)
     (local $at i32) (local $text i32) (local $left i32)
     (local.set $at (i32.add (global.get $described) (i32.const 8)))
     (local.set $text (global.get $texts))
@@ -194,7 +194,7 @@
     (global.set $busy_after (i32.wrap_i64 (local.get $number)))
     (i64.le_u (local.get $number) (i64.const 0xffffffff)))
 
-  (func (export "reprieve:policy/handler@0.2.0-draft#configure") (param $at i32) (param $count i32) (result i32)
+  (func (export "reprieve:policy/handler@0.2.0#configure") (param $at i32) (param $count i32) (result i32)
     (i32.store8 (global.get $result) (i32.const 0))
     (block $done
       (loop $next
@@ -285,7 +285,7 @@
         (call $log_line (i32.const 2) (i32.const 608) (i32.const 80)) ;; warn
         (call $store_clear))))
 
-  (func (export "reprieve:policy/handler@0.2.0-draft#decide")
+  (func (export "reprieve:policy/handler@0.2.0#decide")
     (param $standing i32) (param $mechanism i32) (param $encrypted i32) (param $freshness i32)
     (param $unix i32) (param $millisecond i32) (param $year i32) (param $month i32) (param $day i32)
     (param $weekday i32) (param $second_of_day i32)
@@ -321,7 +321,7 @@
       (call $retry_after (local.get $wait_ms) (local.get $second_of_day)))
     (global.get $result))
 
-  (func (export "reprieve:policy/handler@0.2.0-draft#observe")
+  (func (export "reprieve:policy/handler@0.2.0#observe")
     (param $ending i32) (param $standing i32) (param $upgrade i32)
     (param $unix i32) (param $millisecond i32) (param $year i32) (param $month i32) (param $day i32)
     (param $weekday i32) (param $second_of_day i32) (param $latency_ms i32)

@@ -1,4 +1,4 @@
-//! `reprieve:policy@0.2.0-draft`. A call is a transaction: what it writes and remembers takes effect
+//! `reprieve:policy@0.2.0`. A call is a transaction: what it writes and remembers takes effect
 //! when it has returned, and it is made again if another login has changed meanwhile what it read.
 
 mod answer;
@@ -45,7 +45,7 @@ pub(crate) mod bindings {
 }
 
 /// The version of the package.
-pub(crate) const VERSION: &str = "0.2.0-draft";
+pub(crate) const VERSION: &str = "0.2.0";
 /// Calls that are made for one login or outcome if other logins keep changing what they read.
 const ATTEMPTS: usize = 16;
 

@@ -14,7 +14,7 @@ use sessions_bindings::exports::reprieve::policy::sessions::Summary;
 mod settings_bindings {
     wasmtime::component::bindgen!({
         path: "../../wit/v0.2",
-        inline: "package reprieve:host; world settings { export reprieve:policy/settings@0.2.0-draft; }",
+        inline: "package reprieve:host; world settings { export reprieve:policy/settings@0.2.0; }",
         exports: { default: async },
         require_store_data_send: true,
     });
@@ -23,8 +23,8 @@ mod settings_bindings {
 mod sessions_bindings {
     wasmtime::component::bindgen!({
         path: "../../wit/v0.2",
-        inline: "package reprieve:host; world sessions { export reprieve:policy/sessions@0.2.0-draft; }",
-        with: { "reprieve:policy/types@0.2.0-draft": crate::contract::v0_2::bindings::reprieve::policy::types },
+        inline: "package reprieve:host; world sessions { export reprieve:policy/sessions@0.2.0; }",
+        with: { "reprieve:policy/types@0.2.0": crate::contract::v0_2::bindings::reprieve::policy::types },
         exports: { default: async },
         require_store_data_send: true,
     });

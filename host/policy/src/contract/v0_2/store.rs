@@ -184,7 +184,7 @@ pub(super) fn link_sync(linker: &mut Linker<State>) -> Result<()> {
     use store::Host;
     type Caller<'a> = wasmtime::StoreContextMut<'a, State>;
     linker.allow_shadowing(true);
-    let mut store = linker.instance("reprieve:policy/store@0.2.0-draft")?;
+    let mut store = linker.instance("reprieve:policy/store@0.2.0")?;
     store.func_wrap("get", |mut caller: Caller<'_>, (key,)| ready(Host::get(caller.data_mut(), key)))?;
     store.func_wrap("get-many", |mut caller: Caller<'_>, (keys,)| ready(caller.data_mut().get_many(keys)))?;
     store
