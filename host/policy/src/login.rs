@@ -179,7 +179,7 @@ pub struct SnapshotFacts {
     pub messages: u32,
     /// Size of these messages in bytes.
     pub total_bytes: u32,
-    /// Seconds since a session last left a snapshot.
+    /// Seconds since the login of the session that left the snapshot.
     pub seconds_since_seen: Option<u32>,
     /// Seconds since a session last found something else in the maildrop than the session before it
     /// had left.
