@@ -1,5 +1,7 @@
 //! `reprieve replay`: logs of real servers, and the running proxy beside them.
 
+mod new_mail;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;

@@ -3,26 +3,26 @@
 
 use anyhow::Context as _;
 
-use super::entry::Entry;
+use super::event::Event;
 use super::format::Format;
 use super::problems::Problems;
 use super::run::Progress;
 use super::source::LogSource;
 use super::stream::{Preview, ReadOptions, Stream};
 
-/// Returns the logins of all logs in order of time. A log is open only while it is needed.
+/// Returns the logins and deliveries of all logs in order of time. A log is open only while it is needed.
 pub(super) struct Merge {
     options: ReadOptions,
     /// Logs that are not open yet; the one that begins first is the last element.
     closed: Vec<(Preview, LogSource)>,
-    /// Open logs with their next logins.
-    open: Vec<(Entry, Stream)>,
+    /// Open logs with what is next in them.
+    open: Vec<(Event, Stream)>,
     progress: Progress,
     formats: Vec<Format>,
 }
 
 impl Merge {
-    /// Finds the first login of each log.
+    /// Finds the first login or delivery of each log.
     ///
     /// # Errors
     /// If one cannot be opened.
@@ -42,22 +42,22 @@ impl Merge {
         Ok(Self { options, closed, open: Vec::new(), progress: progress.clone(), formats: Vec::new() })
     }
 
-    /// The next login of all logs; none at the end.
+    /// The next login or delivery of all logs; none at the end.
     ///
     /// # Errors
     /// If a log can no longer be opened.
-    pub(super) fn next(&mut self, problems: &mut Problems) -> anyhow::Result<Option<Entry>> {
-        let earliest = |open: &[(Entry, Stream)]| (0..open.len()).min_by_key(|&at| (open[at].0.at_ms, at));
+    pub(super) fn next(&mut self, problems: &mut Problems) -> anyhow::Result<Option<Event>> {
+        let earliest = |open: &[(Event, Stream)]| (0..open.len()).min_by_key(|&at| (open[at].0.at_ms(), at));
         while let Some((preview, _)) = self.closed.last() {
             let first_ms = preview.first_ms.unwrap_or(u64::MAX);
-            if earliest(&self.open).is_some_and(|at| self.open[at].0.at_ms < first_ms) {
+            if earliest(&self.open).is_some_and(|at| self.open[at].0.at_ms() < first_ms) {
                 break;
             }
             let Some((Preview { has_leap_day, .. }, log)) = self.closed.pop() else { break };
             let mut stream = Stream::open(&log, &self.options, has_leap_day, &self.progress)
                 .with_context(|| cannot_read(&log))?;
-            if let Some(entry) = stream.next(problems) {
-                self.open.push((entry, stream));
+            if let Some(event) = stream.next(problems) {
+                self.open.push((event, stream));
             }
         }
         let Some(at) = earliest(&self.open) else { return Ok(None) };
@@ -97,8 +97,11 @@ mod tests {
         let progress = Progress::default();
         let mut merge = Merge::new(logs, options, &progress).unwrap();
         let (mut users, mut problems) = (Vec::new(), Problems::default());
-        while let Some(entry) = merge.next(&mut problems).unwrap() {
-            users.push(entry.user);
+        while let Some(event) = merge.next(&mut problems).unwrap() {
+            users.push(match event {
+                Event::Login(entry) => entry.user,
+                Event::Delivery(_, delivery) => format!("to {}", delivery.users.join(" ")),
+            });
         }
         (users, problems, progress.lines.load(std::sync::atomic::Ordering::Relaxed))
     }

@@ -16,8 +16,8 @@ use super::entry::{Entry, Recorded};
 use super::recorded_verdict::RecordedVerdict;
 use reprieve_policy_host::{
     Action, Backend, Because, BreakerSettings, Cache, Cause, Claim, Client, Decided, Disposition, Ending,
-    Engine, EngineSize, Evaluator, Facts, Limits, Lines, Login, Maildrop, MemoryKey, Outcome, Policy,
-    PolicyOptions, Pools, Rules, Session, Standing, Verdict, digest, dispose, load_source, moment,
+    Engine, EngineSize, Evaluator, Facts, Freshness, Limits, Lines, Login, Maildrop, MemoryKey, Outcome,
+    Policy, PolicyOptions, Pools, Rules, Session, Standing, Verdict, digest, dispose, load_source, moment,
 };
 use reprieve_store::Namespace;
 use reprieve_store::clock::ManualClock;
@@ -180,15 +180,15 @@ impl Player {
     }
 
     /// Asks the policy about a login and, if the login passes, reports its outcome to the policy.
-    /// Logins must be in order of time.
-    pub fn play(&mut self, entry: &Entry) -> Decision {
+    /// Logins must be in order of time. `freshness`: what signals of new mail say about the user.
+    pub fn play(&mut self, entry: &Entry, freshness: Freshness) -> Decision {
         self.observe_until(entry.at_ms);
         self.clock.set(entry.at_ms);
         self.logins += 1;
         let recorded = entry.recorded.as_deref();
         let recorded_standing = recorded.and_then(|recorded| recorded.standing);
         let standing = recorded_standing.unwrap_or_else(|| self.standing(entry));
-        let login = Arc::new(self.login(entry, standing));
+        let login = Arc::new(self.login(entry, standing, freshness));
         let result = run_ready(&self.runtime, self.evaluator.decide(&login));
         // A secret is known or has changed only after a session, which leaves a snapshot.
         let has_snapshot = recorded.and_then(|recorded| recorded.because) != Some(Because::NoSnapshot)
@@ -295,7 +295,7 @@ impl Player {
         }
     }
 
-    fn login(&self, entry: &Entry, standing: Standing) -> Login {
+    fn login(&self, entry: &Entry, standing: Standing, freshness: Freshness) -> Login {
         let recorded = entry.recorded.as_deref();
         let backend = recorded.and_then(|recorded| recorded.backend.clone());
         Login {
@@ -317,7 +317,7 @@ impl Player {
             time: moment(entry.at_ms, &self.zone),
             backend: backend.unwrap_or_else(|| Backend::idle(&self.default_pool)),
             pools: self.pools.clone(),
-            maildrop: Maildrop::default(),
+            maildrop: Maildrop { freshness, ..Maildrop::default() },
         }
     }
 

@@ -1,18 +1,17 @@
-//! Sorts the logins of a log by time, within a window that is limited in time and size. Reprieve logs
+//! Sorts the logins and deliveries of a log by time, within a window that is limited in time and size. Reprieve logs
 //! a session when it ends; the lines of other logs are slightly out of order.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use super::entry::Entry;
+use super::event::Event;
 
 /// The most logins that wait for earlier ones.
 const MAX_WAITING: usize = 200_000;
 
 #[derive(Debug)]
 struct Waiting {
-    /// Boxed, because the heap moves its elements.
-    entry: Box<Entry>,
+    event: Event,
     arrival: u64,
 }
 
@@ -20,7 +19,7 @@ impl Waiting {
     /// Logins of the same millisecond are in the order of decisions if that is known, otherwise of
     /// lines.
     fn key(&self) -> (u64, u64, u64) {
-        (self.entry.at_ms, self.entry.seq().unwrap_or(0), self.arrival)
+        (self.event.at_ms(), self.event.seq().unwrap_or(0), self.arrival)
     }
 }
 
@@ -72,28 +71,28 @@ impl ReorderBuffer {
         }
     }
 
-    pub(super) fn push(&mut self, entry: Entry) {
-        self.latest_ms = self.latest_ms.max(entry.at_ms);
-        self.late += u64::from(entry.at_ms < self.last_ms);
+    pub(super) fn push(&mut self, event: Event) {
+        self.latest_ms = self.latest_ms.max(event.at_ms());
+        self.late += u64::from(event.at_ms() < self.last_ms);
         self.arrivals += 1;
-        self.waiting.push(Waiting { entry: Box::new(entry), arrival: self.arrivals });
+        self.waiting.push(Waiting { event, arrival: self.arrivals });
     }
 
     /// The earliest login if no earlier one can follow.
-    pub(super) fn pop_ready(&mut self) -> Option<Entry> {
-        let next = &self.waiting.peek()?.entry;
+    pub(super) fn pop_ready(&mut self) -> Option<Event> {
+        let next = &self.waiting.peek()?.event;
         // Sequence numbers have no gaps.
         let follows = next.seq().is_some() && next.seq() == self.last_seq.and_then(|seq| seq.checked_add(1));
-        let is_old = next.at_ms.saturating_add(self.window_ms) < self.latest_ms;
+        let is_old = next.at_ms().saturating_add(self.window_ms) < self.latest_ms;
         (follows || is_old || self.waiting.len() > MAX_WAITING).then(|| self.pop()).flatten()
     }
 
     /// The earliest login, even if an earlier one may follow.
-    pub(super) fn pop(&mut self) -> Option<Entry> {
-        let Waiting { entry, .. } = self.waiting.pop()?;
-        self.last_seq = entry.seq();
-        self.last_ms = self.last_ms.max(entry.at_ms);
-        Some(*entry)
+    pub(super) fn pop(&mut self) -> Option<Event> {
+        let Waiting { event, .. } = self.waiting.pop()?;
+        self.last_seq = event.seq().or(self.last_seq);
+        self.last_ms = self.last_ms.max(event.at_ms());
+        Some(event)
     }
 
     /// Number of logins that were added after a later one had been returned.
@@ -105,16 +104,16 @@ impl ReorderBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::Recorded;
+    use crate::entry::{Entry, Recorded};
     use reprieve_policy_host::Ending;
 
-    fn entry(at_ms: u64, seq: Option<u64>) -> Entry {
+    fn entry(at_ms: u64, seq: Option<u64>) -> Event {
         let recorded = seq.map(|seq| Box::new(Recorded { seq: Some(seq), ..Recorded::default() }));
-        Entry { recorded, ..Entry::new(at_ms, "alice", Ending::Authenticated) }
+        Entry { recorded, ..Entry::new(at_ms, "alice", Ending::Authenticated) }.into()
     }
 
     fn drained(buffer: &mut ReorderBuffer) -> Vec<u64> {
-        std::iter::from_fn(|| buffer.pop_ready()).map(|entry| entry.at_ms).collect()
+        std::iter::from_fn(|| buffer.pop_ready()).map(|event| event.at_ms()).collect()
     }
 
     #[test]
@@ -129,7 +128,7 @@ mod tests {
         buffer.push(entry(3000, None));
         assert_eq!(buffer.late(), 1);
         assert_eq!(drained(&mut buffer), [3000]);
-        let rest: Vec<_> = std::iter::from_fn(|| buffer.pop()).map(|entry| entry.at_ms).collect();
+        let rest: Vec<_> = std::iter::from_fn(|| buffer.pop()).map(|event| event.at_ms()).collect();
         assert_eq!(rest, [7000, 66_500]);
     }
 
@@ -142,7 +141,7 @@ mod tests {
         buffer.push(entry(1000, Some(9)));
         assert!(drained(&mut buffer).is_empty(), "8 is missing");
         buffer.push(entry(1000, Some(8)));
-        let seqs: Vec<_> = std::iter::from_fn(|| buffer.pop_ready()).map(|entry| entry.seq()).collect();
+        let seqs: Vec<_> = std::iter::from_fn(|| buffer.pop_ready()).map(|event| event.seq()).collect();
         assert_eq!(seqs, [Some(8), Some(9)]);
     }
 

@@ -11,8 +11,10 @@ use serde::Serialize;
 
 use super::differences::Differences;
 use super::entry::Entry;
+use super::event::Event;
 use super::format::Format;
 use super::merge::Merge;
+use super::new_mail::{NewMail, NewMailPlayer};
 use super::periods::Hours;
 use super::player::{Decision, Player, PolicySource};
 use super::problems::Problems;
@@ -20,10 +22,10 @@ use super::recorded_verdict::VerdictKind;
 use super::report::{Comparison, CostSource, Logs, PolicyRow, RecordedRelief, Report, SavedTime, Span};
 use super::selection::Selection;
 use super::source::LogSource;
-use super::stream::ReadOptions;
+use super::stream::{ReadOptions, has_delivery};
 use super::totals::Totals;
 use super::users::Users;
-use reprieve_policy_host::{Action, Because, Ending, Rules, Worded};
+use reprieve_policy_host::{Action, Because, Ending, Freshness, Rules, Worded};
 
 /// What to replay.
 #[derive(Clone, Debug)]
@@ -81,16 +83,37 @@ pub fn run(
         |policy: &PolicySource| Player::load(policy.clone(), plan.rules, plan.zone.clone(), &plan.pools);
     let mut player = load(&plan.policy)?;
     let mut baseline = plan.baseline.as_ref().map(load).transpose()?;
+    // Signals make another run of the policy necessary.
+    let with_signals = has_deliveries(&plan.logs)?;
+    let signalled = |policy: &PolicySource| load(policy).map(NewMailPlayer::new);
+    let mut new_mail = with_signals.then(|| signalled(&plan.policy)).transpose()?;
+    let mut baseline_new_mail = plan.baseline.as_ref().filter(|_| with_signals).map(signalled).transpose()?;
     let mut merge = Merge::new(&plan.logs, plan.read_options(), progress)?;
     let mut problems = Problems::default();
     let mut results = Results::default();
-    while let Some(entry) = merge.next(&mut problems)? {
+    while let Some(event) = merge.next(&mut problems)? {
+        let entry = match event {
+            Event::Login(entry) => entry,
+            Event::Delivery(at_ms, delivery) => {
+                if plan.selection.includes_delivery(&delivery, at_ms) {
+                    let players = new_mail.iter_mut().chain(&mut baseline_new_mail);
+                    players.for_each(|player| player.deliver(&delivery, at_ms));
+                }
+                continue;
+            }
+        };
         if !plan.selection.includes(&entry) {
             continue;
         }
         for _ in 0..entry.times {
-            let decision = player.play(&entry);
-            let other = baseline.as_mut().map(|baseline| baseline.play(&entry));
+            let decision = player.play(&entry, Freshness::Unknown);
+            let other = baseline.as_mut().map(|baseline| baseline.play(&entry, Freshness::Unknown));
+            if let Some(new_mail) = &mut new_mail {
+                new_mail.play(&entry, &decision);
+            }
+            if let (Some(new_mail), Some(other)) = (&mut baseline_new_mail, &other) {
+                new_mail.play(&entry, other);
+            }
             results.add(&entry, &decision, other.as_ref(), &plan.zone);
             if let Some(out) = &mut decisions {
                 write_decision(out, &entry, &decision).context("cannot write the decisions")?;
@@ -110,7 +133,27 @@ pub fn run(
         lines: progress.lines.load(Ordering::Relaxed),
         problems,
     };
+    results.new_mail = new_mail.and_then(|new_mail| new_mail.finish(&results.totals));
+    results.baseline_new_mail = baseline_new_mail
+        .zip(results.baseline.as_ref())
+        .and_then(|(new_mail, totals)| new_mail.finish(totals));
     Ok(results.into_report(plan, logs, &player, baseline.as_ref(), began.elapsed()))
+}
+
+/// Whether a log has deliveries. Standard input can be read only once: it may have some.
+fn has_deliveries(logs: &[LogSource]) -> anyhow::Result<bool> {
+    for log in logs {
+        let found = match log {
+            LogSource::Stdin => true,
+            LogSource::Path(_) => {
+                has_delivery(log).with_context(|| format!("cannot read the log {}", log.name()))?
+            }
+        };
+        if found {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A decision as a line of JSON, with the keys of the decision log.
@@ -171,6 +214,8 @@ struct Results {
     recorded: RecordedRelief,
     baseline: Option<Totals>,
     differences: Differences,
+    new_mail: Option<NewMail>,
+    baseline_new_mail: Option<NewMail>,
 }
 
 /// Latencies of the mail server in the logs.
@@ -230,6 +275,7 @@ impl Results {
             policy: PolicyRow::of(player),
             zone: plan.zone.clone(),
             span: self.span,
+            new_mail: self.new_mail,
             saved_time: cost.map(|(cost, source)| SavedTime::new(self.totals.relieved, cost, source)),
             logins_beyond_hour_limit: self.hours.logins_beyond_limit(),
             hours: self.hours.into_periods(),
@@ -240,6 +286,7 @@ impl Results {
             comparison: is_compared.then(|| Comparison {
                 policy: baseline.map(PolicyRow::of),
                 totals: self.baseline,
+                new_mail: self.baseline_new_mail,
                 differences: self.differences.finish(),
             }),
             totals: self.totals,

@@ -1,6 +1,8 @@
 //! A part of the logs: some users, some time, one virtual server.
 
 use super::entry::Entry;
+use super::format::delivery::Delivery;
+use super::new_mail::is_recipient;
 
 /// Which logins of the logs are read. The default is all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,8 +28,18 @@ impl Selection {
         let server = entry.recorded.as_ref().map(|recorded| &*recorded.virtual_server);
         (self.users.is_empty() || self.users.contains(&entry.user))
             && self.virtual_server.as_deref().is_none_or(|name| server == Some(name))
-            && self.since_ms.is_none_or(|since_ms| entry.at_ms >= since_ms)
-            && self.until_ms.is_none_or(|until_ms| entry.at_ms < until_ms)
+            && self.includes_time(entry.at_ms)
+    }
+
+    /// A delivery names the user in another way than a login may do.
+    pub(super) fn includes_delivery(&self, delivery: &Delivery, at_ms: u64) -> bool {
+        (self.users.is_empty() || self.users.iter().any(|user| is_recipient(delivery, user)))
+            && self.includes_time(at_ms)
+    }
+
+    fn includes_time(&self, at_ms: u64) -> bool {
+        self.since_ms.is_none_or(|since_ms| at_ms >= since_ms)
+            && self.until_ms.is_none_or(|until_ms| at_ms < until_ms)
     }
 }
 

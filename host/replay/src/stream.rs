@@ -1,4 +1,4 @@
-//! One log as a stream of logins, in order of time.
+//! One log as a stream of logins and deliveries, in order of time.
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -9,8 +9,8 @@ use jiff::tz::TimeZone;
 
 use super::calendar::{Calendar, FirstYear};
 use super::contents::Contents;
-use super::entry::Entry;
-use super::format::{Detected, Detector, Format, ParsedLine, Reader};
+use super::event::Event;
+use super::format::{Detected, Detector, Format, ParsedLine, Reader, delivery};
 use super::lines::{Line, Lines};
 use super::problems::{LogWithoutLogins, MostlyUnread, Problem, Problems, WrongYear};
 use super::reorder::ReorderBuffer;
@@ -39,8 +39,8 @@ pub(super) struct ReadOptions {
 /// What is known about a log before it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Preview {
-    /// Time of the first login in milliseconds since 1970. None if there is none near the
-    /// beginning.
+    /// Time of the first login or delivery in milliseconds since 1970. None if there is none near
+    /// the beginning.
     pub(super) first_ms: Option<u64>,
     /// Whether the log has a 29 February in the year of its first line.
     pub(super) has_leap_day: bool,
@@ -71,6 +71,7 @@ enum Mode {
 #[derive(Default)]
 struct LineCounts {
     logins: u64,
+    deliveries: u64,
     malformed: u64,
     /// Lines that the software that writes this format cannot have written.
     foreign: u64,
@@ -148,31 +149,29 @@ impl Stream {
         let mut stream = Self::open(log, options, has_leap_day, &Progress::default())?;
         let mut problems = Problems::default();
         while stream.number < PREVIEW_LINES && !stream.is_at_end {
-            if let Some(logins) = stream.next_line(&mut problems) {
-                let first = logins.iter().map(|login| login.at_ms).min();
+            if let Some(events) = stream.next_line(&mut problems) {
+                let first = events.iter().map(Event::at_ms).min();
                 return Ok((first, stream.calendar.may_miss_leap_day()));
             }
         }
         Ok((None, false))
     }
 
-    /// The next login; none at the end.
-    pub(super) fn next(&mut self, problems: &mut Problems) -> Option<Entry> {
+    /// The next login or delivery; none at the end.
+    pub(super) fn next(&mut self, problems: &mut Problems) -> Option<Event> {
         loop {
-            if let Some(entry) = self.waiting.pop_ready() {
-                return Some(entry);
+            if let Some(event) = self.waiting.pop_ready() {
+                return Some(event);
             }
             if self.is_at_end {
-                let entry = self.waiting.pop();
-                if entry.is_none() {
+                let event = self.waiting.pop();
+                if event.is_none() {
                     self.finish(problems);
                 }
-                return entry;
+                return event;
             }
-            if let Some(logins) = self.next_line(problems) {
-                for login in logins {
-                    self.waiting.push(login);
-                }
+            for event in self.next_line(problems).into_iter().flatten() {
+                self.waiting.push(event);
             }
         }
     }
@@ -198,7 +197,7 @@ impl Stream {
         if let Mode::Detecting(detector) = mode {
             self.add_earlier_malformed(&detector.into_malformed(), problems);
         }
-        if self.counts.logins == 0 {
+        if self.counts.logins == 0 && self.counts.deliveries == 0 {
             let contents = self.contents.describe();
             problems.without_logins.push(LogWithoutLogins { log: self.name.clone(), contents });
         }
@@ -215,8 +214,8 @@ impl Stream {
         problems.merge_malformed(earlier);
     }
 
-    /// Reads the next line. None if it has no logins, and at the end of the log.
-    fn next_line(&mut self, problems: &mut Problems) -> Option<Vec<Entry>> {
+    /// Reads the next line. None if it has neither logins nor a delivery, and at the end of the log.
+    fn next_line(&mut self, problems: &mut Problems) -> Option<Vec<Event>> {
         let line = match self.lines.next() {
             Ok(Some(line)) => line,
             Ok(None) => {
@@ -240,6 +239,20 @@ impl Stream {
         if self.counts.logins == 0 {
             self.contents.add(&text);
         }
+        if let Some(delivery) = delivery(&self.mode, &text) {
+            // The next line may say that this one was repeated.
+            if let Mode::Reading(reader) = &mut self.mode {
+                reader.parse(&text, &mut self.calendar);
+            }
+            let delivered = delivery.and_then(|delivery| {
+                let at_ms = delivery.resolve(&mut self.calendar).ok_or("no such date")?;
+                Ok(vec![Event::Delivery(at_ms, delivery)])
+            });
+            self.counts.deliveries += 1;
+            return delivered
+                .inspect_err(|why| problems.add_malformed(&self.name, self.number, why, text.as_bytes()))
+                .ok();
+        }
         let (parsed, earlier) = match &mut self.mode {
             Mode::Reading(reader) => (reader.parse(&text, &mut self.calendar), None),
             Mode::Detecting(detector) => {
@@ -256,7 +269,7 @@ impl Stream {
                 if let Some(earlier) = earlier {
                     self.add_earlier_malformed(&earlier, problems);
                 }
-                return Some(logins);
+                return Some(logins.into_iter().map(Event::from).collect());
             }
             ParsedLine::NoLogin => {
                 let is_foreign =
@@ -277,6 +290,28 @@ impl Stream {
         }
         None
     }
+}
+
+/// The delivery of a line, or why it cannot be parsed. Reprieve's own logs have none.
+fn delivery(mode: &Mode, line: &str) -> Option<Result<delivery::Delivery, &'static str>> {
+    if matches!(mode, Mode::Reading(reader) if reader.format().is_own()) {
+        return None;
+    }
+    delivery::parse_line(line).transpose()
+}
+
+/// Whether a log has a delivery near its beginning.
+pub(super) fn has_delivery(log: &LogSource) -> std::io::Result<bool> {
+    let mut lines = Lines::new(log.open(&Arc::default())?);
+    for _ in 0..PREVIEW_LINES {
+        // An error is reported when the log is read.
+        let Ok(Some(line)) = lines.next() else { break };
+        let Line::Whole(line) = line else { continue };
+        if matches!(delivery::parse_line(&String::from_utf8_lossy(line)), Ok(Some(_))) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether lines without a year reach a 29 February before a day in March.

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::entry::{Entry, Recorded, RecordedPolicy};
+use super::event::Event;
 use super::format::Format;
 use super::merge::Merge;
 use super::problems::Problems;
@@ -49,13 +50,15 @@ pub fn to_scenario(plan: &Plan, progress: &Progress) -> anyhow::Result<WrittenSc
     let mut merge = Merge::new(&plan.logs, plan.read_options(), progress)?;
     let mut problems = Problems::default();
     let mut logins = Logins { pools: plan.pools.clone(), ..Logins::default() };
-    while let Some(entry) = merge.next(&mut problems)? {
+    while let Some(event) = merge.next(&mut problems)? {
         if let Some(other) = merge.formats().iter().find(|format| **format != Format::DecisionLog) {
             let name = other.name();
             anyhow::bail!("only Reprieve's decision log says what was decided; this log is of {name}");
         }
-        if plan.selection.includes(&entry) {
-            logins.add(entry)?;
+        if let Event::Login(entry) = event
+            && plan.selection.includes(&entry)
+        {
+            logins.add(*entry)?;
         }
     }
     Ok(WrittenScenario { text: logins.write(plan, zone_name), logins: logins.count, problems })

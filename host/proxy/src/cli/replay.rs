@@ -26,8 +26,12 @@ use reprieve_replay::{
 /// would. It sends nothing to any server. The report shows how many logins would have reached the
 /// mail server: in total, per hour, and for the users who poll most.
 ///
+/// If the logs also have deliveries (of Postfix, Dovecot, Exim or Courier), the report shows how much
+/// longer new mail would have waited because of the policy, without signals of new mail and with them.
+///
 ///   reprieve replay /var/log/mail.log
 ///   reprieve replay /var/log/mail.log* --set interval=5m --report relief.html
+///   reprieve replay /var/log/dovecot.log /var/log/exim4/mainlog
 ///   journalctl -u dovecot -o short-iso | reprieve replay - --login-cost 14ms
 ///   reprieve replay decisions.jsonl --policy ./mine.wasm --against interval
 ///   reprieve replay decisions.jsonl --user alice --to-scenario -o alice.toml
@@ -73,7 +77,7 @@ pub(super) struct Arguments {
     /// Year of each log's first line, if timestamps have no year [default: from the file's date]
     #[arg(long, value_name = "YEAR", value_parser = clap::value_parser!(i16).range(1970..=9999))]
     year: Option<i16>,
-    /// Only logins of this user, written as in the log; can be repeated
+    /// Only logins of this user, written as in the log, and deliveries to them; can be repeated
     #[arg(long, value_name = "USER")]
     user: Vec<String>,
     /// Only logins of this virtual server, which only Reprieve's own logs name

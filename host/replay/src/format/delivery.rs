@@ -28,12 +28,22 @@ const MAX_NAMES: usize = 8;
 /// leaves by SMTP is somebody else's.
 const POSTFIX_AGENTS: [&str; 4] = ["lmtp", "virtual", "local", "pipe"];
 
+/// The server that logged a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Agent {
+    Postfix,
+    Dovecot,
+    Exim,
+    Courier,
+}
+
 /// A message that was delivered into an inbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// The recipient as the log names them. More than one name if the log has several of which any may
     /// be the one that clients log in with: Exim logs the local part and the address.
     pub users: Vec<String>,
+    pub(crate) agent: Agent,
     timestamp: Option<LogTimestamp>,
 }
 
@@ -51,7 +61,6 @@ impl Delivery {
 
     /// Time of the delivery in milliseconds since 1970; `calendar` has the year and the time zone that
     /// the line may lack.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the player will need it"))]
     pub(crate) fn resolve(&self, calendar: &mut Calendar) -> Option<u64> {
         self.timestamp?.resolve(calendar)
     }
@@ -67,14 +76,14 @@ pub fn parse_line(line: &str) -> Result<Option<Delivery>, &'static str> {
     }
     // Dovecot 1 began the lines of its own log file with its name.
     let line = line.strip_prefix("dovecot: ").unwrap_or(line);
-    let (timestamp, users) = if let Some((timestamp, rest)) = own_log_file(line) {
-        (timestamp, dovecot(rest).or_else(|| exim(rest)))
+    let (timestamp, recipient) = if let Some((timestamp, rest)) = own_log_file(line) {
+        (timestamp, by(Agent::Dovecot, dovecot(rest)).or_else(|| by(Agent::Exim, exim(rest))))
     } else {
         let Some(split) = syslog::split(line) else { return Ok(None) };
         (split.timestamp, parse_syslog(split.tag, split.message))
     };
-    let Some(users) = users.transpose()? else { return Ok(None) };
-    Ok(Some(Delivery { users, timestamp: Some(timestamp) }))
+    let Some((agent, users)) = recipient.transpose()? else { return Ok(None) };
+    Ok(Some(Delivery { users, agent, timestamp: Some(timestamp) }))
 }
 
 /// Parses a message of the journal or of syslog, which has no timestamp of its own. `program` is the
@@ -86,22 +95,32 @@ pub fn parse_message(program: &str, message: &str) -> Result<Option<Delivery>, &
     if !may_be_delivery(message) {
         return Ok(None);
     }
-    let users = parse_syslog(program, message).transpose()?;
-    Ok(users.map(|users| Delivery { users, timestamp: None }))
+    let recipient = parse_syslog(program, message).transpose()?;
+    Ok(recipient.map(|(agent, users)| Delivery { users, agent, timestamp: None }))
 }
 
 /// The names of a recipient, or why a line about a delivery has none. None: no delivery.
 type Recipient = Option<Result<Vec<String>, &'static str>>;
 
-fn parse_syslog(program: &str, message: &str) -> Recipient {
+/// The same, with the server.
+type LoggedRecipient = Option<Result<(Agent, Vec<String>), &'static str>>;
+
+fn by(agent: Agent, recipient: Recipient) -> LoggedRecipient {
+    recipient.map(|names| names.map(|names| (agent, names)))
+}
+
+fn parse_syslog(program: &str, message: &str) -> LoggedRecipient {
     let agent = program.rsplit_once('/').map(|(_, agent)| agent);
     if agent.is_some_and(|agent| POSTFIX_AGENTS.contains(&agent)) {
-        return postfix(message);
+        return by(Agent::Postfix, postfix(message));
     }
     match program {
-        "dovecot" => dovecot(message),
-        "courierlocal" => courier(message),
-        "exim" | "exim4" => exim(timestamp::parse_prefix(message).map_or(message, |(_, rest)| rest)),
+        "dovecot" => by(Agent::Dovecot, dovecot(message)),
+        "courierlocal" => by(Agent::Courier, courier(message)),
+        "exim" | "exim4" => {
+            let text = timestamp::parse_prefix(message).map_or(message, |(_, rest)| rest);
+            by(Agent::Exim, exim(text))
+        }
         _ => None,
     }
 }

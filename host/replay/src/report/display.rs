@@ -1,9 +1,12 @@
 //! Formatting of numbers, times and names for reports.
 
+use std::fmt::Write as _;
+
 use jiff::tz::TimeZone;
 
 use super::{PolicyRow, Report, Span};
 use crate::format::Format;
+use crate::new_mail::{NewMail, Waits};
 use reprieve_policy_host::Because;
 use reprieve_policy_host::harness::format_time;
 
@@ -42,6 +45,38 @@ pub(super) fn duration(seconds: f64) -> String {
         _ if seconds >= 1.0 => format!("{seconds:.1} s"),
         _ => format!("{:.0} ms", seconds * 1000.0),
     }
+}
+
+/// A sentence about the deliveries.
+pub(super) fn deliveries(new_mail: &NewMail) -> String {
+    let mut text = counted(new_mail.deliveries, "delivery", "deliveries");
+    if new_mail.unfetched > 0 {
+        let _ = write!(
+            text,
+            ", {} of them not fetched: the user did not log in after it",
+            number(new_mail.unfetched)
+        );
+    }
+    for (waits, which) in [(&new_mail.without_signals, "without"), (&new_mail.with_signals, "with")] {
+        if waits.still_waiting > 0 {
+            let _ =
+                write!(text, "; {which} signals, {} still waiting at the end", number(waits.still_waiting));
+        }
+    }
+    text
+}
+
+/// Says that nothing can be said about new mail.
+pub(super) const NO_DELIVERIES: &str = "The logs have no deliveries, so the delay of new mail is unknown.";
+
+/// The two ways to run a policy, each with a name.
+pub(super) fn waits(new_mail: &NewMail) -> [(&'static str, &Waits); 2] {
+    [("without signals", &new_mail.without_signals), ("with a signal per delivery", &new_mail.with_signals)]
+}
+
+/// A wait, which is often none.
+pub(super) fn wait(seconds: f64) -> String {
+    if seconds == 0.0 { "0 s".to_owned() } else { duration(seconds) }
 }
 
 /// An average duration in its largest unit: `1.5 min`.

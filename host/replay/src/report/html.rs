@@ -5,11 +5,12 @@ use std::fmt::{self, Display, Write as _};
 
 use super::chart::Chart;
 use super::display::{
-    average_duration, counted, date, duration, explanation, format_names, local_time, number, percent,
-    policy, span, zone_name,
+    NO_DELIVERIES, average_duration, counted, date, deliveries, duration, explanation, format_names,
+    local_time, number, percent, policy, span, wait, waits, zone_name,
 };
 use super::{Comparison, CostSource, Report};
 use crate::differences::DifferenceKind;
+use crate::new_mail::NewMail;
 use crate::problems::{LogWithoutLogins, excerpt};
 use crate::totals::share;
 
@@ -52,6 +53,7 @@ fn write_page(report: &Report, out: &mut String) -> fmt::Result {
     header(report, out)?;
     if report.span.is_some() {
         summary(report, out)?;
+        new_mail(report, out)?;
         logins_over_time(report, out)?;
         top_pollers(report, out)?;
         verdicts(report, out)?;
@@ -148,6 +150,33 @@ fn summary(report: &Report, out: &mut String) -> fmt::Result {
          <title id=\"share-title\">{passed:.1} percent of logins reach the mail server</title>\
          <rect class=\"relieved\" width=\"100\" height=\"1\"/><rect class=\"passed\" width=\"{passed:.2}\" height=\"1\"/></svg>\n</section>"
     )
+}
+
+fn new_mail(report: &Report, out: &mut String) -> fmt::Result {
+    writeln!(out, "<section aria-labelledby=\"new-mail\">\n<h2 id=\"new-mail\">Delay of new mail</h2>")?;
+    match &report.new_mail {
+        Some(new_mail) => wait_table(new_mail, out)?,
+        None => writeln!(out, "<p>{NO_DELIVERIES}</p>")?,
+    }
+    writeln!(out, "</section>")
+}
+
+fn wait_table(new_mail: &NewMail, out: &mut String) -> fmt::Result {
+    writeln!(
+        out,
+        "<table>\n<thead><tr><th scope=\"col\">Policy</th><th scope=\"col\">Relief</th><th scope=\"col\">Median</th><th scope=\"col\">90 %</th><th scope=\"col\">Longest</th></tr></thead>\n<tbody>"
+    )?;
+    for (name, waits) in waits(new_mail) {
+        writeln!(
+            out,
+            "<tr><th scope=\"row\">{name}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            percent(waits.relief),
+            wait(waits.median_s),
+            wait(waits.p90_s),
+            wait(waits.worst_s)
+        )?;
+    }
+    writeln!(out, "</tbody></table>\n<p>{}</p>", deliveries(new_mail))
 }
 
 fn logins_over_time(report: &Report, out: &mut String) -> fmt::Result {
@@ -282,6 +311,9 @@ fn write_comparison(report: &Report, comparison: &Comparison, out: &mut String) 
             number(report.totals.relieved),
             number(other.relieved)
         )?;
+    }
+    if let Some(new_mail) = &comparison.new_mail {
+        wait_table(new_mail, out)?;
     }
     let retry_after = match differences.different_retry_after {
         0 => String::new(),

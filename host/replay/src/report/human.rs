@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use super::display::{
-    average_duration, counted, date, duration, explanation, format_names, local_time, number, percent,
-    policy, span,
+    NO_DELIVERIES, average_duration, counted, date, deliveries, duration, explanation, format_names,
+    local_time, number, percent, policy, span, wait, waits,
 };
 use super::{Comparison, CostSource, Report};
+use crate::new_mail::NewMail;
 use crate::problems::{LogWithoutLogins, excerpt};
 use crate::totals::{Totals, share};
 
@@ -53,6 +54,10 @@ fn write_table(report: &Report, out: &mut String) -> fmt::Result {
     writeln!(out)?;
     totals(report, out)?;
     saved_time(report, out)?;
+    match &report.new_mail {
+        Some(mail) => new_mail(mail, out)?,
+        None => writeln!(out, "\n {NO_DELIVERIES}")?,
+    }
     periods(report, out)?;
     top_pollers(report, out)?;
     if let Some(comparison) = &report.comparison {
@@ -101,6 +106,17 @@ fn saved_time(report: &Report, out: &mut String) -> fmt::Result {
         None => ("?".to_owned(), "set the cost of a login, such as --login-cost 14ms".to_owned()),
     };
     writeln!(out, " {:<28}{saved:>12}            {note}", "server time saved")
+}
+
+fn new_mail(new_mail: &NewMail, out: &mut String) -> fmt::Result {
+    let (name, relief) = ("delay of new mail", "relief");
+    writeln!(out, "\n {name:<28}{relief:>10}{:>14}{:>14}{:>14}", "median", "90 %", "longest")?;
+    for (name, waits) in waits(new_mail) {
+        let [relief, median, p90, worst] =
+            [percent(waits.relief), wait(waits.median_s), wait(waits.p90_s), wait(waits.worst_s)];
+        writeln!(out, " {name:<28}{relief:>10}{median:>14}{p90:>14}{worst:>14}")?;
+    }
+    writeln!(out, " {}", deliveries(new_mail))
 }
 
 /// The manners and reasons of denials: only their names if there is one of each.
@@ -205,6 +221,10 @@ fn write_comparison(report: &Report, comparison: &Comparison, out: &mut String) 
             number(report.totals.relieved),
             number(other.relieved)
         )?;
+    }
+    if let Some(mail) = &comparison.new_mail {
+        new_mail(mail, out)?;
+        writeln!(out)?;
     }
     let retry_after = match differences.different_retry_after {
         0 => String::new(),

@@ -12,6 +12,7 @@ use serde::{Serialize, Serializer};
 
 use super::differences::Differences;
 use super::format::Format;
+use super::new_mail::NewMail;
 use super::periods::{self, Period};
 use super::player::{Player, PolicyLog};
 use super::problems::Problems;
@@ -34,6 +35,8 @@ pub struct Report {
     pub span: Option<Span>,
     /// Numbers of logins by what would have happened to them.
     pub totals: Totals,
+    /// How long new mail would have waited; none if the logs have no deliveries.
+    pub new_mail: Option<NewMail>,
     /// The mail server's time that would have been saved; none if the cost of a login is unknown.
     pub saved_time: Option<SavedTime>,
     /// Logins per hour.
@@ -149,6 +152,8 @@ pub struct Comparison {
     pub policy: Option<PolicyRow>,
     /// Totals of the second policy.
     pub totals: Option<Totals>,
+    /// How long new mail would have waited with the second policy.
+    pub new_mail: Option<NewMail>,
     /// The differences.
     pub differences: Differences,
 }
