@@ -9,6 +9,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use configuration::write_passwords;
-pub use configuration::{Features, Tls};
+pub use configuration::{Features, NewMail, Tls};
 use log::Log;
 use maildir::{Maildir, message};
 
@@ -48,6 +49,7 @@ pub struct Dovecot {
     address: SocketAddr,
     tls: Option<SocketAddr>,
     proxied: SocketAddr,
+    new_mail: Option<NewMail>,
     users: Mutex<BTreeMap<String, String>>,
     owner: Option<UnprivilegedUser>,
     delivered: AtomicUsize,
@@ -106,6 +108,10 @@ impl Dovecot {
             tls.address = free_address();
             tls.address
         });
+        if let Some(new_mail) = &mut features.new_mail {
+            (new_mail.lmtp, new_mail.imap) = (free_address(), free_address());
+        }
+        let new_mail = features.new_mail.clone();
         let configuration = configuration::write(folder.path(), address, owner, &features);
 
         let mut process = DOVECOT
@@ -128,6 +134,7 @@ impl Dovecot {
             address,
             tls,
             proxied,
+            new_mail,
             users: Mutex::new(users),
             owner,
             delivered: AtomicUsize::new(0),
@@ -161,6 +168,21 @@ impl Dovecot {
     /// Its address for connections that begin with a PROXY header.
     pub fn proxied_address(&self) -> SocketAddr {
         self.proxied
+    }
+
+    /// Its address for LMTP.
+    pub fn lmtp_address(&self) -> SocketAddr {
+        self.new_mail.as_ref().expect("a server with LMTP").lmtp
+    }
+
+    /// Its address for IMAP.
+    pub fn imap_address(&self) -> SocketAddr {
+        self.new_mail.as_ref().expect("a server with IMAP").imap
+    }
+
+    /// Its configuration file.
+    pub fn configuration(&self) -> PathBuf {
+        self.folder.path().join("dovecot.conf")
     }
 
     /// The log lines so far that contain all of these words.

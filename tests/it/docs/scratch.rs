@@ -59,6 +59,7 @@ impl Scratch {
             }
             "decision-log" => scratch.log_decisions(),
             "running" | "take-over" => scratch.serve(CONTROLLED),
+            "running-with-signals" => scratch.serve(&format!("{CONTROLLED}{SIGNALS}")),
             "serving" => scratch.serve(&format!("{SERVER}{POOL}")),
             other => panic!("{}:{}: no set-up is called {other}", page.name(), block.line),
         }
@@ -110,7 +111,15 @@ impl Scratch {
         for name in ["ca.pem", "users.pem"] {
             self.write(&format!("etc/reprieve/{name}"), &read(authority.file()));
         }
-        for name in ["redis.password", "share.secret", "admin.token", "decision-log.key", "master.password"] {
+        let secrets = [
+            "redis.password",
+            "share.secret",
+            "admin.token",
+            "new-mail.token",
+            "decision-log.key",
+            "master.password",
+        ];
+        for name in secrets {
             self.write(&format!("etc/reprieve/{name}"), "a-secret-of-the-tests-0123456789\n");
         }
         for name in ["premium.txt", "plans.tbl"] {
@@ -229,6 +238,9 @@ nodes = ["127.0.0.1:110", { address = "mail2.example:110", backup = true }]
 health-check = "off"
 "#;
 
+/// What makes that server's pool expect signals of new mail.
+const SIGNALS: &str = "\n[pool.mail.new-mail]\nnotifications = { complete = true }\n";
+
 /// The configuration that a page shows before a block, or else the README's.
 fn configuration_for(page: &Page, block: &Block) -> String {
     let before = |page: &Page, line| {
@@ -287,7 +299,8 @@ pub(super) fn check_options(command: &str, block: &Block) {
         let words: Vec<_> = words.collect();
         let subcommand: Vec<_> = words
             .iter()
-            .take_while(|word| word.chars().all(|letter| letter.is_ascii_lowercase()))
+            .take_while(|word| !word.starts_with('-'))
+            .take_while(|word| word.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-'))
             .take(2)
             .collect();
         let help = |depth: usize| {

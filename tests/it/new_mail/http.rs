@@ -92,6 +92,8 @@ fn a_signal_that_cannot_be_used_is_refused_with_a_reason() {
         assert_eq!(answer.status, status, "{line}: {answer:?}");
         assert!(answer.body.contains(said), "{answer:?}");
     }
+    let gaps = |reason: &str| site.metric("reprieve_new_mail_gaps", &format!("reason=\"{reason}\""));
+    assert_eq!((gaps("malformed"), gaps("limit")), (3.0, 2.0), "what was refused may be missing");
     let mail = mail_server(0);
     let without = Site::with(mail.address(), "", "");
     let answer = signal(&without, "POST /new-mail", "alice");
@@ -108,6 +110,7 @@ fn a_flood_of_signals_is_limited() {
     let limited = limited.expect("a limit");
     assert_eq!(limited.status, 429, "{limited:?}");
     assert!(limited.body.contains("fewer per second"), "{limited:?}");
+    assert_eq!(site.metric("reprieve_new_mail_gaps", "reason=\"limit\""), 1.0);
 }
 
 /// What Dovecot's HTTP client does: it keeps the connection, and waits before it sends the body.

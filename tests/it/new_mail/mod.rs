@@ -1,9 +1,12 @@
 //! Signals of new mail: a login passes if the user has new mail, and is posed otherwise.
 
 mod cost;
+mod delivery;
+mod dovecot;
 mod histories;
 mod http;
 mod log;
+mod recipes;
 
 use std::net::SocketAddr;
 
@@ -11,6 +14,7 @@ use reprieve_mailserver::MailServer;
 
 use crate::support::account::{Account, PASSWORD, Security};
 use crate::support::dialogue::Dialogue;
+use crate::support::http::ask_at;
 use crate::support::running::Running;
 use crate::support::{mail_server, write_secret};
 
@@ -85,6 +89,18 @@ health-check = "off"
     fn account(&self, user: &str) -> Account {
         let (user, password) = (user.to_owned(), PASSWORD.to_owned());
         Account { server: self.pop3, user, password, security: Security::Cleartext }
+    }
+
+    fn metrics(&self) -> String {
+        let token = format!("Authorization: Bearer {ADMIN}");
+        ask_at(self.admin, "GET /metrics", &[&token], "").unwrap().body
+    }
+
+    /// The sum of a metric's samples with this label.
+    fn metric(&self, name: &str, label: &str) -> f64 {
+        let metrics = self.metrics();
+        let samples = metrics.lines().filter(|line| line.starts_with(name) && line.contains(label));
+        samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
     }
 
     /// Number of messages that the user's next login shows.

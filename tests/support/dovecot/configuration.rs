@@ -21,8 +21,64 @@ pub struct Features {
     pub xclient: bool,
     /// Implicit TLS, and STLS at the cleartext address.
     pub tls: Option<Tls>,
+    /// Delivery by LMTP and LDA, and IMAP, with signals of new mail.
+    pub new_mail: Option<NewMail>,
     /// Address for connections that begin with a PROXY header; set at the start.
     pub proxied: Option<SocketAddr>,
+}
+
+/// Settings for signals of new mail, and where mail is delivered.
+#[derive(Clone, Debug)]
+pub struct NewMail {
+    /// The value of `push_notification_driver`.
+    pub driver: String,
+    /// More settings.
+    pub settings: String,
+    /// Addresses of LMTP and IMAP; set at the start.
+    pub lmtp: SocketAddr,
+    pub imap: SocketAddr,
+}
+
+impl NewMail {
+    /// Signals by a driver of the plugin `push_notification`.
+    pub fn by(driver: String) -> Self {
+        let unset = ([127, 0, 0, 1], 0).into();
+        Self { driver, settings: String::new(), lmtp: unset, imap: unset }
+    }
+
+    fn text(&self) -> String {
+        let plugins = "notify mail_lua push_notification push_notification_lua";
+        let protocols: String = ["lmtp", "lda", "imap"]
+            .iter()
+            .map(|protocol| format!("protocol {protocol} {{\n  mail_plugins = $mail_plugins {plugins}\n}}\n"))
+            .collect();
+        let (driver, settings, lmtp, imap) =
+            (&self.driver, &self.settings, self.lmtp.port(), self.imap.port());
+        format!(
+            r#"
+postmaster_address = postmaster@example.org
+lda_mailbox_autocreate = yes
+{protocols}
+plugin {{
+  push_notification_driver = {driver}
+}}
+{settings}
+service lmtp {{
+  inet_listener lmtp {{
+    port = {lmtp}
+  }}
+}}
+service imap-login {{
+  inet_listener imap {{
+    port = {imap}
+  }}
+  inet_listener imaps {{
+    port = 0
+  }}
+}}
+"#
+        )
+    }
 }
 
 /// A server's TLS settings.
@@ -53,6 +109,9 @@ impl Features {
             text.push_str("login_trusted_networks = 127.0.0.0/8\n");
         }
         text.push_str("haproxy_trusted_networks = 127.0.0.0/8\n");
+        if let Some(new_mail) = &self.new_mail {
+            text.push_str(&new_mail.text());
+        }
         if let Some((master, password)) = self.master {
             let file = folder.join("masters");
             fs::write(&file, format!("{master}:{{PLAIN}}{password}::::::\n")).expect("the masters' file");
@@ -118,13 +177,14 @@ fn text(folder: &Path, address: SocketAddr, owner: Option<UnprivilegedUser>, fea
         }
     };
     let mechanisms = features.mechanisms;
+    let protocols = if features.new_mail.is_some() { "pop3 lmtp imap" } else { "pop3" };
     format!(
         r#"
 base_dir = {folder}/base
 state_dir = {folder}/state
 log_path = /dev/stderr
 log_timestamp = "%Y-%m-%d %H:%M:%S.%{{usecs}} "
-protocols = pop3
+protocols = {protocols}
 listen = {ip}
 login_greeting = Dovecot ready.
 disable_plaintext_auth = no

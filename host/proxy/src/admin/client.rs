@@ -18,7 +18,8 @@ use super::control_routes::TakeoverRequest;
 use super::routes::NodeChange;
 use crate::config::{NodeMode, NodeTls, NodeTlsMode};
 use crate::net::{NodeConnector, Stream};
-use crate::server::{KnownUser, Page, PageRequest, PolicyChange, ReloadReport, StoreStats};
+use crate::new_mail::bodies;
+use crate::server::{Applied, KnownUser, Page, PageRequest, PolicyChange, ReloadReport, StoreStats};
 use reprieve_secrets::Secret;
 
 /// Why a request to a running Reprieve failed.
@@ -301,6 +302,24 @@ impl Client {
         self.request_json(Method::DELETE, &format!("/store/users/{}", percent_encoded(user)), &()).await
     }
 
+    /// Tells the server that users have new mail.
+    ///
+    /// # Errors
+    /// If a request fails, no pool expects signals, or they cannot be written.
+    pub async fn new_mail(&self, pool: Option<&str>, users: &[Vec<u8>]) -> Result<Applied, ClientError> {
+        let path = pool.map_or_else(String::new, |pool| format!("/{}", percent_encoded(pool)));
+        let path = format!("/new-mail{path}");
+        let mut total = Applied::default();
+        for body in bodies(users) {
+            let answer = self.request_within(ANSWER_TIMEOUT, Method::POST, &path, body.into()).await?;
+            let applied: Applied = serde_json::from_slice(&answer)
+                .map_err(|error| ClientError::UnexpectedAnswer(error.to_string()))?;
+            total.remembered += applied.remembered;
+            total.unknown += applied.unknown;
+        }
+        Ok(total)
+    }
+
     async fn request_json<Q: Serialize, A: DeserializeOwned>(
         &self,
         method: Method,
@@ -380,7 +399,7 @@ where
 }
 
 /// Percent-encodes a segment of a URL's path.
-fn percent_encoded(part: &str) -> String {
+pub(crate) fn percent_encoded(part: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
     part.bytes()
         .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })

@@ -17,13 +17,15 @@ use tokio::task::JoinSet;
 use super::auth::{Authorizer, Transport};
 use super::connection_slots::{ConnectionSlots, Slot};
 use super::dashboard::Feed;
+use super::new_mail_socket;
 use super::routes::{self, AppState};
-use super::socket::AdminSocket;
+use super::socket::SocketPath;
 use super::tokens::Tokens;
 use super::write_timeout::WriteTimeout;
 use crate::config::{AdminConfig, exposed_warning, missing_directory};
 use crate::logging::Recent;
 use crate::net::{self, TlsAcceptor};
+use crate::new_mail::RateLimit;
 use crate::server::{Control, View};
 
 /// Concurrent connections through the Unix socket; [`ConnectionSlots`] limits those over TCP.
@@ -65,7 +67,7 @@ pub struct Listeners {
 /// The running admin interface. Dropping it closes the listeners.
 #[derive(Debug)]
 pub struct AdminServer {
-    socket: Option<AdminSocket>,
+    sockets: Vec<SocketPath>,
     control: Control,
     /// Tasks that accept connections.
     accepting: JoinSet<()>,
@@ -74,10 +76,8 @@ pub struct AdminServer {
 
 impl Drop for AdminServer {
     fn drop(&mut self) {
-        if self.control.has_handed_over()
-            && let Some(socket) = self.socket.take()
-        {
-            socket.leave();
+        if self.control.has_handed_over() {
+            self.sockets.drain(..).for_each(SocketPath::leave);
         }
         self.accepting.abort_all();
         self.closing.send_replace(true);
@@ -96,8 +96,8 @@ impl Listeners {
             tracing::warn!("{}", exposed_warning(address));
         }
         // Found before Reprieve says that it listens.
-        if let Some(directory) = config.missing_socket_directory() {
-            anyhow::bail!(missing_directory(directory));
+        if let Some((key, directory)) = config.missing_socket_directory() {
+            anyhow::bail!(missing_directory(key, directory));
         }
         let tcp = config.listen.iter().map(|&address| net::bind_one(address, shared).context("admin.listen"));
         let tcp = tcp.collect::<Result<_, _>>()?;
@@ -120,26 +120,29 @@ impl Listeners {
         let (closing, closed) = watch::channel(false);
         let mut accepting = JoinSet::new();
         let control = view.control();
+        let signals = Arc::<RateLimit>::default();
+        let mut sockets = Vec::new();
+        if let Some(path) = &self.config.new_mail_socket {
+            let (own, socket) = SocketPath::receive(path, takes_over)?;
+            let socket = tokio::net::UnixDatagram::from_std(socket)?;
+            tracing::info!(path = %path.display(), "socket for signals of new mail ready");
+            accepting.spawn(new_mail_socket::receive(socket, view.new_mail(), signals.clone()));
+            sockets.push(own);
+        }
         if self.config.socket.is_none() && self.tcp.is_empty() {
-            return Ok(AdminServer { socket: None, control, accepting, closing });
+            return Ok(AdminServer { sockets, control, accepting, closing });
         }
         let feed = Feed::new(view.clone(), recent.clone());
         accepting.spawn(feed.clone().run());
-        let router = routes::routes(AppState {
-            view: view.clone(),
-            authorizer: self.authorizer,
-            feed,
-            signals: Arc::default(),
-        });
+        let router =
+            routes::routes(AppState { view: view.clone(), authorizer: self.authorizer, feed, signals });
         let handler = ConnectionHandler { router, closed };
-        let mut socket = None;
         if let Some(path) = &self.config.socket {
-            let (own, listener) =
-                if takes_over { AdminSocket::take_over(path)? } else { AdminSocket::listen(path)? };
+            let (own, listener) = SocketPath::listen(path, takes_over)?;
             let listener = tokio::net::UnixListener::from_std(listener)?;
             tracing::info!(path = %path.display(), "admin socket ready");
             accepting.spawn(accept_unix(listener, handler.clone()));
-            socket = Some(own);
+            sockets.push(own);
         }
         let slots = ConnectionSlots::default();
         for listener in self.tcp {
@@ -156,7 +159,7 @@ impl Listeners {
                 handler.clone(),
             ));
         }
-        Ok(AdminServer { socket, control, accepting, closing })
+        Ok(AdminServer { sockets, control, accepting, closing })
     }
 }
 

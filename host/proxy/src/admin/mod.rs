@@ -9,6 +9,7 @@ mod dashboard;
 mod listener;
 mod metrics;
 mod new_mail_routes;
+mod new_mail_socket;
 mod routes;
 mod socket;
 mod status;
@@ -17,6 +18,7 @@ mod takeover_client;
 mod tokens;
 mod write_timeout;
 
+pub(crate) use client::percent_encoded;
 pub use client::{Client, ClientError, Remote};
 pub use listener::{AdminKeys, AdminServer, Listeners};
 pub use status::{NodeStatus, PolicyStatus, PoolStatus, ShadowStatus, Status, VirtualServerStatus};

@@ -66,8 +66,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for address in prepared.config().admin.exposed() {
         errln!("warning: {}", exposed_warning(address));
     }
-    if let Some(directory) = prepared.config().admin.missing_socket_directory() {
-        errln!("warning: {} (the systemd unit creates /run/reprieve)", missing_directory(directory));
+    if let Some((key, directory)) = prepared.config().admin.missing_socket_directory() {
+        errln!("warning: {} (the systemd unit creates /run/reprieve)", missing_directory(key, directory));
     }
     outln!("{}: valid", arguments.config.display());
     Ok(ExitCode::SUCCESS)

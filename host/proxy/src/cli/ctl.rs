@@ -2,17 +2,25 @@
 
 mod status;
 
-use std::io::Write as _;
+use std::ffi::OsString;
+use std::io::{BufRead as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
 use crate::admin::{Client, DEFAULT_SOCKET, PolicyStatus, Remote, Status};
 use crate::config::NodeMode;
+use crate::new_mail::bodies;
 use crate::output::{Output, errln, outln};
 use crate::server::PolicyChange;
 use reprieve_secrets::secret_file;
+
+/// Longest wait for room in the queue of the datagram socket: a delivery waits for it.
+const DATAGRAM_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Heading of the options that choose the server, in the help.
 const CONNECTION: &str = "Connection";
@@ -100,6 +108,26 @@ enum Subcommands {
         node: String,
         /// New mode
         mode: NodeMode,
+    },
+    /// Tell Reprieve that users have new mail
+    ///
+    /// Their next login passes. For scripts that deliver mail, after the message has been stored. Name the
+    /// users as the mail server does. Exit code 0: the signals have been written; with --datagram: they
+    /// have been sent.
+    NewMail {
+        /// Users with new mail
+        #[arg(value_name = "USER", required_unless_present = "stdin")]
+        users: Vec<OsString>,
+        /// Also read users from standard input, one per line
+        #[arg(long)]
+        stdin: bool,
+        /// Pool of the mail server that has the mail [default: all with `notifications`]
+        #[arg(long, value_name = "NAME")]
+        pool: Option<String>,
+        /// Send the signals to this socket (`admin.new-mail-socket`) instead, which every user may use,
+        /// and do not wait for an answer
+        #[arg(long, value_name = "PATH", conflicts_with = "pool")]
+        datagram: Option<PathBuf>,
     },
 }
 
@@ -190,8 +218,36 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             runtime.block_on(client.set_node(pool, node, *mode))?;
             outln!("pool {pool}, node {node}: {}", mode.name());
         }
+        Subcommands::NewMail { users, stdin, pool, datagram } => {
+            let mut users: Vec<Vec<u8>> = users.iter().map(|user| user.as_bytes().to_vec()).collect();
+            if *stdin {
+                let lines = std::io::stdin().lock().split(b'\n');
+                users.extend(lines.collect::<Result<Vec<_>, _>>().context("cannot read standard input")?);
+            }
+            if let Some(path) = datagram {
+                send_datagrams(path, &users)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            let done = runtime.block_on(client.new_mail(pool.as_deref(), &users))?;
+            outln!("{} remembered, {} unknown", done.remembered, done.unknown);
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Sends signals to the datagram socket. Waits for room in its queue.
+fn send_datagrams(path: &Path, users: &[Vec<u8>]) -> anyhow::Result<()> {
+    let send = || {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_write_timeout(Some(DATAGRAM_TIMEOUT))?;
+        bodies(users).iter().try_for_each(|body| socket.send_to(body, path).map(drop))
+    };
+    send().with_context(|| {
+        format!(
+            "cannot send to {}; is Reprieve running, and is this the `admin.new-mail-socket` of its configuration?",
+            path.display()
+        )
+    })
 }
 
 /// Describes the policy of a virtual server.

@@ -8,6 +8,7 @@ mod demo;
 mod generate;
 mod lookup;
 mod man;
+mod new_mail;
 mod policy;
 mod replay;
 mod run;
@@ -49,6 +50,7 @@ enum Subcommands {
     Ctl(ctl::Arguments),
     Demo(demo::Arguments),
     Lookup(lookup::Arguments),
+    NewMail(new_mail::Arguments),
     Policy(policy::Arguments),
     Replay(replay::Arguments),
     Store(store::Arguments),
@@ -96,6 +98,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Subcommands::Ctl(arguments) => ctl::run(&arguments),
         Subcommands::Demo(arguments) => demo::run(&arguments),
         Subcommands::Lookup(arguments) => lookup::run(&arguments),
+        Subcommands::NewMail(arguments) => new_mail::run(&arguments),
         Subcommands::Policy(arguments) => policy::run(&arguments),
         Subcommands::Replay(arguments) => replay::run(&arguments),
         Subcommands::Store(arguments) => store::run(&arguments),

@@ -22,6 +22,8 @@ pub struct TokenFile {
 pub struct AdminConfig {
     /// Path of the Unix socket, if there is one.
     pub socket: Option<PathBuf>,
+    /// Path of the Unix datagram socket for signals of new mail.
+    pub new_mail_socket: Option<PathBuf>,
     /// Addresses for HTTP: the dashboard, metrics, and everything that the socket offers.
     pub listen: Vec<SocketAddr>,
     /// Host names, in lower case, by which browsers may ask for the addresses.
@@ -45,10 +47,13 @@ impl AdminConfig {
         in_cleartext.copied().filter(|address| !address.ip().is_loopback())
     }
 
-    /// The directory of the socket, if it does not exist.
-    pub fn missing_socket_directory(&self) -> Option<&Path> {
-        let directory = self.socket.as_deref()?.parent()?;
-        (!directory.as_os_str().is_empty() && !directory.is_dir()).then_some(directory)
+    /// The directory of a socket, if it does not exist, with the key that names the socket.
+    pub fn missing_socket_directory(&self) -> Option<(&'static str, &Path)> {
+        let sockets = [("admin.socket", &self.socket), ("admin.new-mail-socket", &self.new_mail_socket)];
+        let directories =
+            sockets.into_iter().filter_map(|(key, path)| Some((key, path.as_deref()?.parent()?)));
+        let mut missing = directories.filter(|(_, path)| !path.as_os_str().is_empty() && !path.is_dir());
+        missing.next()
     }
 }
 
@@ -61,9 +66,9 @@ pub(crate) fn exposed_warning(address: SocketAddr) -> String {
 }
 
 /// What is wrong with a [missing directory](AdminConfig::missing_socket_directory).
-pub(crate) fn missing_directory(directory: &Path) -> String {
+pub(crate) fn missing_directory(key: &str, directory: &Path) -> String {
     format!(
-        "admin.socket: the directory {} does not exist: create it for the user that Reprieve runs as, or set \
+        "{key}: the directory {} does not exist: create it for the user that Reprieve runs as, or set \
          another path",
         directory.display()
     )
@@ -91,7 +96,7 @@ impl Table for AdminTable {
     fn build(self, section: &Section<'_, '_>) -> Result<AdminConfig, Error> {
         let Self { mut config, certificate, key } = self;
         config.tls = certificate_files(section, certificate, key).map(ServerTls::new);
-        if config.socket.is_none() && config.listen.is_empty() {
+        if config.socket.is_none() && config.listen.is_empty() && config.new_mail_socket.is_none() {
             return Err(section.error(
                 "`admin` listens nowhere; set socket = \"/run/reprieve/admin.sock\", listen = [\"127.0.0.1:8110\"], or both"
                     .to_owned(),
@@ -111,6 +116,14 @@ fn address_keys() -> Vec<Key<AdminTable>> {
             "Unix socket for `reprieve ctl`. Only root and the user that Reprieve runs as can open it.",
         )
         .example("\"/run/reprieve/admin.sock\""),
+        Key::new(
+            "new-mail-socket",
+            |admin: &mut AdminTable| &mut admin.config.new_mail_socket,
+            optional(path()),
+            "Unix datagram socket for signals of new mail. Every user who can enter its directory may send: \
+             delivery agents run as many users.",
+        )
+        .example("\"/run/reprieve/new-mail.sock\""),
         Key::new(
             "listen",
             |admin: &mut AdminTable| &mut admin.config.listen,

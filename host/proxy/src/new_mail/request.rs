@@ -80,6 +80,24 @@ impl Request {
     }
 }
 
+/// Bodies of requests that name all users, none of them too large.
+pub(crate) fn bodies(users: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let mut bodies: Vec<(usize, Vec<u8>)> = Vec::new();
+    for user in users {
+        match bodies.last_mut() {
+            Some((count, body))
+                if *count < MAX_REQUEST_USERS && body.len() + user.len() < MAX_REQUEST_BYTES =>
+            {
+                *count += 1;
+                body.push(b'\n');
+                body.extend_from_slice(user);
+            }
+            _ => bodies.push((1, user.clone())),
+        }
+    }
+    bodies.into_iter().map(|(_, body)| body).collect()
+}
+
 fn names(users: impl Iterator<Item = Vec<u8>>) -> Vec<Vec<u8>> {
     users.map(|user| user.trim_ascii().to_vec()).filter(|user| !user.is_empty()).collect()
 }
@@ -106,6 +124,18 @@ mod tests {
         let request = Request::parse(br#"{"pool": "mail", "users": ["alice"]}"#).unwrap();
         assert_eq!(request.pool.as_deref(), Some("mail"));
         assert_eq!(Request::parse(b"ali\xffce\n").unwrap().users, [b"ali\xffce"]);
+    }
+
+    #[test]
+    fn many_users_are_named_in_several_requests() {
+        for length in [5, 500] {
+            let user = |number: usize| format!("{number:0length$}").into_bytes();
+            let users: Vec<_> = (1..=2_500).map(user).collect();
+            let bodies = bodies(&users);
+            assert!(bodies.len() < 25 && bodies.iter().all(|body| body.len() <= MAX_REQUEST_BYTES));
+            let parsed = bodies.iter().flat_map(|body| Request::parse(body).unwrap().users);
+            assert_eq!(parsed.collect::<Vec<_>>(), users);
+        }
     }
 
     #[test]

@@ -128,6 +128,14 @@ impl NewMail {
         Ok(())
     }
 
+    /// A source is open from now on. During a takeover earlier signals may have gone to the other
+    /// process.
+    pub(crate) fn begin(&self, source: Source) {
+        for pool in self.pools(None, source).unwrap_or_default() {
+            pool.signals().start(self.core.clock.now_ms());
+        }
+    }
+
     /// Signals may have been missed until now.
     pub(crate) fn missed(&self, pool: Option<&str>, source: Source, why: Missed) {
         for pool in self.pools(pool, source).unwrap_or_default() {
