@@ -82,6 +82,7 @@ impl SnapshotFacts {
 
 /// What was known about a user before their credentials were sent to the mail server.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Fetched {
     /// Standing of the presented secret.
     pub standing: TagStanding,

@@ -64,6 +64,7 @@ struct StaleRecords {
 
 /// A user's record as it was fetched.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct FetchedRecord {
     /// None if there is no valid record.
     pub user: Option<Box<User>>,
@@ -460,7 +461,7 @@ fn busy() -> Unavailable {
 }
 
 /// The key of a user's record: their keyed hash in hexadecimal digits.
-fn record_key(user: UserKey) -> String {
+pub(super) fn record_key(user: UserKey) -> String {
     let number = user.0.iter().rev().fold(0, |number, &byte| number << 8 | u128::from(byte));
     format!("{number:024x}")
 }

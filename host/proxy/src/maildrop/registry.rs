@@ -309,4 +309,6 @@ pub struct Description {
 }
 
 #[cfg(test)]
+mod interleavings;
+#[cfg(test)]
 mod tests;
