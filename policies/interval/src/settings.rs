@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn an_error_names_the_setting_and_what_would_be_right() {
-        assert!(parse(&[("intervall", "1m")]).unwrap_err().contains("interval, reset"));
+        assert!(parse(&[("intervall", "1m")]).unwrap_err().contains("interval, longest-interval"));
         // A setting of the virtual server.
         assert!(parse(&[("user-name-case", "fold")]).unwrap_err().contains("`user-name-case`"));
         assert!(parse(&[("interval", "soon")]).unwrap_err().contains("10m"));
