@@ -13,6 +13,8 @@ struct Left {
     /// Visits since then that are those sessions' own.
     visits: usize,
     refusals: usize,
+    /// Whether the mail server had messages that its client was not shown: they are new mail.
+    unseen: bool,
 }
 
 /// More wrong passwords than this in a row may end a user's relief.
@@ -53,6 +55,9 @@ fn is_undisturbed(history: &History, left: &Left, session: &Session) -> bool {
 fn check_next(history: &History, left: &Left, session: &Session, found: &mut Vec<Violation>) {
     let mut note = |at, what| found.push(Violation { rule: Rule::Committed, at, what });
     match session.login {
+        Login::Posed if left.unseen => {
+            note(session.answered.0, "is posed, although an upgrade has found new mail".to_owned());
+        }
         Login::Posed => {
             let shown = listing(history, session);
             if let Some(shown) = shown.filter(|shown| *shown != left.messages) {
@@ -65,7 +70,7 @@ fn check_next(history: &History, left: &Left, session: &Session, found: &mut Vec
         Login::Passed(visit) => {
             let is_denied = session.answered.1 - left.since.1 < history.interval_ms;
             let is_known = history.shares_snapshots || left.proxy == session.proxy;
-            if is_denied && is_known && left.refusals <= REFUSALS {
+            if is_denied && is_known && !left.unseen && left.refusals <= REFUSALS {
                 let what = format!("passes in visit {visit}, although the session before left a snapshot");
                 note(session.answered.0, what);
             }
@@ -93,7 +98,14 @@ fn leaves(history: &History, before: Option<Left>, session: &Session) -> Option<
         Login::Passed(_) => {
             let (quit, opened) = (session.quit_answered()?, opened(history, session)?);
             let messages = kept(opened, quit);
-            Some(Left { since: session.start, messages, proxy: session.proxy, visits: 1, refusals: 0 })
+            Some(Left {
+                since: session.start,
+                messages,
+                proxy: session.proxy,
+                visits: 1,
+                refusals: 0,
+                unseen: false,
+            })
         }
         Login::Posed if is_refused => None,
         Login::Posed => {
@@ -106,9 +118,11 @@ fn leaves(history: &History, before: Option<Left>, session: &Session) -> Option<
             let mut visits = history.maildrop.visits.iter();
             let visit = visits.find(|visit| session.start.0 < visit.began && visit.began < quit)?;
             let opened = visit.opened.as_ref()?;
-            let mut messages: Vec<usize> = kept(&listing(history, session)?, quit);
+            let listed = listing(history, session)?;
+            let unseen = opened.iter().any(|index| !listed.contains(index));
+            let mut messages: Vec<usize> = kept(&listed, quit);
             messages.retain(|index| opened.contains(index));
-            Some(Left { messages, visits: before.visits + 1, proxy: session.proxy, ..before })
+            Some(Left { messages, unseen, visits: before.visits + 1, proxy: session.proxy, ..before })
         }
     }
 }

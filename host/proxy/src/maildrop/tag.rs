@@ -10,6 +10,9 @@ use reprieve_pop3::credential::Credentials;
 /// billion users the chance of two equal hashes is less than one in a hundred billion.
 pub(super) type Hash = [u8; 12];
 
+/// Follows a secret in what is hashed: BLAKE3 copies its last block to the stack, where it would stay.
+const LAST_BLOCK: [u8; 64] = [0; 64];
+
 /// Identifies a user of a pool without revealing their name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UserKey(pub(super) Hash);
@@ -112,6 +115,7 @@ impl Tagger {
             &user.0,
             credentials.mechanism.family().name().as_bytes(),
             credentials.secret.expose(),
+            &LAST_BLOCK,
         ]))
     }
 
