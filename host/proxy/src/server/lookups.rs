@@ -21,32 +21,42 @@ pub(super) fn reload(core: &Core, reload: fn(&Tables) -> Vec<Reload>) -> Vec<Str
     let active = core.active.load();
     let mut warnings = Vec::new();
     for served in &active.servers {
-        let of = format!("virtual server {}", served.shared.config.name);
-        report(&of, reload(&served.shared.lookups), &mut warnings);
-    }
-    for pool in active.pools.values() {
-        let reloaded = pool.aliases().map(reload).unwrap_or_default();
-        if reloaded.iter().any(|table| table.result.is_ok()) {
-            // A signal may have been for a user whom the old table did not name.
-            pool.signals().missed(Missed::Reconfigured, core.clock.now_ms());
-        }
-        report(&format!("pool {}", pool.name()), reloaded, &mut warnings);
-    }
-    warnings
-}
-
-fn report(of: &str, reloaded: Vec<Reload>, warnings: &mut Vec<String>) {
-    for Reload { table, result, .. } in reloaded {
-        match result {
-            Ok(entries) => tracing::info!(table, entries, "lookup table of {of} reloaded"),
-            Err(error) => {
-                let message =
-                    format!("{of}: lookup table {table} not reloaded, the old one stays in use: {error}");
-                tracing::warn!("{message}");
-                warnings.push(message);
+        let server = &served.shared.config.name;
+        for Reload { table, result, .. } in reload(&served.shared.lookups) {
+            match result {
+                Ok(entries) => tracing::info!(server, table, entries, "lookup table reloaded"),
+                Err(error) => {
+                    tracing::warn!(
+                        server,
+                        table,
+                        "lookup table not reloaded, the old one stays in use: {error}"
+                    );
+                    warnings.push(format!(
+                        "virtual server {server}: lookup table {table} not reloaded, the old one stays in use: {error}"
+                    ));
+                }
             }
         }
     }
+    for pool in active.pools.values() {
+        let name = pool.name();
+        for Reload { result, .. } in pool.aliases().map(reload).unwrap_or_default() {
+            match result {
+                Ok(entries) => {
+                    tracing::info!(pool = name, entries, "aliases reloaded");
+                    // A signal may have been for a user whom the old table did not name.
+                    pool.signals().missed(Missed::Reconfigured, core.clock.now_ms());
+                }
+                Err(error) => {
+                    tracing::warn!(pool = name, "aliases not reloaded, the old ones stay in use: {error}");
+                    warnings.push(format!(
+                        "pool {name}: aliases not reloaded, the old ones stay in use: {error}"
+                    ));
+                }
+            }
+        }
+    }
+    warnings
 }
 
 /// The tables as policies see them.
