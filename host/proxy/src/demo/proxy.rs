@@ -7,9 +7,9 @@ use anyhow::Context;
 use crate::config::Config;
 use crate::server::{Options, Server};
 
-/// Name of the virtual server, and of its pool, that is not told about new mail.
+/// Name of the virtual server without signals of new mail, and of its pool.
 pub(crate) const INTERVAL: &str = "interval-only";
-/// Name of the virtual server, and of its pool, that is told.
+/// Name of the virtual server with signals, and of its pool.
 pub(crate) const SIGNALS: &str = "with-signals";
 
 /// Starts Reprieve on free loopback ports.

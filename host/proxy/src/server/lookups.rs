@@ -44,7 +44,7 @@ pub(super) fn reload(core: &Core, reload: fn(&Tables) -> Vec<Reload>) -> Vec<Str
             match result {
                 Ok(entries) => {
                     tracing::info!(pool = name, entries, "aliases reloaded");
-                    // A signal may have been for a user whom the old table did not name.
+                    // A signal may have been for a user that the old table did not name.
                     pool.signals().missed(Missed::Reconfigured, core.clock.now_ms());
                 }
                 Err(error) => {

@@ -27,7 +27,7 @@ const GAP_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Applied {
     /// Users who have new mail, and are remembered.
     pub(crate) remembered: u64,
-    /// Users whom nobody remembers, so that their next login passes anyway.
+    /// Users who are not remembered, so that their next login passes anyway.
     pub(crate) unknown: u64,
 }
 

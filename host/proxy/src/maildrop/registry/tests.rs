@@ -497,7 +497,7 @@ impl World {
 #[tokio::test]
 async fn a_signal_is_satisfied_by_a_session_that_looks_after_it() {
     for world in World::of_all_modes() {
-        assert!(!world.hear().await, "nothing is kept for a user whom nobody knows");
+        assert!(!world.hear().await, "nothing is kept for an unknown user");
         let session = world.begin("a").await;
         world.commit(session, "one", false).await;
         if world.has_new_mail().await {
