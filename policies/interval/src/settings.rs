@@ -1,5 +1,7 @@
 //! The policy's settings.
 
+use reprieve_policy_settings::{Description, choice, duration_ms, number, size_bytes, unknown};
+
 use crate::bindings::exports::reprieve::policy::settings::Setting;
 use crate::bindings::reprieve::policy::types::Manner;
 
@@ -77,55 +79,70 @@ const STARTS: [(&str, Start); 2] = [("authenticated", Start::Authenticated), ("l
 const NEW_MAIL: [(&str, NewMail); 2] = [("pass", NewMail::Pass), ("wait", NewMail::Wait)];
 const UPGRADES: [(&str, Upgrades); 2] = [("count", Upgrades::Count), ("ignore", Upgrades::Ignore)];
 
-/// Name, type, default and description of each setting, in the order of the README.
-const DESCRIPTIONS: [(&str, &str, &str, &str); 9] = [
-    (
-        "interval",
-        "duration",
-        "10m",
-        "How long Reprieve answers a user after a login; with 0s every login passes.",
-    ),
-    (
-        "longest-interval",
-        "duration",
-        "1h",
-        "How long Reprieve answers a user who has no new mail for sure; at least interval.",
-    ),
-    (
-        "new-mail",
-        "pass|wait",
-        "pass",
-        "Whether a user with new mail passes at once; with wait, news of mail changes nothing.",
-    ),
-    ("reset", "daily|never", "daily", "Whether each user passes once on a new day."),
-    (
-        "memory-limit",
-        "size",
-        "32MiB",
-        "Maximum size of the remembered users; when it is exceeded, all users are forgotten.",
-    ),
-    ("manner", "unchanged|empty|busy|refuse|disconnect", "unchanged", "How a denial is shown."),
-    (
-        "start",
-        "authenticated|login",
-        "authenticated",
-        "Whether the clock starts when the mail server accepts a login, or when a login passes.",
-    ),
-    (
-        "upgrades",
-        "count|ignore",
-        "count",
-        "Whether a denied login that continues at the mail server starts the clock again.",
-    ),
-    ("busy-after", "number", "0", "Upgrades in a row after which a denial is shown as busy; 0 for never."),
+/// In the order of the README.
+const DESCRIPTIONS: [Description; 9] = [
+    Description {
+        name: "interval",
+        kind: "duration",
+        default: "10m",
+        doc: "How long Reprieve answers a user after a login; with 0s every login passes.",
+    },
+    Description {
+        name: "longest-interval",
+        kind: "duration",
+        default: "1h",
+        doc: "How long Reprieve answers a user who has no new mail for sure; at least interval.",
+    },
+    Description {
+        name: "new-mail",
+        kind: "pass|wait",
+        default: "pass",
+        doc: "Whether a user with new mail passes at once; with wait, news of mail changes nothing.",
+    },
+    Description {
+        name: "reset",
+        kind: "daily|never",
+        default: "daily",
+        doc: "Whether each user passes once on a new day.",
+    },
+    Description {
+        name: "memory-limit",
+        kind: "size",
+        default: "32MiB",
+        doc: "Maximum size of the remembered users; when it is exceeded, all users are forgotten.",
+    },
+    Description {
+        name: "manner",
+        kind: "unchanged|empty|busy|refuse|disconnect",
+        default: "unchanged",
+        doc: "How a denial is shown.",
+    },
+    Description {
+        name: "start",
+        kind: "authenticated|login",
+        default: "authenticated",
+        doc: "Whether the clock starts when the mail server accepts a login, or when a login passes.",
+    },
+    Description {
+        name: "upgrades",
+        kind: "count|ignore",
+        default: "count",
+        doc: "Whether a denied login that continues at the mail server starts the clock again.",
+    },
+    Description {
+        name: "busy-after",
+        kind: "number",
+        default: "0",
+        doc: "Upgrades in a row after which a denial is shown as busy; 0 for never.",
+    },
 ];
 
 pub(crate) fn describe() -> Vec<Setting> {
-    let described = DESCRIPTIONS.iter().map(|(name, kind, default, doc)| Setting {
-        name: (*name).to_owned(),
-        type_: (*kind).to_owned(),
-        default: Some((*default).to_owned()),
-        doc: (*doc).to_owned(),
+    let described = DESCRIPTIONS.iter().map(|setting| Setting {
+        name: setting.name.to_owned(),
+        type_: setting.kind.to_owned(),
+        default: Some(setting.default.to_owned()),
+        doc: setting.doc.to_owned(),
     });
     described.collect()
 }
@@ -146,11 +163,8 @@ impl Settings {
                 "manner" => settings.manner = choice(key, value, &MANNERS)?,
                 "start" => settings.start = choice(key, value, &STARTS)?,
                 "upgrades" => settings.upgrades = choice(key, value, &UPGRADES)?,
-                "busy-after" => settings.busy_after = number(key, value)?,
-                _ => {
-                    let known: Vec<_> = DESCRIPTIONS.iter().map(|(name, ..)| *name).collect();
-                    return Err(format!("unknown setting `{key}`; known settings: {}", known.join(", ")));
-                }
+                "busy-after" => settings.busy_after = number(key, value, 0, 1000)?,
+                _ => return Err(unknown(key, &DESCRIPTIONS)),
             }
         }
         settings.longest_interval_ms = match longest_interval_ms {
@@ -164,61 +178,6 @@ impl Settings {
         };
         Ok(settings)
     }
-}
-
-fn choice<T: Copy>(key: &str, value: &str, known: &[(&str, T)]) -> Result<T, String> {
-    known.iter().find(|(name, _)| *name == value).map(|(_, meaning)| *meaning).ok_or_else(|| {
-        let names: Vec<_> = known.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-        format!("`{key}` is \"{value}\"; it can be {}", names.join(", "))
-    })
-}
-
-fn number(key: &str, value: &str) -> Result<u32, String> {
-    value.parse().map_err(|_| format!("`{key}` is \"{value}\"; it is a number such as 3"))
-}
-
-/// A duration of one or more units, such as `90s` or `9m30s`.
-fn duration_ms(key: &str, value: &str) -> Result<u64, String> {
-    let wrong = || format!("`{key}` is \"{value}\"; a duration reads like \"90s\", \"10m\" or \"1h30m\"");
-    let (mut rest, mut sum) = (value, 0_u64);
-    loop {
-        let (number, after) = split_unit(rest).ok_or_else(wrong)?;
-        let length = after.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let (unit, tail) = after.split_at(length);
-        let factor = match unit {
-            "ms" => 1,
-            "s" => 1000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return Err(wrong()),
-        };
-        let part = number.checked_mul(factor).ok_or_else(wrong)?;
-        sum = sum.checked_add(part).ok_or_else(wrong)?;
-        rest = tail.trim_start();
-        if rest.is_empty() {
-            return Ok(sum);
-        }
-    }
-}
-
-fn size_bytes(key: &str, value: &str) -> Result<u64, String> {
-    let wrong = || format!("`{key}` is \"{value}\"; a size reads like \"100KiB\" or \"32MiB\"");
-    let (number, unit) = split_unit(value).ok_or_else(wrong)?;
-    let shift = match unit {
-        "" | "B" => 0,
-        "KiB" => 10,
-        "MiB" => 20,
-        "GiB" => 30,
-        _ => return Err(wrong()),
-    };
-    number.checked_mul(1 << shift).ok_or_else(wrong)
-}
-
-fn split_unit(value: &str) -> Option<(u64, &str)> {
-    let digits = value.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = value.split_at(digits);
-    Some((number.parse().ok()?, unit.trim_start()))
 }
 
 #[cfg(test)]
@@ -271,22 +230,6 @@ mod tests {
         assert_eq!(longest_ms(&[("longest-interval", "20m"), ("interval", "20m")]), Ok(1_200_000));
         let error = longest_ms(&[("longest-interval", "20m"), ("interval", "30m")]).unwrap_err();
         assert!(error.contains("`longest-interval` is shorter than `interval`"), "{error}");
-    }
-
-    #[test]
-    fn durations_have_one_or_more_units() {
-        for (value, ms) in [
-            ("9m30s", 570_000),
-            ("1h30m", 5_400_000),
-            ("1h 30m", 5_400_000),
-            ("1d", 86_400_000),
-            ("2s5ms", 2_005),
-        ] {
-            assert_eq!(parse(&[("interval", value)]).unwrap().interval_ms, ms, "{value}");
-        }
-        for value in ["", "9", "m", "9m30", "9m 30s x", "-1m"] {
-            assert!(parse(&[("interval", value)]).is_err(), "{value}");
-        }
     }
 
     #[test]

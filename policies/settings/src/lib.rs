@@ -48,9 +48,39 @@ pub fn number(key: &str, value: &str, least: u32, most: u32) -> Result<u32, Stri
 /// # Errors
 /// The value is not a duration, or is one of more than 136 years.
 pub fn duration_s(key: &str, value: &str) -> Result<u32, String> {
-    milliseconds(value)
-        .and_then(|ms| u32::try_from(ms.div_ceil(1000)).ok())
-        .ok_or_else(|| format!("`{key}` is \"{value}\"; a duration reads like \"90s\", \"10m\" or \"1h30m\""))
+    let ms = duration_ms(key, value)?;
+    u32::try_from(ms.div_ceil(1000)).map_err(|_| not_a_duration(key, value))
+}
+
+/// Milliseconds of a duration.
+///
+/// # Errors
+/// The value is not a duration.
+pub fn duration_ms(key: &str, value: &str) -> Result<u64, String> {
+    milliseconds(value).ok_or_else(|| not_a_duration(key, value))
+}
+
+fn not_a_duration(key: &str, value: &str) -> String {
+    format!("`{key}` is \"{value}\"; a duration reads like \"90s\", \"10m\" or \"1h30m\"")
+}
+
+/// Bytes of a size such as `100KiB`.
+///
+/// # Errors
+/// The value is not a size.
+pub fn size_bytes(key: &str, value: &str) -> Result<u64, String> {
+    let digits = value.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = value.split_at(digits);
+    let factor = match unit.trim_start() {
+        "" | "B" => Some(1),
+        "KiB" => Some(1 << 10),
+        "MiB" => Some(1 << 20),
+        "GiB" => Some(1 << 30),
+        _ => None,
+    };
+    let bytes =
+        number.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
+    bytes.ok_or_else(|| format!("`{key}` is \"{value}\"; a size reads like \"100KiB\" or \"32MiB\""))
 }
 
 /// Milliseconds of a duration of one or more units, such as `90s` or `9m30s`.
@@ -105,6 +135,19 @@ mod tests {
         assert_eq!(duration_s("interval", "1ms"), Ok(1));
         assert_eq!(duration_s("interval", "0s"), Ok(0));
         assert!(duration_s("interval", "200000d").unwrap_err().starts_with("`interval` is \"200000d\""));
+    }
+
+    #[test]
+    fn sizes_have_a_binary_unit() {
+        for (text, bytes) in [("0", 0), ("12", 12), ("12B", 12), ("100KiB", 102_400), ("1 GiB", 1 << 30)] {
+            assert_eq!(size_bytes("memory-limit", text), Ok(bytes), "{text}");
+        }
+        for text in
+            ["", "KiB", "1KB", "1.5MiB", "-1", "12 furlongs", "99999999999999999999", "17179869184GiB"]
+        {
+            let error = size_bytes("memory-limit", text).unwrap_err();
+            assert!(error.contains("`memory-limit`") && error.contains("32MiB"), "{error}");
+        }
     }
 
     #[test]
