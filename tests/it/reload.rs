@@ -19,6 +19,9 @@ use reprieve::config::Config;
 use reprieve::server::{PolicyChange, ShadowState, VirtualServerState};
 use reprieve_policy_host::Difference;
 
+/// A policy that hears how sessions end.
+const EVERY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden-0.2/every/every.wasm");
+
 fn configuration(node: SocketAddr, server: &str, policy: &str) -> String {
     format!(
         "threads = 2\npolicy-cache = \"off\"\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\n\
@@ -182,6 +185,31 @@ fn a_shadow_policy_reports_differences_and_affects_nobody() {
         "ten minutes after the login that it would have passed"
     );
     assert!(metrics.cpu > Duration::ZERO);
+}
+
+/// Of the sessions that it, too, would have sent to the mail server.
+#[test]
+fn a_shadow_policy_hears_how_sessions_end() {
+    let mail = mail_server(1);
+    let front = Proxy::start(&configuration(mail.address(), "", "settings = { interval = \"0s\" }"));
+    let shadow = |settings: &[_]| {
+        front.server.control().shadow("pop3", Some(&change(EVERY, settings))).unwrap();
+    };
+    let calls = || {
+        let metrics = shadow_of(&front).policy.metrics;
+        (metrics.decides, metrics.observes, metrics.ends)
+    };
+    shadow(&[]);
+    assert!(!front.is_relieved());
+    until("the shadow has heard the end", || calls() == (1, 1, 1));
+    shadow(&[("manner", "busy")]);
+    assert!(!front.is_relieved());
+    until("the shadow has judged", || calls().0 == 1);
+    // What comes later has been heard later.
+    shadow(&[]);
+    assert!(!front.is_relieved());
+    until("the shadow has heard the end", || calls() == (1, 1, 1));
+    assert_eq!(shadow_of(&front).policy.metrics.all_failures(), 0);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::disposition::{Action, Decided, Facts, Rules, dispose};
 use super::evaluator::Evaluator;
 use super::failure::Failure;
 use super::shadow_metrics::{Difference, ShadowMetrics, ShadowMetricsSnapshot};
-use super::{Cause, Ending, Login, Manner, Moment, Outcome, Standing, Verdict, Worded as _};
+use super::{Cause, Ending, Login, Manner, Moment, Outcome, SessionSummary, Standing, Verdict, Worded as _};
 use reprieve_metrics::cpu_time;
 
 /// Queue of logins and outcomes; beyond it they are skipped.
@@ -79,6 +79,8 @@ enum Event {
     Outcome(Arc<Outcome>),
     /// No mail server was asked: the login was posed or refused.
     NotAsked { session: String, time: Moment },
+    /// A relayed session ended.
+    Ended(SessionSummary),
 }
 
 /// A running shadow policy.
@@ -104,6 +106,7 @@ impl Shadow {
             evaluator: Evaluator::new(policy.clone()),
             metrics: metrics.clone(),
             pending: LruCache::new(NonZeroUsize::new(PENDING).unwrap_or(NonZeroUsize::MIN)),
+            open: LruCache::new(NonZeroUsize::new(PENDING).unwrap_or(NonZeroUsize::MIN)),
             server: server.to_owned(),
             rules,
             lines: Lines::default(),
@@ -149,6 +152,19 @@ impl Shadow {
         let _ = self.events.try_send(Event::Outcome(outcome.clone()));
     }
 
+    /// Whether the policy wants to know how sessions end.
+    #[must_use]
+    pub fn wants_sessions(&self) -> bool {
+        self.policy.linked().has_sessions()
+    }
+
+    /// A relayed session ended.
+    pub fn ended(&self, summary: SessionSummary) {
+        if self.wants_sessions() {
+            let _ = self.events.try_send(Event::Ended(summary));
+        }
+    }
+
     /// No mail server was asked about a session's login.
     pub fn not_asked(&self, session: &str, time: Moment) {
         let _ = self.events.try_send(Event::NotAsked { session: session.to_owned(), time });
@@ -169,6 +185,8 @@ struct Worker {
     evaluator: Evaluator,
     metrics: Arc<ShadowMetrics>,
     pending: LruCache<Box<str>, Pending>,
+    /// Logins that the mail server has accepted and that the shadow, too, would have sent there.
+    open: LruCache<Box<str>, Arc<Login>>,
     server: String,
     rules: Rules,
     lines: Lines,
@@ -183,6 +201,7 @@ impl Worker {
                 }
                 Event::Outcome(outcome) => self.outcome(&outcome).await,
                 Event::NotAsked { session, time } => self.not_asked(&session, time).await,
+                Event::Ended(summary) => self.ended(summary).await,
             }
             self.metrics.computed(cpu_time::of_this_thread());
         }
@@ -222,7 +241,18 @@ impl Worker {
             && pending.goes
         {
             let Pending { login, note, cause, .. } = pending;
+            if outcome.ending == Ending::Authenticated && self.evaluator.wants_sessions() {
+                self.open.put(login.session.id.clone(), login.clone());
+            }
             self.observe(Outcome { login, note, cause, ..outcome.clone() }).await;
+        }
+    }
+
+    /// Sessions that the shadow would not have sent to the mail server have no end for it.
+    async fn ended(&mut self, summary: SessionSummary) {
+        if let Some(login) = self.open.pop(&summary.login.session.id) {
+            // Failures are counted and logged like any policy's.
+            let _ = self.evaluator.ended(&SessionSummary { login, ..summary }).await;
         }
     }
 

@@ -243,12 +243,15 @@ impl Session {
         true
     }
 
-    /// The login of a session whose end the policy wants to know.
+    /// The login of a session whose end the policy, or the shadow policy, wants to know.
     pub(super) fn reported(&self, login: &Arc<Login>) -> Option<Arc<Login>> {
-        self.context.evaluator.wants_sessions().then(|| login.clone())
+        let context = &self.context;
+        let is_wanted = context.evaluator.wants_sessions()
+            || context.shadow.as_ref().is_some_and(|shadow| shadow.wants_sessions());
+        is_wanted.then(|| login.clone())
     }
 
-    /// Tells the policy in force how a relayed session has ended.
+    /// Tells the policy in force, and its shadow, how a relayed session has ended.
     pub(super) async fn report_end(&mut self, login: Arc<Login>, totals: RelayTotals) {
         let context = self.context_handle.context();
         let time = self.moment();
@@ -264,6 +267,9 @@ impl Session {
         };
         if let Err(failure) = context.evaluator.ended(&summary).await {
             self.policy_failed(&failure);
+        }
+        if let Some(shadow) = &context.shadow {
+            shadow.ended(summary);
         }
     }
 
