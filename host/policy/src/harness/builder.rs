@@ -1,6 +1,6 @@
 //! The circumstances of a test: settings, start time, rules, limits and store.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use super::recorder::{LogBuffer, Recorder};
 use super::{BackendOutcome, Harness, LogLine, time};
 use crate::{
-    BreakerSettings, Cache, Ending, Engine, EngineSize, Evaluator, Limits, LoadError, OnFailure,
+    BreakerSettings, Cache, Ending, Engine, EngineSize, Evaluator, Limits, LoadError, Lookups, OnFailure,
     PolicyOptions, Prepared, Rules, Unverifiable, Verify, load_source,
 };
 use reprieve_store::Namespace;
@@ -29,6 +29,7 @@ pub struct HarnessBuilder {
     limits: Limits,
     store_quota: u64,
     store: Vec<(String, Vec<u8>)>,
+    lookups: FixedLookups,
     seed: u64,
     cache: Option<Cache>,
 }
@@ -47,6 +48,7 @@ impl HarnessBuilder {
             limits: Limits::default(),
             store_quota: 64 << 20,
             store: Vec::new(),
+            lookups: FixedLookups::default(),
             seed: 0,
             cache: None,
         }
@@ -159,6 +161,14 @@ impl HarnessBuilder {
         self
     }
 
+    /// Adds a lookup table, or replaces it. `lines`: keys and values, which may be empty.
+    #[must_use]
+    pub fn lookup(mut self, table: &str, lines: &[(&str, &str)]) -> Self {
+        let lines = lines.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        self.lookups.tables.insert(table.to_owned(), lines);
+        self
+    }
+
     /// Removes all entries from the initial store.
     #[must_use]
     pub(crate) fn empty_store(mut self) -> Self {
@@ -250,6 +260,7 @@ impl HarnessBuilder {
             pools: self.pools.clone(),
             seed: Some(self.seed),
             lines: Some(lines.clone()),
+            lookups: Arc::new(self.lookups),
             ..PolicyOptions::new(&self.virtual_server, &self.component, watched, clock.clone())
         };
         let policy = runtime.block_on(prepared.configure(options));
@@ -278,6 +289,27 @@ impl HarnessBuilder {
             uses_fresh_instances: false,
             logins: 0,
         })
+    }
+}
+
+/// Lookup tables of a test, by their names.
+#[derive(Clone, Debug, Default)]
+struct FixedLookups {
+    tables: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl Lookups for FixedLookups {
+    fn get(&self, table: &str, key: &str) -> Option<Option<Box<str>>> {
+        let table = self.tables.get(table)?;
+        Some(table.get(key).map(|value| value.as_str().into()))
+    }
+
+    fn contains(&self, table: &str, key: &str) -> Option<bool> {
+        Some(self.tables.get(table)?.contains_key(key))
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.tables.keys().cloned().collect()
     }
 }
 

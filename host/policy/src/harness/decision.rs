@@ -41,9 +41,11 @@ pub struct Decision {
     pub disposition: Disposition,
     /// Outcome that was reported to the policy, and how `observe` failed, if it did.
     pub observed: Option<(Ending, Option<Failure>)>,
-    /// Log lines of `decide` and `observe`.
+    /// How `ended` failed, if it did.
+    pub end_failure: Option<Failure>,
+    /// Log lines of all calls.
     pub log: Vec<LogLine>,
-    /// Store operations of `decide` and `observe` with their results, as text.
+    /// Store operations of all calls with their results, as text.
     pub store: Vec<String>,
     /// CPU time of `decide`, including the creation of an instance if one was needed.
     pub decide_cpu: Duration,
@@ -111,11 +113,21 @@ impl Decision {
         self.failure().unwrap_or_else(|| panic!("expected a failure\n{self}"))
     }
 
-    /// How `decide` or `observe` failed.
+    /// How the first call that failed did.
     #[must_use]
     pub fn failure(&self) -> Option<&Failure> {
+        self.failed_call().map(|(_, failure)| failure)
+    }
+
+    /// The name of the first call that failed, and how it failed.
+    pub(crate) fn failed_call(&self) -> Option<(&'static str, &Failure)> {
         let at_outcome = self.observed.as_ref().and_then(|(_, failure)| failure.as_ref());
-        self.verdict.as_ref().err().or(at_outcome)
+        let calls = [
+            ("decide", self.verdict.as_ref().err()),
+            ("observe", at_outcome),
+            ("ended", self.end_failure.as_ref()),
+        ];
+        calls.into_iter().find_map(|(call, failure)| Some((call, failure?)))
     }
 
     /// The verdict with all its fields, or the failure, on one line.
@@ -159,6 +171,9 @@ impl fmt::Display for Decision {
             if let Some(failure) = failure {
                 write!(f, ", failure {}: {failure}", failure.kind())?;
             }
+        }
+        if let Some(failure) = &self.end_failure {
+            write!(f, "\nend of the session: failure {}: {failure}", failure.kind())?;
         }
         for access in &self.store {
             write!(f, "\nstore: {access}")?;

@@ -139,6 +139,21 @@ impl InjectedFault {
     }
 }
 
+/// How a relayed session goes, after the mail server has accepted its login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionTotals {
+    /// From the outcome of the login to the end of the session.
+    pub lasts: Duration,
+    /// Messages that are fetched.
+    pub fetched: u32,
+    /// Messages that are deleted.
+    pub deleted: u32,
+    /// Bytes that are sent to the client.
+    pub sent_bytes: u64,
+    /// Whether the client ends it with QUIT.
+    pub quit: bool,
+}
+
 /// A login to play: its facts, its outcome, and the fault to inject.
 #[derive(Clone, Debug)]
 pub struct TestLogin {
@@ -154,6 +169,8 @@ pub struct TestLogin {
     pub(super) other_pools: Vec<Backend>,
     /// Whether a posed session is upgraded.
     pub(super) upgrade: bool,
+    /// `None`: the session does not end before the test does.
+    pub(super) session: Option<SessionTotals>,
 }
 
 impl TestLogin {
@@ -170,6 +187,7 @@ impl TestLogin {
             fault: None,
             other_pools: Vec::new(),
             upgrade: false,
+            session: None,
         }
     }
 
@@ -199,6 +217,14 @@ impl TestLogin {
     #[must_use]
     pub fn upgrade(mut self) -> Self {
         self.upgrade = true;
+        self
+    }
+
+    /// If the mail server accepts the login, how the session goes; its end is reported to a policy with
+    /// the export `sessions`, and the clock moves on to it.
+    #[must_use]
+    pub fn session(mut self, totals: SessionTotals) -> Self {
+        self.session = Some(totals);
         self
     }
 

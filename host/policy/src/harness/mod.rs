@@ -34,11 +34,11 @@ use jiff::tz::TimeZone;
 
 pub use builder::{HarnessBuilder, settings_error};
 pub use decision::{Decision, LogLine};
-pub use login::{BackendOutcome, InjectedFault, LoginFacts, TestLogin};
+pub use login::{BackendOutcome, InjectedFault, LoginFacts, SessionTotals, TestLogin};
 
 use crate::{
     Action, Cause, Decided, Ending, Evaluator, Facts, Failure, Freshness, Login, Manner, MemoryKey, Outcome,
-    Policy, Pools, Rules, Standing, Verdict, dispose, moment, remembered,
+    Policy, Pools, Rules, SessionSummary, Standing, Verdict, dispose, moment, remembered,
 };
 use login::TestPools;
 use recorder::{LogBuffer, Recorder};
@@ -94,7 +94,8 @@ impl Harness {
 
     /// Plays a login: a [`TestLogin`], [`LoginFacts`], or the name of a user.
     pub fn login(&mut self, login: impl Into<TestLogin>) -> Decision {
-        let TestLogin { mut facts, standing, outcome, pool, fault, other_pools, upgrade } = login.into();
+        let TestLogin { mut facts, standing, outcome, pool, fault, other_pools, upgrade, session } =
+            login.into();
         let identity = (facts.user.clone(), facts.authorization_id.clone());
         facts.standing = standing.unwrap_or(if self.known_secrets.contains(&identity) {
             Standing::Known
@@ -127,6 +128,7 @@ impl Harness {
         let disposition_facts = Facts::of(&login, pass, has_snapshot);
         let disposition = dispose(Decided::from(&verdict), disposition_facts, self.rules);
         let (mut observed, mut observe_cpu) = (None, Duration::ZERO);
+        let mut end_failure = None;
         let cause = match disposition.action {
             Action::Passed => Some(disposition.cause()),
             Action::Posed if upgrade && disposition.manner == Some(Manner::Unchanged) => Some(Cause::Upgrade),
@@ -135,7 +137,10 @@ impl Harness {
         if let Some(cause) = cause {
             let outcome = outcome.unwrap_or_else(|| self.outcome.clone());
             let note = verdict.as_ref().ok().and_then(Verdict::note).map(str::to_owned);
-            (observed, observe_cpu) = self.observe(login, cause, note, outcome);
+            (observed, observe_cpu) = self.observe(login.clone(), cause, note, outcome);
+            if let (Some(totals), Some((Ending::Authenticated, _))) = (session, &observed) {
+                end_failure = self.end(login, cause, totals);
+            }
         }
         self.recorder.set_fault(None);
         Decision {
@@ -146,6 +151,7 @@ impl Harness {
             verdict,
             disposition,
             observed,
+            end_failure,
             log: self.lines.take(),
             store: self.recorder.take(),
             decide_cpu,
@@ -197,6 +203,24 @@ impl Harness {
         let failure = self.runtime.block_on(self.evaluator.observe(&outcome)).err();
         let observe_cpu = cpu_time::of_this_thread().saturating_sub(began);
         (Some((ending, failure)), observe_cpu)
+    }
+
+    /// Reports the end of a session to the policy. Returns how `ended` failed.
+    fn end(&mut self, login: Arc<Login>, cause: Cause, totals: SessionTotals) -> Option<Failure> {
+        let SessionTotals { lasts, fetched, deleted, sent_bytes, quit } = totals;
+        self.advance_by(lasts);
+        let time = moment(self.clock.now_ms(), &self.zone);
+        let duration = Duration::from_millis(time.unix_ms.saturating_sub(login.time.unix_ms));
+        let upgrade = cause == Cause::Upgrade;
+        let summary = SessionSummary { login, time, upgrade, quit, duration, fetched, deleted, sent_bytes };
+        self.forget_instances_if_fresh();
+        self.runtime.block_on(self.evaluator.ended(&summary)).err()
+    }
+
+    /// Whether the policy has the export that hears how sessions end.
+    #[must_use]
+    pub fn wants_sessions(&self) -> bool {
+        self.evaluator.wants_sessions()
     }
 
     /// Moves the clock forward by a duration such as `90s`, `10m`, `1h` or `1d`.

@@ -109,11 +109,14 @@ fn is_too_slow(decision: &Decision) -> bool {
     matches!(decision.failure(), Some(Failure::Time(_) | Failure::StartTime(_) | Failure::Wait(_)))
 }
 
-/// What a login shows of the policy: its verdict, the disposition, and a failure of `observe`.
+/// What a login shows of the policy: its verdict, the disposition, and a failure of `observe` or `ended`.
 fn describe(decision: &Decision) -> String {
     let mut text = format!("{} → {}", decision.describe_verdict(), decision.action().name());
     if let Some((_, Some(failure))) = &decision.observed {
         text = format!("{text}, and the outcome failure {}: {failure}", failure.kind());
+    }
+    if let Some(failure) = &decision.end_failure {
+        text = format!("{text}, and the end failure {}: {failure}", failure.kind());
     }
     text
 }

@@ -165,6 +165,15 @@ fn circumstances(
             }
         }
     }
+    if let Some(value) = section.get("lookups") {
+        for (table, value) in value.section()?.entries() {
+            let section = value.section()?;
+            let lines = section.entries();
+            let lines: Vec<_> =
+                lines.iter().map(|(key, value)| Ok((*key, value.text()?))).collect::<Result<_, Error>>()?;
+            builder = builder.lookup(table, &lines);
+        }
+    }
     if let Some(value) = section.get("store-quota") {
         builder = builder.store_quota(value.size()?);
     }

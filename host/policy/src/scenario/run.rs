@@ -328,8 +328,12 @@ impl<'a> Player<'a> {
         if let Some(failure) = failure
             && differences.is_empty()
         {
-            let what = if decision.verdict.is_err() { "decide" } else { "observe" };
-            differences.push(Mismatch::new(what, "no failure", format!("{}: {failure}", failure.kind())));
+            let call = decision.failed_call().map_or("decide", |(call, _)| call);
+            differences.push(Mismatch::new(call, "no failure", format!("{}: {failure}", failure.kind())));
+        }
+        if login.session.is_some() && !self.harness.wants_sessions() {
+            let expected = "the export `sessions`, which hears how it ends";
+            differences.push(Mismatch::new("session", expected, "the policy does not have it".to_owned()));
         }
         let action = decision.action().name();
         differences
@@ -439,6 +443,9 @@ fn test_login(login: &LoginStep, user: String) -> TestLogin {
     }
     if login.upgrade {
         test_login = test_login.upgrade();
+    }
+    if let Some(totals) = login.session {
+        test_login = test_login.session(totals);
     }
     if let Some(fault) = login.fault {
         test_login = test_login.inject(fault);

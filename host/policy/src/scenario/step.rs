@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::condition::Condition;
 use super::expectation::{Expectation, ExpectedCounts, StoreExpectation};
 use crate::Backend;
-use crate::harness::{BackendOutcome, InjectedFault, LoginFacts, TimeSpec};
+use crate::harness::{BackendOutcome, InjectedFault, LoginFacts, SessionTotals, TimeSpec};
 
 /// Time of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,7 @@ pub(super) struct LoginStep {
     pub(super) other_pools: Vec<Backend>,
     pub(super) fault: Option<InjectedFault>,
     pub(super) upgrade: bool,
+    pub(super) session: Option<SessionTotals>,
     pub(super) expect: Option<Expectation>,
     pub(super) disposition: Option<Condition<&'static str>>,
     pub(super) log: Vec<String>,

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::harness::BackendOutcome;
+use crate::harness::{BackendOutcome, SessionTotals};
 use crate::scenario::step::LoginStep;
 use crate::{Backend, Ending, Freshness, MECHANISMS, STANDINGS, SnapshotFacts, TlsSession};
 use reprieve_settings::{Error, Section, Value};
@@ -123,6 +123,23 @@ pub(super) fn maildrop(value: &Value<'_, '_>, login: &mut LoginStep) -> Result<(
         });
     }
     section.finish()
+}
+
+pub(super) fn session(value: &Value<'_, '_>) -> Result<SessionTotals, Error> {
+    let mut section = value.section()?;
+    let totals = SessionTotals {
+        lasts: section.get("lasts").map(|value| value.duration()).transpose()?.unwrap_or_default(),
+        fetched: section.get("fetched").map(number).transpose()?.unwrap_or_default(),
+        deleted: section.get("deleted").map(number).transpose()?.unwrap_or_default(),
+        sent_bytes: section
+            .get("sent-bytes")
+            .map(|value| value.count(0, i64::MAX.unsigned_abs()))
+            .transpose()?
+            .unwrap_or_default(),
+        quit: section.get("quit").map_or(Ok(true), |value| value.boolean())?,
+    };
+    section.finish()?;
+    Ok(totals)
 }
 
 const ENDINGS: [(&str, Option<Ending>); 5] = [

@@ -99,6 +99,7 @@ fn login_step(
         other_pools: Vec::new(),
         fault: None,
         upgrade: section.get("upgrade").map_or(Ok(false), |value| value.boolean())?,
+        session: section.get("session").map(|value| login::session(&value)).transpose()?,
         expect: section.get("expect").map(|value| expectation::verdict(&value)).transpose()?,
         disposition: section.get("disposition").map(|value| expectation::disposition(&value)).transpose()?,
         log: section.get("log").map(|value| texts(&value)).transpose()?.unwrap_or_default(),
