@@ -1,15 +1,18 @@
-//! Dependencies: allowed licences, known sources, no version with a security advisory, and no build
-//! tool other than Rust and a C compiler.
+//! Dependencies: allowed licences, known sources, no version with a security advisory, a list of those
+//! that stand twice or that nobody maintains, and no build tool other than Rust and a C compiler.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
 use semver::{Version, VersionReq};
 
-/// The advisories, one per line: package, id, versions that are not affected.
+/// The advisories, one per line: package, id, versions that are not affected, and `unmaintained` if it
+/// is about that.
 const ADVISORIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/advisories.txt");
+/// The dependencies that need an eye.
+const LISTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/dependencies.txt");
 
 fn packages() -> Vec<serde_json::Value> {
     let output = Command::new(env!("CARGO"))
@@ -78,35 +81,89 @@ fn the_binary_has_no_build_script() {
     }
 }
 
+/// What an advisory is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum About {
+    Vulnerability,
+    Unmaintained,
+}
+
 /// The advisories of a snapshot that name this version.
-fn advisories<'a>(snapshot: &'a str, name: &str, version: &Version) -> Vec<&'a str> {
+fn advisories<'a>(snapshot: &'a str, about: About, name: &str, version: &Version) -> Vec<&'a str> {
     let lines = snapshot.lines().filter(|line| !line.starts_with('#'));
     let of_package = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.split_once(' '));
     let is_safe = |versions: &str| {
         let ranges = versions.split('|').filter(|range| *range != "none");
         ranges.map(|range| range.parse::<VersionReq>().expect("a range")).any(|range| range.matches(version))
     };
-    of_package.filter(|(_, versions)| !is_safe(versions)).map(|(id, _)| id).collect()
+    let of_kind = of_package.filter_map(|(id, rest)| match rest.strip_suffix(" unmaintained") {
+        Some(versions) => (about == About::Unmaintained).then_some((id, versions)),
+        None => (about == About::Vulnerability).then_some((id, rest)),
+    });
+    of_kind.filter(|(_, versions)| !is_safe(versions)).map(|(id, _)| id).collect()
+}
+
+/// The committed snapshot, or the one that `tests/advisories --live` has made.
+fn snapshot() -> String {
+    let path = std::env::var("ADVISORIES").unwrap_or_else(|_| ADVISORIES.to_owned());
+    std::fs::read_to_string(path).expect("the snapshot of advisories")
+}
+
+/// Names and versions in Cargo.lock.
+fn locked() -> Vec<(String, Version)> {
+    let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock")).unwrap();
+    let lock: toml::Table = lock.parse().unwrap();
+    let text = |package: &toml::Value, key: &str| package[key].as_str().expect("a text").to_owned();
+    let packages = lock["package"].as_array().expect("packages").iter();
+    packages
+        .map(|package| (text(package, "name"), text(package, "version").parse().expect("a version")))
+        .collect()
 }
 
 #[test]
 fn no_dependency_has_a_version_with_an_advisory() {
-    let snapshot = std::fs::read_to_string(ADVISORIES).unwrap();
+    let snapshot = snapshot();
     let rules = deny();
     let ignored =
         rules["advisories"].get("ignore").and_then(|ids| ids.as_array()).cloned().unwrap_or_default();
-    let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock")).unwrap();
-    let lock: toml::Table = lock.parse().unwrap();
     let mut found = String::new();
-    for package in lock["package"].as_array().unwrap() {
-        let (name, version) = (package["name"].as_str().unwrap(), package["version"].as_str().unwrap());
-        for id in advisories(&snapshot, name, &version.parse().unwrap()) {
+    for (name, version) in locked() {
+        for id in advisories(&snapshot, About::Vulnerability, &name, &version) {
             if !ignored.iter().any(|ignored| ignored.as_str() == Some(id)) {
                 writeln!(found, "{name} {version}: https://rustsec.org/advisories/{id}").unwrap();
             }
         }
     }
     assert!(found.is_empty(), "take other versions:\n{found}");
+}
+
+/// Each of them costs build time, or will need another crate some day: none is to come unnoticed.
+#[test]
+fn dependencies_that_stand_twice_or_are_unmaintained_are_listed() {
+    let snapshot = std::fs::read_to_string(ADVISORIES).unwrap();
+    let mut versions: BTreeMap<String, BTreeSet<Version>> = BTreeMap::new();
+    for (name, version) in locked() {
+        versions.entry(name).or_default().insert(version);
+    }
+    let mut list = "# Dependencies in several versions, and those that nobody maintains (RustSec). Renew with:\n\
+                    # REPRIEVE_WRITE_TABLE=1 cargo test --package 'reprieve*' --test it unmaintained_are_listed\n"
+        .to_owned();
+    for (name, versions) in &versions {
+        if versions.len() > 1 {
+            let versions: Vec<_> = versions.iter().map(ToString::to_string).collect();
+            writeln!(list, "twice {name} {}", versions.join(" ")).unwrap();
+        }
+        for version in versions {
+            for id in advisories(&snapshot, About::Unmaintained, name, version) {
+                writeln!(list, "unmaintained {name} {version} {id}").unwrap();
+            }
+        }
+    }
+    if std::env::var_os("REPRIEVE_WRITE_TABLE").is_some() {
+        std::fs::write(LISTED, &list).unwrap();
+    }
+    let listed = std::fs::read_to_string(LISTED).unwrap_or_default();
+    assert_eq!(list, listed, "the dependencies have changed; if that is meant, renew the list as it says");
 }
 
 #[test]
@@ -126,13 +183,17 @@ fn an_advisory_covers_all_versions_except_patched_and_unaffected_ones() {
         ("hickory-proto", "0.25.2", Some("RUSTSEC-2026-0118")),
         ("hickory-proto", "0.26.3", None),
         ("reprieve", "0.1.0", None),
+        // Unmaintained, which is not a vulnerability.
+        ("paste", "1.0.15", None),
     ] {
-        let found = advisories(&snapshot, name, &version.parse().unwrap());
+        let found = advisories(&snapshot, About::Vulnerability, name, &version.parse().unwrap());
         match named {
             Some(id) => assert!(found.contains(&id), "{name} {version}: {found:?}"),
             None => assert!(found.is_empty(), "{name} {version}: {found:?}"),
         }
     }
+    let unmaintained = advisories(&snapshot, About::Unmaintained, "paste", &Version::new(1, 0, 15));
+    assert_eq!(unmaintained, ["RUSTSEC-2024-0436"]);
 }
 
 /// Run by `tests/advisories`.
@@ -156,18 +217,19 @@ fn renew_the_snapshot_of_advisories() {
     let state = String::from_utf8(git.expect("running git").stdout).unwrap();
     let mut snapshot = format!(
         "# Advisories of the RustSec database ({}); tests/advisories renews this.\n\
-         # Package, id, versions that are not affected. Left out: unmaintained, withdrawn.\n",
+         # Package, id, versions that are not affected. Left out: withdrawn.\n",
         state.trim()
     );
     lines.iter().for_each(|line| writeln!(snapshot, "{line}").unwrap());
-    std::fs::write(ADVISORIES, snapshot).unwrap();
+    let path = std::env::var("ADVISORIES").unwrap_or_else(|_| ADVISORIES.to_owned());
+    std::fs::write(path, snapshot).unwrap();
 }
 
-/// The line of an advisory; `None` if it is not about a vulnerability.
+/// The line of an advisory; `None` if it was withdrawn, or is only a notice.
 fn line_of(advisory: &toml::Table) -> Option<String> {
     let about = advisory["advisory"].as_table()?;
     let kind = about.get("informational").and_then(|kind| kind.as_str());
-    if about.contains_key("withdrawn") || matches!(kind, Some("unmaintained" | "notice")) {
+    if about.contains_key("withdrawn") || kind == Some("notice") {
         return None;
     }
     let versions = advisory["versions"].as_table()?;
@@ -175,5 +237,6 @@ fn line_of(advisory: &toml::Table) -> Option<String> {
     let ranges: Vec<_> =
         lists.flatten().filter_map(|range| range.as_str()).map(|range| range.replace(' ', "")).collect();
     let ranges = if ranges.is_empty() { "none".to_owned() } else { ranges.join("|") };
-    Some(format!("{} {} {ranges}", about["package"].as_str()?, about["id"].as_str()?))
+    let kind = if kind == Some("unmaintained") { " unmaintained" } else { "" };
+    Some(format!("{} {} {ranges}{kind}", about["package"].as_str()?, about["id"].as_str()?))
 }
