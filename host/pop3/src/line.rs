@@ -96,10 +96,15 @@ impl LineBuffer {
         self.start < self.bytes.len()
     }
 
-    /// The bytes after that line.
+    /// The bytes after that line: the beginning of the next one. Not the rest of a line that is being
+    /// discarded.
     #[must_use]
     pub fn rest(&self) -> &[u8] {
-        &self.bytes[self.start..]
+        let rest = &self.bytes[self.start..];
+        if !self.discarding {
+            return rest;
+        }
+        memchr::memchr(b'\n', rest).map_or(&[], |end| &rest[end + 1..])
     }
 
     /// Drops all bytes. What was received before a TLS handshake must not be taken for a command

@@ -3,6 +3,7 @@
 use super::*;
 use crate::capability::Offer;
 use crate::credential::Mechanisms;
+use crate::line::{LineBuffer, NextLine};
 
 fn events(lines: &[&str], capabilities: &Capabilities) -> (String, AuthorizationEvent) {
     let mut authorization = Authorization::new(Some(b'*'));
@@ -166,4 +167,35 @@ fn only_lines_that_carry_a_login_may_be_longer_than_commands() {
     }
     authorization.line(b"AUTH PLAIN", &Capabilities::default(), &mut Vec::new());
     assert_eq!(authorization.line_limit(b""), LOGIN_LIMIT);
+}
+
+/// The replies to what arrives in these parts, with the events that end a session.
+fn conversation(parts: &[&[u8]]) -> Vec<String> {
+    let mut authorization = Authorization::default();
+    let mut buffer = LineBuffer::default();
+    let mut steps = Vec::new();
+    for part in parts {
+        buffer.push(part);
+        loop {
+            let mut out = Vec::new();
+            let limit = authorization.line_limit(buffer.rest());
+            let event = match buffer.next_line(limit) {
+                NextLine::Line => authorization.line(buffer.line(), &everything(), &mut out),
+                NextLine::TooLong => authorization.too_long(buffer.line(), &mut out),
+                NextLine::Incomplete => break,
+            };
+            steps.push(format!("{event:?} {}", out.escape_ascii()));
+        }
+    }
+    steps
+}
+
+#[test]
+fn the_line_after_one_that_is_too_long_has_a_limit_of_its_own() {
+    // What is left of the long line arrives with the next one, or before it.
+    let long = [b'x'; 300];
+    let more = [&[b'x'; 10][..], b"\r\nPASS ", &[b'y'; 300], b"\r\n"].concat();
+    let apart = conversation(&[b"USER a\r\n", &long, &more[..12], &more[12..]]);
+    assert!(apart.last().unwrap().starts_with("Refused -ERR USER comes first"), "{apart:?}");
+    assert_eq!(conversation(&[b"USER a\r\n", &long, &more]), apart);
 }
