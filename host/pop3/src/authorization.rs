@@ -127,6 +127,8 @@ impl Authorization {
 
     /// Handles a line that was too long, of which `beginning` had arrived. It ends a SASL exchange.
     pub fn too_long(&mut self, beginning: &[u8], out: &mut Vec<u8>) -> AuthorizationEvent {
+        // The part that has arrived in any case, so that the answer does not depend on the network.
+        let beginning = &beginning[..beginning.len().min(COMMAND_LIMIT - 2)];
         let (user, mechanism) = match std::mem::take(&mut self.state) {
             State::Start | State::UserGiven(_) if is_http(beginning) => return not_http(out),
             State::UserGiven(user) if begins_with(beginning, b"PASS ") => (user, Mechanism::UserPass),

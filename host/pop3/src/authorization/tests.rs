@@ -199,3 +199,16 @@ fn the_line_after_one_that_is_too_long_has_a_limit_of_its_own() {
     assert!(apart.last().unwrap().starts_with("Refused -ERR USER comes first"), "{apart:?}");
     assert_eq!(conversation(&[b"USER a\r\n", &long, &more]), apart);
 }
+
+#[test]
+fn a_line_that_is_too_long_means_the_same_however_it_arrives() {
+    let lines = [
+        [&[b'x'; 280][..], b" / HTTP/1.1\r\n"].concat(),
+        [&b"GET /"[..], &[b'x'; 280], b" HTTP/1.1\r\n"].concat(),
+        [&b"AUTH"[..], &[b' '; LOGIN_LIMIT], b"PLAIN\r\n"].concat(),
+    ];
+    for line in lines {
+        let single: Vec<&[u8]> = line.chunks(1).collect();
+        assert_eq!(conversation(&single), conversation(&[&line]));
+    }
+}
