@@ -60,10 +60,21 @@ impl Snapshot {
     }
 
     /// A snapshot from what [`packed`](Self::packed), [`count`](Self::count) and
-    /// [`bytes`](Self::bytes) returned.
+    /// [`bytes`](Self::bytes) returned. None if they are something else: a session would show less than
+    /// STAT promises, or something that is no listing.
     #[must_use]
-    pub fn from_packed(rows: Box<[u8]>, count: u32, bytes: u64) -> Self {
-        Self { rows, count, bytes }
+    pub fn from_packed(rows: Box<[u8]>, count: u32, bytes: u64) -> Option<Self> {
+        let mut rest = &*rows;
+        let mut sum = 0_u64;
+        for _ in 0..count {
+            let (row, tail) = unpack(rest)?;
+            if !is_unique_id(row.unique_id) {
+                return None;
+            }
+            sum = sum.checked_add(row.size)?;
+            rest = tail;
+        }
+        (rest.is_empty() && sum == bytes).then_some(Self { rows, count, bytes })
     }
 
     /// A hash of the rows, never 0: two snapshots of one process with the same rows have the same.
@@ -116,23 +127,28 @@ impl Snapshot {
     pub fn rows(&self) -> impl Iterator<Item = (MessageNumber, Row<'_>)> {
         let mut rest = &*self.rows;
         (1..=self.count).map_while(move |number| {
-            let mut size = 0_u64;
-            let mut shift = 0;
-            loop {
-                let (&byte, tail) = rest.split_first()?;
-                rest = tail;
-                size |= u64::from(byte & 0x7F) << shift;
-                if byte < 0x80 {
-                    break;
-                }
-                shift += 7;
-            }
-            let (&length, tail) = rest.split_first()?;
-            let (unique_id, tail) = tail.split_at_checked(usize::from(length))?;
+            let (row, tail) = unpack(rest)?;
             rest = tail;
-            Some((number, Row { size, unique_id }))
+            Some((number, row))
         })
     }
+}
+
+/// The first of some packed rows, and the others.
+fn unpack(packed: &[u8]) -> Option<(Row<'_>, &[u8])> {
+    let mut rest = packed;
+    let mut size = 0_u64;
+    for shift in (0..u64::BITS).step_by(7) {
+        let (&byte, tail) = rest.split_first()?;
+        rest = tail;
+        size |= u64::from(byte & 0x7F) << shift;
+        if byte < 0x80 {
+            let (&length, tail) = rest.split_first()?;
+            let (unique_id, tail) = tail.split_at_checked(usize::from(length))?;
+            return Some((Row { size, unique_id }, tail));
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -162,6 +178,29 @@ mod tests {
     }
 
     #[test]
+    fn only_what_was_packed_is_a_snapshot() {
+        let rows = [Row { size: 5, unique_id: b"a" }, Row { size: 300, unique_id: b"bc" }];
+        let whole = Snapshot::pack(rows).unwrap();
+        let from = |rows: &[u8], count, bytes| Snapshot::from_packed(rows.into(), count, bytes);
+        assert_eq!(from(whole.packed(), 2, 305), Some(whole.clone()));
+        assert_eq!(from(&[], 0, 0), Some(Snapshot::default()));
+        for (rows, count, bytes) in [
+            (whole.packed(), 1, 305),
+            (whole.packed(), 3, 305),
+            (whole.packed(), 2, 304),
+            (&whole.packed()[1..], 2, 305),
+            (&whole.packed()[..whole.packed().len() - 1], 2, 305),
+            (b"\x05\x00", 1, 5),
+            (b"\x05\x01\n", 1, 5),
+            // A size without an end, and sizes without a sum.
+            (&[0xFF; 40], 1, u64::MAX),
+            (b"\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01\x01a\x01\x01b", 2, 0),
+        ] {
+            assert_eq!(from(rows, count, bytes), None, "{}", rows.escape_ascii());
+        }
+    }
+
+    #[test]
     fn twenty_messages_fit_into_a_kilobyte() {
         let id = b"0123456789abcdef01234567";
         let snapshot = Snapshot::pack((0..20).map(|_| Row { size: 20_000, unique_id: id })).unwrap();
@@ -178,7 +217,7 @@ mod tests {
             // Sizes up to 64 bits, whose sum fits.
             let rows: Vec<_> = rows.into_iter().map(|(size, id)| (size >> (size % 58 + 6), id)).collect();
             let packed = Snapshot::pack(rows.iter().map(|(size, id)| Row { size: *size, unique_id: id })).unwrap();
-            let stored = Snapshot::from_packed(packed.packed().into(), packed.count(), packed.bytes());
+            let stored = Snapshot::from_packed(packed.packed().into(), packed.count(), packed.bytes()).unwrap();
             proptest::prop_assert_eq!(&stored, &packed);
             let unpacked: Vec<_> = stored.rows().map(|(number, it)| (number, it.size, it.unique_id.to_vec())).collect();
             let expected: Vec<_> = (1..).zip(&rows).map(|(number, (size, id))| (number, *size, id.clone())).collect();

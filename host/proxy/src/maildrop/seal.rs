@@ -101,7 +101,7 @@ impl Seal {
             snapshot: packed
                 .snapshot
                 .filter(|(written_in, ..)| *written_in == epoch)
-                .map(|(_, count, bytes, rows)| Snapshot::from_packed(rows.into(), count, bytes))
+                .and_then(|(_, count, bytes, rows)| Snapshot::from_packed(rows.into(), count, bytes))
                 .map(|snapshot| DatedSnapshot { snapshot: snapshot.shared(), times, is_up_to_date }),
             route: packed.route.map(|(pool, user)| Arc::new(Route { pool, user })),
             latest: packed.latest,
