@@ -16,7 +16,7 @@ const ERROR_PAUSE: Duration = Duration::from_millis(100);
 /// Applies signals until the task is aborted.
 pub(super) async fn receive(socket: UnixDatagram, new_mail: NewMail, limit: Arc<RateLimit>) {
     new_mail.begin(Source::Socket);
-    // The rest of a larger datagram is cut off, so one byte more tells that it is too large.
+    // The rest of a larger datagram is cut off; with one byte more, that can be noticed.
     let mut buffer = vec![0; MAX_REQUEST_BYTES + 1];
     loop {
         let received = socket.recv(&mut buffer).await.map(|length| &buffer[..length]);

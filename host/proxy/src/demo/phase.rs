@@ -18,7 +18,7 @@ pub(crate) enum Route {
     Direct,
     /// Through Reprieve, which learns of new mail only when it lets a poll through.
     Interval,
-    /// Through Reprieve, which the mail server tells about new mail.
+    /// Through Reprieve, to which the mail server signals new mail.
     Signals,
 }
 

@@ -193,7 +193,7 @@ fn comparison(frame: &Frame) -> Vec<Line> {
 }
 
 fn strips(frame: &Frame, labels: &[ClientLabel], marks: &Marks, columns: usize, room: usize) -> Vec<Line> {
-    // The last line tells how many clients are not shown.
+    // The last line has the number of clients that are not shown.
     let shown = if labels.len() > room { room.saturating_sub(1) } else { labels.len() };
     let mut lines: Vec<Line> = labels
         .iter()

@@ -446,7 +446,7 @@ fn mailbox_key(mailbox: UserKey) -> String {
     format!("mailbox:{}", record_key(mailbox))
 }
 
-/// The key of the entry that tells when signals of a pool may have been missed.
+/// The key of the entry with the time until which signals of a pool may have been missed.
 fn gap_key(pool: UserKey) -> String {
     format!("gap:{}", record_key(pool))
 }

@@ -1,4 +1,4 @@
-//! New mail: what the sources of a pool tell, and how much is known when they tell nothing.
+//! Signals of new mail from the sources of a pool, and what follows from their absence.
 //!
 //! A *signal* says that a user has new mail. The registry notes it with the user, so that their
 //! snapshot is no longer shown (see [`maildrop`](crate::maildrop)). This module has what belongs to a

@@ -1,5 +1,5 @@
 //! The thread of the signals of new mail: follows the logs and journals in which deliveries to the pools'
-//! maildrops are logged, and tells other proxies of signals that were missed.
+//! maildrops are logged, and shares gaps in the signals with other proxies.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::new_mail::{
     Deliveries, Gap, JournalFollower, LogFollower, LoggedDelivery, Missed, NotWritten, Source,
 };
 
-/// Where systemd's `StateDirectory` is if systemd does not tell.
+/// The state directory if systemd does not set `STATE_DIRECTORY`.
 const STATE_DIRECTORY: &str = "/var/lib/reprieve";
 
 /// The thread. Dropping this ends it.

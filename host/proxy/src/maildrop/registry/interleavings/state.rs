@@ -66,7 +66,7 @@ pub struct State {
     pub visible: Messages,
     /// Messages that were signalled or shown to a client.
     pub known: Messages,
-    /// Messages whose deletion a client was told.
+    /// Messages that a client has deleted: its QUIT was answered with +OK.
     pub deleted: Messages,
 }
 
@@ -92,7 +92,7 @@ pub enum Step {
     Lose(usize),
     /// The mail server carries out QUIT, and deletes the oldest message.
     Quit(usize),
-    /// The session's snapshot is committed, and the client is told that QUIT was carried out.
+    /// The session's snapshot is committed, and its client gets the +OK to QUIT.
     Commit(usize),
     /// The reply to QUIT is lost.
     LoseQuit(usize),
