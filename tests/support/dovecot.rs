@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use configuration::write_passwords;
 pub use configuration::{Features, NewMail, Tls};
+use configuration::{LOG, write_passwords};
 use log::Log;
 use maildir::{Maildir, message};
 
@@ -30,6 +30,7 @@ use super::tool::Tool;
 use super::unprivileged::UnprivilegedUser;
 
 const DOVECOT: Tool = Tool { program: "dovecot", package: "dovecot-pop3d" };
+const TAIL: Tool = Tool { program: "tail", package: "coreutils" };
 
 /// A user that logs in only to leave a mark in the log.
 const MARKER: &str = "marker";
@@ -44,6 +45,8 @@ const PORTS_TO_TRY: usize = 10;
 /// A running Dovecot; dropping it stops its processes and removes its folder.
 pub struct Dovecot {
     process: Child,
+    /// Reads the log if it is in a file.
+    tail: Option<Child>,
     log: Arc<Log>,
     reader: Option<JoinHandle<()>>,
     address: SocketAddr,
@@ -126,9 +129,18 @@ impl Dovecot {
             .spawn()
             .expect("starting dovecot");
         let log = Arc::new(Log::default());
-        let reader = Log::follow(&log, process.stderr.take().expect("dovecot's log"));
+        let mut tail = features.logs_to_file.then(|| {
+            let mut tail = TAIL.command();
+            tail.args(["--quiet", "--retry", "--follow=name", "--lines=+1"]).arg(folder.path().join(LOG));
+            tail.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starting tail")
+        });
+        let reader = match &mut tail {
+            None => Log::follow(&log, process.stderr.take().expect("dovecot's log")),
+            Some(tail) => Log::follow(&log, tail.stdout.take().expect("dovecot's log")),
+        };
         let dovecot = Self {
             process,
+            tail,
             log,
             reader: Some(reader),
             address,
@@ -178,6 +190,11 @@ impl Dovecot {
     /// Its address for IMAP.
     pub fn imap_address(&self) -> SocketAddr {
         self.new_mail.as_ref().expect("a server with IMAP").imap
+    }
+
+    /// Its log, if it is in a file.
+    pub fn log_file(&self) -> PathBuf {
+        self.folder.path().join(LOG)
     }
 
     /// Its configuration file.
@@ -322,6 +339,11 @@ impl Drop for Dovecot {
             eprintln!("dovecot's log:\n{}", self.log.text());
         }
         self.signal(libc::SIGTERM);
+        if let Some(tail) = &mut self.tail {
+            let _ = self.process.wait();
+            let _ = tail.kill();
+            let _ = tail.wait();
+        }
         // The log ends when the last process that can write to it exits.
         if !self.log.wait_for_end() {
             self.signal(libc::SIGKILL);

@@ -23,19 +23,19 @@ fn dovecot(folder: &Path, settings: &str) -> Dovecot {
     Dovecot::start_with(&[("alice", PASSWORD), ("bob", PASSWORD)], features)
 }
 
-fn script_in(folder: &Path) -> std::path::PathBuf {
+pub(super) fn script_in(folder: &Path) -> std::path::PathBuf {
     folder.join("reprieve.lua")
 }
 
 /// A folder that Dovecot's users can read.
-fn folder() -> tempfile::TempDir {
+pub(super) fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     folder
 }
 
 /// Writes the script that signals to these URLs.
-fn write_script(folder: &Path, urls: &[&str], more: &[&str]) {
+pub(super) fn write_script(folder: &Path, urls: &[&str], more: &[&str]) {
     let token = folder.join("signals.token");
     write_secret(&token, SIGNALS);
     let mut command = Command::new(BINARY);
@@ -89,6 +89,15 @@ impl Lines {
 /// Delivers a message, and returns how long the server took to take it.
 #[track_caller]
 fn deliver_by_lmtp(dovecot: &Dovecot, recipients: &[&str]) -> Duration {
+    let start = Instant::now();
+    let message = "From: Sender <sender@example.org>\r\nSubject: secret\r\n\r\nnew\r\n.";
+    deliver_message(dovecot, recipients, message);
+    start.elapsed()
+}
+
+/// Delivers a message, which ends with a line that has only a dot; returns the answer for each recipient.
+#[track_caller]
+pub(super) fn deliver_message(dovecot: &Dovecot, recipients: &[&str], message: &str) -> Vec<String> {
     let mut lmtp = Lines::connect(dovecot.lmtp_address());
     lmtp.line();
     lmtp.ask("LHLO localhost", "250 ");
@@ -97,12 +106,10 @@ fn deliver_by_lmtp(dovecot: &Dovecot, recipients: &[&str]) -> Duration {
         lmtp.ask(&format!("RCPT TO:<{recipient}>"), "250 ");
     }
     lmtp.ask("DATA", "354 ");
-    let start = Instant::now();
-    lmtp.ask("From: Sender <sender@example.org>\r\nSubject: secret\r\n\r\nnew\r\n.", "250 ");
-    for _ in &recipients[1..] {
-        assert!(lmtp.line().starts_with("250 "));
-    }
-    start.elapsed()
+    let mut answers = vec![lmtp.ask(message, "250 ")];
+    answers.extend(recipients[1..].iter().map(|_| lmtp.line()));
+    assert!(answers.iter().all(|answer| answer.starts_with("250 ")), "{answers:?}");
+    answers
 }
 
 fn deliver_by_lda(dovecot: &Dovecot, user: &str) {

@@ -3,7 +3,9 @@
 mod cost;
 mod delivery;
 mod dovecot;
+mod dovecot_histories;
 mod histories;
+mod history;
 mod http;
 mod log;
 mod recipes;

@@ -4,7 +4,7 @@ use std::fs;
 
 use tempfile::TempDir;
 
-use super::{Client, Poll, files_in, write_private};
+use super::{Client, Keeps, Poll, files_in, message_ids_in, write_private};
 use crate::support::account::{Account, Security};
 use crate::support::tool::Tool;
 
@@ -72,5 +72,11 @@ impl Client for Fetchmail {
         write_private(&home.join("configuration"), &configuration);
         let ending = FETCHMAIL.run(home, ["--fetchmailrc", "configuration", "--nodetach"]);
         Poll { exit: ending.code, total: files_in(&home.join("delivered")), said: ending.said }
+    }
+}
+
+impl Keeps for Fetchmail {
+    fn message_ids(&self) -> Vec<String> {
+        message_ids_in(&self.home.path().join("delivered"))
     }
 }

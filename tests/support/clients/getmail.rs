@@ -3,7 +3,7 @@
 use tempfile::TempDir;
 
 use super::lmtp::Inbox;
-use super::{Client, Poll, write_private};
+use super::{Client, Keeps, Poll, write_private};
 use crate::support::account::{Account, Security};
 use crate::support::tool::Tool;
 
@@ -58,5 +58,11 @@ impl Client for Getmail {
         let here = home.to_str().expect("a path in UTF-8");
         let ending = GETMAIL.run(home, ["--getmaildir", here, "--rcfile", "configuration"]);
         Poll { exit: ending.code, total: self.inbox.count(), said: ending.said }
+    }
+}
+
+impl Keeps for Getmail {
+    fn message_ids(&self) -> Vec<String> {
+        self.inbox.message_ids()
     }
 }

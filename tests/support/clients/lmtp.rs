@@ -3,14 +3,16 @@
 use std::io::{BufRead, BufReader, Result, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-/// Accepts and counts messages; dropping it stops it.
+use super::message_id;
+
+/// Accepts messages and notes their Message-IDs; dropping it stops it.
 pub struct Inbox {
     socket: PathBuf,
-    taken: Arc<AtomicUsize>,
+    taken: Arc<Mutex<Vec<String>>>,
     closing: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -20,7 +22,7 @@ impl Inbox {
     pub fn at(home: &Path) -> Self {
         let socket = home.join("lmtp");
         let listener = UnixListener::bind(&socket).expect("a socket");
-        let (taken, closing) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (taken, closing) = (Arc::<Mutex<Vec<String>>>::default(), Arc::new(AtomicBool::new(false)));
         let thread = {
             let (taken, closing) = (Arc::clone(&taken), Arc::clone(&closing));
             thread::spawn(move || {
@@ -43,7 +45,12 @@ impl Inbox {
 
     /// Messages delivered so far.
     pub fn count(&self) -> usize {
-        self.taken.load(Ordering::SeqCst)
+        self.taken.lock().expect("the messages").len()
+    }
+
+    /// Their Message-IDs.
+    pub fn message_ids(&self) -> Vec<String> {
+        self.taken.lock().expect("the messages").clone()
     }
 }
 
@@ -59,7 +66,7 @@ impl Drop for Inbox {
 }
 
 /// Serves a connection; each message has one recipient.
-fn converse(mut stream: UnixStream, taken: &AtomicUsize) -> Result<()> {
+fn converse(mut stream: UnixStream, taken: &Mutex<Vec<String>>) -> Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).split(b'\n');
     stream.write_all(b"220 ready\r\n")?;
     while let Some(line) = lines.next().transpose()? {
@@ -68,14 +75,15 @@ fn converse(mut stream: UnixStream, taken: &AtomicUsize) -> Result<()> {
             b"LHLO" | b"MAIL" | b"RCPT" | b"RSET" | b"NOOP" => b"250 ok\r\n",
             b"DATA" => {
                 stream.write_all(b"354 go on\r\n")?;
+                let mut message = Vec::new();
                 loop {
                     match lines.next().transpose()? {
                         Some(line) if line == b".\r" => break,
-                        Some(_) => {}
+                        Some(line) => message.extend([&line[..], b"\n"].concat()),
                         None => return Ok(()),
                     }
                 }
-                taken.fetch_add(1, Ordering::SeqCst);
+                taken.lock().expect("the messages").push(message_id(&message));
                 b"250 taken\r\n"
             }
             b"QUIT" => b"221 bye\r\n",

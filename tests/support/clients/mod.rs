@@ -26,6 +26,12 @@ pub trait Client {
     fn poll(&self, account: &Account) -> Poll;
 }
 
+/// A client that keeps what it has fetched, and leaves it on the server.
+pub trait Keeps: Client {
+    /// The Message-IDs of all messages that it has, in any order; a duplicate counts twice.
+    fn message_ids(&self) -> Vec<String>;
+}
+
 /// The result of a poll.
 #[derive(Debug)]
 pub struct Poll {
@@ -34,8 +40,7 @@ pub struct Poll {
     /// Messages that the client has received in all its polls; a duplicate counts twice. For a client
     /// that stores nothing, the messages that it shows.
     pub total: usize,
-    /// The program's output; a failing test shows it with `{:?}`.
-    #[allow(dead_code, reason = "only Debug reads it")]
+    /// The program's output.
     pub said: String,
 }
 
@@ -63,4 +68,21 @@ fn messages_in(maildir: &Path) -> usize {
 /// Files in a folder; 0 if it does not exist.
 fn files_in(folder: &Path) -> usize {
     fs::read_dir(folder).map_or(0, Iterator::count)
+}
+
+/// The Message-IDs of the messages in a folder, one per file.
+fn message_ids_in(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let read = |entry: std::io::Result<fs::DirEntry>| fs::read(entry.expect("a file").path());
+    entries.map(|entry| message_id(&read(entry).expect("a message"))).collect()
+}
+
+/// The Message-ID of a message; empty if it has none.
+fn message_id(message: &[u8]) -> String {
+    let text = String::from_utf8_lossy(message);
+    let header = text.lines().take_while(|line| !line.is_empty());
+    let found = header
+        .filter_map(|line| line.split_once(": "))
+        .find(|(name, _)| name.eq_ignore_ascii_case("Message-ID"));
+    found.map_or(String::new(), |(_, id)| id.trim().to_owned())
 }

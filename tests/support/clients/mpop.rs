@@ -2,7 +2,7 @@
 
 use tempfile::TempDir;
 
-use super::{Client, Poll, make_maildir, messages_in, write_private};
+use super::{Client, Keeps, Poll, make_maildir, message_ids_in, messages_in, write_private};
 use crate::support::account::Account;
 use crate::support::tool::Tool;
 
@@ -66,5 +66,11 @@ impl Client for Mpop {
         write_private(&home.join("configuration"), &configuration);
         let ending = MPOP.run(home, ["--file", "configuration"]);
         Poll { exit: ending.code, total: messages_in(&maildir), said: ending.said }
+    }
+}
+
+impl Keeps for Mpop {
+    fn message_ids(&self) -> Vec<String> {
+        message_ids_in(&self.home.path().join("maildir/new"))
     }
 }

@@ -2,7 +2,7 @@
 
 use tempfile::TempDir;
 
-use super::{Client, Poll, files_in, write_private};
+use super::{Client, Keeps, Poll, files_in, message_ids_in, write_private};
 use crate::support::account::{Account, Security};
 use crate::support::tool::Tool;
 
@@ -41,5 +41,11 @@ impl Client for Poplib {
         write_private(&home.join("poll.py"), SCRIPT);
         let ending = PYTHON.run(home, ["-I", "poll.py", "account", "uids", "delivered"]);
         Poll { exit: ending.code, total: files_in(&delivered), said: ending.said }
+    }
+}
+
+impl Keeps for Poplib {
+    fn message_ids(&self) -> Vec<String> {
+        message_ids_in(&self.home.path().join("delivered"))
     }
 }

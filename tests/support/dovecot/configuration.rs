@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use crate::support::certificates::Files;
 use crate::support::unprivileged::UnprivilegedUser;
 
+/// File name of a log that is not written to standard error.
+pub(super) const LOG: &str = "mail.log";
+
 /// Features of a server beyond plain passwords.
 #[derive(Clone, Debug, Default)]
 pub struct Features {
@@ -23,6 +26,8 @@ pub struct Features {
     pub tls: Option<Tls>,
     /// Delivery by LMTP and LDA, and IMAP, with signals of new mail.
     pub new_mail: Option<NewMail>,
+    /// Whether it logs to a file of its own, for programs that follow it.
+    pub logs_to_file: bool,
     /// Address for connections that begin with a PROXY header; set at the start.
     pub proxied: Option<SocketAddr>,
 }
@@ -30,7 +35,7 @@ pub struct Features {
 /// Settings for signals of new mail, and where mail is delivered.
 #[derive(Clone, Debug)]
 pub struct NewMail {
-    /// The value of `push_notification_driver`.
+    /// The value of `push_notification_driver`; empty for none.
     pub driver: String,
     /// More settings.
     pub settings: String,
@@ -47,7 +52,10 @@ impl NewMail {
     }
 
     fn text(&self) -> String {
-        let plugins = "notify mail_lua push_notification push_notification_lua";
+        let plugins = match self.driver.as_str() {
+            "" => "",
+            _ => "notify mail_lua push_notification push_notification_lua",
+        };
         let protocols: String = ["lmtp", "lda", "imap"]
             .iter()
             .map(|protocol| format!("protocol {protocol} {{\n  mail_plugins = $mail_plugins {plugins}\n}}\n"))
@@ -177,12 +185,13 @@ fn text(folder: &Path, address: SocketAddr, owner: Option<UnprivilegedUser>, fea
         }
     };
     let mechanisms = features.mechanisms;
+    let log = if features.logs_to_file { format!("{folder}/{LOG}") } else { "/dev/stderr".to_owned() };
     let protocols = if features.new_mail.is_some() { "pop3 lmtp imap" } else { "pop3" };
     format!(
         r#"
 base_dir = {folder}/base
 state_dir = {folder}/state
-log_path = /dev/stderr
+log_path = {log}
 log_timestamp = "%Y-%m-%d %H:%M:%S.%{{usecs}} "
 protocols = {protocols}
 listen = {ip}

@@ -1,7 +1,6 @@
 //! Dovecot's log, read as it is written.
 
-use std::io::{BufRead, BufReader};
-use std::process::ChildStderr;
+use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -23,7 +22,7 @@ struct LogState {
 
 impl Log {
     /// Starts a thread that reads the log to its end.
-    pub(super) fn follow(log: &Arc<Self>, source: ChildStderr) -> JoinHandle<()> {
+    pub(super) fn follow(log: &Arc<Self>, source: impl Read + Send + 'static) -> JoinHandle<()> {
         let log = Arc::clone(log);
         thread::spawn(move || {
             for line in BufReader::new(source).lines().map_while(Result::ok) {
