@@ -1,6 +1,7 @@
 //! Signals of new mail: a login passes if the user has new mail, and is posed otherwise.
 
 mod cost;
+mod dead_store;
 mod delivery;
 mod dovecot;
 mod dovecot_histories;
