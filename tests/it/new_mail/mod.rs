@@ -10,6 +10,7 @@ mod history;
 mod http;
 mod log;
 mod recipes;
+mod takeover;
 
 use std::net::SocketAddr;
 

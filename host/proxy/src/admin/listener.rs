@@ -85,9 +85,9 @@ impl Drop for AdminServer {
 }
 
 impl Listeners {
-    /// Binds the TCP addresses. `shared`: another process, which is about to end, is still bound to
-    /// them. The Unix socket is opened by [`Listeners::serve`], because it belongs to the process
-    /// that serves.
+    /// Binds the TCP addresses. `shared`: another process, which is about to end, is still listening on
+    /// them; this one does so after [`Listeners::listen`], so that no request waits until it serves. The
+    /// Unix socket is opened by [`Listeners::serve`], because it belongs to the process that serves.
     ///
     /// # Errors
     /// If an address is in use, forbidden, or not local, or the socket's directory does not exist.
@@ -102,7 +102,23 @@ impl Listeners {
         let tcp = config.listen.iter().map(|&address| net::bind_one(address, shared).context("admin.listen"));
         let tcp = tcp.collect::<Result<_, _>>()?;
         let authorizer = Arc::new(Authorizer::new(config, keys.tokens));
-        Ok(Self { config: config.clone(), authorizer, tls: keys.tls, tcp })
+        let listeners = Self { config: config.clone(), authorizer, tls: keys.tls, tcp };
+        if !shared {
+            listeners.listen()?;
+        }
+        Ok(listeners)
+    }
+
+    /// Listens on the TCP addresses: connections wait there until [`Listeners::serve`].
+    ///
+    /// # Errors
+    /// If another process has begun to listen on an address.
+    pub fn listen(&self) -> anyhow::Result<()> {
+        for socket in &self.tcp {
+            let what = || socket.local_addr().map_or_else(|_| String::new(), |address| address.to_string());
+            net::listen(socket).with_context(|| format!("admin.listen: cannot listen on {}", what()))?;
+        }
+        Ok(())
     }
 
     /// TLS settings of the addresses, for certificate reloads.

@@ -233,8 +233,12 @@ async fn serve_admin(
     predecessor: Option<Predecessor>,
 ) -> anyhow::Result<AdminServer> {
     let takes_over = predecessor.is_some();
+    // Before the other process closes its sockets, so that no connection is refused.
+    listeners.listen()?;
     if let Some(predecessor) = predecessor {
         predecessor.retire().await;
+        // Signals of new mail that were on their way to it may be lost.
+        server.view().new_mail().take_over();
     }
     if let Some(tls) = listeners.tls() {
         server.add_certificates("admin", tls.clone());

@@ -124,8 +124,9 @@ pub fn bind(address: SocketAddr, count: usize) -> Result<Vec<TcpListener>, BindE
         .map_err(fail)
 }
 
-/// Opens one socket with SO_REUSEPORT, so that the process that replaces this one can listen at
-/// the same time. `share`: listen even if a process of the same user is listening already.
+/// Binds one socket with SO_REUSEPORT, so that the process that replaces this one can listen at
+/// the same time. It does not [listen] yet. `share`: bind even if a process of the same user is listening
+/// already.
 ///
 /// # Errors
 /// As [`bind`].
@@ -136,9 +137,15 @@ pub fn bind_one(address: SocketAddr, share: bool) -> Result<TcpListener, BindErr
         Err(error) if share && error.kind() == io::ErrorKind::AddrInUse => address,
         Err(error) => return Err(fail(error)),
     };
-    let shared = socket(address, true).map_err(fail)?;
-    shared.listen(BACKLOG).map_err(fail)?;
-    Ok(shared.into())
+    Ok(socket(address, true).map_err(fail)?.into())
+}
+
+/// Listens on a bound socket: from now on the system accepts connections there, which wait to be served.
+///
+/// # Errors
+/// If another process has begun to listen on the address.
+pub fn listen(socket: &TcpListener) -> io::Result<()> {
+    socket2::SockRef::from(socket).listen(BACKLOG)
 }
 
 fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {

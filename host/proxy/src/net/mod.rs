@@ -10,7 +10,7 @@ mod stream;
 mod tls;
 
 pub use admission::{Admission, Admitted, LimitReached, counted_as};
-pub use listener::{BindError, InheritedSockets, bind, bind_one};
+pub use listener::{BindError, InheritedSockets, bind, bind_one, listen};
 #[cfg(target_os = "linux")]
 pub use pipe::Pipe;
 pub use proxy::{Proxied, header as proxy_header, local_header as local_proxy_header, read_header};

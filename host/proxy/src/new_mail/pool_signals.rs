@@ -69,7 +69,7 @@ pub struct PoolSignals {
     is_complete: AtomicBool,
     /// In seconds since 1970: no signal has been missed since then. 0 before the start.
     complete_since_s: AtomicU32,
-    /// Wakes the task that tells the other proxies of a gap.
+    /// Wakes the task that shares gaps with the other proxies.
     gap: Notify,
     received: [AtomicU64; Source::COUNT],
     missed: [AtomicU64; Missed::COUNT],
@@ -152,11 +152,17 @@ impl PoolSignals {
         self.complete_since_s.fetch_max(next_s, Ordering::AcqRel);
     }
 
+    /// A source is open from now on. Other proxies learn it, too: what was missed before may concern
+    /// users whom they share.
+    pub(crate) fn begin(&self, now_ms: u64) {
+        self.start(now_ms);
+        self.gap.notify_one();
+    }
+
     /// Signals may have been missed until now.
     pub(crate) fn missed(&self, why: Missed, now_ms: u64) {
         self.missed[why.index()].fetch_add(1, Ordering::Relaxed);
-        self.start(now_ms);
-        self.gap.notify_one();
+        self.begin(now_ms);
     }
 
     /// Waits until signals may have been missed.

@@ -105,7 +105,7 @@ impl NewMail {
         Ok(applied)
     }
 
-    /// Notes a delivery that a log tells of, perhaps late. `delivered_ms`: in milliseconds since 1970.
+    /// Notes a delivery that was read in a log, perhaps long after it. `delivered_ms`: in milliseconds since 1970.
     ///
     /// # Errors
     /// As [`hear`](Self::hear).
@@ -128,11 +128,16 @@ impl NewMail {
         Ok(())
     }
 
-    /// A source is open from now on. During a takeover earlier signals may have gone to the other
-    /// process.
+    /// The process that was taken over from has closed its sources, perhaps with signals in them that
+    /// nobody reads.
+    pub(crate) fn take_over(&self) {
+        self.begin(Source::Http);
+    }
+
+    /// A source is open from now on: earlier signals may have been missed.
     pub(crate) fn begin(&self, source: Source) {
         for pool in self.pools(None, source).unwrap_or_default() {
-            pool.signals().start(self.core.clock.now_ms());
+            pool.signals().begin(self.core.clock.now_ms());
         }
     }
 
