@@ -22,7 +22,7 @@ use super::timestamp::{self, LogTimestamp};
 use super::{syslog, user_name};
 use crate::calendar::Calendar;
 
-/// The most names that are read from a line of Exim's log.
+/// The most names that a delivery has.
 const MAX_NAMES: usize = 8;
 /// The programs of Postfix that put a message into a maildrop, or hand it to one that does. Mail that
 /// leaves by SMTP is somebody else's.
@@ -40,8 +40,8 @@ pub(crate) enum Agent {
 /// A message that was delivered into an inbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// The recipient as the log names them. More than one name if the log has several of which any may
-    /// be the one that clients log in with: Exim logs the local part and the address.
+    /// The recipient as the log names them. More than one name if any of several may be the one that
+    /// clients log in with: Exim logs the local part and the address, and mail to `alice+news` is alice's.
     pub users: Vec<String>,
     pub(crate) agent: Agent,
     timestamp: Option<LogTimestamp>,
@@ -110,9 +110,10 @@ fn by(agent: Agent, recipient: Recipient) -> LoggedRecipient {
 }
 
 fn parse_syslog(program: &str, message: &str) -> LoggedRecipient {
-    let agent = program.rsplit_once('/').map(|(_, agent)| agent);
-    if agent.is_some_and(|agent| POSTFIX_AGENTS.contains(&agent)) {
-        return by(Agent::Postfix, postfix(message));
+    if let Some((_, agent)) = program.rsplit_once('/')
+        && POSTFIX_AGENTS.contains(&agent)
+    {
+        return by(Agent::Postfix, postfix(agent, message));
     }
     match program {
         "dovecot" => by(Agent::Dovecot, dovecot(message)),
@@ -153,8 +154,35 @@ fn names<'a>(found: impl IntoIterator<Item = &'a str>) -> Result<Vec<String>, &'
     if names.is_empty() { Err("a delivery without a recipient") } else { Ok(names) }
 }
 
+/// Adds names that the recipient may log in with. A false one costs a poll, a missing one delays mail.
+fn add(names: &mut Vec<String>, more: impl IntoIterator<Item = String>) {
+    for name in more {
+        if names.len() < MAX_NAMES && !names.contains(&name) && user_name(&name).is_some() {
+            names.push(name);
+        }
+    }
+}
+
+/// Adds the names without their extensions: mail to `alice+news@example.org` is stored for
+/// `alice@example.org`.
+fn add_without_extensions(names: &mut Vec<String>) {
+    let without = |name: &String| {
+        let (local, domain) = name.split_at(name.rfind('@').unwrap_or(name.len()));
+        let (user, _) = local.split_once('+')?;
+        (!user.is_empty() && !user.starts_with('"')).then(|| format!("{user}{domain}"))
+    };
+    let more: Vec<_> = names.iter().filter_map(without).collect();
+    add(names, more);
+}
+
+/// Adds the local part of the last address: the name of a user of the system.
+fn add_local_part(names: &mut Vec<String>) {
+    let local = names.last().and_then(|address| address.rsplit_once('@')).map(|(local, _)| local.to_owned());
+    add(names, local);
+}
+
 /// `4F1B2C0D: to=<alice@example.org>, orig_to=<postmaster>, relay=…, …, status=sent (…)`
-fn postfix(message: &str) -> Recipient {
+fn postfix(agent: &str, message: &str) -> Recipient {
     let (_, after) = message.split_once(", status=sent")?;
     let answer = after.strip_prefix(" (").unwrap_or(after);
     // Local aliases, and content filters that send the message back.
@@ -168,7 +196,13 @@ fn postfix(message: &str) -> Recipient {
     };
     let end = [">, orig_to=<", ">, relay="].iter().filter_map(|end| recipient.find(end)).min();
     let Some(end) = end else { return Some(Err("a delivery without an end of to=<…>")) };
-    Some(names([&recipient[..end]]))
+    Some(names([&recipient[..end]]).map(|mut names| {
+        add_without_extensions(&mut names);
+        if agent == "local" {
+            add_local_part(&mut names);
+        }
+        names
+    }))
 }
 
 /// How the processes that deliver begin their lines.
@@ -248,7 +282,30 @@ fn exim(text: &str) -> Recipient {
     };
     let parts = recipient.split(" (").map(|part| part.strip_suffix(')').unwrap_or(part)).chain(original);
     // Files, folders and commands stand for the recipient who has redirected mail to them.
-    Some(names(parts.filter(|name| !name.starts_with(['/', '|', '>']) && !name.is_empty())))
+    let is_name = |name: &&str| !name.starts_with(['/', '|', '>']) && !name.is_empty();
+    let mut names = match names(parts.clone().filter(is_name)) {
+        Ok(names) => names,
+        Err(why) => return Some(Err(why)),
+    };
+    add(&mut names, answered_address(fields));
+    add_without_extensions(&mut names);
+    if let (Some(first), Some((local, domain))) =
+        (parts.clone().next(), original.and_then(|address| address.rsplit_once('@')))
+    {
+        match is_name(&first) {
+            true if !first.contains('@') => add(&mut names, [format!("{first}@{domain}")]),
+            true => {}
+            false => add(&mut names, [local.to_owned()]),
+        }
+    }
+    Some(Ok(names))
+}
+
+/// The address in an LMTP server's answer, such as `C="250 2.0.0 <alice@example.org> YpJWFhs3 Saved"`: of a
+/// redirected message, Exim logs the address before and only the local part after.
+fn answered_address(fields: &str) -> Option<String> {
+    let (_, answer) = fields.split_once(" C=\"250 2.0.0 <")?;
+    answer.split_once("> ").map(|(address, _)| address.to_owned())
 }
 
 /// `id=…,from=<bob@example.net>,addr=<alice@example.org>,size=329,success: Message delivered.`
@@ -261,7 +318,12 @@ fn courier(message: &str) -> Recipient {
         return Some(Err("a delivery without an end of addr=<…>"));
     };
     // The local module logs what it has forwarded, too.
-    (!message[at..].contains("forwarded")).then(|| names([user]))
+    (!message[at..].contains("forwarded")).then(|| {
+        names([user]).map(|mut names| {
+            add_local_part(&mut names);
+            names
+        })
+    })
 }
 
 #[cfg(test)]
