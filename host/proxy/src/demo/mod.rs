@@ -8,6 +8,7 @@ mod interrupt;
 mod message;
 mod phase;
 mod proxy;
+mod random;
 mod simulation;
 mod stats;
 mod summary;
@@ -104,6 +105,7 @@ fn run_until(
         view_cpu: ThreadCpu::default(),
         stop: watch::Sender::new(false),
         users,
+        seed: getrandom::u64().context("the system provides no random bytes")?,
         // The policy has accepted the interval, so it is valid.
         schedule: Schedule::new(
             Duration::from_secs(options.seconds),

@@ -14,14 +14,15 @@ use super::client::{Account, Client};
 use super::deliveries::Deliveries;
 use super::message::{Message, below};
 use super::phase::{Phase, Route};
+use super::random::Random;
 use super::stats::{DemoStats, Reading};
 use crate::new_mail::Source;
 use crate::server::NewMail;
 use reprieve_mailserver::MailServer;
 use reprieve_metrics::ThreadCpu;
 
-/// Shortest and longest pause between two polls of a client.
-const PAUSE_MS: (usize, usize) = (600, 1400);
+/// Shortest and longest time from one poll of a client to the next.
+const POLL_INTERVAL: (Duration, Duration) = (Duration::from_millis(600), Duration::from_millis(1400));
 /// Average interval between messages to a maildrop.
 const DELIVERY_INTERVAL: Duration = Duration::from_secs(10);
 /// Minimum number of messages in each maildrop at the start; the maximum is twice that.
@@ -46,6 +47,8 @@ pub(crate) struct Simulation {
     pub(crate) stop: watch::Sender<bool>,
     /// User names without duplicates.
     pub(crate) users: Vec<String>,
+    /// For the moments of polls and deliveries, which are the same in each phase.
+    pub(crate) seed: u64,
     pub(crate) schedule: Schedule,
 }
 
@@ -67,12 +70,10 @@ impl Schedule {
         self.phase * Route::ALL.len() as u32
     }
 
-    /// Time without deliveries at the end of a phase, so that messages are fetched in the phase in
+    /// Time without deliveries at the end of each phase, so that messages are fetched in the phase in
     /// which they are delivered.
-    fn quiet_period(&self, route: Route) -> Duration {
-        let pause = Duration::from_millis(PAUSE_MS.1 as u64);
-        let wait = if route == Route::Interval { self.interval.saturating_add(pause) } else { pause };
-        wait.min(self.phase / 2)
+    fn quiet_period(&self) -> Duration {
+        self.interval.saturating_add(POLL_INTERVAL.1).min(self.phase / 2)
     }
 }
 
@@ -211,43 +212,30 @@ async fn first_polls(simulation: &Simulation, clients: &mut [Client], at: Socket
     }
 }
 
-/// Lets all clients poll and delivers mail until the time is up. No mail is delivered in the last
-/// quiet period.
+/// Lets all clients poll and delivers mail until the time is up, at the same moments in each phase. No
+/// mail is delivered in the last quiet period.
 async fn poll_for(simulation: &Arc<Simulation>, clients: Vec<Client>, route: Route) -> Vec<Client> {
     let at = simulation.address(route);
-    let quiet_period = simulation.schedule.quiet_period(route);
-    let end = Instant::now() + simulation.schedule.phase;
+    let start = Instant::now();
+    let end = start + simulation.schedule.phase;
     let mut tasks = JoinSet::new();
     for mut client in clients {
         let simulation = Arc::clone(simulation);
         tasks.spawn(async move {
+            let mut random = Random::new(simulation.seed, client.number as u64);
             // Spread the first polls.
-            let mut next = Instant::now() + Duration::from_millis(below(PAUSE_MS.1) as u64);
+            let mut next = start + random.time(Duration::ZERO, POLL_INTERVAL.1);
             let mut stop = simulation.stop.subscribe();
             while next < end && !wait(next, &mut stop).await {
                 simulation.poll(&mut client, at).await;
-                next = Instant::now() + pause();
+                // On a slow machine, polls that are late are not made up for.
+                next = Instant::now().max(next + random.time(POLL_INTERVAL.0, POLL_INTERVAL.1));
             }
             client
         });
     }
     let mut stop = simulation.stop.subscribe();
-    let mut stop_mail = simulation.stop.subscribe();
-    let mail = async {
-        loop {
-            let gap = DELIVERY_INTERVAL / u32::try_from(simulation.users.len()).unwrap_or(1);
-            let next = Instant::now() + gap.mul_f64(0.2 + 1.6 * below(1000) as f64 / 1000.0);
-            if next >= end - quiet_period || wait(next, &mut stop_mail).await {
-                return;
-            }
-            let user = &simulation.users[below(simulation.users.len())];
-            match route {
-                Route::Signals => simulation.deliver_and_signal(user).await,
-                Route::Direct | Route::Interval => simulation.deliver(user),
-            }
-        }
-    };
-    let ((), _) = tokio::join!(mail, wait(end, &mut stop));
+    let ((), _) = tokio::join!(deliver_for(simulation, start, route), wait(end, &mut stop));
     let mut clients = Vec::new();
     while let Some(ended) = tasks.join_next().await {
         match ended {
@@ -257,6 +245,26 @@ async fn poll_for(simulation: &Arc<Simulation>, clients: Vec<Client>, route: Rou
     }
     clients.sort_by_key(|client| client.number);
     clients
+}
+
+/// Delivers mail until the quiet period of a phase.
+async fn deliver_for(simulation: &Simulation, start: Instant, route: Route) {
+    let end = start + simulation.schedule.phase - simulation.schedule.quiet_period();
+    let interval = DELIVERY_INTERVAL / u32::try_from(simulation.users.len()).unwrap_or(1);
+    let mut random = Random::new(simulation.seed, u64::MAX);
+    let mut stop = simulation.stop.subscribe();
+    let mut next = start;
+    loop {
+        next += random.time(interval.mul_f64(0.2), interval.mul_f64(1.8));
+        if next >= end || wait(next, &mut stop).await {
+            return;
+        }
+        let user = &simulation.users[random.below(simulation.users.len())];
+        match route {
+            Route::Signals => simulation.deliver_and_signal(user).await,
+            Route::Direct | Route::Interval => simulation.deliver(user),
+        }
+    }
 }
 
 /// Checks that a wrong password is refused even while Reprieve answers its user, and that each
@@ -295,8 +303,4 @@ fn name(client: &Client) -> String {
 /// Waits until a moment. Returns true if the demo is stopped before it.
 async fn wait(until: Instant, stop: &mut watch::Receiver<bool>) -> bool {
     timeout_at(until, stop.wait_for(|stop| *stop)).await.is_ok()
-}
-
-fn pause() -> Duration {
-    Duration::from_millis((PAUSE_MS.0 + below(PAUSE_MS.1 - PAUSE_MS.0)) as u64)
 }
