@@ -120,8 +120,7 @@ impl History {
                 sleep(random.random_range(Duration::ZERO..self.pace.delivery));
                 disturb(self, number);
             }
-            // All messages arrive in the end.
-            sleep(self.pace.poll * 3);
+            sleep(self.pace.poll);
             self.is_over.store(true, Ordering::Relaxed);
             let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
             self.over_ms.store(now.as_millis() as u64, Ordering::Relaxed);

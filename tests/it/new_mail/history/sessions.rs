@@ -8,8 +8,8 @@ struct Reached {
     ended_ms: u64,
     /// Number of messages that were fetched.
     fetched: u32,
-    /// The line of the decision log.
-    line: serde_json::Value,
+    /// What was known, and what happened.
+    facts: String,
 }
 
 /// Counts of polls.
@@ -42,14 +42,16 @@ impl Sessions {
             counts.reached += 1;
             let user = login["user"].as_str().expect("a user").to_owned();
             let (began_ms, ended_ms) = (ms("began_ms"), ms("ended_ms"));
-            users.entry(user).or_default().push(Reached { began_ms, ended_ms, fetched, line });
+            let facts = format!("{user} {} {}", login["freshness"], login["disposition"]);
+            users.entry(user).or_default().push(Reached { began_ms, ended_ms, fetched, facts });
         }
         for sessions in users.values_mut() {
             sessions.sort_by_key(|session| session.began_ms);
             for vain in (2..sessions.len()).filter(|&number| is_vain(sessions, number)) {
                 counts.vain += 1;
-                let after_ms = sessions[vain].began_ms - sessions[vain - 1].began_ms;
-                println!("in vain, {after_ms} ms after another one: {}", sessions[vain].line);
+                let Reached { began_ms, ended_ms, facts, .. } = &sessions[vain];
+                let after_ms = began_ms - sessions[vain - 1].began_ms;
+                println!("vain: {facts}, {} ms, {after_ms} ms after another", ended_ms - began_ms);
             }
         }
         counts
