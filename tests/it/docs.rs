@@ -75,6 +75,27 @@ fn every_link_leads_to_a_file_and_a_heading() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
+/// The threat model says which test holds each promise.
+#[test]
+fn the_tests_that_the_threat_model_names_exist() {
+    let page = std::fs::read_to_string(page::root().join("docs/security.md")).expect("the page");
+    let model = page.split("## Threat model").nth(1).expect("the threat model");
+    let model = model.split("\n## ").next().expect("its text");
+    let mut named = 0;
+    let cells = model.lines().filter(|line| line.starts_with("| ")).filter_map(|line| line.split(" | ").nth(1));
+    for name in cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)) {
+        let (path, test) = name.split_once("::").map_or((name, None), |(path, test)| (path, Some(test)));
+        let path = page::root().join("tests").join(path);
+        assert!(path.exists(), "{name}: there is no {}", path.display());
+        if let Some(test) = test {
+            let source = std::fs::read_to_string(&path).expect("a source");
+            assert!(source.contains(&format!("fn {test}(")), "{name}: there is no such test");
+        }
+        named += 1;
+    }
+    assert!(named > 20, "only {named} tests are named");
+}
+
 #[test]
 fn the_table_of_contents_names_every_page() {
     let listed: BTreeSet<_> = Page::read("docs/SUMMARY.md").links().into_iter().collect();
