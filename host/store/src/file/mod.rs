@@ -5,6 +5,7 @@
 mod cache;
 mod commit;
 mod damage;
+mod disk;
 mod format;
 mod namespace;
 mod open;
@@ -12,7 +13,7 @@ mod write_back;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::FileSettings;
 use crate::clock::Clock;
 use cache::{CacheShard, Cached};
 use damage::{EngineError, catch_panics};
+use disk::{Disk, FileSystem};
 pub(super) use namespace::FileNamespace;
 use namespace::OpenNamespace;
 use open::OpenFailure;
@@ -44,13 +46,13 @@ pub(super) struct File {
 
 impl std::fmt::Debug for File {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("File").field("path", &self.shared.path).finish_non_exhaustive()
+        f.debug_struct("File").field("path", &self.shared.path()).finish_non_exhaustive()
     }
 }
 
 /// State that namespaces share with the write-back thread.
 struct Shared {
-    path: PathBuf,
+    disk: Arc<dyn Disk>,
     /// None while the file cannot be used.
     database: RwLock<Option<Database>>,
     shards: Box<[Mutex<CacheShard>]>,
@@ -94,9 +96,18 @@ impl File {
     /// If the configuration is wrong: another process has the file open, it is not a store, or its
     /// folder does not exist.
     pub fn open(settings: &FileSettings, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        Self::open_on(Arc::new(FileSystem::new(&settings.path)), settings, clock)
+    }
+
+    /// Opens the file of a disk, like [`File::open`].
+    fn open_on(
+        disk: Arc<dyn Disk>,
+        settings: &FileSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
         let limit = usize::try_from(settings.cache).unwrap_or(usize::MAX) / SHARDS;
         let shared = Arc::new(Shared {
-            path: settings.path.clone(),
+            disk,
             database: RwLock::new(None),
             shards: (0..SHARDS).map(|_| Mutex::new(CacheShard::new(limit))).collect(),
             hasher: RandomState::new(),
@@ -144,7 +155,7 @@ impl File {
     }
 
     pub fn path(&self) -> &Path {
-        &self.shared.path
+        self.shared.path()
     }
 
     /// How often a process ended without closing the file.
@@ -174,6 +185,10 @@ impl File {
 }
 
 impl Shared {
+    fn path(&self) -> &Path {
+        self.disk.path()
+    }
+
     /// Reads an entry from the file. None if that fails.
     fn read(&self, database: Option<&Database>, key: &[u8]) -> Option<Cached> {
         if self.is_damaged() {
@@ -195,7 +210,7 @@ impl Shared {
                 None
             }
             Err(EngineError::Disk(error)) => {
-                self.fail(&format!("cannot read {}: {error}", self.path.display()));
+                self.fail(&format!("cannot read {}: {error}", self.path().display()));
                 None
             }
         }

@@ -165,7 +165,7 @@ impl FileNamespace {
         let (shared, number) = (self.shared.clone(), self.open.current.load().number);
         let walk = move || {
             if shared.is_damaged() {
-                return Err(Unavailable(format!("{} is damaged", shared.path.display())));
+                return Err(Unavailable(format!("{} is damaged", shared.path().display())));
             }
             catch_panics(|| walk_step(&shared, number, from)).map_err(|error| match error {
                 EngineError::Disk(error) => Unavailable(error),
@@ -213,7 +213,7 @@ impl FileNamespace {
         }
         let Some(database) = self.shared.database.try_read() else {
             Monitor::count(&self.shared.monitor.failures);
-            let path = self.shared.path.display();
+            let path = self.shared.path().display();
             return Err(Unavailable(format!("{path} is being written and cannot be read now")));
         };
         let cached = self.shared.read(database.as_ref(), key);
@@ -243,7 +243,7 @@ impl FileNamespace {
         result.map_err(|_| {
             Monitor::count(&monitor.timeouts);
             Monitor::count(&monitor.failures);
-            Unavailable(format!("{} could not be read in time", self.shared.path.display()))
+            Unavailable(format!("{} could not be read in time", self.shared.path().display()))
         })
     }
 }

@@ -1,12 +1,11 @@
 //! Opening the file: creating it, replacing a damaged one, and reading which namespaces it has.
 
 use std::collections::HashMap;
-use std::os::unix::fs::OpenOptionsExt as _;
 
 use parking_lot::Mutex;
 use redb::{Database, DatabaseError, ReadableTable as _, StorageError};
 
-use super::damage::{self, EngineError, catch_panics};
+use super::damage::{EngineError, catch_panics};
 use super::{Shared, format};
 
 /// Maximum number of damaged files that a process sets aside. If a disk damages one after the other, the store
@@ -56,16 +55,9 @@ impl Shared {
 
     /// Creates the file if it does not exist, readable by its user only.
     fn create_file(&self) -> Result<(), OpenFailure> {
-        let name = self.path.display();
-        let created = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&self.path);
-        match created {
-            Ok(_) => Ok(()),
+        let name = self.path().display();
+        match self.disk.create() {
+            Ok(()) => Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Err(OpenFailure::Misconfigured(format!(
                     "cannot create {name}: its directory does not exist; create it, owned by the user that Reprieve runs as"
@@ -79,9 +71,9 @@ impl Shared {
     }
 
     fn open_database(&self) -> Result<Database, OpenFailure> {
-        let name = self.path.display();
+        let name = self.path().display();
         let opened = catch_panics(|| {
-            Ok(match redb::Builder::new().set_cache_size(ENGINE_CACHE_BYTES).create(&self.path) {
+            Ok(match self.disk.open(redb::Builder::new().set_cache_size(ENGINE_CACHE_BYTES)) {
                 Ok(database) => Ok(database),
                 Err(DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch) => {
                     Err(OpenFailure::Misconfigured(format!(
@@ -89,8 +81,7 @@ impl Shared {
                     )))
                 }
                 Err(DatabaseError::Storage(StorageError::Io(error)))
-                    if error.kind() == std::io::ErrorKind::InvalidData
-                        && !damage::looks_like_a_store(&self.path) =>
+                    if error.kind() == std::io::ErrorKind::InvalidData && !self.disk.looks_like_a_store() =>
                 {
                     Err(OpenFailure::Misconfigured(format!(
                         "{name} is not a store of Reprieve; move it away, or set `path` to another file"
@@ -112,7 +103,7 @@ impl Shared {
     fn open_failure(&self, error: EngineError) -> OpenFailure {
         match error {
             EngineError::Disk(error) => {
-                OpenFailure::Disk(format!("cannot use {}: {error}", self.path.display()))
+                OpenFailure::Disk(format!("cannot use {}: {error}", self.path().display()))
             }
             EngineError::Damaged(error) => OpenFailure::Damaged(error),
         }
@@ -120,7 +111,7 @@ impl Shared {
 
     /// Shrinks the file if it is large and mostly empty.
     pub(super) fn compact_if_sparse(&self, database: &mut Database) -> Result<(), redb::Error> {
-        let size = std::fs::metadata(&self.path).map_or(0, |data| data.len());
+        let size = self.disk.size();
         if size <= COMPACT_FROM_BYTES {
             return Ok(());
         }
@@ -182,10 +173,10 @@ impl Shared {
     pub(super) fn set_aside(&self, error: &str) -> Result<(), OpenFailure> {
         let database = self.database.write().take();
         drop_database(database);
-        let name = self.path.display();
+        let name = self.path().display();
         let mut damage = self.damage.lock();
         let renamed = if damage.set_aside < MAX_SET_ASIDE {
-            damage::rename_damaged(&self.path).map_err(|error| format!("it cannot be renamed: {error}"))
+            self.disk.set_aside().map_err(|error| format!("it cannot be renamed: {error}"))
         } else {
             Err(format!("{MAX_SET_ASIDE} damaged files were renamed before it, so the disk may be failing"))
         };
@@ -196,7 +187,7 @@ impl Shared {
                 drop(damage);
                 self.forget_file();
                 tracing::error!(
-                    file = %self.path.display(),
+                    file = %self.path().display(),
                     renamed_to = %renamed_to.display(),
                     error,
                     "the store's file is damaged and was renamed; a new one starts with the entries in memory, so the \

@@ -192,7 +192,7 @@ impl Writer {
             Err(EngineError::Disk(error)) => {
                 // After a disk error the engine needs the file to be reopened.
                 *self.shared.database.write() = None;
-                self.shared.fail(&format!("cannot write {}: {error}", self.shared.path.display()));
+                self.shared.fail(&format!("cannot write {}: {error}", self.shared.path().display()));
                 false
             }
             Err(EngineError::Damaged(error)) => {
@@ -219,7 +219,7 @@ impl Writer {
         }
         if let Some(outage) = self.shared.monitor.recover() {
             tracing::info!(
-                file = %self.shared.path.display(),
+                file = %self.shared.path().display(),
                 after_s = outage.as_secs_f64(),
                 "the store's file can be written again, and all changes are saved"
             );
@@ -369,7 +369,7 @@ impl Writer {
             Ok(()) => {}
             Err(EngineError::Damaged(error)) => self.shared.mark_damaged(error),
             Err(EngineError::Disk(error)) => {
-                tracing::warn!(error, file = %self.shared.path.display(), "cannot compact the store's file");
+                tracing::warn!(error, file = %self.shared.path().display(), "cannot compact the store's file");
             }
         }
     }
