@@ -139,7 +139,7 @@ impl Writer {
             pause = if saved {
                 interval.saturating_sub(began.elapsed())
             } else {
-                (pause * 2).clamp(self.save_every, MAX_RETRY_PAUSE)
+                (pause * 2).max(self.save_every).min(MAX_RETRY_PAUSE)
             };
             match message {
                 Ok(Message::Save(done)) => {
