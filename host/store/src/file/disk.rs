@@ -20,6 +20,8 @@ pub(super) trait Disk: Debug + Send + Sync {
     fn create(&self) -> io::Result<()>;
     /// Opens the file with the engine, which creates its tables if the file is empty.
     fn open(&self, engine: &Builder) -> Result<Database, DatabaseError>;
+    /// Whether the path names anything.
+    fn exists(&self) -> bool;
     /// Size of the file in bytes; 0 if it cannot be read.
     fn size(&self) -> u64;
     /// Whether a file that the engine does not recognise was probably a store once.
@@ -53,6 +55,10 @@ impl Disk for FileSystem {
     fn open(&self, engine: &Builder) -> Result<Database, DatabaseError> {
         let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
         engine.create_with_backend(FileBackend::new(file)?)
+    }
+
+    fn exists(&self) -> bool {
+        std::fs::symlink_metadata(&self.path).is_ok()
     }
 
     fn size(&self) -> u64 {

@@ -72,6 +72,8 @@ struct Shared {
 struct Damage {
     /// The error that showed that the open file is damaged, until the file is replaced.
     error: Option<String>,
+    /// The error of a damaged file that could not be set aside, until it is.
+    left: Option<String>,
     /// Number of files that were set aside.
     set_aside: u32,
     /// Whether it was logged that a damaged file cannot be set aside.

@@ -27,8 +27,13 @@ pub(super) enum OpenFailure {
 }
 
 impl Shared {
-    /// Opens the file. A damaged file is set aside, and a new one created.
+    /// Opens the file. A damaged file is set aside, and a new one created. One that could not be set aside
+    /// is not opened again: whatever is not damaged in it would come back with the rest.
     pub(super) fn open_or_replace(&self) -> Result<(), OpenFailure> {
+        let left = self.damage.lock().left.clone();
+        if let Some(error) = left {
+            self.set_aside(&error)?;
+        }
         match self.open() {
             Err(OpenFailure::Damaged(error)) => {
                 self.set_aside(&error)?;
@@ -175,6 +180,13 @@ impl Shared {
         drop_database(database);
         let name = self.path().display();
         let mut damage = self.damage.lock();
+        if !self.disk.exists() {
+            // Somebody has moved it away.
+            damage.left = None;
+            drop(damage);
+            self.forget_file();
+            return Ok(());
+        }
         let renamed = if damage.set_aside < MAX_SET_ASIDE {
             self.disk.set_aside().map_err(|error| format!("it cannot be renamed: {error}"))
         } else {
@@ -184,6 +196,7 @@ impl Shared {
             Ok(renamed_to) => {
                 damage.set_aside += 1;
                 damage.logged = false;
+                damage.left = None;
                 drop(damage);
                 self.forget_file();
                 tracing::error!(
@@ -203,6 +216,7 @@ impl Shared {
                         "{text}: until then the store is kept in memory only, and lost if the process ends"
                     );
                 }
+                damage.left = Some(error.to_owned());
                 self.monitor.fail(&text);
                 Err(OpenFailure::Disk(text))
             }
