@@ -273,4 +273,41 @@ mod tests {
 
     /// Pages between two that are damaged.
     const PAGE_STEP: usize = 131;
+
+    /// The most memory that this process has used, in KiB.
+    fn most_memory() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_damaged_page_number_does_not_take_all_memory() {
+        const BRANCH: u8 = 2;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let [mut bytes, _] = filled(folder.path()).await;
+        let mut branches = 0;
+        for from in
+            (PAGE..bytes.len()).step_by(PAGE).filter(|from| bytes[*from] == BRANCH).collect::<Vec<_>>()
+        {
+            let children = 1 + usize::from(u16::from_le_bytes([bytes[from + 2], bytes[from + 3]]));
+            let numbers = from + 8 + 16 * children;
+            if children > 1 && numbers + 8 * children <= from + PAGE {
+                branches += 1;
+                for child in 0..children {
+                    let at = numbers + 8 * child;
+                    // The five highest bits are the size of the page: now 2 GiB, behind another of that size.
+                    bytes[at..at + 8].copy_from_slice(&(19 << 59 | 1_u64).to_le_bytes());
+                }
+            }
+        }
+        assert!(branches > 0);
+        std::fs::write(&path, &bytes).unwrap();
+        let before = most_memory();
+        let (file, namespace) = open(&path);
+        use_it(&file, &namespace, "damaged page numbers").await;
+        let grown = most_memory() - before;
+        assert!(grown < 1 << 20, "{grown} KiB");
+    }
 }

@@ -11,6 +11,7 @@ use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError};
 
 use super::damage;
+use super::page_guard::PageGuard;
 
 /// A disk with one file.
 pub(super) trait Disk: Debug + Send + Sync {
@@ -54,7 +55,7 @@ impl Disk for FileSystem {
 
     fn open(&self, engine: &Builder) -> Result<Database, DatabaseError> {
         let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
-        engine.create_with_backend(FileBackend::new(file)?)
+        engine.create_with_backend(PageGuard::new(FileBackend::new(file)?))
     }
 
     fn exists(&self) -> bool {

@@ -9,6 +9,7 @@ mod disk;
 mod format;
 mod namespace;
 mod open;
+mod page_guard;
 mod write_back;
 
 use std::collections::HashMap;
