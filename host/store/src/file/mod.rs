@@ -6,10 +6,14 @@ mod cache;
 mod commit;
 mod damage;
 mod disk;
+#[cfg(test)]
+mod faults;
 mod format;
 mod namespace;
 mod open;
 mod page_guard;
+#[cfg(test)]
+mod simulated_disk;
 mod write_back;
 
 use std::collections::HashMap;

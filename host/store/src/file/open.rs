@@ -12,7 +12,7 @@ use super::{Shared, format};
 /// stays in memory.
 const MAX_SET_ASIDE: u32 = 3;
 /// Files larger than this are compacted if they are mostly empty, in bytes.
-const COMPACT_FROM_BYTES: u64 = 64 << 20;
+const COMPACT_FROM_BYTES: u64 = if cfg!(test) { 1 << 20 } else { 64 << 20 };
 /// Memory that the engine may use for its own cache of pages, in bytes.
 const ENGINE_CACHE_BYTES: usize = 16 << 20;
 
