@@ -6,6 +6,8 @@ mod history;
 mod support;
 
 mod changes_under_load;
+#[path = "../differential/mod.rs"]
+mod differential;
 mod histories;
 mod interleavings;
 mod listings;

@@ -33,6 +33,12 @@ impl Cyrus {
     /// Starts a server with these users, whose password is [`PASSWORD`].
     #[track_caller]
     pub fn start(users: &[&str]) -> Self {
+        Self::start_with(users, "")
+    }
+
+    /// Starts a server with these users and more settings.
+    #[track_caller]
+    pub fn start_with(users: &[&str], settings: &str) -> Self {
         let place = fs::canonicalize(PLACE).unwrap_or_else(|_| {
             panic!("Cyrus is not unpacked; unpack it with: tests/setup");
         });
@@ -60,7 +66,7 @@ impl Cyrus {
         };
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         bring(&place, here);
-        write_configuration(here, address, &owner);
+        write_configuration(here, address, &owner, settings);
         if nix::unistd::geteuid().is_root() {
             let nobody = nix::unistd::User::from_name("nobody").unwrap().expect("nobody");
             own(here, &nobody);
@@ -100,33 +106,60 @@ impl Cyrus {
     #[track_caller]
     pub fn deliver(&self, user: &str) {
         let number = self.delivered.fetch_add(1, Ordering::Relaxed) + 1;
+        let message = format!(
+            "From: somebody@example.org\r\nTo: {user}@example.org\r\nSubject: Message {number}\r\n\
+             Message-Id: <{number}@example.org>\r\nDate: Tue, 10 Mar 2026 12:00:00 +0100\r\n\r\nbody\r\n"
+        );
+        self.deliver_text(&[user], message.as_bytes());
+    }
+
+    /// Delivers a message to several users at once; it is stored with the same header for all of them.
+    #[track_caller]
+    pub fn deliver_text(&self, users: &[&str], text: &[u8]) {
         let stream = UnixStream::connect(self.folder.path().join("sock/lmtp")).expect("the LMTP socket");
         let mut stream = BufReader::new(stream);
         let mut said = String::new();
-        let message = format!(
-            "From: somebody@example.org\r\nTo: {user}@example.org\r\nSubject: Message {number}\r\n\
-             Message-Id: <{number}@example.org>\r\nDate: Tue, 10 Mar 2026 12:00:00 +0100\r\n\r\nbody\r\n.\r\n"
-        );
-        for (command, expected) in [
-            (String::new(), "220"),
-            ("LHLO localhost\r\n".to_owned(), "250"),
-            ("MAIL FROM:<somebody@example.org>\r\n".to_owned(), "250"),
-            (format!("RCPT TO:<{user}>\r\n"), "250"),
-            ("DATA\r\n".to_owned(), "354"),
-            (message, "250"),
-            ("QUIT\r\n".to_owned(), "221"),
-        ] {
-            stream.get_mut().write_all(command.as_bytes()).expect("LMTP");
-            loop {
-                said.clear();
-                stream.read_line(&mut said).expect("LMTP");
-                assert!(said.starts_with(expected), "{command:?}: {said:?}");
-                if said.as_bytes().get(3) == Some(&b' ') {
-                    break;
+        let recipients = users.iter().map(|user| (format!("RCPT TO:<{user}>\r\n").into_bytes(), "250", 1));
+        let mut commands = vec![
+            (Vec::new(), "220", 1),
+            (b"LHLO localhost\r\n".to_vec(), "250", 1),
+            (b"MAIL FROM:<somebody@example.org>\r\n".to_vec(), "250", 1),
+        ];
+        commands.extend(recipients);
+        commands.push((b"DATA\r\n".to_vec(), "354", 1));
+        // Each recipient gets a reply.
+        commands.push((on_the_wire(text), "250", users.len()));
+        commands.push((b"QUIT\r\n".to_vec(), "221", 1));
+        for (command, expected, replies) in commands {
+            stream.get_mut().write_all(&command).expect("LMTP");
+            for _ in 0..replies {
+                loop {
+                    said.clear();
+                    stream.read_line(&mut said).expect("LMTP");
+                    assert!(said.starts_with(expected), "{}: {said:?}", command.escape_ascii());
+                    if said.as_bytes().get(3) == Some(&b' ') {
+                        break;
+                    }
                 }
             }
         }
     }
+}
+
+/// A message as it is sent after DATA: lines end in CR LF, and those that begin with a dot get another one.
+fn on_the_wire(text: &[u8]) -> Vec<u8> {
+    let mut sent = Vec::new();
+    for line in text.split_inclusive(|&byte| byte == b'\n') {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.starts_with(b".") {
+            sent.push(b'.');
+        }
+        sent.extend_from_slice(line);
+        sent.extend_from_slice(b"\r\n");
+    }
+    sent.extend_from_slice(b".\r\n");
+    sent
 }
 
 fn libraries(place: &Path) -> PathBuf {
@@ -155,7 +188,7 @@ fn bring(place: &Path, here: &Path) {
     }
 }
 
-fn write_configuration(here: &Path, address: SocketAddr, owner: &str) {
+fn write_configuration(here: &Path, address: SocketAddr, owner: &str, settings: &str) {
     let (folder, bin) = (here.display(), here.join("programs"));
     let imapd = format!(
         "configdirectory: {folder}/conf\ndefaultpartition: default\npartition-default: {folder}/spool\n\
@@ -163,7 +196,7 @@ fn write_configuration(here: &Path, address: SocketAddr, owner: &str) {
          sasl_auxprop_plugin: sasldb\nsasl_sasldb_path: {folder}/sasldb\n\
          sasl_mech_list: PLAIN LOGIN CRAM-MD5\nautocreate_quota: 0\nautocreate_post: yes\n\
          autocreate_users: anyone\nservername: localhost\nlmtpsocket: {folder}/sock/lmtp\n\
-         tls_server_cert: disabled\n"
+         tls_server_cert: disabled\n{settings}"
     );
     fs::write(here.join("imapd.conf"), imapd).expect("a configuration");
     let master = format!(

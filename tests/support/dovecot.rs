@@ -21,6 +21,7 @@ use tempfile::TempDir;
 pub use configuration::{Features, NewMail, Tls};
 use configuration::{LOG, write_passwords};
 use log::Log;
+pub use maildir::file_name;
 use maildir::{Maildir, message};
 
 use super::DEADLINE;
@@ -269,7 +270,23 @@ impl Dovecot {
     /// Delivers a message that ends with these lines.
     pub fn deliver_with(&self, user: &str, lines: &str) {
         let number = self.delivered.fetch_add(1, Ordering::Relaxed) + 1;
-        self.maildir(user).deliver(number, &format!("{}{lines}", message(user, number)));
+        self.maildir(user).deliver(number, format!("{}{lines}", message(user, number)).as_bytes());
+    }
+
+    /// Delivers this file with the name of this number, which the user must not have yet.
+    pub fn deliver_file(&self, user: &str, number: usize, text: &[u8]) {
+        self.maildir(user).deliver(number, text);
+    }
+
+    /// The files of a user's messages by their names with flags.
+    pub fn files(&self, user: &str) -> Vec<(String, Vec<u8>)> {
+        self.maildir(user).files()
+    }
+
+    /// Removes a message, as another program would.
+    #[track_caller]
+    pub fn remove_file(&self, user: &str, name: &str) {
+        self.maildir(user).remove(name);
     }
 
     /// Messages of a user, counted by the files in the mailbox.

@@ -28,6 +28,8 @@ pub struct Features {
     pub new_mail: Option<NewMail>,
     /// Whether it logs to a file of its own, for programs that follow it.
     pub logs_to_file: bool,
+    /// More settings.
+    pub settings: &'static str,
     /// Address for connections that begin with a PROXY header; set at the start.
     pub proxied: Option<SocketAddr>,
 }
@@ -117,6 +119,7 @@ impl Features {
             text.push_str("login_trusted_networks = 127.0.0.0/8\n");
         }
         text.push_str("haproxy_trusted_networks = 127.0.0.0/8\n");
+        text.push_str(self.settings);
         if let Some(new_mail) = &self.new_mail {
             text.push_str(&new_mail.text());
         }

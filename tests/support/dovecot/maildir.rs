@@ -1,5 +1,6 @@
 //! A user's maildir, filled as a delivery agent does.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -20,14 +21,46 @@ impl Maildir {
     }
 
     /// Delivers a message: writes it to `tmp`, then moves it to `new`.
-    pub(super) fn deliver(&self, number: usize, message: &str) {
+    pub(super) fn deliver(&self, number: usize, message: &[u8]) {
         self.make();
-        // Dovecot numbers new messages by the time in their names.
-        let name = format!("{}.M{number}.localhost", 1_700_000_000 + number);
+        let name = file_name(number);
         let aside = self.path.join("tmp").join(&name);
         fs::write(&aside, message).expect("a message");
         self.own(&aside);
         fs::rename(&aside, self.path.join("new").join(&name)).expect("a delivery");
+    }
+
+    /// The files of all messages by their names. A name is followed by the flags of the message, if it
+    /// has any.
+    pub(super) fn files(&self) -> Vec<(String, Vec<u8>)> {
+        let mut files = BTreeMap::new();
+        // A message moves from `new` to `cur`: in this order none is missed.
+        for part in ["new", "cur"] {
+            for entry in fs::read_dir(self.path.join(part)).into_iter().flatten() {
+                let path = entry.expect("a message").path();
+                let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+                let Ok(text) = fs::read(&path) else { continue };
+                let (base, flags) = name.split_once(":2,").unwrap_or((&name, ""));
+                files.insert(base.to_owned(), (flags.to_owned(), text));
+            }
+        }
+        let named = |(base, (flags, text)): (String, (String, Vec<u8>))| match &*flags {
+            "" => (base, text),
+            flags => (format!("{base}:{flags}"), text),
+        };
+        files.into_iter().map(named).collect()
+    }
+
+    /// Removes the file of a message.
+    pub(super) fn remove(&self, name: &str) {
+        let files = ["new", "cur"].into_iter().filter_map(|part| fs::read_dir(self.path.join(part)).ok());
+        let paths = files.flatten().map(|entry| entry.expect("a message").path());
+        let is_it = |path: &PathBuf| {
+            let file = path.file_name().expect("a name").to_string_lossy();
+            file.split(':').next() == Some(name)
+        };
+        let path = { paths }.find(is_it).unwrap_or_else(|| panic!("there is no message {name}"));
+        fs::remove_file(path).expect("removing a message");
     }
 
     /// Number of messages.
@@ -56,6 +89,12 @@ impl Maildir {
             owner.own(path);
         }
     }
+}
+
+/// The name of the file in which the message with this number is delivered. Dovecot numbers new messages by
+/// the time in their names.
+pub fn file_name(number: usize) -> String {
+    format!("{}.M{number}.localhost", 1_700_000_000 + number)
 }
 
 /// A message with unique text and size, and with lines that start with a dot.
