@@ -12,4 +12,5 @@ mod histories;
 mod interleavings;
 mod listings;
 mod maildrop_names;
+mod moving_address;
 mod planted;

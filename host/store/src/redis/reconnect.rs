@@ -166,8 +166,19 @@ impl Worker {
         let probing = self.probe(&mut connections[0]);
         tokio::time::timeout(self.target.timeout() * 2, probing).await.map_err(late)??;
         let asking = run_id(&mut connections[0]);
-        let run_id = tokio::time::timeout(self.target.timeout(), asking).await.map_err(late)?;
-        Ok((connections, run_id))
+        let server = tokio::time::timeout(self.target.timeout(), asking).await.map_err(late)?;
+        // During a failover the address may lead to another server from one connection to the next. Nobody
+        // would notice that the other one has lost writes.
+        if server != 0 {
+            for connection in &mut connections[1..] {
+                let asking = run_id(connection);
+                if tokio::time::timeout(self.target.timeout(), asking).await.map_err(late)? != server {
+                    let error = "the connections lead to different servers";
+                    return Err(RedisError::from((ErrorKind::Client, error)));
+                }
+            }
+        }
+        Ok((connections, server))
     }
 
     /// Writes a key and reads it back: fails if the server is loading, full, a replica, or not
