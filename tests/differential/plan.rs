@@ -79,6 +79,8 @@ pub enum Leave {
     QuitAndHalfClose,
     /// With QUIT, without waiting for the reply.
     QuitAndGo,
+    /// With QUIT and commands after it in one write, which must have no effect.
+    QuitAndMore,
     /// It sends nothing more, says so to TCP, and reads what comes.
     HalfClose,
     /// It closes the connection.
@@ -88,10 +90,11 @@ pub enum Leave {
 }
 
 /// All ways to leave.
-pub const LEAVES: [Leave; 6] = [
+pub const LEAVES: [Leave; 7] = [
     Leave::Quit,
     Leave::QuitAndHalfClose,
     Leave::QuitAndGo,
+    Leave::QuitAndMore,
     Leave::HalfClose,
     Leave::HangUp,
     Leave::HangUpUnread,
@@ -100,7 +103,7 @@ pub const LEAVES: [Leave; 6] = [
 impl Leave {
     /// Whether deletions are carried out.
     pub fn quits(self) -> bool {
-        matches!(self, Self::Quit | Self::QuitAndHalfClose | Self::QuitAndGo)
+        matches!(self, Self::Quit | Self::QuitAndHalfClose | Self::QuitAndGo | Self::QuitAndMore)
     }
 }
 

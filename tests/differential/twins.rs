@@ -12,6 +12,8 @@ use super::wire::{Reply, Wire, is_multi_line};
 use crate::support::proxy::INTERVAL;
 use reprieve::session::CountersSnapshot;
 
+/// QUIT, and what must have no effect.
+const MORE: &[u8] = b"QUIT\r\nDELE 1\r\nDELE 2\r\nQUIT\r\n";
 /// What a client that hangs up sends last.
 const UNREAD: &[u8] = b"RETR 1\r\nUIDL\r\nLIST\r\n";
 
@@ -228,6 +230,14 @@ impl<'a> TwinSession<'a> {
                 self.straight.send(b"QUIT\r\n", &[]);
                 // The mail server has carried it out.
                 self.straight.reply(false);
+                return Ok(());
+            }
+            Leave::QuitAndMore => {
+                for wire in [&mut self.straight, &mut self.through] {
+                    wire.send(MORE, &[]);
+                    // The connection may be reset because of what nobody reads, and the reply to QUIT with it.
+                    while matches!(wire.reply(false), Reply::Line(..)) {}
+                }
                 return Ok(());
             }
             Leave::HalfClose => {
