@@ -10,13 +10,15 @@
 //! `REPRIEVE_LOGINS` is the number of logins of each of the three set-ups. A seed repeats what
 //! clients do and the mail server's delays, but not the interleaving of threads.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::history::checker::violations;
 use crate::history::client::Client;
 use crate::history::mail_server::{Behavior, LoginReply, MailServer, Moment, ServerSession};
 use crate::history::proxies::{INTERVAL, Proxies, Share};
-use crate::history::record::{History, Login, Session, What};
+use crate::history::record::{History, Login, Outage, Session, What};
 use crate::support::account::PASSWORD;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -25,9 +27,7 @@ use rand::{RngExt as _, SeedableRng as _};
 const USERS: usize = 12;
 /// Clients of each of them.
 const CLIENTS: usize = 3;
-/// The longest that a client pauses between two logins: enough for some to be alone.
-const LONGEST_PAUSE_MS: u64 = 120;
-/// Logins of each client in a round.
+/// Logins of each client in a round; more while something happens to the store.
 const LOGINS: usize = 10;
 /// Logins of each set-up, if nobody asks for more.
 const FEW_LOGINS: u64 = 2_500;
@@ -37,8 +37,9 @@ const LONGEST_DELAY_MS: u64 = 10;
 const STEP_MS: u64 = 600_000 / 60;
 
 /// Delays and ways to open a maildrop, as chance has them.
-struct Chance {
-    seed: u64,
+pub struct Chance {
+    /// What repeats it.
+    pub seed: u64,
 }
 
 impl Chance {
@@ -65,20 +66,21 @@ impl Behavior for Chance {
 }
 
 /// What happened, for the figures.
-#[derive(Default)]
-struct Figures {
-    logins: u64,
-    passed: u64,
-    posed: u64,
-    refused: u64,
-    unanswered: u64,
-    upgrades: u64,
-    deletions: u64,
-    without_quit: u64,
+#[derive(Clone, Copy, Default)]
+pub struct Figures {
+    pub logins: u64,
+    pub passed: u64,
+    pub posed: u64,
+    pub refused: u64,
+    pub unanswered: u64,
+    pub upgrades: u64,
+    pub deletions: u64,
+    pub without_quit: u64,
 }
 
 impl Figures {
-    fn add(&mut self, history: &History) {
+    /// Adds the sessions of a history.
+    pub fn add(&mut self, history: &History) {
         for session in &history.sessions {
             self.logins += 1;
             match session.login {
@@ -99,16 +101,69 @@ impl Figures {
     }
 }
 
-/// Everything that the clients of a round share.
-struct Round<'a> {
-    site: &'a Site,
-    number: u64,
+/// How clients log in one time after the other.
+#[derive(Clone, Copy)]
+pub struct Pace {
+    /// The longest that a client pauses between two logins: enough for some to be alone.
+    pub longest_pause_ms: u64,
+    /// Logins of each client after something has happened to the store.
+    pub logins_after: usize,
 }
 
-struct Site {
-    proxies: Proxies,
-    server: MailServer<Chance>,
+impl Default for Pace {
+    fn default() -> Self {
+        Self { longest_pause_ms: 120, logins_after: 0 }
+    }
+}
+
+/// Everything that the clients of a round share.
+pub struct Round<'a> {
+    /// Where it takes place.
+    pub site: &'a Site,
+    /// Different for each round of a site.
+    pub number: u64,
+    /// How its clients log in.
+    pub pace: Pace,
+}
+
+/// Proxies in front of a mail server.
+pub struct Site {
+    /// The proxies; they end before the mail server.
+    pub proxies: Proxies,
+    /// The mail server.
+    pub server: MailServer<Chance>,
     seed: u64,
+    /// Whether something happens to the store.
+    disturbed: AtomicBool,
+    /// Whether some users' clients pause.
+    hold: (Mutex<bool>, Condvar),
+    wrongly_refused: AtomicU64,
+}
+
+impl Site {
+    /// Where nothing has happened yet.
+    pub fn new(proxies: Proxies, server: MailServer<Chance>, seed: u64) -> Self {
+        let (disturbed, wrongly_refused) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self { proxies, server, seed, disturbed, hold: Default::default(), wrongly_refused }
+    }
+
+    /// Has the clients of most users pause from their next login on, or go on.
+    pub fn hold(&self, hold: bool) {
+        *self.hold.0.lock().expect("no client has panicked") = hold;
+        self.hold.1.notify_all();
+    }
+
+    fn wait_while_held(&self, user: usize) {
+        if user % 3 > 0 {
+            let held = self.hold.0.lock().expect("no client has panicked");
+            drop(self.hold.1.wait_while(held, |held| *held));
+        }
+    }
+
+    /// Logins with the right password that were refused.
+    pub fn wrongly_refused(&self) -> u64 {
+        self.wrongly_refused.load(Ordering::SeqCst)
+    }
 }
 
 impl Round<'_> {
@@ -130,11 +185,20 @@ impl Round<'_> {
         let mut chance = self.chance(user, client);
         // Clients of every second user take their leave: of them it is known when all is over.
         let hangs_up = user % 2 == 1;
-        let user = self.user(user);
-        let sessions = (0..LOGINS).map(|_| {
-            if chance.random_bool(0.7) {
-                std::thread::sleep(Duration::from_millis(chance.random_range(0..=LONGEST_PAUSE_MS)));
+        let (place, user) = (user, self.user(user));
+        let mut last = LOGINS;
+        let goes_on = |&login: &usize| {
+            if self.site.disturbed.load(Ordering::SeqCst) {
+                last = LOGINS.max(login + 1 + self.pace.logins_after);
             }
+            login < last
+        };
+        let sessions = (0..).take_while(goes_on).map(|_| {
+            if chance.random_bool(0.7) {
+                let pause_ms = chance.random_range(0..=self.pace.longest_pause_ms);
+                std::thread::sleep(Duration::from_millis(pause_ms));
+            }
+            self.site.wait_while_held(place);
             if chance.random_bool(0.3) {
                 self.site.server.deliver(&user);
             }
@@ -155,6 +219,9 @@ impl Round<'_> {
             return client.hang_up();
         }
         if client.answered() == Login::Refused {
+            if password == PASSWORD {
+                self.site.wrongly_refused.fetch_add(1, Ordering::SeqCst);
+            }
             return client.hang_up();
         }
         look(&mut client, chance);
@@ -181,14 +248,18 @@ impl Round<'_> {
         vec![passed, denied.quit()]
     }
 
-    /// A round: what the clients of each user saw.
-    fn play(&self) -> Vec<History> {
+    /// A round: what the clients of each user saw. `meanwhile`: what happens to the store.
+    pub fn play(&self, meanwhile: impl FnOnce() -> Vec<Outage>) -> Vec<History> {
         for user in 0..USERS {
             (0..3).for_each(|_| _ = self.site.server.deliver(&self.user(user)));
         }
+        let mut outages = Vec::new();
+        self.site.disturbed.store(true, Ordering::SeqCst);
         let mut sessions = std::thread::scope(|scope| {
             let client = |place| scope.spawn(move || self.client(place / CLIENTS, place % CLIENTS));
             let clients: Vec<_> = (0..USERS * CLIENTS).map(client).collect();
+            outages = meanwhile();
+            self.site.disturbed.store(false, Ordering::SeqCst);
             let mut sessions = vec![Vec::new(); USERS];
             for (place, client) in clients.into_iter().enumerate() {
                 let seen =
@@ -217,6 +288,7 @@ impl Round<'_> {
                 interval_ms: u64::try_from(INTERVAL.as_millis()).unwrap(),
                 settled,
                 shares_snapshots: self.site.proxies.share() != Share::Tags,
+                outages: outages.clone(),
             }
         });
         histories.collect()
@@ -256,7 +328,8 @@ fn look(client: &mut Client, chance: &mut StdRng) {
     }
 }
 
-fn number(variable: &str, default: u64) -> u64 {
+/// A number from the environment.
+pub fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable)
         .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
 }
@@ -266,14 +339,14 @@ fn every_history_keeps_the_rules(share: Share) {
     let (logins, seed) = (number("REPRIEVE_LOGINS", FEW_LOGINS), number("REPRIEVE_SEED", 1));
     let server = MailServer::start(Chance { seed });
     let proxies = Proxies::start(share, server.address());
-    let site = Site { proxies, server, seed };
+    let site = Site::new(proxies, server, seed);
     let (mut figures, mut broken, mut first) = (Figures::default(), Vec::new(), None);
     let began = Instant::now();
     for number in 0.. {
         if figures.logins >= logins {
             break;
         }
-        for history in (Round { site: &site, number }).play() {
+        for history in (Round { site: &site, number, pace: Pace::default() }).play(Vec::new) {
             figures.add(&history);
             let violations = violations(&history);
             if !violations.is_empty() {
@@ -296,6 +369,7 @@ fn every_history_keeps_the_rules(share: Share) {
         broken.len(),
         first.unwrap_or_default(),
     );
+    assert_eq!(site.wrongly_refused(), 0, "a right password was refused");
     // There was something of everything.
     for (what, count) in [("passed", passed), ("posed", posed), ("without QUIT", without_quit)] {
         assert!(count * 20 > logins, "{what}: {count} of {logins}");

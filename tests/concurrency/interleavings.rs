@@ -438,5 +438,5 @@ fn in_order(
     let maildrop = site.server.maildrop(&user);
     let shares_snapshots = site.proxies.share() != Share::Tags;
     let interval_ms = u64::try_from(INTERVAL.as_millis()).unwrap();
-    History { user, sessions, maildrop, interval_ms, settled, shares_snapshots }
+    History { user, sessions, maildrop, interval_ms, settled, shares_snapshots, outages: Vec::new() }
 }

@@ -8,6 +8,7 @@ mod support;
 mod changes_under_load;
 #[path = "../differential/mod.rs"]
 mod differential;
+mod faults;
 mod histories;
 mod interleavings;
 mod listings;

@@ -1,7 +1,7 @@
 //! Invented histories: each breaks one rule, which the checker has to report.
 
 use crate::history::checker::{Rule, violations};
-use crate::history::record::{Event, History, Login, Message, Session, Visit, What};
+use crate::history::record::{Event, History, Login, Message, Outage, Session, Visit, What};
 
 /// Builds a history: each call is the next event.
 struct Planted {
@@ -110,6 +110,24 @@ impl Planted {
     fn shown(&mut self, messages: &[usize]) {
         let session = self.pose();
         self.ids(session, messages);
+        self.quit(session);
+    }
+}
+
+impl Planted {
+    /// A session at another proxy, which is without the store meanwhile, is shown a new message, and a
+    /// session at this proxy or at that one is not. The proxy has the store again before, or it has not.
+    fn shown_less(&mut self, proxy: usize, is_over: bool) {
+        self.poll();
+        self.deliver();
+        let from = self.next();
+        let session = self.pass();
+        self.history.sessions[session].proxy = 1;
+        self.ids(session, &[0, 1, 2]);
+        let to = if is_over { self.next() } else { u64::MAX };
+        self.history.outages.push(Outage { proxy: 1, from, to });
+        self.shown(&[0, 1]);
+        self.history.sessions.last_mut().expect("a session").proxy = proxy;
         self.quit(session);
     }
 }
@@ -406,6 +424,31 @@ fn a_wrong_message_is_a_violation() {
             it.ids(posed, &[0, 1]);
             it.see(posed, What::Refused("RETR".to_owned(), 1));
             it.quit(posed);
+        }),
+    ]);
+}
+
+#[test]
+fn what_a_proxy_without_the_store_has_shown_the_others_need_not_know_until_that_is_over() {
+    check(&[
+        ("less at another proxy, meanwhile", &[], |it| it.shown_less(0, false)),
+        ("less at another proxy, afterwards", &[Rule::NeverOlder], |it| it.shown_less(0, true)),
+        ("less at the same proxy, meanwhile", &[Rule::NeverOlder], |it| it.shown_less(1, false)),
+        ("a login that passes because the store was lost", &[], |it| {
+            it.poll();
+            let (from, to) = (it.next(), it.next());
+            it.history.outages.push(Outage { proxy: 0, from, to });
+            let session = it.pass();
+            it.ids(session, &[0, 1]);
+            it.quit(session);
+        }),
+        ("a login that passes although the store was lost before", &[Rule::Committed], |it| {
+            let (from, to) = (it.next(), it.next());
+            it.history.outages.push(Outage { proxy: 0, from, to });
+            it.poll();
+            let session = it.pass();
+            it.ids(session, &[0, 1]);
+            it.quit(session);
         }),
     ]);
 }

@@ -58,6 +58,8 @@ fn check_next(history: &History, left: &Left, session: &Session, found: &mut Vec
         Login::Posed if left.unseen => {
             note(session.answered.0, "is posed, although an upgrade has found new mail".to_owned());
         }
+        // The proxy that could not say what it had left may not have removed yet what was left before.
+        Login::Posed if !is_removed(history, left, session) => {}
         Login::Posed => {
             let shown = listing(history, session);
             if let Some(shown) = shown.filter(|shown| *shown != left.messages) {
@@ -70,13 +72,24 @@ fn check_next(history: &History, left: &Left, session: &Session, found: &mut Vec
         Login::Passed(visit) => {
             let is_denied = session.answered.1 - left.since.1 < history.interval_ms;
             let is_known = history.shares_snapshots || left.proxy == session.proxy;
-            if is_denied && is_known && !left.unseen && left.refusals <= REFUSALS {
+            let is_kept = !history
+                .outages
+                .iter()
+                .any(|outage| outage.from < session.answered.0 && left.since.0 < outage.to);
+            if is_denied && is_known && is_kept && !left.unseen && left.refusals <= REFUSALS {
                 let what = format!("passes in visit {visit}, although the session before left a snapshot");
                 note(session.answered.0, what);
             }
         }
         Login::Unanswered | Login::Refused => {}
     }
+}
+
+/// Whether what was left at a proxy without the store is known at the others by now.
+fn is_removed(history: &History, left: &Left, session: &Session) -> bool {
+    let mut outages = history.outages.iter().filter(|outage| outage.proxy == left.proxy);
+    session.proxy == left.proxy
+        || !outages.any(|outage| left.since.0 < outage.to && session.start.0 < outage.to)
 }
 
 /// What a session leaves that was alone; None if that is not known.

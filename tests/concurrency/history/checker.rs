@@ -36,10 +36,11 @@ pub struct Violation {
 
 /// Everything in a history that breaks a rule, in the order in which it happened.
 pub fn violations(history: &History) -> Vec<Violation> {
-    let known = known(history);
+    let proxies = history.sessions.iter().map(|session| session.proxy + 1).max().unwrap_or(0);
+    let known: Vec<_> = (0..proxies).map(|proxy| known(history, proxy)).collect();
     let mut found = Vec::new();
     for session in &history.sessions {
-        check_session(history, &known, session, &mut found);
+        check_session(history, &known[session.proxy], session, &mut found);
     }
     check_deletions(history, &mut found);
     chain::check(history, &mut found);

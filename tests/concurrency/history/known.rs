@@ -14,12 +14,13 @@ pub struct Known {
     pub deleted: Option<u64>,
 }
 
-/// What is known of each message of a history.
-pub fn known(history: &History) -> Vec<Known> {
+/// What is known of each message of a history to a proxy that shares its users with the others.
+pub fn known(history: &History, proxy: usize) -> Vec<Known> {
     let mut known = vec![Known::default(); history.maildrop.messages.len()];
     for session in &history.sessions {
-        note_shown(history, session, &mut known);
-        note_deleted(history, session, &mut known);
+        let since = |at| if session.proxy == proxy { at } else { history.known_elsewhere(session.proxy, at) };
+        note_shown(history, session, since, &mut known);
+        note_deleted(history, session, since, &mut known);
     }
     known
 }
@@ -28,7 +29,7 @@ fn note(known: &mut Option<u64>, at: u64) {
     *known = Some(known.map_or(at, |before| before.min(at)));
 }
 
-fn note_shown(history: &History, session: &Session, known: &mut [Known]) {
+fn note_shown(history: &History, session: &Session, since: impl Fn(u64) -> u64, known: &mut [Known]) {
     let messages = &history.maildrop.messages;
     let opened = opened(history, session);
     let listing = listing(history, session);
@@ -40,7 +41,7 @@ fn note_shown(history: &History, session: &Session, known: &mut [Known]) {
             _ => continue,
         };
         for &index in &shown {
-            note(&mut known[index].shown, event.at);
+            note(&mut known[index].shown, since(event.at));
         }
         let newest = shown.iter().max().copied();
         let marked = session.marked(event.at);
@@ -50,17 +51,17 @@ fn note_shown(history: &History, session: &Session, known: &mut [Known]) {
             let would_show = newest.is_some_and(|newest| index < newest)
                 || opened.is_some() && message.delivered < session.start.0;
             if would_show && !is_marked && !shown.contains(&index) && message.is_gone(event.at) {
-                note(&mut known[index].gone, event.at);
+                note(&mut known[index].gone, since(event.at));
             }
         }
     }
 }
 
-fn note_deleted(history: &History, session: &Session, known: &mut [Known]) {
+fn note_deleted(history: &History, session: &Session, since: impl Fn(u64) -> u64, known: &mut [Known]) {
     let (Some(at), Some(listing)) = (session.quit_answered(), listing(history, session)) else { return };
     for number in session.marked(at) {
         if let Some(&index) = listing.get(number - 1) {
-            note(&mut known[index].deleted, at);
+            note(&mut known[index].deleted, since(at));
         }
     }
 }

@@ -11,5 +11,7 @@ pub mod printed;
 pub mod proxies;
 pub mod raw;
 pub mod record;
+pub mod relay;
 pub mod script;
+pub mod shared_store;
 pub mod stepwise;

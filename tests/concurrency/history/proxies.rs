@@ -38,28 +38,40 @@ impl Proxies {
     /// Starts them in front of a mail server.
     #[track_caller]
     pub fn start(share: Share, node: SocketAddr) -> Self {
+        let redis = (share != Share::Alone).then(|| Redis::start(Make::Valkey));
+        let urls: Vec<_> = redis.iter().flat_map(|redis| [redis.url(), redis.url()]).collect();
+        let proxies = Self::sharing(share, node, &urls, Duration::from_secs(10));
+        Self { store: redis, ..proxies }
+    }
+
+    /// Starts one for each URL of a store, which is the same store by different ways; or one alone.
+    #[track_caller]
+    pub fn sharing(share: Share, node: SocketAddr, urls: &[String], timeout: Duration) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let secret = folder.path().join("secret");
         crate::support::write_secret(&secret, "the secret that proxies of this site have\n");
-        let (count, redis) = match share {
-            Share::Alone => (1, None),
-            Share::Snapshots | Share::Tags => (2, Some(Redis::start(Make::Valkey))),
-        };
-        let store = redis.as_ref().map_or_else(String::new, |redis| {
-            let share = if share == Share::Tags { "tags" } else { "tags+snapshots" };
-            let url = redis.url();
+        let keeps = if share == Share::Tags { "tags" } else { "tags+snapshots" };
+        let timeout = timeout.as_millis();
+        let store = |url: &String| {
             format!(
-                "[store]\nbackend = \"redis\"\nurl = \"{url}\"\ntimeout = \"10s\"\nshare = \"{share}\"\nsecret-file = {secret:?}\n"
+                "[store]\nbackend = \"redis\"\nurl = \"{url}\"\ntimeout = \"{timeout}ms\"\nshare = \"{keeps}\"\nsecret-file = {secret:?}\n"
             )
-        });
+        };
+        let mut stores: Vec<_> = urls.iter().map(store).collect();
+        if stores.is_empty() {
+            stores.push(String::new());
+        }
         let policy = format!(
             "settings = {{ interval = \"{}s\", reset = \"never\" }}\nlimits = {{ wait = \"10s\", time = \"1s\" }}",
             INTERVAL.as_secs()
         );
-        let setup = Setup { top: &store, policy: &policy, threads: 2, ..Setup::default() };
         let clock = ManualClock::new(NOON);
-        let proxies = (0..count).map(|_| setup.with_clock(&[node], clock.clone())).collect();
-        Self { proxies, share, clock, store: redis, _folder: folder }
+        let start = |top: &String| {
+            let setup = Setup { top, policy: &policy, threads: 2, ..Setup::default() };
+            setup.with_clock(&[node], clock.clone())
+        };
+        let proxies = stores.iter().map(start).collect();
+        Self { proxies, share, clock, store: None, _folder: folder }
     }
 
     /// What they share.
@@ -85,6 +97,19 @@ impl Proxies {
     /// The store that they share loses everything.
     pub fn lose_store(&self) {
         self.store.as_ref().expect("they share one").ask(&["flushall"]);
+    }
+
+    /// State and counters of the store, as one of them sees it.
+    pub fn store(&self, proxy: usize) -> reprieve_store::StoreStatus {
+        self.proxies[proxy].server.view().stores()[0].store.status()
+    }
+
+    /// Whether a proxy has lost the store since it had lost it so often, has it again, and has removed from
+    /// it what was out of date.
+    pub fn has_recovered(&self, proxy: usize, outages: u64) -> bool {
+        let store = self.store(proxy);
+        let is_back = store.outages > outages && store.health == reprieve_store::Health::Healthy;
+        is_back && self.proxies[proxy].server.registry().stale_users() == 0
     }
 
     /// Counts something at all of them together.

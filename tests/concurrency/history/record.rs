@@ -155,6 +155,18 @@ impl Session {
     }
 }
 
+/// A time in which a proxy was without the store that it shares with others, at least now and then. When it
+/// is over, the proxy has removed from the store what was out of date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// The proxy.
+    pub proxy: usize,
+    /// Before the store was lost.
+    pub from: u64,
+    /// When all was well again.
+    pub to: u64,
+}
+
 /// All that the clients of one user saw.
 #[derive(Clone, Debug, Default)]
 pub struct History {
@@ -171,4 +183,15 @@ pub struct History {
     pub settled: u64,
     /// Whether each proxy can show what a session at another has left.
     pub shares_snapshots: bool,
+    /// When proxies were without the store.
+    pub outages: Vec<Outage>,
+}
+
+impl History {
+    /// From when on the other proxies know what a client saw at this one: if it was without the store,
+    /// they know it when all was well again.
+    pub fn known_elsewhere(&self, proxy: usize, at: u64) -> u64 {
+        let mut without = self.outages.iter().filter(|outage| outage.proxy == proxy);
+        without.find(|outage| (outage.from..=outage.to).contains(&at)).map_or(at, |outage| outage.to)
+    }
 }

@@ -259,6 +259,11 @@ pub(super) trait Mode: std::fmt::Debug + Send + Sync {
         MaybeReady::Ready(None)
     }
 
+    /// Number of users whose record in the store is out of date.
+    fn stale_users(&self) -> usize {
+        0
+    }
+
     /// Notes that a login is shown the snapshot, if users are in this process.
     fn pose(&self, user: UserKey, now_s: u32);
 

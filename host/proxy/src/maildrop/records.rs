@@ -255,6 +255,11 @@ impl Records {
         self.namespace.delete(&record_key(user)).await
     }
 
+    /// See [`Mode::stale_users`](super::mode::Mode::stale_users).
+    pub fn stale_users(&self) -> usize {
+        self.stale_count.load(Ordering::Acquire)
+    }
+
     /// Fetches a user's record. None if the store cannot be reached, or if the record is stale.
     async fn fetch(&self, user: UserKey) -> Option<FetchedRecord> {
         if self.is_stale(user) {

@@ -275,6 +275,13 @@ impl Registry {
         self.users.count()
     }
 
+    /// Number of users whose record in a shared store is out of date because a session could not be written.
+    /// This process ignores it, and removes it as soon as the store can be reached.
+    #[must_use]
+    pub fn stale_users(&self) -> usize {
+        self.mode.stale_users()
+    }
+
     /// Secrets that were accepted before this time, in seconds since 1970, are not known any more.
     fn oldest_s(&self, now_ms: u64) -> u64 {
         (now_ms / 1000).saturating_sub(self.credential_ttl_s)

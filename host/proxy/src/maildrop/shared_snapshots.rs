@@ -81,6 +81,10 @@ impl Mode for SharedSnapshots {
         MaybeReady::Pending(Box::pin(self.records.last_gap(pool)))
     }
 
+    fn stale_users(&self) -> usize {
+        self.records.stale_users()
+    }
+
     fn learn(&self, mailbox: UserKey, user: UserKey) -> MaybeReady<'_, Learned> {
         MaybeReady::Pending(Box::pin(self.records.learn(mailbox, user)))
     }
