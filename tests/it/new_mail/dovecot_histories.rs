@@ -12,6 +12,7 @@ use super::history::dovecot::{DovecotSystem, Source};
 use super::history::sessions::Sessions;
 use super::history::{History, Pace, Scale, SiteSettings, quantiles};
 use crate::support::redis::{Make, Redis};
+use crate::support::until;
 
 /// A poll of a real program takes about 0.2 seconds of CPU time.
 fn pace(scale: Scale) -> Pace {
@@ -83,23 +84,29 @@ fn by_log(
     let history = History::new(settings, scale, pace(scale));
     // How many deliveries a proxy had read at which time.
     let read = Mutex::new(Vec::new());
+    let look = || {
+        let signals = |proxy| history.proxies.metric(proxy, "reprieve_new_mail_signals", "source=\"log\"");
+        let most = (0..history.proxies.count()).filter_map(signals).fold(0.0, f64::max) as usize;
+        read.lock().push((Instant::now(), most));
+        most
+    };
     let is_over = AtomicBool::new(false);
     let programs = std::thread::scope(|scope| {
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
-                let signals =
-                    |proxy| history.proxies.metric(proxy, "reprieve_new_mail_signals", "source=\"log\"");
-                let most = (0..history.proxies.count()).filter_map(signals).fold(0.0, f64::max);
-                read.lock().push((Instant::now(), most as usize));
+                look();
                 std::thread::sleep(Duration::from_millis(20));
             }
         });
         let deliver = |history: &History, user, number| system.deliver(history, user, number);
-        let disturb = disturb.unwrap_or(|_, _| {});
-        let programs = history.run(seed, DovecotSystem::programs(scale), deliver, disturb);
+        let accidents = disturb.unwrap_or(|_, _| {});
+        let programs = history.run(seed, DovecotSystem::programs(scale), deliver, accidents);
         is_over.store(true, Ordering::Relaxed);
         programs
     });
+    if disturb.is_none() {
+        until("all deliveries have been read", || look() >= scale.deliveries);
+    }
     history.report();
     history.finish(programs);
     if disturb.is_none() {

@@ -157,10 +157,26 @@ impl Proxies {
 
     /// A new process takes over from a running one.
     pub fn take_over(&self, proxy: usize) {
+        let next = self.begin_takeover(proxy);
+        self.finish_takeover(proxy, next);
+    }
+
+    /// Starts a process that has taken over the sockets of a running one, and does not serve yet.
+    pub fn begin_takeover(&self, proxy: usize) -> Running {
         let mut next = self.spawn(proxy, self.addresses[proxy], &["--take-over"]);
         next.line_with("took over the listening sockets");
+        next
+    }
+
+    /// Waits until the process serves.
+    pub fn finish_takeover(&self, proxy: usize, mut next: Running) {
         next.line_with("admin interface ready");
         self.retired.lock().extend(self.processes[proxy].write().replace(next));
+    }
+
+    /// Waits until the processes that were taken over from have ended.
+    pub fn wait_for_retired(&self) {
+        self.retired.lock().drain(..).for_each(|mut retired| _ = retired.ended());
     }
 
     /// Ends all proxies, and returns their decision logs.
