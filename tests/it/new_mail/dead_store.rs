@@ -20,13 +20,13 @@ fn a_signal_that_cannot_be_written_is_refused_and_counted() {
     for proxy in 0..2 {
         until("the store is connected", || status(proxy) == 200);
     }
-    proxies.store().kill();
+    proxies.kill_store();
     for proxy in 0..2 {
         let before = gaps(proxy);
         assert_eq!(status(proxy), 503, "no other proxy would see the signal");
         assert!(gaps(proxy) > before);
     }
-    proxies.store().resume();
+    proxies.resume_store();
     for proxy in 0..2 {
         until("the store is back", || status(proxy) == 200);
     }

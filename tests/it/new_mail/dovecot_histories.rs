@@ -142,8 +142,8 @@ fn kill_a_proxy(history: &History, number: usize) {
 
 fn kill_the_store(history: &History, number: usize) {
     match number % 40 {
-        10 => history.proxies.store().kill(),
-        20 => history.proxies.store().resume(),
+        10 => history.proxies.kill_store(),
+        20 => history.proxies.resume_store(),
         _ => {}
     }
 }

@@ -89,8 +89,8 @@ fn a_store_that_is_killed_shows_no_stale_listing() {
     for persistence in [&["--save", ""][..], &["--appendonly", "yes", "--appendfsync", "everysec"]] {
         let quick = Quick::new(150, 2, Some(Redis::with(Make::Valkey, persistence)));
         quick.run(4, |history, number| match number % 100 {
-            40 => history.proxies.store().kill(),
-            60 => history.proxies.store().resume(),
+            40 => history.proxies.kill_store(),
+            60 => history.proxies.resume_store(),
             _ => {}
         });
     }

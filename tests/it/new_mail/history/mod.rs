@@ -17,6 +17,7 @@ pub use checker::{Checker, quantiles};
 pub use site::{Proxies, SiteSettings};
 
 use crate::support::account::{Account, PASSWORD, Security};
+use crate::support::until;
 
 pub const CLIENTS_PER_USER: usize = 3;
 
@@ -168,16 +169,22 @@ impl History {
         })
     }
 
-    /// After all users' mail has been signalled once more: each client polls and has each message once.
+    /// After everything serves again, and all users' mail has been signalled once more: each client polls
+    /// and has each message once.
     pub fn finish<P: Program>(&self, mut programs: Vec<Vec<P>>) {
+        self.proxies.repair();
         self.proxies.signal_all(&self.scale.names());
         for (user, programs) in programs.iter_mut().enumerate() {
             for (client, program) in programs.iter_mut().enumerate() {
                 let proxy = self.proxies.of_client(user, client, &mut StdRng::seed_from_u64(0));
                 let account = self.account(user, proxy).expect("all proxies serve");
                 let label = format!("{} of user {user}", program.name());
-                let ids = program.poll(&account).unwrap_or_else(|| panic!("{label} cannot poll"));
-                self.checker.ended(user, &label, &ids);
+                let mut ids = None;
+                until(&format!("{label} can poll"), || {
+                    ids = program.poll(&account);
+                    ids.is_some()
+                });
+                self.checker.ended(user, &label, &ids.unwrap_or_default());
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rand::RngExt as _;
@@ -57,6 +58,7 @@ pub struct Addresses {
 pub struct Proxies {
     settings: SiteSettings,
     store: Option<Mutex<Redis>>,
+    store_is_down: AtomicBool,
     /// None while a proxy is down.
     processes: Vec<RwLock<Option<Running>>>,
     /// Those that were taken over from, and may still have sessions.
@@ -72,6 +74,7 @@ impl Proxies {
             processes: (0..settings.proxies).map(|_| RwLock::new(None)).collect(),
             settings,
             store,
+            store_is_down: AtomicBool::new(false),
             retired: Mutex::default(),
             addresses: Vec::new(),
             folder: tempfile::tempdir().unwrap(),
@@ -192,9 +195,28 @@ impl Proxies {
         text
     }
 
-    /// The store that the proxies share.
-    pub fn store(&self) -> parking_lot::MutexGuard<'_, Redis> {
-        self.store.as_ref().expect("a store").lock()
+    /// Kills the store that the proxies share.
+    pub fn kill_store(&self) {
+        self.store.as_ref().expect("a store").lock().kill();
+        self.store_is_down.store(true, Ordering::SeqCst);
+    }
+
+    /// Starts the store again, with what it has saved.
+    pub fn resume_store(&self) {
+        self.store.as_ref().expect("a store").lock().resume();
+        self.store_is_down.store(false, Ordering::SeqCst);
+    }
+
+    /// Starts everything again that is down.
+    pub fn repair(&self) {
+        if self.store_is_down.load(Ordering::SeqCst) {
+            self.resume_store();
+        }
+        for proxy in 0..self.count() {
+            if self.pop3(proxy).is_none() {
+                self.start_again(proxy);
+            }
+        }
     }
 
     /// A file in a proxy's folder.
