@@ -257,4 +257,52 @@ mod tests {
         assert!(both.uidl && !both.top && !both.pipelining && !both.stls);
         assert_eq!(both.mechanisms, Mechanisms::of(&[Mechanism::CramMd5]));
     }
+    #[test]
+    fn every_capability_has_its_own_line() {
+        let lines: [&[u8]; 5] = [b"TOP", b"UIDL", b"PIPELINING", b"STLS", b"USER"];
+        for own in lines {
+            let BackendCapabilities { top, uidl, pipelining, stls, mechanisms } =
+                BackendCapabilities::parse([own]);
+            let user = mechanisms.contains(Mechanism::UserPass);
+            let found = [top, uidl, pipelining, stls, user];
+            assert_eq!(found, lines.map(|line| line == own), "{}", text(own));
+        }
+    }
+
+    #[test]
+    fn capabilities_before_and_after_the_login_add_up() {
+        let none = BackendCapabilities::parse([]);
+        for line in [&b"TOP"[..], b"UIDL", b"PIPELINING"] {
+            let one = BackendCapabilities::parse([line]);
+            assert_eq!(none.and_after_login(one), one, "{}", text(line));
+            assert_eq!(one.and_after_login(none), one, "{}", text(line));
+        }
+        // TLS and mechanisms concern only what comes before it.
+        let late = BackendCapabilities::parse([&b"STLS"[..], b"USER"]);
+        assert_eq!(none.and_after_login(late), none);
+    }
+
+    #[test]
+    fn what_clients_are_offered_is_worth_a_second_question() {
+        for (lines, lacks) in [
+            (&[&b"TOP"[..], b"UIDL"][..], false),
+            (&[b"TOP"], true),
+            (&[b"UIDL", b"PIPELINING"], true),
+            (&[], true),
+        ] {
+            let found = BackendCapabilities::parse(lines.iter().copied());
+            assert_eq!(found.lacks_offered(), lacks);
+        }
+    }
+
+    #[test]
+    fn nodes_have_in_common_what_each_of_them_has() {
+        let lines: [&[u8]; 4] = [b"TOP", b"UIDL", b"PIPELINING", b"STLS"];
+        let all = BackendCapabilities::parse(lines);
+        for line in lines {
+            let one = BackendCapabilities::parse([line]);
+            assert_eq!(all.intersection(one), one, "{}", text(line));
+            assert_eq!(one.intersection(all), one, "{}", text(line));
+        }
+    }
 }

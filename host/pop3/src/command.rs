@@ -260,6 +260,17 @@ mod tests {
     }
 
     #[test]
+    fn commands_are_written_as_they_are_parsed() {
+        for line in [
+            "STAT", "LIST", "LIST 7", "UIDL", "UIDL 7", "RETR 7", "TOP 7 0", "DELE 7", "RSET", "QUIT", "NOOP",
+        ] {
+            let mut out = Vec::new();
+            Command::parse(line.as_bytes()).write(&mut out);
+            assert_eq!(out, format!("{line}\r\n").into_bytes());
+        }
+    }
+
+    #[test]
     fn http_requests_are_recognised_by_their_first_line() {
         for line in
             [&b"POST / HTTP/1.1"[..], b"get /", b"PROPFIND / http/2", b"PRI * HTTP/2.0", b"PUT /xxxxxxx"]

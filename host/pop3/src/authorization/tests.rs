@@ -212,3 +212,87 @@ fn a_line_that_is_too_long_means_the_same_however_it_arrives() {
         assert_eq!(conversation(&single), conversation(&[&line]));
     }
 }
+
+/// The reply to lines of which the last is too long, and how the session goes on.
+fn too_long(lines: &[&str], beginning: &str) -> (String, String) {
+    let mut authorization = Authorization::default();
+    let mut out = Vec::new();
+    for line in lines {
+        authorization.line(line.as_bytes(), &everything(), &mut out);
+    }
+    out.clear();
+    let line = beginning.to_owned() + &"x".repeat(COMMAND_LIMIT);
+    let event = match authorization.too_long(line.as_bytes(), &mut out) {
+        AuthorizationEvent::Unusable(login) => {
+            assert_eq!(out, login.reply());
+            format!("{:?} of {:?}", login.mechanism, login.user.escape_ascii().to_string())
+        }
+        event => format!("{event:?}"),
+    };
+    assert!(matches!(authorization.state, State::Start), "{beginning}");
+    (String::from_utf8(out).unwrap(), event)
+}
+
+#[test]
+fn what_a_line_that_is_too_long_means_depends_on_its_beginning() {
+    let unusable = format!("-ERR [AUTH] login is longer than {LOGIN_LIMIT} bytes\r\n");
+    for (lines, beginning, reply, event) in [
+        (&[][..], "NOOP ", "-ERR line too long\r\n", "Bad"),
+        (&[], "PASS ", "-ERR line too long\r\n", "Refused"),
+        (&[], "USER ", "-ERR line too long\r\n", "Refused"),
+        (&[], "GET /", "-ERR this is a POP3 server\r\n", "Http"),
+        (&["USER a"], "POST /", "-ERR this is a POP3 server\r\n", "Http"),
+        (&["USER a"], "pass ", &unusable, "UserPass of \"a\""),
+        (&["USER a"], "DELE ", "-ERR line too long\r\n", "Bad"),
+        (&[], "AUTH PLAIN ", &unusable, "Plain of \"\""),
+        (&["USER a"], "AUTH   xoauth2 ", &unusable, "Xoauth2 of \"\""),
+        (&[], "AUTH PLAIN", "-ERR mechanism is not offered\r\n", "Refused"),
+        (&["AUTH PLAIN"], "GET /", &unusable, "Plain of \"\""),
+        (&["AUTH LOGIN"], "", &unusable, "Login of \"\""),
+        (&["AUTH LOGIN", "YQ=="], "", &unusable, "Login of \"a\""),
+    ] {
+        let expected = (reply.to_owned(), event.to_owned());
+        assert_eq!(too_long(lines, beginning), expected, "{lines:?} {beginning}");
+    }
+}
+
+#[test]
+fn of_a_line_that_is_too_long_only_the_first_253_bytes_count() {
+    let at = |position: usize| {
+        let line = format!("AUTH {}PLAIN {}", " ".repeat(position - 5), "x".repeat(COMMAND_LIMIT));
+        let event = Authorization::default().too_long(line.as_bytes(), &mut Vec::new());
+        matches!(event, AuthorizationEvent::Unusable(_))
+    };
+    // The mechanism and the blank after it end at byte 253.
+    assert!(at(COMMAND_LIMIT - 2 - 6));
+    assert!(!at(COMMAND_LIMIT - 2 - 4));
+}
+
+#[test]
+fn http_is_told_from_unknown_commands() {
+    for (line, reply, event) in [
+        ("GET / HTTP/1.1", "-ERR this is a POP3 server\r\n", "Http"),
+        ("XYZ a", "-ERR unknown command\r\n", "Bad"),
+    ] {
+        let (out, found) = events(&[line], &Capabilities::default());
+        assert_eq!((&*out, format!("{found:?}")), (reply, event.to_owned()));
+    }
+}
+
+#[test]
+fn mechanisms_that_tls_would_not_bring_are_not_offered() {
+    // Without STLS, and one that does not reveal the secret.
+    for (mechanism, stls) in [("XOAUTH2", false), ("CRAM-MD5", true)] {
+        let offer = Offer { mechanisms: Mechanisms::default(), stls, ..Offer::default() };
+        let (out, _) = events(&[&format!("AUTH {mechanism}")], &Capabilities::new(&offer));
+        assert_eq!(out, "-ERR mechanism is not offered\r\n", "{mechanism}");
+    }
+}
+
+#[test]
+fn the_limit_of_a_command_counts_its_line_end() {
+    let authorization = Authorization::default();
+    let beginning = |length: usize| [b"PASS ", &*vec![b'x'; length - 5]].concat();
+    assert_eq!(authorization.line_limit(&beginning(COMMAND_LIMIT - 1)), COMMAND_LIMIT);
+    assert_eq!(authorization.line_limit(&beginning(COMMAND_LIMIT)), LOGIN_LIMIT);
+}
