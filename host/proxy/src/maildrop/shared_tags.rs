@@ -75,6 +75,8 @@ impl Mode for SharedTags {
         };
         let up_to_date = |last_seen: LastSeen| LastSeen {
             heard: last_seen.heard.filter(|&heard| heard == stored.heard),
+            // Only the store has it.
+            route: stored.route.clone(),
             ..last_seen
         };
         match self.users.look(user, if_latest).found.flatten() {

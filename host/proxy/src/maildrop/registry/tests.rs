@@ -355,6 +355,19 @@ async fn the_size_limit_of_snapshots_is_the_same_for_every_user() {
 }
 
 #[tokio::test]
+async fn a_snapshot_is_upgraded_where_its_session_went() {
+    for world in World::of_all_modes() {
+        let route = Arc::new(Route { pool: Some("other".to_owned()), user: Some("box".to_owned()) });
+        let opening = Opening { route: Some(route.clone()), ..world.look("a").await };
+        let session = world.open(opening).await;
+        world.commit(session, "one", false).await;
+        let fetched = world.look("a").await.fetched;
+        let left = world.registry.last_seen(&fetched, world.user).unwrap();
+        assert_eq!(left.route, Some(route), "{:?}", world.registry);
+    }
+}
+
+#[tokio::test]
 async fn only_the_latest_eight_secrets_of_a_user_are_known() {
     for world in World::of_all_modes() {
         for secret in 1..=9 {
