@@ -432,7 +432,8 @@ impl User {
     /// such sessions will leave.
     pub fn hear(&mut self, Signal { token, now_s, delivered_s }: Signal) {
         let looked_s = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.times.seen_s);
-        if looked_s > delivered_s.saturating_add(LOG_TIME_ERROR_S) {
+        // A look in the future tells only that the clock was set back.
+        if looked_s > delivered_s.saturating_add(LOG_TIME_ERROR_S) && looked_s <= now_s {
             return;
         }
         self.heard = token;

@@ -368,6 +368,18 @@ async fn a_snapshot_is_upgraded_where_its_session_went() {
 }
 
 #[tokio::test]
+async fn a_signal_counts_after_the_clock_was_set_back() {
+    for world in World::of_all_modes() {
+        let session = world.open(world.look_at(world.user, "a", NOW + 60_000).await).await;
+        world.commit(session, "one", false).await;
+        assert!(world.registry.hear(world.user, NOW, NOW).await.unwrap());
+        let fetched = world.look("a").await.fetched;
+        let left = world.registry.last_seen(&fetched, world.user).unwrap();
+        assert_eq!(left.heard, None, "{:?}", world.registry);
+    }
+}
+
+#[tokio::test]
 async fn only_the_latest_eight_secrets_of_a_user_are_known() {
     for world in World::of_all_modes() {
         for secret in 1..=9 {
