@@ -154,6 +154,34 @@ fn the_new_process_gets_the_stores_file() {
 }
 
 #[test]
+fn the_old_process_shows_nobody_an_older_maildrop_than_the_new_one() {
+    let mail = mail_server(1);
+    let folder = tempfile::tempdir().unwrap();
+    let listen = free_address();
+    let text = configuration(folder.path(), listen, mail.address(), 1, "");
+    let text = text.replace("drain-timeout = \"2s\"", "drain-timeout = \"60s\"");
+    let mut serving = successor(folder.path(), &text);
+    serving.line_with("admin socket ready");
+    let poll = |mut session: Dialogue| {
+        session.give_password("alice", PASSWORD);
+        let messages = session.lines("UIDL").len();
+        session.quit();
+        messages
+    };
+    assert_eq!(poll(Dialogue::open(listen)), 1);
+    let waiting = Dialogue::open(listen);
+    let mut next = successor(folder.path(), &text);
+    next.line_with("admin socket ready");
+    serving.line_with("sockets and stores handed over");
+    mail.deliver("alice", b"Subject: new\r\n\r\nbody\r\n").unwrap();
+    assert_eq!(poll(Dialogue::open(listen)), 2, "the new process knows nobody yet");
+    assert_eq!(poll(waiting), 2, "the old process must not show what it remembers");
+    assert_eq!(serving.ended().code(), Some(0));
+    next.signal("-TERM");
+    assert_eq!(next.ended().code(), Some(0));
+}
+
+#[test]
 fn a_suspended_process_is_named_and_not_waited_for() {
     let mail = FarmNode::start();
     let folder = tempfile::tempdir().unwrap();

@@ -42,8 +42,8 @@ pub(super) struct Core {
     threads: Vec<mpsc::UnboundedSender<AcceptTask>>,
     pub(super) shutdown: Shutdown,
     /// Whether another process accepts connections instead, so that sessions need not be closed at
-    /// once.
-    pub(super) handed_over: AtomicBool,
+    /// once, and none is shown what this process remembers.
+    pub(super) handed_over: Arc<AtomicBool>,
     pub(super) source: Mutex<Option<Source>>,
     /// Becomes true when the process is to drain and exit.
     pub(super) ending: watch::Sender<bool>,
@@ -101,7 +101,7 @@ impl Core {
             resources: Mutex::new(resources),
             threads,
             shutdown,
-            handed_over: AtomicBool::new(false),
+            handed_over: Arc::default(),
             source: Mutex::new(None),
             ending: watch::channel(false).0,
         }
@@ -114,8 +114,8 @@ impl Core {
         pools: &Pools,
     ) -> anyhow::Result<Vec<Arc<ContextHandle>>> {
         let evaluators = self.evaluators(shared)?;
-        let context =
-            |evaluator| shared.context(evaluator, pools, (&self.clock, &self.sinks), &self.shutdown.drain);
+        let ending = (&self.shutdown.drain, &self.handed_over);
+        let context = |evaluator| shared.context(evaluator, pools, (&self.clock, &self.sinks), ending);
         Ok(evaluators.into_iter().map(|evaluator| ContextHandle::new(context(evaluator))).collect())
     }
 

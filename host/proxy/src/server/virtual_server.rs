@@ -1,6 +1,7 @@
 //! An active virtual server: its shared part, and its per-thread parts.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio_util::sync::CancellationToken;
 
@@ -60,7 +61,7 @@ impl VirtualServer {
         evaluator: Arc<Evaluator>,
         pools: &Pools,
         (clock, sinks): (&Arc<dyn Clock>, &Sinks),
-        drain: &CancellationToken,
+        (drain, handed_over): (&CancellationToken, &Arc<AtomicBool>),
     ) -> Arc<Context> {
         Arc::new(Context {
             settings: self.settings.clone(),
@@ -76,6 +77,7 @@ impl VirtualServer {
             pollers: self.pollers.clone(),
             unrelieved: self.unrelieved.clone(),
             drain: drain.clone(),
+            handed_over: handed_over.clone(),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What the sessions of a virtual server share on one thread.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -98,9 +99,17 @@ pub struct Context {
     pub unrelieved: Arc<UnrelievedUsers>,
     /// Cancelled when the server shuts down.
     pub drain: CancellationToken,
+    /// Whether another process has taken over: it may have shown users newer maildrops.
+    pub handed_over: Arc<AtomicBool>,
 }
 
 impl Context {
+    /// Whether this process still knows what users' clients saw last.
+    #[must_use]
+    pub fn is_authoritative(&self) -> bool {
+        !self.drain.is_cancelled() && !self.handed_over.load(Ordering::SeqCst)
+    }
+
     /// The pool that a route leads to.
     #[must_use]
     pub fn pool_of(&self, route: Option<&Route>) -> &Arc<Pool> {

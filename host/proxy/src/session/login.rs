@@ -304,8 +304,8 @@ impl Session {
 
     /// The maildrop as the user's clients last saw it.
     pub(super) fn unchanged(&self, candidate: &Candidate) -> Result<LastSeen, NoSnapshot> {
-        if self.context.drain.is_cancelled() {
-            // Another process may have taken over and shown the user a newer maildrop.
+        if !self.context.is_authoritative() {
+            // Another process may have shown the user a newer maildrop.
             return Err(NoSnapshot::Elsewhere);
         }
         self.context.registry.last_seen(&candidate.fetched, candidate.key)

@@ -216,7 +216,7 @@ impl Control {
                 evaluator.clone(),
                 pools,
                 (&self.core.clock, &self.core.sinks),
-                &self.core.shutdown.drain,
+                (&self.core.shutdown.drain, &self.core.handed_over),
             );
             let before = handle.replace(context);
             if !Arc::ptr_eq(&before.evaluator, &evaluator) {
