@@ -12,6 +12,7 @@ mod loading;
 mod lookups;
 mod new_mail;
 mod prepared;
+mod signalled_users;
 mod sockets;
 mod store_admin;
 mod stores;
@@ -42,6 +43,8 @@ pub use prepared::Prepared;
 pub(crate) use prepared::ServerKeys;
 use reprieve_policy_host::MetricsSnapshot;
 use reprieve_store::clock::Clock;
+#[cfg(test)]
+pub(crate) use signalled_users::{ServedUsers, SignalledUsers, share_gaps};
 pub(crate) use sockets::{ReservedSockets, Sockets};
 pub(crate) use store_admin::{
     KnownUser, Page, PageRequest, StoreAdmin, StoreStats, contains_user, spellings,
