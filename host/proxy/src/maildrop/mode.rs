@@ -250,8 +250,8 @@ pub(super) trait Mode: std::fmt::Debug + Send + Sync {
     fn users_of(&self, mailbox: UserKey) -> MaybeReady<'_, Result<MailboxUsers, Unavailable>>;
 
     /// Notes that signals of a pool may have been missed until now, for the proxies that share the store.
-    fn note_gap(&self, _pool: UserKey, _now_ms: u64) -> MaybeReady<'_, ()> {
-        MaybeReady::Ready(())
+    fn note_gap(&self, _pool: UserKey, _now_ms: u64) -> MaybeReady<'_, Result<(), Unavailable>> {
+        MaybeReady::Ready(Ok(()))
     }
 
     /// When a proxy that shares the store last noted a gap in the signals of a pool.

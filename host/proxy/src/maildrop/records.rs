@@ -228,9 +228,10 @@ impl Records {
     }
 
     /// See [`Mode::note_gap`](super::mode::Mode::note_gap).
-    pub async fn note_gap(&self, pool: UserKey, now_ms: u64) {
-        // If the store cannot be reached, logins pass; the caller notes the gap again later.
-        let _ = self.namespace.set(&gap_key(pool), &now_ms.to_be_bytes(), Some(self.credential_ttl)).await;
+    pub async fn note_gap(&self, pool: UserKey, now_ms: u64) -> Result<(), Unavailable> {
+        let lifetime = Some(self.credential_ttl);
+        let written = self.namespace.set(&gap_key(pool), &now_ms.to_be_bytes(), lifetime).await?;
+        written.map_err(|refused| Unavailable(refused.to_string()))
     }
 
     /// See [`Mode::last_gap`](super::mode::Mode::last_gap).

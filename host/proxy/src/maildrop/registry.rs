@@ -182,8 +182,11 @@ impl Registry {
 
     /// Notes that signals of a [pool](Tagger::pool) may have been missed until now, for the proxies that
     /// share the store.
-    pub async fn note_gap(&self, pool: UserKey, now_ms: u64) {
-        self.mode.note_gap(pool, now_ms).wait().await;
+    ///
+    /// # Errors
+    /// If the store cannot be reached: they do not know, and it has to be noted again.
+    pub async fn note_gap(&self, pool: UserKey, now_ms: u64) -> Result<(), Unavailable> {
+        self.mode.note_gap(pool, now_ms).wait().await
     }
 
     /// When a proxy that shares the store last noted such a gap, in milliseconds since 1970.

@@ -73,7 +73,7 @@ impl Mode for SharedSnapshots {
         MaybeReady::Pending(Box::pin(self.records.hear(user, signal)))
     }
 
-    fn note_gap(&self, pool: UserKey, now_ms: u64) -> MaybeReady<'_, ()> {
+    fn note_gap(&self, pool: UserKey, now_ms: u64) -> MaybeReady<'_, Result<(), Unavailable>> {
         MaybeReady::Pending(Box::pin(self.records.note_gap(pool, now_ms)))
     }
 

@@ -167,7 +167,7 @@ impl Mode for SharedTags {
         MaybeReady::Pending(Box::pin(self.records.hear(user, signal)))
     }
 
-    fn note_gap(&self, pool: UserKey, now_ms: u64) -> MaybeReady<'_, ()> {
+    fn note_gap(&self, pool: UserKey, now_ms: u64) -> MaybeReady<'_, Result<(), Unavailable>> {
         MaybeReady::Pending(Box::pin(self.records.note_gap(pool, now_ms)))
     }
 

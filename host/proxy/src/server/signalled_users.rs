@@ -131,9 +131,14 @@ pub(crate) async fn share_gaps(
             return;
         }
         let now_ms = clock.now_ms();
+        let mut is_noted = true;
         for (registry, tagger) in &stores {
-            registry.note_gap(tagger.pool(pool), now_ms).await;
+            is_noted &= registry.note_gap(tagger.pool(pool), now_ms).await.is_ok();
         }
+        let again = async {
+            // The signals that a proxy misses because it cannot reach the store are such a gap.
+            if is_noted { std::future::pending().await } else { tokio::time::sleep(GAP_CHECK).await }
+        };
         let others = async {
             loop {
                 tokio::time::sleep(GAP_CHECK).await;
@@ -147,6 +152,7 @@ pub(crate) async fn share_gaps(
         tokio::select! {
             // Many signals may be dropped at once.
             () = async { signals.next_gap().await; tokio::time::sleep(GAP_PAUSE).await } => {}
+            () = again => {}
             () = others => {}
         }
     }

@@ -607,7 +607,7 @@ async fn a_gap_in_the_signals_is_told_to_the_proxies_that_share_the_users() {
     for (world, told) in World::of_all_modes().iter().zip([None, Some(NOW), Some(NOW)]) {
         let [pool, other] = ["mail", "other"].map(|name| world.tagger.pool(name));
         assert_eq!(world.registry.last_gap(pool).await, None);
-        world.registry.note_gap(pool, NOW).await;
+        world.registry.note_gap(pool, NOW).await.unwrap();
         assert_eq!(world.registry.last_gap(pool).await, told);
         assert_eq!(world.registry.last_gap(other).await, None);
     }
