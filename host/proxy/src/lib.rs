@@ -32,5 +32,6 @@ mod service_manager;
 pub mod session;
 mod template;
 mod terminal;
+mod time;
 mod top;
 mod traces;

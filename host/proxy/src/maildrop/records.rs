@@ -1,10 +1,10 @@
 //! Users in a store that proxies share: one sealed record per user. The store is authoritative: while it
 //! cannot be reached, every user is unknown and passes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -13,6 +13,7 @@ use super::names::{Learned, MAX_USERS, MailboxUsers};
 use super::seal::Seal;
 use super::tag::{Hash, Tag, UserKey};
 use super::user::{MaildropSession, NoSnapshot, SessionResult, Signal, TagStanding, User};
+use crate::time::Instant;
 use reprieve_store::{Namespace, Refused, StoreEpoch, Unavailable};
 
 /// Attempts at a change while others change the same user.
@@ -58,7 +59,7 @@ pub(super) struct Records {
 /// Each has the number of the failure, because another one may come while the record is deleted.
 #[derive(Debug, Default)]
 struct StaleRecords {
-    users: HashMap<UserKey, u64>,
+    users: BTreeMap<UserKey, u64>,
     failures: u64,
 }
 
@@ -422,7 +423,7 @@ impl Records {
             }
             for user in batch {
                 if self.delete_stale(user).await.is_err() {
-                    tokio::time::sleep(RETRY_PAUSE).await;
+                    crate::time::sleep(RETRY_PAUSE).await;
                     break;
                 }
             }

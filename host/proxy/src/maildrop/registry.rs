@@ -76,16 +76,22 @@ impl Registry {
         let keeps_snapshots = share == Share::TagsAndSnapshots;
         let records =
             Records::new(store.namespace(config), seal, credential_ttl, store.epoch(), keeps_snapshots);
-        let records = Arc::new(records);
-        let mode: Box<dyn Mode> = if keeps_snapshots {
-            Box::new(SharedSnapshots::new(records, local.users.clone()))
-        } else {
-            Box::new(SharedTags::new(records, local.users.clone()))
-        };
         // A token must never be used twice, in this process or another.
         let mut first = [0; 8];
         getrandom::fill(&mut first).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
-        Ok(Self { mode, next_token: AtomicU64::new(u64::from_le_bytes(first)), is_shared: true, ..local })
+        Ok(local.sharing(records, keeps_snapshots, u64::from_le_bytes(first)))
+    }
+
+    /// The same registry with users in `records`. `first_token`: from which no other registry of these
+    /// records counts.
+    fn sharing(self, records: Records, keeps_snapshots: bool, first_token: u64) -> Self {
+        let records = Arc::new(records);
+        let mode: Box<dyn Mode> = if keeps_snapshots {
+            Box::new(SharedSnapshots::new(records, self.users.clone()))
+        } else {
+            Box::new(SharedTags::new(records, self.users.clone()))
+        };
+        Self { mode, next_token: AtomicU64::new(first_token), is_shared: true, ..self }
     }
 
     /// Looks up a user and the secret that a login presents, before the credentials are sent.

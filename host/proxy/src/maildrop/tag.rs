@@ -14,7 +14,7 @@ pub(super) type Hash = [u8; 12];
 const LAST_BLOCK: [u8; 64] = [0; 64];
 
 /// Identifies a user of a pool without revealing their name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserKey(pub(super) Hash);
 
 impl UserKey {

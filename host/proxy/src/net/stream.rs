@@ -1,6 +1,7 @@
 //! A connection, in cleartext or over TLS.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -32,6 +33,27 @@ pub struct TlsKind {
 }
 
 impl Stream {
+    /// Connects over TCP, without delaying small writes.
+    ///
+    /// # Errors
+    /// If the connection is refused, or the address cannot be reached.
+    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self::Plain(stream))
+    }
+
+    /// The connection in cleartext, for a TLS handshake.
+    ///
+    /// # Errors
+    /// If TLS is active already, or the connection was moved out.
+    pub fn into_plain(self) -> io::Result<TcpStream> {
+        match self {
+            Self::Plain(stream) => Ok(stream),
+            _ => Err(io::Error::other("the connection is not in cleartext")),
+        }
+    }
+
     /// Kind of the TLS handshake; None in cleartext.
     #[must_use]
     pub fn tls_kind(&self) -> Option<TlsKind> {
@@ -50,6 +72,17 @@ impl Stream {
             Self::Plain(stream) => Some(stream),
             Self::Tls(stream) => Some(stream.get_ref().0),
             Self::Taken => None,
+        }
+    }
+
+    /// Writes as many bytes as the send buffer takes at once, without TLS.
+    ///
+    /// # Errors
+    /// If the buffer is full, or the connection is lost.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.try_write(bytes),
+            Self::Tls(_) | Self::Taken => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 

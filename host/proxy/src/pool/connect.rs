@@ -3,8 +3,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-
 use super::connection::LineStream;
 use super::node::Node;
 use super::pool::Pool;
@@ -89,7 +87,7 @@ impl Pool {
         let stream = connect_tcp(node, timeout).await.map_err(ConnectError::Node)?;
         let mut client_announced = false;
         let greeting = self.exchange_greeting(node, stream, client, &mut client_announced);
-        match tokio::time::timeout(timeout, greeting).await {
+        match crate::time::timeout(timeout, greeting).await {
             Ok(Ok(greeted)) => Ok(greeted),
             // An invalid certificate (InvalidData) does not depend on the client.
             Ok(Err(error)) if client_announced && error.kind() != std::io::ErrorKind::InvalidData => {
@@ -103,7 +101,7 @@ impl Pool {
     async fn exchange_greeting(
         &self,
         node: &Node,
-        mut stream: TcpStream,
+        mut stream: Stream,
         client: Option<ClientInfo<'_>>,
         client_announced: &mut bool,
     ) -> std::io::Result<(LineStream, Greeting)> {
@@ -117,8 +115,10 @@ impl Pool {
         }
         let mode = self.config().tls.mode;
         let stream = match self.connector() {
-            Some(connector) if mode == NodeTlsMode::Implicit => connector.connect(&node.host, stream).await?,
-            _ => Stream::Plain(stream),
+            Some(connector) if mode == NodeTlsMode::Implicit => {
+                connector.connect(&node.host, stream.into_plain()?).await?
+            }
+            _ => stream,
         };
         let mut line_stream = LineStream { stream, rest: Vec::new() };
         let banner = line_stream.line().await?;
@@ -137,9 +137,7 @@ impl Pool {
             if !line_stream.rest.is_empty() {
                 return Err(failure("unexpected data before the TLS handshake"));
             }
-            let Stream::Plain(stream) = line_stream.stream else {
-                return Err(failure("TLS is already active"));
-            };
+            let stream = line_stream.stream.into_plain()?;
             line_stream =
                 LineStream { stream: connector.connect(&node.host, stream).await?, rest: Vec::new() };
         }
@@ -169,7 +167,7 @@ impl Pool {
             Ok(capabilities)
         };
         let timeout = self.config().connect_timeout;
-        tokio::time::timeout(timeout, query)
+        crate::time::timeout(timeout, query)
             .await
             .map_err(|_| failure("timed out waiting for the reply to CAPA"))?
     }
@@ -199,15 +197,12 @@ pub(super) async fn query_capabilities(
 }
 
 /// Tries the node's addresses in order. The timeout applies to each address.
-async fn connect_tcp(node: &Node, timeout: Duration) -> std::io::Result<TcpStream> {
+async fn connect_tcp(node: &Node, timeout: Duration) -> std::io::Result<Stream> {
     let mut last = failure("the host name has no address");
     let addresses = node.addresses.load_full();
     for &address in addresses.iter() {
-        match tokio::time::timeout(timeout, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                stream.set_nodelay(true)?;
-                return Ok(stream);
-            }
+        match crate::time::timeout(timeout, Stream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => last = error,
             Err(_) => last = failure("the connection attempt timed out"),
         }

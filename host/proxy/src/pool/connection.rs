@@ -111,7 +111,7 @@ impl Connection {
     /// # Errors
     /// If the connection was lost by the query, or the reply did not arrive within `timeout`.
     pub(super) async fn query_capabilities(&mut self, timeout: Duration) -> std::io::Result<()> {
-        let reply = tokio::time::timeout(timeout, query_capabilities(&mut self.line_stream)).await;
+        let reply = crate::time::timeout(timeout, query_capabilities(&mut self.line_stream)).await;
         let capabilities = reply.map_err(Into::into).and_then(|reply| reply);
         self.slot.node().set_capabilities_after_login(capabilities.as_ref().ok().copied().flatten());
         self.capabilities_updated = capabilities?.is_some();

@@ -87,6 +87,14 @@ impl Drop for HealthChecker {
     }
 }
 
+/// What the thread does for the nodes of a pool with addresses, for the runtime of a simulation.
+#[cfg(test)]
+pub(crate) fn watch_nodes(pool: &Arc<Pool>) -> Vec<impl Future<Output = ()> + Send + use<>> {
+    let (first_checks, _) = mpsc::channel();
+    let nodes = pool.nodes().iter().cloned();
+    nodes.map(|node| watch_node(pool.clone(), node, None, first_checks.clone())).collect()
+}
+
 /// Resolves and checks one node forever. Sends one message after the first round.
 async fn watch_node(
     pool: Arc<Pool>,
@@ -107,9 +115,10 @@ async fn watch_node(
             let _ = first_check.send(());
         }
         tokio::select! {
-            () = tokio::time::sleep(pause.max(MIN_PAUSE)) => {}
+            biased;
+            () = crate::time::sleep(pause.max(MIN_PAUSE)) => {}
             () = async {
-                tokio::time::sleep(MIN_PAUSE).await;
+                crate::time::sleep(MIN_PAUSE).await;
                 // A login has failed at this node.
                 node.check_now.notified().await;
             } => {}

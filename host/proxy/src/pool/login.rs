@@ -120,7 +120,7 @@ impl Pool {
             };
             let node = connection.node().clone();
             let verification = verify(connection, &commands);
-            let outcome = match tokio::time::timeout(config.login_timeout, verification).await {
+            let outcome = match crate::time::timeout(config.login_timeout, verification).await {
                 Ok(Ok(LoginOutcome::Rejected(rejection))) if rejection.is_temporary() => {
                     node.count(LoginResult::Rejected);
                     temporary_rejection = Some(rejection);
@@ -203,7 +203,7 @@ impl Search<'_> {
             let slot = match self.pool.queue().acquire(&candidates, config.queue_length) {
                 SlotRequest::Granted(slot) => slot,
                 SlotRequest::QueueFull => return ConnectOutcome::Full,
-                SlotRequest::Queued(slot) => match tokio::time::timeout(config.queue_timeout, slot).await {
+                SlotRequest::Queued(slot) => match crate::time::timeout(config.queue_timeout, slot).await {
                     Ok(Ok(slot)) => slot,
                     _ => return ConnectOutcome::Full,
                 },

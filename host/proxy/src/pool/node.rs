@@ -3,10 +3,9 @@
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
@@ -14,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::config::{NodeConfig, NodeMode};
+use crate::time::since_first_call;
 use reprieve_metrics::Family;
 use reprieve_pop3::capability::BackendCapabilities;
 
@@ -33,9 +33,7 @@ const RESULTS: [&str; 4] = ["accepted", "rejected", "unreachable", "lost"];
 
 /// Milliseconds since the first call in this process; never 0, which means "not set".
 pub(super) fn now_ms() -> u64 {
-    static STARTED: OnceLock<Instant> = OnceLock::new();
-    let started = STARTED.get_or_init(Instant::now);
-    u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+    u64::try_from(since_first_call().as_millis()).unwrap_or(u64::MAX - 1) + 1
 }
 
 /// A mail server as configured. Dereferences to its state.
@@ -208,8 +206,10 @@ impl Node {
     pub(super) fn set_mode(&self, mode: NodeMode) {
         self.mode.store(mode as u8, Ordering::SeqCst);
         if mode == NodeMode::Disabled {
-            let wakers: Vec<_> = self.session_wakers.lock().wakers.drain().map(|(_, waker)| waker).collect();
-            wakers.into_iter().for_each(Waker::wake);
+            let mut wakers: Vec<_> = self.session_wakers.lock().wakers.drain().collect();
+            // In the order of the sessions, not that of the table.
+            wakers.sort_unstable_by_key(|(key, _)| *key);
+            wakers.into_iter().for_each(|(_, waker)| waker.wake());
         }
     }
 

@@ -20,8 +20,7 @@ use super::virtual_server::{Pools, Served, VirtualServer};
 use super::worker::{AcceptTask, Shutdown};
 use crate::config::Config;
 use crate::pool::HealthChecker;
-use crate::session::{ContextHandle, CountersSnapshot, Sinks};
-use reprieve_policy_host::Evaluator;
+use crate::session::{ContextHandle, CountersSnapshot, Evaluator, Sinks};
 use reprieve_store::clock::Clock;
 
 /// Reads the configuration for a reload.

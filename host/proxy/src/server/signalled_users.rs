@@ -78,7 +78,7 @@ impl SignalledUsers {
             return;
         };
         tokio::spawn(async move {
-            tokio::time::sleep(settle).await;
+            crate::time::sleep(settle).await;
             for (registry, user) in users {
                 if registry.hear(user, clock.now_ms(), clock.now_ms()).await.is_err() {
                     signals.missed(Missed::Unavailable, clock.now_ms());
@@ -137,11 +137,11 @@ pub(crate) async fn share_gaps(
         }
         let again = async {
             // The signals that a proxy misses because it cannot reach the store are such a gap.
-            if is_noted { std::future::pending().await } else { tokio::time::sleep(GAP_CHECK).await }
+            if is_noted { std::future::pending().await } else { crate::time::sleep(GAP_CHECK).await }
         };
         let others = async {
             loop {
-                tokio::time::sleep(GAP_CHECK).await;
+                crate::time::sleep(GAP_CHECK).await;
                 for (registry, tagger) in &stores {
                     if let Some(gap_ms) = registry.last_gap(tagger.pool(pool)).await {
                         signals.start(gap_ms);
@@ -150,8 +150,9 @@ pub(crate) async fn share_gaps(
             }
         };
         tokio::select! {
+            biased;
             // Many signals may be dropped at once.
-            () = async { signals.next_gap().await; tokio::time::sleep(GAP_PAUSE).await } => {}
+            () = async { signals.next_gap().await; crate::time::sleep(GAP_PAUSE).await } => {}
             () = again => {}
             () = others => {}
         }

@@ -12,12 +12,11 @@ use crate::config::{CleartextLogin, VirtualServerConfig};
 use crate::net::{Admission, TlsAcceptor};
 use crate::pool::Pool;
 use crate::session::{
-    AllPools, Context, ContextHandle, Counters, OfferedCapabilities, Pollers, Settings, Sinks,
+    AllPools, Context, ContextHandle, Counters, Evaluator, OfferedCapabilities, Pollers, Settings, Sinks,
     UnrelievedUsers,
 };
 use reprieve_lookup::Tables;
-use reprieve_policy_host::{Evaluator, Policy, Shadow};
-use reprieve_policy_host::{Rules, Verify};
+use reprieve_policy_host::{Policy, Rules, Shadow, Verify};
 use reprieve_pop3::credential::Mechanism;
 use reprieve_store::Namespace;
 use reprieve_store::clock::Clock;

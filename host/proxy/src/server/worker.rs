@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::runtime;
-use crate::net::Admission;
+use crate::net::{Admission, Stream};
 use crate::session::{self, ContextHandle, Incoming};
 
 /// Time for sessions to send a final reply after the deadline.
@@ -137,6 +137,7 @@ async fn accept(task: AcceptTask, mut closing: watch::Receiver<bool>) {
                         Err(_) => continue,
                     },
                 };
+                let stream = Stream::Plain(stream);
                 match admission.admit() {
                     Ok(admitted) => {
                         let incoming = Incoming { stream, peer, local, encrypted, admitted };

@@ -4,8 +4,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
-
 use super::context::Context;
 use super::counters::Counters;
 use super::labeled_counters::RefusedBy;
@@ -18,8 +16,8 @@ use reprieve_pop3::reply;
 /// A connection that was accepted.
 #[derive(Debug)]
 pub struct Incoming {
-    /// The socket.
-    pub stream: TcpStream,
+    /// The connection, in cleartext.
+    pub stream: Stream,
     /// The address that connected.
     pub peer: SocketAddr,
     /// The address that it connected to.
@@ -54,7 +52,8 @@ async fn open(context_handle: Arc<ContextHandle>, incoming: Incoming) -> Option<
     let mut record = Box::new(SessionRecord::new(peer, local));
     let sender = peer.ip().to_canonical();
     if settings.proxy_from.iter().any(|network| network.contains(&sender)) {
-        match tokio::time::timeout(settings.proxy_timeout, read_header(&mut stream)).await {
+        let Stream::Plain(stream) = &mut stream else { return None };
+        match crate::time::timeout(settings.proxy_timeout, read_header(stream)).await {
             Ok(Ok(Proxied::Client { peer, local, tls })) => {
                 (record.peer, record.local, record.tls) = (peer, local, tls.map(Box::new));
             }
@@ -77,8 +76,8 @@ async fn open(context_handle: Arc<ContextHandle>, incoming: Incoming) -> Option<
         return None;
     }
     let stream = match settings.tls.clone().filter(|_| encrypted) {
-        None => Stream::Plain(stream),
-        Some(tls) => match tls.accept(stream).await {
+        None => stream,
+        Some(tls) => match tls.accept(stream.into_plain().ok()?).await {
             Ok((stream, session)) => {
                 shook_hands(&context, &stream);
                 record.tls = Some(Box::new(session));
@@ -115,7 +114,7 @@ pub(super) fn handshake_failed(context: &Context, record: &SessionRecord, error:
 }
 
 /// Counts a refused connection, and tells the client why unless that needs a TLS handshake.
-pub fn refuse(stream: &TcpStream, refused: LimitReached, encrypted: bool, context: &Context) {
+pub fn refuse(stream: &Stream, refused: LimitReached, encrypted: bool, context: &Context) {
     Counters::count(&context.counters.refused_connections);
     context.counters.labeled.refused(match refused {
         LimitReached::Total => RefusedBy::MaxConnections,

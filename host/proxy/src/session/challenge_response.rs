@@ -3,7 +3,6 @@
 
 use std::time::Instant;
 
-use tokio::time::timeout_at;
 use zeroize::Zeroizing;
 
 use super::Session;
@@ -13,6 +12,7 @@ use super::deadline::deadline_or_drain;
 use super::login::{Answer, Candidate};
 use crate::maildrop::Route;
 use crate::pool::{ConnectOutcome, Connection, LoginOutcome, LoginResult, Rejection};
+use crate::time::timeout_at;
 use reprieve_policy_host::{Action, Cause, Decided};
 use reprieve_pop3::authorization::{ChallengeResponse, UnusableLogin};
 use reprieve_pop3::credential::{Credentials, Mechanism, Secret};
@@ -57,7 +57,7 @@ impl Session {
         &mut self,
         digest: ChallengeResponse,
         challenger: Option<Box<Connection>>,
-        deadline: tokio::time::Instant,
+        deadline: crate::time::Instant,
     ) -> Result<Answer, Disconnect> {
         match digest {
             ChallengeResponse::Apop { user, digest } => self.apop(&user, &digest, challenger, deadline).await,
@@ -75,7 +75,7 @@ impl Session {
         user: &[u8],
         digest: &Secret,
         challenger: Option<Box<Connection>>,
-        deadline: tokio::time::Instant,
+        deadline: crate::time::Instant,
     ) -> Result<Answer, Disconnect> {
         let Some(mut connection) = challenger else {
             // The previous login has used the challenge.
@@ -102,7 +102,7 @@ impl Session {
     }
 
     /// The challenge comes from the mail server, so it is asked before the user is known.
-    async fn cram_md5(&mut self, deadline: tokio::time::Instant) -> Result<Answer, Disconnect> {
+    async fn cram_md5(&mut self, deadline: crate::time::Instant) -> Result<Answer, Disconnect> {
         let pool = self.context.pool.clone();
         let reached = Box::pin(pool.connect_any(None, self.record.client_info())).await;
         let (mut connection, challenge) = match begin_auth(reached, "CRAM-MD5", deadline).await {
@@ -138,7 +138,7 @@ impl Session {
         &mut self,
         credentials: Credentials,
         first: &[u8],
-        deadline: tokio::time::Instant,
+        deadline: crate::time::Instant,
     ) -> Result<Answer, Disconnect> {
         let owner = credentials.authorization_id.clone().unwrap_or_else(|| credentials.user.clone());
         let passed = match self.decide_unverifiable(credentials).await? {
@@ -213,7 +213,7 @@ impl Session {
         &mut self,
         connection: &mut Connection,
         first: &[u8],
-        deadline: tokio::time::Instant,
+        deadline: crate::time::Instant,
     ) -> Result<Exchanged, Disconnect> {
         let mut line = Zeroizing::new(first.to_vec());
         for _ in 0..MOST_STEPS {
@@ -246,7 +246,7 @@ impl Session {
     /// commands.
     pub(super) async fn continuation(
         &mut self,
-        deadline: tokio::time::Instant,
+        deadline: crate::time::Instant,
     ) -> Result<Result<Zeroizing<Vec<u8>>, &'static [u8]>, Disconnect> {
         let context = self.context.clone();
         let mut wait_limit = std::pin::pin!(deadline_or_drain(deadline, &context.drain));
@@ -316,7 +316,7 @@ impl Session {
 async fn begin_auth(
     reached: ConnectOutcome,
     mechanism: &str,
-    deadline: tokio::time::Instant,
+    deadline: crate::time::Instant,
 ) -> Result<(Connection, Vec<u8>), NotBegun> {
     let mut connection = match reached {
         ConnectOutcome::Connected(connection, _) => connection,

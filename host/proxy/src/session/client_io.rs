@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use futures_util::future::Either;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroize;
 
 use super::deadline::DeadlineOrDrain;
 use crate::net::Stream;
+use crate::time::{Instant, timeout_at};
 use reprieve_pop3::line::LineBuffer;
 use reprieve_secrets::wiping::wiping;
 
@@ -170,7 +170,7 @@ impl ClientIo {
                 }
                 self.stream.flush().await
             };
-            match tokio::time::timeout(self.stall_timeout, writing).await {
+            match crate::time::timeout(self.stall_timeout, writing).await {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(_)) => return Err(Disconnect::Lost),
                 Err(_) => {
@@ -241,7 +241,7 @@ impl ClientIo {
         // An encrypted connection sends close_notify, which has to wait if the client does not
         // read.
         Either::Right(Box::pin(async {
-            let _ = tokio::time::timeout(self.stall_timeout, self.stream.shutdown()).await;
+            let _ = crate::time::timeout(self.stall_timeout, self.stream.shutdown()).await;
         }))
     }
 

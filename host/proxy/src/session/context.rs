@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
+use super::Evaluator;
 use super::all_pools::AllPools;
 use super::capabilities::OfferedCapabilities;
 use super::counters::Counters;
@@ -18,7 +19,7 @@ use crate::config::CleartextLogin;
 use crate::maildrop::{Registry, Route, Tagger};
 use crate::net::TlsAcceptor;
 use crate::pool::Pool;
-use reprieve_policy_host::{Evaluator, OnUnreachable, Rules, Shadow};
+use reprieve_policy_host::{OnUnreachable, Rules, Shadow};
 use reprieve_pop3::user_name::NameSpelling;
 use reprieve_store::clock::Clock;
 

@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use super::client_io::Disconnect;
+use crate::time::{Instant, Sleep, sleep_until};
 
 pin_project! {
     /// Created once and reused, so that a command that arrives in time costs neither a timer nor a

@@ -298,7 +298,7 @@ impl Session {
 
     async fn delay(&self, ms: u32) {
         if ms > 0 {
-            tokio::time::sleep(Duration::from_millis(u64::from(ms))).await;
+            crate::time::sleep(Duration::from_millis(u64::from(ms))).await;
         }
     }
 

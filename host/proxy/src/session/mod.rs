@@ -36,6 +36,8 @@ pub(crate) use context_handle::ContextHandle;
 pub(crate) use counters::Counters;
 pub use counters::CountersSnapshot;
 pub(crate) use labeled_counters::LabeledSnapshot;
+/// Evaluates the policy of a virtual server on one thread.
+pub(crate) use reprieve_policy_host::Evaluator;
 pub(crate) use sinks::Sinks;
 pub(crate) use top_pollers::{Poller, Pollers};
 pub(crate) use unrelieved::{Unrelievable, UnrelievedUsers};
@@ -135,7 +137,7 @@ impl Session {
     async fn authorize(&mut self) -> Result<Stage, Disconnect> {
         let mut challenger = self.greet().await?;
         let mut authorization = Authorization::new(self.context.settings.master_separator);
-        let deadline = tokio::time::Instant::now() + self.context.settings.login_timeout;
+        let deadline = crate::time::Instant::now() + self.context.settings.login_timeout;
         let context = self.context.clone();
         let mut wait_limit = pin!(deadline_or_drain(deadline, &context.drain));
         let mut limits = AttemptLimits::default();
@@ -214,7 +216,7 @@ impl Session {
     async fn log_in_after(
         &mut self,
         credentials: Box<Credentials>,
-        deadline: tokio::time::Instant,
+        deadline: crate::time::Instant,
     ) -> Result<Answer, Disconnect> {
         self.client.flush_until(deadline).await?;
         self.log_in(credentials).await
@@ -224,7 +226,7 @@ impl Session {
         &mut self,
         digest: Box<ChallengeResponse>,
         challenger: Option<Box<Connection>>,
-        deadline: tokio::time::Instant,
+        deadline: crate::time::Instant,
     ) -> Result<Answer, Disconnect> {
         self.client.flush_until(deadline).await?;
         self.digest(*digest, challenger, deadline).await
@@ -249,14 +251,14 @@ impl Session {
             }
         }
         self.client.out.extend_from_slice(b"\r\n");
-        self.client.flush_until(tokio::time::Instant::now() + settings.login_timeout).await?;
+        self.client.flush_until(crate::time::Instant::now() + settings.login_timeout).await?;
         Ok(challenger)
     }
 
     /// The TLS handshake after STLS. False if it fails.
     async fn start_tls(&mut self) -> Result<bool, Disconnect> {
         let Some(tls) = self.context.settings.tls.clone() else { return Ok(false) };
-        self.client.flush_until(tokio::time::Instant::now() + tls.handshake_timeout()).await?;
+        self.client.flush_until(crate::time::Instant::now() + tls.handshake_timeout()).await?;
         // What was sent before the handshake must not be taken for a command inside TLS.
         self.client.inbox.discard();
         let Stream::Plain(stream) = std::mem::take(&mut self.client.stream) else { return Ok(false) };

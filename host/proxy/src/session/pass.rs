@@ -172,7 +172,7 @@ impl Session {
         for part in [&b"+ "[..], challenge, b"\r\n"] {
             self.client.out.extend_from_slice(part);
         }
-        let deadline = tokio::time::Instant::now() + self.context.settings.login_timeout;
+        let deadline = crate::time::Instant::now() + self.context.settings.login_timeout;
         self.continuation(deadline).await.map(|_| ())
     }
 

@@ -4,14 +4,13 @@ use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use super::client_io::Disconnect;
 use super::deadline::deadline_or_drain;
 use super::login::PosedUser;
 use super::session_record::SessionEnd;
 use super::{Session, Stage};
 use crate::maildrop::{LastSeen, Route};
+use crate::time::Instant;
 use reprieve_pop3::command::Command;
 use reprieve_pop3::line::{COMMAND_LIMIT, NextLine};
 use reprieve_pop3::posed::{self, PosedEvent, PosedMaildrop};

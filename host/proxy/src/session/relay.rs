@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
 
 use super::Session;
 use super::client_io::{ClientIo, Disconnect, LARGE};
@@ -20,6 +19,7 @@ use super::pose::ROWS_AT_ONCE;
 use super::session_record::SessionEnd;
 use super::splice::Splice;
 use crate::pool::Connection;
+use crate::time::Sleep;
 pub(super) use maildrop_access::MaildropAccess;
 pub(super) use maildrop_access::Opened;
 use maildrop_access::Waiting;
@@ -103,7 +103,7 @@ impl Session {
             finished: None,
             waiting: Waiting::Nothing,
             progress: Progress::default(),
-            timer: Box::pin(tokio::time::sleep(tick)),
+            timer: Box::pin(crate::time::sleep(tick)),
         };
         pump.client.bytes_out += pump.to_client.bytes.len() as u64;
         if !early.is_empty() {
@@ -245,7 +245,7 @@ impl Pump<'_> {
             if let Some(end) = self.tick() {
                 return Poll::Ready(end);
             }
-            let next = tokio::time::Instant::now() + self.limits().shortest();
+            let next = crate::time::Instant::now() + self.limits().shortest();
             self.timer.as_mut().reset(next);
         }
         Poll::Pending

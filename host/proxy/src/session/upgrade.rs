@@ -90,7 +90,7 @@ impl Session {
                 let node = Some(connection.node_name().clone());
                 self.settle(attempt, Ending::Authenticated, node, None).await;
                 let within = self.context.settings.login_timeout;
-                if let Ok(Ok(unique_ids)) = tokio::time::timeout(within, unique_ids(&mut connection)).await {
+                if let Ok(Ok(unique_ids)) = crate::time::timeout(within, unique_ids(&mut connection)).await {
                     let registry = &self.context.registry;
                     let session = registry
                         .begin_upgraded(Upgrade {

@@ -16,6 +16,7 @@ use super::lookups;
 use super::new_mail::NewMail;
 use super::virtual_server::{Served, VirtualServer};
 use crate::config::Config;
+use crate::session::Evaluator;
 pub use reload::ReloadReport;
 use reprieve_lookup::Tables;
 pub use swap::PolicyChange;
@@ -192,11 +193,7 @@ impl Control {
 
     /// Evaluators of the new policy, one per thread. The existing ones are kept if the policy is the
     /// same.
-    fn evaluators(
-        &self,
-        before: &Served,
-        shared: &VirtualServer,
-    ) -> anyhow::Result<Vec<Arc<reprieve_policy_host::Evaluator>>> {
+    fn evaluators(&self, before: &Served, shared: &VirtualServer) -> anyhow::Result<Vec<Arc<Evaluator>>> {
         if Arc::ptr_eq(&before.shared.policy, &shared.policy) {
             return Ok(before.handles.iter().map(|handle| handle.context().evaluator.clone()).collect());
         }
@@ -208,7 +205,7 @@ impl Control {
         &self,
         served: &mut Served,
         shared: VirtualServer,
-        evaluators: Vec<Arc<reprieve_policy_host::Evaluator>>,
+        evaluators: Vec<Arc<Evaluator>>,
         pools: &super::virtual_server::Pools,
     ) {
         for (handle, evaluator) in served.handles.iter().zip(evaluators) {

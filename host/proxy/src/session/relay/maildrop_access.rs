@@ -55,7 +55,7 @@ async fn expect_signal(
     (user, heard): (UserKey, Option<u64>),
     clock: Arc<dyn Clock>,
 ) {
-    tokio::time::sleep(SIGNAL_LAG).await;
+    crate::time::sleep(SIGNAL_LAG).await;
     let now_ms = clock.now_ms();
     if registry.look(user, None, now_ms).await.heard() == heard {
         signals.missed(Missed::Unsignalled, now_ms);

@@ -22,7 +22,7 @@ impl Pump<'_> {
     /// are the most frequent pollers.
     pub(super) async fn wind_up(&mut self) {
         let within = self.connection.reply_timeout().min(WITHIN);
-        if let Ok(Some(snapshot)) = tokio::time::timeout(within, self.complete()).await
+        if let Ok(Some(snapshot)) = crate::time::timeout(within, self.complete()).await
             && let Some(committing) = self.commit(snapshot.map_err(NoSnapshot::from), false)
         {
             self.waiting = Waiting::Committing(committing);
