@@ -30,6 +30,8 @@ mod rlimit;
 pub mod server;
 mod service_manager;
 pub mod session;
+#[cfg(test)]
+mod simulation;
 mod template;
 mod terminal;
 mod time;

@@ -29,6 +29,8 @@ pub(crate) use decision_log::{DecisionLogConfig, LogTarget, LogUsers, Rotation};
 pub use file::Config;
 pub(crate) use file::PolicyCache;
 pub(crate) use new_mail::NewMailConfig;
+#[cfg(test)]
+pub(crate) use new_mail::NotificationsConfig;
 pub(crate) use node::NodeConfig;
 pub use node::NodeMode;
 pub(crate) use policy::PolicyConfig;

@@ -7,6 +7,8 @@ use super::names::{Learned, MailboxUsers, Names};
 use super::tag::{Tag, UserKey};
 use super::user::{LastSeen, MaildropSession, NoSnapshot, SessionResult, Signal, User};
 use super::users::Users;
+#[cfg(test)]
+use crate::simulation::{Fault, planted};
 use reprieve_store::Unavailable;
 
 #[derive(Debug)]
@@ -49,7 +51,13 @@ impl Mode for LocalOnly {
             let latest = latest.filter(|&latest| latest != 0 || current_generation == generation);
             opening.apply(known, token, latest)
         });
-        MaybeReady::Ready(opening.complete(MaildropSession::new(opening.user, token, begun)))
+        let session = opening.complete(MaildropSession::new(opening.user, token, begun));
+        #[cfg(test)]
+        if planted(Fault::HeardAtBegin) {
+            let heard = self.users.look(opening.user, |known| known.heard).found;
+            return MaybeReady::Ready(MaildropSession { heard, ..session });
+        }
+        MaybeReady::Ready(session)
     }
 
     fn begin_upgraded(&self, upgrade: Upgrade, token: u64) -> MaybeReady<'_, MaildropSession> {

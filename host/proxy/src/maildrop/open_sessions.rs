@@ -19,6 +19,11 @@ impl OpenSessions {
         self.counts.find(user.table_hash(), |(of, _)| *of == user).map_or(0, |(_, count)| *count)
     }
 
+    #[cfg(test)]
+    pub fn total(&self) -> u64 {
+        self.counts.iter().map(|(_, count)| u64::from(*count)).sum()
+    }
+
     pub fn opened(&mut self, user: UserKey) {
         self.counts
             .entry(user.table_hash(), |(of, _)| *of == user, |(of, _)| of.table_hash())

@@ -13,8 +13,12 @@ use super::names::{Learned, MAX_USERS, MailboxUsers};
 use super::seal::Seal;
 use super::tag::{Hash, Tag, UserKey};
 use super::user::{MaildropSession, NoSnapshot, SessionResult, Signal, TagStanding, User};
+#[cfg(test)]
+use crate::simulation::{Fault, Namespace, planted};
 use crate::time::Instant;
-use reprieve_store::{Namespace, Refused, StoreEpoch, Unavailable};
+#[cfg(not(test))]
+use reprieve_store::Namespace;
+use reprieve_store::{Refused, StoreEpoch, Unavailable};
 
 /// Attempts at a change while others change the same user.
 const MAX_ATTEMPTS: usize = 16;
@@ -78,14 +82,14 @@ type LastFetched<'a> = Option<Option<&'a [u8]>>;
 
 impl Records {
     pub fn new(
-        namespace: Namespace,
+        namespace: impl Into<Namespace>,
         seal: Seal,
         credential_ttl: Duration,
         epoch: StoreEpoch,
         keeps_snapshots: bool,
     ) -> Self {
         Self {
-            namespace,
+            namespace: namespace.into(),
             seal,
             credential_ttl,
             epoch,
@@ -383,6 +387,10 @@ impl Records {
     /// Marks a user's record as out of date: this proxy ignores it, and deletes it as soon as the
     /// store can be reached.
     fn mark_stale(self: &Arc<Self>, user: UserKey) {
+        #[cfg(test)]
+        if planted(Fault::StaleRecordTrusted) {
+            return;
+        }
         {
             let mut stale = self.stale.lock();
             stale.failures += 1;

@@ -21,6 +21,8 @@ use super::shared_tags::SharedTags;
 use super::tag::{Tag, Tagger, UserKey};
 use super::user::{LastSeen, LeftMaildrop, MaildropSession, NoSnapshot, Route, Signal, seconds};
 use super::users::{MemoryUsage, OpenSession, Users};
+#[cfg(test)]
+use crate::simulation::{Fault, planted};
 use reprieve_store::{NamespaceConfig, Share, Store, Unavailable};
 
 /// Maximum size of a user's record in a store, in bytes: enough for some hundred thousand messages.
@@ -94,6 +96,21 @@ impl Registry {
         Self { mode, next_token: AtomicU64::new(first_token), is_shared: true, ..self }
     }
 
+    /// A registry in the store of a simulation. `first_token`: a multiple of 2^48, of no other registry.
+    #[cfg(test)]
+    pub(crate) fn simulated(
+        self,
+        store: crate::simulation::Namespace,
+        tagger: &Tagger,
+        epoch: reprieve_store::StoreEpoch,
+        keeps_snapshots: bool,
+        first_token: u64,
+    ) -> Self {
+        let seal = Seal::new(&tagger.sealing_key()).expect("a key of this length");
+        let ttl = Duration::from_secs(self.credential_ttl_s);
+        self.sharing(Records::new(store, seal, ttl, epoch, keeps_snapshots), keeps_snapshots, first_token)
+    }
+
     /// Looks up a user and the secret that a login presents, before the credentials are sent.
     /// `tag`: None if only the mail server sees the secret. `now_ms`: milliseconds since 1970.
     pub async fn look(&self, user: UserKey, tag: Option<&Tag>, now_ms: u64) -> Fetched {
@@ -152,6 +169,11 @@ impl Registry {
     /// See `User::begin_upgraded`.
     pub async fn begin_upgraded(&self, upgrade: Upgrade) -> MaildropSession {
         let session = self.mode.begin_upgraded(upgrade, self.token()).wait().await;
+        #[cfg(test)]
+        if planted(Fault::HeardAnewAtUpgrade) {
+            let heard = self.look(upgrade.user, None, upgrade.looked_ms).await.heard;
+            return session.looked(upgrade.looked_ms, heard).upgraded(upgrade.looked_ms);
+        }
         session.looked(upgrade.looked_ms, upgrade.heard).upgraded(upgrade.looked_ms)
     }
 
@@ -224,6 +246,12 @@ impl Registry {
     #[must_use]
     pub fn open_session(&self, user: UserKey) -> OpenSession {
         OpenSession::new(self.users.clone(), user)
+    }
+
+    /// Relayed sessions of all users.
+    #[cfg(test)]
+    pub(crate) fn open_sessions(&self) -> u64 {
+        self.users.all_open_sessions()
     }
 
     /// Forgets a secret that the mail server has rejected. With a shared store,

@@ -6,6 +6,8 @@ use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
 
 use super::tag::{Tag, UserKey};
+#[cfg(test)]
+use crate::simulation::{Fault, planted};
 use reprieve_pop3::listing::SnapshotError;
 use reprieve_pop3::snapshot::Snapshot;
 
@@ -417,6 +419,8 @@ impl User {
     /// snapshot if no other session has seen the maildrop or has deleted from it since.
     pub fn begin(&mut self, token: u64, latest_at_look: Option<u64>) -> Begun {
         let is_undisturbed = latest_at_look == Some(self.latest);
+        #[cfg(test)]
+        let is_undisturbed = is_undisturbed || planted(Fault::BeginWithoutComparing);
         let previous = self.snapshot.take();
         self.no_snapshot = if is_undisturbed { NoSnapshot::NoneYet } else { NoSnapshot::Overlap };
         // The other session may not leave one either: it is not known whose listing is newer.
@@ -434,6 +438,10 @@ impl User {
         let looked_s = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.times.seen_s);
         // A look in the future tells only that the clock was set back.
         if looked_s > delivered_s.saturating_add(LOG_TIME_ERROR_S) && looked_s <= now_s {
+            return;
+        }
+        #[cfg(test)]
+        if self.snapshot.is_none() && planted(Fault::SignalLostDuringSession) {
             return;
         }
         self.heard = token;
@@ -455,7 +463,10 @@ impl User {
     /// Begins an upgraded session, which continues to show the snapshot with the token `posed`. It may
     /// leave a snapshot if no client has seen anything else since.
     pub fn begin_upgraded(&mut self, token: u64, posed: u64) -> Begun {
-        if self.latest != posed {
+        let is_latest = self.latest == posed;
+        #[cfg(test)]
+        let is_latest = is_latest || planted(Fault::UpgradeWithoutComparing);
+        if !is_latest {
             return Begun::default();
         }
         self.no_snapshot = NoSnapshot::NoneYet;
@@ -474,6 +485,10 @@ impl User {
         deleted: bool,
     ) -> bool {
         let is_latest = token != 0 && self.latest == token;
+        #[cfg(test)]
+        let is_latest = is_latest || token != 0 && planted(Fault::LateSessionOverwrites);
+        #[cfg(test)]
+        let fresh = if planted(Fault::DeletionKeepsLatest) { self.latest } else { fresh };
         if is_latest {
             match result {
                 Ok(mut snapshot) => {
@@ -501,6 +516,12 @@ impl User {
     /// Counts a rejected login, and forgets the rejected secret.
     pub fn reject(&mut self, tag: Option<&Tag>) {
         self.rejections = self.rejections.saturating_add(1);
+        #[cfg(test)]
+        if planted(Fault::WrongPasswordRemembered) {
+            return self.accept(tag.copied(), u64::from(u32::MAX));
+        }
+        #[cfg(test)]
+        let tag = tag.filter(|_| !planted(Fault::RejectedPasswordKept));
         if let Some(tag) = tag {
             self.accepted.retain(|accepted| !accepted.tag.matches(tag));
         }

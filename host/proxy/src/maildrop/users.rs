@@ -110,6 +110,12 @@ impl Users {
         self.shard(user).open_sessions.count(user)
     }
 
+    /// Sessions of all users that are relayed by this process.
+    #[cfg(test)]
+    pub fn all_open_sessions(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.lock().open_sessions.total()).sum()
+    }
+
     /// Changes a known user. The change must not increase their memory.
     /// Returns None if the user is not known.
     pub fn update_existing<T>(&self, user: UserKey, change: impl FnOnce(&mut User) -> T) -> Option<T> {

@@ -21,6 +21,10 @@ pub enum Stream {
     /// Moved out, for example during a TLS handshake; reads report the end of the stream.
     #[default]
     Taken,
+    /// A connection of the simulation, which no product has.
+    #[cfg(test)]
+    #[allow(private_interfaces)] // there is nobody outside of this crate
+    Simulated(Box<crate::simulation::Endpoint>),
 }
 
 /// Version and kind of a TLS handshake.
@@ -38,6 +42,10 @@ impl Stream {
     /// # Errors
     /// If the connection is refused, or the address cannot be reached.
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
+        #[cfg(test)]
+        if let Some(connecting) = crate::simulation::connect(address) {
+            return connecting.await.map(|endpoint| Self::Simulated(Box::new(endpoint)));
+        }
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self::Plain(stream))
@@ -72,6 +80,8 @@ impl Stream {
             Self::Plain(stream) => Some(stream),
             Self::Tls(stream) => Some(stream.get_ref().0),
             Self::Taken => None,
+            #[cfg(test)]
+            Self::Simulated(_) => None,
         }
     }
 
@@ -82,6 +92,8 @@ impl Stream {
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.try_write(bytes),
+            #[cfg(test)]
+            Self::Simulated(endpoint) => endpoint.try_write(bytes),
             Self::Tls(_) | Self::Taken => Err(io::ErrorKind::NotConnected.into()),
         }
     }
@@ -110,6 +122,10 @@ impl Stream {
     /// Number of written bytes that the peer has not acknowledged yet; 0 if unknown.
     #[must_use]
     pub fn unacknowledged_bytes(&self) -> u64 {
+        #[cfg(test)]
+        if let Self::Simulated(endpoint) = self {
+            return endpoint.unacknowledged_bytes();
+        }
         #[cfg(target_os = "linux")]
         if let Some(stream) = self.tcp() {
             use std::os::fd::AsRawFd as _;
@@ -136,6 +152,8 @@ impl AsyncRead for Stream {
             // rustls frees buffers of decrypted bytes, which may contain a password.
             Self::Tls(stream) => wiping(|| Pin::new(stream).poll_read(context, buffer)),
             Self::Taken => Poll::Ready(Ok(())),
+            #[cfg(test)]
+            Self::Simulated(endpoint) => Pin::new(&mut **endpoint).poll_read(context, buffer),
         }
     }
 }
@@ -146,6 +164,8 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
             Self::Taken => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            #[cfg(test)]
+            Self::Simulated(endpoint) => Pin::new(&mut **endpoint).poll_write(context, bytes),
         }
     }
 
@@ -154,6 +174,8 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_flush(context),
             Self::Tls(stream) => Pin::new(stream).poll_flush(context),
             Self::Taken => Poll::Ready(Ok(())),
+            #[cfg(test)]
+            Self::Simulated(endpoint) => Pin::new(&mut **endpoint).poll_flush(context),
         }
     }
 
@@ -162,6 +184,8 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Taken => Poll::Ready(Ok(())),
+            #[cfg(test)]
+            Self::Simulated(endpoint) => Pin::new(&mut **endpoint).poll_shutdown(context),
         }
     }
 }

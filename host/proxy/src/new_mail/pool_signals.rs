@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+#[cfg(test)]
+use crate::simulation::{Fault, planted};
 use reprieve_metrics::{Histogram, HistogramSnapshot, labels};
 use reprieve_policy_host::Freshness;
 
@@ -162,6 +164,10 @@ impl PoolSignals {
     /// Signals may have been missed until now.
     pub(crate) fn missed(&self, why: Missed, now_ms: u64) {
         self.missed[why.index()].fetch_add(1, Ordering::Relaxed);
+        #[cfg(test)]
+        if planted(Fault::CompleteSinceNotMoved) {
+            return;
+        }
         self.begin(now_ms);
     }
 

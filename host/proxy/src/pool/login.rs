@@ -14,6 +14,8 @@ use super::login_commands::{LoginCommands, login_commands};
 use super::node::LoginResult;
 use super::pool::Pool;
 use super::queue::SlotRequest;
+#[cfg(test)]
+use crate::simulation::{Fault, planted};
 use reprieve_pop3::credential::{Credentials, Mechanism};
 use reprieve_pop3::line::COMMAND_LIMIT;
 use reprieve_pop3::reply::{response_code, status};
@@ -140,6 +142,10 @@ impl Pool {
                 }
                 Ok(Err(Lost::MaybeVerified)) | Err(_) => {
                     node.count(LoginResult::Lost);
+                    #[cfg(test)]
+                    if planted(Fault::PasswordSentTwice) {
+                        continue;
+                    }
                     return LoginOutcome::Unreachable { node: Some(node.name.clone()) };
                 }
             };

@@ -17,6 +17,8 @@ mod queue;
 pub use connect::ClientInfo;
 pub use connection::Connection;
 pub use health_checker::HealthChecker;
+#[cfg(test)]
+pub(crate) use health_checker::watch_nodes;
 pub use login::{ConnectOutcome, LoginOutcome, Rejection};
 pub(crate) use node::LoginResult;
 pub(crate) use pool::PoolState;

@@ -10,6 +10,8 @@ use tokio::sync::oneshot;
 
 use super::node::Node;
 use crate::config::NodeMode;
+#[cfg(test)]
+use crate::simulation::{Fault, planted};
 
 /// A session slot at a node, counted as one of its sessions until dropped.
 #[derive(Debug)]
@@ -121,7 +123,13 @@ impl Queue {
             match waiter.sender.send(slot) {
                 Ok(()) => return true,
                 // The login has timed out. Dropping the slot would lock the queue again.
-                Err(slot) => drop(slot.into_node()),
+                Err(slot) => {
+                    drop(slot.into_node());
+                    #[cfg(test)]
+                    if planted(Fault::LostQueueSlot) {
+                        return true;
+                    }
+                }
             }
         }
         false

@@ -13,6 +13,8 @@ use super::unrelieved::Unrelieved;
 use super::{Session, Stage};
 use crate::maildrop::{Fetched, LastSeen, MaildropFacts, NoSnapshot, Tag, TagStanding, UserKey};
 use crate::new_mail::PoolSignals;
+#[cfg(test)]
+use crate::simulation::{Fault, planted};
 use reprieve_policy_host::{
     self as policy, Action, Because, Decided, Disposition, Facts, Failure, Freshness, Login, Manner,
     MemoryKey, Pass, ResponseCode, Verdict, dispose,
@@ -236,6 +238,12 @@ impl Session {
         let settings = &context.settings;
         let identity = credentials.identity(&settings.name_spelling);
         let key = context.tagger.user(&settings.pool, &identity.bytes());
+        #[cfg(test)]
+        let key = if planted(Fault::KeysDiffer) {
+            context.tagger.user(&settings.pool, &credentials.user)
+        } else {
+            key
+        };
         let is_seen = credentials.mechanism.family() != MechanismFamily::ChallengeResponse;
         let tag = is_seen.then(|| context.tagger.tag(key, &credentials));
         let fetched = context.registry.look(key, tag.as_ref(), context.clock.now_ms()).await;
@@ -314,6 +322,10 @@ impl Session {
     /// What is known about changes since a snapshot.
     pub(super) fn freshness(&self, left: &LastSeen) -> Freshness {
         let signals = self.context.pool_of(left.route.as_deref()).signals();
+        #[cfg(test)]
+        if planted(Fault::NewMailIgnored) {
+            return Freshness::Unknown;
+        }
         signals.freshness(left.heard.is_none(), left.looked_s)
     }
 

@@ -28,6 +28,9 @@ mod upgrade;
 use std::pin::pin;
 use std::sync::Arc;
 
+/// The same, or the native policy of a simulation.
+#[cfg(test)]
+pub(crate) use crate::simulation::Evaluator;
 pub(crate) use accept::{Incoming, refuse, serve};
 pub(crate) use all_pools::AllPools;
 pub(crate) use capabilities::OfferedCapabilities;
@@ -37,6 +40,7 @@ pub(crate) use counters::Counters;
 pub use counters::CountersSnapshot;
 pub(crate) use labeled_counters::LabeledSnapshot;
 /// Evaluates the policy of a virtual server on one thread.
+#[cfg(not(test))]
 pub(crate) use reprieve_policy_host::Evaluator;
 pub(crate) use sinks::Sinks;
 pub(crate) use top_pollers::{Poller, Pollers};

@@ -13,6 +13,8 @@ use super::{Session, Stage};
 use crate::maildrop::{Learned, Opening, Route, UserKey};
 use crate::new_mail::Missed;
 use crate::pool::LoginOutcome;
+#[cfg(test)]
+use crate::simulation::{Fault, planted};
 use reprieve_policy_host::{
     Action, Because, Cause, Disposition, Ending, Login, Manner, Outcome, Pass, SessionSummary,
     dispose_unreachable,
@@ -48,6 +50,10 @@ impl Session {
             .then(|| Arc::new(Route { pool: verdict.pool, user: verdict.user }));
         let Some(end) = self.at_server(&candidate.credentials, route.as_deref()).await else {
             let attempt = Attempt { login: candidate.login, cause, began, note: verdict.note };
+            #[cfg(test)]
+            if planted(Fault::AbandonedNotCounted) {
+                return Err(Disconnect::Closed);
+            }
             self.settle(attempt, Ending::Abandoned, None, None).await;
             return Err(Disconnect::Closed);
         };
@@ -78,6 +84,13 @@ impl Session {
                 let expects_signals = self.learn_mailbox(&credentials, user, route.as_deref()).await;
                 let open = self.opened(user, route.as_deref());
                 let opening = Opening { user, tag, route, accepted_ms, fetched, expects_signals };
+                #[cfg(test)]
+                if planted(Fault::BeginAtOk) {
+                    let session = self.context.registry.begin(opening).wait().await;
+                    let access = MaildropAccess::Begun(Box::new(session));
+                    let relaying = Relaying { connection, relay, access, open, reported, first: None };
+                    return Ok(Answer::Go(Stage::Relay(Box::new(relaying))));
+                }
                 let access = MaildropAccess::Opening(Box::new(opening));
                 let relaying = Relaying { connection, relay, access, open, reported, first: None };
                 Ok(Answer::Go(Stage::Relay(Box::new(relaying))))
@@ -101,6 +114,10 @@ impl Session {
             }
             end @ (LoginOutcome::Unreachable { .. } | LoginOutcome::Full) => {
                 let (node, word) = match end {
+                    #[cfg(test)]
+                    LoginOutcome::Unreachable { node } if planted(Fault::UnreachableIsWrongPassword) => {
+                        (node, &b"-ERR [AUTH] Authentication failed.\r\n"[..])
+                    }
                     LoginOutcome::Unreachable { node } => (node, reply::UNREACHABLE),
                     _ => {
                         Counters::count(&self.context.counters.pool_full);
@@ -228,6 +245,10 @@ impl Session {
         let pool = context.pool_of(route);
         if !pool.signals().has_source() {
             return false;
+        }
+        #[cfg(test)]
+        if planted(Fault::NameNotLearned) {
+            return true;
         }
         if route.is_none() && credentials.authorization_id.is_none() {
             return true;

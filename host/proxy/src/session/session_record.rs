@@ -10,6 +10,8 @@ use super::context::Context;
 use super::counters::Counters;
 use crate::decision_log::SessionEvents;
 use crate::net::{Admitted, TlsSession};
+#[cfg(test)]
+use crate::simulation::{EndedSession, Fault, planted, session_ended};
 use reprieve_metrics::labels;
 use reprieve_policy_host::{Because, Decided, Disposition, Ending, Manner, Worded as _};
 use reprieve_pop3::authorization::UnusableLogin;
@@ -187,6 +189,24 @@ impl SessionRecord {
             end = end.name(),
             "session"
         );
+        #[cfg(test)]
+        if self.logins == 0 && planted(Fault::AdmissionLeaked) {
+            std::mem::forget(self.admitted.take());
+        }
+        #[cfg(test)]
+        session_ended(EndedSession {
+            id: self.id.as_str().to_owned(),
+            peer: self.peer,
+            action: self.disposition.map(|disposition| disposition.action),
+            because: self.disposition.and_then(|disposition| disposition.because),
+            manner: self.disposition.and_then(|disposition| disposition.manner),
+            posed: self.posed,
+            upgraded: self.upgraded,
+            relief,
+            logins: self.logins,
+            lacks_outcome: self.asked_server && self.outcome.is_none(),
+            end: end.name(),
+        });
         self.tell(context, client, end, relief);
     }
 }

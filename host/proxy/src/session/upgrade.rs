@@ -14,6 +14,8 @@ use super::pose::UpgradeContext;
 use super::relay::{MaildropAccess, Relaying};
 use crate::maildrop::{MaildropSession, Upgrade};
 use crate::pool::{Connection, LoginOutcome};
+#[cfg(test)]
+use crate::simulation::{Fault, planted};
 use reprieve_policy_host::{Cause, Ending};
 use reprieve_pop3::listing::UniqueIds;
 use reprieve_pop3::posed::PosedMaildrop;
@@ -53,6 +55,11 @@ impl Session {
             Ok(reached) => reached,
             Err(reply) => {
                 Counters::count(&self.context.counters.failed_upgrades);
+                #[cfg(test)]
+                if planted(Fault::FailedUpgradeKeepsSnapshot) {
+                    upgrade.refusal = reply;
+                    return Ok(None);
+                }
                 // Without a snapshot the user's next login passes.
                 self.context.registry.forget_snapshot(candidate.key).await;
                 upgrade.refusal = reply;
@@ -65,6 +72,10 @@ impl Session {
         let relay =
             Relay::translated(maildrop.clone(), unique_ids.rows()).with_pipelining(connection.may_pipeline());
         let access = MaildropAccess::Begun(Box::new(session));
+        #[cfg(test)]
+        let access = if planted(Fault::ForgottenUpgrade) { MaildropAccess::Over } else { access };
+        #[cfg(test)]
+        let relay = if planted(Fault::NumbersNotTranslated) { Relay::direct() } else { relay };
         let open = self.opened(candidate.key, upgrade.route.as_deref());
         let reported = self.reported(&candidate.login);
         Ok(Some(Box::new(Relaying { connection, relay, access, open, reported, first: Some(line) })))

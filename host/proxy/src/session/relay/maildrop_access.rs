@@ -11,6 +11,8 @@ use crate::maildrop::{
     Registry, UserKey, Wait,
 };
 use crate::new_mail::{Missed, PoolSignals};
+#[cfg(test)]
+use crate::simulation::{Fault, planted};
 use reprieve_pop3::listing::SnapshotError;
 #[cfg(doc)]
 use reprieve_pop3::relay::Relay;
@@ -103,6 +105,12 @@ impl Pump<'_> {
         if let Some(committing) = self.commit(snapshot.map_err(NoSnapshot::from), has_deletions) {
             self.waiting = Waiting::Committing(committing);
         }
+        #[cfg(test)]
+        if planted(Fault::QuitBeforeCommit)
+            && let Waiting::Committing(committing) = std::mem::replace(&mut self.waiting, Waiting::Nothing)
+        {
+            tokio::spawn(committing);
+        }
         self.open = None;
         self.finished = Some(SessionEnd::Quit);
     }
@@ -137,6 +145,10 @@ impl Pump<'_> {
             return;
         }
         signals.delayed_unsignalled(since(posed_s));
+        #[cfg(test)]
+        if planted(Fault::UnsignalledNotNoticed) {
+            return;
+        }
         if signals.has_source() {
             tokio::spawn(expect_signal(
                 signals.clone(),

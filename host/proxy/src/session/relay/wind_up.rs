@@ -6,6 +6,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{MaildropAccess, Pump, Waiting};
 use crate::maildrop::NoSnapshot;
+#[cfg(test)]
+use crate::simulation::{Fault, planted};
 use reprieve_pop3::listing::SnapshotError;
 use reprieve_pop3::relay::RelayEvent;
 use reprieve_pop3::snapshot::Snapshot;
@@ -21,6 +23,15 @@ impl Pump<'_> {
     /// Completes and commits the listing of a session that ends without QUIT. Scripts that hang up
     /// are the most frequent pollers.
     pub(super) async fn wind_up(&mut self) {
+        #[cfg(test)]
+        if planted(Fault::OpenSessionLeaked) {
+            std::mem::forget(self.open.take());
+        }
+        #[cfg(test)]
+        if planted(Fault::QuitAfterHangUp) {
+            let mut replies = Vec::new();
+            self.relay.command(b"QUIT", self.capabilities, &mut self.to_server.bytes, &mut replies);
+        }
         let within = self.connection.reply_timeout().min(WITHIN);
         if let Ok(Some(snapshot)) = crate::time::timeout(within, self.complete()).await
             && let Some(committing) = self.commit(snapshot.map_err(NoSnapshot::from), false)
