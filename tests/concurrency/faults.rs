@@ -68,10 +68,10 @@ fn round(number: u64, seed: u64, found: &Mutex<Found>) -> u64 {
     let site = Site::new(proxies, server, seed);
     let mut before = Vec::new();
     let mut histories = Round { site: &site, number, pace: PACE }.play(|| {
-        before = (0..count).map(|proxy| site.proxies.store(proxy).outages).collect();
+        before = (0..count).map(|proxy| site.proxies.store(proxy).failures).collect();
         let outages =
             store.suffer(fault, &site.proxies, site.server.sequence(), &mut chance, |hold| site.hold(hold));
-        let after: Vec<_> = (0..count).map(|proxy| site.proxies.store(proxy).outages).collect();
+        let after: Vec<_> = (0..count).map(|proxy| site.proxies.store(proxy).failures).collect();
         // Those that the fault does not explain come after this, or at another proxy.
         for outage in &outages {
             before[outage.proxy] = after[outage.proxy];
@@ -79,7 +79,7 @@ fn round(number: u64, seed: u64, found: &Mutex<Found>) -> u64 {
         outages
     });
     // A proxy that lost the store at another time may have been without it all the time.
-    let lost = (0..count).filter(|&proxy| site.proxies.store(proxy).outages > before[proxy]);
+    let lost = (0..count).filter(|&proxy| site.proxies.store(proxy).failures > before[proxy]);
     let more: Vec<_> = lost.map(|proxy| Outage { proxy, from: 0, to: u64::MAX }).collect();
     histories.iter_mut().for_each(|history| history.outages.extend_from_slice(&more));
 

@@ -20,8 +20,8 @@ macro_rules! figures {
         impl fmt::Display for Figures {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 writeln!(f, "| what | number |\n| --- | --- |")?;
-                $(writeln!(f, "| {} | {} |", $text, self.$name)?;)+
-                Ok(())
+                let mut rows = [$(($text, self.$name)),+].into_iter();
+                rows.try_for_each(|(what, number)| writeln!(f, "| {what} | {number} |"))
             }
         }
     };

@@ -155,6 +155,8 @@ impl Wire {
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     return Err(Reply::Nothing);
                 }
+                // The process was stopped meanwhile.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // Reset: what the other side had not read.
                 Err(_) => self.ended = true,
             }

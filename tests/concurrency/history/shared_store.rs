@@ -13,8 +13,6 @@ use crate::support::until;
 
 /// `store.timeout` of the proxies.
 pub const TIMEOUT: Duration = Duration::from_millis(700);
-/// Longer than this, each proxy notices that the store does not answer: it asks every second.
-const NOTICED: Duration = Duration::from_millis(1900);
 
 /// What happens to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,40 +72,54 @@ impl SharedStore {
         let is_partial = matches!(fault, Fault::Cut | Fault::Silence);
         let affected: Vec<_> = if is_partial { vec![one] } else { all.collect() };
         let outages: Vec<_> = affected.iter().map(|&proxy| proxies.store(proxy).outages).collect();
+        let is_noticed =
+            || affected.iter().zip(&outages).all(|(&proxy, &before)| proxies.store(proxy).outages > before);
+        let notice = || until("the proxies notice that nothing is answered", is_noticed);
         let late = Duration::from_millis(chance.random_range(0..400));
         let mut pause = |most_ms| std::thread::sleep(Duration::from_millis(chance.random_range(0..=most_ms)));
         pause(600);
         let from = if is_partial {
-            self.part(fault, one, late, sequence, &mut pause)
+            let from = sequence.next();
+            if fault == Fault::Silence {
+                self.relays[one].silence(late);
+                notice();
+            } else {
+                self.relays[one].cut();
+            }
+            pause(900);
+            self.relays[one].heal();
+            from
         } else {
-            self.strike(fault, sequence, &mut pause, &hold)
+            self.strike(fault, sequence, &mut pause, &hold, &notice)
         };
         // Operations that began before have failed by then.
         std::thread::sleep(TIMEOUT);
-        let outages = affected.iter().zip(outages).map(|(&proxy, before)| {
+        let outages = affected.iter().zip(&outages).map(|(&proxy, &before)| {
             until("the proxy has the store again", || proxies.has_recovered(proxy, before));
             Outage { proxy, from, to: sequence.next() }
         });
-        let outages = outages.collect();
+        let outages: Vec<_> = outages.collect();
         hold(false);
         outages
     }
 
-    /// Something happens to the server; returns when it began. `pause` waits for so many milliseconds at most.
+    /// Something happens to the server; returns when it began. `pause` waits for so many milliseconds at most,
+    /// `notice` until all proxies have seen that the server does not answer.
     fn strike(
         &mut self,
         fault: Fault,
         sequence: &Sequence,
         pause: &mut impl FnMut(u64),
         hold: &impl Fn(bool),
+        notice: &impl Fn(),
     ) -> u64 {
         let from;
         match fault {
             Fault::Stop => {
                 from = sequence.next();
                 self.server.signal("-STOP");
-                std::thread::sleep(NOTICED);
-                pause(300);
+                notice();
+                pause(900);
                 self.server.signal("-CONT");
             }
             Fault::Failover => {
@@ -141,27 +153,6 @@ impl SharedStore {
                 self.server.start_again();
             }
         }
-        from
-    }
-
-    /// A proxy is cut off; returns when that began.
-    fn part(
-        &self,
-        fault: Fault,
-        proxy: usize,
-        late: Duration,
-        sequence: &Sequence,
-        pause: &mut impl FnMut(u64),
-    ) -> u64 {
-        let from = sequence.next();
-        if fault == Fault::Silence {
-            self.relays[proxy].silence(late);
-            std::thread::sleep(NOTICED);
-        } else {
-            self.relays[proxy].cut();
-            pause(900);
-        }
-        self.relays[proxy].heal();
         from
     }
 
