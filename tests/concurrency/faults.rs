@@ -59,7 +59,7 @@ fn round(number: u64, seed: u64, found: &Mutex<Found>) -> u64 {
     let mut chance = StdRng::seed_from_u64(seed.wrapping_mul(7_919) ^ number);
     let kinds = Fault::ALL.len() as u64;
     let fault = Fault::ALL[usize::try_from(number % kinds).expect("a small number")];
-    let count = if (number / kinds + number) % 3 == 0 { 1 } else { 2 };
+    let count = if (number / kinds + number).is_multiple_of(3) { 1 } else { 2 };
     let make = if chance.random_bool(0.5) { Make::Valkey } else { Make::Redis };
     let share = if chance.random_bool(0.75) { Share::Snapshots } else { Share::Tags };
     let mut store = SharedStore::start(make, count);

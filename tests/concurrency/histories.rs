@@ -154,7 +154,7 @@ impl Site {
     }
 
     fn wait_while_held(&self, user: usize) {
-        if user % 3 > 0 {
+        if !user.is_multiple_of(3) {
             let held = self.hold.0.lock().expect("no client has panicked");
             drop(self.hold.1.wait_while(held, |held| *held));
         }

@@ -46,6 +46,9 @@ pub struct Pair {
     pub through: String,
 }
 
+/// Sends a command, and returns the reply.
+type Ask<'a> = dyn FnMut(&str) -> Reply + 'a;
+
 /// A running mail server.
 pub struct MailServer {
     kind: Kind,
@@ -162,7 +165,7 @@ impl MailServer {
     }
 
     /// A session straight at the server, as soon as it accepts one.
-    fn ask(&self, user: &str, session: &mut dyn FnMut(&mut dyn FnMut(&str) -> Reply)) {
+    fn ask(&self, user: &str, session: &mut dyn FnMut(&mut Ask<'_>)) {
         let mut wire = None;
         until("the mailbox is free", || {
             wire = self.log_in(user);
