@@ -113,10 +113,21 @@ impl Cache {
         }
     }
 
-    fn write(&self, key: &str, mut code: &File) -> io::Result<()> {
+    fn write(&self, key: &str, code: &File) -> io::Result<()> {
         let new = self.file(&format!("{key}-{}", std::process::id()), EXTENSIONS[1]);
+        let written =
+            Self::fill(&new, code).and_then(|()| std::fs::rename(&new, self.file(key, EXTENSIONS[0])));
+        if written.is_err() {
+            // A full disk needs the space.
+            let _ = std::fs::remove_file(new);
+        }
+        written
+    }
+
+    /// Writes a new file of the cache.
+    fn fill(new: &Path, mut code: &File) -> io::Result<()> {
         let mut options = std::fs::OpenOptions::new();
-        let mut file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        let mut file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(new)?;
         // Room for the digest, which is known at the end.
         file.write_all(&[0; DIGEST])?;
         zstd::stream::copy_encode(&mut code, &mut file, zstd::DEFAULT_COMPRESSION_LEVEL)?;
@@ -124,8 +135,7 @@ impl Cache {
         file.seek(SeekFrom::Start(DIGEST as u64))?;
         let digest = digest::of_all(&mut file)?;
         file.rewind()?;
-        file.write_all(&digest)?;
-        std::fs::rename(new, self.file(key, EXTENSIONS[0]))
+        file.write_all(&digest)
     }
 
     fn remove_old(&self) -> io::Result<()> {
@@ -184,6 +194,15 @@ fn is_shared(metadata: &std::fs::Metadata) -> bool {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_file_that_cannot_be_finished_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::open(directory.path()).unwrap();
+        // Reading a directory fails when the new file has been begun.
+        cache.put("key", &File::open(directory.path()).unwrap());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
 
     #[test]
     fn a_directory_that_others_can_write_to_is_refused() {
