@@ -190,22 +190,27 @@ async fn export(access: &StoreAccess, file: &Path) -> anyhow::Result<ExitCode> {
         for entry in page.entries {
             let virtual_server = page.virtual_server.clone();
             let line = Line { virtual_server, namespace: page.namespace.clone(), entry };
-            serde_json::to_writer(&mut to, &line)?;
-            to.write_all(b"\n")?;
+            serde_json::to_writer(&mut to, &line)
+                .map_err(std::io::Error::from)
+                .and_then(|()| to.write_all(b"\n"))
+                .with_context(|| format!("cannot write {name}"))?;
             count += 1;
         }
         Ok(())
     })
     .await;
-    if walked.is_err() && name != "-" && is_regular {
+    let is_renamed = name != "-" && is_regular;
+    let written = walked.and_then(|()| {
+        to.flush()
+            .and_then(|()| if is_renamed { std::fs::rename(&unfinished, file) } else { Ok(()) })
+            .with_context(|| format!("cannot write {name}"))
+    });
+    // What is still buffered is written, or is lost, before the file goes.
+    drop(to);
+    if written.is_err() && is_renamed {
         let _ = std::fs::remove_file(&unfinished);
     }
-    walked?;
-    to.flush().with_context(|| format!("cannot write {name}"))?;
-    drop(to);
-    if name != "-" && is_regular {
-        std::fs::rename(&unfinished, file).with_context(|| format!("cannot write {name}"))?;
-    }
+    written?;
     errln!("{count} entries written");
     Ok(ExitCode::SUCCESS)
 }
