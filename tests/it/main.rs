@@ -18,6 +18,7 @@ mod decision_log;
 mod dependencies;
 mod docs;
 mod examples;
+mod full_disk;
 mod golden_components;
 mod interval_policy;
 mod layers;

@@ -1,4 +1,11 @@
-//! The limit on open file descriptors (`RLIMIT_NOFILE`).
+//! Limits of the process: open file descriptors (`RLIMIT_NOFILE`) and sizes of files (`RLIMIT_FSIZE`).
+
+/// Makes a write beyond the limit on file sizes fail like one on a full disk. By default, the signal
+/// SIGXFSZ ends the process.
+pub(crate) fn survive_size_limit() {
+    // SAFETY: ignoring a signal runs no code when it arrives.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
 
 /// Raises the soft limit to the hard limit and returns the resulting limit; 0 if it is unknown.
 pub(crate) fn raise_descriptors() -> u64 {

@@ -92,6 +92,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    crate::rlimit::survive_size_limit();
     match arguments.command {
         Subcommands::Run(arguments) => run::run(&arguments),
         Subcommands::Check(arguments) => check::run(&arguments),
