@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use support::account::PASSWORD;
 use support::certificates::{Age, Authority};
@@ -184,13 +185,49 @@ enum Planted {
     HardLink,
     Fifo,
     Folder,
+    /// A symbolic link to a folder that belongs to root.
+    RootsFolder,
+    /// A symbolic link to itself.
+    Circle,
 }
 
-const ALL_PLANTED: [Planted; 5] =
-    [Planted::Link, Planted::Nowhere, Planted::HardLink, Planted::Fifo, Planted::Folder];
-/// Paths that a start writes to, and paths that it only reads.
-const WRITTEN: [&str; 4] = ["decisions.jsonl", "state.redb", "cache", "admin.sock"];
-const READ: [&str; 5] = ["token", "users.key", "front.key", "front.pem", "policy.wasm"];
+const ALL_PLANTED: [Planted; 7] = [
+    Planted::Link,
+    Planted::Nowhere,
+    Planted::HardLink,
+    Planted::Fifo,
+    Planted::Folder,
+    Planted::RootsFolder,
+    Planted::Circle,
+];
+/// Paths that a start writes to, and what may be in their place so that it serves all the same: it is
+/// replaced, renamed, used, or done without, as the user that it runs as.
+const WRITTEN: [(&str, &[Planted]); 6] = [
+    ("decisions.jsonl", &[Planted::Fifo]),
+    ("state.redb", &ALL_PLANTED),
+    ("cache", &[Planted::Folder]),
+    ("admin.sock", &ALL_PLANTED),
+    ("new-mail.sock", &ALL_PLANTED),
+    ("log.position", &ALL_PLANTED),
+];
+/// Paths that it only reads.
+const READ: [(&str, &[Planted]); 11] = [
+    ("token", &[]),
+    ("read-token", &[]),
+    ("new-mail-token", &[]),
+    ("users.key", &[]),
+    ("share.secret", &[]),
+    ("front.key", &[]),
+    ("front.pem", &[]),
+    ("client-ca.pem", &[]),
+    ("plans.table", &[]),
+    ("policy.wasm", &[]),
+    // It is read while others write to it, and need not be there at the start.
+    ("mail.log", &ALL_PLANTED),
+];
+/// Time for an end without sessions, on a machine that does other work too. What hangs ends only when
+/// `drain-timeout` and seven seconds are over.
+const END_AT_ONCE: Duration = Duration::from_secs(5);
 
 /// A folder of the service user, and one of root.
 struct Attack {
@@ -232,17 +269,27 @@ impl Attack {
     fn configuration(&self, node: SocketAddr, component: &str) -> PathBuf {
         let at = |name: &str| self.at(name).display().to_string();
         let text = format!(
-            "threads = 1\nuser = \"nobody\"\npolicy-cache = \"{cache}\"\ndecision-log = {{ path = \"{log}\", users = \
+            "threads = 1\nuser = \"nobody\"\ndrain-timeout = \"1s\"\npolicy-cache = \"{cache}\"\ndecision-log = {{ path = \"{log}\", users = \
              \"hashed\", hash-key-file = \"{users}\" }}\nadmin = {{ socket = \"{socket}\", listen = [\"127.0.0.1:0\"], \
-             token-file = \"{token}\" }}\n[store]\nbackend = \"file\"\npath = \"{store}\"\n[pool.mail]\n\
-             nodes = [\"{node}\"]\nhealth-check = \"off\"\n[[virtual-server]]\nname = \"pop3\"\nlisten = [\"127.0.0.1:0\"]\n\
-             pool = \"mail\"\ncleartext-login = \"allow\"\n[virtual-server.tls]\ncertificate = \"{chain}\"\n\
-             key = \"{key}\"\n[virtual-server.policy]\ncomponent = \"{component}\"\n",
+             token-file = \"{token}\", read-token-file = \"{read}\", new-mail-token-file = \"{signals}\", \
+             new-mail-socket = \"{datagrams}\" }}\n[store]\nbackend = \"file\"\npath = \"{store}\"\nshare = \"tags\"\n\
+             secret-file = \"{share}\"\n[pool.mail]\nnodes = [\"{node}\"]\nhealth-check = \"off\"\n[pool.mail.new-mail]\n\
+             log = {{ path = \"{mail_log}\", position = \"{position}\" }}\n[[virtual-server]]\nname = \"pop3\"\n\
+             listen = [\"127.0.0.1:0\"]\nlookups = {{ plans = \"{plans}\" }}\npool = \"mail\"\ncleartext-login = \"allow\"\n\
+             [virtual-server.tls]\ncertificate = \"{chain}\"\nkey = \"{key}\"\nclient-ca = \"{client_ca}\"\n[virtual-server.policy]\ncomponent = \"{component}\"\n",
             cache = at("cache"),
             log = at("decisions.jsonl"),
             users = at("users.key"),
             socket = at("admin.sock"),
             token = at("token"),
+            read = at("read-token"),
+            signals = at("new-mail-token"),
+            datagrams = at("new-mail.sock"),
+            share = at("share.secret"),
+            mail_log = at("mail.log"),
+            position = at("log.position"),
+            plans = at("plans.table"),
+            client_ca = at("client-ca.pem"),
             store = at("state.redb"),
             chain = at("front.pem"),
             key = at("front.key"),
@@ -263,7 +310,13 @@ impl Attack {
         self.give("front.pem", &std::fs::read_to_string(&files.chain).unwrap());
         self.give("front.key", &std::fs::read_to_string(&files.key).unwrap());
         self.give("token", "a token of enough characters".replace(' ', "-").as_str());
+        self.give("read-token", "another-token-of-enough-characters");
+        self.give("new-mail-token", "a-third-token-of-enough-characters");
         self.give("users.key", "a key of enough characters\n");
+        self.give("share.secret", "a secret of enough characters\n");
+        self.give("client-ca.pem", &std::fs::read_to_string(&files.chain).unwrap());
+        self.give("plans.table", "alice gold\n");
+        self.give("mail.log", "");
         std::fs::copy(support::guests::mirror(), self.at("policy.wasm")).unwrap();
         chown(self.at("policy.wasm"), Some(self.nobody), None).unwrap();
     }
@@ -278,6 +331,8 @@ impl Attack {
             Planted::HardLink => std::fs::hard_link(self.victim(), &path).unwrap(),
             Planted::Fifo => nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap(),
             Planted::Folder => std::fs::create_dir(&path).unwrap(),
+            Planted::RootsFolder => symlink(self.roots.path(), &path).unwrap(),
+            Planted::Circle => symlink(&path, &path).unwrap(),
         }
         if planted != Planted::HardLink {
             lchown(&path, Some(self.nobody), None).unwrap();
@@ -297,7 +352,7 @@ impl Attack {
     }
 }
 
-/// Starts it and waits until it serves or exits; kills it, and returns whether it served and its log.
+/// Starts it and waits until it serves or exits; stops it, and returns whether it served and its log.
 fn tried(arguments: &[&str], what: &str) -> (bool, String) {
     let mut child = Command::new(BINARY)
         .args(arguments)
@@ -321,10 +376,21 @@ fn tried(arguments: &[&str], what: &str) -> (bool, String) {
         let _ = tell.send((false, all));
     });
     let outcome = told.recv_timeout(DEADLINE);
-    let _ = child.kill();
-    let _ = child.wait();
-    reader.join().unwrap();
-    outcome.unwrap_or_else(|_| panic!("{what}: it neither serves nor exits"))
+    let began = Instant::now();
+    let _ = Command::new("kill").arg(child.id().to_string()).stderr(Stdio::null()).status();
+    let ended = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| reader.join());
+        while !reader.is_finished() && began.elapsed() < END_AT_ONCE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let ended = reader.is_finished();
+        let _ = child.kill();
+        let _ = child.wait();
+        ended
+    });
+    let outcome = outcome.unwrap_or_else(|_| panic!("{what}: it neither serves nor exits"));
+    assert!(ended, "{what}: it does not end: {}", outcome.1);
+    outcome
 }
 
 #[test]
@@ -333,30 +399,35 @@ fn root_follows_no_file_that_the_service_user_plants() {
         return;
     }
     let mail = mail_server(0);
-    for name in WRITTEN.into_iter().chain(READ) {
-        for planted in ALL_PLANTED {
-            if (name, planted) == ("policy.wasm", Planted::Fifo) {
-                // It is read after privileges are dropped, and only its owner waits for the pipe.
-                continue;
-            }
-            let (attack, what) = (Attack::new(), format!("{planted:?} at {name}"));
-            attack.arrange();
-            attack.plant(name, planted);
-            let policy = attack.at("policy.wasm").display().to_string();
-            let component = if name == "policy.wasm" { &policy } else { "interval" };
-            let file = attack.configuration(mail.address(), component);
-            let (serves, said) = tried(&["run", "--config", file.to_str().unwrap()], &what);
-            attack.came_to_nothing(&what);
-            // Files that are read must be regular files; a stale admin socket is replaced.
-            let may_serve = (name == "cache" && planted == Planted::Folder)
-                || (name == "decisions.jsonl" && planted == Planted::Fifo)
-                || name == "state.redb"
-                || name == "admin.sock";
-            assert!(may_serve || !serves, "{what}: {said}");
-            assert!(serves || said.contains(name), "{what}: {said}");
-            std::fs::remove_file(file).unwrap();
+    let cases = WRITTEN.into_iter().chain(READ);
+    let cases = cases.flat_map(|case| ALL_PLANTED.map(|planted| (case, planted)));
+    // Two at a time, because most of each start is waiting.
+    let cases = std::sync::Mutex::new(cases);
+    let next = || cases.lock().unwrap().next();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(((name, serves_with), planted)) = next() {
+                    attacked(mail.address(), name, planted, serves_with.contains(&planted));
+                }
+            });
         }
-    }
+    });
+}
+
+/// Starts it with something planted at a path. `may_serve`: whether it may serve nevertheless.
+fn attacked(node: SocketAddr, name: &str, planted: Planted, may_serve: bool) {
+    let (attack, what) = (Attack::new(), format!("{planted:?} at {name}"));
+    attack.arrange();
+    attack.plant(name, planted);
+    let policy = attack.at("policy.wasm").display().to_string();
+    let component = if name == "policy.wasm" { &policy } else { "interval" };
+    let file = attack.configuration(node, component);
+    let (serves, said) = tried(&["run", "--config", file.to_str().unwrap()], &what);
+    attack.came_to_nothing(&what);
+    assert!(may_serve || !serves, "{what}: {said}");
+    assert!(serves || said.contains(name), "{what}: {said}");
+    std::fs::remove_file(file).unwrap();
 }
 
 /// A process that serves with its files in the service user's folder; returns its configuration too.

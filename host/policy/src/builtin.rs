@@ -1,7 +1,12 @@
 //! The source of a component: built into the binary, or a file.
 
 use std::borrow::Cow;
+use std::fs::OpenOptions;
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
+
+use nix::fcntl::{FcntlArg, OFlag};
 
 /// The built-in policies. Their components are committed, so that building the binary needs no Wasm
 /// target; `policies/renew` builds them from source.
@@ -13,6 +18,25 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     BUILT_IN.iter().map(|(name, _)| *name)
 }
 
+/// Reads a file, or what another program writes into a pipe. A pipe into which none writes is empty, and
+/// is not waited for.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_fifo() {
+        let flags = FcntlArg::F_SETFL(OFlag::empty());
+        nix::fcntl::fcntl(&file, flags)?;
+    } else if !kind.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    if bytes.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is empty"));
+    }
+    Ok(bytes)
+}
+
 /// The bytes of a component. `name`: a built-in policy or a path.
 ///
 /// # Errors
@@ -21,7 +45,7 @@ pub fn source(name: &str) -> Result<Cow<'static, [u8]>, String> {
     if let Some((_, bytes)) = BUILT_IN.iter().find(|(known, _)| *known == name) {
         return Ok(Cow::Borrowed(bytes));
     }
-    std::fs::read(Path::new(name)).map(Cow::Owned).map_err(|error| {
+    read(Path::new(name)).map(Cow::Owned).map_err(|error| {
         if name.contains(['/', '.']) {
             format!("cannot read the component {name}: {error}")
         } else {

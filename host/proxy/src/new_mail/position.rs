@@ -1,7 +1,8 @@
 //! The position in a log up to which all signals have been applied, in a small file.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,11 @@ impl PositionFile {
 
     /// The position. None if there is none, or if it is damaged.
     pub(super) fn load<P: DeserializeOwned>(&self) -> Option<P> {
-        match fs::read(&self.path) {
+        let read = open_regular(&self.path).and_then(|mut file| {
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).map(|_| bytes)
+        });
+        match read {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .inspect_err(|error| {
                     tracing::warn!("cannot use the position in {}: {error}", self.path.display());
@@ -51,7 +56,10 @@ impl PositionFile {
         self.saved = Some(Instant::now());
         let written = serde_json::to_vec(position).map_err(io::Error::from).and_then(|bytes| {
             let unfinished = self.path.with_extension("unfinished");
-            fs::write(&unfinished, bytes)?;
+            // What is there may be a pipe, which would block.
+            let _ = fs::remove_file(&unfinished);
+            let mut file = OpenOptions::new().write(true).create_new(true).open(&unfinished)?;
+            file.write_all(&bytes)?;
             fs::rename(&unfinished, &self.path)
         });
         if let Err(error) = &written
@@ -62,6 +70,15 @@ impl PositionFile {
         }
         self.has_failed = written.is_err();
         written.is_ok()
+    }
+}
+
+/// Opens a regular file for reading. A pipe, which would block, is an error.
+pub(super) fn open_regular(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
     }
 }
 

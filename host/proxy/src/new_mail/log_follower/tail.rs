@@ -10,6 +10,7 @@ use reprieve_replay::delivery;
 use serde::{Deserialize, Serialize};
 
 use super::super::deliveries::{Gap, LoggedDelivery};
+use super::super::position::open_regular;
 
 /// Maximum length of a line in bytes: that of the replay.
 pub(super) const LINE_LIMIT: usize = 64 << 10;
@@ -66,7 +67,7 @@ pub(super) enum Next {
 impl Tail {
     /// Opens a file at its beginning or end.
     pub(super) fn open(path: &Path, at_end: bool) -> io::Result<Self> {
-        let file = File::open(path)?;
+        let file = open_regular(path)?;
         let metadata = file.metadata()?;
         let offset = if at_end { whole_lines(&file, metadata.len())? } else { 0 };
         let mark = Mark { inode: metadata.ino(), offset, fingerprint: fingerprint(&file, offset)? };
@@ -75,7 +76,7 @@ impl Tail {
 
     /// Opens a file at a position. None if the file does not have it.
     pub(super) fn resume(path: &Path, mark: &Mark) -> io::Result<Option<Self>> {
-        let file = File::open(path)?;
+        let file = open_regular(path)?;
         let metadata = file.metadata()?;
         if metadata.len() < mark.offset || fingerprint(&file, mark.offset)? != mark.fingerprint {
             return Ok(None);
