@@ -22,6 +22,7 @@ mod full_disk;
 mod golden_components;
 mod interval_policy;
 mod layers;
+mod lifecycle;
 mod limits;
 mod long_credentials;
 mod long_messages;
