@@ -137,7 +137,8 @@ fn connections_beyond_the_limits_get_the_reason() {
     });
 
     let reprieve = Setup { top: "max-connections = 1", ..Setup::default() }.in_front_of(&[mail.address()]);
-    let _first = Dialogue::open(reprieve.address());
+    // One that had not logged in could be closed for another.
+    let _first = Dialogue::log_in(&reprieve.account("alice"));
     let mut second = String::new();
     TcpStream::connect(reprieve.address()).unwrap().read_to_string(&mut second).unwrap();
     assert_eq!(second, "-ERR [SYS/TEMP] too many connections, try again later\r\n");

@@ -33,6 +33,7 @@ mod manners;
 mod metrics;
 mod new_mail;
 mod nodes;
+mod overload;
 mod policy_failures;
 mod policy_tools;
 mod pools;

@@ -1,4 +1,5 @@
-//! Connection limits: in total and per client address.
+//! Connection limits: in total and per client address. At the total limit, a new connection takes the
+//! place of one that has not logged in.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,6 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
+use super::waiting::{Place, Waiting, Waits};
+
 /// Locks among which addresses are spread.
 const SHARDS: usize = 16;
 
@@ -14,10 +17,26 @@ const SHARDS: usize = 16;
 /// `max-connections-per-address`.
 #[derive(Debug)]
 pub struct Admission {
-    total: Arc<AtomicU32>,
+    all: Arc<AllConnections>,
     max_total: AtomicU32,
     max_per_address: AtomicU32,
     addresses: Box<[Mutex<HashMap<IpAddr, u32>>]>,
+}
+
+/// The connections of all virtual servers of the process.
+#[derive(Debug, Default)]
+pub struct AllConnections {
+    open: AtomicU32,
+    /// Those that have not logged in.
+    waiting: Waiting,
+}
+
+impl AllConnections {
+    /// Number of open connections.
+    #[must_use]
+    pub fn open(&self) -> u32 {
+        self.open.load(Ordering::Relaxed)
+    }
 }
 
 /// The limit that a connection would exceed.
@@ -30,12 +49,12 @@ pub enum LimitReached {
 }
 
 impl Admission {
-    /// `total` is the number of connections of all virtual servers of the process.
+    /// `all`: the connections of all virtual servers of the process.
     #[must_use]
-    pub fn new(total: Arc<AtomicU32>, max_total: u32, max_per_address: u32) -> Arc<Self> {
+    pub fn new(all: Arc<AllConnections>, max_total: u32, max_per_address: u32) -> Arc<Self> {
         let addresses = (0..SHARDS).map(|_| Mutex::default()).collect();
         let (max_total, max_per_address) = (max_total.into(), max_per_address.into());
-        Arc::new(Self { total, max_total, max_per_address, addresses })
+        Arc::new(Self { all, max_total, max_per_address, addresses })
     }
 
     /// Changes the limits for new connections.
@@ -44,16 +63,20 @@ impl Admission {
         self.max_per_address.store(max_per_address, Ordering::Relaxed);
     }
 
-    /// Admits a connection whose client address is not known yet.
+    /// Admits a connection from an address, which may be that of a load balancer. If the total limit is
+    /// reached, another connection is shed, which ends soon.
     ///
     /// # Errors
-    /// If the total limit is reached.
-    pub fn admit(self: &Arc<Self>) -> Result<Admitted, LimitReached> {
-        if self.total.fetch_add(1, Ordering::Relaxed) >= self.max_total.load(Ordering::Relaxed) {
-            self.total.fetch_sub(1, Ordering::Relaxed);
+    /// If the total limit is reached and no connection may be shed.
+    pub fn admit(self: &Arc<Self>, peer: IpAddr) -> Result<Admitted, LimitReached> {
+        let AllConnections { open, waiting } = &*self.all;
+        if open.fetch_add(1, Ordering::Relaxed) >= self.max_total.load(Ordering::Relaxed)
+            && !waiting.shed_for(peer)
+        {
+            open.fetch_sub(1, Ordering::Relaxed);
             return Err(LimitReached::Total);
         }
-        Ok(Admitted { admission: self.clone(), address: None })
+        Ok(Admitted { admission: self.clone(), address: None, waits: Some(waiting.enter(peer)) })
     }
 
     /// The shard of an address that [`counted_as`] has returned.
@@ -81,6 +104,8 @@ pub fn counted_as(address: IpAddr) -> IpAddr {
 pub struct Admitted {
     admission: Arc<Admission>,
     address: Option<IpAddr>,
+    /// Until it has logged in.
+    waits: Option<Waits>,
 }
 
 impl Admitted {
@@ -89,6 +114,9 @@ impl Admitted {
     /// # Errors
     /// If the limit per address is reached.
     pub fn from(mut self, address: IpAddr) -> Result<Self, LimitReached> {
+        if let Some(waits) = self.waits.as_mut() {
+            self.admission.all.waiting.moves(waits, address);
+        }
         let address = counted_as(address);
         let mut addresses = self.admission.shard(address).lock();
         let count = addresses.entry(address).or_default();
@@ -100,10 +128,22 @@ impl Admitted {
         self.address = Some(address);
         Ok(self)
     }
+
+    /// Its place among the connections that have not logged in.
+    #[must_use]
+    pub fn place(&self) -> Option<Arc<Place>> {
+        self.waits.as_ref().map(|waits| waits.place().clone())
+    }
+
+    /// The client has logged in: the connection is not shed any more. False if it was shed already.
+    pub fn logs_in(&mut self) -> bool {
+        self.waits.take().is_none_or(|waits| self.admission.all.waiting.leave(&waits))
+    }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
+        self.logs_in();
         if let Some(address) = self.address {
             let mut addresses = self.admission.shard(address).lock();
             if let Some(count) = addresses.get_mut(&address) {
@@ -113,7 +153,7 @@ impl Drop for Admitted {
                 }
             }
         }
-        self.admission.total.fetch_sub(1, Ordering::Relaxed);
+        self.admission.all.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -123,10 +163,10 @@ mod tests {
 
     #[test]
     fn connections_are_limited_in_total_and_per_address() {
-        let total = Arc::new(AtomicU32::new(0));
-        let admission = Admission::new(total.clone(), 3, 2);
+        let all = Arc::<AllConnections>::default();
+        let admission = Admission::new(all.clone(), 3, 2);
         let (a, b): (IpAddr, IpAddr) = ([127, 0, 0, 1].into(), [127, 0, 0, 2].into());
-        let admit = |address| admission.admit().and_then(|admitted| admitted.from(address));
+        let admit = |address| admission.admit(address).and_then(|admitted| admitted.from(address));
         let first = admit(a).unwrap();
         let _second = admit(a).unwrap();
         assert_eq!(admit(a).unwrap_err(), LimitReached::PerAddress);
@@ -134,7 +174,31 @@ mod tests {
         assert_eq!(admit(b).unwrap_err(), LimitReached::Total);
         drop(first);
         assert!(admit(a).is_ok());
-        assert_eq!(total.load(Ordering::Relaxed), 2);
+        assert_eq!(all.open(), 2);
+    }
+
+    #[test]
+    fn at_the_limit_a_connection_that_has_not_logged_in_gives_way() {
+        let all = Arc::<AllConnections>::default();
+        let admission = Admission::new(all.clone(), 4, 10);
+        let admit = |address: [u8; 4]| {
+            let address = address.into();
+            admission.admit(address).and_then(|admitted| admitted.from(address))
+        };
+        let mut crowd: Vec<_> = (0..4).map(|host| admit([192, 0, 2, host]).unwrap()).collect();
+        assert!(crowd[0].logs_in());
+        let other = admit([198, 51, 100, 1]).unwrap();
+        let places: Vec<_> =
+            crowd.iter().map(|admitted| admitted.place().is_some_and(|place| place.is_shed())).collect();
+        assert_eq!(places, [false, true, false, false]);
+        assert!(!crowd[1].logs_in(), "it was too late");
+        assert_eq!(
+            admit([198, 51, 100, 2]).unwrap_err(),
+            LimitReached::Total,
+            "all networks have about the same"
+        );
+        drop((crowd, other));
+        assert_eq!(all.open(), 0);
     }
 
     #[test]
@@ -149,7 +213,10 @@ mod tests {
             ("::1", "::1", true),
         ] {
             let admission = Admission::new(Arc::default(), 10, 1);
-            let admit = |address: &str| admission.admit().unwrap().from(address.parse().unwrap());
+            let admit = |address: &str| {
+                let address = address.parse().unwrap();
+                admission.admit(address).unwrap().from(address)
+            };
             let first = admit(one).unwrap();
             assert_eq!(admit(other).is_err(), is_same, "{one} and {other}");
             drop(first);

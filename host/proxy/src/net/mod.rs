@@ -8,11 +8,13 @@ mod pipe;
 mod proxy;
 mod stream;
 mod tls;
+mod waiting;
 
-pub use admission::{Admission, Admitted, LimitReached, counted_as};
+pub use admission::{Admission, Admitted, AllConnections, LimitReached, counted_as};
 pub use listener::{BindError, InheritedSockets, bind, bind_one, listen};
 #[cfg(target_os = "linux")]
 pub use pipe::Pipe;
 pub use proxy::{Proxied, header as proxy_header, local_header as local_proxy_header, read_header};
 pub use stream::{Stream, TlsKind};
 pub use tls::{CertificateState, ClientCertificate, NodeConnector, TlsAcceptor, TlsError, TlsSession};
+pub use waiting::Place;

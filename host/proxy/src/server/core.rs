@@ -2,7 +2,7 @@
 //! whole, by one change at a time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::Context as _;
@@ -19,6 +19,7 @@ use super::stores::{OpenedStore, Stores};
 use super::virtual_server::{Pools, Served, VirtualServer};
 use super::worker::{AcceptTask, Shutdown};
 use crate::config::Config;
+use crate::net::AllConnections;
 use crate::pool::HealthChecker;
 use crate::session::{ContextHandle, CountersSnapshot, Evaluator, Sinks};
 use reprieve_store::clock::Clock;
@@ -33,7 +34,7 @@ pub(super) struct Core {
     pub(super) started: Instant,
     pub(super) stores: Arc<[OpenedStore]>,
     /// Open connections at all virtual servers.
-    pub(super) total: Arc<AtomicU32>,
+    pub(super) connections: Arc<AllConnections>,
     pub(super) active: ArcSwap<ActiveConfig>,
     pub(super) certificates: Certificates,
     /// Locked during a change.
@@ -80,7 +81,7 @@ impl Core {
         config: Config,
         clock: Arc<dyn Clock>,
         stores: Arc<[OpenedStore]>,
-        total: Arc<AtomicU32>,
+        connections: Arc<AllConnections>,
         pools: Pools,
         sinks: Sinks,
         resources: ChangeResources,
@@ -94,7 +95,7 @@ impl Core {
             sinks,
             started: Instant::now(),
             stores,
-            total,
+            connections,
             active: ArcSwap::from_pointee(active),
             certificates: Certificates::default(),
             resources: Mutex::new(resources),

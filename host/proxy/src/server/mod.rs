@@ -98,7 +98,7 @@ impl Server {
     /// # Errors
     /// If a thread or a policy instance cannot be started.
     pub fn serve_at(prepared: Prepared, sockets: Sockets) -> anyhow::Result<Self> {
-        let Prepared { config, clock, servers, pools, stores, engines, total, sinks } = prepared;
+        let Prepared { config, clock, servers, pools, stores, engines, connections, sinks } = prepared;
 
         let health_checker =
             HealthChecker::start(pools.values().cloned().collect(), config.name_servers.clone())
@@ -129,7 +129,7 @@ impl Server {
             config,
             clock,
             all_stores,
-            total,
+            connections,
             pools.clone(),
             sinks,
             resources,

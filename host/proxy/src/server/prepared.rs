@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 
 use anyhow::Context as _;
 
@@ -14,7 +13,7 @@ use super::virtual_server::{Pools, VirtualServer, settings};
 use super::{Options, lookups, runtime};
 use crate::config::Config;
 use crate::decision_log;
-use crate::net::{Admission, TlsAcceptor};
+use crate::net::{Admission, AllConnections, TlsAcceptor};
 use crate::pool::{Pool, PoolError};
 use crate::session::AllPools;
 use crate::session::Sinks;
@@ -30,7 +29,7 @@ pub struct Prepared {
     pub(super) pools: Pools,
     pub(super) stores: Stores,
     pub(super) engines: Engines,
-    pub(super) total: Arc<AtomicU32>,
+    pub(super) connections: Arc<AllConnections>,
     pub(super) sinks: PreparedSinks,
 }
 
@@ -131,7 +130,7 @@ impl Prepared {
         let ServerKeys { pools, acceptors, stores, sinks } = keys;
         let sinks = PreparedSinks::open(&config, sinks)?;
         let mut stores = Stores::open(stores, &config, &clock, options.without_stores)?;
-        let total = Arc::new(AtomicU32::new(0));
+        let connections = Arc::<AllConnections>::default();
         let runtime = runtime()?;
         let mut servers = Vec::new();
         for server in &config.virtual_servers {
@@ -167,7 +166,7 @@ impl Prepared {
                 store,
                 namespace,
                 admission: Admission::new(
-                    total.clone(),
+                    connections.clone(),
                     config.max_connections.unwrap_or(Config::MAX_CONNECTIONS),
                     server.max_connections_per_address,
                 ),
@@ -178,7 +177,7 @@ impl Prepared {
                 config: server.clone(),
             });
         }
-        Ok(Self { config, clock, servers, pools: Arc::new(pools), stores, engines, total, sinks })
+        Ok(Self { config, clock, servers, pools: Arc::new(pools), stores, engines, connections, sinks })
     }
 
     /// The configuration that was prepared.

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::control::Control;
@@ -167,7 +166,7 @@ impl View {
     /// Open connections at all virtual servers.
     #[must_use]
     pub fn connections(&self) -> u32 {
-        self.core.total.load(Ordering::Relaxed)
+        self.core.connections.open()
     }
 
     /// Line counts of the decision log, if there is one.

@@ -138,7 +138,7 @@ async fn accept(task: AcceptTask, mut closing: watch::Receiver<bool>) {
                     },
                 };
                 let stream = Stream::Plain(stream);
-                match admission.admit() {
+                match admission.admit(peer.ip()) {
                     Ok(admitted) => {
                         let incoming = Incoming { stream, peer, local, encrypted, admitted };
                         tokio::spawn(session::serve(handle.clone(), incoming, in_progress.clone()));

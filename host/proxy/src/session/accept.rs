@@ -34,10 +34,20 @@ pub fn serve(
     incoming: Incoming,
     guard: impl Send,
 ) -> impl Future<Output = ()> + Send {
+    let place = incoming.admitted.place();
     // Boxed: the steps before the greeting need memory that the session does not.
-    let opening = Box::pin(open(context_handle, incoming));
+    let opening = Box::pin(open(context_handle.clone(), incoming));
     async move {
-        let Some(mut session) = opening.await else { return };
+        let opened = match place {
+            Some(place) => place.unless_shed(opening).await,
+            None => Some(opening.await),
+        };
+        let Some(opened) = opened else {
+            Counters::count(&context_handle.context().counters.shed);
+            return;
+        };
+        let Some(mut session) = opened else { return };
+        drop(context_handle);
         let end = session.run().await;
         session.record.finish(&session.context, &session.client, end);
         drop(session);

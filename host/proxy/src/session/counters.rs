@@ -55,6 +55,8 @@ counters! {
     sessions,
     /// Connections refused because of a limit, or because no node is healthy.
     refused_connections,
+    /// Connections closed before their login, because others needed their place.
+    shed,
     /// Connections lost before the greeting: no PROXY header although one is required, or no TLS
     /// handshake.
     failed_handshakes,

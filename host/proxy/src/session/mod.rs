@@ -120,7 +120,10 @@ impl Session {
     /// Runs the stages one after the other. Each is boxed, so that it takes memory only while it
     /// runs.
     async fn run(&mut self) -> SessionEnd {
-        let mut next = Box::pin(self.authorize()).await;
+        let mut next = match self.authorize_unless_shed().await {
+            Some(next) => next,
+            None => return self.shed(),
+        };
         loop {
             next = match next {
                 Ok(Stage::Pose(posing)) => {
@@ -135,6 +138,24 @@ impl Session {
                 Err(end) => return end.into(),
             };
         }
+    }
+
+    /// As [`Session::authorize`]. None if the connection must end, because another one needs its place.
+    async fn authorize_unless_shed(&mut self) -> Option<Result<Stage, Disconnect>> {
+        let next = match self.record.place() {
+            Some(place) => place.unless_shed(Box::pin(self.authorize())).await?,
+            None => Box::pin(self.authorize()).await,
+        };
+        self.record.logged_in().then_some(next)
+    }
+
+    /// Says why the connection ends, if that needs no waiting.
+    fn shed(&mut self) -> SessionEnd {
+        Counters::count(&self.context.counters.shed);
+        if let Stream::Plain(stream) = &self.client.stream {
+            let _ = stream.try_write(reply::TOO_MANY_CONNECTIONS);
+        }
+        SessionEnd::Shed
     }
 
     /// Greets the client and answers its commands until a login leads to the next stage.
@@ -223,7 +244,17 @@ impl Session {
         deadline: crate::time::Instant,
     ) -> Result<Answer, Disconnect> {
         self.client.flush_until(deadline).await?;
-        self.log_in(credentials).await
+        self.begin_login(true);
+        let answer = self.log_in(credentials).await;
+        self.begin_login(false);
+        answer
+    }
+
+    /// A login begins, or has ended.
+    fn begin_login(&self, begins: bool) {
+        if let Some(place) = self.record.place() {
+            place.set_logs_in(begins);
+        }
     }
 
     async fn digest_after(
@@ -233,7 +264,10 @@ impl Session {
         deadline: crate::time::Instant,
     ) -> Result<Answer, Disconnect> {
         self.client.flush_until(deadline).await?;
-        self.digest(*digest, challenger, deadline).await
+        self.begin_login(true);
+        let answer = self.digest(*digest, challenger, deadline).await;
+        self.begin_login(false);
+        answer
     }
 
     /// Sends the greeting. With APOP the greeting contains a mail server's challenge: returns the

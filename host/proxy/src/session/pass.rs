@@ -1,6 +1,8 @@
 //! A passed login: logs in to a node, reports the outcome to the policy, then relays.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::client_io::Disconnect;
@@ -11,6 +13,7 @@ use super::relay::{MaildropAccess, Opened, Relaying};
 use super::session_record::SessionEnd;
 use super::{Session, Stage};
 use crate::maildrop::{Learned, Opening, Route, UserKey};
+use crate::net::Place;
 use crate::new_mail::Missed;
 use crate::pool::LoginOutcome;
 #[cfg(test)]
@@ -25,6 +28,12 @@ use reprieve_pop3::reply;
 
 /// Bytes that a client may send before its login is answered; beyond them Reprieve stops reading.
 const AHEAD: u64 = 4096;
+
+/// Completes when the connection must end, because another one needs its place. The session's task is
+/// woken up for that.
+async fn shed(place: Option<&Place>) {
+    poll_fn(|_| if place.is_some_and(Place::is_shed) { Poll::Ready(()) } else { Poll::Pending }).await;
+}
 
 /// A login that goes to a mail server.
 pub(super) struct Attempt {
@@ -155,7 +164,7 @@ impl Session {
         })
     }
 
-    /// Logs in to a node. None if the client disconnects meanwhile.
+    /// Logs in to a node. None if the client disconnects meanwhile, or the connection is shed.
     pub(super) async fn at_server(
         &mut self,
         credentials: &Credentials,
@@ -166,12 +175,14 @@ impl Session {
         self.record.asked_server = true;
         let mut login = std::pin::pin!(pool.log_in(credentials, user, self.record.client_info()));
         let most = self.client.bytes_in + AHEAD;
+        let place = self.record.place();
         loop {
             if self.client.bytes_in >= most {
                 return Some(login.await);
             }
             tokio::select! {
                 biased;
+                () = shed(place.as_deref()) => return None,
                 end = &mut login => return Some(end),
                 filled = self.client.fill() => match filled {
                     Ok(()) => {}

@@ -9,7 +9,7 @@ use super::client_io::{ClientIo, Disconnect};
 use super::context::Context;
 use super::counters::Counters;
 use crate::decision_log::SessionEvents;
-use crate::net::{Admitted, TlsSession};
+use crate::net::{Admitted, Place, TlsSession};
 #[cfg(test)]
 use crate::simulation::{EndedSession, Fault, planted, session_ended};
 use reprieve_metrics::labels;
@@ -48,6 +48,8 @@ labels! {
         UnjudgedLogins = "unjudged-logins",
         /// The client spoke HTTP.
         Http = "http",
+        /// It had not logged in, and another connection needed its place.
+        Shed = "shed",
     }
 }
 
@@ -125,6 +127,16 @@ impl SessionRecord {
             began: Instant::now(),
             told: false,
         }
+    }
+
+    /// Its place among the connections that have not logged in, until it has.
+    pub(super) fn place(&self) -> Option<Arc<Place>> {
+        self.admitted.as_ref().and_then(Admitted::place)
+    }
+
+    /// The client has logged in. False if another connection has its place by now.
+    pub(super) fn logged_in(&mut self) -> bool {
+        self.admitted.as_mut().is_none_or(Admitted::logs_in)
     }
 
     /// Forgets the previous login of this connection.

@@ -24,6 +24,11 @@ pub(super) fn write(servers: &[State], out: &mut Exposition) {
         server.counters.pool_full
     });
     counter("reprieve_sessions", "Sessions since the start.", |server| server.counters.begun);
+    counter(
+        "reprieve_connections_shed",
+        "Connections closed before their login to make room for others, because max-connections was reached.",
+        |server| server.counters.shed,
+    );
     counter("reprieve_received_bytes", "Bytes received from clients, in finished sessions.", |server| {
         server.counters.bytes_in
     });

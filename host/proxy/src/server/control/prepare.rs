@@ -106,7 +106,7 @@ impl Preparation<'_> {
             Some(previous) => previous.admission.clone(),
             None => {
                 let limit = self.config.max_connections.unwrap_or(Config::MAX_CONNECTIONS);
-                Admission::new(self.core.total.clone(), limit, server.max_connections_per_address)
+                Admission::new(self.core.connections.clone(), limit, server.max_connections_per_address)
             }
         };
         let pool = self.pools.get(&server.pool).context("a virtual server's pool is not defined")?.clone();
