@@ -50,8 +50,10 @@ impl Suspended {
         Self(process.to_owned())
     }
 
+    /// Whether it runs. Nobody may collect its exit status.
     fn is_there(&self) -> bool {
-        Path::new("/proc").join(&self.0).exists()
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap_or_default();
+        status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
     }
 
     fn continues(&self) {
