@@ -82,7 +82,8 @@ fn the_tests_that_the_threat_model_names_exist() {
     let model = page.split("## Threat model").nth(1).expect("the threat model");
     let model = model.split("\n## ").next().expect("its text");
     let mut named = 0;
-    let cells = model.lines().filter(|line| line.starts_with("| ")).filter_map(|line| line.split(" | ").nth(1));
+    let cells =
+        model.lines().filter(|line| line.starts_with("| ")).filter_map(|line| line.split(" | ").nth(1));
     for name in cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)) {
         let (path, test) = name.split_once("::").map_or((name, None), |(path, test)| (path, Some(test)));
         let path = page::root().join("tests").join(path);

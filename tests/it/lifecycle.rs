@@ -168,7 +168,7 @@ fn a_drain_ends_sessions_in_time_whatever_their_mail_server_does() {
     let (_held, hangs) = silent();
     let hangs = hangs.to_string();
     let folder = tempfile::tempdir().unwrap();
-    let setting = Setting { node: &hangs, pool: "health-check = \"1s\"", ..SETTING };
+    let setting = Setting { node: &hangs, pool: "health-check = { interval = \"1s\" }", ..SETTING };
     let mut running =
         Running::with_configuration(folder.path(), &setting.text(folder.path(), free_address()));
     let server = running.address();
@@ -197,7 +197,8 @@ fn an_unreachable_node_or_name_server_delays_no_start_and_no_end() {
     for (node, top) in [(hangs.to_string(), ""), ("mail.example:110".to_owned(), name_servers.as_str())] {
         for signal in ["-TERM", "-INT"] {
             let folder = tempfile::tempdir().unwrap();
-            let setting = Setting { node: &node, top, pool: "health-check = \"1s\"", ..SETTING };
+            let setting =
+                Setting { node: &node, top, pool: "health-check = { interval = \"1s\" }", ..SETTING };
             let text = setting.text(folder.path(), free_address());
             let mut running = Running::with_configuration(folder.path(), &text);
             running.line_with("admin socket ready");

@@ -2,6 +2,7 @@
 //! subject. What needs a process of its own is in another binary; host/proxy/Cargo.toml says why.
 
 #[path = "../support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "these tests use a part of it")]
 mod support;
 
 mod attacks;

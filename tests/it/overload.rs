@@ -189,7 +189,7 @@ fn clients_log_in_during_a_flood_from_another_network() {
         times.sort();
         println!("a session during the flood: p50 {:?}, longest {:?}", times[30], times[59]);
         assert!(failed.is_empty(), "{} of 60: {:?}", failed.len(), failed[0]);
-        assert!(times[59] < Duration::from_secs(5), "{times:?}");
+        assert!(times[59] < DEADLINE / 2, "{times:?}");
     });
 }
 

@@ -495,7 +495,7 @@ pub(super) fn check_leaks(site: &Site, tasks: usize) {
             is("logins in progress", pool.state().waiting.into(), 0);
             is("logins in the queue", pool.queued() as u64, 0);
         }
-        is("connections", process.total.load(std::sync::atomic::Ordering::Relaxed).into(), 0);
+        is("connections", process.connections.open().into(), 0);
         for (state, count) in process.counters.labeled().open {
             is(state, count, 0);
         }

@@ -18,7 +18,7 @@ use super::store::{Namespace, StoreClient, StoreServer};
 use super::world::World;
 use crate::config::{CleartextLogin, NewMailConfig, NodeConfig, NotificationsConfig, PoolConfig};
 use crate::maildrop::{Registry, Tagger};
-use crate::net::{Admission, Stream};
+use crate::net::{Admission, AllConnections, Stream};
 use crate::new_mail::Missed;
 use crate::pool::Pool;
 use crate::server::{ServedUsers, SignalledUsers, share_gaps};
@@ -46,7 +46,7 @@ pub(super) struct Process {
     pub registry: Arc<Registry>,
     tagger: Arc<Tagger>,
     pub counters: Arc<Counters>,
-    pub total: Arc<AtomicU32>,
+    pub connections: Arc<AllConnections>,
     admission: Arc<Admission>,
     store: Option<Arc<StoreClient>>,
     pub tally: Arc<Mutex<PolicyTally>>,
@@ -211,7 +211,7 @@ impl Site {
         let tally = Arc::<Mutex<PolicyTally>>::default();
         let policy = NativePolicy::new(&self.world, &self.policy, store.clone(), &tally);
         let settings = Arc::new(settings(plan));
-        let total = Arc::new(AtomicU32::new(0));
+        let connections = Arc::<AllConnections>::default();
         let (drain, superseded) = (CancellationToken::new(), Arc::<AtomicBool>::default());
         let context = Context {
             settings: settings.clone(),
@@ -236,8 +236,8 @@ impl Site {
             handle: ContextHandle::new(Arc::new(context)),
             registry,
             tagger,
-            admission: Admission::new(total.clone(), 40, 20),
-            total,
+            admission: Admission::new(connections.clone(), 40, 20),
+            connections,
             store,
             tally,
             users: SignalledUsers { served: vec![served], clock: self.clock.clone() },
@@ -278,12 +278,12 @@ impl Site {
     pub fn connect(&self, proxy: usize, random: &Random) -> (Endpoint, Arc<Process>, SocketAddr) {
         let process = self.current(proxy);
         let port = self.next_peer.fetch_add(1, Ordering::Relaxed);
-        let peer = (Ipv4Addr::new(192, 0, 2, 1), u16::try_from(port).expect("a port")).into();
+        let peer: SocketAddr = (Ipv4Addr::new(192, 0, 2, 1), u16::try_from(port).expect("a port")).into();
         let local = (Ipv4Addr::new(198, 51, 100, 1), 110).into();
         let (near, far) = connection(random.clone().fork(), self.world.plan.latency);
         let stream = Stream::Simulated(Box::new(far));
         self.world.note(&format_args!("client {port} connects to process {}", process.number));
-        match process.admission.admit() {
+        match process.admission.admit(peer.ip()) {
             Ok(admitted) => {
                 let incoming = session::Incoming { stream, peer, local, encrypted: false, admitted };
                 tokio::spawn(session::serve(process.handle.clone(), incoming, ()));
