@@ -238,7 +238,7 @@ impl Place {
     }
 
     /// Completes the future, or drops it and returns None if the connection is shed.
-    pub async fn unless_shed<F: Future + ?Sized>(&self, mut future: Pin<Box<F>>) -> Option<F::Output> {
+    pub async fn unless_shed<F: Future>(&self, mut future: Pin<&mut F>) -> Option<F::Output> {
         poll_fn(move |task| {
             // Registered first, so that no wake-up is missed.
             self.waker.register(task.waker());
@@ -349,7 +349,7 @@ mod tests {
         let waits = waiting.enter_at(CROWD.into(), seconds(1));
         let place = waits.place().clone();
         let ends =
-            tokio::spawn(async move { place.unless_shed(Box::pin(std::future::pending::<()>())).await });
+            tokio::spawn(async move { place.unless_shed(std::pin::pin!(std::future::pending::<()>())).await });
         tokio::task::yield_now().await;
         assert!(waiting.shed_at(CROWD.into(), seconds(60)));
         assert_eq!(ends.await.unwrap(), None);

@@ -2,6 +2,7 @@
 //! per address, and the TLS handshake on ports with implicit TLS.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use super::context::Context;
@@ -34,25 +35,27 @@ pub fn serve(
     incoming: Incoming,
     guard: impl Send,
 ) -> impl Future<Output = ()> + Send {
-    let place = incoming.admitted.place();
     // Boxed: the steps before the greeting need memory that the session does not.
-    let opening = Box::pin(open(context_handle.clone(), incoming));
+    let opening = Box::pin(open_unless_shed(context_handle, incoming));
     async move {
-        let opened = match place {
-            Some(place) => place.unless_shed(opening).await,
-            None => Some(opening.await),
-        };
-        let Some(opened) = opened else {
-            Counters::count(&context_handle.context().counters.shed);
-            return;
-        };
-        let Some(mut session) = opened else { return };
-        drop(context_handle);
+        let Some(mut session) = opening.await else { return };
         let end = session.run().await;
         session.record.finish(&session.context, &session.client, end);
         drop(session);
         drop(guard);
     }
+}
+
+/// None if the connection ends without a session: also if another one needs its place.
+async fn open_unless_shed(context_handle: Arc<ContextHandle>, incoming: Incoming) -> Option<Session> {
+    let place = incoming.admitted.place();
+    let opening = open(context_handle.clone(), incoming);
+    let Some(place) = place else { return opening.await };
+    let opened = place.unless_shed(pin!(opening)).await;
+    if opened.is_none() {
+        Counters::count(&context_handle.context().counters.shed);
+    }
+    opened.flatten()
 }
 
 async fn open(context_handle: Arc<ContextHandle>, incoming: Incoming) -> Option<Session> {
