@@ -20,8 +20,9 @@ fn pace(scale: Scale) -> Pace {
 }
 
 /// How long after a delivery each proxy that serves has read about it in the log, also after it was started
-/// again.
-const LOG_LAG: Duration = Duration::from_secs(5);
+/// again. A follower that could not write a signal pauses for up to five seconds before it tries again, and
+/// each program of a busy machine takes its time.
+const LOG_LAG: Duration = Duration::from_secs(15);
 
 type Disturb = fn(&History, usize);
 
