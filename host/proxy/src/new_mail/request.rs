@@ -92,6 +92,11 @@ pub(crate) fn bodies(users: &[Vec<u8>]) -> Vec<Vec<u8>> {
                 body.push(b'\n');
                 body.extend_from_slice(user);
             }
+            // At the beginning of a text, a brace would be that of JSON.
+            _ if user.trim_ascii_start().starts_with(b"{") => {
+                let users = serde_json::json!({ "users": [String::from_utf8_lossy(user)] });
+                bodies.push((MAX_REQUEST_USERS, users.to_string().into_bytes()));
+            }
             _ => bodies.push((1, user.clone())),
         }
     }
@@ -136,6 +141,13 @@ mod tests {
             let parsed = bodies.iter().flat_map(|body| Request::parse(body).unwrap().users);
             assert_eq!(parsed.collect::<Vec<_>>(), users);
         }
+    }
+
+    #[test]
+    fn a_name_that_begins_with_a_brace_is_no_json() {
+        let users = ["{alice}", "bob", "{carol", "{\"", "dave"].map(|user| user.as_bytes().to_vec());
+        let parsed = bodies(&users).into_iter().flat_map(|body| Request::parse(&body).unwrap().users);
+        assert_eq!(parsed.collect::<Vec<_>>(), users);
     }
 
     #[test]
