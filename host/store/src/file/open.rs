@@ -47,9 +47,17 @@ impl Shared {
         self.create_file()?;
         let database = self.open_database()?;
         match catch_panics(|| self.load_namespaces(&database)) {
-            Ok(()) => {
+            Ok(format::VERSION) => {
                 *self.database.write() = Some(database);
                 Ok(())
+            }
+            Ok(version) => {
+                drop_database(database);
+                Err(OpenFailure::Misconfigured(format!(
+                    "{} has format {version}, of another version of Reprieve; this one reads format {}. Move the file away, or set `path` to another one",
+                    self.path().display(),
+                    format::VERSION
+                )))
             }
             Err(error) => {
                 drop_database(database);
@@ -129,14 +137,19 @@ impl Shared {
         Ok(())
     }
 
-    /// Reads which namespaces the file has, and marks it as open.
-    fn load_namespaces(&self, database: &Database) -> Result<(), redb::Error> {
+    /// Reads which namespaces the file has, and marks it as open. Returns the version of its format; if
+    /// that is another one, nothing else is read or written.
+    fn load_namespaces(&self, database: &Database) -> Result<u64, redb::Error> {
         let mut namespaces = self.namespaces.lock();
         let mut unopened = HashMap::new();
         let write = database.begin_write()?;
         {
             let mut about = write.open_table(format::ABOUT)?;
-            let is_new = about.get("format")?.is_none();
+            let version = about.get("format")?.map(|version| version.value());
+            if let Some(version) = version.filter(|version| *version != format::VERSION) {
+                return Ok(version);
+            }
+            let is_new = version.is_none();
             let was_closed = about.get("closed")?.is_some_and(|closed| closed.value() == 1);
             let before = about.get("crashes")?.map_or(0, |crashes| crashes.value());
             // Reopening in the same process is no crash.
@@ -156,7 +169,7 @@ impl Shared {
         }
         write.commit()?;
         namespaces.unopened = unopened;
-        Ok(())
+        Ok(format::VERSION)
     }
 
     /// Records that the open file is damaged, so that it is no longer used.
@@ -251,4 +264,31 @@ fn drop_database<T>(database: T) {
         drop(database);
         Ok(())
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::ReadableDatabase as _;
+
+    use super::*;
+    use crate::FileSettings;
+    use crate::clock::ManualClock;
+    use crate::file::File;
+
+    #[tokio::test]
+    async fn a_file_of_another_format_is_neither_read_nor_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let database = Database::create(&path).unwrap();
+        let write = database.begin_write().unwrap();
+        write.open_table(format::ABOUT).unwrap().insert("format", format::VERSION + 1).unwrap();
+        write.commit().unwrap();
+        drop(database);
+        let error = File::open(&FileSettings::at(path.clone()), ManualClock::new(0)).unwrap_err().to_string();
+        assert!(error.contains("has format 2, of another version of Reprieve"), "{error}");
+        let database = Database::open(&path).unwrap();
+        let about = database.begin_read().unwrap().open_table(format::ABOUT).unwrap();
+        let rows: Vec<_> = about.iter().unwrap().map(|row| row.unwrap().1.value()).collect();
+        assert_eq!(rows, [format::VERSION + 1]);
+    }
 }

@@ -226,7 +226,8 @@ impl RedisNamespace {
                     shared.script(&shared.scripts.usage, |command| slot.add_keys(command)).await?;
                 self.report_usage(slot, used);
             }
-            sum += slot.usage.load(Ordering::Relaxed);
+            // No sum of real sizes is that large, but a server may say anything.
+            sum = sum.saturating_add(slot.usage.load(Ordering::Relaxed));
         }
         Ok(sum)
     }
@@ -238,7 +239,7 @@ impl RedisNamespace {
             is_known.then(|| slot.usage.load(Ordering::Relaxed))
         };
         let reported: Vec<_> = self.0.slots.iter().filter_map(reported).collect();
-        (!reported.is_empty()).then(|| reported.into_iter().sum())
+        (!reported.is_empty()).then(|| reported.into_iter().fold(0, u64::saturating_add))
     }
 
     pub fn quota(&self) -> u64 {
