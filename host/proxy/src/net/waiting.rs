@@ -349,7 +349,9 @@ mod tests {
         let waits = waiting.enter_at(CROWD.into(), seconds(1));
         let place = waits.place().clone();
         let ends =
-            tokio::spawn(async move { place.unless_shed(std::pin::pin!(std::future::pending::<()>())).await });
+            tokio::spawn(
+                async move { place.unless_shed(std::pin::pin!(std::future::pending::<()>())).await },
+            );
         tokio::task::yield_now().await;
         assert!(waiting.shed_at(CROWD.into(), seconds(60)));
         assert_eq!(ends.await.unwrap(), None);

@@ -499,7 +499,7 @@ pub(super) fn check_leaks(site: &Site, tasks: usize) {
         for (state, count) in process.counters.labeled().open {
             is(state, count, 0);
         }
-        is("open sessions of users", process.registry.open_sessions().into(), 0);
+        is("open sessions of users", process.registry.open_sessions(), 0);
         let counters = process.counters.snapshot();
         let policy = *process.tally.lock();
         sessions += counters.sessions;

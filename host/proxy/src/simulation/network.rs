@@ -165,32 +165,30 @@ impl AsyncRead for Endpoint {
         let Self { link, side, timer } = self.get_mut();
         let mut link = link.lock();
         let from = 1 - *side;
-        let next = loop {
-            let now = Instant::now();
-            let broken = link.broken[*side];
-            let way = &mut link.ways[from];
-            match way.pieces.front_mut() {
-                Some((arrival, piece)) if *arrival <= now => {
-                    let count = piece.len().min(buffer.remaining());
-                    buffer.put_slice(&piece[..count]);
-                    piece.drain(..count);
-                    if piece.is_empty() {
-                        way.pieces.pop_front();
-                    }
-                    way.bytes -= count;
-                    link.wake_writer(from);
-                    return Poll::Ready(Ok(()));
+        let now = Instant::now();
+        let broken = link.broken[*side];
+        let way = &mut link.ways[from];
+        let next = match way.pieces.front_mut() {
+            Some((arrival, piece)) if *arrival <= now => {
+                let count = piece.len().min(buffer.remaining());
+                buffer.put_slice(&piece[..count]);
+                piece.drain(..count);
+                if piece.is_empty() {
+                    way.pieces.pop_front();
                 }
-                _ if broken.is_some_and(|broken| broken <= now) => {
-                    return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-                }
-                None if way.end.is_some_and(|end| end <= now) => return Poll::Ready(Ok(())),
-                front => {
-                    let arrival = front.map(|(arrival, _)| *arrival).or(way.end);
-                    let next = arrival.into_iter().chain(broken).min();
-                    way.reader_waker = Some(task.waker().clone());
-                    break next;
-                }
+                way.bytes -= count;
+                link.wake_writer(from);
+                return Poll::Ready(Ok(()));
+            }
+            _ if broken.is_some_and(|broken| broken <= now) => {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            }
+            None if way.end.is_some_and(|end| end <= now) => return Poll::Ready(Ok(())),
+            front => {
+                let arrival = front.map(|(arrival, _)| *arrival).or(way.end);
+                let next = arrival.into_iter().chain(broken).min();
+                way.reader_waker = Some(task.waker().clone());
+                next
             }
         };
         drop(link);

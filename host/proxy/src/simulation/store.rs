@@ -236,7 +236,11 @@ impl Namespace {
             Self::Real(namespace) => namespace.set(key, value, ttl).await,
             Self::Simulated(client) => {
                 let (key, value) = (key.to_owned(), value.to_vec());
-                client.run(move |entries| Ok(put(entries, key, value, ttl))).await
+                let put = move |entries: &mut Entries| {
+                    put(entries, key, value, ttl);
+                    Ok(())
+                };
+                client.run(put).await
             }
         }
     }

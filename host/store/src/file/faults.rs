@@ -353,7 +353,7 @@ fn writes_that_the_disk_only_claims_to_have_made_cost_the_file_at_most() {
 }
 
 /// A value that is read from the file, because it is too large for the cache.
-const VICTIM: [u8; LARGE] = [9; LARGE];
+static VICTIM: [u8; LARGE] = [9; LARGE];
 
 /// Damages the pages with the victim, and makes the engine read them: after a failed write it opens
 /// the file again.
