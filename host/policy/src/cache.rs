@@ -56,17 +56,18 @@ impl Cache {
     pub fn open(directory: &Path) -> Result<Self, CacheError> {
         let failed = |error| CacheError::Io(directory.to_owned(), error);
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
-        let directory = directory.canonicalize().map_err(failed)?;
-        let metadata = directory.metadata().map_err(failed)?;
+        let path = directory.canonicalize().map_err(failed)?;
+        let metadata = path.metadata().map_err(failed)?;
         let own = nix::unistd::geteuid().as_raw();
+        // Errors name the directory as the administrator does, who may not know where a link leads.
         if metadata.uid() != own {
-            return Err(CacheError::Foreign(directory, metadata.uid(), own));
+            return Err(CacheError::Foreign(directory.to_owned(), metadata.uid(), own));
         }
         if is_shared(&metadata) {
-            return Err(CacheError::Shared(directory));
+            return Err(CacheError::Shared(directory.to_owned()));
         }
         Ok(Self(Arc::new(Directory {
-            path: directory,
+            path,
             hits: AtomicUsize::new(0),
             misses: AtomicUsize::new(0),
         })))
