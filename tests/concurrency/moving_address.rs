@@ -5,9 +5,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
 use crate::support::redis::{Make, Redis};
-use crate::support::until;
+use crate::support::{DEADLINE, until};
 use reprieve_store::clock::SystemClock;
-use reprieve_store::{NamespaceConfig, Store, StoreConfig, StoreSecrets};
+use reprieve_store::{NamespaceConfig, Store, StoreBackend, StoreConfig, StoreSecrets};
 
 /// An address whose first connection leads to one port, and whose later ones lead to another. It is there
 /// until the test process exits.
@@ -32,7 +32,9 @@ fn moving(first: u16, later: u16) -> SocketAddr {
 async fn connections_that_lead_to_different_servers_are_not_used_together() {
     let (old, new) = (Redis::start(Make::Redis), Redis::start(Make::Valkey));
     let url = format!("redis://{}", moving(old.port(), new.port()));
-    let config = StoreConfig::from_argument(&url).expect("a configuration");
+    let mut config = StoreConfig::from_argument(&url).expect("a configuration");
+    let StoreBackend::Redis(redis) = &mut config.backend else { panic!("a store in Redis") };
+    redis.timeout = DEADLINE;
     let store =
         Store::open(StoreSecrets::read(&config).expect("secrets"), Arc::new(SystemClock)).expect("a store");
     let space = store.namespace(NamespaceConfig::for_policies("counted", 1 << 20));
