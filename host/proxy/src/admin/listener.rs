@@ -2,6 +2,7 @@
 //! connections is limited, and so is every wait.
 
 use std::net::TcpListener;
+use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ pub struct Listeners {
     authorizer: Arc<Authorizer>,
     tls: Option<Arc<TlsAcceptor>>,
     tcp: Vec<TcpListener>,
+    /// The socket for signals of new mail, if it was opened before the others are served.
+    new_mail_socket: Option<(SocketPath, UnixDatagram)>,
 }
 
 /// The running admin interface. Dropping it closes the listeners.
@@ -102,7 +105,8 @@ impl Listeners {
         let tcp = config.listen.iter().map(|&address| net::bind_one(address, shared).context("admin.listen"));
         let tcp = tcp.collect::<Result<_, _>>()?;
         let authorizer = Arc::new(Authorizer::new(config, keys.tokens));
-        let listeners = Self { config: config.clone(), authorizer, tls: keys.tls, tcp };
+        let listeners =
+            Self { config: config.clone(), authorizer, tls: keys.tls, tcp, new_mail_socket: None };
         if !shared {
             listeners.listen()?;
         }
@@ -127,6 +131,19 @@ impl Listeners {
         self.tls.as_ref()
     }
 
+    /// Listens while the process that is being taken over still does: connections and signals of new mail
+    /// wait until [`Listeners::serve`], and none finds a closed socket.
+    ///
+    /// # Errors
+    /// If an address or the socket for signals cannot be used.
+    pub fn listen_beside_predecessor(&mut self) -> anyhow::Result<()> {
+        self.listen()?;
+        if let Some(path) = &self.config.new_mail_socket {
+            self.new_mail_socket = Some(SocketPath::receive(path, true)?);
+        }
+        Ok(())
+    }
+
     /// Starts to serve, as tasks of the current runtime. `takes_over`: replace the socket of a
     /// process that is about to end.
     ///
@@ -139,7 +156,10 @@ impl Listeners {
         let signals = Arc::<RateLimit>::default();
         let mut sockets = Vec::new();
         if let Some(path) = &self.config.new_mail_socket {
-            let (own, socket) = SocketPath::receive(path, takes_over)?;
+            let (own, socket) = match self.new_mail_socket {
+                Some(opened) => opened,
+                None => SocketPath::receive(path, takes_over)?,
+            };
             let socket = tokio::net::UnixDatagram::from_std(socket)?;
             tracing::info!(path = %path.display(), "socket for signals of new mail ready");
             accepting.spawn(new_mail_socket::receive(socket, view.new_mail(), signals.clone()));

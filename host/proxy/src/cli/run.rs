@@ -227,18 +227,20 @@ async fn run_blocking<T: Send + 'static>(
 
 /// Starts the admin interface, after telling a replaced process to drain.
 async fn serve_admin(
-    listeners: Listeners,
+    mut listeners: Listeners,
     server: &Server,
     recent: &logging::Recent,
     predecessor: Option<Predecessor>,
 ) -> anyhow::Result<AdminServer> {
     let takes_over = predecessor.is_some();
-    // Before the other process closes its sockets, so that no connection is refused.
-    listeners.listen()?;
-    if let Some(predecessor) = predecessor {
-        predecessor.retire().await;
-        // Signals of new mail that were on their way to it may be lost.
-        server.view().new_mail().take_over();
+    match predecessor {
+        Some(predecessor) => {
+            listeners.listen_beside_predecessor()?;
+            predecessor.retire().await;
+            // Signals of new mail that were on their way to it may be lost.
+            server.view().new_mail().take_over();
+        }
+        None => listeners.listen()?,
     }
     if let Some(tls) = listeners.tls() {
         server.add_certificates("admin", tls.clone());
