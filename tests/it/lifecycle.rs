@@ -242,36 +242,6 @@ fn successor(file: &Path) -> Running {
 }
 
 #[test]
-fn a_takeover_from_a_suspended_process_can_be_stopped_and_changes_nothing() {
-    let node = FarmNode::start();
-    let node = node.address().to_string();
-    for signal in ["-TERM", "-INT"] {
-        let folder = tempfile::tempdir().unwrap();
-        let listen = free_address();
-        let text = Setting { node: &node, ..SETTING }.text(folder.path(), listen);
-        let mut running = Running::with_configuration(folder.path(), &text);
-        running.line_with("admin socket ready");
-        let suspended = Suspended::new(&running.id().to_string());
-        let mut next = successor(&folder.path().join("reprieve.toml"));
-        // It has found no mistake in the configuration when it connects.
-        let socket = folder.path().join("admin.sock").display().to_string();
-        until("it asks the suspended process", || connections_to(&socket) > 0);
-        ends(&mut next, signal, AT_ONCE, signal);
-        suspended.continues();
-        poll(listen);
-        ends(&mut running, "-TERM", AT_ONCE, "the old process");
-    }
-}
-
-/// Connections to a socket that are open or wait to be accepted.
-fn connections_to(socket: &str) -> usize {
-    let table = std::fs::read_to_string("/proc/net/unix").unwrap();
-    // Listening sockets have the flag 00010000.
-    let lines = table.lines().filter(|line| line.ends_with(socket));
-    lines.filter(|line| line.split(' ').nth(3) != Some("00010000")).count()
-}
-
-#[test]
 fn a_process_that_drains_is_replaced_by_one_that_starts_normally() {
     let node = FarmNode::start();
     let node = node.address().to_string();
