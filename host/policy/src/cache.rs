@@ -66,11 +66,7 @@ impl Cache {
         if is_shared(&metadata) {
             return Err(CacheError::Shared(directory.to_owned()));
         }
-        Ok(Self(Arc::new(Directory {
-            path,
-            hits: AtomicUsize::new(0),
-            misses: AtomicUsize::new(0),
-        })))
+        Ok(Self(Arc::new(Directory { path, hits: AtomicUsize::new(0), misses: AtomicUsize::new(0) })))
     }
 
     /// The owner of a directory, if this process runs as root and the directory belongs to another user

@@ -518,7 +518,7 @@ impl User {
         self.rejections = self.rejections.saturating_add(1);
         #[cfg(test)]
         if planted(Fault::WrongPasswordRemembered) {
-            return self.accept(tag.copied(), u64::from(u32::MAX));
+            return self.accept(tag.copied(), u64::from(u32::MAX) * 1000);
         }
         #[cfg(test)]
         let tag = tag.filter(|_| !planted(Fault::RejectedPasswordKept));

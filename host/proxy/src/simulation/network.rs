@@ -53,7 +53,9 @@ struct Link {
 impl Link {
     fn delay(&mut self) -> Duration {
         let Latency { most_ms, slow } = self.latency;
-        let slow_ms = if self.random.chance(slow) { self.random.up_to(50 * most_ms + 1000) } else { 0 };
+        let is_calm = world().is_none_or(|world| world.is_calm());
+        let is_slow = self.random.chance(slow) && !is_calm;
+        let slow_ms = if is_slow { self.random.up_to(50 * most_ms + 1000) } else { 0 };
         Duration::from_millis(self.random.up_to(most_ms) + slow_ms)
     }
 
