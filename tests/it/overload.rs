@@ -217,6 +217,8 @@ fn memory(process: u32) -> u64 {
 fn an_attacking_connection_costs_a_bounded_amount_of_memory() {
     /// What docs/security.md says, in KiB.
     const MOST: u64 = 64;
+    /// What else the process may allocate meanwhile, in KiB.
+    const OTHER: u64 = 2048;
     let count: usize =
         std::env::var("REPRIEVE_ATTACKERS").map_or(100, |count| count.parse().expect("a number"));
     let node = FarmNode::start();
@@ -270,9 +272,9 @@ fn an_attacking_connection_costs_a_bounded_amount_of_memory() {
         let before = settled(running.id());
         let more: Vec<_> = (0..count).map(opened).collect();
         let after = settled(running.id());
-        let each = after.saturating_sub(before) as f64 / count as f64;
-        println!("{attack:?}: {each:.1} KiB per connection, of {count}");
-        assert!(each < MOST as f64, "{attack:?}: {each} KiB");
+        let taken = after.saturating_sub(before);
+        println!("{attack:?}: {:.1} KiB per connection, of {count}", taken as f64 / count as f64);
+        assert!(taken < MOST * count as u64 + OTHER, "{attack:?}: {taken} KiB for {count}");
         drop((first, more));
     }
 }

@@ -18,8 +18,8 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     BUILT_IN.iter().map(|(name, _)| *name)
 }
 
-/// Reads a file, or what another program writes into a pipe. A pipe into which none writes is empty, and
-/// is not waited for.
+/// Reads a file, or what another program writes into a pipe. A pipe into which none writes is not waited
+/// for.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let kind = file.metadata()?.file_type();
@@ -31,8 +31,11 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
-    if bytes.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is empty"));
+    if kind.is_fifo() && bytes.is_empty() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is a pipe, and no program writes into it",
+        ));
     }
     Ok(bytes)
 }
