@@ -108,7 +108,7 @@ const CRATES: [Layer; 11] = [
 ];
 
 /// The modules of the proxy; `cli` may use all of them.
-const MODULES: [Layer; 21] = [
+const MODULES: [Layer; 22] = [
     Layer {
         name: "config",
         uses: &[],
@@ -225,6 +225,12 @@ const MODULES: [Layer; 21] = [
     Layer { name: "terminal", because: "it does not know what is drawn", ..MODULE },
     Layer { name: "template", because: "it writes a new policy's files", ..MODULE },
     Layer { name: "time", because: "everything that the simulation runs waits by it", ..MODULE },
+    Layer {
+        name: "fuzzing",
+        uses: &["config", "maildrop", "net", "new_mail"],
+        because: "it shows parsers to fuzz targets, and does nothing itself",
+        ..MODULE
+    },
     Layer { name: "service_manager", because: "it tells systemd what others decide", ..MODULE },
 ];
 

@@ -19,6 +19,8 @@ pub mod config;
 mod decision_log;
 mod demo;
 mod file_watch;
+#[doc(hidden)]
+pub mod fuzzing;
 mod logging;
 pub mod maildrop;
 mod net;

@@ -8,6 +8,8 @@ mod differences;
 mod entry;
 mod event;
 mod format;
+#[doc(hidden)]
+pub mod fuzzing;
 mod lines;
 mod merge;
 mod new_mail;

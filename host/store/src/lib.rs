@@ -13,6 +13,9 @@ mod entry;
 mod epoch;
 #[cfg_attr(not(feature = "file"), path = "disabled/file.rs")]
 mod file;
+#[cfg(feature = "redis")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod interceptor;
 mod memory;

@@ -36,7 +36,8 @@ pub use node::NodeMode;
 pub(crate) use policy::PolicyConfig;
 #[cfg(test)]
 pub(crate) use pool::HealthCheckConfig;
-pub(crate) use pool::{Balance, MasterConfig, NodeLogin, PoolConfig, ProxyHeader};
+pub use pool::ProxyHeader;
+pub(crate) use pool::{Balance, MasterConfig, NodeLogin, PoolConfig};
 pub(crate) use tls::{CertificateUser, ClientCertificates, MinVersion, NodeTls, NodeTlsMode, ServerTls};
 pub(crate) use traces::TracesConfig;
 pub(crate) use virtual_server::{CleartextLogin, VirtualServerConfig};

@@ -10,6 +10,7 @@
 //! | `names` | users whose mailboxes have other names at the mail server |
 //! | `open_sessions` | how many relayed sessions each user has |
 //! | `records`, `seal` | users in a store that proxies share |
+//! | `sealed_bytes` | records of any content, for fuzz targets |
 //! | `tag` | keyed hashes of users and secrets |
 
 mod local_only;
@@ -19,6 +20,7 @@ mod open_sessions;
 mod records;
 mod registry;
 mod seal;
+mod sealed_bytes;
 mod shared_snapshots;
 mod shared_tags;
 mod table;
@@ -31,6 +33,7 @@ pub use mode::{MaybeReady, Opening};
 pub(crate) use names::Learned;
 pub(crate) use registry::Description;
 pub use registry::Registry;
+pub use sealed_bytes::{OpenedRecord, SealedBytes};
 pub use tag::{Tag, Tagger, UserKey};
 pub(crate) use user::{LastSeen, NoSnapshot, Route, TagStanding};
 pub use user::{LeftMaildrop, MaildropSession, Wait};

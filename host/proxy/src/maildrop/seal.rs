@@ -75,7 +75,11 @@ impl Seal {
             heard: (user.heard, user.heard_s, dated.is_some_and(|dated| dated.is_up_to_date)),
         };
         let packed = postcard::to_allocvec(&packed).ok()?;
-        let mut text = zstd::bulk::compress(&packed, COMPRESSION_LEVEL).ok()?;
+        self.encrypt(of, zstd::bulk::compress(&packed, COMPRESSION_LEVEL).ok()?)
+    }
+
+    /// Seals a compressed record.
+    pub fn encrypt(&self, of: UserKey, mut text: Vec<u8>) -> Option<Vec<u8>> {
         let mut nonce = [0; NONCE_LEN];
         getrandom::fill(&mut nonce).ok()?;
         let aad = Aad::from(of.0);

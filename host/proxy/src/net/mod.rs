@@ -14,7 +14,11 @@ pub use admission::{Admission, Admitted, AllConnections, LimitReached, counted_a
 pub use listener::{BindError, InheritedSockets, bind, bind_one, listen};
 #[cfg(target_os = "linux")]
 pub use pipe::Pipe;
-pub use proxy::{Proxied, header as proxy_header, local_header as local_proxy_header, read_header};
+pub use proxy::{
+    Proxied, ProxyError, header as proxy_header, length as proxy_header_length,
+    local_header as local_proxy_header, missing as missing_of_proxy_header, parse as parse_proxy_header,
+    read_header,
+};
 pub use stream::{Stream, TlsKind};
 pub use tls::{CertificateState, ClientCertificate, NodeConnector, TlsAcceptor, TlsError, TlsSession};
 pub use waiting::Place;

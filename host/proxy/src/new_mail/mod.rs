@@ -18,4 +18,4 @@ pub(crate) use log_follower::LogFollower;
 pub use pool_signals::PoolSignals;
 pub(crate) use pool_signals::{Missed, SignalCounts, Source};
 pub(crate) use rate_limit::RateLimit;
-pub(crate) use request::{MAX_REQUEST_BYTES, Request, RequestError, bodies};
+pub use request::{MAX_REQUEST_BYTES, MAX_REQUEST_USERS, Request, RequestError, bodies};

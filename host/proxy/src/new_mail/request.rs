@@ -3,30 +3,33 @@
 use serde::Deserialize;
 
 /// Maximum size of a request: a datagram has to fit into the socket's buffer.
-pub(crate) const MAX_REQUEST_BYTES: usize = 64 << 10;
+pub const MAX_REQUEST_BYTES: usize = 64 << 10;
 /// Maximum number of users in a request. With a store in Redis it takes about 0.1 s.
-pub(crate) const MAX_REQUEST_USERS: usize = 1_000;
+pub const MAX_REQUEST_USERS: usize = 1_000;
 /// The mailbox that POP3 shows; mail in other ones is none for its users.
 const INBOX: &str = "INBOX";
 
 /// The signals of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Request {
+pub struct Request {
     /// The pool whose users are named.
-    pub(crate) pool: Option<String>,
+    pub pool: Option<String>,
     /// Users who have new mail, as the mail server names them.
-    pub(crate) users: Vec<Vec<u8>>,
+    pub users: Vec<Vec<u8>>,
 }
 
 /// Why a request cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum RequestError {
+pub enum RequestError {
+    /// It begins like JSON, and is none, or has a value of another type.
     #[error("the JSON object is invalid: {0}")]
     Json(String),
+    /// It names no user.
     #[error(
         "the request names no user; send {{\"users\": [\"alice@example.org\"]}}, or one user name per line"
     )]
     NoUser,
+    /// It names so many users.
     #[error("the request names {0} users, more than {MAX_REQUEST_USERS}; send them in several requests")]
     TooManyUsers(usize),
 }
@@ -57,7 +60,7 @@ impl Request {
     ///
     /// # Errors
     /// If it is neither JSON with users nor text with user names, or has too many.
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, RequestError> {
+    pub fn parse(body: &[u8]) -> Result<Self, RequestError> {
         let request = if body.trim_ascii_start().starts_with(b"{") {
             let json: Json =
                 serde_json::from_slice(body).map_err(|error| RequestError::Json(error.to_string()))?;
@@ -81,7 +84,7 @@ impl Request {
 }
 
 /// Bodies of requests that name all users, none of them too large.
-pub(crate) fn bodies(users: &[Vec<u8>]) -> Vec<Vec<u8>> {
+pub fn bodies(users: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mut bodies: Vec<(usize, Vec<u8>)> = Vec::new();
     for user in users {
         match bodies.last_mut() {

@@ -158,7 +158,7 @@ static FORMATS: [FormatInfo; 7] = [
 
 impl Format {
     /// All formats, in the order in which they are tried on a log.
-    fn all() -> impl Iterator<Item = Self> {
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
         FORMATS.iter().map(|info| info.format)
     }
 

@@ -7,6 +7,7 @@ mod commit;
 mod connection;
 mod entry;
 mod namespace;
+mod over_stream;
 mod reconnect;
 mod scripts;
 
@@ -24,6 +25,7 @@ use super::{Health, NamespaceConfig, Unavailable};
 use crate::{RedisKind, RedisSettings};
 use connection::{Connection, Target};
 pub(super) use namespace::RedisNamespace;
+pub use over_stream::namespace_over;
 use reconnect::Reconnect;
 use scripts::{Script, Scripts};
 

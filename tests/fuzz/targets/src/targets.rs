@@ -26,4 +26,20 @@ targets! {
     snapshot: 2_000,
     posed: 2_000,
     lookup_table: 1_000,
+    #[cfg(feature = "whole")]
+    proxy_header: 2_000,
+    #[cfg(feature = "whole")]
+    sealed_record: 1_000,
+    #[cfg(feature = "whole")]
+    store_file: 30,
+    #[cfg(feature = "whole")]
+    redis_reply: 100,
+    #[cfg(feature = "whole")]
+    replay_log: 1_000,
+    #[cfg(feature = "whole")]
+    decision_log: 500,
+    #[cfg(feature = "whole")]
+    configuration: 200,
+    #[cfg(feature = "whole")]
+    new_mail: 1_000,
 }

@@ -58,21 +58,37 @@ pub async fn read_header(stream: &mut TcpStream) -> Result<Proxied, ProxyError> 
     let count = stream.peek(&mut peeked).await?;
     let whole = length(&peeked[..count]).unwrap_or(1);
     read_more(stream, &mut header, whole).await?;
-    loop {
-        if !is_prefix(&header) {
-            return Err(ProxyError::Missing);
-        }
-        let missing = match length(&header) {
-            Some(whole) if header.len() >= whole => break,
-            Some(whole) => whole - header.len(),
-            None => 1,
-        };
-        if header.starts_with(b"PROXY ") && header.len() >= MAX_V1_BYTES {
-            return Err(ProxyError::TooLong);
-        }
+    while let missing @ 1.. = missing(&header)? {
         read_more(stream, &mut header, missing).await?;
     }
-    match HeaderResult::parse(&header) {
+    parse(&header)
+}
+
+/// Number of bytes that can be read of a header that begins like this, without reading beyond it. 0 if
+/// it is whole.
+///
+/// # Errors
+/// If no valid header begins like this.
+pub fn missing(header: &[u8]) -> Result<usize, ProxyError> {
+    if !is_prefix(header) {
+        return Err(ProxyError::Missing);
+    }
+    let missing = match length(header) {
+        Some(whole) => whole.saturating_sub(header.len()),
+        None => 1,
+    };
+    if missing > 0 && header.starts_with(b"PROXY ") && header.len() >= MAX_V1_BYTES {
+        return Err(ProxyError::TooLong);
+    }
+    Ok(missing)
+}
+
+/// Parses a whole header.
+///
+/// # Errors
+/// If it is invalid.
+pub fn parse(header: &[u8]) -> Result<Proxied, ProxyError> {
+    match HeaderResult::parse(header) {
         HeaderResult::V1(_) if header.len() > MAX_V1_BYTES => Err(ProxyError::TooLong),
         HeaderResult::V1(Ok(parsed)) => Ok(from_v1(&parsed)),
         HeaderResult::V2(Ok(parsed)) => Ok(from_v2(&parsed)),
@@ -98,7 +114,7 @@ async fn read_more(stream: &mut TcpStream, header: &mut Vec<u8>, count: usize) -
 }
 
 /// Length in bytes of the header that starts like this, if known yet.
-fn length(start: &[u8]) -> Option<usize> {
+pub fn length(start: &[u8]) -> Option<usize> {
     if start.starts_with(SIGNATURE) {
         let length = start.get(14..16)?;
         return Some(16 + usize::from(u16::from_be_bytes([length[0], length[1]])));

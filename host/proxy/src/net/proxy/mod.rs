@@ -4,5 +4,5 @@
 mod decode;
 mod encode;
 
-pub use decode::{Proxied, read_header};
+pub use decode::{Proxied, ProxyError, length, missing, parse, read_header};
 pub use encode::{header, local_header};
