@@ -69,6 +69,8 @@ fn no_file_mentions_two_public_types_of_one_name() {
     for (folder, package) in crates.chain([("proxy", "reprieve".to_owned())]) {
         let mut found = Vec::new();
         sources(&PathBuf::from(format!("{HOST}/{folder}/src")), &[], &mut found);
+        // It only shows types of other modules to fuzz targets.
+        found.retain(|(_, module, _)| module.first().is_none_or(|first| first != "fuzzing"));
         all.extend(found.into_iter().map(|(path, module, text)| Source {
             path: path.display().to_string(),
             package: package.clone(),

@@ -155,7 +155,7 @@ impl PoolSignals {
     }
 
     /// A source is open from now on. Other proxies learn it, too: what was missed before may concern
-    /// users whom they share.
+    /// users of both.
     pub(crate) fn begin(&self, now_ms: u64) {
         self.start(now_ms);
         self.gap.notify_one();

@@ -165,7 +165,7 @@ pub(super) async fn signal(site: Arc<Site>, user: usize, id: String, mut random:
     for attempt in 0..world.plan.proxies {
         let process = site.current((first + attempt) % world.plan.proxies);
         let is_noted = process.hear(world.plan.pool(user), &site.signalled_name(user), &site.clock).await;
-        world.note(&format_args!("process {} is told of {id}: {is_noted}", process.number));
+        world.note(&format_args!("process {} hears of {id}: {is_noted}", process.number));
         if is_noted {
             world.oracle.lock().signalled(&id);
             return;

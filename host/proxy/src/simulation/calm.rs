@@ -422,7 +422,7 @@ impl Calm {
         self.is_told_elsewhere("after a gap of a proxy without its store").await
     }
 
-    /// At the other proxy the policy is told that there may be new mail.
+    /// At the other proxy the policy learns that there may be new mail.
     async fn is_told_elsewhere(&mut self, when: &str) -> Checked {
         let here = self.proxy;
         self.proxy = 1 - here;
