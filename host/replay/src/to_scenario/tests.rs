@@ -128,7 +128,7 @@ fn a_known_user_is_checked_after_their_first_pass() {
 
 #[test]
 fn a_kind_of_failure_that_this_version_does_not_know_is_left_out() {
-    let failed = r#""at_ms":1000,"user":"alice","standing":"known","failure":"gravity","disposition":"passed","because":"policy-failure""#;
+    let failed = r#""at_ms":1000,"user":"alice","standing":"unknown","failure":"gravity","disposition":"passed","because":"policy-failure""#;
     let text = written(&[failed]);
     assert!(text.contains("expect = { verdict = \"failure\" }"), "{text}");
 }
