@@ -1,4 +1,4 @@
-//! Mail servers with many users, each of whom serves for one dialogue.
+//! Mail servers with many users; each user serves one dialogue.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

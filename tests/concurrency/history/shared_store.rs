@@ -59,7 +59,7 @@ impl SharedStore {
 
     /// Lets it happen, and returns when all is well again: which proxies were without the store, and when.
     /// `hold`: has the clients of some users pause, or go on. What the store has lost can only be shown to
-    /// users whom no proxy saw while it was away.
+    /// users who had no session while it was away.
     pub fn suffer(
         &mut self,
         fault: Fault,

@@ -435,7 +435,7 @@ impl Calm {
         self.poll().await?;
         let told = *self.site.policy.told.lock();
         if told != Some(expected) {
-            return Err(format!("{when} the policy is told {told:?}, not {expected:?}"));
+            return Err(format!("{when} the policy sees {told:?}, not {expected:?}"));
         }
         Ok(())
     }

@@ -77,7 +77,7 @@ faults! {
     NumbersNotTranslated,
     /// QUIT is sent for a client that has hung up.
     QuitAfterHangUp,
-    /// If no node answers, the client is told that its password is wrong.
+    /// If no node answers, the client gets the reply for a wrong password.
     UnreachableIsWrongPassword,
 }
 

@@ -188,7 +188,7 @@ impl Visit {
         if !reply.starts_with("-ERR [AUTH]") {
             return LoggedIn::Later;
         }
-        // Without a verdict, the first login of a user whom the policy sends elsewhere goes astray.
+        // Without a verdict, the first login of a user with a route of their own goes astray.
         let may_go_astray = self.world.plan.is_routed(self.user) && !self.world.is_calm();
         if is_right && changed < self.then && !may_go_astray {
             self.violated("the right password is said to be wrong");
