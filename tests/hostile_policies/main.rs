@@ -10,6 +10,7 @@ mod support;
 mod worlds;
 
 mod breaker;
+mod direct;
 mod loading;
 mod log;
 mod pair;

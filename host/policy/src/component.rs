@@ -1,6 +1,7 @@
 //! A virtual server's policy: compiled once, shared by the evaluators of all threads.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::breaker::{Admitted, Breaker, BreakerSettings, Change};
@@ -13,9 +14,13 @@ use super::guest_log::{GuestLog, Lines};
 use super::limits::Limits;
 use super::lookups::{Lookups, NoLookups};
 use super::metrics::{Metrics, MetricsSnapshot};
+use super::stack;
 use reprieve_store::Namespace;
 use reprieve_store::clock::Clock;
 
+/// Largest `limits.time` of a policy that is called without a stack of its own: until it is known to be
+/// slow, other sessions wait that long for it.
+const LONGEST_DIRECT: Duration = Duration::from_millis(50);
 /// Default of `credential-ttl`.
 const MEMORY_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -133,6 +138,10 @@ pub struct Policy {
     metrics: Arc<Metrics>,
     /// Whether it imports the store.
     needs_store: bool,
+    /// Whether its calls never wait and are short enough to be made directly.
+    is_direct: bool,
+    /// Whether such a call has taken long.
+    was_slow: Arc<AtomicBool>,
     /// One circuit breaker per function, so that a function that always fails is noticed even if the
     /// other never fails.
     breakers: [Breaker; Call::COUNT],
@@ -166,7 +175,21 @@ impl Policy {
             sha256: digest::hex(&sha256),
             version: options.version,
         });
-        Self { options, engine, linked, sha256, identity, log, metrics, needs_store, breakers }
+        let is_direct = linked.never_waits() && options.limits.time <= LONGEST_DIRECT;
+        let was_slow = Arc::default();
+        Self {
+            options,
+            engine,
+            linked,
+            sha256,
+            identity,
+            log,
+            metrics,
+            needs_store,
+            is_direct,
+            was_slow,
+            breakers,
+        }
     }
 
     /// The engine that it runs in.
@@ -177,6 +200,16 @@ impl Policy {
 
     pub(super) fn linked(&self) -> &Linked {
         &self.linked
+    }
+
+    /// Whether its next call may be made on the thread's own stack, which costs less than a stack of its
+    /// own, but cannot yield to other sessions: not if a call has once taken long.
+    pub(super) fn may_call_directly(&self) -> bool {
+        self.is_direct && !self.was_slow.load(Ordering::Relaxed) && stack::remaining() >= self.engine.stack()
+    }
+
+    pub(super) fn was_slow(&self) -> &Arc<AtomicBool> {
+        &self.was_slow
     }
 
     pub(super) fn lookups(&self) -> &Arc<dyn Lookups> {

@@ -81,6 +81,11 @@ impl Engine {
         &self.engine
     }
 
+    /// Bytes of stack for a call: for the guest, and for the host functions that it calls.
+    pub(super) fn stack(&self) -> usize {
+        stack(self.size)
+    }
+
     pub(super) fn size(&self) -> EngineSize {
         self.size
     }
@@ -146,15 +151,22 @@ impl Ticker {
     }
 }
 
+fn guest_stack(size: EngineSize) -> usize {
+    usize::try_from(size.stack).unwrap_or(usize::MAX / 2)
+}
+
+fn stack(size: EngineSize) -> usize {
+    guest_stack(size) + STACK_OF_THE_HOST
+}
+
 /// `pooled`: whether addresses are set aside for instances, which is nothing to the code.
 pub(super) fn config(size: EngineSize, pooled: bool) -> Config {
-    let stack = usize::try_from(size.stack).unwrap_or(usize::MAX / 2);
     let mut config = Config::new();
     config
         .wasm_component_model(true)
         .epoch_interruption(true)
-        .max_wasm_stack(stack)
-        .async_stack_size(stack + STACK_OF_THE_HOST)
+        .max_wasm_stack(guest_stack(size))
+        .async_stack_size(stack(size))
         // Four gigabytes of addresses for each memory would soon be too many.
         .memory_reservation(size.memory)
         .memory_guard_size(64 << 10)

@@ -1,11 +1,12 @@
 //! Evaluates a policy on one thread, with instances of that thread.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::component::{Call, Isolation, Policy};
 use super::failure::Failure;
@@ -132,32 +133,29 @@ impl Evaluator {
     }
 
     async fn call_decide(&self, login: &Arc<Login>) -> Result<Verdict, Failure> {
-        let _place = self.place().await?;
-        let mut instance = self.instance(Call::Decide).await?;
+        let (mut instance, place) = self.instance(Call::Decide).await?;
         let exhausted =
             self.exhausted.load(Ordering::Relaxed) && self.exhausted.swap(false, Ordering::Relaxed);
-        let verdict = instance.decide(&self.policy, login, exhausted).await?;
+        let verdict = instance.decide(&self.policy, login, place.is_none(), exhausted).await?;
         self.keep(instance);
         self.check(verdict)
     }
 
     async fn call_observe(&self, outcome: &Arc<Outcome>) -> Result<(), Failure> {
-        let _place = self.place().await?;
-        let mut instance = self.instance(Call::Observe).await?;
-        instance.observe(&self.policy, outcome).await?;
+        let (mut instance, place) = self.instance(Call::Observe).await?;
+        instance.observe(&self.policy, outcome, place.is_none()).await?;
         self.keep(instance);
         Ok(())
     }
 
     async fn call_ended(&self, summary: &SessionSummary) -> Result<(), Failure> {
-        let _place = self.place().await?;
-        let mut instance = self.instance(Call::Ended).await?;
+        let (mut instance, _place) = self.instance(Call::Ended).await?;
         instance.ended(&self.policy, summary).await?;
         self.keep(instance);
         Ok(())
     }
 
-    async fn place(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Failure> {
+    async fn place(&self) -> Result<SemaphorePermit<'_>, Failure> {
         if let Ok(place) = self.places.try_acquire() {
             return Ok(place);
         }
@@ -168,13 +166,24 @@ impl Evaluator {
         }
     }
 
-    async fn instance(&self, call: Call) -> Result<Box<Instance>, Failure> {
+    /// An instance for a call, and the place that the call takes among those that run at once. None: the
+    /// call is to be made directly, so that it ends before another can begin on this thread.
+    async fn instance(&self, call: Call) -> Result<(Box<Instance>, Option<SemaphorePermit<'_>>), Failure> {
+        if self.policy.may_call_directly() {
+            let idle = self.idle.lock().pop();
+            if let Some(instance) = idle {
+                self.policy.metrics_now().called(call);
+                return Ok((instance, None));
+            }
+        }
+        let place = self.place().await?;
         self.policy.metrics_now().called(call);
         let idle = self.idle.lock().pop();
-        match idle {
-            Some(instance) => Ok(instance),
-            None => Instance::start(&self.policy).await.map(Box::new),
-        }
+        let instance = match idle {
+            Some(instance) => instance,
+            None => Box::new(Instance::start(&self.policy).await?),
+        };
+        Ok((instance, Some(place)))
     }
 
     fn keep(&self, instance: Box<Instance>) {
@@ -213,7 +222,10 @@ impl Evaluator {
             Verdict::Deny(deny) => {
                 self.shorten(&mut deny.delay_ms);
                 checked_note(deny.note.as_deref())?;
-                checked_reason(&deny.reason)?;
+                // The others are the host's own.
+                if let Cow::Owned(reason) = &deny.reason {
+                    checked_reason(reason)?;
+                }
                 checked_text(deny.text.as_deref())?;
             }
         }

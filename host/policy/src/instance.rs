@@ -26,6 +26,8 @@ use super::{Login, Outcome, SessionSummary, Verdict, backtrace};
 use reprieve_metrics::cpu_time;
 use reprieve_store::{Namespace, Unavailable};
 
+/// CPU time after which a call that cannot yield has kept other sessions waiting for long.
+const LONG: Duration = Duration::from_millis(1);
 /// Bytes of a trap message that are kept.
 const WORDS: usize = 300;
 
@@ -40,6 +42,10 @@ pub(super) struct State {
     pub(super) memory_ttl: Duration,
     /// The call of a policy for 0.2.
     pub(super) call: Call,
+    /// Whether the call is made on the thread's own stack. It cannot yield then.
+    pub(super) is_direct: bool,
+    /// Whether a direct call has taken long; see [`Policy::may_call_directly`].
+    was_slow: Arc<AtomicBool>,
     ceiling: Ceiling,
     clock: GuestClock,
     pub(super) meter: Arc<Meter>,
@@ -68,6 +74,8 @@ impl State {
             lookups: policy.lookups().clone(),
             memory_ttl: policy.memory_ttl(),
             call: Call::default(),
+            is_direct: false,
+            was_slow: policy.was_slow().clone(),
             ceiling: Ceiling { limit: limits.memory, used: 0, table_elements: 0 },
             wasi: wasi::context(&clock, policy.log(), limits.strings, policy.seed()),
             clock,
@@ -75,6 +83,11 @@ impl State {
             budget: limits.start,
             resources,
         }
+    }
+
+    /// The streams and other resources of the host that the instance holds.
+    pub(super) fn resources(&mut self) -> &mut ResourceTable {
+        &mut self.resources
     }
 
     /// Writes a line of the policy, unless it has written too many.
@@ -231,8 +244,16 @@ impl Instance {
         store.limiter(|state| &mut state.ceiling);
         store.epoch_deadline_callback(|context| {
             let state = context.data();
-            if state.meter.tick() >= state.budget {
+            let spent = state.meter.tick();
+            if spent >= state.budget {
                 return Err(wasmtime::Error::new(BudgetSpent));
+            }
+            if state.is_direct {
+                // The first tick of a call says nothing about it: it may have just begun.
+                if spent > LONG {
+                    state.was_slow.store(true, Ordering::Relaxed);
+                }
+                return Ok(UpdateDeadline::Continue(1));
             }
             state.meter.yielded.store(true, Ordering::Relaxed);
             Ok(UpdateDeadline::Yield(1))
@@ -244,14 +265,16 @@ impl Instance {
         Ok(Self { store, exports, calls: 0, memory_at_start: 0 })
     }
 
+    /// `is_direct`: the call is made on the thread's own stack; see [`Policy::may_call_directly`].
     /// `exhausted`: the CPU budget counts as used up from the start.
     pub(super) async fn decide(
         &mut self,
         policy: &Policy,
         login: &Arc<Login>,
+        is_direct: bool,
         exhausted: bool,
     ) -> Result<Verdict, Failure> {
-        let meter = self.prepare(policy, login.time.unix_ms);
+        let meter = self.prepare(policy, login.time.unix_ms, is_direct);
         if exhausted {
             self.store.data_mut().budget = Duration::ZERO;
             self.store.set_epoch_deadline(0);
@@ -260,14 +283,20 @@ impl Instance {
         within(policy.limits(), &meter, self.exports.decide(&mut self.store, login)).await
     }
 
-    pub(super) async fn observe(&mut self, policy: &Policy, outcome: &Arc<Outcome>) -> Result<(), Failure> {
-        let meter = self.prepare(policy, outcome.time.unix_ms);
+    /// `is_direct`: as for [`Self::decide`].
+    pub(super) async fn observe(
+        &mut self,
+        policy: &Policy,
+        outcome: &Arc<Outcome>,
+        is_direct: bool,
+    ) -> Result<(), Failure> {
+        let meter = self.prepare(policy, outcome.time.unix_ms, is_direct);
         let _running = policy.engine().enter();
         within(policy.limits(), &meter, self.exports.observe(&mut self.store, outcome)).await
     }
 
     pub(super) async fn ended(&mut self, policy: &Policy, summary: &SessionSummary) -> Result<(), Failure> {
-        let meter = self.prepare(policy, summary.time.unix_ms);
+        let meter = self.prepare(policy, summary.time.unix_ms, false);
         let _running = policy.engine().enter();
         within(policy.limits(), &meter, self.exports.ended(&mut self.store, summary)).await
     }
@@ -284,11 +313,12 @@ impl Instance {
         self.calls >= policy.limits().calls || (used > half && used > self.memory_at_start)
     }
 
-    fn prepare(&mut self, policy: &Policy, unix_ms: u64) -> Arc<Meter> {
+    fn prepare(&mut self, policy: &Policy, unix_ms: u64, is_direct: bool) -> Arc<Meter> {
         self.calls += 1;
         self.store.set_epoch_deadline(1);
         self.store.set_hostcall_fuel(bytes(policy.limits().strings));
         let state = self.store.data_mut();
+        state.is_direct = is_direct;
         state.clock.set(unix_ms);
         state.budget = policy.limits().time;
         state.log_lines_left = policy.limits().log_lines;

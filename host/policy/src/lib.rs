@@ -32,6 +32,7 @@ mod settings;
 mod shadow;
 mod shadow_metrics;
 mod size_limits;
+mod stack;
 mod verdict;
 mod wasi;
 

@@ -177,6 +177,16 @@ mod tests {
         assert!(error.contains(&digest::hex(&policy.sha256())), "{error}");
     }
 
+    /// A call on a stack of its own costs more than the decision itself.
+    #[tokio::test]
+    async fn built_in_policies_are_called_directly() {
+        for name in crate::builtin_names() {
+            let bytes = load_source(name).unwrap();
+            let policy = Policy::load(Engine::new(SIZE, None).unwrap(), &bytes, options(None)).await.unwrap();
+            assert!(policy.may_call_directly(), "{name}");
+        }
+    }
+
     #[tokio::test]
     async fn compiled_code_is_cached_and_damaged_code_recompiled() {
         let folder = tempfile::tempdir().unwrap();

@@ -2,6 +2,7 @@
 //! no consequences. It has its own store and a low-priority thread, and logins are skipped if it does
 //! not keep up.
 
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 
@@ -38,7 +39,7 @@ pub enum Opinion {
         /// The manner.
         manner: Manner,
         /// The policy's reason.
-        reason: String,
+        reason: Cow<'static, str>,
         /// Seconds until a retry is useful.
         retry_after: Option<u32>,
     },

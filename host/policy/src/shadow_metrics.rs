@@ -145,7 +145,7 @@ mod tests {
     use crate::Manner;
 
     fn deny(manner: Manner, reason: &str, retry_after: u32) -> Opinion {
-        Opinion::Deny { manner, reason: reason.to_owned(), retry_after: Some(retry_after) }
+        Opinion::Deny { manner, reason: reason.to_owned().into(), retry_after: Some(retry_after) }
     }
 
     #[test]

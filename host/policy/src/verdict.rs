@@ -1,5 +1,6 @@
 //! A policy's decision about a login, and what became of it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ pub struct Deny {
     /// Seconds after which a login would pass.
     pub retry_after: Option<u32>,
     /// Reason for logs and metrics: in lower case with hyphens, up to 64 characters.
-    pub reason: String,
+    pub reason: Cow<'static, str>,
     /// Returned in the outcome if the login goes to a mail server after all: up to 4,096 bytes.
     pub note: Option<String>,
     /// Milliseconds to wait before the answer.
@@ -56,7 +57,7 @@ pub struct Deny {
 impl Deny {
     /// A denial without details.
     #[must_use]
-    pub fn new(manner: Manner, reason: &str) -> Self {
+    pub fn new(manner: Manner, reason: impl Into<Cow<'static, str>>) -> Self {
         Self {
             manner,
             otherwise: None,
@@ -64,7 +65,7 @@ impl Deny {
             code: None,
             text: None,
             retry_after: None,
-            reason: reason.to_owned(),
+            reason: reason.into(),
             note: None,
             delay_ms: 0,
         }

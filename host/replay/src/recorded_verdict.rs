@@ -66,7 +66,7 @@ impl RecordedVerdict {
             Ok(Verdict::Deny(Deny { manner, code, retry_after, reason, delay_ms, .. })) => Self {
                 manner: Some(*manner),
                 code: *code,
-                reason: Some(reason.clone()),
+                reason: Some(reason.clone().into_owned()),
                 retry_after: *retry_after,
                 delay_ms: Some(*delay_ms),
                 ..Self::new(VerdictKind::Deny)

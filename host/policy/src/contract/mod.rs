@@ -70,6 +70,14 @@ impl Linked {
         }
     }
 
+    /// Whether its imports are all answered at once, so that calls can be made on the thread's own stack.
+    pub(crate) fn never_waits(&self) -> bool {
+        match self {
+            Self::V0_1(_) => false,
+            Self::V0_2(linked) => linked.never_waits(),
+        }
+    }
+
     /// Whether outcomes with this cause are reported to it.
     pub(crate) fn observes(&self, cause: Cause) -> bool {
         match self {
@@ -123,9 +131,9 @@ impl Exports {
 }
 
 /// The result of a future that is ready, for host functions that are linked as synchronous ones.
-fn ready<T>(operation: impl Future<Output = Result<T>>) -> Result<(T,)> {
+pub(crate) fn ready<T>(operation: impl Future<Output = Result<T>>) -> Result<(T,)> {
     match pin!(operation).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => result.map(|value| (value,)),
-        Poll::Pending => Err(Error::msg("the store in memory did not answer at once")),
+        Poll::Pending => Err(Error::msg("a function that should answer at once did not")),
     }
 }

@@ -157,9 +157,10 @@ impl Expectation {
         };
         numbers("retry-after", &self.retry_after, deny.and_then(|deny| deny.retry_after));
         numbers("delay-ms", &self.delay_ms, delay_ms);
+        let reason = deny.map(|deny| deny.reason.clone().into_owned());
         let mut texts = |what, expected, got| found.extend(compare(what, expected, got, String::clone));
         texts("text", &self.text, deny.and_then(|deny| deny.text.as_ref()));
-        texts("reason", &self.reason, deny.map(|deny| &deny.reason));
+        texts("reason", &self.reason, reason.as_ref());
         texts("pool", &self.pool, pass.and_then(|pass| pass.pool.as_ref()));
         texts("user", &self.user, pass.and_then(|pass| pass.user.as_ref()));
         let note = pass.map_or_else(|| deny.and_then(|deny| deny.note.as_ref()), |pass| pass.note.as_ref());

@@ -123,7 +123,7 @@ impl Session {
             Ok(Verdict::Deny(deny)) => {
                 self.context.counters.count_denial(deny);
                 self.count_poller(&login.claim.user, true);
-                self.record.reason = deny.reason.as_str().into();
+                self.record.reason = deny.reason.as_ref().into();
                 self.delay(deny.delay_ms).await;
             }
             Err(failure) => {

@@ -185,7 +185,7 @@ impl From<types::Verdict> for Verdict {
                 code: deny.code.map(Into::into),
                 retry_after: deny.retry_after,
                 delay_ms: deny.delay_ms,
-                ..crate::Deny::new(deny.manner.into(), &deny.reason)
+                ..crate::Deny::new(deny.manner.into(), deny.reason)
             }),
         }
     }

@@ -51,7 +51,7 @@ impl Answer {
                 code,
                 text,
                 retry_after,
-                reason: reason.unwrap_or_else(|| usual.to_owned()),
+                reason: reason.map_or(usual.into(), Into::into),
                 note,
                 delay_ms,
             }),

@@ -3,6 +3,7 @@
 
 mod answer;
 mod facts;
+mod handler;
 pub(crate) mod memory;
 mod optional;
 mod store;
@@ -15,11 +16,12 @@ use wasmtime::{Result, Store};
 
 use crate::instance::State;
 use crate::settings::Setting;
+use crate::wasi::at_once;
 use crate::{Login, Outcome, Verdict};
 use crate::{SessionSummary, diagnostics};
 use answer::Answer;
-use bindings::exports::reprieve::policy::handler;
 use bindings::reprieve::policy::types;
+use handler::{Handler, HandlerIndices};
 use optional::{OptionalExports, OptionalIndices};
 use transaction::Transaction;
 
@@ -38,7 +40,6 @@ pub(crate) mod bindings {
             "reprieve:policy/store.usage": async | trappable,
             default: trappable,
         },
-        exports: { default: async },
         additional_derives: [PartialEq, Eq],
         require_store_data_send: true,
     });
@@ -58,13 +59,15 @@ pub(crate) struct Contended;
 #[derive(Clone)]
 pub(crate) struct Linked {
     component: InstancePre<State>,
-    policy: Arc<bindings::PolicyIndices>,
+    handler: HandlerIndices,
     optional: OptionalIndices,
+    /// Whether its imports are all answered at once.
+    never_waits: bool,
 }
 
 /// The exports of an instance.
 pub(crate) struct Exports {
-    policy: bindings::Policy,
+    handler: Handler,
     optional: OptionalExports,
 }
 
@@ -83,20 +86,29 @@ impl Linked {
     /// `is_sync`: every operation of the store is ready at once.
     pub(crate) fn new(mut linker: Linker<State>, component: &Component, is_sync: bool) -> Result<Self> {
         bindings::Policy::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)?;
+        let component_type = component.component_type();
+        let engine = component.engine();
+        let never_waits = is_sync && at_once::suffices(&component_type, engine);
         if is_sync {
             store::link_sync(&mut linker)?;
         }
-        let component_type = component.component_type();
-        let engine = component.engine();
+        if never_waits {
+            at_once::link(&mut linker)?;
+        }
         let exports = |interface: &str| {
             component_type
                 .exports(engine)
                 .any(|(name, _)| name.split_once('@').is_some_and(|(exported, _)| exported == interface))
         };
         let component = linker.instantiate_pre(component)?;
-        let policy = Arc::new(bindings::PolicyIndices::new(&component)?);
+        let handler = HandlerIndices::new(&component)?;
         let optional = OptionalIndices::new(&component, exports)?;
-        Ok(Self { component, policy, optional })
+        Ok(Self { component, handler, optional, never_waits })
+    }
+
+    /// Whether its imports are all answered at once, so that calls can be made on the thread's own stack.
+    pub(crate) fn never_waits(&self) -> bool {
+        self.never_waits
     }
 
     /// Whether it has the optional export that sessions are reported to when they end.
@@ -106,9 +118,9 @@ impl Linked {
 
     pub(crate) async fn instantiate(&self, store: &mut Store<State>) -> Result<Exports> {
         let instance = self.component.instantiate_async(&mut *store).await?;
-        let policy =
-            self.policy.load(&mut *store, &instance).map_err(|error| wrong_types("handler", &error))?;
-        Ok(Exports { policy, optional: self.optional.load(store, &instance)? })
+        let handler =
+            self.handler.load(&mut *store, &instance).map_err(|error| wrong_types("handler", &error))?;
+        Ok(Exports { handler, optional: self.optional.load(store, &instance)? })
     }
 }
 
@@ -118,10 +130,6 @@ fn wrong_types(interface: &str, error: &wasmtime::Error) -> wasmtime::Error {
 }
 
 impl Exports {
-    fn handler(&self) -> &handler::Guest {
-        self.policy.reprieve_policy_handler()
-    }
-
     pub(crate) async fn describe(&self, store: &mut Store<State>) -> Result<Option<Vec<Setting>>> {
         self.optional.describe(store).await
     }
@@ -131,7 +139,7 @@ impl Exports {
         store: &mut Store<State>,
         settings: &[(String, String)],
     ) -> Result<Result<(), String>> {
-        let answer = self.handler().call_configure(&mut *store, settings).await?;
+        let answer = self.handler.configure(&mut *store, settings).await?;
         // A policy cannot write before it has decided about anything.
         store.data_mut().call.end();
         Ok(answer)
@@ -140,7 +148,7 @@ impl Exports {
     pub(crate) async fn decide(&self, store: &mut Store<State>, login: &Arc<Login>) -> Result<Verdict> {
         for _ in 0..ATTEMPTS {
             let before = begin(store, login, None).await?;
-            let verdict = self.handler().call_decide(&mut *store, login.as_ref().into(), before).await?;
+            let verdict = self.handler.decide(&mut *store, login.as_ref().into(), before).await?;
             if transaction::commit(store, verdict.remember).await? {
                 let call = &mut store.data_mut().call;
                 let verdict = call.answer.verdict(verdict);
@@ -154,7 +162,7 @@ impl Exports {
     pub(crate) async fn observe(&self, store: &mut Store<State>, outcome: &Arc<Outcome>) -> Result<()> {
         for _ in 0..ATTEMPTS {
             let before = begin(store, &outcome.login, Some(outcome)).await?;
-            let remember = self.handler().call_observe(&mut *store, outcome.as_ref().into(), before).await?;
+            let remember = self.handler.observe(&mut *store, outcome.as_ref().into(), before).await?;
             if transaction::commit(store, remember).await? {
                 store.data_mut().call.end();
                 return Ok(());

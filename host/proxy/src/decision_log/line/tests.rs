@@ -83,7 +83,7 @@ fn eventful() -> SessionEvents {
         Decision { shadow: Some((told, decision.policy.clone())), ..decision }
     };
     let would_deny =
-        Opinion::Deny { manner: Manner::Unchanged, reason: "night".to_owned(), retry_after: Some(60) };
+        Opinion::Deny { manner: Manner::Unchanged, reason: "night".into(), retry_after: Some(60) };
     SessionEvents {
         decisions: vec![
             shadowed(Ok(Verdict::Pass(passed)), would_deny),

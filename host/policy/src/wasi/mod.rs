@@ -1,6 +1,8 @@
 //! Virtual WASI 0.2, as far as language runtimes import it: the clock shows the login's time, and
 //! output becomes log lines. There are no files, sockets, environment variables or arguments.
 
+pub(super) mod at_once;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
