@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 use wasmtime::component::{ResourceTable, ResourceTableError};
-use wasmtime::{ResourceLimiter, Store, Trap, UpdateDeadline};
+use wasmtime::{Store, Trap, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use super::ceiling::{Ceiling, CeilingReached};
 use super::component::Policy;
 use super::contract::Exports;
 use super::contract::v0_2::{Call, Contended};
@@ -76,7 +77,7 @@ impl State {
             call: Call::default(),
             is_direct: false,
             was_slow: policy.was_slow().clone(),
-            ceiling: Ceiling { limit: limits.memory, used: 0, table_elements: 0 },
+            ceiling: Ceiling::new(limits.memory),
             wasi: wasi::context(&clock, policy.log(), limits.strings, policy.seed()),
             clock,
             meter: Arc::new(Meter::default()),
@@ -104,48 +105,6 @@ impl State {
 #[derive(Debug, thiserror::Error)]
 #[error("CPU budget exhausted")]
 struct BudgetSpent;
-
-#[derive(Debug, thiserror::Error)]
-#[error("memory limit reached")]
-struct CeilingReached;
-
-/// Limits the memories of an instance together, and its tables together.
-struct Ceiling {
-    limit: u64,
-    used: u64,
-    table_elements: usize,
-}
-
-impl ResourceLimiter for Ceiling {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let used = self.used + desired.saturating_sub(current) as u64;
-        if used > self.limit {
-            // An error instead of a refusal, because a guest's own message is rarely clear.
-            return Err(wasmtime::Error::new(CeilingReached));
-        }
-        self.used = used;
-        Ok(true)
-    }
-
-    fn table_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let elements = self.table_elements.saturating_add(desired.saturating_sub(current));
-        let fits = elements <= limits::TABLE_ELEMENTS;
-        if fits {
-            self.table_elements = elements;
-        }
-        Ok(fits)
-    }
-}
 
 /// Measures a guest's CPU time. Wall time would also count the time in which the kernel runs other
 /// threads.
@@ -303,7 +262,7 @@ impl Instance {
 
     /// Its memory in bytes.
     pub(super) fn memory(&self) -> u64 {
-        self.store.data().ceiling.used
+        self.store.data().ceiling.used()
     }
 
     /// Whether the instance should be replaced, because of its age or the growth of its memory.

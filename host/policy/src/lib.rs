@@ -7,6 +7,7 @@ mod backtrace;
 mod breaker;
 mod builtin;
 mod cache;
+mod ceiling;
 mod compile;
 mod component;
 mod component_info;
