@@ -3,6 +3,7 @@
 
 use super::component_info::ComponentInfo;
 use super::contract::{VERSIONS, Version};
+use super::guest_log::harmless;
 
 /// The package of the contract.
 const PACKAGE: &str = "reprieve:policy";
@@ -34,6 +35,8 @@ const INTERFACES: [(Version, &[&str]); 2] = [
 const REBUILD: &str = "build it with the wit folder that `reprieve policy new` writes";
 /// Exports that a message names.
 const SHOWN: usize = 8;
+/// Bytes of a name that a message shows. Names come from a file that nobody has checked yet.
+const LONGEST_NAME: usize = 100;
 
 /// Features that this host does not support: a word of the compiler's message, what it means, and
 /// what to do.
@@ -108,7 +111,7 @@ pub(super) fn version(info: &ComponentInfo) -> Result<Version, String> {
     // A policy that asks for nothing imports nothing.
     let version = built_for.unwrap_or(Version::V0_1);
     for name in &info.imports {
-        offered(name, version).map_err(|why| format!("it imports {name}, {why}"))?;
+        offered(name, version).map_err(|why| format!("it imports {}, {why}", shown(name)))?;
     }
     has_exports(info, version)?;
     Ok(version)
@@ -121,6 +124,11 @@ fn of_contract(name: &str) -> Option<(&str, &str)> {
     (package == PACKAGE).then_some((interface, version))
 }
 
+/// A name as a message shows it.
+fn shown(name: &str) -> String {
+    harmless(name, LONGEST_NAME)
+}
+
 fn known_version(version: &str) -> Option<Version> {
     match version {
         _ if version.starts_with("0.1.") => Some(Version::V0_1),
@@ -131,6 +139,7 @@ fn known_version(version: &str) -> Option<Version> {
 }
 
 fn unknown_version(interface: &str, version: &str) -> String {
+    let (interface, version) = (shown(interface), shown(version));
     format!(
         "it was built for reprieve:policy@{version} (it has {interface}), and this host has {}; {REBUILD}, or run it with a Reprieve that has {version}",
         VERSIONS.join(" and ")
@@ -153,11 +162,11 @@ fn has_exports(info: &ComponentInfo, version: Version) -> Result<(), String> {
     if version == Version::V0_1 && missing.len() < EXPORTS_0_1.len() {
         return Err(format!("it does not export {}, which a policy must", missing.join(" and ")));
     }
-    let shown = info.exports.iter().take(SHOWN).map(String::as_str);
-    let more = (info.exports.len() > SHOWN).then_some("others");
-    let mut exports: Vec<_> = shown.chain(more).collect();
+    let named = info.exports.iter().take(SHOWN).map(|name| shown(name));
+    let more = (info.exports.len() > SHOWN).then(|| "others".to_owned());
+    let mut exports: Vec<_> = named.chain(more).collect();
     if exports.is_empty() {
-        exports.push("nothing");
+        exports.push("nothing".to_owned());
     }
     Err(format!(
         "it is not a policy: it exports {} instead of reprieve:policy/{EXPORT_0_2}",
@@ -221,7 +230,8 @@ fn offered(name: &str, built_for: Version) -> Result<(), String> {
                 _ if has.contains(&interface) => Ok(()),
                 // It does not grow.
                 Version::V0_1 => Err(format!(
-                    "which this host does not have; reprieve:policy@{version} has {}",
+                    "which this host does not have; reprieve:policy@{} has {}",
+                    shown(version),
                     has.join(", ")
                 )),
                 Version::V0_2 => Err(not_in_this_host()),
@@ -313,6 +323,31 @@ mod tests {
         ] {
             let error = version(imports, exports).unwrap_err();
             assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    /// Names come from a file that nobody has checked yet.
+    #[test]
+    fn names_in_messages_are_harmless_and_short() {
+        let escape = "a\u{1b}[2J\u{202e}b".to_owned();
+        let long = "long".repeat(25_000);
+        for name in [&escape, &long] {
+            let contract = format!("reprieve:policy/{name}@0.2.0");
+            let unknown = format!("reprieve:policy/{name}@{name}");
+            for (imports, exports) in [
+                (vec![name.clone()], vec![]),
+                (vec![], vec![name.clone()]),
+                (vec![contract.clone()], vec![]),
+                (vec![], vec![contract.clone()]),
+                (vec![format!("reprieve:policy/{name}@0.1.0")], vec![]),
+                (vec![unknown], vec![]),
+                (vec![format!("wasi:{name}")], vec![]),
+            ] {
+                let info = ComponentInfo { imports, exports, ..ComponentInfo::default() };
+                let error = version(&info).unwrap_err();
+                assert!(!error.chars().any(reprieve_text::escape::is_active), "{error:?}");
+                assert!(error.len() < 2_000, "{} bytes", error.len());
+            }
         }
     }
 }

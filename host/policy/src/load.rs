@@ -9,9 +9,13 @@ use super::contract::{Linked, Version};
 use super::digest;
 use super::engine::Engine;
 use super::failure::Failure;
+use super::guest_log::harmless;
 use super::instance::{Instance, State};
 use super::settings::{self, Setting};
 use super::{ComponentInfo, compile, diagnostics, size_limits};
+
+/// Bytes of a reason that are kept: the engine's own may quote names of the component.
+const LONGEST_REASON: usize = 1024;
 
 /// Why a policy could not be loaded, in one sentence for the administrator.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +72,10 @@ impl Prepared {
     /// # Errors
     /// If it does not have the pinned digest or is not a policy.
     pub async fn new(engine: Arc<Engine>, bytes: &[u8], options: &PolicyOptions) -> Result<Self, LoadError> {
-        let refuse = |why: String| LoadError::Component { component: options.component.clone(), why };
+        let refuse = |why: String| LoadError::Component {
+            component: options.component.clone(),
+            why: harmless(&why, LONGEST_REASON),
+        };
         let sha256 = digest::of(bytes);
         if options.sha256.is_some_and(|pinned| pinned != sha256) {
             return Err(refuse(format!(
@@ -128,7 +135,8 @@ impl Prepared {
 /// Checks the settings against their description, if there is one, and starts an instance.
 async fn start(policy: &Policy) -> Result<(), Failure> {
     if let Some(described) = Instance::describe(policy).await? {
-        settings::check(&described, policy.settings()).map_err(Failure::Settings)?;
+        let checked = settings::check(&described, policy.settings());
+        checked.map_err(|why| Failure::Settings(harmless(&why, LONGEST_REASON)))?;
     }
     Instance::start(policy).await.map(drop)
 }

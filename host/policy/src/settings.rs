@@ -7,6 +7,10 @@ use super::guest_log::harmless;
 
 /// Longest text of a description, in bytes.
 const LONGEST: usize = 300;
+/// Longest list of words that a setting takes, in bytes.
+const LONGEST_CHOICE: usize = 4096;
+/// Settings that an error names.
+const SHOWN: usize = 30;
 
 /// A setting, as the policy describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +66,9 @@ impl Kind {
             "number" => Self::Number,
             "text" => Self::Text,
             "boolean" => Self::Boolean,
-            word if word.contains('|') => Self::Choice(word.split('|').map(str::to_owned).collect()),
+            word if word.contains('|') => {
+                Self::Choice(harmless(word, LONGEST_CHOICE).split('|').map(str::to_owned).collect())
+            }
             word => Self::Other(harmless(word, LONGEST)),
         }
     }
@@ -115,8 +121,7 @@ pub(crate) fn cleaned(settings: Vec<Setting>) -> Vec<Setting> {
 pub(crate) fn check(described: &[Setting], given: &[(String, String)]) -> Result<(), String> {
     for (name, value) in given {
         let Some(setting) = described.iter().find(|setting| setting.describes(name)) else {
-            let known: Vec<_> = described.iter().map(|setting| &*setting.name).collect();
-            return Err(format!("unknown setting `{name}`; known settings: {}", known.join(", ")));
+            return Err(format!("unknown setting `{name}`; known settings: {}", known(described)));
         };
         if !setting.kind.takes(value) {
             let default = setting.default.as_ref().map(|default| format!(" (default {default})"));
@@ -139,6 +144,15 @@ pub(crate) fn check(described: &[Setting], given: &[(String, String)]) -> Result
             Err(format!("`{}` is required; it is {}: {}", setting.name, setting.kind, setting.doc))
         }
         None => Ok(()),
+    }
+}
+
+/// Names of settings, for an error.
+fn known(described: &[Setting]) -> String {
+    let names: Vec<_> = described.iter().take(SHOWN).map(|setting| &*setting.name).collect();
+    match described.len() - names.len() {
+        0 => names.join(", "),
+        others => format!("{} and {others} others", names.join(", ")),
     }
 }
 
@@ -169,6 +183,23 @@ mod tests {
     fn checked(given: &[(&str, &str)]) -> Result<(), String> {
         let given: Vec<_> = given.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         check(&described(), &given)
+    }
+
+    #[test]
+    fn a_description_has_no_control_characters_and_errors_have_an_end() {
+        let kinds = ["\u{1b}[2J", "one|\u{1b}[2J", &"word|".repeat(100_000)].map(Kind::of);
+        for kind in kinds {
+            let text = kind.to_string();
+            assert!(text.len() < 10_000, "{} bytes", text.len());
+            assert!(!text.chars().any(reprieve_text::escape::is_active), "{text}");
+        }
+        let many = vec![described().remove(0); 10_000];
+        let error = check(&many, &[("other".to_owned(), String::new())]).unwrap_err();
+        assert!(error.len() < 2_000, "{} bytes", error.len());
+        assert!(
+            error.contains("known settings: interval, interval") && error.ends_with("and 9970 others"),
+            "{error}"
+        );
     }
 
     #[test]
