@@ -277,6 +277,28 @@ fn the_policys_language_is_told_apart_from_its_runtimes() {
     }
 }
 
+/// Anybody may have written them.
+#[test]
+fn names_in_a_component_are_escaped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("escapes.wasm");
+    let interval = reprieve_policy_host::load_source("interval").unwrap().into_owned();
+    let name = "\u{1b}[2J\u{9b}\u{202e}sdk";
+    let length = u8::try_from(name.len()).unwrap();
+    let content = [&b"\x09producers\x01\x03sdk\x01"[..], &[length], name.as_bytes(), &[0]].concat();
+    let section = [vec![0, u8::try_from(content.len()).unwrap()], content].concat();
+    std::fs::write(&path, [interval, section].concat()).unwrap();
+    for (format, expected) in
+        [("human", "\\u{1b}[2J\\u{9b}\\u{202e}sdk"), ("json", "\\u001b[2J\\u009b\\u202esdk")]
+    {
+        let output = run(&["inspect", path.to_str().unwrap(), "--format", format]);
+        let said = text(&output.stdout);
+        assert!(said.contains(expected), "{said:?}");
+        let raw = said.chars().find(|&one| one != '\n' && reprieve_text::escape::is_active(one));
+        assert_eq!(raw, None, "{said:?}");
+    }
+}
+
 /// Runs the compiler process with these limits; whether it succeeded, and its output.
 fn compile(component: &[u8], seconds: u32, memory: u64) -> (bool, String) {
     let mut child = Command::new(BINARY)

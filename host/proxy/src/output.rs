@@ -5,6 +5,8 @@
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::OnceLock;
 
+use reprieve_text::escape::escape_json;
+
 /// The first error of standard output.
 static FIRST_ERROR: OnceLock<io::Error> = OnceLock::new();
 
@@ -47,10 +49,15 @@ pub(crate) fn first_error() -> Option<&'static io::Error> {
     FIRST_ERROR.get()
 }
 
-/// Writes a value as indented JSON.
+/// Writes a value as indented JSON that a terminal shows as it is.
 pub(crate) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    let mut text = serde_json::to_string_pretty(value)?;
-    text.push('\n');
+    let mut text = String::new();
+    for line in serde_json::to_string_pretty(value)?.lines() {
+        let from = text.len();
+        text.push_str(line);
+        escape_json(&mut text, from);
+        text.push('\n');
+    }
     Ok(Output.write_all(text.as_bytes())?)
 }
 

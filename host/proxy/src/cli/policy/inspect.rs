@@ -16,6 +16,7 @@ use reprieve_policy_host::{
 };
 use reprieve_store::Namespace;
 use reprieve_store::clock::SystemClock;
+use reprieve_text::escape;
 
 /// A setting that no policy has. Policies that reject unknown settings list the known ones.
 const NO_SETTING: &str = "?";
@@ -107,7 +108,12 @@ fn print_text(
     info: &ComponentInfo,
     loaded: &LoadResult,
 ) -> anyhow::Result<()> {
-    let line = |name: &str, value: &str| writeln!(Output, "{name:<10} {value}");
+    let line = |name: &str, value: &str| {
+        // The names come from the file.
+        let mut text = String::with_capacity(value.len());
+        escape::push(&mut text, value);
+        writeln!(Output, "{name:<10} {text}")
+    };
     let kind = match info.kind {
         Some(Kind::Component) => "component",
         Some(Kind::Module) => "core module",
