@@ -42,4 +42,6 @@ targets! {
     configuration: 200,
     #[cfg(feature = "whole")]
     new_mail: 1_000,
+    #[cfg(feature = "policies")]
+    components: 100,
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use reprieve_fuzz::mutator::{Mutator, words};
 use reprieve_fuzz::{Target, targets};
 
-/// Length of the longest mutation, in bytes.
+/// Length of the longest mutation in bytes, unless an input is longer.
 const LONGEST: usize = 4096;
 
 fn folder(name: &str) -> PathBuf {
@@ -44,7 +44,8 @@ fn replay(target: &Target) {
     }
     let (inputs, words) =
         (corpus.into_iter().map(|(_, input)| input).collect::<Vec<_>>(), dictionary(target.name));
-    let mut mutator = Mutator::new(1, LONGEST);
+    let longest = inputs.iter().map(Vec::len).fold(LONGEST, usize::max);
+    let mut mutator = Mutator::new(1, longest);
     for number in 0..target.mutations {
         run(target, &mutator.mutate(&inputs, &words), &format!("mutation {number}"));
     }

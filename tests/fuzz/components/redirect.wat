@@ -1,0 +1,30 @@
+;; v0.2 policy
+;; Passes to another pool under another name. In `observe` it reads the outcome, and answers, which has
+;; no effect there.
+(module
+  (import "reprieve:policy/answer@0.2.0" "pool" (func $pool (param i32 i32)))
+  (import "reprieve:policy/answer@0.2.0" "user" (func $user (param i32 i32)))
+  (import "reprieve:policy/outcome-details@0.2.0" "cause" (func $cause (param i32)))
+  (import "reprieve:policy/outcome-details@0.2.0" "node" (func $node (param i32)))
+  (import "reprieve:policy/outcome-details@0.2.0" "response-code" (func $response (param i32)))
+  (import "reprieve:policy/outcome-details@0.2.0" "note" (func $note (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 64) "sparealice")
+  ;; Nothing is freed.
+  (global $free (mut i32) (i32.const 8192))
+  (func (export "cabi_realloc") (param i32 i32) (param $align i32) (param $size i32) (result i32)
+    (global.set $free (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+    (global.get $free)
+    (global.set $free (i32.add (global.get $free) (local.get $size))))
+  (func (export "reprieve:policy/handler@0.2.0#configure") (param i32 i32) (result i32) (i32.const 0))
+  (func (export "reprieve:policy/handler@0.2.0#decide") (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+    (call $pool (i32.const 64) (i32.const 5))
+    (call $user (i32.const 69) (i32.const 5))
+    (i32.const 0))
+  (func (export "reprieve:policy/handler@0.2.0#observe") (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+    (call $cause (i32.const 128))
+    (call $node (i32.const 128))
+    (call $response (i32.const 128))
+    (call $note (i32.const 128))
+    (call $pool (i32.const 0) (i32.const 1))
+    (i32.const 0)))
