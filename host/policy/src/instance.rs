@@ -200,6 +200,8 @@ impl Instance {
     async fn create(policy: &Policy) -> Result<Self, Failure> {
         let mut store = Store::new(policy.engine().wasmtime(), State::new(policy));
         store.set_max_component_handles(limits::HANDLES);
+        // It may call the host while it is instantiated.
+        store.set_hostcall_fuel(bytes(policy.limits().strings));
         store.limiter(|state| &mut state.ceiling);
         store.epoch_deadline_callback(|context| {
             let state = context.data();
@@ -220,7 +222,6 @@ impl Instance {
         store.set_epoch_deadline(1);
         let created = starting(policy, &mut store, async |store| policy.linked().instantiate(store).await);
         let exports = created.await?;
-        store.set_hostcall_fuel(bytes(policy.limits().strings));
         Ok(Self { store, exports, calls: 0, memory_at_start: 0 })
     }
 

@@ -160,7 +160,7 @@ fn wasi_linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Cache, EngineSize, load_source};
+    use crate::{Cache, EngineSize, Limits, load_source};
     use reprieve_store::Namespace;
     use reprieve_store::clock::ManualClock;
 
@@ -193,6 +193,16 @@ mod tests {
             let policy = Policy::load(Engine::new(SIZE, None).unwrap(), &bytes, options(None)).await.unwrap();
             assert!(policy.may_call_directly(), "{name}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_limit_of_strings_holds_before_a_policy_is_configured() {
+        let bytes = include_bytes!("../../../tests/fuzz/corpus/components/early");
+        let limits = Limits { strings: 64 << 10, ..Limits::default() };
+        let options = PolicyOptions { limits, ..options(None) };
+        let loaded = Policy::load(Engine::new(SIZE, None).unwrap(), bytes, options).await;
+        let error = loaded.unwrap_err().to_string();
+        assert!(error.contains("limits.strings"), "{error}");
     }
 
     #[tokio::test]
