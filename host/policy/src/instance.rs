@@ -31,6 +31,8 @@ use reprieve_store::{Namespace, Unavailable};
 const LONG: Duration = Duration::from_millis(1);
 /// Bytes of a trap message that are kept.
 const WORDS: usize = 300;
+/// How the engine's backtrace begins, which is long and names functions by their numbers.
+const BACKTRACE: &str = "error while executing at wasm backtrace";
 
 /// The host's state beside a guest.
 pub(super) struct State {
@@ -375,16 +377,22 @@ fn classify(error: &wasmtime::Error, limits: &Limits) -> Failure {
         let most = limits::RESOURCES;
         return Failure::Trap(format!("it holds more than {most} streams or other resources of the host"));
     }
-    let text = format!("{error:#}");
+    let text = message(error);
     if text.contains("handle limit exceeded") {
         return Failure::Trap(format!("it holds more than {} handles of resources", limits::HANDLES));
     }
     if text.contains("fuel allocated for hostcalls") {
         return Failure::Strings(limits.strings);
     }
-    // A guest's backtrace is long; the last line has the message.
+    // A message may have several lines; the last one says what went wrong.
     let brief = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
     let brief = brief.rsplit("wasm trap: ").next().unwrap_or(brief).trim();
     let place = backtrace::describe(error).map(|place| format!(" ({place})")).unwrap_or_default();
     Failure::Trap(harmless(brief, WORDS) + &place)
+}
+
+/// An error and its causes, without the engine's backtrace.
+fn message(error: &wasmtime::Error) -> String {
+    let causes = error.chain().map(ToString::to_string);
+    causes.filter(|cause| !cause.starts_with(BACKTRACE)).collect::<Vec<_>>().join(": ")
 }

@@ -206,6 +206,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_policy_does_wrong_is_said_without_a_backtrace() {
+        let bytes = include_bytes!("../../../tests/fuzz/corpus/components/facts");
+        let options = PolicyOptions { settings: vec![("a".to_owned(), "b".to_owned())], ..options(None) };
+        let loaded = Policy::load(Engine::new(SIZE, None).unwrap(), bytes, options).await;
+        assert_eq!(
+            loaded.unwrap_err().to_string(),
+            "policy interval: it could not be started: it calls claim outside decide and observe"
+        );
+    }
+
+    #[tokio::test]
     async fn compiled_code_is_cached_and_damaged_code_recompiled() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(&folder.path().join("compiled")).unwrap();
