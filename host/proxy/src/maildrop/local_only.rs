@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::mode::{Fetched, MaybeReady, Mode, Opening, PendingWrite, Upgrade};
 use super::names::{Learned, MailboxUsers, Names};
 use super::tag::{Tag, UserKey};
-use super::user::{LastSeen, MaildropSession, NoSnapshot, SessionResult, Signal, User};
+use super::user::{FIRST_SIGNAL, LastSeen, MaildropSession, NoSnapshot, SessionResult, Signal, User};
 use super::users::Users;
 #[cfg(test)]
 use crate::simulation::{Fault, planted};
@@ -15,11 +15,19 @@ use reprieve_store::Unavailable;
 pub(super) struct LocalOnly {
     users: Arc<Users>,
     names: Names,
+    /// How many signals have numbers of their own: see [`User::count_signal`].
+    signals: u64,
 }
 
 impl LocalOnly {
     pub fn new(users: Arc<Users>) -> Self {
-        Self { users, names: Names::default() }
+        // They take one byte of a user.
+        Self { users, names: Names::default(), signals: u8::MAX.into() }
+    }
+
+    #[cfg(test)]
+    pub fn counting_to(users: Arc<Users>, signals: u64) -> Self {
+        Self { signals, ..Self::new(users) }
     }
 }
 
@@ -49,7 +57,7 @@ impl Mode for LocalOnly {
         let begun = self.users.change_in(opening.user, |known, current_generation| {
             // Since the look-up, an unknown user may have had a session and been evicted again.
             let latest = latest.filter(|&latest| latest != 0 || current_generation == generation);
-            opening.apply(known, token, latest)
+            opening.apply(known, (token, FIRST_SIGNAL), latest)
         });
         let session = opening.complete(MaildropSession::new(opening.user, token, begun));
         #[cfg(test)]
@@ -90,7 +98,7 @@ impl Mode for LocalOnly {
     }
 
     fn hear(&self, user: UserKey, signal: Signal) -> MaybeReady<'_, Result<bool, Unavailable>> {
-        let heard = self.users.update_existing(user, |known| known.hear(signal));
+        let heard = self.users.update_existing(user, |known| known.count_signal(signal, self.signals));
         MaybeReady::Ready(Ok(heard.is_some()))
     }
 

@@ -158,8 +158,9 @@ pub struct Opening {
 
 impl Opening {
     /// Applies the login to its user, and begins its session under `token`; `latest` is
-    /// [`User::latest`] before the credentials were sent, if it is still known.
-    pub(super) fn apply(&self, known: &mut User, token: u64, latest: Option<u64>) -> Begun {
+    /// [`User::latest`] before the credentials were sent, if it is still known. `heard`: a signal that no
+    /// session can have heard, if there is no record of any.
+    pub(super) fn apply(&self, known: &mut User, (token, heard): (u64, u64), latest: Option<u64>) -> Begun {
         known.accept(self.tag, self.accepted_ms);
         known.route.clone_from(&self.route);
         #[cfg(test)]
@@ -168,7 +169,7 @@ impl Opening {
         }
         if self.expects_signals && known.heard == 0 {
             // A signal may have come while there was no record, so the next login has to pass, too.
-            known.heard = token;
+            known.heard = heard;
         }
         known.begin(token, latest)
     }

@@ -130,7 +130,8 @@ impl Records {
         let epoch = self.epoch.get();
         // Otherwise the store may have lost a session that has begun since.
         let latest = latest.filter(|_| *store_epoch == epoch);
-        let begun = self.change(opening.user, last, |known| opening.apply(known, token, latest)).await;
+        let begun =
+            self.change(opening.user, last, |known| opening.apply(known, (token, token), latest)).await;
         let session = MaildropSession::written(opening.user, token, begun);
         opening.complete(MaildropSession { store_epoch: epoch, ..session })
     }

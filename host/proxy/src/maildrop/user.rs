@@ -14,6 +14,9 @@ use reprieve_pop3::snapshot::Snapshot;
 /// Maximum number of secrets remembered for one user. Some sites give each device its own password.
 pub(super) const MAX_SECRETS: usize = 8;
 
+/// The number of the first signal of a user in this process.
+pub(super) const FIRST_SIGNAL: u64 = 1;
+
 /// What is known about a presented secret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TagStanding {
@@ -143,9 +146,11 @@ pub(super) struct User {
     pub snapshot: Option<DatedSnapshot>,
     pub route: Option<Arc<Route>>,
     /// Token of the session that saw the maildrop last. Only that session may leave a snapshot. Each
-    /// confirmed deletion replaces the token, too. 0 if no session has seen the maildrop.
+    /// confirmed deletion replaces the token, too, and [`count_signal`](Self::count_signal) now and then.
+    /// 0 if no session has seen the maildrop.
     pub latest: u64,
-    /// Token of the last signal of new mail; 0 if there was none.
+    /// Token of the last signal of new mail, or its number if the user is in this process; 0 if there was
+    /// none.
     pub heard: u64,
     /// When that was, in seconds since 1970; 0 if a session has seen the maildrop since.
     pub heard_s: u32,
@@ -451,6 +456,18 @@ impl User {
         if let Some(snapshot) = &mut self.snapshot {
             snapshot.is_up_to_date = false;
         }
+    }
+
+    /// As [`hear`](Self::hear), for users in this process: signals are known by their numbers, from 1 to
+    /// `most` and then from 1 again, because these take less memory than tokens. Before a number is used
+    /// again, `latest` changes. So no session can take a new signal for an old one: all that remember a
+    /// number remember the `latest` of that time, too, and leave no snapshot once it has changed.
+    pub fn count_signal(&mut self, signal: Signal, most: u64) {
+        let number = if self.heard < most { self.heard + 1 } else { FIRST_SIGNAL };
+        if number <= self.heard {
+            self.latest = signal.token;
+        }
+        self.hear(Signal { token: number, ..signal });
     }
 
     /// Notes that a login is shown the snapshot.

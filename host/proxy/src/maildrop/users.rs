@@ -101,7 +101,7 @@ impl Users {
     /// Calls `look` with a user, if they are known. Counts as use.
     pub fn look<T>(&self, user: UserKey, look: impl FnOnce(&User) -> T) -> Look<T> {
         let mut shard = self.shard(user);
-        let found = shard.users.with(user, |user| look(user));
+        let found = shard.users.look(user, look);
         Look { found, generation: shard.users.generation(), open_sessions: shard.open_sessions.count(user) }
     }
 
@@ -116,13 +116,16 @@ impl Users {
         self.shards.iter().map(|shard| shard.lock().open_sessions.total()).sum()
     }
 
-    /// Changes a known user. The change must not increase their memory.
-    /// Returns None if the user is not known.
+    /// Changes a known user. Returns None if the user is not known.
     pub fn update_existing<T>(&self, user: UserKey, change: impl FnOnce(&mut User) -> T) -> Option<T> {
-        let mut shard = self.shard(user);
-        let before = shard.users.size(user);
-        let result = shard.users.with(user, change);
-        self.account(&mut shard, before, user);
+        let result = {
+            let mut shard = self.shard(user);
+            let before = shard.users.size(user);
+            let result = shard.users.change_known(user, change);
+            self.account(&mut shard, before, user);
+            result
+        };
+        self.evict(user);
         result
     }
 

@@ -58,6 +58,8 @@ enum Fault {
     DeletionKeepsLatest,
     /// Sessions that have not seen the signalled message may leave a snapshot.
     SignalClearsSnapshotOnly,
+    /// A signal gets the number of an earlier one that a session remembers.
+    NumberUsedAgain,
     /// The session does not notice another that has begun since its look.
     BeginWithoutComparing,
     /// The session remembers the signals until its end, not until its look.
@@ -195,6 +197,7 @@ fn no_client_is_shown_a_stale_maildrop_of_users_in_this_process() {
     }
     let three = Bounds { logins: 3, ..SMALL };
     assert_sound(Share::Off, three);
+    assert_sound(Share::Off, Bounds { deliveries: 3, ..SMALL });
     if explores_all() {
         assert_sound(Share::Off, Bounds { is_known: false, ..three });
         assert_sound(Share::Off, Bounds { evictions: 1, failures: 1, ..three });
@@ -248,6 +251,8 @@ fn each_planted_fault_is_found() {
     }
     // Users in a store have a record before their credentials are sent, so no signal passes them by.
     assert_found(Share::Off, Bounds { evictions: 1, ..SMALL }, Fault::NewRecordNotInDoubt);
+    // Tokens are not used again.
+    assert_found(Share::Off, Bounds { logins: 1, deliveries: 2, ..SMALL }, Fault::NumberUsedAgain);
     let restart = Bounds { rollbacks: 1, ..SMALL };
     assert_found(Share::Tags, restart, Fault::RollbackUnnoticed);
     assert_found(Share::TagsAndSnapshots, restart, Fault::RollbackUnnoticed);

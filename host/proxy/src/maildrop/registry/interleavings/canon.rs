@@ -1,11 +1,13 @@
 //! A fingerprint of a state. Two states have the same one if everything that follows is the same:
-//! tokens and epochs are only compared, so each counts as the number of its first occurrence.
+//! tokens and epochs are only compared, so each counts as the number of its first occurrence. The numbers
+//! of signals are counted on, so they count as what they are.
 
 use std::hash::{DefaultHasher, Hasher as _};
 
 use super::super::super::mode::Fetched;
 use super::super::super::user::{LastSeen, MaildropSession, User};
 use super::model::messages_of;
+use super::site::SIGNALS;
 use super::state::{Login, Messages, Phase, State};
 
 #[derive(Default)]
@@ -63,6 +65,11 @@ impl<'a> Fingerprint<'a> {
         self.token(token.unwrap_or_default());
     }
 
+    fn heard(&mut self, heard: Option<u64>) {
+        self.words.push(heard.unwrap_or_default().min(SIGNALS + 1));
+        self.maybe_token(heard);
+    }
+
     fn epoch(&mut self, epoch: u64) {
         let number = number(&mut self.epochs, epoch);
         self.words.push(number);
@@ -80,12 +87,12 @@ impl<'a> Fingerprint<'a> {
         let is_up_to_date = snapshot.is_some_and(|dated| dated.is_up_to_date);
         self.words.extend([1, messages, is_up_to_date.into()]);
         self.token(user.latest);
-        self.token(user.heard);
+        self.heard(Some(user.heard));
     }
 
     fn fetched(&mut self, fetched: &'a Fetched) {
         self.maybe_token(fetched.latest);
-        self.maybe_token(fetched.heard);
+        self.heard(fetched.heard);
         self.epoch(fetched.store_epoch);
         self.words.push(fetched.generation.into());
         self.sealed(fetched.record.as_ref().and_then(|record| record.sealed.as_deref()));
@@ -93,14 +100,14 @@ impl<'a> Fingerprint<'a> {
 
     fn session(&mut self, session: &'a MaildropSession) {
         self.token(session.token);
-        self.maybe_token(session.heard);
+        self.heard(session.heard);
         self.epoch(session.store_epoch);
         self.sealed(session.written.as_deref());
     }
 
     fn shown(&mut self, shown: &LastSeen, epoch: u64) {
         self.token(shown.token);
-        self.maybe_token(shown.heard);
+        self.heard(shown.heard);
         self.words.push(messages_of(&shown.snapshot).into());
         self.epoch(epoch);
     }

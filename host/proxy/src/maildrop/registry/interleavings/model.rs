@@ -277,9 +277,12 @@ impl Model {
 
     pub fn hear(&self, proxy: usize) {
         if self.fault == Some(Fault::SignalClearsSnapshotOnly) {
-            self.site.tamper(|user| user.snapshot = None);
-        } else {
-            ready(self.site.proxies[proxy].hear(self.site.user, NOW_MS, NOW_MS)).unwrap();
+            return self.site.tamper(|user| user.snapshot = None);
+        }
+        let before = self.look_now(proxy).latest;
+        ready(self.site.proxies[proxy].hear(self.site.user, NOW_MS, NOW_MS)).unwrap();
+        if self.fault == Some(Fault::NumberUsedAgain) {
+            self.site.tamper(|user| user.latest = before.unwrap_or_default());
         }
     }
 }

@@ -17,6 +17,9 @@ const MEMORY_LIMIT: u64 = 1 << 20;
 const DAY: Duration = Duration::from_secs(86_400);
 const SITE_SECRET: &[u8] = b"a secret of the site, long enough";
 
+/// Signals with numbers of their own: so few that numbers are used again within a session.
+pub const SIGNALS: u64 = 2;
+
 /// Result of work that does not have to wait: the store is in memory.
 pub fn ready<T>(work: impl Future<Output = T>) -> T {
     match pin!(work).poll(&mut Context::from_waker(Waker::noop())) {
@@ -60,7 +63,10 @@ impl Site {
         let registry = |proxy: u64| {
             let local = Registry::new(MEMORY_LIMIT, DAY);
             if share == Share::Off {
-                return local;
+                return Registry {
+                    mode: Box::new(LocalOnly::counting_to(local.users.clone(), SIGNALS)),
+                    ..local
+                };
             }
             let keeps_snapshots = share == Share::TagsAndSnapshots;
             let records = Arc::new(Records::new(store.clone(), seal(), DAY, epoch.clone(), keeps_snapshots));
