@@ -5,14 +5,13 @@
 //! "max alloc" is the largest amount of memory held at once: of a container that doubles, the old
 //! and the new array while it copies.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use divan::counter::ItemsCount;
 use divan::{AllocProfiler, Bencher, black_box};
 use hashbrown::HashTable;
 use reprieve_containers::byte_slab::ByteSlab;
-use reprieve_containers::expiry_queue::ExpiryQueue;
 use reprieve_containers::sharding::{SHARDS, shard};
 use reprieve_containers::slab::Slab;
 
@@ -128,49 +127,6 @@ mod byte_strings {
     #[divan::bench]
     fn vec_of_boxes(bencher: Bencher<'_, '_>) {
         fill(bencher, Vec::new, |vec, _| vec.push(Box::<[u8]>::from(black_box(BYTES))));
-    }
-}
-
-#[divan::bench_group(sample_count = 5, sample_size = 1)]
-mod expiries {
-    use super::*;
-
-    const NOW: u64 = 1_700_000_000_000;
-
-    fn expires(key: u32) -> u64 {
-        NOW + hash_of(key) % 86_400_000
-    }
-
-    #[divan::bench]
-    fn expiry_queue(bencher: Bencher<'_, '_>) {
-        fill(bencher, ExpiryQueue::default, |queue, key| queue.push(key, expires(key), NOW));
-    }
-
-    #[divan::bench]
-    fn btree_set(bencher: Bencher<'_, '_>) {
-        fill(bencher, BTreeSet::new, |set, key| _ = set.insert((expires(key), key)));
-    }
-
-    #[divan::bench]
-    fn pop_from_expiry_queue(bencher: Bencher<'_, '_>) {
-        let full = || {
-            let mut queue = ExpiryQueue::default();
-            (0..COUNT).for_each(|key| queue.push(key, expires(key), NOW));
-            queue
-        };
-        bencher
-            .counter(ItemsCount::new(COUNT))
-            .with_inputs(full)
-            .bench_local_values(|mut queue| while queue.pop_due(u64::MAX >> 1).is_some() {});
-    }
-
-    #[divan::bench]
-    fn pop_from_btree_set(bencher: Bencher<'_, '_>) {
-        let full = || (0..COUNT).map(|key| (expires(key), key)).collect::<BTreeSet<_>>();
-        bencher
-            .counter(ItemsCount::new(COUNT))
-            .with_inputs(full)
-            .bench_local_values(|mut set| while set.pop_first().is_some() {});
     }
 }
 

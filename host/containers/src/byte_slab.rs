@@ -26,8 +26,8 @@ impl ByteSlab {
         Self { cell_bytes, pages: Vec::new(), slots: Slots::default() }
     }
 
-    /// Reserves a cell and returns its number. Its contents are unspecified. None if all
-    /// 4,294,967,295 cells are in use.
+    /// Reserves a cell and returns its number. Its contents are those that it had when it was freed, or
+    /// zeros. None if all 4,294,967,295 cells are in use.
     pub fn allocate(&mut self) -> Option<u32> {
         let slot = self.slots.allocate()?;
         if Slots::split(slot).0 == self.pages.len() {
@@ -39,6 +39,12 @@ impl ByteSlab {
     /// Makes a cell available again. It must be in use.
     pub fn free(&mut self, slot: u32) {
         self.slots.free(slot);
+    }
+
+    /// One more than the highest number that was ever given: a bound for walking over the cells.
+    #[must_use]
+    pub fn slot_count(&self) -> u32 {
+        self.slots.slot_count()
     }
 
     /// The first `length` bytes of a cell.

@@ -5,7 +5,6 @@
 //! | --- | --- | --- |
 //! | [`slab`] | `Vec<Option<T>>`, `HashMap<u32, T>` | spare capacity, and the copy when a `Vec` grows |
 //! | [`byte_slab`] | `Vec<Box<[u8]>>` | a pointer and a length per value, and the allocator's rounding |
-//! | [`expiry_queue`] | `BTreeSet<(u64, u32)>` | half of each element, and the spare capacity |
 //! | [`sharding`] | `hash % SHARDS` | the moment at which all hash tables double at once |
 //!
 //! Each module states its figures, from one core of a small virtual machine; `cargo bench --package
@@ -18,6 +17,5 @@
 //! it were a `HashMap`.
 
 pub mod byte_slab;
-pub mod expiry_queue;
 pub mod sharding;
 pub mod slab;

@@ -38,6 +38,11 @@ impl Slots {
         self.free.push(slot);
     }
 
+    /// One more than the highest slot that was ever used.
+    pub fn slot_count(&self) -> u32 {
+        self.next
+    }
+
     /// The page of a slot, and its index in that page.
     pub fn split(slot: u32) -> (usize, usize) {
         let slot = slot as usize;
@@ -95,7 +100,7 @@ impl<T> Slab<T> {
     /// One more than the highest number that was ever given: a bound for walking over the slots.
     #[must_use]
     pub fn slot_count(&self) -> u32 {
-        self.slots.next
+        self.slots.slot_count()
     }
 
     /// All values with their numbers, in ascending order.

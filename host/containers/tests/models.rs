@@ -1,10 +1,9 @@
 //! Each container against the standard one that it replaces, over random operations.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use reprieve_containers::byte_slab::ByteSlab;
-use reprieve_containers::expiry_queue::ExpiryQueue;
 use reprieve_containers::sharding::{SHARDS, shard};
 use reprieve_containers::slab::Slab;
 
@@ -74,52 +73,6 @@ proptest! {
             for (number, bytes) in &model {
                 prop_assert_eq!(slab.get(*number, bytes.len()), &bytes[..]);
             }
-        }
-    }
-
-    /// Entries that expire within weeks are due in the order of a set that is sorted by time.
-    #[test]
-    fn an_expiry_queue_is_a_set_sorted_by_time(
-        operations in prop::collection::vec((any::<bool>(), 0_u64..10_000), 0..400),
-    ) {
-        let (mut queue, mut model) = (ExpiryQueue::default(), BTreeSet::new());
-        let mut now = 1_700_000_000_000;
-        for (entry, (pushes, ms)) in (0_u32..).zip(operations) {
-            if pushes {
-                queue.push(entry, now + ms, now);
-                model.insert((now + ms, entry));
-                prop_assert_eq!(queue.len(), model.len());
-                continue;
-            }
-            now += ms;
-            // The order of entries that are due in the same millisecond is not promised.
-            let due: BTreeSet<u32> = std::iter::from_fn(|| queue.pop_due(now)).collect();
-            let later = model.split_off(&(now + 1, 0));
-            prop_assert_eq!(due, model.iter().map(|(_, entry)| *entry).collect::<BTreeSet<_>>());
-            model = later;
-        }
-    }
-
-    /// Whatever the clock does, and however far ahead an entry expires, it is not due late.
-    #[test]
-    fn no_entry_of_an_expiry_queue_is_due_late(
-        operations in prop::collection::vec((any::<bool>(), -(1_i64 << 40)..1_i64 << 40), 0..100),
-    ) {
-        let (mut queue, mut model) = (ExpiryQueue::default(), HashMap::new());
-        let mut now = 1_700_000_000_000_u64;
-        for (entry, (pushes, ms)) in (0_u32..).zip(operations) {
-            if pushes {
-                let expires = now + ms.unsigned_abs();
-                queue.push(entry, expires, now);
-                model.insert(entry, expires);
-                continue;
-            }
-            now = now.saturating_add_signed(ms);
-            while let Some(entry) = queue.pop_due(now) {
-                model.remove(&entry).expect("an entry that was pushed");
-            }
-            prop_assert!(model.values().all(|&expires| expires > now));
-            prop_assert_eq!(queue.len(), model.len());
         }
     }
 

@@ -105,7 +105,7 @@ impl Memory {
                     if let Some(value) = write.value {
                         let present = shard.find_live(hash, key, now).map(|entry| entry.expires);
                         let expires = write.lifetime.expiry(now, present);
-                        let written = self.write(shard, hash, key, slot, value, (expires, now));
+                        let written = self.write(shard, hash, key, slot, value, expires);
                         debug_assert!(written, "there was room");
                     } else if let Some(slot) = slot {
                         shard.remove(hash, slot);

@@ -1,5 +1,6 @@
-//! A namespace in memory: hash tables in shards, each with a queue of entries by expiry time.
-//! Nothing scans a table; each write removes a few expired entries.
+//! A namespace in memory: hash tables in shards. Nothing scans a table; each write looks at a few entries
+//! of its shard, in turn, and removes those that have expired. A queue of entries by expiry time would find
+//! them sooner, and take eight bytes of each.
 //!
 //! There may be millions of entries of some twenty bytes each, so they are packed (see
 //! [`entries`]); the code here treats each shard like a `HashMap`. The model test below
@@ -19,22 +20,18 @@ use super::operation::{Changed, Operation, Write};
 use super::{Entry, KEY_LIMIT, Lifetime, NEVER, Refused, Ttl, VALUE_LIMIT, footprint};
 use crate::clock::Clock;
 use entries::{Entries, EntryRef};
-use reprieve_containers::expiry_queue::ExpiryQueue;
 use reprieve_containers::sharding::{SHARDS, shard};
 use reprieve_metrics::Sharded;
 
-/// Expired entries that each write removes. More than one, so that they are removed faster than
-/// they are added.
-const SWEPT_PER_WRITE: usize = 3;
-/// The queue is rebuilt when it exceeds two elements per entry by this many.
-const QUEUE_SLACK: usize = 256;
+/// Entries of its shard that each write looks at. If each write adds an entry, an eighth of all entries have
+/// expired at most: while the hand goes once round them all, an eighth as many are added.
+const LOOKS_PER_WRITE: u32 = 8;
 
 #[derive(Debug, Default)]
 struct Shard {
     entries: Entries,
-    /// Slots of all entries with a value, by the hash of the key.
+    /// Slots of all entries, by the hash of the key.
     index: HashTable<u32>,
-    queue: ExpiryQueue,
 }
 
 impl Shard {
@@ -49,49 +46,17 @@ impl Shard {
         self.find(hash, key).map(|(_, entry)| entry).filter(|entry| entry.expires > now)
     }
 
-    /// Sets when an entry expires, and queues it unless the queue has it at that time or earlier.
-    fn set_expiry(&mut self, slot: u32, expires: u64, now: u64) {
-        let Some(head) = self.entries.head_mut(slot) else { return };
-        let is_queued_in_time = head.is_queued() && head.expires() <= expires;
-        head.set_expires(expires);
-        if is_queued_in_time || expires == NEVER {
-            return;
-        }
-        // If it was queued for a later time, it is in the queue twice now.
-        head.set_queued(true);
-        self.queue.push(slot, expires, now);
-        if self.queue.len() > 2 * self.index.len() + QUEUE_SLACK {
-            self.rebuild_queue(now);
-        }
-    }
-
-    /// Removes an entry. If it is queued, its slot stays reserved until the queue reaches it:
-    /// otherwise the queue would take the next entry in that slot for this one.
+    /// Removes an entry.
     fn remove(&mut self, hash: u64, slot: u32) {
         if let Ok(indexed) = self.index.find_entry(hash, |&indexed| indexed == slot) {
             indexed.remove();
         }
-        if self.entries.head_mut(slot).is_some_and(|head| head.is_queued()) {
-            self.entries.release(slot);
-        } else {
-            self.entries.remove(slot);
-        }
+        self.entries.remove(slot);
     }
 
     /// Bytes that all entries count towards the quota.
     fn footprint(&self) -> u64 {
         self.entries.iter().map(|(_, entry)| entry.footprint()).sum()
-    }
-
-    /// Removes released entries and duplicates from the queue.
-    fn rebuild_queue(&mut self, now: u64) {
-        let released: Vec<_> =
-            self.entries.heads().filter(|(_, head)| head.is_released()).map(|(slot, _)| slot).collect();
-        for slot in released {
-            self.entries.remove(slot);
-        }
-        let queued = self.entries.heads().filter(|(_, head)| head.is_queued());
-        self.queue.rebuild(queued.map(|(slot, head)| (slot, head.expires())), now);
     }
 }
 
@@ -246,7 +211,7 @@ impl Memory {
         let after = footprint(key.len(), value.len());
         let slot = found.map(|(slot, _)| slot);
         self.account(before, after)?;
-        if !self.write(&mut shard, hash, key, slot, &value, (expires, now)) {
+        if !self.write(&mut shard, hash, key, slot, &value, expires) {
             let _ = self.account(after, before);
             return Err(Refused::Quota);
         }
@@ -254,7 +219,7 @@ impl Memory {
     }
 
     /// Writes an entry that was accounted for, into its `slot` if it has one. Returns false if the
-    /// shard is out of slot numbers, of which there are 2^32.
+    /// shard is out of slot numbers, of which there are 2^27 for each length.
     fn write(
         &self,
         shard: &mut Shard,
@@ -262,22 +227,22 @@ impl Memory {
         key: &[u8],
         slot: Option<u32>,
         value: &[u8],
-        (expires, now): (u64, u64),
+        expires: u64,
     ) -> bool {
-        let stored = match slot {
-            Some(slot) => shard.entries.set_value(slot, value).then_some(slot),
-            None => self.insert(shard, hash, key, value),
+        let Shard { entries, index } = shard;
+        let Some(slot) = slot else {
+            let Some(slot) = entries.insert(key, value, expires) else { return false };
+            let hash_at = |&slot: &u32| entries.get(slot).map_or(0, |entry| self.hash(entry.key));
+            index.insert_unique(hash, slot, hash_at);
+            return true;
         };
-        let Some(slot) = stored else { return false };
-        shard.set_expiry(slot, expires, now);
+        let Some(moved) = entries.replace(slot, value, expires) else { return false };
+        if moved != slot
+            && let Some(indexed) = index.find_mut(hash, |&indexed| indexed == slot)
+        {
+            *indexed = moved;
+        }
         true
-    }
-
-    fn insert(&self, shard: &mut Shard, hash: u64, key: &[u8], value: &[u8]) -> Option<u32> {
-        let Shard { entries, index, .. } = shard;
-        let slot = entries.insert(key, value)?;
-        index.insert_unique(hash, slot, |&slot| entries.get(slot).map_or(0, |entry| self.hash(entry.key)));
-        Some(slot)
     }
 
     /// Counts an entry that changes its footprint.
@@ -302,39 +267,23 @@ impl Memory {
         let now = self.clock.now_ms();
         for shard in &self.shards {
             let mut shard = shard.lock();
-            while self.sweep_one(&mut shard, now) {}
+            for slot in shard.entries.all_expired(now) {
+                self.remove_expired(&mut shard, slot);
+            }
         }
     }
 
     fn sweep(&self, shard: &mut Shard, now: u64) {
-        for _ in 0..SWEPT_PER_WRITE {
-            if !self.sweep_one(shard, now) {
-                break;
-            }
+        let mut looks = LOOKS_PER_WRITE;
+        while let Some(slot) = shard.entries.next_expired(&mut looks, now) {
+            self.remove_expired(shard, slot);
         }
     }
 
-    /// Takes the next due element out of the queue and removes its entry if that has expired.
-    /// Returns whether an element was due.
-    fn sweep_one(&self, shard: &mut Shard, now: u64) -> bool {
-        let Some(slot) = shard.queue.pop_due(now) else { return false };
-        // None if the queue had it twice.
-        let Some(head) = shard.entries.head_mut(slot) else { return true };
-        let (expires, is_released) = (head.expires(), head.is_released());
-        if !is_released && expires > now {
-            // Its time to live was extended after it was queued.
-            head.set_queued(expires != NEVER);
-            if expires != NEVER {
-                shard.queue.push(slot, expires, now);
-            }
-            return true;
+    fn remove_expired(&self, shard: &mut Shard, slot: u32) {
+        if let Some(hash) = shard.entries.get(slot).map(|entry| self.hash(entry.key)) {
+            self.remove(shard, hash, slot);
         }
-        head.set_queued(false);
-        match shard.entries.get(slot).map(|entry| self.hash(entry.key)) {
-            Some(hash) => self.remove(shard, hash, slot),
-            None => shard.entries.remove(slot),
-        }
-        true
     }
 
     /// Removes an entry, which no longer counts.
@@ -402,15 +351,15 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_written_repeatedly_is_queued_once() {
-        let (memory, clock) = memory(1 << 20);
-        for _ in 0..10_000 {
-            memory.set("a", b"1", SECOND).unwrap();
-            clock.advance(Duration::from_millis(10));
+    fn while_entries_come_and_expire_an_eighth_of_those_kept_have_expired() {
+        let (memory, clock) = memory(1 << 30);
+        let live = 20_000;
+        for index in 0..10 * live {
+            memory.set(&format!("user{index}"), &[0; 8], Some(Duration::from_millis(live))).unwrap();
+            clock.advance(Duration::from_millis(1));
         }
-        let queued: usize = memory.shards.iter().map(|shard| shard.lock().queue.len()).sum();
-        assert_eq!(queued, 1);
-        assert_eq!(memory.get("a").unwrap(), b"1");
+        let kept = memory.len() as u64;
+        assert!(kept <= live * 8 / 7 + live / 20, "{kept} of {live}");
     }
 
     #[test]
@@ -426,17 +375,6 @@ mod tests {
         }
         let left = memory.shards.iter().map(|shard| shard.lock().index.len()).sum::<usize>();
         assert!(left < 1010, "{left}");
-    }
-
-    #[test]
-    fn deleting_and_adding_a_key_again_does_not_grow_the_queue() {
-        let (memory, _) = memory(1 << 20);
-        for _ in 0..10_000 {
-            memory.add("a", b"1", SECOND).unwrap();
-            memory.delete("a");
-        }
-        let queued: usize = memory.shards.iter().map(|shard| shard.lock().queue.len()).sum();
-        assert!(queued <= QUEUE_SLACK + 2, "{queued}");
     }
 
     #[test]
