@@ -87,7 +87,7 @@ pub(super) struct Entries {
 
 impl Default for Entries {
     fn default() -> Self {
-        let cells = std::array::from_fn(|index| ByteSlab::new((index + 1) * CELL_STEP));
+        let cells = std::array::from_fn(|kind| ByteSlab::new((kind as u32 + 1) * CELL_STEP as u32));
         Self { cells, blocks: Slab::default(), hand: 0, soonest: NEVER }
     }
 }
