@@ -14,6 +14,7 @@ use hashbrown::HashTable;
 use reprieve_containers::byte_slab::ByteSlab;
 use reprieve_containers::sharding::{SHARDS, shard};
 use reprieve_containers::slab::Slab;
+use reprieve_containers::slot_index::SlotIndex;
 
 #[global_allocator]
 static ALLOCATOR: AllocProfiler = AllocProfiler::system();
@@ -47,7 +48,7 @@ fn longest_pauses() {
         }
         println!("{name}: slowest of all insertions ({batch} at a time) {slowest:?}");
     }
-    let mut slab = Slab::default();
+    let mut slab = <Slab<_>>::default();
     slowest("Slab", 1, |key| _ = black_box(slab.insert(value(key))));
     let mut vec = Vec::new();
     slowest("Vec<Option<_>>", 1, |key| vec.push(Some(value(key))));
@@ -57,6 +58,8 @@ fn longest_pauses() {
     slowest("equal shards", 10_000, |key| insert(&mut tables, equal_shard(key), key));
     let mut tables = self::tables();
     slowest("unequal shards", 10_000, |key| insert(&mut tables, unequal_shard(key), key));
+    let mut indexes = indexes();
+    slowest("SlotIndex", 10_000, |key| insert_in_index(&mut indexes, key));
 }
 
 fn value(key: u32) -> Value {
@@ -69,6 +72,14 @@ fn tables() -> Vec<HashTable<u32>> {
 
 fn insert(tables: &mut [HashTable<u32>], shard: usize, key: u32) {
     tables[shard].insert_unique(hash_of(key), key, |&key| hash_of(key));
+}
+
+fn indexes() -> Vec<SlotIndex> {
+    (0..SHARDS).map(|_| SlotIndex::default()).collect()
+}
+
+fn insert_in_index(indexes: &mut [SlotIndex], key: u32) {
+    indexes[unequal_shard(key)].insert(hash_of(key), key, hash_of);
 }
 
 fn equal_shard(key: u32) -> usize {
@@ -94,7 +105,7 @@ mod values {
 
     #[divan::bench]
     fn slab(bencher: Bencher<'_, '_>) {
-        fill(bencher, Slab::default, |slab, key| _ = slab.insert(value(key)));
+        fill(bencher, <Slab<_>>::default, |slab, key| _ = slab.insert(value(key)));
     }
 
     #[divan::bench]
@@ -142,5 +153,39 @@ mod shards {
     #[divan::bench]
     fn equal(bencher: Bencher<'_, '_>) {
         fill(bencher, tables, |tables, key| insert(tables, equal_shard(key), key));
+    }
+    #[divan::bench]
+    fn slot_index(bencher: Bencher<'_, '_>) {
+        fill(bencher, indexes, |indexes, key| insert_in_index(indexes, key));
+    }
+}
+
+/// Lookups of all keys, in an order that a cache does not know.
+#[divan::bench_group(sample_count = 5, sample_size = 1)]
+mod lookups {
+    use super::*;
+
+    fn scattered() -> impl Iterator<Item = u32> {
+        (0..COUNT).map(|key| (u64::from(key) * 2_654_435_761 % u64::from(COUNT)) as u32)
+    }
+
+    #[divan::bench]
+    fn slot_index(bencher: Bencher<'_, '_>) {
+        let values: Vec<Value> = (0..COUNT).map(value).collect();
+        let mut indexes = indexes();
+        (0..COUNT).for_each(|key| insert_in_index(&mut indexes, key));
+        let is = |slot: u32, key: u32| values[slot as usize] == value(key);
+        let find = |key| indexes[unequal_shard(key)].find(hash_of(key), |slot| is(slot, key));
+        bencher.counter(ItemsCount::new(COUNT)).bench_local(|| scattered().filter_map(find).count());
+    }
+
+    #[divan::bench]
+    fn hash_table(bencher: Bencher<'_, '_>) {
+        let values: Vec<Value> = (0..COUNT).map(value).collect();
+        let mut tables = tables();
+        (0..COUNT).for_each(|key| insert(&mut tables, unequal_shard(key), key));
+        let is = |slot: u32, key: u32| values[slot as usize] == value(key);
+        let find = |key| tables[unequal_shard(key)].find(hash_of(key), |&slot| is(slot, key));
+        bencher.counter(ItemsCount::new(COUNT)).bench_local(|| scattered().filter_map(find).count());
     }
 }

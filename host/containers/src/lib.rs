@@ -5,6 +5,7 @@
 //! | --- | --- | --- |
 //! | [`slab`] | `Vec<Option<T>>`, `HashMap<u32, T>` | spare capacity, and the copy when a `Vec` grows |
 //! | [`byte_slab`] | `Vec<Box<[u8]>>` | a pointer and a length per value, and the allocator's rounding |
+//! | [`slot_index`] | `HashTable<u32>` | the spare capacity, and the tables that are left when it grows |
 //! | [`sharding`] | `hash % SHARDS` | the moment at which all hash tables double at once |
 //!
 //! Each module states its figures, from one core of a small virtual machine; `cargo bench --package
@@ -19,3 +20,4 @@
 pub mod byte_slab;
 pub mod sharding;
 pub mod slab;
+pub mod slot_index;

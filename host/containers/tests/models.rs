@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use reprieve_containers::byte_slab::ByteSlab;
 use reprieve_containers::sharding::{SHARDS, shard};
 use reprieve_containers::slab::Slab;
+use reprieve_containers::slot_index::SlotIndex;
 
 /// An operation on a slab. `Remove` and `Change` choose among the numbers in use.
 #[derive(Clone, Debug)]
@@ -27,7 +28,7 @@ fn slab_operations() -> impl Strategy<Value = Vec<SlabOperation>> {
 proptest! {
     #[test]
     fn a_slab_is_a_map_from_numbers_to_values(operations in slab_operations()) {
-        let (mut slab, mut model) = (Slab::default(), BTreeMap::new());
+        let (mut slab, mut model) = (<Slab<_>>::default(), BTreeMap::new());
         for operation in operations {
             let used: Vec<u32> = model.keys().copied().collect();
             match operation {
@@ -73,6 +74,43 @@ proptest! {
             for (number, bytes) in &model {
                 prop_assert_eq!(slab.get(*number, bytes.len()), &bytes[..]);
             }
+        }
+    }
+
+    /// Few different hashes, so that many are equal.
+    #[test]
+    fn a_slot_index_is_a_map_from_slots_to_hashes(
+        operations in prop::collection::vec((0_u64..40, any::<prop::sample::Index>(), 0..4), 0..600),
+    ) {
+        let (mut index, mut model) = (SlotIndex::default(), BTreeMap::<u32, u64>::new());
+        let hash = |number: u64| number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        for (slot, (number, at, operation)) in (0_u32..).zip(operations) {
+            let used: Vec<u32> = model.keys().copied().collect();
+            if operation < 2 || used.is_empty() {
+                index.insert(hash(number), slot, |slot| hash(model[&slot]));
+                model.insert(slot, number);
+            } else {
+                let old = *at.get(&used);
+                let number = model.remove(&old).unwrap();
+                if operation == 2 {
+                    prop_assert!(index.remove(hash(number), old));
+                } else {
+                    prop_assert!(index.replace(hash(number), old, slot));
+                    model.insert(slot, number);
+                }
+                prop_assert!(!index.remove(hash(number), old));
+            }
+            prop_assert_eq!(index.len(), model.len());
+            let mut found = Vec::new();
+            let note = |slot| {
+                found.push(slot);
+                false
+            };
+            prop_assert_eq!(index.find(hash(number), note), None);
+            found.retain(|slot| model[slot] == number);
+            found.sort_unstable();
+            let expected = model.iter().filter(|(_, of)| **of == number).map(|(slot, _)| *slot);
+            prop_assert_eq!(found, expected.collect::<Vec<_>>());
         }
     }
 

@@ -9,11 +9,10 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-
 use super::tag::{Hash, Tag, UserKey};
 use super::user::{Accepted, DatedSnapshot, NoSnapshot, Route, SnapshotTimes, User};
 use reprieve_containers::slab::Slab;
+use reprieve_containers::slot_index::SlotIndex;
 use reprieve_pop3::snapshot::Snapshot;
 
 /// Bytes per user besides the snapshot: the packed user, the slot in the index, and the unused parts
@@ -203,10 +202,11 @@ pub(super) enum Turn {
 /// Users by their keys.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    users: Slab<Packed>,
+    /// In pages of nearly a KiB.
+    users: Slab<Packed, 21>,
     snapshots: Slab<StoredSnapshot>,
     /// Slots in `users`, by key.
-    index: HashTable<u32>,
+    index: SlotIndex,
     /// By slot.
     extra: HashMap<u32, Extra>,
     /// Slot of the next user that the eviction looks at.
@@ -293,9 +293,8 @@ impl Table {
     }
 
     fn find(&self, key: UserKey) -> Option<u32> {
-        self.index
-            .find(key.table_hash(), |&slot| self.users.get(slot).is_some_and(|user| user.key == key))
-            .copied()
+        let is_key = |slot| self.users.get(slot).is_some_and(|user| user.key == key);
+        self.index.find(key.table_hash(), is_key)
     }
 
     fn insert(&mut self, key: UserKey) -> Option<u32> {
@@ -312,9 +311,7 @@ impl Table {
         };
         let slot = self.users.insert(user)?;
         let Self { users, index, .. } = self;
-        index.insert_unique(key.table_hash(), slot, |&slot| {
-            users.get(slot).map_or(0, |user| user.key.table_hash())
-        });
+        index.insert(key.table_hash(), slot, |slot| users.get(slot).map_or(0, |user| user.key.table_hash()));
         Some(slot)
     }
 
@@ -390,9 +387,7 @@ impl Table {
             if user.has(HAS_EXTRA) {
                 self.extra.remove(&slot);
             }
-            if let Ok(indexed) = self.index.find_entry(user.key.table_hash(), |&indexed| indexed == slot) {
-                indexed.remove();
-            }
+            self.index.remove(user.key.table_hash(), slot);
         }
         size
     }

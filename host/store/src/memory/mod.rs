@@ -13,7 +13,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hashbrown::HashTable;
 use parking_lot::Mutex;
 
 use super::operation::{Changed, Operation, Write};
@@ -21,6 +20,7 @@ use super::{Entry, KEY_LIMIT, Lifetime, NEVER, Refused, Ttl, VALUE_LIMIT, footpr
 use crate::clock::Clock;
 use entries::{Entries, EntryRef};
 use reprieve_containers::sharding::{SHARDS, shard};
+use reprieve_containers::slot_index::SlotIndex;
 use reprieve_metrics::Sharded;
 
 /// Entries of its shard that each write looks at. If each write adds an entry, an eighth of all entries have
@@ -31,13 +31,13 @@ const LOOKS_PER_WRITE: u32 = 8;
 struct Shard {
     entries: Entries,
     /// Slots of all entries, by the hash of the key.
-    index: HashTable<u32>,
+    index: SlotIndex,
 }
 
 impl Shard {
     fn find(&self, hash: u64, key: &[u8]) -> Option<(u32, EntryRef<'_>)> {
-        let has_key = |&slot: &u32| self.entries.get(slot).is_some_and(|entry| entry.key == key);
-        let &slot = self.index.find(hash, has_key)?;
+        let has_key = |slot| self.entries.get(slot).is_some_and(|entry| entry.key == key);
+        let slot = self.index.find(hash, has_key)?;
         Some((slot, self.entries.get(slot)?))
     }
 
@@ -48,9 +48,7 @@ impl Shard {
 
     /// Removes an entry.
     fn remove(&mut self, hash: u64, slot: u32) {
-        if let Ok(indexed) = self.index.find_entry(hash, |&indexed| indexed == slot) {
-            indexed.remove();
-        }
+        self.index.remove(hash, slot);
         self.entries.remove(slot);
     }
 
@@ -232,15 +230,12 @@ impl Memory {
         let Shard { entries, index } = shard;
         let Some(slot) = slot else {
             let Some(slot) = entries.insert(key, value, expires) else { return false };
-            let hash_at = |&slot: &u32| entries.get(slot).map_or(0, |entry| self.hash(entry.key));
-            index.insert_unique(hash, slot, hash_at);
+            index.insert(hash, slot, |slot| entries.get(slot).map_or(0, |entry| self.hash(entry.key)));
             return true;
         };
         let Some(moved) = entries.replace(slot, value, expires) else { return false };
-        if moved != slot
-            && let Some(indexed) = index.find_mut(hash, |&indexed| indexed == slot)
-        {
-            *indexed = moved;
+        if moved != slot {
+            index.replace(hash, slot, moved);
         }
         true
     }
@@ -295,10 +290,10 @@ impl Memory {
     }
 }
 
-/// The shard of a key, from bits of its hash that the hash table does not use: it takes the lowest
-/// ones and the highest seven.
+/// The shard of a key, from bits of its hash that the index does not use: it takes the lowest ones and the
+/// highest eight.
 fn shard_number(hash: u64) -> usize {
-    shard((hash >> 25) as u32)
+    shard((hash >> 24) as u32)
 }
 
 #[cfg(test)]
