@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::histogram::{Percentiles, Times};
-use crate::maildrop::{LeftMaildrop, Opening, Registry, Tag, TagStanding, Tagger};
+use crate::maildrop::{LeftMaildrop, Opening, Registry, Tag, TagStanding, Tagger, UserKey};
 use reprieve_metrics::cpu_time;
+use reprieve_policy_host::MemoryKey;
 use reprieve_pop3::credential::{Credentials, Mechanism, Secret};
 use reprieve_pop3::snapshot::{Row, Snapshot};
 use reprieve_store::clock::SystemClock;
@@ -15,6 +16,8 @@ use reprieve_store::{Share, StoreBackend, StoreConfig};
 
 /// Prefix of all keys of a simulation.
 const PREFIX: &str = "reprieve-capacity:";
+/// Durations that are kept: those of all logins would take memory that is measured.
+const KEPT_DURATIONS: u32 = 100_000;
 
 /// The site to simulate.
 #[derive(Clone, Debug)]
@@ -88,11 +91,11 @@ impl Proxy {
 
     /// The store operations of a login that passes with the default policy.
     async fn pass(&self, user: u32, snapshot: &Snapshot) -> bool {
-        let (name, key, tag) = self.user(user);
-        // The policy `interval` keeps a time and a day until they expire.
-        let written = self.namespace.set(&name, &[7; 12], Some(Duration::from_secs(86_400))).await;
+        let (memory, key, tag) = self.user(user);
+        // The policy `interval` remembers a time and a day, in four bytes each.
+        let written = self.namespace.set(memory.stored(), &[7; 8], Some(Duration::from_secs(86_400))).await;
         let fetched = self.registry.look(key, Some(&tag), now_ms()).await;
-        let timestamp = self.namespace.get(&name).await;
+        let timestamp = self.namespace.get(memory.stored()).await;
         let opening = Opening {
             user: key,
             tag: Some(tag),
@@ -111,19 +114,21 @@ impl Proxy {
 
     /// The store operations of a login that is denied.
     async fn deny(&self, user: u32) -> bool {
-        let (name, key, tag) = self.user(user);
+        let (memory, key, tag) = self.user(user);
         let fetched = self.registry.look(key, Some(&tag), now_ms()).await;
         let known = fetched.standing == TagStanding::Known;
-        let timestamp = self.namespace.get(&name).await;
-        known && self.registry.last_seen(&fetched, key).is_ok() && matches!(timestamp, Ok(Some(_)))
+        let timestamp = self.namespace.get(memory.stored()).await;
+        let is_posed = known && self.registry.last_seen(&fetched, key).is_ok();
+        self.registry.pose(key, now_ms());
+        is_posed && matches!(timestamp, Ok(Some(_)))
     }
 
-    fn user(&self, user: u32) -> (String, crate::maildrop::UserKey, Tag) {
+    fn user(&self, user: u32) -> (MemoryKey, UserKey, Tag) {
         let name = format!("user-{user}@example.org");
         let credentials = Credentials::new(name.as_bytes(), Secret::new(b"a password"), Mechanism::UserPass);
         let key = self.tagger.user("mail", name.as_bytes());
         let tag = self.tagger.tag(key, &credentials);
-        (name, key, tag)
+        (MemoryKey::new(&name, None), key, tag)
     }
 }
 
@@ -232,7 +237,7 @@ fn work(
     });
     let elapsed = began.elapsed();
     let cpu_per_login = cpu_time::of_this_process().saturating_sub(cpu);
-    let mut times = Times::new(site.users as usize);
+    let mut times = Times::new(KEPT_DURATIONS as usize);
     let mut failed = 0;
     for (share, share_failed) in shares {
         times.add_all(share);
@@ -251,7 +256,8 @@ fn one_share(
     login: &impl AsyncFn(&Proxy, u32) -> bool,
     progress: impl Fn(u64),
 ) -> (Times, u64) {
-    let mut times = Times::new((site.users / site.proxies.max(1)) as usize + 1);
+    let mut times = Times::new((KEPT_DURATIONS / site.proxies.max(1)) as usize + 1);
+    let logins_per_duration = site.users.div_ceil(KEPT_DURATIONS);
     let mut failed = 0;
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return (times, u64::from(site.users));
@@ -268,7 +274,9 @@ fn one_share(
             let began = Instant::now();
             let succeeded = login(proxy, user).await;
             let mut results = results.borrow_mut();
-            results.0.add(began.elapsed());
+            if (user / site.proxies.max(1)).is_multiple_of(logins_per_duration) {
+                results.0.add(began.elapsed());
+            }
             *results.1 += u64::from(!succeeded);
             if (user / site.proxies.max(1)).is_multiple_of(1024) {
                 progress(1024);
