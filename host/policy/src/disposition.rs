@@ -273,10 +273,9 @@ pub fn dispose(decided: Decided, facts: Facts, rules: Rules) -> Disposition {
             }
             Ok(action) => D::as_decided(action).shown(manner),
             Err(because) => {
+                // This is never `unchanged`: what keeps another manner from being carried out keeps that one, too.
                 let other = otherwise.and_then(|other| Some((other, carry_out(other, facts, rules).ok()?)));
-                let hides = |other| other == Manner::Unchanged && hides_new_mail(facts, despite_new_mail);
                 match other {
-                    Some((other, _)) if hides(other) => passed(Some(Because::NewMail)),
                     Some((other, action)) => D::instead(action, because).shown(other),
                     None if because == Because::Unverifiable => match rules.unverifiable {
                         Unverifiable::Pass => passed(Some(because)),
@@ -328,7 +327,7 @@ pub fn dispose_unreachable(facts: Facts, on_unreachable: OnUnreachable) -> Optio
 mod tests {
     use super::*;
     use crate::harness::LoginFacts;
-    use crate::{MANNERS, STANDINGS};
+    use crate::{Deny, MANNERS, STANDINGS};
 
     const PROVEN: Facts = Facts {
         standing: Standing::Known,
@@ -417,6 +416,9 @@ mod tests {
             (deny, unseen, strict, Action::Refused, Some(Because::Unverifiable)),
             (deny, blank, rules, Action::Passed, Some(Because::NoSnapshot)),
             (deny, unknown, Rules { verify: Verify::Off, ..rules }, Action::Posed, None),
+            // `unverifiable` is about secrets that are never seen, and about nothing else.
+            (deny, unknown, strict, Action::Passed, Some(Because::Unverified)),
+            (deny, blank, strict, Action::Passed, Some(Because::NoSnapshot)),
             (Decided::Failed, PROVEN, rules, Action::Passed, Some(Because::PolicyFailure)),
             (Decided::Failed, PROVEN, strict, Action::Refused, Some(Because::PolicyFailure)),
             (Decided::Paused, PROVEN, strict, Action::Refused, Some(Because::PolicyPaused)),
@@ -427,6 +429,81 @@ mod tests {
         ] {
             let disposition = dispose(decided, facts, rules);
             assert_eq!((disposition.action, disposition.because), (action, because), "{decided:?} {facts:?}");
+        }
+    }
+
+    #[test]
+    fn a_denial_is_shown_in_the_manner_that_is_carried_out() {
+        let blank = Facts { has_snapshot: false, ..PROVEN };
+        let deny = |manner, otherwise| Decided::Deny { manner, otherwise, despite_new_mail: false };
+        for (decided, facts, shown) in [
+            (deny(Manner::Unchanged, Some(Manner::Busy)), PROVEN, Some(Manner::Unchanged)),
+            (deny(Manner::Unchanged, Some(Manner::Busy)), blank, Some(Manner::Busy)),
+            (deny(Manner::Unchanged, Some(Manner::Refuse)), blank, Some(Manner::Refuse)),
+            (deny(Manner::Disconnect, None), blank, Some(Manner::Disconnect)),
+            (deny(Manner::Unchanged, None), blank, None),
+            (Decided::Pass, PROVEN, None),
+            (Decided::Failed, PROVEN, None),
+        ] {
+            assert_eq!(dispose(decided, facts, Rules::default()).manner, shown, "{decided:?} {facts:?}");
+        }
+    }
+
+    #[test]
+    fn the_rules_see_the_manners_of_a_verdict_and_whether_a_failed_policy_was_called() {
+        let shows = |manner, otherwise| {
+            Ok(Verdict::Deny(Deny { otherwise, despite_new_mail: true, ..Deny::new(manner, "often") }))
+        };
+        let deny = |manner, otherwise| Decided::Deny { manner, otherwise, despite_new_mail: true };
+        for (result, decided, verdict, may_show_snapshot) in [
+            (Ok(Verdict::Pass(Pass::default())), Decided::Pass, "pass", false),
+            (shows(Manner::Unchanged, None), deny(Manner::Unchanged, None), "deny", true),
+            (
+                shows(Manner::Busy, Some(Manner::Unchanged)),
+                deny(Manner::Busy, Some(Manner::Unchanged)),
+                "deny",
+                true,
+            ),
+            (
+                shows(Manner::Busy, Some(Manner::Empty)),
+                deny(Manner::Busy, Some(Manner::Empty)),
+                "deny",
+                false,
+            ),
+            (Err(Failure::Paused), Decided::Paused, "", false),
+            (Err(Failure::Busy(16)), Decided::Failed, "", false),
+        ] {
+            let found = Decided::from(&result);
+            assert_eq!(found, decided, "{result:?}");
+            assert_eq!(
+                (found.verdict(), found.may_show_snapshot()),
+                (verdict, may_show_snapshot),
+                "{result:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_facts_of_a_login_say_whether_its_secret_is_seen() {
+        for (mechanism, sees_secret) in [
+            (Mechanism::UserPass, true),
+            (Mechanism::Plain, true),
+            (Mechanism::Xoauth2, true),
+            (Mechanism::Apop, false),
+            (Mechanism::CramMd5, false),
+            (Mechanism::ScramSha256, false),
+        ] {
+            let mut facts = LoginFacts { mechanism, standing: Standing::Changed, ..LoginFacts::new("alice") };
+            facts.maildrop.freshness = Freshness::NewMail;
+            let login = facts.login("pop3", "login-1", 0, &jiff::tz::TimeZone::UTC);
+            let expected = Facts {
+                standing: Standing::Changed,
+                sees_secret,
+                has_snapshot: false,
+                freshness: Freshness::NewMail,
+                is_routable: true,
+            };
+            assert_eq!(Facts::of(&login, None, false), expected, "{mechanism:?}");
         }
     }
 
@@ -514,6 +591,19 @@ mod tests {
             let decided = Decided::Deny { manner, otherwise, despite_new_mail };
             let disposition = dispose(decided, facts, Rules::default());
             assert_eq!((disposition.action, disposition.because), (action, because), "{decided:?}");
+        }
+        // In no combination of manners is it hidden.
+        for ((_, manner), (_, other)) in MANNERS.into_iter().flat_map(|one| MANNERS.map(|other| (one, other)))
+        {
+            for (facts, rules) in all_facts().flat_map(|facts| all_rules().map(move |rules| (facts, rules))) {
+                let facts = Facts { freshness: Freshness::NewMail, ..facts };
+                let decided = Decided::Deny { manner, otherwise: Some(other), despite_new_mail: false };
+                assert_ne!(
+                    dispose(decided, facts, rules).manner,
+                    Some(Manner::Unchanged),
+                    "{decided:?} {facts:?}"
+                );
+            }
         }
         // No node answers, so there is nothing to wait for.
         assert_eq!(dispose_unreachable(facts, OnUnreachable::Pose), Some(Manner::Unchanged));
