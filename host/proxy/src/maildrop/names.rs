@@ -51,3 +51,23 @@ impl Names {
         self.mailboxes.lock().get(&mailbox).cloned().unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_list_learns_no_mailbox_and_keeps_those_that_it_has() {
+        let names = Names::default();
+        let [one, two, three] = [1, 2, 3].map(UserKey::numbered);
+        for mailbox in 0..MAX_MAILBOXES as u128 {
+            assert_eq!(names.learn(UserKey::numbered(mailbox), one), Learned::New);
+        }
+        let another = UserKey::numbered(MAX_MAILBOXES as u128);
+        assert_eq!(names.learn(another, one), Learned::Full);
+        assert!(names.users_of(another).is_empty());
+        assert_eq!(names.learn(three, two), Learned::New);
+        assert_eq!(names.learn(three, one), Learned::Known);
+        assert_eq!(names.users_of(three)[..], [one, two]);
+    }
+}

@@ -478,6 +478,10 @@ fn busy() -> Unavailable {
 
 /// The key of a user's record: their keyed hash in hexadecimal digits.
 pub(super) fn record_key(user: UserKey) -> String {
-    let number = user.0.iter().rev().fold(0, |number, &byte| number << 8 | u128::from(byte));
-    format!("{number:024x}")
+    let mut bytes = [0; 16];
+    bytes[..user.0.len()].copy_from_slice(&user.0);
+    format!("{:024x}", u128::from_le_bytes(bytes))
 }
+
+#[cfg(test)]
+mod tests;

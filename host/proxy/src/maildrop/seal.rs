@@ -174,4 +174,55 @@ mod tests {
         assert!(sealed.len() < 300, "{}", sealed.len());
         assert!(!sealed.windows(8).any(|part| part == b"5f3a2b1c"));
     }
+
+    /// A user with the largest snapshot that is kept, or one that is larger by a byte.
+    fn with_large_snapshot(excess: usize) -> User {
+        // A row has two bytes besides its unique-id.
+        let room = MAX_SNAPSHOT_BYTES - 1 - size_of::<Snapshot>() + excess;
+        let (long, rest) = ([b'x'; 62], room % 64);
+        let last = &long[..rest.max(3) - 2];
+        assert!(rest >= 3, "the last row must have a unique-id");
+        let ids = std::iter::repeat_n(&long[..], room / 64).chain([last]);
+        let snapshot = Snapshot::pack(ids.map(|unique_id| Row { size: 1, unique_id })).unwrap().shared();
+        assert_eq!(snapshot.footprint(), MAX_SNAPSHOT_BYTES - 1 + excess);
+        let dated = DatedSnapshot { snapshot, times: SnapshotTimes::default(), is_up_to_date: true };
+        let name = Some("x".repeat(MAX_OTHER_BYTES - 1000));
+        User {
+            snapshot: Some(dated),
+            route: Some(Arc::new(Route { pool: name, user: None })),
+            ..User::default()
+        }
+    }
+
+    #[test]
+    fn the_largest_record_can_be_opened_and_a_larger_snapshot_is_left_out() {
+        let (seal, key) = (Seal::new(&[1; 32]).unwrap(), UserKey::numbered(1));
+        let open = |user: &User| seal.open(key, &seal.close(key, user, 0).unwrap(), 0).unwrap();
+        let largest = with_large_snapshot(0);
+        assert!(open(&largest) == largest);
+        let larger = with_large_snapshot(1);
+        assert!(open(&larger) == User { snapshot: None, ..larger });
+    }
+
+    #[test]
+    fn a_record_that_is_longer_than_any_is_not_opened() {
+        let (seal, key) = (Seal::new(&[1; 32]).unwrap(), UserKey::numbered(1));
+        let sealed = seal.close(key, &user(), 0).unwrap();
+        let opened = |length: usize| {
+            let (nonce, text) = sealed.split_first_chunk::<NONCE_LEN>().unwrap();
+            let (nonce, mut text) = (Nonce::assume_unique_for_key(*nonce), text.to_vec());
+            let compressed = seal.0.open_in_place(nonce, Aad::from(key.0), &mut text).unwrap();
+            let mut packed = zstd::bulk::decompress(compressed, MAX_SNAPSHOT_BYTES).unwrap();
+            packed.resize(length, 0);
+            let padded = zstd::bulk::compress(&packed, COMPRESSION_LEVEL).unwrap();
+            seal.open(key, &seal.encrypt(key, padded).unwrap(), 0)
+        };
+        assert_eq!(opened(MAX_SNAPSHOT_BYTES + MAX_OTHER_BYTES), Some(user()));
+        assert_eq!(opened(MAX_SNAPSHOT_BYTES + MAX_OTHER_BYTES + 1), None);
+    }
+
+    #[test]
+    fn no_key_shows_in_debug_output() {
+        assert_eq!(format!("{:?}", Seal::new(&[1; 32]).unwrap()), "Seal");
+    }
 }

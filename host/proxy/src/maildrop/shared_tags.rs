@@ -207,3 +207,20 @@ impl Mode for SharedTags {
         MaybeReady::Pending(Box::pin(async move { Ok(self.records.forget(user).await? | was_here) }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_that_differ_in_one_bit_are_told_apart() {
+        for epoch in [0, 1, u64::from(u32::MAX), 1 << 32, u64::MAX, 0x0123_4567_89ab_cdef] {
+            let mut here = User::default();
+            let mut session = MaildropSession::written(UserKey::numbered(1), 1, None);
+            session.store_epoch = epoch;
+            note_epoch(&mut here, &session);
+            assert!(is_of(&here, epoch), "{epoch:x}");
+            assert!((0..64).all(|bit| !is_of(&here, epoch ^ 1 << bit)), "{epoch:x}");
+        }
+    }
+}

@@ -586,4 +586,23 @@ mod tests {
         assert_eq!(turns.iter().filter(|turn| matches!(turn, Turn::Forgotten(_))).count(), 2);
         assert!(table.find(kept).is_some() && turns[8] == Turn::Kept);
     }
+
+    #[test]
+    fn the_generation_changes_if_a_user_is_removed_and_with_each_round_of_the_eviction() {
+        let mut table = Table::default();
+        for key in 0..3 {
+            table.change(numbered(key), |_| ());
+        }
+        let nobody = numbered(1000);
+        let start = table.generation();
+        assert_eq!([table.turn(nobody), table.turn(nobody)], [Turn::Spared, Turn::Spared]);
+        table.with(numbered(0), |_| ());
+        table.change(numbered(1), |_| ());
+        assert_eq!(table.generation(), start, "no user can have been added and forgotten");
+        assert_eq!(table.turn(nobody), Turn::Spared);
+        let second_round = table.generation();
+        assert_ne!(second_round, start);
+        table.remove(numbered(2));
+        assert_ne!(table.generation(), second_round);
+    }
 }

@@ -167,4 +167,41 @@ mod tests {
         assert_ne!(a, b);
         assert!(!one.tag(a, &secret).matches(&other.tag(a, &secret)));
     }
+
+    #[test]
+    fn users_of_a_shard_have_different_hashes_and_the_shard_is_no_part_of_them() {
+        let hash = |number| UserKey::numbered(number).table_hash();
+        assert_eq!(hash(1), hash(2), "the first four bytes choose the shard");
+        let hashes: Vec<_> = (32..96).map(|bit| hash(1 << bit)).collect();
+        assert!((0..64).all(|bit| hashes.contains(&(1 << bit))), "{hashes:x?}");
+    }
+
+    #[test]
+    fn proxies_with_the_same_secret_seal_with_the_same_key_and_others_do_not() {
+        let key = |secret: &[u8]| Tagger::keyed(secret).sealing_key();
+        assert_eq!(*key(b"one"), *key(b"one"));
+        assert_ne!(*key(b"one"), *key(b"other"));
+        assert_ne!(*key(b"one"), *Tagger::keyed(b"one").key, "those who can make tags can open no records");
+    }
+
+    #[test]
+    fn users_mailboxes_and_pools_of_one_name_have_different_keys() {
+        let tagger = Tagger::keyed(b"one");
+        let keys = [
+            tagger.user("mail", b"alice"),
+            tagger.mailbox("mail", b"alice"),
+            tagger.user("maila", b"lice"),
+            tagger.pool("mail"),
+            tagger.pool("other"),
+        ];
+        let distinct: std::collections::HashSet<_> = keys.into_iter().collect();
+        assert_eq!(distinct.len(), keys.len());
+    }
+
+    #[test]
+    fn no_key_and_no_tag_shows_in_debug_output() {
+        let tagger = Tagger::keyed(b"one");
+        let tag = tagger.tag(tagger.user("mail", b"alice"), &credentials(b"right", Mechanism::UserPass));
+        assert_eq!(format!("{tagger:?} {tag:?}"), "Tagger Tag(…)");
+    }
 }

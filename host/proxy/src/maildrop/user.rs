@@ -549,3 +549,100 @@ impl User {
 pub(super) fn seconds(ms: u64) -> u32 {
     u32::try_from(ms / 1000).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reprieve_pop3::snapshot::Row;
+
+    /// A user whose last session looked at this time, and left one message.
+    fn seen_at(seen_s: u32) -> User {
+        let mut user = User::default();
+        let begun = user.begin(1, Some(0));
+        let session =
+            MaildropSession::new(UserKey::numbered(1), 1, begun).looked(u64::from(seen_s) * 1000, Some(0));
+        let snapshot = Snapshot::pack([Row { size: 1, unique_id: b"x" }]).unwrap();
+        let result = session.result(LeftMaildrop::without_deletions(snapshot, u64::from(seen_s) * 1000));
+        assert!(user.commit((session.token, session.heard), 2, result, false));
+        user
+    }
+
+    #[test]
+    fn a_reason_has_the_same_name_in_logs_and_in_json() {
+        for reason in NoSnapshot::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.name());
+        }
+    }
+
+    #[test]
+    fn a_listing_that_is_not_kept_says_why() {
+        for (error, name) in [
+            (SnapshotError::Incomplete, "incomplete"),
+            (SnapshotError::Refused, "refused"),
+            (SnapshotError::Malformed, "malformed"),
+            (SnapshotError::Contradictory, "contradictory"),
+            (SnapshotError::TooLarge, "too-large"),
+        ] {
+            assert_eq!(NoSnapshot::from(error).name(), name);
+        }
+    }
+
+    #[test]
+    fn a_session_that_looked_well_after_a_delivery_has_seen_it() {
+        for (delivered_s, now_s, is_new) in [
+            (94, 200, false),
+            // The log's time may be wrong by five seconds.
+            (95, 200, true),
+            (100, 200, true),
+            (94, 100, false),
+            // The clock was set back since the session looked.
+            (94, 99, true),
+        ] {
+            let mut user = seen_at(100);
+            user.hear(Signal { token: 7, now_s, delivered_s });
+            let shown = user.last_seen().unwrap();
+            assert_eq!(shown.heard, (!is_new).then_some(0), "{delivered_s} {now_s}");
+            assert_eq!(user.heard, if is_new { 7 } else { 0 }, "{delivered_s} {now_s}");
+        }
+    }
+
+    #[test]
+    fn a_session_knows_since_when_its_user_has_waited() {
+        let signal = |now_s| Signal { token: u64::from(now_s), now_s, delivered_s: now_s };
+        let mut user = seen_at(100);
+        assert!(!user.last_seen().unwrap().was_posed);
+        user.pose(110);
+        user.pose(120);
+        assert!(user.last_seen().unwrap().was_posed);
+        assert_eq!(user.begin(3, None).wait, Wait { heard_s: 0, posed_s: 110 });
+        assert_eq!(user.begin(4, None).wait, Wait::default(), "it was another session that ended the wait");
+        for is_upgrade in [false, true] {
+            let mut user = seen_at(100);
+            user.pose(110);
+            user.hear(signal(130));
+            assert!(!user.last_seen().unwrap().was_posed, "no login was posed since the signal");
+            user.pose(140);
+            user.hear(signal(150));
+            user.pose(160);
+            let latest = user.latest;
+            let begun = if is_upgrade { user.begin_upgraded(3, latest) } else { user.begin(3, Some(latest)) };
+            assert_eq!(begun.wait, Wait { heard_s: 130, posed_s: 140 });
+        }
+    }
+
+    #[test]
+    fn a_wait_that_began_at_the_epoch_is_a_wait() {
+        let mut user = seen_at(0);
+        user.hear(Signal { token: 7, now_s: 0, delivered_s: 0 });
+        user.pose(0);
+        assert_eq!(user.begin(3, None).wait, Wait { heard_s: 1, posed_s: 1 });
+    }
+
+    #[test]
+    fn a_session_that_may_leave_no_snapshot_leaves_none_to_a_user_that_no_session_has_seen() {
+        let left = seen_at(100).snapshot.unwrap();
+        let mut user = User::default();
+        assert!(!user.commit((0, None), 9, Ok(left), false));
+        assert_eq!(user, User::default());
+    }
+}

@@ -281,4 +281,30 @@ mod tests {
         assert_eq!(all.users as u64 + all.forgotten, 99);
         assert!(all.forgotten > 0 && all.bytes <= all.limit);
     }
+
+    #[test]
+    fn users_are_forgotten_only_while_they_take_more_than_the_limit() {
+        let one_user = {
+            let users = Users::new(u64::MAX);
+            users.change(UserKey::numbered(0), |_| ());
+            users.bytes()
+        };
+        // Each in a shard of their own, none in the first.
+        let [kept @ .., newest] = [1, 2, 3, 4].map(|number| UserKey::numbered(number << 29));
+        let users = Users::new(3 * one_user);
+        for user in kept {
+            users.change(user, |_| ());
+        }
+        assert_eq!((users.count(), users.bytes()), (3, 3 * one_user));
+        users.change(newest, |_| ());
+        assert_eq!((users.count(), users.bytes(), users.memory_usage().forgotten), (3, 3 * one_user, 1));
+        assert!(users.look(newest, |_| ()).found.is_some(), "they need the room");
+    }
+
+    #[test]
+    fn a_user_stays_who_takes_more_than_the_limit_alone() {
+        let users = Users::new(1);
+        users.change(UserKey::numbered(1), |_| ());
+        assert_eq!((users.count(), users.memory_usage().forgotten), (1, 0));
+    }
 }

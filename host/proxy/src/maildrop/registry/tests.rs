@@ -1,5 +1,8 @@
 //! The registry in each of its modes.
 
+mod knowledge;
+mod outages;
+
 use super::super::user::TagStanding;
 use super::*;
 use reprieve_pop3::credential::{Credentials, Mechanism, Secret};
@@ -32,6 +35,17 @@ impl World {
             Self { registry, tagger, user }
         };
         [Self::new(1 << 20), shared(Share::Tags), shared(Share::TagsAndSnapshots)]
+    }
+
+    /// Two proxies with one store.
+    fn two_proxies(share: Share) -> [Self; 2] {
+        let store = Store::in_memory(ManualClock::new(NOW));
+        [0, 1].map(|_| {
+            let tagger = Tagger::keyed(b"a secret of the site, long enough");
+            let user = tagger.user("mail", b"alice");
+            let registry = Registry::shared(1 << 20, DAY, &store, &tagger, share).unwrap();
+            Self { registry, tagger, user }
+        })
     }
 
     fn tag(&self, secret: &str) -> Tag {
@@ -173,7 +187,7 @@ enum Step {
 #[tokio::test]
 async fn no_snapshot_is_older_than_a_listing_that_was_seen_or_a_confirmed_deletion() {
     use Step::{Begin, Commit, Delete, Forget, Look, Reject};
-    let orders: [(&str, &[Step], Option<usize>); 12] = [
+    let orders: [(&str, &[Step], Option<usize>); 13] = [
         ("one after the other", &[Look(0), Begin(0), Commit(0), Look(1), Begin(1), Commit(1)], Some(1)),
         (
             "the second looks after the first has begun",
@@ -203,6 +217,11 @@ async fn no_snapshot_is_older_than_a_listing_that_was_seen_or_a_confirmed_deleti
         (
             "a deletion was confirmed while a newer session was under way",
             &[Look(0), Begin(0), Look(1), Begin(1), Delete(0), Commit(1)],
+            None,
+        ),
+        (
+            "a session that may leave no snapshot has deleted while a newer one was under way",
+            &[Look(0), Look(1), Begin(0), Begin(1), Look(0), Begin(0), Delete(1), Commit(0)],
             None,
         ),
         ("its own deletion", &[Look(0), Begin(0), Delete(0)], Some(0)),
@@ -490,13 +509,7 @@ async fn relayed_sessions_of_a_user_are_counted() {
 
 #[tokio::test]
 async fn a_snapshot_that_another_proxy_has_overtaken_says_nothing() {
-    let store = Store::in_memory(ManualClock::new(NOW));
-    let [here, there] = [0, 1].map(|_| {
-        let tagger = Tagger::keyed(b"a secret of the site, long enough");
-        let user = tagger.user("mail", b"alice");
-        let registry = Registry::shared(1 << 20, DAY, &store, &tagger, Share::Tags).unwrap();
-        World { registry, tagger, user }
-    });
+    let [here, there] = World::two_proxies(Share::Tags);
     here.session("one", "one", 1).await;
     assert_eq!(there.times().await, None);
     there.session("two", "two", 2).await;
