@@ -77,7 +77,7 @@ impl SnapshotFacts {
             total_bytes: snapshot.bytes(),
             times: *times,
             has_new_mail: !is_up_to_date,
-            is_elsewhere: user.route.as_ref().is_some_and(|route| route.pool.is_some()),
+            is_elsewhere: user.is_elsewhere(),
         })
     }
 }

@@ -56,11 +56,13 @@ impl Mode for SharedTags {
             let mut fetched = self.records.look(user, tag, oldest_s).await;
             let latest = fetched.latest;
             let (heard, epoch) = (fetched.heard, fetched.store_epoch);
+            // Only the store has the route.
+            let is_elsewhere = fetched.stored_user().is_some_and(User::is_elsewhere);
             let facts = |here: &User| {
                 let is_valid = latest == Some(here.latest) && is_of(here, epoch);
                 let facts = SnapshotFacts::of(here).filter(|_| is_valid)?;
                 let has_new_mail = facts.has_new_mail || heard != Some(here.heard);
-                Some(SnapshotFacts { has_new_mail, ..facts })
+                Some(SnapshotFacts { has_new_mail, is_elsewhere, ..facts })
             };
             let look = self.users.look(user, facts);
             fetched.facts.snapshot = look.found.flatten();

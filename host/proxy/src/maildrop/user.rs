@@ -394,6 +394,11 @@ impl User {
         }
     }
 
+    /// Whether their maildrop is in another pool than the virtual server's.
+    pub fn is_elsewhere(&self) -> bool {
+        self.route.as_ref().is_some_and(|route| route.pool.is_some())
+    }
+
     /// The maildrop as the user's clients last saw it.
     pub fn last_seen(&self) -> Result<LastSeen, NoSnapshot> {
         let DatedSnapshot { snapshot, times, is_up_to_date } =

@@ -36,6 +36,39 @@ async fn a_session_knows_what_was_left_before_it_and_whether_it_may_leave_someth
 }
 
 #[tokio::test]
+async fn what_is_known_of_a_snapshot_are_its_size_and_whether_it_is_of_another_pool() {
+    for world in World::of_all_modes() {
+        for (pool, user, is_elsewhere) in [(Some("other"), None, true), (None, Some("box"), false)] {
+            let [pool, user] = [pool, user].map(|name| name.map(str::to_owned));
+            let route = Some(Arc::new(Route { pool: pool.clone(), user }));
+            let session = world.open(Opening { route: route.clone(), ..world.look("a").await }).await;
+            let rows = [3, 4].map(|size| Row { size, unique_id: if size == 3 { b"x" } else { b"y" } });
+            if let Some(commit) = world.registry.commit(session, end(Snapshot::pack(rows).unwrap(), false)) {
+                commit.await;
+            }
+            let fetched = world.registry.look(world.user, None, NOW).await;
+            let facts = fetched.facts.snapshot.unwrap();
+            assert_eq!((facts.messages, facts.total_bytes, facts.is_elsewhere), (2, 7, is_elsewhere));
+            assert_eq!(world.registry.route(&fetched, world.user), route);
+
+            let described = world.registry.describe(world.user, NOW).await.unwrap();
+            let expected = Description {
+                secrets: 1,
+                accepted_at_s: Some(NOW / 1000),
+                messages: Some(2),
+                bytes: Some(7),
+                no_snapshot: None,
+                rejections: 0,
+                pool,
+            };
+            assert_eq!(described, expected);
+        }
+        let much_later = world.registry.describe(world.user, NOW + 86_401_000).await.unwrap();
+        assert_eq!((much_later.secrets, much_later.accepted_at_s), (0, Some(NOW / 1000)));
+    }
+}
+
+#[tokio::test]
 async fn without_signals_the_first_snapshot_of_a_user_is_not_in_doubt() {
     for world in World::of_all_modes() {
         let session = world.open(Opening { expects_signals: false, ..world.look("a").await }).await;
