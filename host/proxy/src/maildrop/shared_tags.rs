@@ -46,6 +46,12 @@ fn is_of(here: &User, epoch: u64) -> bool {
     here.heard_s == short(epoch)
 }
 
+/// Notes when a login was first posed since the snapshot, which only this process knows. If that was before
+/// the last signal, which only the store knows, it has not delayed what was signalled.
+fn note_posed(session: &mut MaildropSession, posed_s: u32) {
+    session.wait.posed_s = if posed_s < session.wait.heard_s { 0 } else { posed_s };
+}
+
 fn short(epoch: u64) -> u32 {
     u32::try_from((epoch >> 32) ^ (epoch & u64::from(u32::MAX))).unwrap_or_default()
 }
@@ -116,7 +122,7 @@ impl Mode for SharedTags {
                 (previous, if is_latest { begun.wait.posed_s } else { 0 })
             });
             session.previous = PreviousSnapshot::of(previous);
-            session.wait.posed_s = posed_s;
+            note_posed(&mut session, posed_s);
             session
         }))
     }
@@ -127,6 +133,7 @@ impl Mode for SharedTags {
             if session.token != 0 {
                 let begun = self.users.change(session.user, |here| here.begin(token, Some(here.latest)));
                 session.previous = PreviousSnapshot::of(begun.previous);
+                note_posed(&mut session, begun.wait.posed_s);
             }
             session
         }))

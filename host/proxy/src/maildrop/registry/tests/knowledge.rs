@@ -93,6 +93,41 @@ async fn a_login_that_fails_before_it_shows_the_maildrop_voids_the_snapshot() {
 }
 
 #[tokio::test]
+async fn a_pose_is_remembered_where_that_costs_no_write_in_the_store() {
+    for is_upgrade in [false, true] {
+        for (world, is_remembered) in World::of_all_modes().iter().zip([true, true, false]) {
+            let session = world.begin("a").await;
+            world.commit(session, "one", false).await;
+            let left = world.last_seen().await.unwrap();
+            assert!(!left.was_posed);
+            world.registry.pose(world.user, NOW + 7000);
+            assert_eq!(world.last_seen().await.unwrap().was_posed, is_remembered);
+            let session = if is_upgrade { world.upgrade(left.token).await } else { world.begin("a").await };
+            let posed_s = if is_remembered { (NOW / 1000) as u32 + 7 } else { 0 };
+            assert_eq!(session.wait().posed_s, posed_s, "{is_upgrade} {:?}", world.registry);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_was_posed_before_a_signal_has_not_delayed_its_mail() {
+    for is_upgrade in [false, true] {
+        for world in World::of_all_modes() {
+            for _ in 0..2 {
+                let session = world.begin("a").await;
+                world.commit(session, "one", false).await;
+            }
+            let posed = world.last_seen().await.unwrap().token;
+            world.registry.pose(world.user, NOW + 7000);
+            assert!(world.registry.hear(world.user, NOW + 9000, NOW + 9000).await.unwrap());
+            let session = if is_upgrade { world.upgrade(posed).await } else { world.begin("a").await };
+            let expected = super::super::super::user::Wait { heard_s: (NOW / 1000) as u32 + 9, posed_s: 0 };
+            assert_eq!(session.wait(), expected, "{is_upgrade} {:?}", world.registry);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_user_is_forgotten_once_wherever_they_are_known() {
     for world in World::of_all_modes() {
         world.begin("a").await;
