@@ -596,7 +596,7 @@ mod tests {
         let nobody = numbered(1000);
         let start = table.generation();
         assert_eq!([table.turn(nobody), table.turn(nobody)], [Turn::Spared, Turn::Spared]);
-        table.with(numbered(0), |_| ());
+        table.look(numbered(0), |_| ());
         table.change(numbered(1), |_| ());
         assert_eq!(table.generation(), start, "no user can have been added and forgotten");
         assert_eq!(table.turn(nobody), Turn::Spared);

@@ -61,9 +61,9 @@ pub fn check_verdict(verdict: &Verdict) {
             assert!(pass.pool.as_ref().is_none_or(|pool| ["main", "spare"].contains(&&**pool)));
             let is_name = |user: &String| !user.is_empty() && !user.chars().any(char::is_control);
             assert!(pass.user.as_ref().is_none_or(is_name), "{:?}", pass.user);
-            (&pass.reason, None)
+            (&*pass.reason, None)
         }
-        Verdict::Deny(deny) => (&deny.reason, deny.text.as_ref()),
+        Verdict::Deny(deny) => (&*deny.reason, deny.text.as_ref()),
     };
     let is_word = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
     assert!(reason.len() <= 64 && reason.bytes().all(is_word), "{reason:?}");
