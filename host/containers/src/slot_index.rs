@@ -119,17 +119,17 @@ impl SlotIndex {
             self.leaves.reserve_exact(added / 8 + 1);
         }
         self.leaves.push(Leaf::default());
-        let bit = (added + 1).next_power_of_two() / 2;
         if added == 0 {
             return;
         }
+        let bit = (added + 1).next_power_of_two() / 2;
         let split = std::mem::take(&mut self.leaves[added - bit]);
         let all =
             split.iter().flat_map(|group| group.tags.iter().zip(group.slots)).filter(|(tag, _)| **tag != 0);
         let (mut stay, mut go) = (Vec::new(), Vec::new());
         for (&tag, slot) in all {
-            let goes = hash_of(slot) & bit as u64 != 0;
-            if goes { &mut go } else { &mut stay }.push((tag, slot));
+            let half = if hash_of(slot) & bit as u64 == 0 { &mut stay } else { &mut go };
+            half.push((tag, slot));
         }
         self.leaves[added - bit] = leaf_with(&stay);
         self.leaves[added] = leaf_with(&go);

@@ -197,7 +197,7 @@ fn no_client_is_shown_a_stale_maildrop_of_users_in_this_process() {
     }
     let three = Bounds { logins: 3, ..SMALL };
     assert_sound(Share::Off, three);
-    assert_sound(Share::Off, Bounds { deliveries: 3, ..SMALL });
+    assert_sound(Share::Off, Bounds { deliveries: 2, ..SMALL });
     if explores_all() {
         assert_sound(Share::Off, Bounds { is_known: false, ..three });
         assert_sound(Share::Off, Bounds { evictions: 1, failures: 1, ..three });
