@@ -19,6 +19,7 @@ const PAGE_BYTES: usize = 1024;
 pub struct ByteSlab {
     cell_bytes: u32,
     cells_per_page: u32,
+    #[allow(clippy::vec_box, reason = "pages stay where they are when there are more")]
     pages: Vec<Box<[u8; PAGE_BYTES]>>,
     slots: Slots,
 }

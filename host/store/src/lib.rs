@@ -43,9 +43,8 @@ pub const KEY_LIMIT: usize = 1024;
 /// Length of the longest value that a policy may write, in bytes.
 pub const VALUE_LIMIT: usize = 65_536;
 /// What an entry counts towards the quota in addition to its key and value, in every backend. It
-/// covers what an entry takes in memory: its head, its slots in the index and the expiry queue, and
-/// the unused end of its cell. Part of the layout of the file and of Redis, which store sums made
-/// with it.
+/// covers what an entry takes in memory: its head, its slot in the index, and the unused end of its
+/// cell. Part of the layout of the file and of Redis, which store sums made with it.
 const ENTRY_OVERHEAD_BYTES: u64 = 72;
 /// Expiry time of an entry that never expires.
 const NEVER: u64 = u64::MAX;
