@@ -10,6 +10,7 @@ mod support;
 
 mod leaks;
 mod unbounded_input;
+mod users;
 
 /// Bytes of this process that are in physical memory.
 fn resident() -> u64 {
