@@ -82,13 +82,14 @@ impl Breaker {
     }
 
     pub(super) fn succeeded(&self, admitted: Admitted) -> Change {
-        if self.run.load(Ordering::Relaxed) != 0 {
-            self.run.store(0, Ordering::Relaxed);
-        }
         if admitted == Admitted::AsUsual {
+            if self.run.load(Ordering::Relaxed) != 0 {
+                self.run.store(0, Ordering::Relaxed);
+            }
             return Change::None;
         }
         let mut pause = self.pause.lock();
+        self.run.store(0, Ordering::Relaxed);
         self.paused.store(false, Ordering::Release);
         if pause.take().is_some() { Change::Resumed } else { Change::None }
     }
@@ -97,8 +98,9 @@ impl Breaker {
         if self.settings.failures == 0 {
             return Change::None;
         }
-        let run = self.run.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let mut pause = self.pause.lock();
+        // Under the lock, like the new run after a trial: what was counted before does not open it again.
+        let run = self.run.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let (length, again) = match (&*pause, admitted) {
             (Some(pause), Admitted::OnTrial) => ((pause.length * 2).min(self.settings.max_pause), true),
             (None, Admitted::AsUsual) if run >= self.settings.failures => (self.settings.pause, false),
