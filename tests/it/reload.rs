@@ -385,6 +385,25 @@ fn nodes_keep_their_sessions_and_modes_over_a_reload() {
     assert_eq!((nodes[0].logins(), nodes[1].logins()), (2, 0));
 }
 
+#[test]
+fn a_login_that_waits_gets_the_slot_that_a_reload_brings() {
+    let node = FarmNode::start();
+    let text = configuration(node.address(), "", "settings = { interval = \"0s\" }");
+    let limited = |limit: u32| text.replace("nodes =", &format!("max-sessions = {limit}\nnodes ="));
+    let front = Proxy::start(&limited(1));
+    let first = front.log_in();
+    let address = front.address();
+    let waiting = std::thread::spawn(move || {
+        let mut session = Dialogue::open(address);
+        session.give_password("alice", PASSWORD);
+        session.quit();
+    });
+    until("the login waits", || front.server.pool("mail").expect("a pool").queued() == 1);
+    front.reload(&limited(2)).unwrap();
+    waiting.join().unwrap();
+    first.quit();
+}
+
 fn ctl(socket: &Path, arguments: &[&str]) -> Output {
     Command::new(BINARY)
         .arg("ctl")

@@ -88,7 +88,7 @@ impl Pool {
         node.mark_recovered();
         *node.last_error.lock() = None;
         tracing::info!(pool = self.name(), node = &*node.name, "node is healthy again");
-        self.queue().assign_free_slots(self.nodes());
+        self.assign_free_slots();
     }
 }
 

@@ -237,18 +237,28 @@ impl Node {
         self.max_sessions != u32::MAX
     }
 
+    /// Whether it has more sessions than its limit, which a reload may have lowered.
+    pub(super) fn is_over_limit(&self) -> bool {
+        self.sessions() > self.max_sessions
+    }
+
     /// Counts another session; false if the node is at its limit.
     pub(super) fn take_session(&self) -> bool {
         if !self.is_limited() {
-            self.sessions.fetch_add(1, Ordering::Relaxed);
+            self.count_session();
             return true;
         }
         let increment = |sessions: u32| (sessions < self.max_sessions).then(|| sessions + 1);
-        self.sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, increment).is_ok()
+        self.sessions.fetch_update(Ordering::SeqCst, Ordering::SeqCst, increment).is_ok()
+    }
+
+    /// Counts another session, whatever the limit.
+    pub(super) fn count_session(&self) {
+        self.sessions.fetch_add(1, Ordering::SeqCst);
     }
 
     pub(super) fn end_session(&self) {
-        self.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.sessions.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Whether it is neither down nor suspended.

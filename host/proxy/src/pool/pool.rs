@@ -245,8 +245,13 @@ impl Pool {
         };
         found.set_mode(mode);
         tracing::info!(pool = self.name(), node, mode = mode.name(), "node mode changed");
-        self.queue.assign_free_slots(&self.nodes);
+        self.assign_free_slots();
         Ok(())
+    }
+
+    /// Gives logins that wait the slots that its limits allow, after it has replaced another pool.
+    pub(crate) fn assign_free_slots(&self) {
+        self.queue.assign_free_slots(&self.nodes);
     }
 
     /// The capabilities that all enabled nodes have in common; None if no node's are known yet.

@@ -79,7 +79,7 @@ impl Queue {
         {
             return SlotRequest::Granted(slot(node));
         }
-        self.limited.store(true, Ordering::Relaxed);
+        self.limited.store(true, Ordering::SeqCst);
         let mut waiters = self.waiters.lock();
         if let Some(node) = nodes.iter().find(|node| node.take_session()) {
             return SlotRequest::Granted(slot(node));
@@ -99,22 +99,37 @@ impl Queue {
     }
 
     fn release(self: &Arc<Self>, node: Arc<Node>) {
-        if !self.limited.load(Ordering::Relaxed) {
+        if !self.limited.load(Ordering::SeqCst) {
             node.end_session();
-            return;
+            // A reload may have limited the node meanwhile. Flag and counts are sequentially consistent:
+            // either the first login at its limit has seen the slot that is free now, or this sees that
+            // it waits.
+            if !self.limited.load(Ordering::SeqCst) {
+                return;
+            }
+            node.count_session();
         }
         let mut waiters = self.waiters.lock();
-        if node.mode() != NodeMode::Enabled || !self.give_to_waiter(&mut waiters, &node) {
+        // A reload may also have lowered the limit, which is that of the login's configuration.
+        let is_wanted = |own: &Node| node.mode() == NodeMode::Enabled && !own.is_over_limit();
+        if !self.give_to_waiter(&mut waiters, &node, is_wanted) {
             node.end_session();
         }
     }
 
-    /// Gives an already counted slot to the login that has waited longest for it. Returns whether
-    /// one has taken it.
-    fn give_to_waiter(self: &Arc<Self>, waiters: &mut VecDeque<Waiter>, node: &Arc<Node>) -> bool {
+    /// Gives an already counted slot to the login that has waited longest for it, and whose own node of
+    /// this server `is_wanted`. Returns whether one has taken it.
+    fn give_to_waiter(
+        self: &Arc<Self>,
+        waiters: &mut VecDeque<Waiter>,
+        node: &Arc<Node>,
+        is_wanted: impl Fn(&Node) -> bool,
+    ) -> bool {
         // The slot may come from a session of a previous configuration: it becomes one at the node of
         // the login's configuration.
-        let wanted = |waiter: &Waiter| waiter.nodes.iter().find(|own| own.is_same_server(node)).cloned();
+        let wanted = |waiter: &Waiter| {
+            waiter.nodes.iter().find(|own| own.is_same_server(node) && is_wanted(own)).cloned()
+        };
         while let Some((at, own)) =
             waiters.iter().enumerate().find_map(|(at, waiter)| Some((at, wanted(waiter)?)))
         {
@@ -135,12 +150,13 @@ impl Queue {
         false
     }
 
-    /// Gives the free slots of healthy nodes to waiting logins. Called when nodes become available.
+    /// Gives the free slots of healthy nodes to waiting logins. Called when nodes become available, or
+    /// their limits are raised: those of `nodes` count.
     pub(super) fn assign_free_slots(self: &Arc<Self>, nodes: &[Arc<Node>]) {
         let mut waiters = self.waiters.lock();
         for node in nodes.iter().filter(|node| node.mode() == NodeMode::Enabled && node.is_healthy()) {
             while !waiters.is_empty() && node.take_session() {
-                if !self.give_to_waiter(&mut waiters, node) {
+                if !self.give_to_waiter(&mut waiters, node, |_| true) {
                     node.end_session();
                     break;
                 }
@@ -200,6 +216,27 @@ mod tests {
         drop(waiting);
         assert!(matches!(queue.acquire(&nodes, 1), SlotRequest::Queued(_)));
         assert!(matches!(queue.acquire(&nodes, 0), SlotRequest::QueueFull));
+    }
+
+    #[test]
+    fn logins_that_wait_respect_the_limit_that_a_reload_has_set() {
+        let (queue, before) = (Arc::new(Queue::default()), nodes(&[3]));
+        let mut slots: Vec<_> = (0..3).map(|_| granted(queue.acquire(&before, 9))).collect();
+        let mut limited = nodes(&[1]);
+        Arc::get_mut(&mut limited[0]).expect("nobody else has it").inherit(&before[0]);
+        let mut waiting = queued(queue.acquire(&limited, 9));
+        for left in [2, 1] {
+            slots.pop();
+            assert_eq!((limited[0].sessions(), waiting.try_recv().is_err()), (left, true));
+        }
+        slots.pop();
+        let _inside = waiting.try_recv().expect("a slot");
+        // And if it is raised, those who wait get the new ones.
+        let mut waiting = queued(queue.acquire(&limited, 9));
+        let mut raised = nodes(&[2]);
+        Arc::get_mut(&mut raised[0]).expect("nobody else has it").inherit(&limited[0]);
+        queue.assign_free_slots(&raised);
+        assert!(waiting.try_recv().is_ok());
     }
 
     #[test]

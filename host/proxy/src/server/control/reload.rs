@@ -125,6 +125,7 @@ impl Control {
                 _ => Served { shared, handles, listeners },
             });
         }
+        pools.values().for_each(|pool| pool.assign_free_slots());
         for removed in &active.servers {
             let name = &removed.shared.config.name;
             if !next.servers.iter().any(|served| served.shared.config.name == *name) {
