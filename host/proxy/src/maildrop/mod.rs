@@ -10,6 +10,7 @@
 //! | `names` | users whose mailboxes have other names at the mail server |
 //! | `open_sessions` | how many relayed sessions each user has |
 //! | `records`, `seal` | users in a store that proxies share |
+//! | `stale_records` | users whose record there is out of date |
 //! | `sealed_bytes` | records of any content, for fuzz targets |
 //! | `tag` | keyed hashes of users and secrets |
 
@@ -23,6 +24,7 @@ mod seal;
 mod sealed_bytes;
 mod shared_snapshots;
 mod shared_tags;
+mod stale_records;
 mod table;
 mod tag;
 mod user;

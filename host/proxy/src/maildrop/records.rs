@@ -1,9 +1,9 @@
 //! Users in a store that proxies share: one sealed record per user. The store is authoritative: while it
 //! cannot be reached, every user is unknown and passes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use super::mode::{Fetched, Opening, Upgrade};
 use super::names::{Learned, MAX_USERS, MailboxUsers};
 use super::seal::Seal;
+use super::stale_records::StaleRecords;
 use super::tag::{Hash, Tag, UserKey};
 use super::user::{MaildropSession, NoSnapshot, SessionResult, Signal, TagStanding, User};
 #[cfg(test)]
@@ -35,8 +36,6 @@ const LOG_INTERVAL: Duration = Duration::from_secs(600);
 const NAME_RENEWAL: Duration = Duration::from_secs(3600);
 /// Maximum number of mailboxes to remember as written.
 const MAX_NAMES: usize = 200_000;
-/// Maximum number of stale records to track. Beyond it, all records are deleted.
-const MAX_STALE: usize = 1_000_000;
 
 /// The records of all users.
 #[derive(Debug)]
@@ -49,22 +48,13 @@ pub(super) struct Records {
     epoch: StoreEpoch,
     /// Whether records have snapshots.
     keeps_snapshots: bool,
-    stale: Mutex<StaleRecords>,
-    stale_count: AtomicUsize,
+    stale: StaleRecords,
     /// Whether a task is deleting stale records.
     is_deleting: AtomicBool,
     /// When it was last logged that the store is full.
     full_logged: Mutex<Option<Instant>>,
     /// When mailboxes with other names were written, so that not each session writes them.
     names: Mutex<HashMap<(UserKey, UserKey), Instant>>,
-}
-
-/// Users with a session that could not be written: what the store has about them is out of date.
-/// Each has the number of the failure, because another one may come while the record is deleted.
-#[derive(Debug, Default)]
-struct StaleRecords {
-    users: BTreeMap<UserKey, u64>,
-    failures: u64,
 }
 
 /// A user's record as it was fetched.
@@ -94,8 +84,7 @@ impl Records {
             credential_ttl,
             epoch,
             keeps_snapshots,
-            stale: Mutex::default(),
-            stale_count: AtomicUsize::new(0),
+            stale: StaleRecords::default(),
             is_deleting: AtomicBool::new(false),
             full_logged: Mutex::default(),
             names: Mutex::default(),
@@ -264,7 +253,7 @@ impl Records {
 
     /// See [`Mode::stale_users`](super::mode::Mode::stale_users).
     pub fn stale_users(&self) -> usize {
-        self.stale_count.load(Ordering::Acquire)
+        self.stale.count()
     }
 
     /// Fetches a user's record. None if the store cannot be reached, or if the record is stale.
@@ -392,15 +381,7 @@ impl Records {
         if planted(Fault::StaleRecordTrusted) {
             return;
         }
-        {
-            let mut stale = self.stale.lock();
-            stale.failures += 1;
-            let failure = stale.failures;
-            if stale.users.len() < MAX_STALE || stale.users.contains_key(&user) {
-                stale.users.insert(user, failure);
-            }
-            self.stale_count.store(stale.users.len(), Ordering::Release);
-        }
+        self.stale.mark(user);
         if self.is_deleting.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -414,23 +395,23 @@ impl Records {
     /// The task that deletes stale records until there are none.
     async fn delete_all_stale(self: Arc<Self>) {
         loop {
-            let batch: Vec<_> = self.stale.lock().users.keys().take(DELETION_BATCH).copied().collect();
-            if batch.is_empty() {
+            if self.stale.is_empty() {
                 self.is_deleting.store(false, Ordering::Release);
                 // A record may have become stale just before; then its session may have relied on
                 // this task.
-                let is_done = self.stale.lock().users.is_empty();
-                if is_done || self.is_deleting.swap(true, Ordering::AcqRel) {
+                if self.stale.is_empty() || self.is_deleting.swap(true, Ordering::AcqRel) {
                     return;
                 }
             }
-            let is_full = self.stale_count.load(Ordering::Acquire) >= MAX_STALE;
-            if is_full && self.namespace.clear().await.is_ok() {
-                self.stale.lock().users.clear();
-                self.stale_count.store(0, Ordering::Release);
+            if self.stale.are_all() {
+                let failures = self.stale.failures();
+                match self.namespace.clear().await {
+                    Ok(()) => self.stale.all_deleted(failures),
+                    Err(_) => crate::time::sleep(RETRY_PAUSE).await,
+                }
                 continue;
             }
-            for user in batch {
+            for user in self.stale.some(DELETION_BATCH) {
                 if self.delete_stale(user).await.is_err() {
                     crate::time::sleep(RETRY_PAUSE).await;
                     break;
@@ -441,19 +422,14 @@ impl Records {
 
     /// Deletes a stale record.
     async fn delete_stale(&self, user: UserKey) -> Result<(), Unavailable> {
-        let failure = self.stale.lock().users.get(&user).copied();
+        let failures = self.stale.failures();
         self.forget(user).await?;
-        let mut stale = self.stale.lock();
-        if stale.users.get(&user).copied() == failure {
-            stale.users.remove(&user);
-        }
-        self.stale_count.store(stale.users.len(), Ordering::Release);
+        self.stale.deleted(user, failures);
         Ok(())
     }
 
     fn is_stale(&self, user: UserKey) -> bool {
-        let count = self.stale_count.load(Ordering::Acquire);
-        count > 0 && (count >= MAX_STALE || self.stale.lock().users.contains_key(&user))
+        self.stale.contains(user)
     }
 }
 

@@ -29,28 +29,27 @@ fn the_key_of_a_record_is_the_number_of_its_user() {
 #[test]
 fn if_more_records_are_stale_than_can_be_listed_none_counts_until_all_are_deleted() {
     let namespace = in_memory();
-    let records = records_in(&namespace);
-    let unlisted = UserKey([0xff; 12]);
-    let lifetime = Some(Duration::from_secs(60));
-    runtime().block_on(namespace.set(&record_key(unlisted), b"a record", lifetime)).unwrap().unwrap();
-    let listed = |number: usize| {
-        let mut key = Hash::default();
-        key[..8].copy_from_slice(&number.to_be_bytes());
-        UserKey(key)
-    };
-    records.stale.lock().users = (1..MAX_STALE).map(|number| (listed(number), 0)).collect();
-    records.mark_stale(listed(1));
-    assert_eq!(records.stale_users(), MAX_STALE - 1);
-    assert!(records.is_stale(listed(2)) && !records.is_stale(unlisted));
-    for another in [MAX_STALE, MAX_STALE + 1, 1] {
-        records.mark_stale(listed(another));
-        assert_eq!(records.stale_users(), MAX_STALE);
+    let seal = Seal::new(&[1; 32]).expect("a key of this length");
+    let lifetime = Duration::from_secs(86_400);
+    let records = Records::new(namespace.clone(), seal, lifetime, StoreEpoch::fixed(0), true);
+    let records = Arc::new(Records { stale: StaleRecords::with_limit(2), ..records });
+    let [one, other, third, unlisted] = [1, 2, 3, 4].map(UserKey::numbered);
+    runtime().block_on(namespace.set(&record_key(unlisted), b"a record", Some(lifetime))).unwrap().unwrap();
+    records.mark_stale(one);
+    records.mark_stale(other);
+    assert!(records.is_stale(one) && !records.is_stale(unlisted));
+    for more in [third, one] {
+        records.mark_stale(more);
+        assert_eq!(records.stale_users(), 2);
         assert!(records.is_stale(unlisted), "it may be one of those that are not listed");
     }
+    // One of those that are listed makes no room for those that are not.
+    runtime().block_on(records.delete_stale(one)).unwrap();
+    assert!(records.is_stale(third));
 
     runtime().block_on(records.clone().delete_all_stale());
     assert_eq!(records.stale_users(), 0);
-    assert!(!records.is_stale(unlisted) && !records.is_stale(listed(1)));
+    assert!(!records.is_stale(unlisted) && !records.is_stale(one));
     assert_eq!(runtime().block_on(namespace.get(&record_key(unlisted))).unwrap(), None);
 }
 
