@@ -154,7 +154,7 @@ impl Shared {
             let before = about.get("crashes")?.map_or(0, |crashes| crashes.value());
             // Reopening in the same process is no crash.
             let is_reopened = !namespaces.open.is_empty();
-            let crashes = before + u64::from(!is_new && !was_closed && !is_reopened);
+            let crashes = before.saturating_add((!is_new && !was_closed && !is_reopened).into());
             namespaces.crashes = namespaces.crashes.max(crashes);
             about.insert("format", format::VERSION)?;
             about.insert("closed", 0)?;
@@ -290,5 +290,22 @@ mod tests {
         let about = database.begin_read().unwrap().open_table(format::ABOUT).unwrap();
         let rows: Vec<_> = about.iter().unwrap().map(|row| row.unwrap().1.value()).collect();
         assert_eq!(rows, [format::VERSION + 1]);
+    }
+
+    #[tokio::test]
+    async fn a_file_may_count_any_number_of_crashes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let database = Database::create(&path).unwrap();
+        let write = database.begin_write().unwrap();
+        let mut about = write.open_table(format::ABOUT).unwrap();
+        for (key, value) in [("format", format::VERSION), ("closed", 0), ("crashes", u64::MAX)] {
+            about.insert(key, value).unwrap();
+        }
+        drop(about);
+        write.commit().unwrap();
+        drop(database);
+        let file = File::open(&FileSettings::at(path), ManualClock::new(0)).unwrap();
+        assert_eq!(file.crashes(), u64::MAX);
     }
 }
