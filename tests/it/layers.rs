@@ -27,7 +27,7 @@ struct Layer {
     because: &'static str,
 }
 
-const CRATES: [Layer; 11] = [
+const CRATES: [Layer; 12] = [
     Layer {
         name: "pop3",
         uses: &["secrets"],
@@ -37,14 +37,14 @@ const CRATES: [Layer; 11] = [
     },
     Layer {
         name: "store",
-        uses: &["containers", "metrics", "secrets", "settings", "text"],
+        uses: &["containers", "metrics", "secrets", "settings", "sync", "text"],
         imports_no: &["axum", "hyper", "wasmtime"],
         builds_no: &["axum", "hyper", "wasmtime", "reprieve-pop3"],
         because: "a store keeps keys and values for policies and proxies alike",
     },
     Layer {
         name: "policy",
-        uses: &["metrics", "settings", "store", "text"],
+        uses: &["metrics", "settings", "store", "sync", "text"],
         imports_no: &["tokio::net", "std::net::TcpStream", "rustls", "redis"],
         builds_no: &["axum", "hyper", "redis", "redb", "hickory-resolver", "rustls", "reprieve-pop3"],
         because: "authors of policies build the test harness without an HTTP server, Redis and DNS",
@@ -97,6 +97,13 @@ const CRATES: [Layer; 11] = [
         imports_no: &["std::net", "std::thread", "tokio", "tracing"],
         builds_no: &["tokio"],
         because: "it finds keys in files, and knows neither who asks nor when a file is to be read again",
+    },
+    Layer {
+        name: "sync",
+        uses: &[],
+        imports_no: &["std::net", "std::fs", "std::thread", "tokio"],
+        builds_no: &["tokio", "shuttle"],
+        because: "it costs nothing: without a test's configuration it only passes on what others made",
     },
     Layer {
         name: "settings",
@@ -250,9 +257,14 @@ fn wrong_dependencies(layer: &Layer, cargo_toml: &str) -> Vec<String> {
     let manifest: toml::Table = cargo_toml.parse().expect("a Cargo.toml");
     let dependencies = manifest.get("dependencies").and_then(toml::Value::as_table);
     let names = dependencies.into_iter().flat_map(toml::Table::keys).cloned();
+    // Only what no build of the product has may depend on the configuration: see tests/schedules.
+    let platforms = manifest.get("target").and_then(toml::Value::as_table);
+    let of_platforms = platforms.into_iter().flat_map(toml::Table::keys).cloned();
+    let of_platforms = of_platforms.filter(|platform| platform != "cfg(shuttle)");
     names
         .filter(|name| name.starts_with("reprieve") && !allowed.contains(name))
-        .chain(manifest.keys().filter(|key| *key == "target" || *key == "build-dependencies").cloned())
+        .chain(manifest.keys().filter(|key| *key == "build-dependencies").cloned())
+        .chain(of_platforms)
         .collect()
 }
 
@@ -372,6 +384,8 @@ fn planted_violations_are_found() {
     let (pop3, pool) = (layer(&CRATES, "pop3"), layer(&MODULES, "pool"));
     let manifest = "[dependencies]\nreprieve-secrets = { path = \"../secrets\" }\nreprieve-store = \"1\"\n";
     assert_eq!(wrong_dependencies(pop3, manifest), ["reprieve-store"]);
+    let manifest = "[target.'cfg(unix)'.dependencies]\nlibc = \"1\"\n[target.'cfg(shuttle)'.dependencies]\n";
+    assert_eq!(wrong_dependencies(pop3, manifest), ["cfg(unix)"]);
     for (source, wrong) in [
         ("use std::net::TcpStream;", "std::net"),
         ("use std::{fmt, fs::File};", "std::fs"),

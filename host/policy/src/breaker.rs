@@ -1,10 +1,10 @@
 //! The circuit breaker: after several failures in a row a policy is paused, then called once as a
 //! trial. Each failed trial doubles the next pause. Without I/O; the caller supplies the time.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use reprieve_sync::Mutex;
+use reprieve_sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Settings of the circuit breaker.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 //! written. This proxy ignores such a record, and deletes it as soon as the store can be reached.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
+use reprieve_sync::Mutex;
+use reprieve_sync::atomic::{AtomicUsize, Ordering};
 
 use super::tag::UserKey;
 

@@ -2,15 +2,14 @@
 //! forgotten first, and their next login passes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-
-use parking_lot::Mutex;
 
 use super::open_sessions::OpenSessions;
 use super::table::{Size, Table, Turn};
 use super::tag::UserKey;
 use super::user::{NoSnapshot, SessionResult, User};
 use reprieve_containers::sharding::{SHARDS, shard};
+use reprieve_sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use reprieve_sync::{Mutex, MutexGuard};
 
 /// A snapshot may take at most 1/16 of the memory: a larger one would push out too many users.
 const SNAPSHOT_SHARE: u64 = 16;
@@ -166,7 +165,8 @@ impl Users {
     }
 
     /// Forgets one user per shard in turn while the memory is over its limit, but not the
-    /// one that was just changed. The caller must not hold the lock of a shard.
+    /// one that was just changed. Threads that do so at the same time may each leave theirs, until the
+    /// next change. The caller must not hold the lock of a shard.
     fn evict(&self, kept: UserKey) {
         let mut idle_shards = 0;
         while self.bytes.load(Ordering::Relaxed) > self.limit && idle_shards < SHARDS {
@@ -229,7 +229,7 @@ impl Users {
         self.shards.iter().map(|shard| shard.lock().users.len()).sum()
     }
 
-    fn shard(&self, user: UserKey) -> parking_lot::MutexGuard<'_, Shard> {
+    fn shard(&self, user: UserKey) -> MutexGuard<'_, Shard> {
         let [a, b, c, d, ..] = user.0;
         self.shards[shard(u32::from_le_bytes([a, b, c, d]))].lock()
     }

@@ -4,11 +4,10 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use parking_lot::Mutex;
 
 use super::waiting::{Place, Waiting, Waits};
+use reprieve_sync::Mutex;
+use reprieve_sync::atomic::{AtomicU32, Ordering};
 
 /// Locks among which addresses are spread.
 const SHARDS: usize = 16;

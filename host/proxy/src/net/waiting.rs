@@ -7,12 +7,13 @@ use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
-use parking_lot::Mutex;
+
+use reprieve_sync::Mutex;
+use reprieve_sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Time that a connection has for its login even if its network has as many connections as others:
 /// without it, clients that arrive at the same time would close each other's connections.

@@ -3,19 +3,19 @@
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::config::{NodeConfig, NodeMode};
 use crate::time::since_first_call;
 use reprieve_metrics::Family;
 use reprieve_pop3::capability::BackendCapabilities;
+use reprieve_sync::Mutex;
+use reprieve_sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Result of a login at a node, for the counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,15 +3,15 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::node::Node;
 use crate::config::NodeMode;
 #[cfg(test)]
 use crate::simulation::{Fault, planted};
+use reprieve_sync::Mutex;
+use reprieve_sync::atomic::{AtomicBool, Ordering};
 
 /// A session slot at a node, counted as one of its sessions until dropped.
 #[derive(Debug)]

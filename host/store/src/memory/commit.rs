@@ -1,9 +1,8 @@
 //! Batches in memory: all shards that a batch concerns are locked while it is compared and written.
 
-use parking_lot::MutexGuard;
-
 use super::{Memory, Shard, shard_number};
 use crate::{Batch, BatchWrite, Committed, Expected, Refused, VALUE_LIMIT, footprint};
+use reprieve_sync::MutexGuard;
 
 /// A part of a batch that concerns one shard.
 struct Step<'a> {

@@ -9,11 +9,8 @@
 mod commit;
 mod entries;
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::Mutex;
 
 use super::operation::{Changed, Operation, Write};
 use super::{Entry, KEY_LIMIT, Lifetime, NEVER, Refused, Ttl, VALUE_LIMIT, footprint};
@@ -22,6 +19,8 @@ use entries::{Entries, EntryRef};
 use reprieve_containers::sharding::{SHARDS, shard};
 use reprieve_containers::slot_index::SlotIndex;
 use reprieve_metrics::Sharded;
+use reprieve_sync::atomic::{AtomicU64, Ordering};
+use reprieve_sync::{Mutex, RandomState};
 
 /// Entries of its shard that each write looks at. If each write adds an entry, an eighth of all entries have
 /// expired at most: while the hand goes once round them all, an eighth as many are added.
@@ -76,7 +75,7 @@ impl Memory {
         Self {
             exact,
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             quota,
             used: AtomicU64::new(0),
             operations: Sharded::default(),
