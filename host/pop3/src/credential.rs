@@ -368,4 +368,93 @@ mod tests {
         assert_eq!(Mechanism::from_sasl(b"xoauth2"), Some(Mechanism::Xoauth2));
         assert_eq!(Mechanism::from_sasl(b"USER"), None);
     }
+
+    /// Hashes of secrets are kept under these names.
+    #[test]
+    fn the_names_of_families_never_change() {
+        for (mechanism, family) in [
+            (Mechanism::UserPass, "password"),
+            (Mechanism::Plain, "password"),
+            (Mechanism::Login, "password"),
+            (Mechanism::Xoauth2, "token"),
+            (Mechanism::OauthBearer, "token"),
+            (Mechanism::External, "certificate"),
+            (Mechanism::Apop, "challenge-response"),
+            (Mechanism::CramMd5, "challenge-response"),
+            (Mechanism::ScramSha256, "challenge-response"),
+        ] {
+            assert_eq!(mechanism.family().name(), family, "{mechanism:?}");
+        }
+    }
+
+    #[test]
+    fn an_intersection_has_the_mechanisms_of_both_sets() {
+        let [one, other] = [[Mechanism::Plain, Mechanism::Login], [Mechanism::Login, Mechanism::Apop]];
+        let both = Mechanisms::of(&one).intersection(Mechanisms::of(&other));
+        assert_eq!(both.iter().collect::<Vec<_>>(), [Mechanism::Login]);
+    }
+
+    #[test]
+    fn logs_say_why_credentials_are_unusable() {
+        for (why, reason) in [
+            (Unusable::ControlCharacter, "control-character"),
+            (Unusable::NameTooLong, "name-too-long"),
+            (Unusable::TooLong, "login-too-long"),
+            (Unusable::NoUser, "no-user-name"),
+        ] {
+            assert_eq!(why.reason(), reason);
+        }
+    }
+
+    #[test]
+    fn no_two_identities_have_the_same_bytes() {
+        let names = |user: &str, acting: Option<&str>| CanonicalNames {
+            user: user.into(),
+            authorization_id: acting.map(Into::into),
+        };
+        let identities = [
+            names("alice", None),
+            names("bob", None),
+            names("alice", Some("")),
+            names("alice", Some("bob")),
+            names("bob", Some("alice")),
+            names("alic", Some("ebob")),
+            names("alicebob", None),
+        ];
+        let distinct: std::collections::HashSet<_> = identities.iter().map(CanonicalNames::bytes).collect();
+        assert_eq!(distinct.len(), identities.len());
+    }
+
+    #[test]
+    fn a_user_name_that_no_command_can_carry_is_unusable_with_and_without_a_secret() {
+        for (user, why) in [
+            (&b""[..], Some(Unusable::NoUser)),
+            (b" \t", Some(Unusable::NoUser)),
+            (b"a\nb", Some(Unusable::ControlCharacter)),
+            (&[b'x'; NAME_LIMIT + 1], Some(Unusable::NameTooLong)),
+            (&[b'x'; NAME_LIMIT], None),
+            ("m\u{fc}ller".as_bytes(), None),
+        ] {
+            let login = credentials(user, b"x");
+            assert_eq!(
+                [login.check().err(), login.check_user().err()],
+                [why, why],
+                "{}",
+                user.escape_ascii()
+            );
+        }
+        assert_eq!(credentials(b"a\x1b", b"x").check_user().err(), Some(Unusable::ControlCharacter));
+    }
+
+    #[test]
+    fn a_master_user_and_the_user_that_they_act_as_have_room_for_one_name() {
+        for (user, acting, is_usable) in [(160, 160, true), (160, 161, false), (1, 320, false)] {
+            let mut login = credentials(&vec![b'x'; user], b"x");
+            login.authorization_id = Some(vec![b'y'; acting].into());
+            assert_eq!(login.check().is_ok(), is_usable, "{user} {acting}");
+        }
+        let mut login = credentials(b"root", b"x");
+        login.authorization_id = Some((*b"alice\r\nDELE 1").into());
+        assert_eq!(login.check().unwrap_err(), Unusable::ControlCharacter);
+    }
 }

@@ -261,6 +261,63 @@ mod tests {
         assert_eq!(buffer.bytes.capacity(), 0);
     }
 
+    #[test]
+    fn lines_that_are_taken_as_they_arrive_take_no_memory() {
+        let mut buffer = LineBuffer::default();
+        for _ in 0..1000 {
+            buffer.push(b"NOOP\r\n");
+            assert_eq!(buffer.next_line(255), NextLine::Line);
+            assert_eq!((buffer.line(), buffer.has_rest()), (&b"NOOP"[..], false));
+        }
+        assert_eq!(buffer.bytes.capacity(), 64);
+    }
+
+    #[test]
+    fn a_buffer_keeps_its_size_while_it_is_small_or_half_full() {
+        for (length, incomplete, is_kept) in [
+            (KEPT_CAPACITY, 1, true),
+            (2 * KEPT_CAPACITY, KEPT_CAPACITY + 1, true),
+            (2 * KEPT_CAPACITY, 1, false),
+        ] {
+            let mut buffer = LineBuffer::default();
+            buffer.push(
+                &[&b"NOOP\n".repeat((length - incomplete) / 5)[..], &vec![b'a'; incomplete][..]].concat(),
+            );
+            assert_eq!(buffer.bytes.capacity(), length);
+            while buffer.next_line(LOGIN_LIMIT) == NextLine::Line {}
+            assert_eq!(buffer.bytes, vec![b'a'; incomplete]);
+            assert_eq!(buffer.bytes.capacity() == length, is_kept, "{length} {incomplete}");
+        }
+    }
+
+    #[test]
+    fn what_follows_a_line_is_the_rest_but_not_the_end_of_a_line_that_is_too_long() {
+        let mut buffer = LineBuffer::default();
+        buffer.push(b"STLS\r\nQUIT\r\nNO");
+        for rest in [&b"QUIT\r\nNO"[..], b"NO"] {
+            assert_eq!(buffer.next_line(12), NextLine::Line);
+            assert_eq!((buffer.has_rest(), buffer.rest()), (true, rest));
+        }
+        buffer.push(b"OOOOOOOOOOP");
+        assert_eq!(buffer.next_line(12), NextLine::TooLong);
+        assert_eq!((buffer.has_rest(), buffer.rest()), (false, &b""[..]));
+        buffer.push(b"OOP");
+        assert_eq!(buffer.rest(), b"", "still the same line");
+        buffer.push(b"P\r\nQUIT\r\n");
+        assert_eq!(buffer.rest(), b"QUIT\r\n");
+        buffer.discard();
+        assert_eq!((buffer.has_rest(), buffer.rest(), buffer.line()), (false, &b""[..], &b""[..]));
+        assert_eq!(buffer.next_line(12), NextLine::Incomplete);
+    }
+
+    #[test]
+    fn debug_output_contains_no_received_bytes() {
+        let mut buffer = LineBuffer::default();
+        buffer.push(b"USER a\r\nPASS b");
+        assert_eq!(buffer.next_line(255), NextLine::Line);
+        assert_eq!(format!("{buffer:?}"), "LineBuffer { unused_bytes: 6, .. }");
+    }
+
     proptest::proptest! {
         #[test]
         fn the_lines_do_not_depend_on_how_the_bytes_arrive(

@@ -482,6 +482,63 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_occurs_twice_makes_no_snapshot() {
+        let mut listing = Listing::default();
+        for number in [1, 1, 3] {
+            listing.add_size(format!("{number} 10").as_bytes());
+        }
+        listing.end_sizes();
+        for (number, id) in [(1, "aa"), (1, "bb"), (3, "cc")] {
+            listing.add_unique_id(format!("{number} {id}").as_bytes());
+        }
+        listing.end_unique_ids();
+        assert_eq!(listing.snapshot(), Err(SnapshotError::Contradictory));
+    }
+
+    #[test]
+    fn sizes_that_were_listed_after_a_deletion_need_not_add_up_to_those_before() {
+        let mut listing = complete();
+        listing.deleted(2);
+        listing.add_size(b"1 100");
+        listing.add_size(b"3 3");
+        listing.end_sizes();
+        assert_eq!(ids(&listing.snapshot().unwrap()), ["aa", "cc"]);
+    }
+
+    #[test]
+    fn what_was_found_is_the_listing_before_the_first_deletion() {
+        let mut listing = complete();
+        let whole = listing.snapshot().unwrap();
+        assert_eq!(listing.found(&whole), whole.digest());
+        listing.deleted(2);
+        listing.deleted(3);
+        let left = listing.snapshot().unwrap();
+        assert_ne!(left.digest(), whole.digest());
+        assert_eq!((listing.found(&left), listing.deletions()), (whole.digest(), 2));
+    }
+
+    #[test]
+    fn a_listing_goes_beyond_a_snapshot_that_lacks_a_message_of_it() {
+        let listing = complete();
+        let mut unique_ids = UniqueIds::default();
+        assert!(unique_ids.add(b"1 aa") && unique_ids.add(b"2 bb") && !unique_ids.add(b"3  cc"));
+        assert_eq!(unique_ids.rows().len(), 2);
+        let snapshot = |ids: &[&'static str]| {
+            Snapshot::pack(ids.iter().map(|id| Row { size: 1, unique_id: id.as_bytes() })).unwrap()
+        };
+        for (ids, listing_is_beyond, rows_are_beyond) in [
+            (&["cc", "bb", "aa", "dd"][..], false, false),
+            (&["aa", "bb"], true, false),
+            (&["aa"], true, true),
+            (&[], true, true),
+        ] {
+            assert_eq!(listing.goes_beyond(&snapshot(ids)), listing_is_beyond, "{ids:?}");
+            assert_eq!(unique_ids.go_beyond(&snapshot(ids)), rows_are_beyond, "{ids:?}");
+        }
+        assert!(!Listing::default().goes_beyond(&snapshot(&[])));
+    }
+
+    #[test]
     fn too_many_messages_make_no_snapshot() {
         let mut listing = Listing::default();
         for number in 1..=MAX_MESSAGES + 1 {
@@ -490,5 +547,17 @@ mod tests {
         listing.end_sizes();
         assert_eq!(listing.missing(), None, "no other listing is asked for");
         assert_eq!(listing.snapshot(), Err(SnapshotError::TooLarge));
+
+        let mut listing = Listing::default();
+        let mut unique_ids = UniqueIds::default();
+        for number in 1..=MAX_MESSAGES {
+            let row = format!("{number} {number}");
+            listing.add_unique_id(row.as_bytes());
+            assert!(unique_ids.add(row.as_bytes()));
+        }
+        assert_eq!(listing.snapshot(), Err(SnapshotError::Incomplete));
+        listing.add_unique_id(b"200001 200001");
+        assert_eq!(listing.snapshot(), Err(SnapshotError::TooLarge));
+        assert!(!unique_ids.add(b"200001 200001"));
     }
 }

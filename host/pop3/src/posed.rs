@@ -260,6 +260,25 @@ mod tests {
     }
 
     #[test]
+    fn each_other_command_has_its_reply_and_some_count_as_bad() {
+        let (answered, bad) = (PosedEvent::Answered, PosedEvent::Bad);
+        for (line, event, reply) in [
+            ("NOOP", answered, "+OK\r\n"),
+            ("RSET", answered, "+OK\r\n"),
+            ("LAST", answered, "-ERR unknown command\r\n"),
+            ("USER alice", bad, "-ERR you are logged in\r\n"),
+            ("STLS", bad, "-ERR you are logged in\r\n"),
+            ("LIST x", bad, "-ERR wrong arguments\r\n"),
+            ("XYZZY", bad, "-ERR unknown command\r\n"),
+        ] {
+            assert_eq!(ask(&three(), line), (event, reply.to_owned()), "{line}");
+        }
+        let (event, capabilities) = ask(&three(), "CAPA");
+        assert_eq!(event, answered);
+        assert_eq!(capabilities.as_bytes(), Capabilities::default().after_login());
+    }
+
+    #[test]
     fn deleted_messages_are_hidden_and_the_others_keep_their_numbers() {
         let mut maildrop = three();
         maildrop.mark_deleted(2);

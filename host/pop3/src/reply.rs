@@ -177,6 +177,30 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_says_its_code_and_the_text_that_the_policy_has_chosen() {
+        for (refusal, text, reply) in [
+            (Refusal::InUse, None, "-ERR [IN-USE] maildrop is in use\r\n"),
+            (Refusal::SysTemp, None, "-ERR [SYS/TEMP] login is not possible now\r\n"),
+            (Refusal::SysPerm, None, "-ERR [SYS/PERM] login is not possible, ask your administrator\r\n"),
+            (Refusal::Auth, None, "-ERR [AUTH] authentication failed\r\n"),
+            (Refusal::LoginDelay, Some("come back later"), "-ERR [LOGIN-DELAY] come back later\r\n"),
+        ] {
+            let mut out = Vec::new();
+            refusal.write(None, text, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), reply);
+        }
+    }
+
+    #[test]
+    fn a_status_line_is_positive_negative_or_neither() {
+        for (line, expected) in
+            [("+OK", Some(true)), ("+OK x", Some(true)), ("-ERR x", Some(false)), ("* OK", None), ("", None)]
+        {
+            assert_eq!(status(line.as_bytes()), expected, "{line}");
+        }
+    }
+
+    #[test]
     fn a_refused_upgrade_contains_the_text_of_the_mail_server() {
         for (status, text) in [
             ("-ERR [AUTH] Authentication failed.\r\n", ": Authentication failed."),
@@ -195,6 +219,7 @@ mod tests {
     #[test]
     fn a_response_code_is_found_only_at_the_start_of_the_text() {
         assert_eq!(response_code(b"-ERR [SYS/TEMP] later"), Some(&b"SYS/TEMP"[..]));
+        assert_eq!(response_code(b"+OK  [X] logged in"), Some(&b"X"[..]));
         assert_eq!(response_code(b"-ERR no [AUTH] here"), None);
     }
 

@@ -259,7 +259,16 @@ mod tests {
             Some(&b"tim tom"[..]),
             "the name contains a space"
         );
-        assert_eq!(cram_user(b"tim b913"), None);
+        for wrong in [
+            &b"tim b913"[..],
+            b"tim b913a602c7eda7a495b4e6e7334d389g",
+            b"tim b913a602c7eda7a495b4e6e7334d38900",
+            b" b913a602c7eda7a495b4e6e7334d3890",
+            b"b913a602c7eda7a495b4e6e7334d3890",
+        ] {
+            assert_eq!(cram_user(wrong), None, "{}", wrong.escape_ascii());
+        }
+        assert_eq!(scram_user(b"n,a=user,n=user,r=abc"), Some((b"user".to_vec(), None)));
         assert_eq!(scram_user(b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO"), Some((b"user".to_vec(), None)));
         assert_eq!(scram_user(b"y,a=alice,n=root,r=abc"), Some((b"root".to_vec(), Some(b"alice".to_vec()))));
         for wrong in [&b"p=tls-unique,,n=u,r=x"[..], b"n,,m=ext,n=u,r=x", b"n,,n=,r=x", b"n,,n=u", b""] {
