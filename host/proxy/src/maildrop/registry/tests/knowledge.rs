@@ -69,11 +69,14 @@ async fn what_is_known_of_a_snapshot_are_its_size_and_whether_it_is_of_another_p
 }
 
 #[tokio::test]
-async fn without_signals_the_first_snapshot_of_a_user_is_not_in_doubt() {
-    for world in World::of_all_modes() {
-        let session = world.open(Opening { expects_signals: false, ..world.look("a").await }).await;
-        world.commit(session, "one", false).await;
-        assert!(!world.has_new_mail().await);
+async fn the_first_snapshot_of_a_user_is_in_doubt_if_a_signal_may_have_come_before_there_was_a_record() {
+    for expects_signals in [false, true] {
+        for (world, is_local) in World::of_all_modes().iter().zip([true, false, false]) {
+            let session = world.open(Opening { expects_signals, ..world.look("a").await }).await;
+            world.commit(session, "one", false).await;
+            // In a store, the record was reserved when the session looked.
+            assert_eq!(world.has_new_mail().await, expects_signals && is_local);
+        }
     }
 }
 
@@ -245,5 +248,36 @@ async fn an_upgrade_after_the_record_was_lost_leaves_no_snapshot() {
         world.commit(session, "one", false).await;
         assert_eq!(world.snapshot().await, Err(NoSnapshot::NoneYet));
         assert_eq!(world.standing("a", NOW).await, TagStanding::Known);
+    }
+}
+
+/// Redis was restarted, and may have lost the last writes.
+#[tokio::test]
+async fn an_upgraded_session_leaves_nothing_if_the_store_was_restarted_since_it_was_posed() {
+    for share in [Share::Tags, Share::TagsAndSnapshots] {
+        for restarts in [false, true] {
+            let tagger = Tagger::keyed(b"a secret of the site, long enough");
+            let user = tagger.user("mail", b"alice");
+            let store = Store::in_memory(ManualClock::new(NOW));
+            let epoch = store.epoch();
+            epoch.set(7);
+            let registry = Registry::shared(1 << 20, DAY, &store, &tagger, share).unwrap();
+            let world = World { registry, tagger, user };
+            let session = world.begin("a").await;
+            world.commit(session, "one", false).await;
+
+            let fetched = world.look("a").await.fetched;
+            let posed = world.registry.last_seen(&fetched, user).unwrap();
+            if restarts {
+                epoch.set(8);
+            }
+            let (tag, store_epoch) = (world.tag("a"), fetched.store_epoch());
+            let upgrade =
+                Upgrade { user, tag, posed: posed.token, heard: posed.heard, store_epoch, looked_ms: NOW };
+            let session = world.registry.begin_upgraded(upgrade).await;
+            assert_eq!(session.may_leave_snapshot(), !restarts, "{share:?}");
+            world.commit(session, "two", true).await;
+            assert_eq!(world.snapshot().await.ok(), (!restarts).then(|| of("two")), "{share:?}");
+        }
     }
 }
