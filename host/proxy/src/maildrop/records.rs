@@ -53,8 +53,9 @@ pub(super) struct Records {
     is_deleting: AtomicBool,
     /// When it was last logged that the store is full.
     full_logged: Mutex<Option<Instant>>,
-    /// When mailboxes with other names were written, so that not each session writes them.
-    names: Mutex<HashMap<(UserKey, UserKey), Instant>>,
+    /// When mailboxes with other names were written, and in which epoch of the store, so that not each
+    /// session writes them.
+    names: Mutex<HashMap<(UserKey, UserKey), (u64, Instant)>>,
 }
 
 /// A user's record as it was fetched.
@@ -184,8 +185,10 @@ impl Records {
 
     /// See [`Mode::learn`](super::mode::Mode::learn).
     pub async fn learn(&self, mailbox: UserKey, user: UserKey) -> Learned {
+        // In another epoch the store may have lost the name.
+        let epoch = self.epoch.get();
         let written = self.names.lock().get(&(mailbox, user)).copied();
-        if written.is_some_and(|written| written.elapsed() < NAME_RENEWAL) {
+        if written.is_some_and(|(written_in, at)| written_in == epoch && at.elapsed() < NAME_RENEWAL) {
             return Learned::Known;
         }
         let learned = self.write_name(mailbox, user).await.unwrap_or(Learned::Full);
@@ -194,7 +197,7 @@ impl Records {
             if names.len() >= MAX_NAMES {
                 names.clear();
             }
-            names.insert((mailbox, user), Instant::now());
+            names.insert((mailbox, user), (epoch, Instant::now()));
         }
         learned
     }

@@ -1,4 +1,4 @@
-//! A store that cannot be reached for a while, or is full.
+//! A store that cannot be reached for a while, is full, or has lost what was written last.
 
 use std::sync::atomic::AtomicUsize;
 
@@ -223,5 +223,25 @@ async fn a_session_of_a_known_user_reads_their_record_once() {
         let session = world.begin("a").await;
         world.commit(session, "two", false).await;
         assert_eq!(site.outage.accesses(), (reads + 1, writes + 1 + at_end));
+    }
+}
+
+/// A replica that had not received the name has taken the store's place.
+#[tokio::test]
+async fn a_name_that_a_store_may_have_lost_is_written_again() {
+    for share in [Share::Tags, Share::TagsAndSnapshots] {
+        let tagger = Tagger::keyed(b"a secret of the site, long enough");
+        let user = tagger.user("mail", b"alice");
+        let store = Store::in_memory(ManualClock::new(NOW));
+        let registry = Registry::shared(1 << 20, DAY, &store, &tagger, share).unwrap();
+        let mailbox = tagger.mailbox("mail", b"box");
+        assert_eq!(registry.learn(mailbox, user, NOW).await, Learned::New, "{share:?}");
+        assert_eq!(registry.learn(mailbox, user, NOW).await, Learned::Known, "{share:?}");
+        let config = NamespaceConfig { name: NAMESPACE.to_owned(), quota: 1 << 20, value_limit: RECORD_LIMIT };
+        store.namespace(config).clear().await.unwrap();
+        store.epoch().set(7);
+        assert_eq!(registry.learn(mailbox, user, NOW).await, Learned::New, "{share:?}");
+        let users: Vec<_> = registry.users_of(mailbox).await.unwrap().collect();
+        assert_eq!(users, [user], "{share:?}");
     }
 }
