@@ -24,7 +24,7 @@ pub fn policy(world: &World, input: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     config.exports = Some(world.dummy.clone());
     config.available_imports = Some(world.dummy.clone());
     // The only memory is the one that is exported.
-    config.max_memories = 1;
+    config.max_memories = 0;
     let ends = input.ratio(3, 4)?;
     let mut module = Module::new(config, input)?;
     if ends {
@@ -40,13 +40,16 @@ fn config(input: &mut Unstructured<'_>) -> Result<Config> {
         config.exceptions_enabled = false;
         config.gc_enabled = false;
         config.threads_enabled = false;
+        // Some of them are a matter of the garbage collector.
+        config.reference_types_enabled = false;
+        config.max_tables = config.max_tables.min(1);
         config.max_tags = 0;
     }
     if !input.ratio(1, 8)? {
         config.max_memory32_bytes = 2 << 20;
         config.max_memory64_bytes = 2 << 20;
         config.max_table_elements = 1000;
-        config.max_memories = config.max_memories.min(4);
+        config.max_memories = config.max_memories.min(1);
         config.max_tables = config.max_tables.min(4);
     }
     // A program of a fuzzer's few bytes has no more.
