@@ -5,15 +5,16 @@ use std::sync::atomic::AtomicUsize;
 use super::*;
 use parking_lot::Mutex;
 use reprieve_store::{Access, AccessResult, Fault, Interceptor, Namespace, StoreEpoch};
-use tokio::sync::Notify;
+use tokio::sync::Semaphore;
 
 /// Makes a store fail, and counts what is written to it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Outage {
     fault: Mutex<Option<Fault>>,
     writes: AtomicUsize,
     reads: AtomicUsize,
-    has_deleted: Notify,
+    /// A permit for each deletion.
+    deleted: Semaphore,
 }
 
 impl Interceptor for Outage {
@@ -25,7 +26,7 @@ impl Interceptor for Outage {
         match (access, result) {
             (_, AccessResult::Unavailable) => {}
             (Access::Get { .. }, _) => _ = self.reads.fetch_add(1, Ordering::Relaxed),
-            (Access::Delete { .. } | Access::Clear, _) => self.has_deleted.notify_one(),
+            (Access::Delete { .. } | Access::Clear, _) => self.deleted.add_permits(1),
             _ => _ = self.writes.fetch_add(1, Ordering::Relaxed),
         }
     }
@@ -50,7 +51,12 @@ struct Site {
 
 impl Site {
     fn new(share: Share) -> Self {
-        let outage = Arc::new(Outage::default());
+        let outage = Arc::new(Outage {
+            fault: Mutex::default(),
+            writes: AtomicUsize::default(),
+            reads: AtomicUsize::default(),
+            deleted: Semaphore::new(0),
+        });
         let namespace = Namespace::in_memory(1 << 20, ManualClock::new(NOW)).intercepted_by(outage.clone());
         let tagger = Tagger::keyed(b"a secret of the site, long enough");
         let user = tagger.user("mail", b"alice");
@@ -70,11 +76,9 @@ impl Site {
     }
 
     /// The store answers again, and the task has deleted so many stale records.
-    async fn recover(&self, deleted: usize) {
+    async fn recover(&self, deleted: u32) {
         self.outage.set(None);
-        for _ in 0..deleted {
-            self.outage.has_deleted.notified().await;
-        }
+        self.outage.deleted.acquire_many(deleted).await.unwrap().forget();
     }
 
     /// A session that leaves a snapshot while the store fails: its user's record is out of date.
@@ -237,7 +241,8 @@ async fn a_name_that_a_store_may_have_lost_is_written_again() {
         let mailbox = tagger.mailbox("mail", b"box");
         assert_eq!(registry.learn(mailbox, user, NOW).await, Learned::New, "{share:?}");
         assert_eq!(registry.learn(mailbox, user, NOW).await, Learned::Known, "{share:?}");
-        let config = NamespaceConfig { name: NAMESPACE.to_owned(), quota: 1 << 20, value_limit: RECORD_LIMIT };
+        let config =
+            NamespaceConfig { name: NAMESPACE.to_owned(), quota: 1 << 20, value_limit: RECORD_LIMIT };
         store.namespace(config).clear().await.unwrap();
         store.epoch().set(7);
         assert_eq!(registry.learn(mailbox, user, NOW).await, Learned::New, "{share:?}");
