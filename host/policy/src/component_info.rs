@@ -47,7 +47,7 @@ pub struct ComponentInfo {
     pub language: Option<String>,
     /// The tools that built it, from the producers sections of all its modules.
     pub producers: Vec<Producer>,
-    /// Why the file cannot be parsed completely.
+    /// Why the file cannot be parsed completely, in one line.
     pub damage: Option<String>,
 }
 
@@ -78,7 +78,7 @@ impl ComponentInfo {
     pub fn of(bytes: &[u8]) -> Self {
         let mut anatomy = Self::default();
         if let Err(error) = anatomy.read(bytes) {
-            anatomy.damage = Some(error.to_string());
+            anatomy.damage = Some(one_line(&error.to_string()));
         }
         if anatomy.language.is_none() {
             anatomy.language = anatomy.likely_language(bytes).map(str::to_owned);
@@ -193,6 +193,11 @@ impl ComponentInfo {
     }
 }
 
+/// A message of the parser or the engine, some of which have several lines.
+pub(super) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,5 +226,13 @@ mod tests {
         assert!(cut.damage.is_some());
         assert_eq!(ComponentInfo::of(b"\0asm\x01\0\0\0").kind, Some(Kind::Module));
         assert!(ComponentInfo::of(b"hello").damage.is_some());
+    }
+
+    #[test]
+    fn damage_is_described_in_one_line() {
+        for bytes in [&b"\0asn\x01\0\0\0"[..], b"\0asm\x0d\0\x01\0\x01\x08\0asn\x01\0\0\0", b"hello", b""] {
+            let damage = ComponentInfo::of(bytes).damage.unwrap_or_default();
+            assert!(!damage.chars().any(char::is_control), "{damage:?}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use wasmtime::component::Linker;
 
 use super::component::{Policy, PolicyOptions};
+use super::component_info::one_line;
 use super::contract::{Linked, Version};
 use super::digest;
 use super::engine::Engine;
@@ -74,7 +75,7 @@ impl Prepared {
     pub async fn new(engine: Arc<Engine>, bytes: &[u8], options: &PolicyOptions) -> Result<Self, LoadError> {
         let refuse = |why: String| LoadError::Component {
             component: options.component.clone(),
-            why: harmless(&why, LONGEST_REASON),
+            why: harmless(&one_line(&why), LONGEST_REASON),
         };
         let sha256 = digest::of(bytes);
         if options.sha256.is_some_and(|pinned| pinned != sha256) {
