@@ -111,7 +111,10 @@ impl ComponentInfo {
                     depth += 1;
                 }
                 Payload::ModuleSection { unchecked_range, .. } => {
-                    self.modules.push(Module { bytes: unchecked_range.len(), memory: 0 });
+                    // Of a file that ends too early, this is what there is of it.
+                    let end = unchecked_range.end.min(bytes.len());
+                    let present = end.saturating_sub(unchecked_range.start);
+                    self.modules.push(Module { bytes: present, memory: 0 });
                 }
                 Payload::MemorySection(memories) => {
                     for memory in memories {
@@ -226,6 +229,13 @@ mod tests {
         assert!(cut.damage.is_some());
         assert_eq!(ComponentInfo::of(b"\0asm\x01\0\0\0").kind, Some(Kind::Module));
         assert!(ComponentInfo::of(b"hello").damage.is_some());
+    }
+
+    #[test]
+    fn a_module_has_no_more_bytes_than_the_file() {
+        // A component whose module should have 127 bytes, and has four.
+        let modules = ComponentInfo::of(b"\0asm\x0d\0\x01\0\x01\x7f\0asm").modules;
+        assert_eq!(modules, [Module { bytes: 4, memory: 0 }]);
     }
 
     #[test]
