@@ -45,6 +45,8 @@ const EDGES: [i32; 24] = [
 ];
 /// Where `cabi_realloc` begins.
 const HEAP: i32 = 0x2000;
+/// Where memory has only zeros: a result that succeeds.
+const ZEROS: i32 = 4096;
 /// Most times that a call is repeated.
 const MOST_TIMES: i32 = 5_000;
 
@@ -91,11 +93,11 @@ pub fn policy(shape: &Shape, input: &mut Unstructured<'_>) -> Result<Vec<u8>> {
 }
 
 fn body(shape: &Shape, name: &str, of: &Type, input: &mut Unstructured<'_>) -> Result<Body> {
-    // What does nothing and returns 0 succeeds. A policy that cannot be started is never called.
+    // What does nothing and returns zeros succeeds. A policy that cannot be started is never called.
     let is_start = ["_initialize", "describe", "configure"].iter().any(|end| name.ends_with(end));
     let (quiet, of_all) = if is_start { (15, 16) } else { (1, 4) };
     if input.ratio(quiet, of_all)? {
-        return Ok(Body { statements: Vec::new(), returns: Argument::Number(0) });
+        return Ok(Body { statements: Vec::new(), returns: Argument::Number(ZEROS.into()) });
     }
     let count = input.int_in_range(0..=6)?;
     let statements = (0..count).map(|_| statement(shape, of, input)).collect::<Result<_>>()?;
