@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::seal::Seal;
 use super::tag::UserKey;
-use super::user::{MAX_SECRETS, User};
+use super::user::User;
 use reprieve_pop3::snapshot::Snapshot;
 
 /// Seals bytes and opens them as records of one user.
@@ -50,10 +50,30 @@ impl OpenedRecord {
     pub fn snapshot(&self) -> Option<&Arc<Snapshot>> {
         self.0.snapshot.as_ref().map(|dated| &dated.snapshot)
     }
+}
 
-    /// Whether it has no more secrets than a user may have.
-    #[must_use]
-    pub fn has_few_secrets(&self) -> bool {
-        self.0.accepted.len() <= MAX_SECRETS
+#[cfg(test)]
+mod tests {
+    use super::super::tag::Tag;
+    use super::super::user::DatedSnapshot;
+    use super::*;
+    use reprieve_pop3::snapshot::Row;
+
+    #[test]
+    fn a_record_that_was_closed_opens_and_bytes_that_are_none_do_not() {
+        let seal = SealedBytes::new().unwrap();
+        let snapshot = Snapshot::pack([Row { size: 1, unique_id: b"x" }]).unwrap().shared();
+        let dated =
+            DatedSnapshot { snapshot: snapshot.clone(), times: Default::default(), is_up_to_date: true };
+        let mut user = User { snapshot: Some(dated), ..User::default() };
+        user.accept(Some(Tag::from_bytes([1; 12])), 5_000);
+        let record = OpenedRecord(user);
+        let opened = seal.open(&seal.close(&record, 3).unwrap(), 3).unwrap();
+        assert_eq!(opened, record);
+        assert_eq!(opened.snapshot(), Some(&snapshot));
+
+        let sealed = seal.seal(b"no record").unwrap();
+        assert!(sealed.len() > b"no record".len());
+        assert_eq!(seal.open(&sealed, 3), None);
     }
 }
