@@ -514,6 +514,7 @@ async fn a_snapshot_that_another_proxy_has_overtaken_says_nothing() {
     assert_eq!(there.times().await, None);
     there.session("two", "two", 2).await;
     assert_eq!((here.times().await, there.times().await), (None, Some((2, 2, None))));
+    assert_eq!(here.snapshot().await, Err(NoSnapshot::Elsewhere));
     // It is not known what the session over there has found.
     here.session("one", "one", 3).await;
     assert_eq!(here.times().await, Some((3, 3, None)));

@@ -14,7 +14,14 @@ struct Outage {
     writes: AtomicUsize,
     reads: AtomicUsize,
     /// A permit for each deletion.
-    deleted: Semaphore,
+    deletions: Semaphore,
+}
+
+impl Default for Outage {
+    fn default() -> Self {
+        let [writes, reads] = [0, 0].map(AtomicUsize::new);
+        Self { fault: Mutex::default(), writes, reads, deletions: Semaphore::new(0) }
+    }
 }
 
 impl Interceptor for Outage {
@@ -26,7 +33,7 @@ impl Interceptor for Outage {
         match (access, result) {
             (_, AccessResult::Unavailable) => {}
             (Access::Get { .. }, _) => _ = self.reads.fetch_add(1, Ordering::Relaxed),
-            (Access::Delete { .. } | Access::Clear, _) => self.deleted.add_permits(1),
+            (Access::Delete { .. } | Access::Clear, _) => self.deletions.add_permits(1),
             _ => _ = self.writes.fetch_add(1, Ordering::Relaxed),
         }
     }
@@ -51,12 +58,7 @@ struct Site {
 
 impl Site {
     fn new(share: Share) -> Self {
-        let outage = Arc::new(Outage {
-            fault: Mutex::default(),
-            writes: AtomicUsize::default(),
-            reads: AtomicUsize::default(),
-            deleted: Semaphore::new(0),
-        });
+        let outage = Arc::new(Outage::default());
         let namespace = Namespace::in_memory(1 << 20, ManualClock::new(NOW)).intercepted_by(outage.clone());
         let tagger = Tagger::keyed(b"a secret of the site, long enough");
         let user = tagger.user("mail", b"alice");
@@ -78,7 +80,9 @@ impl Site {
     /// The store answers again, and the task has deleted so many stale records.
     async fn recover(&self, deleted: u32) {
         self.outage.set(None);
-        self.outage.deleted.acquire_many(deleted).await.unwrap().forget();
+        let deletions = self.outage.deletions.acquire_many(deleted);
+        let deletions = tokio::time::timeout(Duration::from_secs(60), deletions).await;
+        deletions.expect("stale records are deleted").unwrap().forget();
     }
 
     /// A session that leaves a snapshot while the store fails: its user's record is out of date.
