@@ -42,7 +42,7 @@ impl LineBuffer {
         if self.start > 0 {
             self.compact();
         }
-        if self.bytes.capacity() - self.bytes.len() < bytes.len() {
+        if self.bytes.spare_capacity_mut().len() < bytes.len() {
             self.replace((self.bytes.len() + bytes.len()).next_power_of_two().max(64));
         }
         self.bytes.extend_from_slice(bytes);
@@ -57,7 +57,6 @@ impl LineBuffer {
                 Some(end) => {
                     let start = self.start;
                     self.start = end + 1;
-                    self.searched = end + 1;
                     if std::mem::take(&mut self.discarding) {
                         continue;
                     }

@@ -382,6 +382,11 @@ mod tests {
         listing.reset();
         assert_eq!(listing.missing(), Some(Missing::UniqueIds));
         assert_eq!(listing.snapshot(), Err(SnapshotError::Incomplete));
+        for row in [b"1 aa", b"2 bb"] {
+            listing.add_unique_id(row);
+        }
+        listing.end_unique_ids();
+        assert_eq!(listing.missing(), Some(Missing::Sizes));
     }
 
     #[test]

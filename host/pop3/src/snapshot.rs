@@ -201,6 +201,16 @@ mod tests {
     }
 
     #[test]
+    fn empty_snapshots_share_one_allocation_and_take_no_memory() {
+        let one = Snapshot::pack([Row { size: 5, unique_id: b"abc" }]).unwrap();
+        assert_eq!(one.footprint(), size_of::<Snapshot>() + one.packed().len());
+        assert_eq!(Snapshot::default().footprint(), 0);
+        let [first, second] = [Snapshot::default(), Snapshot::default()].map(Snapshot::shared);
+        assert!(Arc::ptr_eq(&first, &second));
+        assert_eq!(*one.clone().shared(), one);
+    }
+
+    #[test]
     fn twenty_messages_fit_into_a_kilobyte() {
         let id = b"0123456789abcdef01234567";
         let snapshot = Snapshot::pack((0..20).map(|_| Row { size: 20_000, unique_id: id })).unwrap();
