@@ -547,6 +547,20 @@ mod tests {
     }
 
     #[test]
+    fn when_an_empty_maildrop_was_seen_is_not_known_without_a_secret() {
+        let mut table = Table::default();
+        table.change(numbered(1), |known| *known = with_nothing(1));
+        for seen_s in [1, 0] {
+            let found = table.change_known(numbered(1), |known| {
+                let times = known.snapshot.as_ref().map(|dated| dated.times);
+                known.reject(Some(&Tag::from_bytes([5; 12])));
+                times
+            });
+            assert_eq!(found.flatten().map(|times| times.seen_s), Some(seen_s));
+        }
+    }
+
+    #[test]
     fn users_that_were_looked_up_are_forgotten_last() {
         let mut table = Table::default();
         for key in 0..100 {
