@@ -511,3 +511,28 @@ fn an_upgraded_session_has_found_the_posed_maildrop_only_if_it_is_the_same() {
         assert_eq!(found(other), 0);
     }
 }
+
+#[test]
+fn a_relay_knows_what_is_under_way() {
+    let capabilities = Capabilities::default();
+    let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
+    let mut relay = Relay::direct().with_pipelining(false);
+    let progress = relay.reply(b"-ERR idle\r\n", &mut to_server).unwrap();
+    assert_eq!((progress.consumed, progress.forward), (11, true), "what nobody has asked for passes");
+    let mut ask =
+        |relay: &mut Relay, line: &[u8]| relay.command(line, &capabilities, &mut to_server, &mut to_client);
+    assert_eq!(ask(&mut relay, b"RETR 1"), CommandStatus::Done);
+    assert_eq!(ask(&mut relay, b"NOOP"), CommandStatus::Wait, "the mail server takes one at a time");
+    assert!(relay.is_waiting() && !relay.is_in_message());
+    let mut own = Vec::new();
+    assert_eq!(relay.reply(b"+OK\r\n", &mut own).unwrap().event, Some(RelayEvent::Opened));
+    assert_eq!(relay.reply(b"+OK\r\n", &mut own).unwrap().consumed, 5);
+    assert!(relay.is_in_message());
+    assert_eq!(relay.reply(b"text\r\n.\r\n", &mut own).unwrap().consumed, 9);
+    assert!(!relay.is_in_message() && !relay.is_waiting() && !relay.is_quitting());
+    assert_eq!(ask(&mut relay, b"QUIT"), CommandStatus::Done);
+    assert!(relay.is_quitting());
+
+    let mut relay = Relay::direct().with_pipelining(true);
+    assert_eq!([b"NOOP", b"NOOP"].map(|line| ask(&mut relay, line)), [CommandStatus::Done; 2]);
+}
