@@ -222,10 +222,15 @@ impl Listing {
         if counts.any(|other| other != count) {
             return Err(SnapshotError::Contradictory);
         }
+        let is_kept = |number: &MessageNumber| !self.deleted.contains(number);
         if self.is_empty() {
-            return match self.totals {
-                Some(Totals { messages: 0, bytes: Some(1..) }) => Err(SnapshotError::Contradictory),
-                _ => Ok(Snapshot::default()),
+            let has_bytes = matches!(self.totals, Some(Totals { messages: 0, bytes: Some(1..) }));
+            let has_rows = self.sizes.iter().flat_map(|column| &column.rows).any(|row| is_kept(&row.0))
+                || self.unique_ids.iter().flat_map(|column| &column.rows).any(|row| is_kept(&row.0));
+            return if has_bytes || has_rows {
+                Err(SnapshotError::Contradictory)
+            } else {
+                Ok(Snapshot::default())
             };
         }
         let (Some(sizes), Some(unique_ids)) = (&self.sizes, &self.unique_ids) else {
@@ -238,7 +243,6 @@ impl Listing {
             // A posed session would answer STAT with the sum of the sizes.
             return Err(SnapshotError::Contradictory);
         }
-        let is_kept = |number: &MessageNumber| !self.deleted.contains(number);
         let kept_sizes: Vec<_> = sizes.rows.iter().filter(|(number, _)| is_kept(number)).collect();
         let kept_ids: Vec<_> = unique_ids.rows.iter().filter(|(number, _)| is_kept(number)).collect();
         let mut distinct: Vec<&[u8]> = kept_ids.iter().map(|row| &*row.1).collect();
@@ -457,6 +461,26 @@ mod tests {
             let mut listing = complete();
             listing.stat(status.as_bytes());
             assert_eq!(listing.snapshot().is_ok(), is_accepted, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_maildrop_is_empty_only_if_each_listed_message_was_deleted() {
+        for (sizes, unique_ids, deleted, is_empty) in [
+            (&[&b"1 5"[..]][..], &[&b"1 a"[..]][..], &[1][..], true),
+            (&[b"1 5"], &[b"2 a"], &[1], false),
+            (&[b"2 5"], &[b"1 a"], &[1], false),
+            (&[b"1 5", b"3 5"], &[b"1 a", b"2 b"], &[1, 2], false),
+            (&[b"1 5", b"2 5"], &[b"1 a", b"2 b"], &[1, 2], true),
+        ] {
+            let mut listing = Listing::default();
+            sizes.iter().for_each(|row| listing.add_size(row));
+            listing.end_sizes();
+            unique_ids.iter().for_each(|row| listing.add_unique_id(row));
+            listing.end_unique_ids();
+            deleted.iter().for_each(|&number| listing.deleted(number));
+            let expected = if is_empty { Ok(Snapshot::default()) } else { Err(SnapshotError::Contradictory) };
+            assert_eq!(listing.snapshot(), expected, "{deleted:?}");
         }
     }
 
