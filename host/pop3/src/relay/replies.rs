@@ -8,7 +8,7 @@ use crate::message_end;
 use crate::reply::{self, push_number};
 
 /// The longest status line, or row of a listing, in bytes. RFC 2449 allows 512.
-const LINE_LIMIT: usize = 2048;
+pub(super) const LINE_LIMIT: usize = 2048;
 
 impl Relay {
     /// Consumes `bytes` of the mail server up to the end of one reply, or all of them.
@@ -143,7 +143,8 @@ impl Relay {
                 whole = [&held, part].concat();
                 &whole
             };
-            if std::mem::take(&mut self.overlong) || row.len() > LINE_LIMIT {
+            // One that is too long, but arrived with its end, is malformed.
+            if std::mem::take(&mut self.overlong) {
                 self.with_listing(|listing| listing.fail(SnapshotError::Malformed));
                 continue;
             }

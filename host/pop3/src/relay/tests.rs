@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::replies::LINE_LIMIT;
 use super::*;
 use crate::capability::Capabilities;
 use crate::snapshot::Row;
@@ -100,6 +101,58 @@ fn missing_listings_are_asked_for_before_quit_and_not_shown_to_the_client() {
     assert_eq!(dialogue.to_server, b"QUIT\r\n");
     assert_eq!(dialogue.server(b"+OK\r\n"), "+OK\r\n");
     assert_eq!(dialogue.snapshot_ids().unwrap(), ["a"]);
+}
+
+#[test]
+fn replies_to_what_the_client_has_not_asked_for_are_not_shown_however_they_arrive() {
+    let replies = b"+OK\r\n1 a\r\n.\r\n";
+    for cut in 1..replies.len() {
+        let mut dialogue = Dialogue::new(Relay::direct());
+        dialogue.client("QUIT");
+        assert_eq!(dialogue.server(&replies[..cut]), "", "{cut}");
+        assert_eq!(dialogue.server(&replies[cut..]), "", "{cut}");
+        assert_eq!(dialogue.to_server, b"LIST\r\n", "{cut}");
+    }
+}
+
+#[test]
+fn a_line_may_be_as_long_as_the_limit_in_whatever_parts_it_arrives() {
+    for part in [1, 700, 4096] {
+        for (excess, is_accepted) in [(0, true), (1, false)] {
+            let mut line = b"+OK ".to_vec();
+            line.resize(LINE_LIMIT + excess - 2, b'x');
+            line.extend_from_slice(b"\r\n");
+            let mut dialogue = Dialogue::new(Relay::direct());
+            dialogue.client("STAT");
+            line.chunks(part).for_each(|part| drop(dialogue.server(part)));
+            let expected = (!is_accepted).then_some(ProtocolError::TooLong);
+            assert_eq!(dialogue.error, expected, "{} bytes in parts of {part}", line.len());
+        }
+    }
+}
+
+#[test]
+fn a_row_without_an_end_takes_no_memory_and_makes_no_snapshot() {
+    for (length, kept) in [(LINE_LIMIT, LINE_LIMIT), (LINE_LIMIT + 1, 0), (100_000, 0)] {
+        for part in [1, 2047, 2048, 100_000] {
+            let mut dialogue = Dialogue::new(Relay::direct());
+            dialogue.client("UIDL");
+            dialogue.server(b"+OK\r\n1 a\r\n");
+            let row = vec![b'2'; length];
+            for part in row.chunks(part) {
+                assert_eq!(dialogue.server(part).len(), part.len());
+                assert!(dialogue.relay.partial.len() <= LINE_LIMIT);
+            }
+            assert_eq!(dialogue.relay.partial.len(), kept, "{length} bytes in parts of {part}");
+            // The rest of it would be a row.
+            dialogue.server(b"\r\n.\r\n");
+            dialogue.client("LIST");
+            dialogue.server(b"+OK\r\n1 10\r\n.\r\n");
+            assert_eq!(dialogue.client("QUIT").1, "QUIT\r\n");
+            dialogue.server(b"+OK\r\n");
+            assert_eq!(dialogue.snapshot_ids(), None, "{length} bytes in parts of {part}");
+        }
+    }
 }
 
 #[test]
@@ -224,6 +277,7 @@ fn message_numbers_that_the_client_knows_stay_valid_after_an_upgrade() {
     dialogue.server(b"+OK\r\nc\r\n.\r\n");
     assert_eq!(dialogue.client("TOP 2 7").1, "TOP 1 7\r\n");
     dialogue.server(b"+OK\r\n.\r\n");
+    assert!(!dialogue.opened, "the maildrop was looked at when the session was upgraded");
     assert_eq!(dialogue.client("RETR 1"), (CommandStatus::Done, String::new()));
     assert_eq!(dialogue.server(b""), "-ERR no such message\r\n");
     assert_eq!(dialogue.client("RETR 4").1, "");
@@ -510,6 +564,45 @@ fn an_upgraded_session_has_found_the_posed_maildrop_only_if_it_is_the_same() {
     for other in [&[&b"a"[..]][..], &[b"a", b"b", b"c"], &[b"b", b"a"], &[b"a", b"x"]] {
         assert_eq!(found(other), 0);
     }
+}
+
+#[test]
+fn only_what_the_mail_server_has_listed_goes_beyond_a_snapshot() {
+    let posed = |ids: &[&[u8]]| {
+        Snapshot::pack(ids.iter().map(|id| Row { size: 1, unique_id: id })).expect("valid unique-ids")
+    };
+    let mut dialogue = Dialogue::new(Relay::direct());
+    dialogue.client("UIDL");
+    dialogue.server(b"+OK\r\n1 a\r\n2 b\r\n.\r\n");
+    assert!(dialogue.relay.goes_beyond(&posed(&[b"a"])));
+    assert!(!dialogue.relay.goes_beyond(&posed(&[b"a", b"b"])));
+    // The mail server has `d`, but the client never sees it.
+    assert!(!upgraded().goes_beyond(&posed(&[b"a", b"b", b"c"])));
+}
+
+#[test]
+fn only_an_upgraded_session_answers_listings_by_itself() {
+    assert_eq!(Relay::direct().local_rows(), 0);
+    assert_eq!(upgraded().local_rows(), 3);
+    let mut dialogue = Dialogue::new(upgraded());
+    assert_eq!(dialogue.client("NOOP").1, "NOOP\r\n", "it keeps the mail server's session alive");
+    assert_eq!(dialogue.server(b"+OK\r\n"), "+OK\r\n");
+    assert_eq!(dialogue.client("LIST 3").1, "");
+    assert_eq!(dialogue.server(b""), "+OK 3 3\r\n");
+}
+
+#[test]
+fn a_quit_is_unanswered_until_its_reply_is_complete() {
+    let mut dialogue = Dialogue::new(upgraded());
+    dialogue.client("NOOP");
+    assert!(!dialogue.relay.is_quit_unanswered());
+    dialogue.server(b"+OK\r\n");
+    dialogue.client("QUIT");
+    assert!(dialogue.relay.is_quit_unanswered());
+    dialogue.server(b"+OK");
+    assert!(dialogue.relay.is_quit_unanswered());
+    dialogue.server(b"\r\n");
+    assert!(!dialogue.relay.is_quit_unanswered());
 }
 
 #[test]
