@@ -35,11 +35,15 @@ async fn converse(data: &[u8]) {
     serving.abort();
 }
 
-/// Answers each command with the next reply, and hangs up after the last one.
+/// How long a client that waits for another reply sends nothing.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Answers with the next reply whenever the client has sent something or waits, since commands may come
+/// together; and hangs up after the last one.
 async fn serve(mut stream: DuplexStream, replies: Vec<u8>, cut: Cut) {
     let mut command = vec![0; 64 << 10];
     for reply in replies.split(|&byte| byte == 0) {
-        if !matches!(stream.read(&mut command).await, Ok(1..)) {
+        if let Ok(Ok(0) | Err(_)) = tokio::time::timeout(PAUSE, stream.read(&mut command)).await {
             return;
         }
         for part in cut.parts(reply) {
