@@ -88,7 +88,10 @@ impl Calm {
 
     async fn visit(&mut self) -> Result<Visit, String> {
         let random = self.random.fork();
-        Visit::begin(&self.site, self.proxy, self.user, random).await.ok_or("no greeting".to_owned())
+        let visit = Visit::begin(&self.site, self.proxy, self.user, random).await;
+        let mut visit = visit.ok_or("no greeting".to_owned())?;
+        visit.is_calm = true;
+        Ok(visit)
     }
 
     /// A visit that is logged in with the right password.
@@ -129,7 +132,7 @@ impl Calm {
             let (session, shown) = self.poll().await.map_err(|error| format!("{when}: {error}"))?;
             let letters = self.letters();
             if shown != letters {
-                return Err(format!("{when}: {shown:?} is shown instead of {letters:?} by {session:?}"));
+                return Err(format!("{when}: {shown:?} is shown instead of {letters:?} by {session}"));
             }
             if session.action == Some(Action::Posed) {
                 return Ok(());
@@ -247,7 +250,7 @@ impl Calm {
         visit.quit().await.map_err(over)?;
         let session = self.ended(peer).await?;
         if !session.upgraded {
-            return Err(format!("no upgrade: {session:?}"));
+            return Err(format!("no upgrade: {session}"));
         }
         self.is_relieved("after an upgrade", 0).await?;
         self.hears_during_an_upgrade().await
@@ -315,7 +318,7 @@ impl Calm {
         self.order(Order::Deny);
         let (session, _) = self.poll().await?;
         if session.action == Some(Action::Posed) {
-            return Err(format!("after a failed upgrade the next login is posed: {session:?}"));
+            return Err(format!("after a failed upgrade the next login is posed: {session}"));
         }
         self.is_relieved("after a failed upgrade", 1).await
     }
@@ -331,11 +334,11 @@ impl Calm {
         match (on_unreachable, polled) {
             (OnUnreachable::Pose, Ok((session, shown))) => {
                 if session.action != Some(Action::Posed) || shown != self.letters() {
-                    return Err(format!("{shown:?} is shown during an outage by {session:?}"));
+                    return Err(format!("{shown:?} is shown during an outage by {session}"));
                 }
             }
             (OnUnreachable::Pose, Err(error)) => return Err(format!("during an outage: {error}")),
-            (_, Ok((session, _))) => return Err(format!("a listing during an outage: {session:?}")),
+            (_, Ok((session, _))) => return Err(format!("a listing during an outage: {session}")),
             (_, Err(_)) => {}
         }
         self.is_relieved("after an outage", 2).await
@@ -520,11 +523,10 @@ pub(super) fn check_leaks(site: &Site, tasks: usize) {
             .get(&session.id)
             .is_some_and(|judged| *judged > session.logins + u32::from(session.posed))
     };
-    let twice: Vec<String> =
-        oracle.ended.values().filter(sent).map(|session| format!("{session:?}")).collect();
+    let twice: Vec<_> = oracle.ended.values().filter(sent).map(EndedSession::to_string).collect();
     drop(oracle);
     if !twice.is_empty() {
-        world.violated(&format!("a password was sent to a second node: {twice:?}"));
+        world.violated(&format!("a password was sent to a second node: {}", twice.join(" and ")));
     }
     let servers = world.oracle.lock().server_connections;
     if servers != 0 {

@@ -84,6 +84,22 @@ pub(super) struct Complaint {
     pub deleted: Vec<String>,
 }
 
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            ("lacks what a client has received", &self.unseen),
+            ("lacks what was signalled", &self.unsignalled),
+            ("has what was deleted", &self.deleted),
+        ];
+        let parts: Vec<_> = parts
+            .into_iter()
+            .filter(|(_, messages)| !messages.is_empty())
+            .map(|(what, messages)| format!("{what} ({})", messages.join(" ")))
+            .collect();
+        f.write_str(&parts.join(" and "))
+    }
+}
+
 impl Complaint {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -228,7 +244,7 @@ impl Oracle {
     pub fn ended(&mut self, session: EndedSession) {
         let peer = session.peer;
         if session.lacks_outcome {
-            self.violations.push(format!("{session:?} has no outcome at the mail server"));
+            self.violations.push(format!("no outcome at the mail server is recorded of {session}"));
         }
         self.ended.insert(peer, session);
         self.judge(peer);
@@ -251,7 +267,7 @@ impl Oracle {
         }
         self.complaints.remove(&peer);
         if !complaint.is_empty() {
-            self.violations.push(format!("{session:?} was shown a wrong maildrop: {complaint:?}"));
+            self.violations.push(format!("a listing {complaint}: {session}"));
         }
     }
 
@@ -262,7 +278,7 @@ impl Oracle {
 }
 
 /// How a session of the proxy has ended, by its own record.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct EndedSession {
     pub(crate) id: String,
     pub(crate) peer: SocketAddr,
@@ -279,18 +295,29 @@ pub(crate) struct EndedSession {
 }
 
 /// Without the id, which differs between runs.
-impl fmt::Debug for EndedSession {
+impl fmt::Display for EndedSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { peer, action, because, manner, posed, upgraded, relief, end, .. } = self;
-        write!(f, "session {}: {action:?} {because:?} {manner:?}", peer.port())?;
-        write!(f, " posed={posed} upgraded={upgraded} relief={relief} {end}")
+        write!(f, "session {} (", peer.port())?;
+        let words = [
+            action.map(|action| format!("{action:?}")),
+            because.map(|because| format!("{because:?}")),
+            manner.map(|manner| format!("{manner:?}")),
+            (*posed && *action != Some(Action::Posed)).then(|| "posed before".to_owned()),
+            upgraded.then(|| "upgraded".to_owned()),
+            relief.then(|| "counted as relief".to_owned()),
+        ];
+        for word in words.into_iter().flatten() {
+            write!(f, "{}, ", word.to_lowercase())?;
+        }
+        write!(f, "end: {end})")
     }
 }
 
 /// Called when a session of the proxy has ended.
 pub(crate) fn session_ended(session: EndedSession) {
     if let Some(world) = super::world::world() {
-        world.note(&format_args!("{session:?}"));
+        world.note(&session);
         world.oracle.lock().ended(session);
     }
 }

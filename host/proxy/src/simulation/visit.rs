@@ -43,6 +43,8 @@ pub(super) struct Visit {
     user: usize,
     lines: Lines,
     random: Random,
+    /// Whether the proxies had their stores back when the visit began, as when all is checked in calm.
+    pub is_calm: bool,
     /// When the password was sent.
     then: u64,
     /// Failures of the proxy's store when the visit began.
@@ -67,6 +69,7 @@ impl Visit {
             user,
             lines: Lines::new(endpoint),
             random,
+            is_calm: false,
             then: 0,
             ids: None,
             deleted: BTreeSet::new(),
@@ -188,8 +191,9 @@ impl Visit {
         if !reply.starts_with("-ERR [AUTH]") {
             return LoggedIn::Later;
         }
-        // Without a verdict, the first login of a user with a route of their own goes astray.
-        let may_go_astray = self.world.plan.is_routed(self.user) && !self.world.is_calm();
+        // Without a verdict, the first login of a user with a route of their own goes astray, also while
+        // the policy's store is not connected again.
+        let may_go_astray = self.world.plan.is_routed(self.user) && !self.is_calm;
         if is_right && changed < self.then && !may_go_astray {
             self.violated("the right password is said to be wrong");
         }
