@@ -133,6 +133,11 @@ impl Fetched {
         self.heard
     }
 
+    /// The session that begins may leave no snapshot.
+    pub fn leave_no_snapshot(&mut self) {
+        self.latest = None;
+    }
+
     /// The user as the store has them.
     pub(super) fn stored_user(&self) -> Option<&User> {
         self.record.as_ref()?.user.as_deref()
@@ -249,8 +254,7 @@ pub(super) trait Mode: std::fmt::Debug + Send + Sync {
     /// Notes a signal of new mail. Returns whether the user is known.
     fn hear(&self, user: UserKey, signal: Signal) -> MaybeReady<'_, Result<bool, Unavailable>>;
 
-    /// Notes that a mailbox with another name is a user's. Returns [`Learned::Full`] if the store cannot
-    /// be reached.
+    /// Notes that a mailbox with another name is a user's.
     fn learn(&self, mailbox: UserKey, user: UserKey) -> MaybeReady<'_, Learned>;
 
     /// The users of a mailbox with another name.

@@ -24,8 +24,10 @@ pub enum Learned {
     Known,
     /// They are known from now on: signals may have been missed before.
     New,
-    /// They could not be remembered: signals will be missed.
+    /// There is no room for them: signals will be missed.
     Full,
+    /// The store cannot be reached: signals will be missed until the next login.
+    Unavailable,
 }
 
 /// The users of mailboxes, in this process.

@@ -191,8 +191,8 @@ impl Records {
         if written.is_some_and(|(written_in, at)| written_in == epoch && at.elapsed() < NAME_RENEWAL) {
             return Learned::Known;
         }
-        let learned = self.write_name(mailbox, user).await.unwrap_or(Learned::Full);
-        if learned != Learned::Full {
+        let learned = self.write_name(mailbox, user).await.unwrap_or(Learned::Unavailable);
+        if matches!(learned, Learned::Known | Learned::New) {
             let mut names = self.names.lock();
             if names.len() >= MAX_NAMES {
                 names.clear();

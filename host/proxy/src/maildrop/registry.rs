@@ -195,7 +195,7 @@ impl Registry {
     pub async fn learn(&self, mailbox: UserKey, user: UserKey, now_ms: u64) -> Learned {
         let learned = self.mode.learn(mailbox, user).wait().await;
         if learned == Learned::New && self.hear(user, now_ms, now_ms).await.is_err() {
-            return Learned::Full;
+            return Learned::Unavailable;
         }
         learned
     }

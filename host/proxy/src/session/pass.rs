@@ -88,9 +88,14 @@ impl Session {
                 }
                 let relay = Relay::direct().with_pipelining(connection.may_pipeline());
                 let reported = self.reported(&candidate.login);
-                let Candidate { key: user, tag, fetched, credentials, .. } = candidate;
+                let Candidate { key: user, tag, mut fetched, credentials, .. } = candidate;
                 let accepted_ms = self.context.clock.now_ms();
-                let expects_signals = self.learn_mailbox(&credentials, user, route.as_deref()).await;
+                let learned = self.learn_mailbox(&credentials, user, route.as_deref()).await;
+                if learned == Some(Learned::Unavailable) {
+                    // Signals do not find the user, so the next login has to pass.
+                    fetched.leave_no_snapshot();
+                }
+                let expects_signals = learned.is_some();
                 let open = self.opened(user, route.as_deref());
                 let opening = Opening { user, tag, route, accepted_ms, fetched, expects_signals };
                 #[cfg(test)]
@@ -250,29 +255,35 @@ impl Session {
     }
 
     /// Notes under which name the mail server has the mailbox, so that signals of new mail find the user.
-    /// Returns whether signals are to be expected.
-    async fn learn_mailbox(&self, credentials: &Credentials, user: UserKey, route: Option<&Route>) -> bool {
+    /// None if no signals are to be expected.
+    async fn learn_mailbox(
+        &self,
+        credentials: &Credentials,
+        user: UserKey,
+        route: Option<&Route>,
+    ) -> Option<Learned> {
         let context = &self.context;
         let pool = context.pool_of(route);
         if !pool.signals().has_source() {
-            return false;
+            return None;
         }
         #[cfg(test)]
         if planted(Fault::NameNotLearned) {
-            return true;
+            return Some(Learned::Known);
         }
         if route.is_none() && credentials.authorization_id.is_none() {
-            return true;
+            return Some(Learned::Known);
         }
         let renamed = route.and_then(|route| route.user.as_deref()).map(str::as_bytes);
         let name = credentials.authorization_id.as_deref().or(renamed).unwrap_or(&credentials.user);
         let name = context.settings.name_spelling.canonical(name);
         let mailbox = context.tagger.mailbox(pool.name(), &name);
         let now_ms = context.clock.now_ms();
-        if context.registry.learn(mailbox, user, now_ms).await == Learned::Full {
+        let learned = context.registry.learn(mailbox, user, now_ms).await;
+        if learned == Learned::Full {
             pool.signals().missed(Missed::Overflow, now_ms);
         }
-        true
+        Some(learned)
     }
 
     /// The login of a session whose end the policy, or the shadow policy, wants to know.

@@ -221,6 +221,21 @@ async fn two_logins_of_a_new_user_at_once_disturb_each_other_only_if_both_see_th
     }
 }
 
+/// Signals do not find the user: the store could not be reached when the name of their mailbox was noted.
+#[tokio::test]
+async fn a_session_whose_mailbox_is_not_noted_leaves_no_snapshot() {
+    for world in World::of_all_modes() {
+        let session = world.begin("a").await;
+        world.commit(session, "one", false).await;
+        let mut opening = world.look("a").await;
+        opening.fetched.leave_no_snapshot();
+        let session = world.open(opening).await;
+        assert!(!session.may_leave_snapshot());
+        world.commit(session, "other", false).await;
+        assert_eq!(world.look("a").await.fetched.facts.snapshot, None);
+    }
+}
+
 #[tokio::test]
 async fn a_mailbox_has_at_most_sixteen_users() {
     for world in World::of_all_modes() {

@@ -111,7 +111,7 @@ async fn while_the_store_cannot_be_reached_every_user_is_unknown_and_signals_are
         assert!(world.registry.note_gap(world.tagger.pool("mail"), NOW).await.is_err());
         assert!(world.registry.users_of(world.user).await.is_err());
         assert!(world.registry.forget(world.tagger.user("mail", b"bob")).await.is_err());
-        assert_eq!(world.registry.learn(world.user, world.user, NOW).await, Learned::Full);
+        assert_eq!(world.registry.learn(world.user, world.user, NOW).await, Learned::Unavailable);
         assert_eq!(world.registry.stale_users(), 0, "nothing was lost");
         site.recover(0).await;
         assert_eq!(world.snapshot().await.unwrap(), of("one"));
