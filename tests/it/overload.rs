@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustls::ClientConnection;
 use socket2::{Domain, Socket, Type};
 
 use crate::support::account::PASSWORD;
@@ -193,6 +194,88 @@ fn clients_log_in_during_a_flood_from_another_network() {
         assert!(failed.is_empty(), "{} of 60: {:?}", failed.len(), failed[0]);
         assert!(times[59] < DEADLINE / 2, "{times:?}");
     });
+}
+
+/// The first record of a TLS client: the server answers it with a key and a signature, and the attacker,
+/// who resets the connection then, computes neither.
+fn client_hello(authority: &Authority) -> Vec<u8> {
+    let name = "localhost".try_into().unwrap();
+    let mut client = ClientConnection::new(authority.trusted(None), name).unwrap();
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    hello
+}
+
+/// Handshakes from one network without end, this many at a time per thread.
+fn flood(server: SocketAddr, hello: &[u8], at_a_time: usize, stop: &AtomicBool) -> u64 {
+    let mut answered = 0;
+    while !stop.load(Ordering::SeqCst) {
+        let streams: Vec<_> = (0..at_a_time)
+            .map(|number| {
+                let mut stream = connect(attacker(number), server);
+                socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+                stream.write_all(hello).unwrap();
+                stream
+            })
+            .collect();
+        answered += streams
+            .into_iter()
+            .filter(|mut stream| stream.read(&mut [0; 5]).is_ok_and(|read| read > 0))
+            .count() as u64;
+    }
+    answered
+}
+
+/// With REPRIEVE_HANDSHAKES=500 and REPRIEVE_SESSIONS=300 it measures what docs/security.md says.
+#[test]
+fn clients_log_in_during_a_flood_of_handshakes_from_another_network() {
+    let number = |name: &str, default: usize| {
+        std::env::var(name).map_or(default, |number| number.parse().expect("a number"))
+    };
+    let (at_a_time, sessions) = (number("REPRIEVE_HANDSHAKES", 20), number("REPRIEVE_SESSIONS", 20));
+    let node = FarmNode::start();
+    let authority = Authority::new();
+    let files = authority.server("front", &["localhost"], Age::Valid);
+    let folder = tempfile::tempdir().unwrap();
+    let server = format!(
+        "listen-tls = [\"127.0.0.1:0\"]\n[virtual-server.tls]\ncertificate = {:?}\nkey = {:?}",
+        files.chain, files.key
+    );
+    let text = Setup { server: &server, ..Setup::default() }.text(&[node.address()]);
+    let mut running = Running::with_configuration(folder.path(), &text);
+    let (_, server) = (running.address(), running.address());
+    let (config, hello) = (authority.trusted(None), client_hello(&authority));
+    let poll = || {
+        let began = Instant::now();
+        let mut client = Dialogue::open_tls(server, &config, "localhost");
+        client.give_password("alice", PASSWORD);
+        client.ok("STAT");
+        client.quit();
+        began.elapsed()
+    };
+    let measure = || {
+        let mut times: Vec<_> = (0..sessions).map(|_| poll()).collect();
+        times.sort();
+        (times[sessions / 2], times[sessions - 1])
+    };
+    poll();
+    let quiet = measure();
+    let (stop, began) = (AtomicBool::new(false), Instant::now());
+    let (during, answered) = std::thread::scope(|scope| {
+        let threads = [(); 2].map(|()| scope.spawn(|| flood(server, &hello, at_a_time / 2, &stop)));
+        let during = measure();
+        stop.store(true, Ordering::SeqCst);
+        (during, threads.map(|thread| thread.join().unwrap()).iter().sum::<u64>())
+    });
+    println!(
+        "a session: p50 {:?}, longest {:?}; during {:.0} handshakes per second: p50 {:?}, longest {:?}",
+        quiet.0,
+        quiet.1,
+        answered as f64 / began.elapsed().as_secs_f64(),
+        during.0,
+        during.1
+    );
+    assert!(answered > 0, "no handshake of the flood was answered");
 }
 
 /// What an attacker does with a connection before it logs in.
