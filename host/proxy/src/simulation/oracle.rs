@@ -302,7 +302,7 @@ impl fmt::Display for EndedSession {
         let words = [
             action.map(|action| format!("{action:?}")),
             because.map(|because| format!("{because:?}")),
-            manner.map(|manner| format!("{manner:?}")),
+            manner.map(|manner| format!("{manner:?}").replace("Manner::", "")),
             (*posed && *action != Some(Action::Posed)).then(|| "posed before".to_owned()),
             upgraded.then(|| "upgraded".to_owned()),
             relief.then(|| "counted as relief".to_owned()),
