@@ -12,6 +12,10 @@ use tag::{Hash, UserKey};
 use user::{DatedSnapshot, SnapshotTimes, User};
 use users::{OpenSession, Users};
 
+#[path = "../../../host/proxy/src/maildrop/maildrop_session.rs"]
+mod maildrop_session;
+#[path = "../../../host/proxy/src/maildrop/no_snapshot.rs"]
+mod no_snapshot;
 #[path = "../../../host/proxy/src/maildrop/open_sessions.rs"]
 mod open_sessions;
 #[path = "../../../host/proxy/src/maildrop/stale_records.rs"]

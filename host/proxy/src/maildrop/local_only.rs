@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use super::maildrop_session::{MaildropSession, SessionResult};
 use super::mode::{Fetched, MaybeReady, Mode, Opening, PendingWrite, Upgrade};
 use super::names::{Learned, MailboxUsers, Names};
+use super::no_snapshot::NoSnapshot;
 use super::tag::{Tag, UserKey};
-use super::user::{FIRST_SIGNAL, LastSeen, MaildropSession, NoSnapshot, SessionResult, Signal, User};
+use super::user::{FIRST_SIGNAL, LastSeen, Signal, User};
 use super::users::Users;
 #[cfg(test)]
 use crate::simulation::{Fault, planted};

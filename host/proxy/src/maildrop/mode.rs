@@ -10,13 +10,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use super::maildrop_session::{Begun, MaildropSession, SessionResult};
 use super::names::{Learned, MailboxUsers};
+use super::no_snapshot::NoSnapshot;
 use super::records::FetchedRecord;
 use super::tag::{Tag, UserKey};
-use super::user::{
-    Begun, DatedSnapshot, LastSeen, MaildropSession, NoSnapshot, Route, SessionResult, Signal, SnapshotTimes,
-    TagStanding, User,
-};
+use super::user::{DatedSnapshot, LastSeen, Route, Signal, SnapshotTimes, TagStanding, User};
 #[cfg(test)]
 use crate::simulation::{Fault, planted};
 use reprieve_store::Unavailable;

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::maildrop_session::{MaildropSession, SessionResult};
 use super::mode::{Fetched, Opening, Upgrade};
 use super::names::{Learned, MAX_USERS, MailboxUsers};
+use super::no_snapshot::NoSnapshot;
 use super::seal::Seal;
 use super::stale_records::StaleRecords;
 use super::tag::{Hash, Tag, UserKey};
-use super::user::{MaildropSession, NoSnapshot, SessionResult, Signal, TagStanding, User};
+use super::user::{Signal, TagStanding, User};
 #[cfg(test)]
 use crate::simulation::{Fault, Namespace, planted};
 use crate::time::Instant;

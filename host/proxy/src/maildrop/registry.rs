@@ -12,14 +12,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::local_only::LocalOnly;
+use super::maildrop_session::{LeftMaildrop, MaildropSession};
 use super::mode::{Fetched, MaybeReady, Mode, Opening, PendingWrite, Upgrade};
 use super::names::Learned;
+use super::no_snapshot::NoSnapshot;
 use super::records::Records;
 use super::seal::Seal;
 use super::shared_snapshots::SharedSnapshots;
 use super::shared_tags::SharedTags;
 use super::tag::{Tag, Tagger, UserKey};
-use super::user::{LastSeen, LeftMaildrop, MaildropSession, NoSnapshot, Route, Signal, seconds};
+use super::user::{LastSeen, Route, Signal, seconds};
 use super::users::{MemoryUsage, OpenSession, Users};
 #[cfg(test)]
 use crate::simulation::{Fault, planted};

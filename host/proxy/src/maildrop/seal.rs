@@ -7,8 +7,9 @@ use std::sync::Arc;
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use serde::{Deserialize, Serialize};
 
+use super::no_snapshot::NoSnapshot;
 use super::tag::{Hash, Tag, UserKey};
-use super::user::{Accepted, DatedSnapshot, MAX_SECRETS, NoSnapshot, Route, SnapshotTimes, User};
+use super::user::{Accepted, DatedSnapshot, MAX_SECRETS, Route, SnapshotTimes, User};
 #[cfg(test)]
 use crate::simulation::{Fault, planted};
 use reprieve_pop3::snapshot::Snapshot;

@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
+use super::maildrop_session::{MaildropSession, SessionResult};
 use super::mode::{Fetched, MaybeReady, Mode, Opening, PendingWrite, Upgrade};
 use super::names::{Learned, MailboxUsers};
+use super::no_snapshot::NoSnapshot;
 use super::records::Records;
 use super::tag::{Tag, UserKey};
-use super::user::{LastSeen, MaildropSession, NoSnapshot, SessionResult, Signal, User};
+use super::user::{LastSeen, Signal, User};
 use super::users::Users;
 use reprieve_store::Unavailable;
 

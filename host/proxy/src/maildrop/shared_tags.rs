@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
+use super::maildrop_session::{MaildropSession, PreviousSnapshot, SessionResult};
 use super::mode::{Fetched, MaybeReady, Mode, Opening, PendingWrite, SnapshotFacts, Upgrade};
 use super::names::{Learned, MailboxUsers};
+use super::no_snapshot::NoSnapshot;
 use super::records::Records;
 use super::tag::{Tag, UserKey};
-use super::user::{
-    DatedSnapshot, LastSeen, MaildropSession, NoSnapshot, PreviousSnapshot, SessionResult, Signal, User,
-};
+use super::user::{DatedSnapshot, LastSeen, Signal, User};
 use super::users::Users;
 #[cfg(test)]
 use crate::simulation::{Fault, planted};

@@ -9,8 +9,9 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use super::no_snapshot::NoSnapshot;
 use super::tag::{Hash, Tag, UserKey};
-use super::user::{Accepted, DatedSnapshot, NoSnapshot, Route, SnapshotTimes, User};
+use super::user::{Accepted, DatedSnapshot, Route, SnapshotTimes, User};
 use reprieve_containers::slab::Slab;
 use reprieve_containers::slot_index::SlotIndex;
 use reprieve_pop3::snapshot::Snapshot;

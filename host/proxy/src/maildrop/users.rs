@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
+use super::maildrop_session::SessionResult;
+use super::no_snapshot::NoSnapshot;
 use super::open_sessions::OpenSessions;
 use super::table::{Size, Table, Turn};
 use super::tag::UserKey;
-use super::user::{NoSnapshot, SessionResult, User};
+use super::user::User;
 use reprieve_containers::sharding::{SHARDS, shard};
 use reprieve_sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use reprieve_sync::{Mutex, MutexGuard};

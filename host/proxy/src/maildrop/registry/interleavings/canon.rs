@@ -4,8 +4,9 @@
 
 use std::hash::{DefaultHasher, Hasher as _};
 
+use super::super::super::maildrop_session::MaildropSession;
 use super::super::super::mode::Fetched;
-use super::super::super::user::{LastSeen, MaildropSession, User};
+use super::super::super::user::{LastSeen, User};
 use super::model::messages_of;
 use super::site::SIGNALS;
 use super::state::{Login, Messages, Phase, State};

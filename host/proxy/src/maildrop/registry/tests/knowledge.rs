@@ -124,7 +124,8 @@ async fn a_login_that_was_posed_before_a_signal_has_not_delayed_its_mail() {
             world.registry.pose(world.user, NOW + 7000);
             assert!(world.registry.hear(world.user, NOW + 9000, NOW + 9000).await.unwrap());
             let session = if is_upgrade { world.upgrade(posed).await } else { world.begin("a").await };
-            let expected = super::super::super::user::Wait { heard_s: (NOW / 1000) as u32 + 9, posed_s: 0 };
+            let expected =
+                super::super::super::maildrop_session::Wait { heard_s: (NOW / 1000) as u32 + 9, posed_s: 0 };
             assert_eq!(session.wait(), expected, "{is_upgrade} {:?}", world.registry);
         }
     }
