@@ -191,15 +191,23 @@ impl<'a> TwinSession<'a> {
         }
         let (straight, through): (Vec<_>, Vec<_>) =
             lines.iter().map(|(_, straight, through)| (straight.clone(), through.clone())).unzip();
-        self.straight.send(&write.bytes(&straight), &write.pieces);
+        let loses_commands = self.make == Make::Cyrus;
+        if !loses_commands {
+            self.straight.send(&write.bytes(&straight), &write.pieces);
+        }
         self.through.send(&write.bytes(&through), &write.pieces);
         if then_half_close {
-            self.straight.half_close();
             self.through.half_close();
         }
-        for (say, straight_line, line) in &lines {
+        for (at, (say, straight_line, line)) in lines.iter().enumerate() {
             if self.ended {
                 return Ok(());
+            }
+            if loses_commands {
+                self.straight.send(&write.bytes(&straight[at..=at]), &write.pieces);
+            }
+            if then_half_close && at + 1 == lines.len() {
+                self.straight.half_close();
             }
             let straight = self.straight.reply(is_multi_line(straight_line));
             let through = self.through.reply(is_multi_line(line));
