@@ -271,6 +271,44 @@ mod tests {
         assert!(set_aside > 10, "{set_aside}");
     }
 
+    /// The engine writes when it closes a file, from pages that may be damaged.
+    #[tokio::test]
+    async fn no_damage_ends_the_process_when_the_file_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let (file, namespace) = open(&path);
+        for number in 0..40 {
+            set(&namespace, &number.to_string(), &[b'v'; 200]).await;
+        }
+        assert!(file.close(Duration::from_secs(20)));
+        // The state of the engine's allocator is read only if the engine itself has not closed the file.
+        let whole = std::fs::read(&path).unwrap();
+        drop((file, namespace));
+        // One byte here and there, after the header.
+        let pages = (PAGE..whole.len()).step_by(PAGE);
+        let places = pages.flat_map(|page| (page + 1..page + PAGE).step_by(288));
+        let places = places.filter(|&place| whole.get(place).is_some_and(|&byte| byte != 0));
+        for place in places {
+            for how in ["the end", "a disk error", "a take-over"] {
+                let mut bytes = whole.clone();
+                bytes[place] = 0;
+                std::fs::write(&path, &bytes).unwrap();
+                let (file, namespace) = open(&path);
+                set(&namespace, "new", b"value").await;
+                // The first save may be what finds the damage.
+                file.save().await;
+                assert!(file.save().await, "{how}, byte {place}: {:?}", file.health());
+                assert!(file.close(Duration::from_secs(20)), "{how}, byte {place}");
+                match how {
+                    "a disk error" => file.lose(),
+                    "a take-over" => assert!(file.release().await, "{how}, byte {place}"),
+                    _ => {}
+                }
+                drop((file, namespace));
+            }
+        }
+    }
+
     /// Pages between two that are damaged.
     const PAGE_STEP: usize = 131;
 

@@ -281,8 +281,8 @@ mod tests {
 
     impl File {
         /// Puts it into the state after a disk error.
-        fn lose(&self) {
-            *self.shared.database.write() = None;
+        pub(super) fn lose(&self) {
+            self.shared.close_database();
             self.shared.fail("simulated");
         }
     }

@@ -187,10 +187,15 @@ impl Shared {
         self.damage.lock().error.is_some()
     }
 
-    /// Renames a damaged file. Cached entries are written to the file that replaces it.
-    pub(super) fn set_aside(&self, error: &str) -> Result<(), OpenFailure> {
+    /// Closes the file, if it is open. The engine writes when it closes, and panics at some damage then.
+    pub(super) fn close_database(&self) {
         let database = self.database.write().take();
         drop_database(database);
+    }
+
+    /// Renames a damaged file. Cached entries are written to the file that replaces it.
+    pub(super) fn set_aside(&self, error: &str) -> Result<(), OpenFailure> {
+        self.close_database();
         let name = self.path().display();
         let mut damage = self.damage.lock();
         if !self.disk.exists() {
@@ -255,6 +260,12 @@ impl Shared {
             let generation = namespace.current.load();
             generation.set_used(used.get(&generation.number).copied().unwrap_or_default());
         }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.close_database();
     }
 }
 

@@ -153,7 +153,7 @@ impl Writer {
                 // after a crash.
                 Ok(Message::Release(done)) => {
                     self.released = true;
-                    *self.shared.database.write() = None;
+                    self.shared.close_database();
                     let _ = done.send(saved);
                 }
                 _ => {}
@@ -191,7 +191,7 @@ impl Writer {
             }
             Err(EngineError::Disk(error)) => {
                 // After a disk error the engine needs the file to be reopened.
-                *self.shared.database.write() = None;
+                self.shared.close_database();
                 self.shared.fail(&format!("cannot write {}: {error}", self.shared.path().display()));
                 false
             }
