@@ -197,7 +197,8 @@ impl Visit {
         if is_right && changed < self.then && !may_go_astray {
             self.violated("the right password is said to be wrong");
         }
-        if self.scope() == Scope::Everywhere {
+        // A server that has no such mailbox says nothing about its password.
+        if self.scope() == Scope::Everywhere && !may_go_astray {
             self.world.oracle.lock().rejected(self.user, password);
         }
         LoggedIn::WrongPassword
