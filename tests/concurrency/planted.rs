@@ -130,6 +130,26 @@ impl Planted {
         self.history.sessions.last_mut().expect("a session").proxy = proxy;
         self.quit(session);
     }
+
+    /// A posed session at another proxy, which is without the store meanwhile, is upgraded and finds new
+    /// mail, and the next session at this proxy is posed. The other proxy has the store again before, or it
+    /// has not.
+    fn upgraded_without_the_store(&mut self, is_over: bool) {
+        self.poll();
+        self.deliver();
+        let from = self.next();
+        let session = self.pose();
+        self.history.sessions[session].proxy = 1;
+        self.ids(session, &[0, 1]);
+        let (began, opened) = (self.next(), Some(self.history.maildrop.present()));
+        self.see(session, What::Retrieved(1, "u.0".to_owned()));
+        self.quit(session);
+        let ended = Some(self.next());
+        self.history.maildrop.visits.push(Visit { number: 99, began, opened, ended });
+        let to = if is_over { self.next() } else { u64::MAX };
+        self.history.outages.push(Outage { proxy: 1, from, to });
+        self.shown(&[0, 1]);
+    }
 }
 
 type Plant = (&'static str, &'static [Rule], fn(&mut Planted));
@@ -434,6 +454,10 @@ fn what_a_proxy_without_the_store_has_shown_the_others_need_not_know_until_that_
         ("less at another proxy, meanwhile", &[], |it| it.shown_less(0, false)),
         ("less at another proxy, afterwards", &[Rule::NeverOlder], |it| it.shown_less(0, true)),
         ("less at the same proxy, meanwhile", &[Rule::NeverOlder], |it| it.shown_less(1, false)),
+        ("an upgrade at another proxy, meanwhile", &[], |it| it.upgraded_without_the_store(false)),
+        ("an upgrade at another proxy, afterwards", &[Rule::Committed], |it| {
+            it.upgraded_without_the_store(true);
+        }),
         ("a login that passes because the store was lost", &[], |it| {
             it.poll();
             let (from, to) = (it.next(), it.next());

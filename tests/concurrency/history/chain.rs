@@ -55,11 +55,11 @@ fn is_undisturbed(history: &History, left: &Left, session: &Session) -> bool {
 fn check_next(history: &History, left: &Left, session: &Session, found: &mut Vec<Violation>) {
     let mut note = |at, what| found.push(Violation { rule: Rule::Committed, at, what });
     match session.login {
+        // The proxy that could not say what it had left may not have removed yet what was left before.
+        Login::Posed if !is_removed(history, left, session) => {}
         Login::Posed if left.unseen => {
             note(session.answered.0, "is posed, although an upgrade has found new mail".to_owned());
         }
-        // The proxy that could not say what it had left may not have removed yet what was left before.
-        Login::Posed if !is_removed(history, left, session) => {}
         Login::Posed => {
             let shown = listing(history, session);
             if let Some(shown) = shown.filter(|shown| *shown != left.messages) {
