@@ -104,7 +104,13 @@ impl Shared {
             })
         });
         let mut database = opened.map_err(|error| self.open_failure(error))??;
-        match catch_panics(|| self.compact_if_sparse(&mut database)) {
+        let checked = catch_panics(|| {
+            // At some damage the engine panics while a panic of its own unwinds, which nothing survives, so
+            // all pages are compared with their checksums first.
+            database.check_integrity()?;
+            self.compact_if_sparse(&mut database)
+        });
+        match checked {
             Ok(()) => Ok(database),
             Err(error) => {
                 drop_database(database);
