@@ -32,8 +32,10 @@ impl Make {
 /// Dovecot's settings that make it quick, and that make unique-ids of the files' names.
 const DOVECOT: &str = "mail_fsync = never\npop3_uidl_format = %f\n\
                        service pop3 {\n  service_count = 300\n  process_min_avail = 2\n}\n";
-/// The same for Cyrus.
-const CYRUS: &str = "uidl_format: uidonly\nexpunge_mode: immediate\nduplicatesuppression: no\n";
+/// The same for Cyrus. Not `expunge_mode: immediate`: a process that has to remove deleted messages then waits,
+/// before it greets its next client, until no other session has the mailbox open. Here that session may wait for
+/// this client, its twin.
+const CYRUS: &str = "uidl_format: uidonly\nduplicatesuppression: no\n";
 
 /// A message as it lies in a maildrop: its name with flags, and its text.
 pub type Stored = (String, Vec<u8>);
