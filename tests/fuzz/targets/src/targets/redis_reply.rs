@@ -14,7 +14,10 @@ use crate::input::{Cut, Input};
 
 /// See the head of this file.
 pub fn redis_reply(data: &[u8]) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    #[cfg(feature = "virtual-time")]
+    runtime.start_paused(true);
+    let runtime = runtime.enable_time().build().expect("a runtime");
     runtime.block_on(converse(data));
 }
 
