@@ -12,6 +12,7 @@ mod format;
 mod namespace;
 mod open;
 mod page_guard;
+mod page_sums;
 #[cfg(test)]
 mod simulated_disk;
 mod write_back;
@@ -40,6 +41,8 @@ use write_back::WriteBack;
 
 /// Number of cache shards.
 const SHARDS: usize = 64;
+/// The engine's own cache of pages, in bytes, unless `cache` is smaller.
+const MAX_ENGINE_CACHE_BYTES: usize = 16 << 20;
 /// Maximum number of reads of the file at the same time.
 const MAX_READERS: usize = 8;
 
@@ -58,6 +61,8 @@ impl std::fmt::Debug for File {
 /// State that namespaces share with the write-back thread.
 struct Shared {
     disk: Arc<dyn Disk>,
+    /// Memory that the engine may use for its own cache of pages, in bytes.
+    engine_cache: usize,
     /// None while the file cannot be used.
     database: RwLock<Option<Database>>,
     shards: Box<[Mutex<CacheShard>]>,
@@ -112,9 +117,11 @@ impl File {
         settings: &FileSettings,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
-        let limit = usize::try_from(settings.cache).unwrap_or(usize::MAX) / SHARDS;
+        let cache = usize::try_from(settings.cache).unwrap_or(usize::MAX);
+        let limit = cache / SHARDS;
         let shared = Arc::new(Shared {
             disk,
+            engine_cache: cache.min(MAX_ENGINE_CACHE_BYTES),
             database: RwLock::new(None),
             shards: (0..SHARDS).map(|_| Mutex::new(CacheShard::new(limit))).collect(),
             hasher: RandomState::new(),

@@ -13,8 +13,6 @@ use super::{Shared, format};
 const MAX_SET_ASIDE: u32 = 3;
 /// Files larger than this are compacted if they are mostly empty, in bytes.
 const COMPACT_FROM_BYTES: u64 = if cfg!(test) { 1 << 20 } else { 64 << 20 };
-/// Memory that the engine may use for its own cache of pages, in bytes.
-const ENGINE_CACHE_BYTES: usize = 16 << 20;
 
 /// Why a file cannot be used.
 pub(super) enum OpenFailure {
@@ -86,7 +84,7 @@ impl Shared {
     fn open_database(&self) -> Result<Database, OpenFailure> {
         let name = self.path().display();
         let opened = catch_panics(|| {
-            Ok(match self.disk.open(redb::Builder::new().set_cache_size(ENGINE_CACHE_BYTES)) {
+            Ok(match self.disk.open(redb::Builder::new().set_cache_size(self.engine_cache)) {
                 Ok(database) => Ok(database),
                 Err(DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch) => {
                     Err(OpenFailure::Misconfigured(format!(
@@ -106,7 +104,7 @@ impl Shared {
         let mut database = opened.map_err(|error| self.open_failure(error))??;
         let checked = catch_panics(|| {
             // At some damage the engine panics while a panic of its own unwinds, which nothing survives, so
-            // all pages are compared with their checksums first.
+            // all pages are compared with their checksums first. Later, `PageSums` notices changes.
             database.check_integrity()?;
             self.compact_if_sparse(&mut database)
         });

@@ -1,4 +1,5 @@
-//! Checks pages as they are read. The engine allocates as much memory as a page's number says that
+//! Checks pages as they are read. They must be what was read or written there before
+//! ([`PageSums`]). And the engine allocates as much memory as a page's number says that
 //! the page has, up to 4 GiB, before it reads the page. One flipped bit in a branch of a tree would
 //! therefore end a process on a small machine, which no error handling could prevent.
 
@@ -6,6 +7,8 @@ use std::io;
 use std::ops::Bound;
 
 use redb::{BackendError, StorageBackend};
+
+use super::page_sums::PageSums;
 
 /// First byte of a page that is a branch of a tree.
 const BRANCH: u8 = 2;
@@ -25,11 +28,12 @@ const MAX_ORDER: u64 = 12;
 #[derive(Debug)]
 pub(super) struct PageGuard<B> {
     file: B,
+    sums: PageSums,
 }
 
 impl<B> PageGuard<B> {
     pub(super) fn new(file: B) -> Self {
-        Self { file }
+        Self { file, sums: PageSums::default() }
     }
 }
 
@@ -55,7 +59,9 @@ fn check(page: &[u8]) -> io::Result<()> {
 
 impl<B: StorageBackend> StorageBackend for PageGuard<B> {
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        let before = self.sums.before_read(offset, out);
         self.file.read(offset, out)?;
+        self.sums.verify(offset, out, &before)?;
         check(out)
     }
 
@@ -64,6 +70,7 @@ impl<B: StorageBackend> StorageBackend for PageGuard<B> {
     }
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        self.sums.set_len(len);
         self.file.set_len(len)
     }
 
@@ -72,7 +79,10 @@ impl<B: StorageBackend> StorageBackend for PageGuard<B> {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        self.file.write(offset, data)
+        self.sums.before_write(offset, data.len());
+        self.file.write(offset, data)?;
+        self.sums.written(offset, data);
+        Ok(())
     }
 
     fn close(&self) -> Result<(), io::Error> {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use redb::{BackendError, Builder, Database, DatabaseError, StorageBackend};
 
 use super::disk::Disk;
+use super::page_guard::PageGuard;
 
 /// A call of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,7 +241,7 @@ impl Disk for DiskHandle {
         if std::mem::replace(&mut *file.is_open.lock().unwrap(), true) {
             return Err(DatabaseError::DatabaseAlreadyOpen);
         }
-        engine.create_with_backend(OpenFile { disk: self.0.clone(), file })
+        engine.create_with_backend(PageGuard::new(OpenFile { disk: self.0.clone(), file }))
     }
 
     fn exists(&self) -> bool {

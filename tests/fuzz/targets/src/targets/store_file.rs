@@ -51,8 +51,9 @@ fn folder() -> TempDir {
 }
 
 fn open(path: &Path) -> Option<Store> {
+    // So small that the engine has to read pages of the file again.
     let settings =
-        FileSettings { path: path.to_owned(), save_every: Duration::from_secs(3600), cache: 1 << 20 };
+        FileSettings { path: path.to_owned(), save_every: Duration::from_secs(3600), cache: 1 << 14 };
     let config = StoreConfig { backend: StoreBackend::File(settings), ..StoreConfig::default() };
     let secrets = StoreSecrets::read(&config).expect("no secrets");
     Store::open(secrets, ManualClock::new(NOW_MS)).ok()
