@@ -1,7 +1,7 @@
-//! Checks pages as they are read. They must be what was read or written there before
-//! ([`PageSums`]). And the engine allocates as much memory as a page's number says that
-//! the page has, up to 4 GiB, before it reads the page. One flipped bit in a branch of a tree would
-//! therefore end a process on a small machine, which no error handling could prevent.
+//! Checks pages as they are read. A page must be what was read or written there before ([`PageSums`]), and
+//! its children may not be larger than a page can be: the engine allocates as much memory as a page's
+//! number says that the page has, up to 4 GiB, before it reads the page. One flipped bit in a branch of a
+//! tree would therefore end a process on a small machine, which no error handling could prevent.
 
 use std::io;
 use std::ops::Bound;
